@@ -1,0 +1,81 @@
+"""What can go wrong, as one tree.
+
+EvalkitError            exit code 2 unless a subclass says otherwise
+├── ConfigError         the command line or a YAML asks for something that cannot be
+├── DataError           a dataset, image or predictions file is not what it should be
+├── ModelError          weights, processor or template are missing or do not fit
+├── EngineError         generation failed in a way that stops the run
+├── StoreError          a run's folder is locked, damaged or belongs to another run
+├── JudgeError          the judge cannot be used
+├── Partial             finished in part: what is done is kept (exit code 3)
+├── GateFailed          the candidate is worse (exit code 1)
+└── Inconclusive        the gate cannot tell (exit code 4)
+
+Every message is one paragraph: what is wrong, where, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvalkitError(Exception):
+    """Base of every error that is shown to a user without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(EvalkitError):
+    """The command line or a YAML asks for something that cannot be."""
+
+
+class DataError(EvalkitError):
+    """A dataset, image or predictions file is not what it should be."""
+
+
+class ModelError(EvalkitError):
+    """Weights, processor or template are missing or do not fit."""
+
+
+class EngineError(EvalkitError):
+    """Generation failed in a way that stops the run."""
+
+
+class StoreError(EvalkitError):
+    """A run's folder is locked, damaged or belongs to another run."""
+
+
+class JudgeError(EvalkitError):
+    """The judge cannot be used."""
+
+
+class Partial(EvalkitError):
+    """Finished in part: what is done is kept."""
+
+    exit_code = 3
+
+
+class GateFailed(EvalkitError):
+    """The candidate is worse than the baseline by more than the margin."""
+
+    exit_code = 1
+
+
+class Inconclusive(EvalkitError):
+    """The gate cannot tell at this number of samples."""
+
+    exit_code = 4
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest of `known`, and lists them all when they are few.
+
+    >>> did_you_mean("slak", ["slake", "vqa-rad"])
+    "Did you mean 'slake'? Known: slake, vqa-rad."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    shown = names if len(names) <= 40 else near
+    return f"{hint}Known: {', '.join(shown)}." if shown else hint.strip()

@@ -36,9 +36,10 @@ class CheckpointSpec:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], task_generation: Mapping[str, Any] | None = None) -> CheckpointSpec:
         """From the YAML's plain content; a task's generation settings override the model's."""
-        settings = {**(config.get("generation") or {}), **(task_generation or {})}
+        settings: dict[str, Any] = {**(config.get("generation") or {}), **(task_generation or {})}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         try:
-            generation = Generation(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+            generation = Generation(**values)
         except TypeError as problem:
             raise ModelError(
                 f"model {config.get('name')}: generation settings {settings} are wrong: {problem}."

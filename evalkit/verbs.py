@@ -33,7 +33,7 @@ def run(config: Config) -> int:
     )
     protocols = make_protocols(config)
     task = make_task(config)
-    blind = config["model"].get("kind") == "baseline"
+    blind = config["model"].get("kind") != "checkpoint"
     loaded = task.load(images=not blind)
     digests: Mapping[Any, str] = {}
     if not blind:

@@ -14,7 +14,7 @@ const metrics = Object.keys(D.scores[0]);
 $("about").textContent = D.runs.map((r) => `${r.run_id}: ${r.n} samples on ${r.n_images} images, ${r.split}, closed by ${r.closed_rule}, prompt ${r.prompt}, ${r.generation}, image ${r.image}, failed ${r.n_failed}, empty ${r.n_empty}, truncated ${r.n_truncated}, evalkit ${r.evalkit}`).join(" · ");
 for (const r of D.runs) {
   for (const n of r.notes || []) $("notes").append(el("p", n, "note"));
-  for (const u of r.unscored || []) $("notes").append(el("p", `${r.model}, ${u.protocol} ${u.metric}: ${u.count} unscored: ${u.reason}`, "note"));
+  for (const u of r.unscored || []) $("why").hidden = false, $("why").append(el("p", `${r.model}, ${u.protocol} ${u.metric}: ${u.count} unscored: ${u.reason}`, "note"));
 }
 
 // Numbers: one line a protocol and metric, sortable.

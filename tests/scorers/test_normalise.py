@@ -106,7 +106,7 @@ def test_vqa2_leaves_no_comma_so_that_its_keep_and_strip_variants_are_one(text):
 def test_the_contraction_table_has_every_entry_of_the_vqa_code_that_can_match():
     from evalkit.scorers.normalise import _CONTRACTION_OF
 
-    assert len(_CONTRACTION_OF) == 117  # 123 printed entries, less 4 capitalised ones and 2 that map to themselves
+    assert len(_CONTRACTION_OF) == 114  # 120 printed entries, less 4 capitalised ones and 2 that map to themselves
 
 
 def test_quac_lmms_and_role_prefixes():

@@ -67,8 +67,7 @@ def refuse_named(columns: Columns, name: str) -> None:
     if columns.any:
         raise ConfigError(
             f"id=, prediction=, question= and reference= name columns, and the format {name!r} has fixed ones. Leave "
-            "them "
-            "out, or say format=plain to read the file as plain records."
+            "them out, or say format=plain to read the file as plain records."
         )
 
 

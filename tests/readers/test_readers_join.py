@@ -38,6 +38,9 @@ def texts(joined):
 def test_ids_join_whatever_the_order_of_the_rows():
     joined = join(answers(("b", None, None, "B"), ("a", None, None, "A")), task(sample("a"), sample("b")))
     assert (joined.by, texts(joined), joined.n_matched, joined.missing) == ("id", ["A", "B"], 2, ())
+    assert any("could not be checked" in n for n in joined.notes)
+    checked = answers(("b", "is it?", None, "B"), ("a", "Is  it?", None, "A"))
+    assert join(checked, task(sample("a"), sample("b"))).notes == ()
 
 
 def test_an_error_in_the_file_stays_an_error():
@@ -98,7 +101,7 @@ def test_ids_of_which_few_exist_are_not_taken_for_ids():
     with pytest.raises(DataError, match=r"perhaps task\.order=hf is meant"):
         join(blind, ours)
     beyond = answers(*((str(1000 + i), None, None, "x") for i in range(10)))
-    with pytest.raises(DataError, match="its ids .* are not those of toy"):
+    with pytest.raises(DataError, match=r"its ids .* are not those of toy"):
         join(beyond, ours)
 
 

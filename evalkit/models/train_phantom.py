@@ -16,22 +16,29 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.models.phantom_parts import IMAGE_TOKEN, IMAGE_TOKENS, make_model, make_processor
-from evalkit.tasks.phantom import questions
+from evalkit.tasks.phantom import Asked, questions
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene, draw, scene
-from evalkit.tasks.prompts import render
 
 _IGNORED = -100
-_PROMPTS = ("plain", "short", "short", "options")
+
+# Several wordings of the request for a short answer, so that the model leans on none of them.
+_SHORT_PROMPTS = (
+    "{question}\nAnswer the question using a single word or phrase.",
+    "{question}\nAnswer with a single word or a short phrase.",
+    "{question}\nPlease answer the question in one word or a short phrase.",
+)
+_OPTIONS_PROMPT = "{question} Please choose from the following two options: [{options}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much training.  n_images: train images drawn.  Steps are of `batch` images, with all their questions."""
+    """How much training.  n_images: train images drawn; a step sees `batch` of them, with `questions` in stage two."""
 
     n_images: int = 24_000
     batch: int = 48
-    see_steps: int = 2_500
-    answer_steps: int = 2_000
+    questions: int = 5
+    see_steps: int = 1_500
+    answer_steps: int = 1_000
     see_lr: float = 1.5e-3
     answer_lr: float = 2e-3
     seed: int = 0
@@ -65,7 +72,8 @@ def _texts(scenes: Sequence[Scene]) -> Iterator[str]:
     """What the tokenizer's vocabulary is made from: questions under every prompt, and answers."""
     for what in scenes:
         for asked in questions(what):
-            yield from (render(prompt, asked.text, asked.choices) for prompt in ("short", "options"))
+            yield from (prompt.format(question=asked.text) for prompt in _SHORT_PROMPTS)
+            yield _OPTIONS_PROMPT.format(question=asked.text, options=", ".join(asked.choices))
             yield asked.answer
 
 
@@ -115,7 +123,7 @@ def _batches(plan: Plan, steps: int, stage: int) -> Iterator[Any]:
 
 
 def _labels(what: Scene) -> list[int]:
-    """The scene as class numbers, one a head of `_HEADS`; lesion properties are ignored where there is none."""
+    """The scene as class numbers, one a head; lesion properties are ignored where there is none."""
     seen = (SHAPES.index(what.shape), int(what.size == "Large"), int(what.brightness == "Brighter"))
     return [
         MODALITIES.index(what.modality),
@@ -127,24 +135,31 @@ def _labels(what: Scene) -> list[int]:
     ]
 
 
-_HEADS = (3, 3, 2, 3, 2, 2, 2, 2, 3, 2, 2)
+_PLACED_HEADS = (3, 3, 2, 3, 2, 2, 2, 2)
+_POOLED_HEADS = (3, 2, 2)  # what a lesion looks like is the same wherever it lies
 
 
 def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, started: float) -> None:
-    """Stage one: vision tower and projector learn to describe the scene through one throw-away linear layer."""
+    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers."""
     import torch
     from torch.nn import functional
 
     labels = torch.tensor([_labels(what) for what in scenes])
-    probe = torch.nn.Linear(IMAGE_TOKENS * model.config.text_config.hidden_size, sum(_HEADS))
-    parts = [model.model.vision_tower, model.model.multi_modal_projector, probe]
+    width = model.config.text_config.hidden_size
+    placed = torch.nn.Linear(IMAGE_TOKENS * width, sum(_PLACED_HEADS))
+    pooled = torch.nn.Linear(width, sum(_POOLED_HEADS))
+    parts = [model.model.vision_tower, model.model.multi_modal_projector, placed, pooled]
     weights = [weight for part in parts for weight in part.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=plan.see_lr, weight_decay=0.02)
     schedule = _schedule(optimiser, plan.see_steps)
     model.train()
     for step, chosen in enumerate(_batches(plan, plan.see_steps, stage=1)):
         features = model.model.get_image_features(_normalised(pixels[chosen]), return_dict=True).pooler_output
-        heads = probe(torch.stack(list(features)).flatten(1)).split(_HEADS, dim=-1)
+        tokens = torch.stack(list(features))
+        heads = [
+            *placed(tokens.flatten(1)).split(_PLACED_HEADS, dim=-1),
+            *pooled(tokens.mean(1)).split(_POOLED_HEADS, dim=-1),
+        ]
         each = [
             functional.cross_entropy(head, labels[chosen, i], ignore_index=_IGNORED) for i, head in enumerate(heads)
         ]
@@ -176,7 +191,7 @@ def learn_to_answer(
     generator = torch.Generator().manual_seed(plan.seed * 10 + 3)
     losses = []
     for step, chosen in enumerate(_batches(plan, plan.answer_steps, stage=2)):
-        packed = pack(processor, [scenes[int(index)] for index in chosen], generator)
+        packed = pack(processor, [scenes[int(index)] for index in chosen], plan.questions, generator)
         hidden = model.model(
             input_ids=packed.ids,
             pixel_values=_normalised(pixels[chosen]),
@@ -196,7 +211,7 @@ def learn_to_answer(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A batch in which each row is one image followed by all its questions.
+    """A batch in which each row is one image followed by questions about it.
 
     ids, positions, targets: int64 (rows, length).  targets[i] is the token to predict at i, or -100.
     mask: bool (rows, 1, length, length), True where a token may look: at the image, and back within its own question.
@@ -208,11 +223,11 @@ class Packed:
     mask: Any
 
 
-def pack(processor: Any, scenes: Sequence[Scene], generator: Any) -> Packed:
-    """Packs all questions of each scene behind its image: the image is encoded once, and no question sees another."""
+def pack(processor: Any, scenes: Sequence[Scene], n_questions: int, generator: Any) -> Packed:
+    """Packs `n_questions` of each scene behind its image: the image is encoded once, no question sees another."""
     import torch
 
-    rows = [_pack_row(processor, what, generator) for what in scenes]
+    rows = [_pack_row(processor, what, n_questions, generator) for what in scenes]
     length = max(len(row[0]) for row in rows)
     pad = processor.tokenizer.pad_token_id
     filled = [
@@ -225,14 +240,18 @@ def pack(processor: Any, scenes: Sequence[Scene], generator: Any) -> Packed:
     return Packed(ids=filled[0], positions=filled[1], targets=filled[2], mask=(visible & causal)[:, None])
 
 
-def _pack_row(processor: Any, what: Scene, generator: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+def _pack_row(
+    processor: Any, what: Scene, n_questions: int, generator: Any
+) -> tuple[list[int], list[int], list[int], list[int]]:
     """Token ids, positions, targets and segment (0 the image's, then one a question) of one row."""
     import torch
 
     encoded = []
-    for asked in questions(what):
-        prompt = _PROMPTS[int(torch.randint(len(_PROMPTS), (), generator=generator))]
-        encoded.append(_encoded(processor, render(prompt, asked.text, asked.choices), asked.answer))
+    known = questions(what)
+    for number in torch.randperm(len(known), generator=generator)[:n_questions].tolist():
+        asked = known[number]
+        variant = int(torch.randint(5, (), generator=generator))
+        encoded.append(_encoded(processor, _prompted(asked, variant), asked.answer))
     head = list(encoded[0][0])
     ids, positions = list(head), list(range(len(head)))
     targets, segments = [_IGNORED] * len(head), [0] * len(head)
@@ -243,6 +262,15 @@ def _pack_row(processor: Any, what: Scene, generator: Any) -> tuple[list[int], l
         targets += [*[_IGNORED] * (len(question) - 1), *answer, _IGNORED]
         segments += [number] * len(tail)
     return ids, positions, targets, segments
+
+
+def _prompted(asked: Asked, variant: int) -> str:
+    """The question in one of five ways: with one of three requests for a short answer, with its options, alone."""
+    if variant < len(_SHORT_PROMPTS):
+        return _SHORT_PROMPTS[variant].format(question=asked.text)
+    if variant == len(_SHORT_PROMPTS) and asked.choices:
+        return _OPTIONS_PROMPT.format(question=asked.text, options=", ".join(asked.choices))
+    return asked.text
 
 
 @functools.lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ _LARGE_ORGAN = {"Lung": (10, 18), "Kidney": (9, 13), "Brain": (10, 20)}
 _SMALL_ORGAN = {"Lung": (7, 12), "Kidney": (6, 8), "Brain": (7, 13)}
 _ORGAN_OFFSET = 13
 _SLOT_OFFSET = (13, 11)
-_LESION_RADIUS = {"Small": 4, "Large": 6}
+_LESION_RADIUS = {"Small": 4, "Large": 7}
 
 # Grey levels of the tissue around the organ and of the organ itself.
 _LEVELS = {"Lung": (150, 95), "Kidney": (95, 145), "Brain": (105, 130)}

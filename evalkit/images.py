@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # How every image becomes 8-bit RGB; the name goes into manifests, so that a change of rule is seen.
-CONVERSION = "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
+CONVERSION = (
+    "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
+)
 GREY = 127
 
 

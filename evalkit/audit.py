@@ -43,7 +43,7 @@ def audit(task: Task, *, images: bool = True) -> list[Finding]:
             Finding(
                 check="images",
                 count=broken,
-                text=f"rows without a usable image, of {len(loaded.samples)}; {len(set(digests.values()))} images differ",
+                text=f"of {len(loaded.samples)} rows without a usable image; {len(set(digests.values()))} images differ",
                 examples=kept.skipped[len(loaded.skipped) :][:EXAMPLES],
             )
         )
@@ -102,7 +102,7 @@ def _conflicts(task: LoadedTask) -> Finding:
 
 
 def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
-    """What the split shares with the train split of the same copy.  Images are compared by id, where the forms name them."""
+    """What the split shares with the train split of the same copy.  Images by id, where the forms name them."""
     seen_images = {s.image_id for s in train.samples}
     seen_questions = {normal(s.question) for s in train.samples}
     seen_answers = {normal(s.references[0]) for s in train.samples}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -77,22 +77,33 @@ def ngram_precisions(answer: Sequence[str], gold: Sequence[str]) -> list[tuple[i
 def sentence_bleu(
     answer: Sequence[str], gold: Sequence[str], names: Sequence[str], *, epsilon: float | None = None
 ) -> dict[str, float]:
-    """Sentence BLEU with one reference, equal to nltk's to the last bit; `names` are keys of BLEU_WEIGHTS.
+    """`bleu` for some of the orders in BLEU_WEIGHTS."""
+    return bleu(answer, gold, {name: BLEU_WEIGHTS[name] for name in names}, epsilon=epsilon)
+
+
+def bleu(
+    answer: Sequence[str],
+    gold: Sequence[str],
+    weights: Mapping[str, Sequence[float]],
+    *,
+    epsilon: float | None = None,
+) -> dict[str, float]:
+    """Sentence BLEU with one reference, equal to nltk's to the last bit, for each named weighting of n = 1 to 4.
 
     epsilon=None is nltk's default, no smoothing: an n-gram order without hits counts as the smallest float, so a
     value is 1e-231 where one would expect 0.  epsilon=0.1 is its `method1`.
     """
     if not answer:
-        return dict.fromkeys(names, 0.0)
+        return dict.fromkeys(weights, 0.0)
     precisions = ngram_precisions(answer, gold)
     if precisions[0][0] == 0:
-        return dict.fromkeys(names, 0.0)
+        return dict.fromkeys(weights, 0.0)
     brevity = 1.0 if len(answer) > len(gold) else math.exp(1 - len(gold) / len(answer))
     floor = sys.float_info.min
     logs = [
         math.log(hits / total if hits else floor if epsilon is None else epsilon / total) for hits, total in precisions
     ]
     return {
-        name: brevity * math.exp(math.fsum(w * log for w, log in zip(BLEU_WEIGHTS[name], logs, strict=True)))
-        for name in names
+        name: brevity * math.exp(math.fsum(w * log for w, log in zip(parts, logs, strict=False)))
+        for name, parts in weights.items()
     }

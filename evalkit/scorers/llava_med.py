@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from evalkit.scorers.normalise import strip_role, vqa2
+from evalkit.scorers.normalise import CACHE, strip_role, vqa2
 from evalkit.scorers.overlap import METHOD1_EPSILON, Overlap, counted_overlap, sentence_bleu
 from evalkit.scorers.rows import Mark, RowProtocol, best_of, labelled_closed, one_of, references
 from evalkit.types import Metric, Sample
@@ -99,8 +100,11 @@ def _overlap(said: str, gold: str) -> Overlap:
     return counted_overlap(_words(said), _words(gold))
 
 
-def open_values(said: str, gold: str, epsilon: float | None = None) -> dict[str, float]:
+@lru_cache(maxsize=CACHE)
+def open_values(said: str, gold: str, epsilon: float | None = None) -> Mapping[str, float]:
     """The open metrics of one answer against one gold, both lower-cased and, for LLaVA-Med itself, normalised.
+
+    Kept, because three protocols ask for the same values.
 
     epsilon: smoothing of the single-order BLEU values (None or 0.1); `bleu` itself is never smoothed.
     """
@@ -109,5 +113,8 @@ def open_values(said: str, gold: str, epsilon: float | None = None) -> dict[str,
     values = {"open_precision": precision, "open_recall": recall, "open_f1": f1}
     values["open_exact"] = len(set(wanted) & set(words)) / len(words) if words else 0.0
     values["open_accuracy"] = float(gold in said)
-    values |= sentence_bleu(said.split(), gold.split(), ("bleu",))
-    return values | sentence_bleu(said.split(), gold.split(), _BLEU[1:], epsilon=epsilon)
+    said_words, gold_words = said.split(), gold.split()
+    if epsilon is None:
+        return values | sentence_bleu(said_words, gold_words, _BLEU)
+    values |= sentence_bleu(said_words, gold_words, _BLEU[:1])
+    return values | sentence_bleu(said_words, gold_words, _BLEU[1:], epsilon=epsilon)

@@ -29,13 +29,12 @@ def counted_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
     >>> counted_overlap("left left left".split(), "left lung".split()).recall
     0.75
     """
-    said, wanted = Counter(answer), Counter(gold)
-    hits = sum(count for word, count in said.items() if word in wanted)
+    said, wanted = set(answer), set(gold)
+    hits = sum(word in wanted for word in answer)
     if not hits:
         return NOTHING
-    extra = sum(said.values()) - hits
-    missed = sum(count for word, count in wanted.items() if word not in said)
-    precision, recall = hits / (hits + extra), hits / (hits + missed)
+    missed = sum(word not in said for word in gold)
+    precision, recall = hits / len(answer), hits / (hits + missed)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
@@ -63,15 +62,14 @@ BLEU_WEIGHTS = {
 METHOD1_EPSILON = 0.1
 
 
-def ngram_precisions(answer: Sequence[str], gold: Sequence[str]) -> list[tuple[int, int]]:
-    """(clipped hits, number of n-grams but at least 1) for n = 1 to 4."""
-    result = []
-    for n in range(1, 5):
-        said = Counter(zip(*(answer[i:] for i in range(n)), strict=False))
-        wanted = Counter(zip(*(gold[i:] for i in range(n)), strict=False))
-        hits = sum(min(count, wanted[gram]) for gram, count in said.items())
-        result.append((hits, max(1, sum(said.values()))))
-    return result
+def ngram_precision(answer: Sequence[str], gold: Sequence[str], n: int) -> tuple[int, int]:
+    """(clipped hits, number of the answer's n-grams but at least 1)."""
+    total = len(answer) - n + 1
+    if total < 1 or len(gold) < n:
+        return 0, max(1, total)
+    said = Counter(zip(*(answer[i:] for i in range(n)), strict=False))
+    wanted = Counter(zip(*(gold[i:] for i in range(n)), strict=False))
+    return sum(min(count, wanted[gram]) for gram, count in said.items() if gram in wanted), total
 
 
 def sentence_bleu(
@@ -95,9 +93,9 @@ def bleu(
     """
     if not answer:
         return dict.fromkeys(weights, 0.0)
-    precisions = ngram_precisions(answer, gold)
-    if precisions[0][0] == 0:
+    if set(answer).isdisjoint(gold):
         return dict.fromkeys(weights, 0.0)
+    precisions = [ngram_precision(answer, gold, n) for n in range(1, 5)]
     brevity = 1.0 if len(answer) > len(gold) else math.exp(1 - len(gold) / len(answer))
     floor = sys.float_info.min
     logs = [

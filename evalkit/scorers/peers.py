@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from evalkit.scorers.normalise import lmms, quac, vqa2
-from evalkit.scorers.overlap import counted_overlap, ngram_precisions
+from evalkit.scorers.overlap import counted_overlap, ngram_precision
 from evalkit.scorers.rows import Mark, RowProtocol, answers_yes_or_no, best_of, references
 from evalkit.types import Metric, Sample
 
@@ -72,7 +72,7 @@ def _multimedeval(said: str, gold: str) -> dict[str, float]:
 
 def _unigram_bleu(said: list[str], gold: list[str]) -> float:
     """torchmetrics' BLEU-1 of one sentence, in double precision where torchmetrics has single."""
-    hits, total = ngram_precisions(said, gold)[0]
+    hits, total = ngram_precision(said, gold, 1)
     if not hits:
         return 0.0
     return hits / total * (1.0 if len(said) > len(gold) else math.exp(1 - len(gold) / len(said)))

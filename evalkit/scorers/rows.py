@@ -116,10 +116,10 @@ def references(sample: Sample) -> list[str]:
 
 def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[str, Mark]:
     """The best value of each metric over the references: no published protocol has more than one of them."""
-    best: dict[str, float] = {}
-    for values in candidates:
-        for name, value in values.items():
-            best[name] = max(value, best.get(name, value))
+    first, *others = candidates
+    best = dict(first)
+    for values in others:
+        best = {name: max(value, values[name]) for name, value in best.items()}
     return {name: Mark(value=float(value), extracted=extracted) for name, value in best.items()}
 
 

@@ -43,7 +43,7 @@ def audit(task: Task, *, images: bool = True) -> list[Finding]:
             Finding(
                 check="images",
                 count=broken,
-                text=f"of {len(loaded.samples)} rows without a usable image; {len(set(digests.values()))} images differ",
+                text=f"of {len(loaded.samples)} rows have no usable image; {len(set(digests.values()))} images",
                 examples=kept.skipped[len(loaded.skipped) :][:EXAMPLES],
             )
         )

@@ -2,7 +2,8 @@
 
     python benchmarks/scoring_speed.py [--out benchmarks/scoring_speed.json]
 
-Processor time, of one core.  The rows are generated: half closed, answers from one word to a paragraph, eight questions an image.
+Processor time of one core.  The rows are generated: half closed, answers from one word to a paragraph, eight questions
+an image.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _batches(plan: Plan, steps: int, stage: int) -> Iterator[Any]:
 
 
 def _labels(what: Scene) -> list[int]:
-    """The scene as class numbers, one a head; lesion properties are ignored where there is none."""
+    """The scene as class numbers, one a head of `_HEADS`; lesion properties are ignored where there is none."""
     seen = (SHAPES.index(what.shape), int(what.size == "Large"), int(what.brightness == "Brighter"))
     return [
         MODALITIES.index(what.modality),
@@ -135,19 +135,22 @@ def _labels(what: Scene) -> list[int]:
     ]
 
 
-_PLACED_HEADS = (3, 3, 2, 3, 2, 2, 2, 2)
-_POOLED_HEADS = (3, 2, 2)  # what a lesion looks like is the same wherever it lies
+_HEADS = (3, 3, 2, 3, 2, 2, 2, 2, 3, 2, 2)
 
 
 def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, started: float) -> None:
-    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers."""
+    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers.
+
+    One reads all image tokens by their place, which is learnt soonest; the other reads only their mean, as a decoder's
+    first attention does, without which stage two would not find what the tower has seen.
+    """
     import torch
     from torch.nn import functional
 
     labels = torch.tensor([_labels(what) for what in scenes])
     width = model.config.text_config.hidden_size
-    placed = torch.nn.Linear(IMAGE_TOKENS * width, sum(_PLACED_HEADS))
-    pooled = torch.nn.Linear(width, sum(_POOLED_HEADS))
+    placed = torch.nn.Linear(IMAGE_TOKENS * width, sum(_HEADS))
+    pooled = torch.nn.Linear(width, sum(_HEADS))
     parts = [model.model.vision_tower, model.model.multi_modal_projector, placed, pooled]
     weights = [weight for part in parts for weight in part.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=plan.see_lr, weight_decay=0.02)
@@ -156,12 +159,10 @@ def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, s
     for step, chosen in enumerate(_batches(plan, plan.see_steps, stage=1)):
         features = model.model.get_image_features(_normalised(pixels[chosen]), return_dict=True).pooler_output
         tokens = torch.stack(list(features))
-        heads = [
-            *placed(tokens.flatten(1)).split(_PLACED_HEADS, dim=-1),
-            *pooled(tokens.mean(1)).split(_POOLED_HEADS, dim=-1),
-        ]
         each = [
-            functional.cross_entropy(head, labels[chosen, i], ignore_index=_IGNORED) for i, head in enumerate(heads)
+            functional.cross_entropy(head, labels[chosen, i], ignore_index=_IGNORED)
+            for logits in (placed(tokens.flatten(1)), pooled(tokens.mean(1)))
+            for i, head in enumerate(logits.split(_HEADS, dim=-1))
         ]
         _step(sum(each), weights, optimiser, schedule)
         if step % 100 == 0 or step == plan.see_steps - 1:
@@ -186,7 +187,13 @@ def learn_to_answer(
     from torch.nn import functional
 
     weights = list(model.parameters())
-    optimiser = torch.optim.AdamW(weights, lr=plan.answer_lr, weight_decay=0.02)
+    seeing = list(model.model.vision_tower.parameters())
+    answering = [*model.model.multi_modal_projector.parameters(), *model.model.language_model.parameters()]
+    groups = [
+        {"params": seeing, "lr": plan.answer_lr / 8},  # else the untrained decoder's gradients undo stage one
+        {"params": [*answering, *model.lm_head.parameters()], "lr": plan.answer_lr},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
     schedule = _schedule(optimiser, plan.answer_steps)
     generator = torch.Generator().manual_seed(plan.seed * 10 + 3)
     losses = []

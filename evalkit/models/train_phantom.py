@@ -37,8 +37,8 @@ class Plan:
     n_images: int = 24_000
     batch: int = 48
     questions: int = 5
-    see_steps: int = 1_500
-    answer_steps: int = 1_000
+    see_steps: int = 1_000
+    answer_steps: int = 500
     see_lr: float = 1.5e-3
     answer_lr: float = 2e-3
     seed: int = 0

@@ -10,7 +10,7 @@ import argparse
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from evalkit.models.phantom_parts import IMAGE_TOKEN, IMAGE_TOKENS, make_model, 
 from evalkit.tasks.phantom import Asked, questions
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene, draw, scene
 
+TOKENIZER_IMAGES = 2000
 _IGNORED = -100
 
 # Several wordings of the request for a short answer, so that the model leans on none of them.
@@ -52,7 +53,7 @@ def train(out: Path, plan: Plan) -> list[float]:
     torch.manual_seed(plan.seed)
     members = [f"{plan.seed}/train/{index}" for index in range(plan.n_images)]
     scenes = [scene(member) for member in members]
-    processor = make_processor(_texts(scenes[:2000]))
+    processor = make_processor(texts(scenes[:TOKENIZER_IMAGES]))
     model = make_model(processor.tokenizer)
     started = time.perf_counter()
     pixels = _pixels(processor, members)
@@ -68,7 +69,7 @@ def _say(text: str, started: float) -> None:
     print(f"{time.perf_counter() - started:7.1f} s  {text}", flush=True)  # noqa: T201
 
 
-def _texts(scenes: Sequence[Scene]) -> Iterator[str]:
+def texts(scenes: Iterable[Scene]) -> Iterator[str]:
     """What the tokenizer's vocabulary is made from: questions under every prompt, and answers."""
     for what in scenes:
         for asked in questions(what):

@@ -38,7 +38,7 @@ class Broken:
 
 
 def open_image(ref: ImageRef) -> Image:
-    """The image as 8-bit RGB, upright.
+    """The image as 8-bit RGB, upright; of several frames the first.
 
     Raises:
         DataError: missing, not an image, or cut off.
@@ -50,12 +50,26 @@ def open_image(ref: ImageRef) -> Image:
         return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
+    return _decoded(ref, read_bytes(ref))
+
+
+def _decoded(ref: ImageRef, content: bytes, draft: bool = False) -> Image:
+    """The image in encoded bytes as 8-bit RGB; draft: small, where the format decodes so at less cost (JPEG).
+
+    Raises:
+        DataError: not an image, cut off, of a mode without an RGB form, or larger than PIL opens.
+    """
+    from PIL import Image as images
+
     try:
-        with images.open(io.BytesIO(read_bytes(ref))) as image:
+        with images.open(io.BytesIO(content)) as image:
+            if draft:
+                image.draft("L", (16, 16))
             image.load()
             return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, struct.error) as problem:  # what PIL raises on damaged files
-        raise DataError(f"The image {ref} cannot be read: {problem or type(problem).__name__}.") from problem
+    # What PIL raises on damaged files; DecompressionBombError derives from Exception alone.
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, images.DecompressionBombError) as problem:
+        raise DataError(f"The image {ref} cannot be decoded: {problem or type(problem).__name__}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
@@ -115,11 +129,6 @@ def digest(ref: ImageRef) -> str:
     return hashlib.sha256(read_bytes(ref)).hexdigest()
 
 
-def size(ref: ImageRef) -> tuple[int, int]:
-    """Width and height in pixels, upright, mostly without decoding."""
-    return open_image(ref).size
-
-
 def _draw(ref: ImageRef) -> Image:
     """Call the function of evalkit that draws the image; other packages' code is never named by data."""
     module, _, function = ref.path.partition(":")
@@ -141,12 +150,14 @@ def _archive(path: str) -> Any:
 
 def _zip_member(path: str, member: str) -> bytes:
     import zipfile
+    import zlib
 
     with _zip_lock:  # one file handle, moved about by every read
         try:
             content: bytes = _archive(path).read(member)
-        except zipfile.BadZipFile as problem:
-            raise ValueError(str(problem)) from problem
+        # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:
+            raise ValueError(str(problem) or "the archive is cut off") from problem
     return content
 
 
@@ -195,17 +206,10 @@ def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Br
 
 
 def _probe(ref: ImageRef) -> str | Broken:
-    from PIL import Image as images
-
     try:
         content = read_bytes(ref)
+        if ref.kind not in ("draw", "blank"):
+            _decoded(ref, content, draft=True)
     except DataError as problem:
         return Broken(str(problem))
-    if ref.kind not in ("draw", "blank"):
-        try:
-            with images.open(io.BytesIO(content)) as image:
-                image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
-                image.load()
-        except (OSError, SyntaxError, ValueError, struct.error) as problem:
-            return Broken(f"The image {ref} cannot be decoded: {problem or type(problem).__name__}.")
     return hashlib.sha256(content).hexdigest()

@@ -14,6 +14,7 @@ from evalkit.errors import DataError
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.tasks.check import check_images
 from evalkit.tasks.forms import says_yes_or_no
+from evalkit.tasks.vqa import VqaTask
 from evalkit.types import CLOSED, OPEN, Sample
 
 EXAMPLES = 3
@@ -52,7 +53,8 @@ def audit(task: Task, *, images: bool = True) -> list[Finding]:
         train = task.load_train()
     except DataError as problem:
         return [*findings, Finding(check="train split", count=0, text=f"not looked at: {problem}")]
-    return [*findings, *_overlaps(loaded, train)]
+    others = task.other_train() if isinstance(task, VqaTask) else {}
+    return [*findings, *_overlaps(loaded, train), *(_shared_images(loaded, t, name) for name, t in others.items())]
 
 
 def _counts(task: LoadedTask) -> Finding:
@@ -103,32 +105,21 @@ def _conflicts(task: LoadedTask) -> Finding:
 
 def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
     """What the split shares with the train split of the same copy.  Images by id, where the forms name them."""
-    seen_images = {s.image_id for s in train.samples}
     seen_questions = {normal(s.question) for s in train.samples}
     seen_answers = {normal(s.references[0]) for s in train.samples}
     seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in train.samples}
-    images = {s.image_id for s in task.samples}
-    shared = images & seen_images
-    on_shared = [s for s in task.samples if s.image_id in shared]
     same = [s for s in task.samples if (s.image_id, normal(s.question), normal(s.references[0])) in seen_rows]
     wording = [s for s in task.samples if normal(s.question) in seen_questions]
     answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
     n = len(task.samples)
-    # Forms without image names get one made-up id a row.
-    named = any(not s.image_id.startswith("row") for s in train.samples)
     found = [
-        Finding(
-            check="train images",
-            count=len(shared),
-            text=f"of {len(images)} images are in the train split too ({len(train.samples)} rows); {len(on_shared)} "
-            f"of {n} rows are about them"
-            if named
-            else f"not comparable: the train split ({len(train.samples)} rows) names no images",
-        ),
+        _shared_images(task, train, "train"),
         Finding(
             check="train rows",
             count=len(same),
-            text="rows whose image, question and answer are a train row",
+            text="rows whose image, question and answer are a train row"
+            if _names_images(train)
+            else "not comparable: the train split names no images",
             examples=_shown(same),
         ),
         Finding(check="train questions", count=len(wording), text=f"of {n} question texts occur in train"),
@@ -139,6 +130,26 @@ def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
         text = f"of {n} rows have their rewording, with the same image and answer, in the larger train split in use"
         found.append(Finding(check="leaks", count=len(framed), text=text, examples=_shown(framed)))
     return found
+
+
+def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
+    """Images by id, where the forms name them; rows without an image name have a made-up id each."""
+    seen = {s.image_id for s in train.samples}
+    images = {s.image_id for s in task.samples}
+    shared = images & seen
+    on_shared = sum(s.image_id in shared for s in task.samples)
+    if not _names_images(train):
+        text = f"not comparable: the {name} split ({len(train.samples)} rows) names no images"
+    else:
+        text = (
+            f"of {len(images)} images are in the {name} split too ({len(train.samples)} rows); {on_shared} of "
+            f"{len(task.samples)} rows are about them"
+        )
+    return Finding(check=f"{name} images", count=len(shared), text=text)
+
+
+def _names_images(task: LoadedTask) -> bool:
+    return any(not s.image_id.startswith("row") for s in task.samples)
 
 
 def normal(text: str) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evalkit.errors import DataError
+from evalkit.images import digest
 from evalkit.tasks.prompts import options_in
 from evalkit.types import CLOSED, OPEN, ImageRef, Sample
 
@@ -60,6 +61,17 @@ def text_of(value: Any, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where} is {value!r}; expected text.")
     return " ".join(str(value).split())
+
+
+def need(record: Record, key: str, where: str) -> Any:
+    """A field that every row of the form has.
+
+    Raises:
+        DataError: this one has it not.
+    """
+    if key not in record:
+        raise DataError(f"{where} has no field {key!r}; it has {', '.join(sorted(map(str, record)))}.")
+    return record[key]
 
 
 def optional(value: Any) -> str | None:
@@ -135,21 +147,35 @@ def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef 
     """(row number, its texts, its image, the image's id) of Hugging Face parquet files, one row group at a time.
 
     The id is the digest of the image's bytes: these forms name no image.
-    """
-    import pyarrow.parquet
 
+    Raises:
+        DataError: not a parquet file, or without the columns question and answer.
+    """
     number = 0
     for path in files:
+        for inside, record in enumerate(_table_rows(path)):
+            image = record.pop("image", None)
+            content = image.get("bytes") if isinstance(image, dict) else image
+            ref = ImageRef(kind="parquet", path=str(path), member=f"image:{inside}") if content else None
+            yield number, record, ref, hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
+            number += 1
+
+
+def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet
+
+    try:
         table = pyarrow.parquet.ParquetFile(path)
-        inside = 0
+        missing = {"question", "answer"} - set(table.schema_arrow.names)
+        if missing:
+            raise DataError(
+                f"{path} has the columns {', '.join(table.schema_arrow.names)}; "
+                "expected question and answer (and image)."
+            )
         for group in range(table.metadata.num_row_groups):
-            for record in table.read_row_group(group).to_pylist():
-                image = record.pop("image", None)
-                content = image.get("bytes") if isinstance(image, dict) else image
-                ref = ImageRef(kind="parquet", path=str(path), member=f"image:{inside}") if content else None
-                yield number, record, ref, hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
-                number += 1
-                inside += 1
+            yield from table.read_row_group(group).to_pylist()
+    except (OSError, ValueError) as problem:  # pyarrow's own errors derive from these two
+        raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
 
 
 class ImageFinder:
@@ -157,17 +183,31 @@ class ImageFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root if root.is_dir() else root.parent
-        self._found: dict[str, ImageRef] | None = None
+        self._found: dict[str, list[ImageRef]] | None = None
 
     def find(self, name: str) -> ImageRef:
-        """The image; a reference to the place where it was expected when it is not there."""
+        """The image; a reference to the place where it was expected when it is not there.
+
+        A name with a folder is looked for with that folder first, then alone where only one file is called so.
+
+        Raises:
+            DataError: several files of that name differ.
+        """
         if self._found is None:
-            self._found = dict(self._scan())
-        tail = PurePosixPath(name.replace("\\", "/"))
-        for key in ("/".join(tail.parts[-2:]), tail.name):
-            if key in self._found and (len(tail.parts) > 1) == ("/" in key):
-                return self._found[key]
-        return ImageRef(kind="file", path=str(self.root / name))
+            self._found = defaultdict(list)
+            for tail, ref in self._scan():
+                self._found[tail].append(ref)
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        found = self._found.get("/".join(parts[-2:]), [])
+        if not found and len(parts) > 1 and len(alone := self._found.get(parts[-1], [])) == 1:
+            found = alone
+        if not found:
+            return ImageRef(kind="file", path=str(self.root / name))
+        # An unpacked file wins over the archive that it came from.
+        best = [ref for ref in found if ref.kind == "file"] or found
+        if len(best) > 1 and len({digest(ref) for ref in best}) > 1:
+            raise DataError(f"Two different images could be {name}: {best[0]} and {best[1]}. Leave one in task.path.")
+        return best[0]
 
     def _scan(self) -> Iterator[tuple[str, ImageRef]]:
         import zipfile
@@ -179,7 +219,6 @@ class ImageFinder:
                 for name in members.namelist():
                     if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
                         yield from _tails(name, ImageRef(kind="zip", path=str(archive), member=name))
-        # Last, so that an unpacked file wins over the archive that it came from.
         for path in sorted(self.root.rglob("*")):
             if path.suffix.lower() in IMAGE_ENDINGS:
                 yield from _tails(path.as_posix(), ImageRef(kind="file", path=str(path)))
@@ -187,8 +226,7 @@ class ImageFinder:
 
 def _tails(name: str, ref: ImageRef) -> Iterator[tuple[str, ImageRef]]:
     parts = PurePosixPath(name).parts
-    yield parts[-1], ref
-    yield "/".join(parts[-2:]), ref
+    yield from {parts[-1]: ref, "/".join(parts[-2:]): ref}.items()
 
 
 def is_conversation(record: Record) -> bool:
@@ -213,7 +251,7 @@ def conversation_rows(
             asked.split()[0].lower() if first_word_type and asked else None
         )
         yield Raw(
-            id=str(record["id"]),
+            id=text_of(need(record, "id", where), where),
             question=" ".join(asked.split()),
             answer=text_of(answer, where),
             image_id=image or f"row{number}",
@@ -235,7 +273,7 @@ def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[S
         seen[row.id] += 1
         sample_id = row.id if seen[row.id] == 1 else f"{row.id}#{seen[row.id]}"
         if not row.question:
-            raise DataError(f"{name}: row {sample_id} has no question.")
+            raise DataError(f"{name}: row {sample_id} has an empty question.")
         if not row.answer:
             skipped.append(f"row {sample_id}: its answer is empty")
             continue

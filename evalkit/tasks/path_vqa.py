@@ -16,6 +16,7 @@ from evalkit.tasks.forms import (
     is_conversation,
     json_files,
     names_split,
+    need,
     parquet_files,
     parquet_rows,
     text_of,
@@ -81,8 +82,8 @@ def _refuse_pickles(root: Path) -> None:
 def _original(records: Sequence[Record], finder: ImageFinder | None, path: Path) -> Iterator[Raw]:
     """One record an image; its questions and its answers are two lists of equal length."""
     for record in records:
-        image = str(record["img_id"])
-        where = f"{path}: img_id {image!r}"
+        where = f"{path}: img_id {record.get('img_id')!r}"
+        image = text_of(need(record, "img_id", where), where)
         try:
             questions, labels = record["sentf"]["pvqa"], record["labelf"]["pvqa"]
             answers = [next(iter(label)) for label in labels]
@@ -108,7 +109,7 @@ def _flat(records: Sequence[Record], finder: ImageFinder | None, path: Path, spl
 
 
 def _row(row_id: str, record: Mapping[str, Any], image_id: str, where: str, ref: Any) -> Raw:
-    question, answer = text_of(record["question"], where), text_of(record["answer"], where)
+    question, answer = (text_of(need(record, key, where), where) for key in ("question", "answer"))
     words = question.split()
     return Raw(
         id=row_id,

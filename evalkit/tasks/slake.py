@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.errors import ConfigError, did_you_mean
+from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.forms import (
     ImageFinder,
     Raw,
@@ -17,6 +18,7 @@ from evalkit.tasks.forms import (
     json_files,
     label_of,
     names_split,
+    need,
     optional,
     parquet_files,
     parquet_rows,
@@ -64,7 +66,9 @@ class Slake(VqaTask):
             if not (root.is_file() or names_split(path, split)):
                 continue
             if {"img_name", "q_lang", "question"} <= set(records[0]):
-                kept = [r for r in records if self.language in ("all", r["q_lang"])]
+                kept = [
+                    r for r in records if self.language in ("all", need(r, "q_lang", f"{path}: qid {r.get('qid')!r}"))
+                ]
                 return Rows(form="slake-json", rows=tuple(_row(r, finder, path) for r in kept))
             if is_conversation(records[0]):
                 self._english_only("LLaVA-Med JSON")
@@ -86,6 +90,16 @@ class Slake(VqaTask):
             return Rows(form="hf-parquet", rows=rows)
         raise unknown_form(self.name, root, split, FORMS)
 
+    def other_train(self) -> Mapping[str, LoadedTask]:
+        """The other language's train rows: each language keeps its images apart by split, the two together do not."""
+        others = {"en": ("zh",), "zh": ("en",), "all": ()}[self.language]
+        settings: dict[str, Any] = {"name": self.name, "path": str(self.path) if self.path else None}
+        settings |= {"repo": self.repo, "revision": self.revision, "allow_counts": self.allow_counts}
+        try:
+            return {f"train, {lang}": Slake(language=lang, **settings).load_train() for lang in others}
+        except (ConfigError, DataError):  # a form in one language, or a copy without a train split
+            return {}
+
     def _english_only(self, form: str) -> None:
         if self.language != "en":
             raise ConfigError(
@@ -105,7 +119,7 @@ class Slake(VqaTask):
 
 def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
     where = f"{path}: qid {record.get('qid')!r}"
-    image = text_of(record["img_name"], where)
+    image = text_of(need(record, "img_name", where), where)
     tags = {
         "modality": optional(record.get("modality")),
         "organ": optional(record.get("location")),
@@ -114,11 +128,11 @@ def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
         "language": optional(record.get("q_lang")),
     }
     return Raw(
-        id=str(record["qid"]),
-        question=text_of(record["question"], where),
-        answer=text_of(record["answer"], where),
+        id=text_of(need(record, "qid", where), where),
+        question=text_of(need(record, "question", where), where),
+        answer=text_of(need(record, "answer", where), where),
         image_id=image,
         image=finder.find(image) if finder else None,
-        label=label_of(record["answer_type"], where),
+        label=label_of(need(record, "answer_type", where), where),
         tags={k: v for k, v in tags.items() if v},
     )

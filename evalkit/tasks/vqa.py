@@ -84,6 +84,10 @@ class VqaTask(ABC):
         """See `evalkit.tasks.base.Task`."""
         return self._load("train", images=False)
 
+    def other_train(self) -> Mapping[str, LoadedTask]:
+        """Train rows of the same copy beside `load_train` that models are trained on too, for the audit; by name."""
+        return {}
+
     def messages(self, sample: Sample) -> tuple[Message, ...]:
         """The image, then the question under the prompt variant; only the question decides which options are listed."""
         text = render(self.prompt, sample.question, options_in(sample.question))
@@ -94,6 +98,8 @@ class VqaTask(ABC):
         found = self.read(root, split, images)
         self._check_labels(found.form, found.rows)
         notes = [*found.notes, *self._check_counts(found.form, found.rows, split)]
+        if self.path is None:
+            notes.append(f"{self.repo} at commit {root.name}")  # the cache names a snapshot's folder after its commit
         samples, skipped = samples_of(found.rows, self.closed_rule, f"{self.name} ({root})")
         return LoadedTask(
             name=self.name,

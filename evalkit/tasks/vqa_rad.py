@@ -17,6 +17,7 @@ from evalkit.tasks.forms import (
     json_files,
     label_of,
     names_split,
+    need,
     optional,
     parquet_files,
     parquet_rows,
@@ -101,7 +102,7 @@ def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, 
     rows = []
     for record in records:
         row = _row(record, finder, path, "")
-        if str(record["phrase_type"]).startswith("test_") != (split == "test"):
+        if row.tags["phrase_type"].startswith("test_") != (split == "test"):
             continue
         # A test question whose framed rewording exists is in the 3,064-row train split that most papers use.
         leak = {"leak": _FRAME if optional(record.get("question_frame")) else "none"} if split == "test" else {}
@@ -123,19 +124,22 @@ def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
 def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> Raw:
     """A row of the OSF or MEVF form; the first qid of the release is a string, five answers are integers."""
     where = f"{path}: qid {record.get('qid')!r}"
-    image = text_of(record["image_name"], where)
+    qid = text_of(need(record, "qid", where), where)
+    if not qid.isdecimal():
+        raise DataError(f"{where}; expected a whole number.")
+    image = text_of(need(record, "image_name", where), where)
     tags = {
         "organ": optional(record.get("image_organ")),
         "question_type": _question_type(record.get("question_type")),
-        "phrase_type": optional(record.get("phrase_type")),
+        "phrase_type": text_of(need(record, "phrase_type", where), where),
     }
     return Raw(
-        id=f"{prefix}{int(record['qid'])}",
-        question=text_of(record["question"], where),
-        answer=text_of(record["answer"], where),
+        id=f"{prefix}{qid}",
+        question=text_of(need(record, "question", where), where),
+        answer=text_of(need(record, "answer", where), where),
         image_id=image,
         image=finder.find(image) if finder else None,
-        label=label_of(record["answer_type"], where),
+        label=label_of(need(record, "answer_type", where), where),
         tags={k: v for k, v in tags.items() if v},
     )
 

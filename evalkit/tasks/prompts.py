@@ -40,7 +40,8 @@ _WHETHER = re.compile(
 _OPEN_WORD = re.compile(r"(?:what|where|how|why|who|when|whose)\b", re.I)
 _ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|either|located|taken)\s+)+", re.I)
 # Words that share the noun behind the "or".
-_SHARING = frozenset({"with", "without", "more", "less", "left", "right", "upper", "lower"})
+_SHARING = frozenset({"with", "without", "more", "less", "left", "right", "upper", "lower", "gray", "grey", "white"})
+_NO_NOUN = frozenset({"relative", "compared", "than", "in", "on", "of", "to", "for", "and", "seen"})
 # General nouns that belong to every option but stand behind the last one only.
 _NOUN = re.compile(r"(?<=\w)\s+(?:image|images|scan|picture|view|film|sequence|plane)$", re.I)
 _REST = re.compile(r"(?<=\w)\s+(?:side|weighted)$", re.I)
@@ -135,7 +136,9 @@ def _pair(before: str, right: str) -> tuple[str, str]:
     if left.lower() in (lower := [word.lower() for word in following]):  # "T1 weighted or T2 weighted MRI"
         n = lower.index(left.lower()) + 1
         return " ".join(words[-n:]), " ".join(following[:n])
-    if left.lower() in _SHARING and len(following) > 1:  # "left or right kidney", "with or without contrast"
+    if (
+        left.lower() in _SHARING and len(following) > 1 and following[1].lower() not in _NO_NOUN
+    ):  # "left or right kidney", "with or without contrast"
         return f"{left} {following[1]}", " ".join(following[:2])
     return left, right if len(following) <= 2 else following[0]
 

@@ -59,4 +59,5 @@ def _yes_no(text: str) -> tuple[str, ...]:
 
 
 def _distinct(options: list[str]) -> tuple[str, ...]:
-    return tuple(options) if all(options) and len(set(options)) == len(options) > 1 else ()
+    named = [option.strip() for option in options]
+    return tuple(named) if all(named) and len(set(named)) == len(named) > 1 else ()

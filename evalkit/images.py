@@ -11,7 +11,9 @@ import importlib
 import io
 import struct
 import threading
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,8 @@ CONVERSION = (
     "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
 )
 GREY = 127
+# Modes that every PIL converts; the others are converted when a split is checked, not first when a model asks.
+_ORDINARY = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Broken:
 
 
 def open_image(ref: ImageRef) -> Image:
-    """The image as 8-bit RGB, upright; of several frames the first.
+    """The image as 8-bit RGB, upright.
 
     Raises:
         DataError: missing, not an image, or cut off.
@@ -50,26 +54,24 @@ def open_image(ref: ImageRef) -> Image:
         return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
-    return _decoded(ref, read_bytes(ref))
+    content = read_bytes(ref)
+    with _damage_named(ref), images.open(io.BytesIO(content)) as image:
+        image.load()
+        return to_rgb(image)
 
 
-def _decoded(ref: ImageRef, content: bytes, draft: bool = False) -> Image:
-    """The image in encoded bytes as 8-bit RGB; draft: small, where the format decodes so at less cost (JPEG).
-
-    Raises:
-        DataError: not an image, cut off, of a mode without an RGB form, or larger than PIL opens.
-    """
+@contextmanager
+def _damage_named(ref: ImageRef) -> Iterator[None]:
+    """What PIL raises on damaged, cut off or absurdly large files, as a DataError that names the image."""
     from PIL import Image as images
 
+    # The two of a "decompression bomb" derive from Exception and from Warning alone.
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
     try:
-        with images.open(io.BytesIO(content)) as image:
-            if draft:
-                image.draft("L", (16, 16))
-            image.load()
-            return to_rgb(image)
-    # What PIL raises on damaged files; DecompressionBombError derives from Exception alone.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, images.DecompressionBombError) as problem:
-        raise DataError(f"The image {ref} cannot be decoded: {problem or type(problem).__name__}.") from problem
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs) as problem:
+        said = str(problem).rstrip(".") or type(problem).__name__
+        raise DataError(f"The image {ref} cannot be decoded: {said}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
@@ -116,7 +118,7 @@ def read_bytes(ref: ImageRef) -> bytes:
         if ref.kind == "parquet":
             return _parquet_cell(ref.path, ref.member)
     except (OSError, KeyError, ValueError) as problem:
-        raise DataError(f"The image {ref} cannot be read: {problem}.") from problem
+        raise DataError(f"The image {ref} cannot be read: {str(problem).rstrip('.')}.") from problem
     if ref.kind == "blank":
         assert ref.of is not None
         return b"blank " + read_bytes(ref.of)
@@ -127,6 +129,11 @@ def read_bytes(ref: ImageRef) -> bytes:
 def digest(ref: ImageRef) -> str:
     """sha256 (hex) of the encoded bytes."""
     return hashlib.sha256(read_bytes(ref)).hexdigest()
+
+
+def size(ref: ImageRef) -> tuple[int, int]:
+    """Width and height in pixels, upright."""
+    return open_image(ref).size
 
 
 def _draw(ref: ImageRef) -> Image:
@@ -150,14 +157,12 @@ def _archive(path: str) -> Any:
 
 def _zip_member(path: str, member: str) -> bytes:
     import zipfile
-    import zlib
 
     with _zip_lock:  # one file handle, moved about by every read
         try:
             content: bytes = _archive(path).read(member)
-        # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:
-            raise ValueError(str(problem) or "the archive is cut off") from problem
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:  # RuntimeError: encrypted
+            raise ValueError(str(problem)) from problem
     return content
 
 
@@ -206,10 +211,16 @@ def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Br
 
 
 def _probe(ref: ImageRef) -> str | Broken:
+    from PIL import Image as images
+
     try:
         content = read_bytes(ref)
         if ref.kind not in ("draw", "blank"):
-            _decoded(ref, content, draft=True)
+            with _damage_named(ref), images.open(io.BytesIO(content)) as image:
+                image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
+                image.load()
+                if image.mode not in _ORDINARY:
+                    to_rgb(image)
     except DataError as problem:
         return Broken(str(problem))
     return hashlib.sha256(content).hexdigest()

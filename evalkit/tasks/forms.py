@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,22 +57,23 @@ def text_of(value: Any, where: str) -> str:
     """A text field as text: numbers written out, white space (tabs too) single, the string "None" kept as it is.
 
     Raises:
-        DataError: null, a list or an object.
+        DataError: null, a list, an object or not a number (which is what "None" becomes in a table read by pandas).
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    lost = isinstance(value, float) and not math.isfinite(value)
+    if lost or isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where} is {value!r}; expected text.")
     return " ".join(str(value).split())
 
 
-def need(record: Record, key: str, where: str) -> Any:
-    """A field that every row of the form has.
+def field_of(record: Record, key: str, where: str) -> str:
+    """A field that every row must have, as text.
 
     Raises:
-        DataError: this one has it not.
+        DataError: it is missing or no text.
     """
     if key not in record:
-        raise DataError(f"{where} has no field {key!r}; it has {', '.join(sorted(map(str, record)))}.")
-    return record[key]
+        raise DataError(f"{where} has no field {key!r}; it has {', '.join(map(str, record)) or 'none'}.")
+    return text_of(record[key], f"{where}: {key}")
 
 
 def optional(value: Any) -> str | None:
@@ -104,7 +106,7 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
     """The JSON arrays in a file, or in a folder and the folders inside it; those named like the split come first.
 
     Raises:
-        DataError: a file that a user named is not JSON, or nothing is there.
+        DataError: a file that a user named, or one named like the split, is damaged, or nothing is there.
     """
     if path.is_file():
         yield path, _array(path)
@@ -114,19 +116,31 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
     found = [p for pattern in ("*.json", "*/*.json") for p in sorted(path.glob(pattern))]
     for candidate in sorted(found, key=lambda p: (not names_split(p, split), str(p))):
         try:
-            yield candidate, _array(candidate)
+            content = _json(candidate)
         except DataError:
+            if names_split(candidate, split):
+                raise
             continue  # other people's files lie in dataset folders too (detection.json, notes)
+        if _is_array(content):
+            yield candidate, content
 
 
 def _array(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as problem:
-        raise DataError(f"{path} is not a JSON file: {problem}.") from problem
-    if not isinstance(content, list) or not content or not all(isinstance(r, dict) for r in content):
+    content = _json(path)
+    if not _is_array(content):
         raise DataError(f"{path} is not a JSON array of records.")
-    return content
+    return list(content)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError, RecursionError) as problem:
+        raise DataError(f"{path} is not a JSON file: {problem}.") from problem
+
+
+def _is_array(content: Any) -> bool:
+    return isinstance(content, list) and bool(content) and all(isinstance(r, dict) for r in content)
 
 
 def parquet_files(path: Path, split: str) -> list[Path]:
@@ -146,35 +160,36 @@ def names_split(path: Path, split: str) -> bool:
 def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef | None, str]]:
     """(row number, its texts, its image, the image's id) of Hugging Face parquet files, one row group at a time.
 
-    The id is the digest of the image's bytes: these forms name no image.
+    The id is the digest of the image's bytes: these forms name no image.  Rows that repeat an image, as most do, share
+    one reference, so that it is checked and kept once.
 
     Raises:
-        DataError: not a parquet file, or without the columns question and answer.
+        DataError: a file is no parquet file, or damaged.
     """
     number = 0
+    refs: dict[str, ImageRef] = {}
     for path in files:
-        for inside, record in enumerate(_table_rows(path)):
+        for inside, record in enumerate(_parquet_records(path)):
             image = record.pop("image", None)
             content = image.get("bytes") if isinstance(image, dict) else image
-            ref = ImageRef(kind="parquet", path=str(path), member=f"image:{inside}") if content else None
-            yield number, record, ref, hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
+            if content is not None and not isinstance(content, bytes):
+                raise DataError(f"{path}: row {inside} holds no image bytes in the column image.")
+            image_id = hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
+            if content:
+                refs.setdefault(image_id, ImageRef(kind="parquet", path=str(path), member=f"image:{inside}"))
+            yield number, record, refs.get(image_id), image_id
             number += 1
 
 
-def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path)
-        missing = {"question", "answer"} - set(table.schema_arrow.names)
-        if missing:
-            raise DataError(
-                f"{path} has the columns {', '.join(table.schema_arrow.names)}; "
-                "expected question and answer (and image)."
-            )
-        for group in range(table.metadata.num_row_groups):
-            yield from table.read_row_group(group).to_pylist()
-    except (OSError, ValueError) as problem:  # pyarrow's own errors derive from these two
+        with pyarrow.parquet.ParquetFile(path) as table:
+            for group in range(table.metadata.num_row_groups):
+                yield from table.read_row_group(group).to_pylist()
+    except (OSError, pyarrow.ArrowException) as problem:
         raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
 
 
@@ -251,7 +266,7 @@ def conversation_rows(
             asked.split()[0].lower() if first_word_type and asked else None
         )
         yield Raw(
-            id=text_of(need(record, "id", where), where),
+            id=str(record["id"]),
             question=" ".join(asked.split()),
             answer=text_of(answer, where),
             image_id=image or f"row{number}",
@@ -269,11 +284,16 @@ def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[S
     samples: list[Sample] = []
     skipped: list[str] = []
     seen: Counter[str] = Counter()
+    taken: set[str] = set()
     for row in rows:
         seen[row.id] += 1
-        sample_id = row.id if seen[row.id] == 1 else f"{row.id}#{seen[row.id]}"
+        sample_id = row.id
+        while sample_id in taken:
+            seen[row.id] += sample_id != row.id
+            sample_id = f"{row.id}#{seen[row.id]}"
+        taken.add(sample_id)
         if not row.question:
-            raise DataError(f"{name}: row {sample_id} has an empty question.")
+            raise DataError(f"{name}: row {sample_id} has no question.")
         if not row.answer:
             skipped.append(f"row {sample_id}: its answer is empty")
             continue

@@ -22,29 +22,28 @@ _VARIANTS = {
     "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
 }
 YES_NO = ("yes", "no")
+# A Chinese question is answered with its verb; the first that it holds decides.
 
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _AUXILIARY = re.compile(
-    r"(?:(?:in|on|from|besides) (?:this|the) [\w -]+?, ?)?"
-    r"(?:(?:is|are|was|were|am|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't)\b"
-    r"|(?:any|anything)\b|evidence of\b)",  # "Any effusion?", "Evidence of haemorrhage?" leave "is there" out
+    r"(?:(?:in|on|from) (?:this|the) [\w -]+?, ?)?"
+    r"(?:is|are|was|were|am|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't|any|anything|evidence)\b",
     re.I,
 )
-# "Is there A or B?", "Is A or B seen?" ask whether there is one of them, not which of them it is.
+# "Is there A or B?" asks whether there is one of them, not which of them it is.
 _WHETHER = re.compile(
-    r"\b(?:is|are|was|were) there\b|\b(?:any|anything|evidence|have|has|contain|contains|show|see|suggest)\b"
-    r"|\bor\b.*\bseen\b",
-    re.I,
+    r"\b(?:is|are|was|were) there\b|\b(?:any|evidence|have|has|contain|contains|show|see|seen|suggest)\b", re.I
 )
-# What, where and how ask for something else, unless they list the options after a comma.
-_OPEN_WORD = re.compile(r"(?:what|where|how|why|who|when|whose)\b", re.I)
-_ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|either|located|taken)\s+)+", re.I)
-# Words that share the noun behind the "or".
-_SHARING = frozenset({"with", "without", "more", "less", "left", "right", "upper", "lower", "gray", "grey", "white"})
-_NO_NOUN = frozenset({"relative", "compared", "than", "in", "on", "of", "to", "for", "and", "seen"})
-# General nouns that belong to every option but stand behind the last one only.
-_NOUN = re.compile(r"(?<=\w)\s+(?:image|images|scan|picture|view|film|sequence|plane)$", re.I)
-_REST = re.compile(r"(?<=\w)\s+(?:side|weighted)$", re.I)
+# An "or" in these, unless a comma comes before the list, belongs to what is asked about: "What mass or nodule is this?"
+_OPEN = re.compile(r"(?:what|how|where|when|why|who|whom|whose)\b", re.I)
+# A pair of which exactly one holds is a choice even after "is there".
+_PREFIXES = re.compile(r"^(?:hyper|hypo|homo|hetero|intra|extra|supra|infra|uni|bi|in|ex)(?=\w{4})", re.I)
+_SIDES = {"left", "right"}
+# "an AP or PA film": the last noun belongs to both.  It does not where it has an article: "an MRI or a CT scan".
+_OWN_NOUN = re.compile(r"^(?:a|an|the|on|in|at|from|this)\b", re.I)
+_IMAGE = re.compile(r"(?<=\w)\s+(?:image|scan|film|view|plane|study)$", re.I)
+_NEGATIONS = ("non", "no", "not", "without")
+_ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|either|more|located|taken)\s+)+", re.I)
 _LETTERS = re.compile(r"[^\w\s\-/]")
 
 
@@ -91,58 +90,55 @@ def options_in(question: str) -> tuple[str, ...]:
     asks = bool(_AUXILIARY.match(text))
     if re.search(r"\bor not\b", text, re.I):
         return YES_NO
-    if _lists(text, asks) and (found := _listed(text)):
-        return found
+    if re.search(r"\bor\b", text, re.I) and not (_OPEN.match(text) and not re.search(r"[,:;].*\bor\b", text, re.I)):
+        found = _listed(text, asks)
+        if found and not (asks and _WHETHER.search(text) and not _opposites(*found[-2:])):
+            return found
     return YES_NO if asks else ()
 
 
-def _lists(text: str, asks: bool) -> bool:
-    """Whether an "or" in the question separates options to choose from."""
-    if not (found := re.search(r"\bor\b", text, re.I)):
-        return False
-    if asks:
-        return not _WHETHER.search(text) or bool(
-            re.search(r"\bnormal or abnormal\b|\babnormal or normal\b", text, re.I)
-        )
-    return not _OPEN_WORD.match(text) or bool(re.search("[,:]", text[: found.start()]))
+def _opposites(left: str, right: str) -> bool:
+    """normal and abnormal, hyper- and hypoinflation, left and right."""
+    left, right = left.lower(), right.lower()
+    short, long = sorted((left, right), key=len)
+    negated = len(short) > 4 and long.endswith(short) and len(long) - len(short) < 4
+    same_stem = _PREFIXES.sub("", left) == _PREFIXES.sub("", right)
+    return {left, right} == _SIDES or negated or same_stem
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _listed(text: str, asks: bool) -> tuple[str, ...]:
     """The members of "A, B or C"; the first loses what leads up to it, the last what follows it."""
     before, after = re.split(r"\bor\b", text.rstrip("?. "), maxsplit=1, flags=re.I)
-    *lead, last = [p.strip() for p in re.split(r"[,:]", before) if p.strip()] or [""]
-    right = _bare(after)
-    if not last or not right:
+    *lead, last = [p.strip() for p in re.split(r"[,:;]", before) if p.strip()] or [""]
+    after = _LETTERS.sub("", after).strip()
+    if not last or not after:
         return ()
-    # After a comma the whole piece is an option; without one only its last word is.
-    listed = [p for p in lead[1:] if len(p.split()) <= 3] if lead else []
-    left = _bare(last) if lead and len(last.split()) <= 3 else last.split()[-1]
-    if lead and _AUXILIARY.match(lead[0]) and len(last.split()) <= 3:  # "Is this A, B or C?"
-        listed.insert(0, " ".join(lead[0].split()[-len(last.split()) :]))
-    if not lead:
-        left, right = _pair(last, right)
-    elif len(right.split()) > max(2, len(left.split())):
-        right = " ".join(right.split()[: len(left.split())])
-    options = tuple(_bare(o) for o in (*listed, left, right))
-    if not all(_NOUN.search(option) for option in options):  # "MRI or CT scan", but "coronal plane or axial plane"
-        options = tuple(_NOUN.sub("", option) for option in options)
-    return options if all(options) and len(set(options)) == len(options) else ()
+    listed = [p for p in lead[1:] if len(p.split()) <= 3]
+    if lead and len(last.split()) <= 3:  # after a comma the whole piece is an option
+        if asks and before.rstrip().endswith(","):  # "Is it A, B, or C?": the first piece ends with an option too
+            listed.insert(0, " ".join(lead[0].split()[-len(last.split()) :]))
+            after = _IMAGE.sub("", _first_words(after, len(last.split())))
+        pair = (last, _first_words(_ARTICLES.sub("", after), max(2, len(last.split()))))
+    else:
+        pair = _pair(last, after)
+    options = tuple(_ARTICLES.sub("", _LETTERS.sub("", o).strip()) for o in (*listed, *pair))
+    return options if all(options) and len({o.lower() for o in options}) == len(options) else ()
 
 
-def _pair(before: str, right: str) -> tuple[str, str]:
-    """The options around an "or" without commas; `before` ends with the first one, `right` begins with the second."""
-    words, following = before.split(), right.split()
-    left = words[-1]
-    if left.lower() in (lower := [word.lower() for word in following]):  # "T1 weighted or T2 weighted MRI"
-        n = lower.index(left.lower()) + 1
-        return " ".join(words[-n:]), " ".join(following[:n])
-    if (
-        left.lower() in _SHARING and len(following) > 1 and following[1].lower() not in _NO_NOUN
-    ):  # "left or right kidney", "with or without contrast"
-        return f"{left} {following[1]}", " ".join(following[:2])
-    return left, right if len(following) <= 2 else following[0]
+def _pair(before: str, after: str) -> tuple[str, str]:
+    """The two options around an "or" without a comma, as much of each as is their own."""
+    left, right = before.split(), after.split()
+    if left[-1].lower() in ("with", "without"):
+        return " ".join([left[-1], *right[1:2]]), " ".join(right[:2])
+    if left[-1] in right[1:] and right[0].lower() not in _NEGATIONS:  # "T1 weighted or T2 weighted MRI": T1, T2
+        shared = right.index(left[-1], 1)
+        return " ".join(left[-shared - 1 : -1]) or left[-1], " ".join(right[:shared])
+    if right[0].lower() in _NEGATIONS:
+        own = left[-2:] if left[-2:-1] == ["with"] else left[-1:]
+        return " ".join(own), " ".join(right[:2])
+    return left[-1], _first_words(_ARTICLES.sub("", after), 2 if _OWN_NOUN.match(after) else 1)
 
 
-def _bare(option: str) -> str:
-    """An option without punctuation, the small words before it and a "side" or "weighted" behind it."""
-    return _REST.sub("", _ARTICLES.sub("", _LETTERS.sub("", option).strip()))
+def _first_words(text: str, n: int) -> str:
+    """All of a short text, else its first words: the option is not longer than its partner."""
+    return " ".join(text.split()[:n])

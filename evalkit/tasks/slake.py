@@ -14,15 +14,14 @@ from evalkit.tasks.forms import (
     Record,
     Rows,
     conversation_rows,
+    field_of,
     is_conversation,
     json_files,
     label_of,
     names_split,
-    need,
     optional,
     parquet_files,
     parquet_rows,
-    text_of,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
 from evalkit.types import CLOSED, OPEN
@@ -66,9 +65,7 @@ class Slake(VqaTask):
             if not (root.is_file() or names_split(path, split)):
                 continue
             if {"img_name", "q_lang", "question"} <= set(records[0]):
-                kept = [
-                    r for r in records if self.language in ("all", need(r, "q_lang", f"{path}: qid {r.get('qid')!r}"))
-                ]
+                kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
                 return Rows(form="slake-json", rows=tuple(_row(r, finder, path) for r in kept))
             if is_conversation(records[0]):
                 self._english_only("LLaVA-Med JSON")
@@ -78,8 +75,8 @@ class Slake(VqaTask):
             rows = tuple(
                 Raw(
                     id=f"hf-{split}-{number}",
-                    question=text_of(record["question"], f"{files[0]}: row {number}, question"),
-                    answer=text_of(record["answer"], f"{files[0]}: row {number}, answer"),
+                    question=field_of(record, "question", f"{files[0]}: row {number}"),
+                    answer=field_of(record, "answer", f"{files[0]}: row {number}"),
                     image_id=image_id,
                     image=ref,
                     label=label_of(record.get("answer_type"), f"{files[0]}: row {number}"),
@@ -119,7 +116,7 @@ class Slake(VqaTask):
 
 def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
     where = f"{path}: qid {record.get('qid')!r}"
-    image = text_of(need(record, "img_name", where), where)
+    image = field_of(record, "img_name", where)
     tags = {
         "modality": optional(record.get("modality")),
         "organ": optional(record.get("location")),
@@ -128,11 +125,11 @@ def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
         "language": optional(record.get("q_lang")),
     }
     return Raw(
-        id=text_of(need(record, "qid", where), where),
-        question=text_of(need(record, "question", where), where),
-        answer=text_of(need(record, "answer", where), where),
+        id=field_of(record, "qid", where),
+        question=field_of(record, "question", where),
+        answer=field_of(record, "answer", where),
         image_id=image,
         image=finder.find(image) if finder else None,
-        label=label_of(need(record, "answer_type", where), where),
+        label=label_of(record.get("answer_type"), where),
         tags={k: v for k, v in tags.items() if v},
     )

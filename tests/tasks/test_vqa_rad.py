@@ -18,7 +18,9 @@ def task(path: Path | str | None, **settings: Any) -> VqaRad:
     return VqaRad(**{"name": "vqa-rad", "path": str(path) if path else None, "allow_counts": True, **settings})
 
 
-def osf(qid: Any, question: str, answer: Any, label: str = "CLOSED", phrase: str = "test_freeform", **more: Any) -> dict:
+def osf(
+    qid: Any, question: str, answer: Any, label: str = "CLOSED", phrase: str = "test_freeform", **more: Any
+) -> dict:
     return {
         "qid": qid, "phrase_type": phrase, "qid_linked_id": "03f4", "image_case_url": "https://example.org/case",
         "image_name": "synpic1.jpg", "image_organ": "HEAD", "evaluation": "not evaluated", "question": question,

@@ -119,8 +119,7 @@ class Request:
         content = {
             "sample_id": self.sample_id,
             "messages": [
-                [m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]]
-                for m in self.messages
+                [m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]] for m in self.messages
             ],
             "images": list(self.image_digests),
             "generation": asdict(self.generation),

@@ -149,7 +149,9 @@ def read_tower(folder: Path) -> tuple[Shards, dict[str, str]]:
         if not name.startswith(_NOT_VISION):
             names[bare] = name
     if "embeddings.patch_embedding.weight" not in names:
-        raise ModelError(f"{folder} holds no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight")
+        raise ModelError(
+            f"{folder} holds no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight"
+        )
     return clip, _without_tables(names)
 
 

@@ -163,7 +163,9 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
         ) from None
     vocab = {pieces.IdToPiece(i): i for i in range(pieces.GetPieceSize())}
     unk, bos, eos = (pieces.IdToPiece(i) for i in (pieces.unk_id(), pieces.bos_id(), pieces.eos_id()))
-    backend = Tokenizer(BPE(vocab=vocab, merges=_merges(pieces, vocab), unk_token=unk, fuse_unk=True, byte_fallback=True))
+    backend = Tokenizer(
+        BPE(vocab=vocab, merges=_merges(pieces, vocab), unk_token=unk, fuse_unk=True, byte_fallback=True)
+    )
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1)]

@@ -42,9 +42,7 @@ class LoadedTask:
         Pixels have their own digest (`images_sha256` in the manifest), so that a run and a re-scoring of its
         answers on a machine without images can be seen to be over the same rows.
         """
-        rows = sorted(
-            [s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples
-        )
+        rows = sorted([s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples)
         return digest_json(rows)
 
 

@@ -47,7 +47,12 @@ def v10(tmp_path_factory, spm):
     tiny.write_bin(folders.delta, delta, shards=2)
     for folder in (folders.full, folders.delta):
         tiny.write_json(folder / "config.json", tiny.v10_config(vocab))
-        extra = {"[PAD]": spm.vocab, "<im_patch>": spm.vocab + 1, "<im_start>": spm.vocab + 2, "<im_end>": spm.vocab + 3}
+        extra = {
+            "[PAD]": spm.vocab,
+            "<im_patch>": spm.vocab + 1,
+            "<im_start>": spm.vocab + 2,
+            "<im_end>": spm.vocab + 3,
+        }
         tiny.write_json(folder / "added_tokens.json", extra)
     for folder in (folders.full, folders.delta, folders.base):
         (folder / "tokenizer.model").write_bytes((spm.folder / "tokenizer.model").read_bytes())
@@ -57,7 +62,7 @@ def v10(tmp_path_factory, spm):
 
 
 def _split(whole, base_vocab):
-    """(base, delta) with base + delta == whole exactly: the base is the whole moved a little on a coarse grid."""
+    """(base, delta) whose sum is the whole: the base is the whole, moved a little."""
     torch.manual_seed(3)
     base, delta = {}, {}
     for name, value in whole.items():
@@ -89,10 +94,10 @@ def lora(tmp_path_factory, spm, v15):
     for name, value in tiny.projector_tensors(known).items():
         extra[f"base_model.model.{name}"] = value + 0.05 * torch.randn_like(value)
     with torch.no_grad():
-        for place, (i, part) in {(i, p): (i, p) for i in (0, 2) for p in ("weight", "bias")}.items():
-            del place
+        for i in (0, 2):
             layer = getattr(known.model.multi_modal_projector, f"linear_{1 + i // 2}")
-            getattr(layer, part).copy_(extra[f"base_model.model.model.mm_projector.{i}.{part}"])
+            for part in ("weight", "bias"):
+                getattr(layer, part).copy_(extra[f"base_model.model.model.mm_projector.{i}.{part}"])
     torch.save(adapter, folder / "adapter_model.bin")
     torch.save(extra, folder / "non_lora_trainables.bin")
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -69,8 +69,7 @@ def _owned(tokenizer: Any, original: Original, folder: Path) -> Vocabulary:
                 f"not give the {original.vocab_size} of the checkpoint's config: this is not its tokenizer"
             )
         _add(tokenizer, missing)
-    else:
-        _add(tokenizer, wanted)
+    _add(tokenizer, wanted, strip=True)
     if len(tokenizer) > original.vocab_size:
         raise ModelError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, more than the {original.vocab_size} of the "
@@ -112,10 +111,12 @@ def _fillers(n: int, original: Original) -> list[str]:
     return [f"<unused{i}>" for i in range(n, original.vocab_size)]
 
 
-def _add(tokenizer: Any, tokens: list[str]) -> None:
+def _add(tokenizer: Any, tokens: list[str], *, strip: bool = False) -> None:
+    """strip: white space beside the token is dropped, as by the transformers (4.28) that v1.0 was trained with."""
     from transformers import AddedToken
 
-    tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in tokens], special_tokens=True)
+    added = [AddedToken(t, special=True, normalized=False, lstrip=strip, rstrip=strip) for t in tokens]
+    tokenizer.add_tokens(added, special_tokens=True)
 
 
 def _read_tokenizer(folder: Path, original: Original) -> Any:
@@ -149,7 +150,7 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     ModelError when the file is not a SentencePiece BPE model.
     """
     import sentencepiece
-    from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, normalizers, processors
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
@@ -166,7 +167,7 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     backend = Tokenizer(
         BPE(vocab=vocab, merges=_merges(pieces, vocab), unk_token=unk, fuse_unk=True, byte_fallback=True)
     )
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1)]
     )

@@ -58,7 +58,7 @@ class Shards:
 
     def __post_init__(self) -> None:
         for path in self.files:
-            for name, shape in _header(path, self._handle(path)).items():
+            for name, shape in _header(self._handle(path)).items():
                 if name in self._homes:
                     raise ModelError(
                         f"the tensor {name} is in both {self._homes[name].name} and {path.name} of {path.parent}: "
@@ -160,7 +160,7 @@ def _open_index(path: Path) -> Shards:
     return shards
 
 
-def _header(path: Path, handle: Any) -> dict[str, Shape]:
+def _header(handle: Any) -> dict[str, Shape]:
     if isinstance(handle, dict):
         return {name: tuple(tensor.shape) for name, tensor in handle.items()}
     return {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118  (not a dict)
@@ -182,6 +182,7 @@ def _open_safetensors(path: Path) -> Any:
 
 def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
     import pickle
+    import warnings
 
     import torch
 
@@ -190,7 +191,9 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
     # Files from before PyTorch 1.6 are no zip archives and cannot be mapped; those are read whole.
     mapped = zipfile.is_zipfile(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise ModelError(_pickle_refusal(path, str(error))) from None
     except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:

@@ -21,20 +21,17 @@ IGNORABLE = re.compile(r"\.rotary_emb\.inv_freq$|\.embeddings\.position_ids$")
 _GROWS = ("model.embed_tokens.weight", "lm_head.weight")
 _NEW_IN_DELTA = "model.mm_projector."
 
-# What an adapter_config.json may say beyond r, lora_alpha and use_rslora, and the values that change nothing.
+# adapter_config.json: settings that a plain merge honours or that change nothing in a finished adapter.  Every other
+# one must be off, so that a variant of LoRA that is not known here is refused and not merged as if it were plain.
+_ADAPTER_KNOWN = {
+    *("auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "inference_mode"),
+    *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_config", "megatron_core"),
+    *("peft_version", "qalora_group_size", "r", "revision", "target_modules", "task_type", "use_rslora"),
+}
 _ADAPTER_PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
-    "bias": ("none", None),
-    "fan_in_fan_out": (False, None),
-    "use_dora": (False, None),
-    "lora_bias": (False, None),
-    "modules_to_save": (None, []),
-    "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}),
-    "layer_replication": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []),
-    "init_lora_weights": (True, False, None, "gaussian"),
+    "bias": ("none",),
+    "init_lora_weights": (True, False, "gaussian"),
 }
 
 
@@ -100,7 +97,7 @@ class Lora:
     """base + LoRA adapter + the tensors that were trained whole (`non_lora_trainables.bin`), LLaVA's LoRA form.
 
     W + scale * B @ A with scale = lora_alpha / r (or / sqrt(r) with use_rslora): Hu et al. 2022, arXiv 2106.09685.
-    The product is made in float32 and added in the base's dtype, as peft's `merge_and_unload` does.
+    Product and sum are made in float32 and rounded once to the base's dtype, as peft's `merge_and_unload` does.
     """
 
     base: Shards
@@ -143,7 +140,7 @@ class Lora:
         if name not in self._pairs:
             return weight
         a, b = (self.adapter.read(part).float() for part in self._pairs[name])
-        return weight + ((b @ a) * lora_scale(self.config)).to(weight.dtype)
+        return (weight.float() + (b @ a) * lora_scale(self.config)).to(weight.dtype)
 
     def where(self, name: str) -> str:
         """The file of the whole tensor that it starts from."""
@@ -167,11 +164,11 @@ def lora_scale(config: dict[str, Any]) -> float:
 
 def check_adapter(config: dict[str, Any]) -> None:
     """ModelError naming the first setting of an adapter_config.json that a plain merge would get wrong."""
-    for key, plain in _ADAPTER_PLAIN.items():
-        if key in config and config[key] not in plain:
+    for key, value in config.items():
+        if key not in _ADAPTER_KNOWN and value and value not in _ADAPTER_PLAIN.get(key, ()):
             raise ModelError(
-                f"adapter_config.json sets {key} to {config[key]!r}: only plain LoRA ({key} one of {list(plain)}) is "
-                "merged here; merge the adapter into its base with peft and give the merged folder"
+                f"adapter_config.json sets {key} to {value!r}: only plain LoRA is merged here; merge the adapter into "
+                "its base with peft and give the merged folder"
             )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):

@@ -12,9 +12,44 @@ from pathlib import Path
 import torch
 
 WORDS = (
-    "the lung heart left right chest shows what is in image normal abnormal scan brain yes no where USER ASSISTANT "
-    "Human Assistant Hi there How can I help you today INST patient question answer curious human polite"
-).split(" ")
+    "the",
+    "lung",
+    "heart",
+    "left",
+    "right",
+    "chest",
+    "shows",
+    "what",
+    "is",
+    "in",
+    "image",
+    "normal",
+    "abnormal",
+    "scan",
+    "brain",
+    "yes",
+    "no",
+    "where",
+    "USER",
+    "ASSISTANT",
+    "Human",
+    "Assistant",
+    "Hi",
+    "there",
+    "How",
+    "can",
+    "I",
+    "help",
+    "you",
+    "today",
+    "INST",
+    "patient",
+    "question",
+    "answer",
+    "curious",
+    "human",
+    "polite",
+)
 
 VISION = {
     "hidden_size": 128,

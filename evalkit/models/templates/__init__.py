@@ -52,7 +52,7 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str]
     def refuse(reason: str) -> str:
         raise ModelError(f"the chat template refuses these messages: {reason}")
 
-    environment = ImmutableSandboxedEnvironment(  # noqa: S701  (a prompt, not HTML)
+    environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals["raise_exception"] = refuse

@@ -17,6 +17,8 @@ from evalkit.models.llava_config import Original, llava_config, read_original, t
 from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
 from evalkit.models.shards import ADAPTER_FILES, Shape, Shards, TensorSource, open_folder, read_json
 from evalkit.models.sources import IGNORABLE, Delta, Lora
+from evalkit.models.templates import render
+from evalkit.types import ImagePlace, Message
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +71,7 @@ def load_llava(
     original = read_original(folder)
     source = weights_source(folder, form, base)
     words = vocabulary(tokenizer_folders(folder, form, base), original)
+    check_template(chat_template, words)
     stock = vision_tower_path or _inside(folder, original)
     tower, tower_names, skipped = choose_tower(source, vision_tower, stock, original)
     vision = tower_config({bare: tower.shapes[name] for bare, name in tower_names.items()}, original, stock)
@@ -305,6 +308,18 @@ def finish(model: Any, words: Vocabulary) -> None:
     for config in (model.config, model.config.text_config):
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
         config.pad_token_id = words.pad_id
+
+
+def check_template(chat_template: str | None, words: Vocabulary) -> None:
+    """ModelError when a template renders an image as something else than this checkpoint's image token."""
+    if chat_template is None:
+        return
+    prompt = render(chat_template, [Message(role="user", content=(ImagePlace(), "?"))])
+    if prompt.count(words.image_token) != 1:
+        raise ModelError(
+            f"the chat template renders one image as {prompt!r}, and this checkpoint's image token is "
+            f"{words.image_token}, which must be in it once: the template is another model's (see chat_template)"
+        )
 
 
 def _notes(original: Original, words: Vocabulary, skipped: tuple[str, ...]) -> tuple[str, ...]:

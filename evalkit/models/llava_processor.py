@@ -123,14 +123,13 @@ def _read_tokenizer(folder: Path, original: Original) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     if original.text_type == "qwen2":
-        tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
     elif (folder / "tokenizer.model").is_file():
         tokenizer = from_sentencepiece(folder / "tokenizer.model")
         extra = folder / "added_tokens.json"
         _add_numbered(tokenizer, read_json(extra) if extra.is_file() else {}, extra)
     else:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    tokenizer.padding_side = "left"
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, padding_side="left")
     return tokenizer
 
 
@@ -174,7 +173,9 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     backend.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, vocab[bos])]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token=unk, bos_token=bos, eos_token=eos)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token=unk, bos_token=bos, eos_token=eos, padding_side="left"
+    )
 
 
 def _merges(pieces: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:

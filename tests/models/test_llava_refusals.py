@@ -14,6 +14,7 @@ from evalkit.errors import ModelError
 from evalkit.models.forms import recognise
 from evalkit.models.llava_original import load_llava
 from evalkit.models.shards import open_folder
+from evalkit.models.templates import read_template
 from tests.models import tiny
 
 
@@ -313,3 +314,10 @@ def test_an_adapter_of_another_kind_is_told_from_llavas(tmp_path):
 def test_a_word_that_is_no_dtype_is_refused(v15, dtype):
     with pytest.raises(ModelError, match="no floating dtype"):
         load(v15.folder, dtype=dtype)
+
+
+def test_another_models_template_is_refused(v10, v15):
+    with pytest.raises(ModelError, match=r"this checkpoint's image token is <image>"):
+        load(v15.folder, chat_template=read_template("file:simple"))
+    with pytest.raises(ModelError, match=r"this checkpoint's image token is <im_patch>"):
+        load_llava(v10.full, vision_tower_path=v10.clip, chat_template=read_template("file:mistral-instruct"))

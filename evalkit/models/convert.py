@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +32,7 @@ def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
         save(loaded, work, source=folder)
         if to.exists():
             to.rmdir()
-        os.replace(work, to)
+        work.replace(to)
     except OSError as error:
         raise ModelError(f"{to} cannot be written ({error}): nothing was kept of it") from None
     finally:

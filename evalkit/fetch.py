@@ -10,18 +10,15 @@ from __future__ import annotations
 import fnmatch
 import glob
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-from evalkit.errors import ConfigError, DataError, EvalkitError, ModelError
-
-LOCK = "fetch.lock.json"
+from evalkit.models.hub import Repo, cache_dir, endpoint, read_lock, token, write_lock
 
 # What a model repository may hold that nothing here reads.
 _NO_FOLDERS = ("onnx", "openvino", "original", "coreml", "runs")
@@ -42,27 +39,6 @@ BY_HAND = {
         "DIR/images/<PMID>_<figure>.jpg, then run with task.path=DIR. Judging stored answers needs no images"
     ),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repo:
-    """A repository to fetch.  files: patterns, empty for all that a model needs; digests: sha256 known beforehand."""
-
-    id: str
-    kind: Literal["model", "dataset"] = "model"
-    revision: str | None = None
-    files: tuple[str, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """Its name in the lock file."""
-        return f"{self.kind}:{self.id}"
-
-    @property
-    def error(self) -> type[EvalkitError]:
-        """What is raised about it."""
-        return ModelError if self.kind == "model" else DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,43 +71,13 @@ class Listing:
         return sum(f.size for f in self.files if not f.cached)
 
 
-def model_repos(config: Mapping[str, Any]) -> tuple[Repo, ...]:
-    """The repositories of a model's YAML: weights, base, stock vision tower.  ConfigError when none is public."""
-    if not config.get("source"):
-        raise ConfigError(
-            f"{config.get('about', 'this model')}: no public weights exist, so there is nothing to fetch; give the "
-            "folder of your own with model.path=DIR"
-        )
-    repos = [Repo(id=config["source"], revision=config.get("revision"), digests=config.get("digests") or {})]
-    if config.get("base"):
-        repos.append(Repo(id=config["base"], revision=config.get("base_revision")))
-    if config.get("vision_tower") == "stock" and config.get("vision_tower_source"):
-        repos.append(Repo(id=config["vision_tower_source"], revision=config.get("vision_tower_revision")))
-    return tuple(repos)
-
-
-def cached(repo: Repo, lock: Path | None = None) -> Path | None:
-    """The folder in the hub's cache, or None when it is not there.  Makes no network call.
-
-    With a lock file, every file that it lists for this commit has to be there; without one, a checkpoint that is not
-    whole is found out by its index when it is opened.
-    """
-    locked = _read_lock(lock).get(repo.key, {}) if lock else {}
-    home = Path(_cache() or _default_cache()) / f"{repo.kind}s--{repo.id.replace('/', '--')}"
-    revision = repo.revision or locked.get("commit") or "main"
-    ref = home / "refs" / revision
-    folder = home / "snapshots" / (ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision)
-    wanted = list(locked.get("files", {})) if locked.get("commit") == folder.name else []
-    return folder if folder.is_dir() and all((folder / name).is_file() for name in wanted) else None
-
-
 def listing(repo: Repo, lock: Path | None = None) -> Listing:
     """What the hub has at the pinned revision (the lock's, where the YAML pins none).  Downloads no file."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    locked = _read_lock(lock).get(repo.key, {}) if lock else {}
+    locked = read_lock(lock).get(repo.key, {}) if lock else {}
     with explained(repo):
-        info: Any = HfApi(endpoint=_endpoint(), token=_token()).repo_info(
+        info: Any = HfApi(endpoint=endpoint(), token=token()).repo_info(
             repo.id,
             repo_type=repo.kind,
             revision=repo.revision or locked.get("commit"),
@@ -143,7 +89,7 @@ def listing(repo: Repo, lock: Path | None = None) -> Listing:
         raise repo.error(f"{repo.id} at {repo.revision or 'its newest revision'} holds none of the files wanted")
 
     def in_cache(name: str) -> bool:
-        where = try_to_load_from_cache(repo.id, name, cache_dir=_cache(), revision=info.sha, repo_type=repo.kind)
+        where = try_to_load_from_cache(repo.id, name, cache_dir=cache_dir(), revision=info.sha, repo_type=repo.kind)
         return isinstance(where, str)
 
     files = tuple(
@@ -200,10 +146,10 @@ def fetch(repos: Sequence[Repo], *, lock: Path, say: Callable[[str], None] = pri
     folders = {}
     for plan in plans:
         folder = _download(plan)
-        locked = _read_lock(lock)
+        locked = read_lock(lock)
         digests = _verify(plan, folder, locked.get(plan.repo.key, {}))
         files = {f.name: {"size": f.size, "sha256": digests[f.name]} for f in plan.files}
-        _write_lock(lock, {**locked, plan.repo.key: {"commit": plan.commit, "files": files}})
+        write_lock(lock, {**locked, plan.repo.key: {"commit": plan.commit, "files": files}})
         folders[plan.repo.id] = folder
         say(f"{plan.repo.id}: {len(files)} digests checked and written to {lock}")
     return folders
@@ -217,9 +163,9 @@ def _download(plan: Listing) -> Path:
             plan.repo.id,
             repo_type=plan.repo.kind,
             revision=plan.commit,
-            cache_dir=_cache(),
-            endpoint=_endpoint(),
-            token=_token(),
+            cache_dir=cache_dir(),
+            endpoint=endpoint(),
+            token=token(),
             allow_patterns=[glob.escape(f.name) for f in plan.files],
         )
     return Path(folder)
@@ -265,7 +211,7 @@ def explained(repo: Repo) -> Iterator[None]:
     from huggingface_hub import errors
 
     transport: Any = errors.HTTPError  # type: ignore[attr-defined]  # the HTTP library's own, which differs by version
-    page = f"{_endpoint() or 'https://huggingface.co'}/{'datasets/' if repo.kind == 'dataset' else ''}{repo.id}"
+    page = f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if repo.kind == 'dataset' else ''}{repo.id}"
     try:
         yield
     except errors.GatedRepoError:
@@ -310,7 +256,7 @@ def _offline(repo: Repo) -> str:
 
 def _check_disk(plans: Sequence[Listing]) -> None:
     needed = sum(plan.missing for plan in plans)
-    place = Path(_cache() or _default_cache())
+    place = cache_dir()
     existing = next(p for p in (place, *place.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
@@ -318,49 +264,6 @@ def _check_disk(plans: Sequence[Listing]) -> None:
             f"{_size(needed)} are to be fetched into {place}, and {_size(free)} are free there: make room, or set "
             "HF_HOME to a larger disk"
         )
-
-
-def _default_cache() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
-
-
-def _cache() -> str | None:
-    """The cache by the environment as it is now; huggingface_hub reads it once, when it is imported."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return os.environ["HF_HUB_CACHE"]
-    home = os.environ.get("HF_HOME")
-    return str(Path(home).expanduser() / "hub") if home else None
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-
-
-def _token() -> str | None:
-    return os.environ.get("HF_TOKEN") or None
-
-
-def _read_lock(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        repos = content["repos"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not a lock file of evalkit ({error}): restore it, or delete it") from None
-    if not isinstance(repos, dict):
-        raise ConfigError(f"{path} is not a lock file of evalkit (repos is no table): restore it, or delete it")
-    return repos
-
-
-def _write_lock(path: Path, repos: Mapping[str, Any]) -> None:
-    text = json.dumps({"schema": 1, "repos": dict(sorted(repos.items()))}, indent=1, sort_keys=True) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    work.write_text(text, encoding="utf-8")
-    work.replace(path)
 
 
 def _size(n: int) -> str:

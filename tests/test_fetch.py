@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import ConfigError, DataError, ModelError
-from evalkit.fetch import BY_HAND, Repo, cached, fetch, listing, model_repos, select
+from evalkit.fetch import BY_HAND, fetch, listing, select
+from evalkit.models.hub import Repo, cached, model_repos
 from tests.hub import COMMIT, NEWER, FakeHub
 
 WEIGHTS = random.Random(0).randbytes(200_000)
@@ -215,7 +216,8 @@ def test_offline_no_process_makes_a_network_call(hub, lock, tmp_path):
     fetch([REPO], lock=lock, say=quiet)
     hub.requests.clear()
     code = (
-        "from pathlib import Path; from evalkit.fetch import *; import sys\n"
+        "from pathlib import Path\nfrom evalkit.errors import ModelError\n"
+        "from evalkit.fetch import fetch\nfrom evalkit.models.hub import Repo, cached\n"
         f"repo = Repo(id='org/model', revision={COMMIT!r})\n"
         f"print(cached(repo, Path({str(lock)!r})))\n"
         "try:\n    fetch([repo], lock=Path('x.lock'))\n"
@@ -223,7 +225,7 @@ def test_offline_no_process_makes_a_network_call(hub, lock, tmp_path):
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path.cwd())},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parent.parent)},
         capture_output=True,
         text=True,
         check=True,
@@ -244,8 +246,8 @@ def test_weights_in_two_forms_are_fetched_once_and_side_weights_always():
     names = [
         "config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json",
         "model-00001-of-00002.safetensors", "model.safetensors.index.json", "non_lora_trainables.bin",
-        "tokenizer.model", "vit/pytorch_model.bin", "vit/config.json", "onnx/model.safetensors", "training_args.bin", "assets/a.png",
-        "merges.txt", "adapter_model.bin", ".gitattributes",
+        "tokenizer.model", "vit/pytorch_model.bin", "vit/config.json", "onnx/model.safetensors",
+        "training_args.bin", "assets/a.png", "merges.txt", "adapter_model.bin", ".gitattributes",
     ]  # fmt: skip
     assert select(names, Repo(id="x/y")) == (
         "adapter_model.bin", "config.json", "merges.txt", "model-00001-of-00002.safetensors",
@@ -256,7 +258,7 @@ def test_weights_in_two_forms_are_fetched_once_and_side_weights_always():
 
 
 def test_a_model_without_public_weights_says_what_to_give():
-    with pytest.raises(ConfigError, match=r"no public weights exist.*model.path=DIR"):
+    with pytest.raises(ConfigError, match=r"no public weights exist.*model.source=DIR"):
         model_repos({"about": "X", "source": None})
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit.errors import ModelError
-from evalkit.models.shards import Shape, read_json
+from evalkit.models.shards import read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, LlavaConfig
@@ -39,9 +38,6 @@ _TEXT_KEYS = (
 )
 _TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2"}
 _FEATURES = {"patch": "default", "cls_patch": "full"}
-
-# OpenAI's CLIP towers: a head is 64 wide in each of them, which the tensors' shapes alone do not say.
-_CLIP_HEAD = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,59 +93,6 @@ def read_original(folder: Path) -> Original:
         aspect=one_of("image_aspect_ratio", "square", {"square": "square", "pad": "pad", None: "square"}),
         dtype=str(raw.get("torch_dtype") or raw.get("dtype") or "float16"),
     )
-
-
-def tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path | None) -> CLIPVisionConfig:
-    """The CLIP tower's config: from its own folder where there is one, else from the shapes of its tensors.
-
-    shapes: tower tensors under their bare names (`embeddings.patch_embedding.weight`).  ModelError for a tower that
-    is not one of OpenAI's CLIP models and has no folder to say what it is.
-    """
-    from transformers import CLIPVisionConfig
-
-    if folder is not None and (folder / "config.json").is_file():
-        raw = read_json(folder / "config.json")
-        vision = raw.get("vision_config", raw)
-        if raw.get("model_type") not in ("clip", "clip_vision_model"):
-            raise ModelError(
-                f"{folder}/config.json says model_type {raw.get('model_type')!r}: a CLIP vision tower was expected"
-            )
-        return CLIPVisionConfig(**{key: vision[key] for key in _TOWER_KEYS if vision.get(key) is not None})
-    if "openai" not in original.tower or "clip-vit-" not in original.tower:
-        raise ModelError(
-            f"the checkpoint's vision tower is {original.tower!r}, not one of OpenAI's CLIP models: give the folder "
-            "of that tower (vision_tower_path) so that its own config says what it is"
-        )
-    return CLIPVisionConfig(**_tower_from_shapes(shapes))
-
-
-_TOWER_KEYS = (
-    "attention_dropout",
-    "hidden_act",
-    "hidden_size",
-    "image_size",
-    "intermediate_size",
-    "layer_norm_eps",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "patch_size",
-    "projection_dim",
-)
-
-
-def _tower_from_shapes(shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    hidden, _, patch, _ = shapes["embeddings.patch_embedding.weight"]
-    places = shapes["embeddings.position_embedding.weight"][0] - 1
-    layers = {name.split(".")[2] for name in shapes if name.startswith("encoder.layers.")}
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": hidden // _CLIP_HEAD,
-        "patch_size": patch,
-        "image_size": math.isqrt(places) * patch,
-        "hidden_act": "quick_gelu",
-    }
 
 
 def llava_config(original: Original, vision: CLIPVisionConfig, *, vocab_size: int, image_token: int) -> LlavaConfig:

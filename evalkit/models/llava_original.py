@@ -6,29 +6,25 @@ read, cast and put in place one at a time: the peak is one copy of the weights a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import ModelError
 from evalkit.models.forms import Form, recognise
-from evalkit.models.llava_config import Original, llava_config, read_original, tower_config
+from evalkit.models.llava_config import Original, llava_config, read_original
 from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
+from evalkit.models.llava_tower import Tower, choose_tower, tower_config
+from evalkit.models.parts import Part, missing
 from evalkit.models.shards import ADAPTER_FILES, Shape, Shards, TensorSource, open_folder, read_json
 from evalkit.models.sources import IGNORABLE, Delta, Lora
-from evalkit.models.templates import render
+from evalkit.models.templates import read_template, render
 from evalkit.types import ImagePlace, Message
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
-
-Tower = Literal["stored", "stock"]
-
-_STORED = "model.vision_tower.vision_tower.vision_model."
-# A stock CLIP checkpoint also holds the text half and the two projections between them.
-_NOT_VISION = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +86,25 @@ def load_llava(
     )
 
 
+def load_configured(config: Mapping[str, Any], parts: Sequence[Part], *, dtype: str, device: str) -> LoadedLlava:
+    """A registered model (the content of its YAML) from the folders that `locate` found.  ModelError when one lacks."""
+    absent = missing(str(config.get("name", "this model")), config, tuple(parts))
+    if absent:
+        raise ModelError(absent)
+    folders = {part.role: part.folder for part in parts}
+    weights = folders["weights"]
+    assert weights is not None
+    return load_llava(
+        weights,
+        base=folders.get("base"),
+        vision_tower=config.get("vision_tower", "stock"),
+        vision_tower_path=folders.get("vision tower"),
+        chat_template=read_template(config.get("chat_template")),
+        dtype=dtype,
+        device=device,
+    )
+
+
 def weights_source(folder: Path, form: Form, base: Path | None) -> TensorSource:
     """The weights under LLaVA's names, parts put together.  ModelError when a base is missing or given in vain."""
     if form == "hf":
@@ -120,46 +135,6 @@ def _inside(folder: Path, original: Original) -> Path | None:
     """The tower's folder where the config names a relative path that is in the checkpoint (HuatuoGPT-Vision)."""
     inside = folder / original.tower
     return inside if original.tower.startswith("./") and inside.is_dir() else None
-
-
-def choose_tower(
-    source: TensorSource, wanted: Tower, stock: Path | None, original: Original
-) -> tuple[TensorSource, dict[str, str], tuple[str, ...]]:
-    """(source, bare name -> name in it, names of stored tower tensors that are left unused)."""
-    stored = {name.removeprefix(_STORED): name for name in source.shapes if name.startswith(_STORED)}
-    if wanted == "stored":
-        if not stored:
-            raise ModelError(
-                f"vision_tower=stored, but the checkpoint holds no tensors under {_STORED}: its tower is "
-                f"{original.tower or 'not named'}; use vision_tower=stock"
-            )
-        return source, _without_tables(stored), ()
-    if stock is None:
-        raise ModelError(
-            f"vision_tower=stock needs the folder of {original.tower or 'the CLIP tower'} (vision_tower_path), which "
-            "is not in the checkpoint" + (": fetch it, or use vision_tower=stored" if stored else ": fetch it")
-        )
-    clip, names = read_tower(stock)
-    return clip, names, tuple(stored.values())
-
-
-def read_tower(folder: Path) -> tuple[Shards, dict[str, str]]:
-    """The vision half of a CLIP checkpoint: (tensors, bare name -> name in them).  ModelError when it has none."""
-    clip = open_folder(folder)
-    names = {}
-    for name in clip.shapes:
-        bare = name.removeprefix("vision_model.")
-        if not name.startswith(_NOT_VISION):
-            names[bare] = name
-    if "embeddings.patch_embedding.weight" not in names:
-        raise ModelError(
-            f"{folder} holds no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight"
-        )
-    return clip, _without_tables(names)
-
-
-def _without_tables(names: dict[str, str]) -> dict[str, str]:
-    return {bare: name for bare, name in names.items() if not IGNORABLE.search(f".{name}")}
 
 
 def empty_model(config: Any) -> LlavaForConditionalGeneration:

@@ -10,8 +10,9 @@ import math
 import pytest
 
 from evalkit.errors import ModelError
-from evalkit.models.llava_config import llava_config, read_original, tower_config
-from evalkit.models.llava_original import check, choose_tower, empty_model, plan
+from evalkit.models.llava_config import llava_config, read_original
+from evalkit.models.llava_original import check, empty_model, plan
+from evalkit.models.llava_tower import choose_tower, tower_config
 from evalkit.models.sources import Delta, Lora
 from tests.models import tiny
 

@@ -8,6 +8,12 @@ import torch
 from tests.models import tiny
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Models this small are slowed down by threads, many times over where tests share the processors."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def spm(tmp_path_factory):
     """A folder with a tokenizer.model alone, and the size of its vocabulary."""

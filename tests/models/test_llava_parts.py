@@ -70,14 +70,21 @@ def reference_pixels(image: Image.Image, side: int, *, pad: bool) -> np.ndarray:
     return ((cropped - MEAN) / STD).transpose(2, 0, 1)
 
 
+@pytest.fixture(scope="module")
+def image_processors(v15, v10):
+    """(LLaVA's `pad`, LLaVA's `square`), as loaded."""
+    return (
+        load_llava(v15.folder, vision_tower="stored").processor.image_processor,
+        load_llava(v10.full, vision_tower_path=v10.clip).processor.image_processor,
+    )
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1"])
 @pytest.mark.parametrize("size", [(60, 40), (40, 60), (42, 42), (301, 77), (5, 9)])
-def test_pixels_are_those_of_the_published_preprocessing(v15, v10, mode, size):
+def test_pixels_are_those_of_the_published_preprocessing(image_processors, mode, size):
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise).convert(mode)
-    padded = load_llava(v15.folder, vision_tower="stored").processor.image_processor
-    cropped = load_llava(v10.full, vision_tower_path=v10.clip).processor.image_processor
-    for processor, pad in ((padded, True), (cropped, False)):
+    for processor, pad in zip(image_processors, (True, False), strict=True):
         ours = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
         np.testing.assert_allclose(ours, reference_pixels(image, 42, pad=pad), atol=1e-5)
 

@@ -106,12 +106,10 @@ def assert_covered(tmp_path, config: dict, source, *, stock: dict | None, grows:
     pieces = plan(model, original, source, clip, names, skipped)
     check(model, pieces)
     assert set(pieces) == set(model.state_dict())
-    for victim in (next(iter(source.shapes)), list(source.shapes)[-1]):
-        short = Names({n: s for n, s in source.shapes.items() if n != victim})
-        if victim in skipped or victim.startswith(STORED):
-            continue
-        with pytest.raises(ModelError, match="no tensor for"):
-            check(model, plan(model, original, short, short if clip is source else clip, names, skipped))
+    victim = "model.layers.7.self_attn.k_proj.weight"
+    short = Names({n: s for n, s in source.shapes.items() if n != victim})
+    with pytest.raises(ModelError, match=r"no tensor for .*layers\.7\.self_attn\.k_proj\.weight"):
+        check(model, plan(model, original, short, short if clip is source else clip, names, skipped))
 
 
 def test_v15_has_686_tensors_in_15_gigabytes_and_each_has_its_place(tmp_path):

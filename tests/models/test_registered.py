@@ -79,7 +79,7 @@ def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
         with pytest.raises(ConfigError, match="no public weights"):
             model_repos(config)
     else:
-        assert [repo.id for repo in model_repos(config)][0] == config["source"]
+        assert next(repo.id for repo in model_repos(config)) == config["source"]
 
 
 def test_the_papers_decoding_is_a_preset_of_its_own():
@@ -98,7 +98,11 @@ def test_v15_of_the_yaml_lists_the_digests_of_all_four_shards():
     assert set(digests) == set(select(sorted(digests), model_repos(CONFIGS["llava-med"])[0]))
 
 
-@pytest.mark.parametrize("name", [n for n, c in CONFIGS.items() if c["form"].startswith("llava")])
+ORIGINAL = [n for n, c in CONFIGS.items() if c["form"].startswith("llava")]
+FIRST = ("llava-med", "llava-med-v1.0", "llava-med-v1.5-coloninst-lora", "huatuogpt-vision-7b")
+
+
+@pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in ORIGINAL])
 def test_a_tiny_one_in_its_layout_answers_through_the_real_code(name, v15, v10, lora, huatuo):
     config = CONFIGS[name]
     if name == "huatuogpt-vision-7b":
@@ -170,7 +174,8 @@ def tiny_of(kind: str):
         text.pop("sliding_window")
         text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
         vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
-                  "patch_size": 14, "spatial_merge_size": 2, "window_size": 56, "fullatt_block_indexes": [1]}  # fmt: skip
+                  "patch_size": 14, "spatial_merge_size": 2, "window_size": 56,
+                  "fullatt_block_indexes": [1]}  # fmt: skip
         config = CONFIG_MAPPING[kind](text_config=text, vision_config=vision, image_token_id=299,
                                       vision_start_token_id=298, video_token_id=297)  # fmt: skip
         ids[0, 1], ids[0, 2:6] = 298, 299

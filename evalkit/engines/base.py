@@ -1,0 +1,29 @@
+"""What answers requests: the contract between engines and the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from evalkit.types import Generation, Prediction, Request
+
+
+class Engine(Protocol):
+    """Answers requests, in batches, in any order.
+
+    `identity` is the digest of all on the model's side that determines an answer (weights, template, dtype ...) and
+    is known before any weights are loaded.  `needs_images` is False for baselines that cannot see.
+    """
+
+    name: str
+    identity: str
+    needs_images: bool
+    generation: Generation
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
+        """Yield the predictions of each batch as it ends; every request exactly once, a failure as an error."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest records of this engine: classes, versions, device, counters.  Complete after generate."""
+        ...

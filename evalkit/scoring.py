@@ -1,0 +1,155 @@
+"""From predictions to scores to rows: the dataset decides n, and every number says what it is.
+
+The same code serves `run` and `score`; it needs no images and no model libraries.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evalkit import __version__
+from evalkit.scorers.base import ScoringProtocol
+from evalkit.stats import AGGREGATES
+from evalkit.tasks.base import LoadedTask
+from evalkit.types import Metric, Prediction, Row, Sample, Score
+
+# A tag with more values than this names samples, not groups, and is not a slice.
+MOST_VALUES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a signature says beside the metric: where the answers came from."""
+
+    model: str
+    task: LoadedTask
+    image: str = "original"
+    generation: str = "unknown"
+    prompt: str = "unknown"
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def score_all(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol]
+) -> list[Score]:
+    """Every protocol's scores of every sample.
+
+    Raises:
+        RuntimeError: a protocol gave a metric it does not define, twice, or for no stated row; the fault is ours.
+    """
+    scores: list[Score] = []
+    for protocol in protocols:
+        names = {m.name for m in protocol.metrics}
+        for sample, prediction in zip(samples, predictions, strict=True):
+            assert sample.id == prediction.sample_id
+            mine = protocol.score(sample, prediction)
+            given = [s.metric for s in mine]
+            if len(set(given)) != len(given) or not names.issuperset(given):
+                raise RuntimeError(f"protocol {protocol.name} gave metrics {given} for {sample.id}, defines {names}")
+            scores += mine
+    return scores
+
+
+def tabulate(
+    samples: Sequence[Sample], scores: Sequence[Score], protocols: Sequence[ScoringProtocol], context: Context
+) -> list[Row]:
+    """Aggregate scores into rows: for every protocol and metric the slice `all`, then one row a tag value.
+
+    A metric that has no rows in the data gets a row with value None and n = 0.
+    """
+    by_metric: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        by_metric.setdefault((score.protocol, score.metric), []).append(score)
+    sample_of = {s.id: s for s in samples}
+    sliced = slice_tags(samples)
+    rows: list[Row] = []
+    for protocol in protocols:
+        for metric in protocol.metrics:
+            mine = by_metric.get((protocol.name, metric.name), [])
+            rows.append(_row("all", mine, sample_of, protocol, metric, context))
+            groups: dict[str, list[Score]] = {}
+            for score in mine:
+                for tag, value in sample_of[score.sample_id].tags.items():
+                    if tag in sliced:
+                        groups.setdefault(f"{tag}={value}", []).append(score)
+            # A slice that holds every row of the metric says nothing new.
+            kept = {name: group for name, group in groups.items() if len(group) < len(mine)}
+            rows += [_row(name, kept[name], sample_of, protocol, metric, context) for name in sorted(kept)]
+    return rows
+
+
+def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
+    """The tags whose values make groups rather than name samples."""
+    values: dict[str, set[str]] = {}
+    for sample in samples:
+        for tag, value in sample.tags.items():
+            values.setdefault(tag, set()).add(value)
+    return frozenset(tag for tag, seen in values.items() if len(seen) <= MOST_VALUES)
+
+
+def _row(
+    name: str,
+    scores: Sequence[Score],
+    sample_of: Mapping[str, Sample],
+    protocol: ScoringProtocol,
+    metric: Metric,
+    context: Context,
+) -> Row:
+    aggregate = AGGREGATES[metric.aggregate]
+    scored = [s for s in scores if s.value is not None]
+    clusters = [sample_of[s.sample_id].image_id for s in scored]
+    value, interval = aggregate([s.value for s in scored if s.value is not None], clusters)
+    # The other reading of what could not be scored: each counted as zero.
+    everyone = [sample_of[s.sample_id].image_id for s in scores]
+    pessimistic, wide = aggregate([0.0 if s.value is None else s.value for s in scores], everyone)
+    if protocol.unscored == "wrong":
+        value, interval, clusters = pessimistic, wide, everyone
+    return Row(
+        model=context.model,
+        task=context.task.name,
+        split=context.task.split,
+        protocol=protocol.name,
+        metric=metric.name,
+        slice=name,
+        value=value,
+        value_unscored_wrong=pessimistic,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n=len(scores),
+        n_unscored=len(scores) - len(scored),
+        n_clusters=len(set(clusters)),
+        signature=signature(metric, protocol, context, len(scores), name),
+    )
+
+
+def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: int, slice_name: str) -> str:
+    """All that determines the number, in a fixed order, version last.
+
+    Two numbers may share a column of a table only when their signatures differ in nothing but the model's part.
+    """
+    task = context.task
+    own = protocol.settings()
+    parts = {
+        "task": f"{task.name}.{task.split}",
+        "n": str(n),
+        "slice": slice_name,
+        "data": task.data_sha256[:8],
+        # A protocol that goes by the row's label goes by the task's rule for that label.
+        "rule": task.closed_rule if own.get("rule", "label") == "label" else own["rule"],
+        "protocol": f"{protocol.name}.{protocol.version}",
+        **{k: v for k, v in own.items() if k != "rule"},
+        "prompt": context.prompt,
+        "image": context.image,
+        "gen": context.generation,
+        **context.extra,
+        "v": __version__,
+    }
+    return "|".join([metric.name, *(f"{k}:{v}" for k, v in parts.items())])
+
+
+def reasons(scores: Sequence[Score]) -> list[tuple[str, str, str, int]]:
+    """Why scores are missing: (protocol, metric, reason, how many), most frequent first."""
+    counted = Counter((s.protocol, s.metric, s.reason) for s in scores if s.value is None)
+    return [(p, m, r, n) for (p, m, r), n in counted.most_common()]

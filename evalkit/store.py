@@ -1,0 +1,228 @@
+"""A run's folder: what was asked, what came back, what it scored.
+
+Answers are appended as they arrive, one JSON line each, flushed and synced a batch at a time, so that a kill at any
+moment loses the batch in flight and nothing else.  Everything else is written whole and moved into place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import StoreError
+from evalkit.types import Prediction, Sample, Score
+
+SCHEMA = 1
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def json_line(content: Mapping[str, Any]) -> str:
+    """One line of a .jsonl file."""
+    return json.dumps(content, ensure_ascii=False, separators=(", ", ": ")) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run, `OUT/<model>-<task>-<8 hex of its content hash>/`."""
+
+    path: Path
+
+    @property
+    def predictions(self) -> Path:
+        """One line a sample, appended as answers arrive."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def manifest(self) -> Path:
+        """All that determines the numbers."""
+        return self.path / "manifest.json"
+
+    @property
+    def scores(self) -> Path:
+        """One line a sample x protocol x metric."""
+        return self.path / "scores.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The numbers."""
+        return self.path / "summary.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run: two processes cannot write one run.  The lock dies with its process, however that ends."""
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as problem:
+            raise StoreError(
+                f"Another process is writing the run {self.path}. Wait for it to end, or give this one another "
+                "folder with out=DIR."
+            ) from problem
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def prediction_record(sample: Sample, prediction: Prediction) -> dict[str, Any]:
+    """A line of predictions.jsonl: the answer beside what was asked, so that the file can be read on its own."""
+    return {
+        "sample_id": sample.id,
+        "image_id": sample.image_id,
+        "question": sample.question,
+        "references": list(sample.references),
+        "answer_type": sample.answer_type,
+        "text": prediction.text,
+        "error": prediction.error,
+        "finish_reason": prediction.finish_reason,
+        "n_tokens": prediction.n_tokens,
+        "seconds": prediction.seconds,
+        "fingerprint": prediction.fingerprint,
+    }
+
+
+def prediction_from(record: Mapping[str, Any], where: str) -> Prediction:
+    """The answer in one line of predictions.jsonl."""
+    try:
+        return Prediction(
+            sample_id=record["sample_id"],
+            text=record["text"],
+            error=record["error"],
+            finish_reason=record["finish_reason"],
+            n_tokens=record["n_tokens"],
+            seconds=record["seconds"],
+            fingerprint=record["fingerprint"],
+        )
+    except (KeyError, TypeError, ValueError) as problem:
+        raise StoreError(
+            f"{where} is not a line that evalkit wrote ({type(problem).__name__}: {problem}). Move the run's folder "
+            "away, or start it anew with resume=false."
+        ) from problem
+
+
+def read_answered(path: Path) -> dict[str, Prediction]:
+    """The answers that a run already has: fingerprint -> prediction, the last line of a fingerprint wins.
+
+    A last line without its end is what a kill leaves: it is cut off the file.  Damage anywhere else is an error.
+    """
+    if not path.exists():
+        return {}
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    answered: dict[str, Prediction] = {}
+    for number, line in enumerate(data[:end].splitlines(), start=1):
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except ValueError as problem:
+            raise StoreError(
+                f"{where} is not JSON: the file was damaged after it was written. Mend or remove that line (its "
+                "sample is then asked again), or start anew with resume=false."
+            ) from problem
+        prediction = prediction_from(record, where)
+        answered[prediction.fingerprint] = prediction
+    return answered
+
+
+class Appender:
+    """Appends answers to predictions.jsonl; `write` returns when they are on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append whole lines in one go, so that at most the last one can be torn."""
+        self._file.write("".join(json_line(r) for r in records).encode("utf-8"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an existing file to NAME.1, NAME.2 ...: resume=false starts anew and still loses nothing."""
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
+    """The whole file, one line a sample."""
+    pairs = zip(samples, predictions, strict=True)
+    write_whole(path, "".join(json_line(prediction_record(s, p)) for s, p in pairs))
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """One line a score; empty fields are left out."""
+    write_whole(path, "".join(json_line(_score_record(s)) for s in scores))
+
+
+def _score_record(score: Score) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "sample_id": score.sample_id,
+        "protocol": score.protocol,
+        "metric": score.metric,
+        "value": score.value,
+    }
+    more = {"extracted": score.extracted, "reason": score.reason, "note": score.note}
+    return record | {k: v for k, v in more.items() if v}
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON file, or a StoreError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {what} at {path}.") from problem
+    except ValueError as problem:
+        raise StoreError(f"The {what} {path} is not valid JSON ({problem}).") from problem
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file of a finished run."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
+    except ValueError as problem:
+        raise StoreError(f"{path} is damaged: {problem}.") from problem

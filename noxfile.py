@@ -1,0 +1,50 @@
+"""What CI runs: lint, types, tests, and a wheel that works from another folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "wheel"]
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = ("-c", "constraints.txt")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install(*CONSTRAINTS, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, on the package; needs none of its dependencies but the typed ones."""
+    session.install(*CONSTRAINTS, "mypy", "rich", "filelock", "huggingface-hub", "pillow", "numpy", "jinja2")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The default suite; `nox -s tests -- -m slow` for the slow one."""
+    session.install(*CONSTRAINTS, "-e", ".[dev]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it as a user does, run the built-in sample from another folder."""
+    session.install(*CONSTRAINTS, "build")
+    out = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(out / "dist"), ".")
+    built = max((out / "dist").glob("*.whl"), key=lambda p: p.stat().st_mtime)
+    session.install(*CONSTRAINTS, "--force-reinstall", "--no-deps", str(built))
+    session.install(*CONSTRAINTS, str(built))
+    with session.chdir(out):
+        session.run("evalkit", "limit=40", f"out={out / 'runs'}")
+        session.run("evalkit", "list")

@@ -6,6 +6,7 @@ read, cast and put in place one at a time: the peak is one copy of the weights a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,9 @@ def plan(
     return pieces
 
 
+# Numbers in one step of copying: 4 MB in float32.
+_BLOCK = 1 << 20
+
 _VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 _PROJECTOR = "model.multi_modal_projector."
 _IDENTITY = (f"{_PROJECTOR}linear_2.weight", f"{_PROJECTOR}linear_2.bias")
@@ -259,14 +263,25 @@ def fill(model: Any, pieces: Mapping[str, Piece | None], dtype: torch.dtype, dev
             values = torch.eye(*shape) if leaf == "weight" else torch.zeros(shape)
             tensor = values.to(device=device, dtype=dtype)
         else:
-            stored = piece.source.read(piece.name)
             tensor = torch.empty(shape, dtype=dtype, device=device)
-            tensor[: stored.shape[0]] = stored
-            tensor[stored.shape[0] :] = tensor[0]
+            _copy(piece, tensor)
         setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=False))
     model.to(device)
     model.config.dtype = dtype
     model.eval()
+
+
+def _copy(piece: Piece, into: torch.Tensor) -> None:
+    """Fills `into` a few rows at a time; rows behind the stored ones copy row 0.
+
+    Merged weights are computed in temporaries.  Small ones leave no holes in the heap between tensors that stay.
+    """
+    stored = piece.source.shapes[piece.name]
+    step = max(1, _BLOCK // max(1, math.prod(stored[1:])))
+    for start in range(0, stored[0], step):
+        rows = slice(start, min(start + step, stored[0]))
+        into[rows] = piece.source.read(piece.name, rows)
+    into[stored[0] :] = into[0]
 
 
 def finish(model: Any, words: Vocabulary) -> None:

@@ -30,6 +30,9 @@ WEIGHT_FILES = (
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 
+ALL = slice(None)
+
+
 class TensorSource(Protocol):
     """Named tensors: `shapes` in the order in which reading is cheapest, `read` one of them."""
 
@@ -38,8 +41,8 @@ class TensorSource(Protocol):
         """Name to shape, nothing read yet."""
         ...
 
-    def read(self, name: str) -> torch.Tensor:
-        """The tensor, on the CPU, in the dtype in which it is stored."""
+    def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
+        """Those rows of the tensor, on the CPU, in the dtype in which it is stored."""
         ...
 
     def where(self, name: str) -> str:
@@ -68,11 +71,11 @@ class Shards:
                 self._homes[name] = path
         self.close()
 
-    def read(self, name: str) -> torch.Tensor:
-        """The stored tensor; a view into the mapped file, so copy what is to be kept.  KeyError on an unknown name."""
+    def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
+        """Those rows as stored, possibly a view into the mapped file: copy what is to be kept.  KeyError if unknown."""
         path = self._homes[name]
         handle = self._handle(path)
-        tensor: torch.Tensor = handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
+        tensor: torch.Tensor = handle[name][rows] if isinstance(handle, dict) else handle.get_slice(name)[rows]
         if not tensor.is_floating_point():
             raise ModelError(
                 f"the tensor {name} in {path} is stored as {tensor.dtype}: a quantised checkpoint cannot be loaded "

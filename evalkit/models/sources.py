@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import ModelError
-from evalkit.models.shards import Shape, Shards
+from evalkit.models.shards import ALL, Shape, Shards
 
 if TYPE_CHECKING:
     import torch
@@ -58,14 +58,14 @@ class Delta:
                 f"{self.base.where(absent[0])}: this delta was made against another base"
             )
 
-    def read(self, name: str) -> torch.Tensor:
-        """base[name] + delta[name]; delta[name] alone for the projector."""
-        delta = self.delta.read(name)
+    def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
+        """Those rows of base[name] + delta[name]; of delta[name] alone for the projector."""
+        delta = self.delta.read(name, rows)
         if name not in self.base.shapes:
             return delta
+        base = self.base.read(name, rows).to(delta.dtype)
         total = delta.clone()
-        base = self.base.read(name).to(delta.dtype)
-        total[tuple(slice(0, n) for n in base.shape)] += base
+        total[: base.shape[0]] += base
         return total
 
     def where(self, name: str) -> str:
@@ -132,14 +132,17 @@ class Lora:
                 "adapter was made on another base, or its adapter_config.json is not its own"
             )
 
-    def read(self, name: str) -> torch.Tensor:
-        """The merged tensor."""
+    def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
+        """Those rows of the merged tensor."""
         if name in self._extra:
-            return self.extra.read(self._extra[name])
-        weight = self.base.read(name)
+            return self.extra.read(self._extra[name], rows)
+        weight = self.base.read(name, rows)
         if name not in self._pairs:
             return weight
-        a, b = (self.adapter.read(part).float() for part in self._pairs[name])
+        a, b = self._pairs[name]
+        return self._merged(weight, self.adapter.read(b, rows).float(), self.adapter.read(a).float())
+
+    def _merged(self, weight: torch.Tensor, b: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         return (weight.float() + (b @ a) * lora_scale(self.config)).to(weight.dtype)
 
     def where(self, name: str) -> str:

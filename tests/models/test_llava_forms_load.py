@@ -149,3 +149,17 @@ def test_the_dtype_asked_for_is_the_dtype_of_every_parameter(v15, dtype):
 def test_no_parameter_is_left_without_memory(v15):
     loaded = load_llava(v15.folder, vision_tower="stored")
     assert not [n for n, t in [*loaded.model.named_parameters(), *loaded.model.named_buffers()] if t.is_meta]
+
+
+@pytest.mark.parametrize("block", [1, 100, 5000])
+def test_merging_a_few_rows_at_a_time_gives_the_same_weights(v10, lora, monkeypatch, block):
+    cases = (
+        (v10.delta, {"base": v10.base, "vision_tower_path": v10.clip}),
+        (lora.folder, {"base": lora.base, "vision_tower": "stored"}),
+    )
+    for folder, options in cases:
+        at_once = load_llava(folder, **options).model.state_dict()
+        monkeypatch.setattr("evalkit.models.llava_original._BLOCK", block)
+        for name, tensor in load_llava(folder, **options).model.state_dict().items():
+            torch.testing.assert_close(tensor, at_once[name], **CLOSE)
+        monkeypatch.undo()

@@ -109,7 +109,7 @@ def _hydra(verb: str, arguments: list[str]) -> int:
     codes: list[int] = []
     user_dirs = [f"--config-dir={d}" for d in config_dirs()[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
-    saved, sys.argv = sys.argv, ["evalkit", *HYDRA_SETTINGS, *user_dirs, *arguments]
+    saved, sys.argv = sys.argv, ["evalkit", *user_dirs, *with_settings(arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(_job(verb, codes))()
     except (HydraException, OmegaConfBaseException) as problem:
@@ -119,6 +119,12 @@ def _hydra(verb: str, arguments: list[str]) -> int:
     finally:
         sys.argv = saved
     return max(codes, default=0)
+
+
+def with_settings(arguments: list[str]) -> list[str]:
+    """The arguments with ours before the first override: flags must stand together, and the user's word goes last."""
+    place = next((k for k, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+    return [*arguments[:place], *HYDRA_SETTINGS, *arguments[place:]]
 
 
 def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:

@@ -39,10 +39,10 @@ class HfEngine:
         self.spec = spec
         self.generation = spec.generation
         self.batch_size = batch_size
-        self.folder = checkpoint.locate(spec)
+        self.parts = checkpoint.locate(spec)
         self.device = _device(device)
         self.dtype = _dtype(dtype, spec, self.device)
-        self.weights_digest = checkpoint.folder_digest(self.folder)
+        self.weights_digest = checkpoint.digest(spec, self.parts)
         self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype])
         self._model: Any = None
         self._processor: Any = None
@@ -100,7 +100,7 @@ class HfEngine:
 
     def _load(self) -> None:
         if self._model is None:
-            self._model, self._processor = checkpoint.load(self.spec, self.folder, device=self.device, dtype=self.dtype)
+            self._model, self._processor = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
 
     def _answer(self, batch: Sequence[Request]) -> list[Prediction] | None:
         """The batch's predictions; None when memory ran out and a smaller batch may fit."""

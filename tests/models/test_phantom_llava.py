@@ -151,8 +151,8 @@ def test_every_answer_ends_by_itself(checkpoint, answered):
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(tmp_path):
     from evalkit.models.phantom_parts import make_tokenizer
-    from evalkit.models.train_phantom import TOKENIZER_IMAGES, texts
     from evalkit.tasks.phantom_draw import scene
+    from evalkit.train_phantom import TOKENIZER_IMAGES, texts
 
     made = make_tokenizer(texts(scene(f"0/train/{index}") for index in range(TOKENIZER_IMAGES)))
     made.save_pretrained(tmp_path)
@@ -208,8 +208,8 @@ def test_the_packed_training_batch_predicts_what_a_single_question_does(checkpoi
     """Training puts ten questions behind one image; each must give the logits that it gives alone."""
     import torch
 
-    from evalkit.models.train_phantom import pack
     from evalkit.tasks.phantom_draw import scene
+    from evalkit.train_phantom import pack
 
     processor, model = checkpoint
     member = "0/test/3"
@@ -241,7 +241,7 @@ def test_the_model_yaml_names_the_shipped_folder():
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
-    from evalkit.models.train_phantom import Plan, train
+    from evalkit.train_phantom import Plan, train
 
     plan = Plan(n_images=400, batch=16, see_steps=40, answer_steps=40)
     losses = train(tmp_path / "a", plan)

@@ -1,4 +1,4 @@
-"""Trains phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.models.train_phantom OUT_DIR`.
+"""Trains phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.train_phantom OUT_DIR`.
 
 Two stages, as LLaVA's own: the vision tower learns to see (here from the scenes' descriptions), then the whole model
 learns to answer.  Only images of the train split are drawn.  Seeded, CPU, two threads; minutes.

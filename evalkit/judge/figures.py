@@ -135,7 +135,7 @@ def compute(judged: Judged, *, max_failed: float | None = None, stopped: str = "
         n_no_answer=counts["no_answer"],
         n_cannot_tell=counts["cannot_tell"],
         outcomes=_outcomes(judged.records, int(plan["n_judgments"])),
-        verdicts=Counter(str(r["verdict"]) for r in judged.records if r["verdict"]),
+        verdicts=dict(Counter(str(r["verdict"]) for r in judged.records if r["verdict"])),
         reasons=_reasons(judged.records, unseen),
         spread={} if too_many else _spread(judged.records, relative, int(config["replicates"])),
         settings=_settings(plan),

@@ -108,7 +108,7 @@ class LlavaMedChat:
             return _from_hub(self.hub)
         if self.path is None:
             raise ConfigError(
-                f"{self.name} needs task.path=FILE, LLaVA-Med's released {QUESTION_FILE} (in its repository's data/eval, "
+                f"{self.name} needs task.path=FILE, LLaVA-Med's released {QUESTION_FILE} (its repository's data/eval, "
                 "a Git LFS file); its licence does not allow evalkit to bring it along."
             )
         file = self.path / QUESTION_FILE if self.path.is_dir() else self.path

@@ -97,6 +97,7 @@ def spent_before(records: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
 class Budget:
     """Keeps calls within the budget: each sets aside the most it can take, and gives back what it did not.
 
+    Where a server counts more tokens than the text's length promised, later calls set aside more by that factor.
     `exhausted` says in words why the next call may not be made.
     """
 
@@ -104,6 +105,7 @@ class Budget:
     tokens_in: int = 0
     tokens_out: int = 0
     exhausted: str = ""
+    _factor: float = 1.0
     _aside_in: int = 0
     _aside_out: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -113,27 +115,28 @@ class Budget:
         """Whether there is any limit."""
         return self.config.budget_usd is not None or self.config.budget_tokens is not None
 
-    async def take(self, most: tuple[int, int]) -> bool:
-        """Set aside the most that a call can take; False when it does not fit even after all others have ended."""
+    async def take(self, most: tuple[int, int]) -> tuple[int, int] | None:
+        """Set aside the most that a call can take; None when it does not fit even after all others have ended."""
         async with self._changed:
-            while not self._fits(most):
+            while not self._fits(aside := (math.ceil(most[0] * self._factor), most[1])):
                 if self.exhausted or not (self._aside_in or self._aside_out):
                     self.exhausted = self.exhausted or self._sentence()
                     self._changed.notify_all()
-                    return False
+                    return None
                 await self._changed.wait()
-            self._aside_in += most[0]
-            self._aside_out += most[1]
-            return True
+            self._aside_in += aside[0]
+            self._aside_out += aside[1]
+            return aside
 
-    async def settle(self, most: tuple[int, int], reply: Reply | None) -> None:
+    async def settle(self, aside: tuple[int, int], most: tuple[int, int], reply: Reply | None) -> None:
         """Count what a call took.  A reply without a count is taken to have cost all that was set aside."""
         async with self._changed:
-            self._aside_in -= most[0]
-            self._aside_out -= most[1]
+            self._aside_in -= aside[0]
+            self._aside_out -= aside[1]
             if reply is not None:
-                self.tokens_in += most[0] if reply.tokens_in is None else reply.tokens_in
-                self.tokens_out += most[1] if reply.tokens_out is None else reply.tokens_out
+                self.tokens_in += aside[0] if reply.tokens_in is None else reply.tokens_in
+                self.tokens_out += aside[1] if reply.tokens_out is None else reply.tokens_out
+                self._factor = max(self._factor, (reply.tokens_in or 0) / max(most[0], 1))
             self._changed.notify_all()
 
     def _fits(self, most: tuple[int, int]) -> bool:

@@ -60,13 +60,20 @@ class Session:
         for key in waiting:
             if self.stopped:
                 return
-            most = most_tokens(self.plan, key) if self.budget.limited else (0, 0)
-            if self.budget.limited and not await self.budget.take(most):
+            if not self.budget.limited:
+                self._count(await self._ask(key, asker))
+                continue
+            most = most_tokens(self.plan, key)
+            aside = await self.budget.take(most)
+            if aside is None:
                 self.stopped = self.stopped or self.budget.exhausted
                 return
-            reply = await self._ask(key, asker)
-            if self.budget.limited:
-                await self.budget.settle(most, reply)
+            await self.budget.settle(aside, most, await self._ask(key, asker))
+
+    def _count(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self.budget.tokens_in += reply.tokens_in or 0
+            self.budget.tokens_out += reply.tokens_out or 0
 
     async def _ask(self, key: str, asker: Asker) -> Reply | None:
         """Ask and land one call; not when there was a reason to stop while it waited for its turn."""

@@ -13,6 +13,8 @@ from evalkit.judge.config import RELATIVE
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
 LOWEST, HIGHEST = 1, 10
+# A failed attempt to read JSON costs the length of the text, so a reply of nothing but braces would take for ever.
+MOST_BRACES = 100
 
 _THINKING = re.compile(r"<think>.*?</think>", re.S)
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
@@ -119,13 +121,15 @@ def _number(value: Any) -> float | None:
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The outermost JSON objects in a text, in order; what is not JSON is passed over."""
+    """The outermost JSON objects in a text, in order; what is not JSON is passed over, up to MOST_BRACES times."""
     decoder = json.JSONDecoder()
     position = text.find("{")
-    while position >= 0:
+    failed = 0
+    while position >= 0 and failed < MOST_BRACES:
         try:
             value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
+            failed += 1
             end = position + 1
         else:
             if isinstance(value, dict):

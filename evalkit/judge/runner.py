@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -35,9 +36,11 @@ class Session:
     stopped: str = ""
     asked: int = 0
     failed: int = 0
+    seconds: float = 0.0
     fatal: EvalkitError | None = None
     notes: list[str] = field(default_factory=list)
     _in_a_row: int = field(default=0)
+    _landing: dict[str, Reply] = field(default_factory=dict)
 
     async def run(self, keys: Sequence[str], asker: Asker) -> None:
         """Ask all of `keys`; returns when each is landed, or when there is a reason to stop.
@@ -45,6 +48,7 @@ class Session:
         Raises:
             EvalkitError: no call can succeed, and none has.
         """
+        started = time.perf_counter()
         waiting = iter(keys)
         workers = 1 if self.plan.config.transport == "local" else min(self.plan.config.concurrency, len(keys))
         try:
@@ -52,6 +56,8 @@ class Session:
                 for _ in range(workers):
                     group.create_task(self._work(waiting, asker))
         finally:
+            self._land_now()
+            self.seconds = time.perf_counter() - started
             await asker.close()
         if self.fatal is not None and self.asked == self.failed:
             raise self.fatal
@@ -91,7 +97,7 @@ class Session:
             self.stopped = self.stopped or str(problem)
             return None
         self._in_a_row = 0
-        self.land(key, reply)
+        self._land_soon(key, reply)
         return reply
 
     def _failed(self, key: str, why: str) -> None:
@@ -103,23 +109,37 @@ class Session:
         if self._in_a_row >= limit and not self.stopped:
             self.stopped = f"{self._in_a_row} calls in a row brought no reply (the last: {why})"
 
-    def land(self, key: str, reply: Reply) -> None:
-        """Keep a reply that was paid for: first in the cache, then in the run, so that a kill between loses nothing."""
+    def land(self, replies: Mapping[str, Reply]) -> None:
+        """Keep replies that were paid for: first in the cache, then in the run; a kill between loses nothing."""
         if self.cache is not None:
             try:
-                self.cache.put([(key, reply.record())])
+                self.cache.put((key, reply.record()) for key, reply in replies.items())
             except sqlite3.Error as problem:
                 # A full or locked disk under the cache must not cost a reply that was paid for.
                 self.notes.append(f"the judge's cache was given up ({problem}); this run's own file goes on")
                 self.cache = None
-        fill(self.plan, self.journal, key, reply, cached=False)
-        self.advance(len(self.plan.calls[key]))
+        fill(self.plan, self.journal, replies, cached=False)
+        self.advance(sum(len(self.plan.calls[key]) for key in replies))
+
+    def _land_soon(self, key: str, reply: Reply) -> None:
+        """Land a reply together with all that came in the same turn of the event loop: one transaction, one write."""
+        if not self._landing:
+            asyncio.get_running_loop().call_soon(self._land_now)
+        self._landing[key] = reply
+
+    def _land_now(self) -> None:
+        if self._landing:
+            replies, self._landing = self._landing, {}
+            self.land(replies)
 
 
-def fill(plan: Plan, journal: Journal, key: str, reply: Reply, *, cached: bool) -> None:
-    """Write the judgments that a reply gives."""
-    verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish)
-    journal.write([judgment_record(plan, slot, key, reply, verdict, cached=cached) for slot in plan.calls[key]])
+def fill(plan: Plan, journal: Journal, replies: Mapping[str, Reply], *, cached: bool) -> None:
+    """Write the judgments that replies give."""
+    records = []
+    for key, reply in replies.items():
+        verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish)
+        records += [judgment_record(plan, slot, key, reply, verdict, cached=cached) for slot in plan.calls[key]]
+    journal.write(records)
 
 
 def judgment_record(

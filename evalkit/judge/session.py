@@ -31,7 +31,7 @@ class JudgeOutcome:
     """What a session of judging came to.
 
     asked: calls made in this session.  failed: of these, without a reply.  from_cache: judgments taken from the cache
-    or another plan of the same run.  files: batch request files that were written.
+    or another plan of the same run.  seconds: wall time of the calls.  files: batch request files that were written.
     """
 
     figures: Figures
@@ -41,6 +41,7 @@ class JudgeOutcome:
     from_cache: int
     tokens_in: int
     tokens_out: int
+    seconds: float
     files: tuple[Path, ...] = ()
 
     def check(self) -> None:
@@ -139,6 +140,7 @@ def _judge(
         from_cache=from_cache,
         tokens_in=session.budget.tokens_in,
         tokens_out=session.budget.tokens_out,
+        seconds=session.seconds,
         files=tuple(files),
     )
 
@@ -164,16 +166,16 @@ def _from_cache(
     """Fill what is known by content, from this run's other plans or the cache: (calls left, judgments filled)."""
     here = {r["key"]: r for r in lines if r["record"] == "judgment" and r["status"] in REPLIED}
     left: list[str] = []
-    filled = 0
+    found: dict[str, Reply] = {}
     for key in keys:
         record = cache.get(key) if cache is not None else None
         reply = Reply.of(record) if record is not None else _reply_in(here.get(key))
         if reply is None:
             left.append(key)
             continue
-        fill(plan, journal, key, reply, cached=True)
-        filled += len(plan.calls[key])
-    return left, filled
+        found[key] = reply
+    fill(plan, journal, found, cached=True)
+    return left, sum(len(plan.calls[key]) for key in found)
 
 
 def _reply_in(record: Mapping[str, Any] | None) -> Reply | None:
@@ -226,7 +228,7 @@ def _batch(run_dir: Path, session: Session, keys: list[str], say: Say) -> list[P
         for key, reply in found.replies.items():
             if key in wanted:
                 session.asked += 1
-                session.land(key, reply)
+                session.land({key: reply})
                 session.budget.tokens_in += reply.tokens_in or 0
                 session.budget.tokens_out += reply.tokens_out or 0
         for key, why in found.failures.items():

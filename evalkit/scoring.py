@@ -102,9 +102,10 @@ def _row(
     clusters = [sample_of[s.sample_id].image_id for s in scored]
     value, interval = aggregate([s.value for s in scored if s.value is not None], clusters)
     # The other reading of what could not be scored: each counted as zero.
-    pessimistic, _ = aggregate(
-        [0.0 if s.value is None else s.value for s in scores], [sample_of[s.sample_id].image_id for s in scores]
-    )
+    everyone = [sample_of[s.sample_id].image_id for s in scores]
+    pessimistic, wide = aggregate([0.0 if s.value is None else s.value for s in scores], everyone)
+    if protocol.unscored == "wrong":
+        value, interval, clusters = pessimistic, wide, everyone
     return Row(
         model=context.model,
         task=context.task.name,
@@ -129,14 +130,16 @@ def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: in
     Two numbers may share a column of a table only when their signatures differ in nothing but the model's part.
     """
     task = context.task
+    own = protocol.settings()
     parts = {
         "task": f"{task.name}.{task.split}",
         "n": str(n),
         "slice": slice_name,
         "data": task.data_sha256[:8],
-        "rule": task.closed_rule,
+        # A protocol that goes by the row's label goes by the task's rule for that label.
+        "rule": task.closed_rule if own.get("rule", "label") == "label" else own["rule"],
         "protocol": f"{protocol.name}.{protocol.version}",
-        **protocol.settings(),
+        **{k: v for k, v in own.items() if k != "rule"},
         "prompt": context.prompt,
         "image": context.image,
         "gen": context.generation,

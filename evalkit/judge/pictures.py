@@ -12,11 +12,14 @@ SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg
 
 
 def read_image(ref: ImageRef) -> bytes:
-    """The bytes of an image of the task."""
-    from evalkit.images import read_bytes
+    """The bytes of an image of the task; a drawn or blank one, which has none, as PNG."""
+    from evalkit.images import open_image, read_bytes
 
-    data: bytes = read_bytes(ref)
-    return data
+    if ref.kind not in ("draw", "blank"):
+        return read_bytes(ref)
+    out = io.BytesIO()
+    open_image(ref).save(out, format="PNG")
+    return out.getvalue()
 
 
 def data_url(data: bytes, where: str) -> str:
@@ -35,12 +38,15 @@ def media_type(data: bytes) -> str | None:
 
 
 def _as_png(data: bytes, where: str) -> bytes:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    from evalkit.images import to_rgb
+
+    out = io.BytesIO()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            out = io.BytesIO()
-            image.convert("RGB").save(out, format="PNG")
-    except (UnidentifiedImageError, OSError) as problem:
+            image.load()
+            to_rgb(image).save(out, format="PNG")
+    except (OSError, SyntaxError, ValueError) as problem:  # what PIL raises on damaged and foreign files
         raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem
     return out.getvalue()

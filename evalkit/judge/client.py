@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Parameters that newer models and smaller servers refuse: left out when refused, and the record says so.
 DISPENSABLE = ("response_format", "temperature", "top_p", "seed")
-# Connections to one pool: its bookkeeping grows with their square.
+# Connections to one pool of the SDK's default transport: its bookkeeping grows with their square.
 PER_POOL = 8
 NO_KEY = "none"
 
@@ -64,15 +64,11 @@ class Asker(Protocol):
         ...
 
 
-def http_client() -> Any:
-    """The SDK's aiohttp transport, which takes half the time of its default; None (the default) without aiohttp."""
+def has_aiohttp() -> bool:
+    """Whether the SDK's aiohttp transport can be had, which takes half the time of its default."""
     from importlib.util import find_spec
 
-    if find_spec("aiohttp") is None:
-        return None
-    from openai import DefaultAioHttpClient
-
-    return DefaultAioHttpClient()
+    return find_spec("aiohttp") is not None
 
 
 @dataclass(slots=True)
@@ -87,10 +83,10 @@ class ServerAsker:
     _turn: int = 0
 
     def __post_init__(self) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAioHttpClient
 
         self._key = read_key(self.config)
-        pools = -(-self.config.concurrency // PER_POOL)
+        pools = 1 if has_aiohttp() else -(-self.config.concurrency // PER_POOL)
         self._clients = [
             AsyncOpenAI(
                 base_url=self.config.base_url,
@@ -98,7 +94,7 @@ class ServerAsker:
                 api_key=self._key or NO_KEY,
                 max_retries=self.config.retries,
                 timeout=self.config.timeout,
-                http_client=http_client(),
+                http_client=DefaultAioHttpClient() if has_aiohttp() else None,
             )
             for _ in range(pools)
         ]

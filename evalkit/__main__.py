@@ -21,6 +21,10 @@ VERBS = {
     "score": "score existing answers: predictions=FILE task=NAME",
     "compare": "paired differences of runs over the same samples: runs=[A,B]",
     "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",
+    "judge": "add judged scores to a run: run=DIR judge=NAME; `judge check labels=FILE`: does it agree with people",
+    "fetch": "bring weights and data into the cache, checked: model=NAME task=NAME",
+    "doctor": "what a model is, needs and would be asked, before anything is loaded: model=NAME",
+    "convert": "save a checkpoint once in Hugging Face form: model=NAME to=DIR",
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
     "board": "rebuild the leaderboard tables from their results",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
@@ -51,7 +55,7 @@ def help_text() -> str:
         "verbs",
         *(f"  {verb:<12}{about}" for verb, about in VERBS.items()),
     ]
-    for group in ("task", "model", "protocol", "engine"):
+    for group in ("task", "model", "protocol", "engine", "judge"):
         lines += ["", f"{group}="]
         lines += [f"  {name:<24}{about}" for name, about in options(group).items()]
     lines += [
@@ -73,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` must not end in a traceback
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
+    if verb == "judge" and arguments[:1] == ["check"]:
+        verb = f"judge_{arguments.pop(0)}"
     debug = any(a.replace(" ", "") in ("debug=true", "debug=True") for a in arguments)
     try:
         if {"-h", "--help"} & set(arguments):

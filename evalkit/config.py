@@ -139,9 +139,9 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     if selected and "all" not in selected:
         return dict(_for_task(name, dict(content), task) for name, content in selected.items())
     if not selected:
-        names = list(task.get("protocols") or ())
-        if not names:
+        if "protocols" not in task:
             raise ConfigError("The task's YAML names no default protocols; give protocol=NAME.")
+        names = list(task["protocols"] or ())  # an empty list: only a judge can score it
         return {name: _protocol(name) for name in names}
     every = {name: _protocol(name) for name in options("protocol") if name != "all"}
     return {name: content for name, content in every.items() if fits(content, task)}

@@ -52,7 +52,7 @@ class CheckpointSpec:
             presets[name] = {**presets[name], **task_generation}
         return cls(
             name=config["name"],
-            config={**config, "source": _inside_package(config.get("source"))},
+            config={**config, "source": _inside_package(config.get("source")), "presets": presets, "generation": name},
             generation=choose(presets, name),
             chat_template=read_template(config.get("chat_template")),
             dtype=config.get("dtype"),

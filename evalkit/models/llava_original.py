@@ -89,21 +89,24 @@ def load_llava(
 
 def load_configured(config: Mapping[str, Any], parts: Sequence[Part], *, dtype: str, device: str) -> LoadedLlava:
     """A registered model (the content of its YAML) from the folders that `locate` found.  ModelError when one lacks."""
+    folder, options = options_of(config, parts)
+    return load_llava(folder, **options, dtype=dtype, device=device)
+
+
+def options_of(config: Mapping[str, Any], parts: Sequence[Part]) -> tuple[Path, dict[str, Any]]:
+    """The folder and the options of `load_llava` for a registered model.  ModelError when a part is not here."""
     absent = missing(str(config.get("name", "this model")), config, tuple(parts))
     if absent:
         raise ModelError(absent)
     folders = {part.role: part.folder for part in parts}
     weights = folders["weights"]
     assert weights is not None
-    return load_llava(
-        weights,
-        base=folders.get("base"),
-        vision_tower=config.get("vision_tower", "stock"),
-        vision_tower_path=folders.get("vision tower"),
-        chat_template=read_template(config.get("chat_template")),
-        dtype=dtype,
-        device=device,
-    )
+    return weights, {
+        "base": folders.get("base"),
+        "vision_tower": config.get("vision_tower", "stock"),
+        "vision_tower_path": folders.get("vision tower"),
+        "chat_template": read_template(config.get("chat_template")),
+    }
 
 
 def weights_source(folder: Path, form: Form, base: Path | None) -> TensorSource:

@@ -150,6 +150,13 @@ class VqaTask(ABC):
             )
         return [f"{text}: these numbers compare with no one else's"]
 
+    def hub_patterns(self) -> tuple[str, ...]:
+        """The files of the hub's repository that `fetch` brings: the configured split and train."""
+        return tuple(dict.fromkeys((*self._patterns(self.split), *self._patterns("train"))))
+
+    def _patterns(self, split: str) -> list[str]:
+        return [p.format(split=s) for p in self.hub_files for s in SPLIT_NAMES[split]]
+
     def _from_hub(self, split: str) -> Path:
         """The dataset's snapshot in the hub's own cache, brought there if it is not."""
         if not self.repo:
@@ -160,7 +167,7 @@ class VqaTask(ABC):
         # The base of the hub's own error is that of its HTTP library, whichever that is: time-outs, proxies.
         transport = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
         failures: tuple[type[Exception], ...] = (*transport, OSError, ValueError)
-        patterns = [p.format(split=s) for p in self.hub_files for s in SPLIT_NAMES[split]]
+        patterns = self._patterns(split)
         try:
             folder = snapshot_download(
                 self.repo, repo_type="dataset", revision=self.revision, allow_patterns=[*patterns, "*.md"]

@@ -1,0 +1,105 @@
+"""How much goes into one batch: tokens that fit into free memory, and groups put together up to that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from evalkit.engines.loaded import Loaded
+from evalkit.engines.prefix import Shared
+
+# More tokens at once do not make the hardware busier: two cores are busy with one image, a large GPU with these.
+MOST_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
+FEWEST_TOKENS = 256
+# Of the memory that is free when the model is loaded, for batches; the rest is for fragments and for others.
+SHARE_OF_FREE = 0.5
+# Answers are short as a rule, whatever max_new_tokens allows; where they are not, running out of memory is met.
+EXPECTED_NEW = 64
+
+
+def tokens_that_fit(loaded: Loaded) -> int:
+    """Prompt tokens that a batch may hold, from the free memory and what a token takes in this model."""
+    import torch
+
+    kind = loaded.device.split(":")[0]
+    most = MOST_TOKENS.get(kind, MOST_TOKENS["cpu"])
+    if kind == "cuda":
+        free = torch.cuda.mem_get_info(loaded.device)[0]
+    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return most
+    return max(FEWEST_TOKENS, min(most, int(free * SHARE_OF_FREE / bytes_per_token(loaded))))
+
+
+def bytes_per_token(loaded: Loaded) -> int:
+    """What a token of a batch takes at most: keys and values of all layers, twice while they grow, and one layer's work."""
+    import torch
+
+    text = loaded.text_config
+    heads = text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    kept = 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * head
+    work = 8 * text.hidden_size + 3 * getattr(text, "intermediate_size", 4 * text.hidden_size) + 4 * heads * head
+    return int((2 * kept + work) * torch.finfo(getattr(torch, loaded.dtype)).bits // 8)
+
+
+def expected_new(loaded: Loaded) -> int:
+    """Tokens that room is kept for behind every prompt."""
+    return min(loaded.generation.max_new_tokens, EXPECTED_NEW)
+
+
+class Packer:
+    """Collects shared groups into packs of one shape, up to `tokens` places and `rows` questions.
+
+    A pack is a list of groups that are answered in one batch; a group that is too large stands alone in its pack.
+    """
+
+    # Groups that wait for others of their shape; beyond this the fullest pack goes, so that memory stays flat.
+    MOST_WAITING = 32
+
+    def __init__(self, loaded: Loaded, *, tokens: int, rows: int | None) -> None:
+        self.loaded = loaded
+        self.tokens = tokens
+        self.rows = rows
+        self._open: dict[tuple[Any, ...], list[Shared]] = {}
+
+    def add(self, shared: Shared) -> list[list[Shared]]:
+        """Take a group in; returns the packs that are full now."""
+        key = shared.group.shape
+        pack = self._open.setdefault(key, [])
+        if pack and not self.fits([*pack, shared]):
+            self._open[key] = [shared]
+            return [pack]
+        pack.append(shared)
+        if sum(map(len, self._open.values())) > self.MOST_WAITING:
+            return [self._open.pop(max(self._open, key=lambda k: len(self._open[k])))]
+        return []
+
+    def rest(self) -> list[list[Shared]]:
+        """What is left when no more groups come."""
+        packs, self._open = list(self._open.values()), {}
+        return packs
+
+    def fits(self, pack: Sequence[Shared]) -> bool:
+        """Whether the pack is one batch, padding counted."""
+        rows = sum(len(s.group.rows) for s in pack)
+        return (self.rows is None or rows <= self.rows) and self.places(pack) <= self.tokens
+
+    def places(self, pack: Sequence[Shared]) -> int:
+        """Places that the pack takes in the cache."""
+        new = expected_new(self.loaded)
+        behind = max(s.tokens - s.length + new * len(s.group.rows) for s in pack)
+        return len(pack) * (max(s.length for s in pack) + behind)
+
+    def at_once(self, pack: Sequence[Shared]) -> int | None:
+        """How many questions of a pack may continue together; None: all."""
+        if self.fits(pack):
+            return None
+        assert len(pack) == 1
+        shared = pack[0]
+        n = len(shared.group.rows)
+        each = (shared.tokens - shared.length) / n + expected_new(self.loaded)
+        by_tokens = int((self.tokens - shared.length) / each)
+        return max(1, min(by_tokens, self.rows or n, n))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit.engines import plain, prefix
+from evalkit.engines import plain, tree
 from evalkit.engines.loaded import Counters, Loaded, cut
 from evalkit.engines.prefix import Shared
 
@@ -41,7 +41,7 @@ def check(loaded: Loaded, pack: Sequence[Shared], at_once: int | None) -> Verdic
         if m == image and number in numbers:
             logits.setdefault((m, number), []).append(values.clone())
 
-    answers = prefix.answer(loaded, pack, at_once=at_once, record=record)
+    answers = tree.answer(loaded, pack, at_once=at_once, record=record)
     run_counters, loaded.counters = loaded.counters, Counters()
     try:
         shared = {n: (answers[image][n], logits[image, n]) for n in numbers}
@@ -122,7 +122,7 @@ def _control(loaded: Loaded, shared: Shared, found: dict[int, Any], alone: dict[
     group = replace(shared.group, rows=tuple(replace(rows[n], images=changed) for n in found))
     first: dict[int, Any] = {}
     short = replace(loaded, generation=replace(loaded.generation, max_new_tokens=1))
-    prefix.answer(
+    tree.answer(
         short, [replace(shared, group=group)], record=lambda _, number, values: first.setdefault(number, values.clone())
     )
-    return max(float((first[i] - alone[n][1][0].float()).abs().max()) for i, n in enumerate(found))
+    return max(0.0, *(float((first[i] - alone[n][1][0].float()).abs().max()) for i, n in enumerate(found)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from evalkit.engines.loaded import Loaded
@@ -50,8 +51,20 @@ def expected_new(loaded: Loaded) -> int:
     return min(loaded.generation.max_new_tokens, EXPECTED_NEW)
 
 
+@dataclass(slots=True)
+class Limits:
+    """How much may go into one batch: places in the cache, and questions (None: any number).
+
+    Both shrink when memory runs out, which is counted.
+    """
+
+    tokens: int
+    rows: int | None = None
+    out_of_memory: int = 0
+
+
 class Packer:
-    """Collects shared groups into packs of one shape, up to `tokens` places and `rows` questions.
+    """Collects shared groups into packs of one shape, within the limits.
 
     A pack is a list of groups that are answered in one batch; a group that is too large stands alone in its pack.
     """
@@ -59,10 +72,9 @@ class Packer:
     # Groups that wait for others of their shape; beyond this the fullest pack goes, so that memory stays flat.
     MOST_WAITING = 32
 
-    def __init__(self, loaded: Loaded, *, tokens: int, rows: int | None) -> None:
+    def __init__(self, loaded: Loaded, limits: Limits) -> None:
         self.loaded = loaded
-        self.tokens = tokens
-        self.rows = rows
+        self.limits = limits
         self._open: dict[tuple[Any, ...], list[Shared]] = {}
 
     def add(self, shared: Shared) -> list[list[Shared]]:
@@ -85,7 +97,7 @@ class Packer:
     def fits(self, pack: Sequence[Shared]) -> bool:
         """Whether the pack is one batch, padding counted."""
         rows = sum(len(s.group.rows) for s in pack)
-        return (self.rows is None or rows <= self.rows) and self.places(pack) <= self.tokens
+        return (self.limits.rows is None or rows <= self.limits.rows) and self.places(pack) <= self.limits.tokens
 
     def places(self, pack: Sequence[Shared]) -> int:
         """Places that the pack takes in the cache."""
@@ -101,5 +113,5 @@ class Packer:
         shared = pack[0]
         n = len(shared.group.rows)
         each = (shared.tokens - shared.length) / n + expected_new(self.loaded)
-        by_tokens = int((self.tokens - shared.length) / each)
-        return max(1, min(by_tokens, self.rows or n, n))
+        by_tokens = int((self.limits.tokens - shared.length) / each)
+        return max(1, min(by_tokens, self.limits.rows or n, n))

@@ -1,4 +1,4 @@
-"""Requests answered in batches: packs that share their images' prefixes, plain batches for the rest, memory back-off."""
+"""Requests answered in batches: packs that share their images' prefixes, plain ones for the rest, memory back-off."""
 
 from __future__ import annotations
 

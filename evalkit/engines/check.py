@@ -120,7 +120,7 @@ def _control(loaded: Loaded, shared: Shared, found: dict[int, Any], alone: dict[
         name: torch.where(t > 0, t - 1, t + 1) if t.is_floating_point() else t for name, t in rows[0].images.items()
     }
     group = replace(shared.group, rows=tuple(replace(rows[n], images=changed) for n in found))
-    first: dict[int, Any] = {}
+    first: dict[int, Any] = {}  # question -> its first logits (vocabulary,)
     short = replace(loaded, generation=replace(loaded.generation, max_new_tokens=1))
     tree.answer(
         short, [replace(shared, group=group)], record=lambda _, number, values: first.setdefault(number, values.clone())

@@ -1,11 +1,11 @@
-"""engine=hf: a transformers image-text-to-text model in this process, one prefill an image where the model allows it."""
+"""engine=hf: a transformers image-text-to-text model in this process, one prefill an image where a model allows it."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from evalkit.engines import prefix
@@ -149,6 +149,13 @@ class HfEngine:
             )
             self.limits.tokens = self.limits.tokens or tokens_that_fit(self._loaded)
         return self._loaded
+
+    def use_model_of(self, other: HfEngine) -> None:
+        """Answer with the model that another engine of the same checkpoint, dtype and device has loaded."""
+        if (other.folder, other.dtype, other.device) != (self.folder, self.dtype, self.device):
+            raise ConfigError("two engines can have one model only with the same checkpoint, dtype and device")
+        self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
+        self.limits.tokens = self.limits.tokens or tokens_that_fit(self._loaded)
 
     def _give_up_if_all_fail(self, answered: Answered) -> None:
         errors = [p.error for _, p in answered if p.error is not None]

@@ -35,7 +35,7 @@ def tokens_that_fit(loaded: Loaded) -> int:
 
 
 def bytes_per_token(loaded: Loaded) -> int:
-    """What a token of a batch takes at most: keys and values of all layers, twice while they grow, and one layer's work."""
+    """What a token of a batch takes at most: keys and values, twice while they grow, and the work of one layer."""
     import torch
 
     text = loaded.text_config

@@ -1,4 +1,4 @@
-"""What sharing an image's prefix is worth: python benchmarks/prefix.py [--repetitions 3] [--out benchmarks/results/prefix-cpu.json]
+"""What sharing an image's prefix is worth: python benchmarks/prefix.py --out benchmarks/results/prefix-cpu.json
 
 A random LLaVA of 80 million parameters (ViT 336/14 of 6 layers x 384; Mistral of 8 layers x 768, 12 heads over 3
 key-value heads, MLP 2688) answers 14 to 28 words behind 585 shared tokens, 11, 8 and 2 questions an image, as SLAKE,

@@ -101,11 +101,15 @@ class Answerer:
 
     def share(self, pack: list[Shared]) -> Iterator[Answered]:
         """A pack answered by sharing; checked when it is the first, in smaller packs when memory runs out."""
+        packer = Packer(self.loaded, self.limits)
+        if len(pack) > 1 and not packer.fits(pack):  # the limits have shrunk since it was packed
+            yield from self._packed_anew(pack)
+            return
         rows = [row for shared in pack for row in shared.group.rows]
         started = time.perf_counter()
         try:
             # The check may have failed while this pack was being collected.
-            answers = None if self.sharing.allowed is False else self._checked(pack)
+            answers = None if self.sharing.allowed is False else self._checked(pack, packer.at_once(pack))
         except SHARING_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
             if is_out_of_memory(problem):
                 yield from self._smaller(pack)
@@ -120,9 +124,8 @@ class Answerer:
         ids = [new for image in answers for new in image]
         yield [(row, prediction(self.loaded, row.request, new, seconds)) for row, new in zip(rows, ids, strict=True)]
 
-    def _checked(self, pack: list[Shared]) -> list[list[list[int]]] | None:
+    def _checked(self, pack: list[Shared], at_once: int | None) -> list[list[list[int]]] | None:
         """The pack's answers; None when the check found that sharing is not right for this model."""
-        at_once = Packer(self.loaded, self.limits).at_once(pack)
         if self.sharing.allowed:
             return tree.answer(self.loaded, pack, at_once=at_once)
         verdict = check(self.loaded, pack, at_once)
@@ -142,6 +145,10 @@ class Answerer:
             yield from self._plainly(pack[0].group.rows)
             return
         self.limits.tokens = max(1, min(self.limits.tokens, packer.places(pack)) // 2)
+        yield from self._packed_anew(pack)
+
+    def _packed_anew(self, pack: Sequence[Shared]) -> Iterator[Answered]:
+        packer = Packer(self.loaded, self.limits)
         for part in (*(p for shared in pack for p in packer.add(shared)), *packer.rest()):
             yield from self.share(part)
 

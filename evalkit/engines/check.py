@@ -125,4 +125,5 @@ def _control(loaded: Loaded, shared: Shared, found: dict[int, Any], alone: dict[
     tree.answer(
         short, [replace(shared, group=group)], record=lambda _, number, values: first.setdefault(number, values.clone())
     )
-    return max(0.0, *(float((first[i] - alone[n][1][0].float()).abs().max()) for i, n in enumerate(found)))
+    moved = [float((first[i] - alone[n][1][0].float()).abs().max()) for i, n in enumerate(found)]
+    return max(moved)

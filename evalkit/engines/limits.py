@@ -100,9 +100,15 @@ def memory(loaded: Loaded) -> Iterator[list[float | None]]:
 
 
 def _reset_high_water_mark() -> bool:
+    """Give back what earlier work left in the heap, and begin the high-water mark anew; False where that is no Linux."""
+    import ctypes
+    import gc
+
+    gc.collect()
     try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
+    except (OSError, AttributeError):
         return False
     return True
 
@@ -181,9 +187,9 @@ def seconds_at_limit(loaded: Loaded, counters: Counters, limits: dict[str, float
     layers = sum(p.numel() for p in loaded.model.parameters() if id(p) not in apart)
     with_head = layers + (head.weight.numel() if head is not None else 0)
     size = torch.finfo(getattr(torch, loaded.dtype)).bits / 8
-    prefill = 2.0 * layers * counters.prefill_tokens + vision_flops(loaded) * counters.vision_encodes
-    decode = 2.0 * with_head * counters.decode_tokens / limits["matmul_flops"]
-    reading = with_head * size * counters.decode_steps / limits["bytes_per_second"]
+    prefill: float = 2.0 * layers * counters.prefill_tokens + vision_flops(loaded) * counters.vision_encodes
+    decode: float = 2.0 * with_head * counters.decode_tokens / limits["matmul_flops"]
+    reading: float = with_head * size * counters.decode_steps / limits["bytes_per_second"]
     return prefill / limits["matmul_flops"] + max(decode, reading)
 
 
@@ -194,4 +200,5 @@ def vision_flops(loaded: Loaded) -> float:
     image, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if tower is None or not isinstance(image, int) or not isinstance(patch, int):
         return 0.0
-    return 2.0 * sum(p.numel() for p in tower.parameters()) * (image // patch) ** 2
+    parameters: int = sum(p.numel() for p in tower.parameters())
+    return 2.0 * parameters * (image // patch) ** 2

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.engines.loaded import Loaded
+from evalkit.engines.loaded import Loaded, holds_stop
 from evalkit.engines.prepare import Row
 from evalkit.types import Request
 
@@ -37,7 +37,7 @@ def _generate(loaded: Loaded, rows: Sequence[Row], *, with_logits: bool) -> tupl
         if loaded.generation.temperature > 0:
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
-        output = loaded.model.generate(**inputs, generation_config=config, **_stop(loaded))
+        output = loaded.model.generate(**inputs, generation_config=config, **_stop(loaded, inputs["input_ids"].shape[1]))
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     _count(loaded, rows, inputs["input_ids"], new)
@@ -105,10 +105,17 @@ def generation_config(loaded: Loaded, **output: bool) -> Any:
     )
 
 
-def _stop(loaded: Loaded) -> dict[str, Any]:
+def _stop(loaded: Loaded, width: int) -> dict[str, Any]:
+    """Stopping at stop strings, by the text itself: transformers' own rule does not take every tokenizer."""
     if not loaded.generation.stop:
         return {}
-    return {"stop_strings": list(loaded.generation.stop), "tokenizer": loaded.processor.tokenizer}
+    import torch
+    from transformers import StoppingCriteriaList
+
+    def stopped(ids: Any, _scores: Any, **_: Any) -> Any:
+        return torch.tensor([holds_stop(loaded, row[width:]) for row in ids.tolist()], device=ids.device)
+
+    return {"stopping_criteria": StoppingCriteriaList([stopped])}
 
 
 def seed(request: Request) -> int:

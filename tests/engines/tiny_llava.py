@@ -1,6 +1,6 @@
 """A random LLaVA of a few thousand parameters, images and requests: small, and sensitive to every mistake.
 
-Weights are large, so that logits are far apart; one token in eight ends an answer, so that lengths vary.
+Weights are large, so that logits are far apart; one token in six ends an answer, so that lengths vary.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def model(size: int = 56) -> Any:
         image_token_index=4, image_seq_length=(size // 14) ** 2, vision_feature_layer=-1,
     )  # fmt: skip
     made = randomise(LlavaForConditionalGeneration(config))
-    made.generation_config.eos_token_id = [2, *range(7, 7 + len(WORDS), 8)]
+    made.generation_config.eos_token_id = [2, *range(7, 7 + len(WORDS), 6)]
     made.generation_config.suppress_tokens = [4]
     return made
 

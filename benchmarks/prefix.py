@@ -29,8 +29,8 @@ TEMPLATE = (
     "{{ bos_token }} " + SYSTEM + " {% for m in messages %}{% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %} w10 w11 w12"
 )
-# One token in so many ends an answer, which makes answers as short as those of the datasets.
-ENDS = 5
+# Two tokens in five end an answer, which makes answers as short as those of the datasets.
+ENDS = [2, *(i for i in range(5, 5000) if i % 5 < 2)]
 WORKLOADS = {11: 4, 8: 4, 2: 8}  # questions an image: images
 
 
@@ -66,7 +66,7 @@ def build(folder: Path) -> None:
         vision_config=vision, text_config=text, image_token_index=4, image_seq_length=576, vision_feature_layer=-2
     )
     model = LlavaForConditionalGeneration(config)
-    model.generation_config.eos_token_id = [2, *range(5, 5000, ENDS)]
+    model.generation_config.eos_token_id = ENDS
     model.generation_config.suppress_tokens = [0, 1, 3, 4]
     model.save_pretrained(folder)
     image_processor = CLIPImageProcessorPil(

@@ -20,11 +20,12 @@ MIB = 2**20
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds inside the model: the vision tower, forwards with images less the tower, all other forwards."""
+    """Seconds in the vision tower, in forwards that take the image in (less the tower) and in all other forwards."""
 
     vision: float = 0.0
     with_image: float = 0.0
     other: float = 0.0
+    tower_inside: float = 0.0
 
 
 @contextmanager
@@ -47,11 +48,14 @@ def clocked(loaded: Loaded) -> Iterator[Clock]:
         return hook
 
     def leave_tower(*_: Any) -> None:
-        clock.vision += now() - started["tower"]
+        seconds = now() - started["tower"]
+        clock.vision += seconds
+        clock.tower_inside += seconds if "model" in started else 0.0
 
     def leave_model(_module: Any, _args: Any, kwargs: dict[str, Any], _output: Any) -> None:
-        seconds = now() - started["model"]
-        if any(name.startswith("pixel") and value is not None for name, value in kwargs.items()):
+        seconds = now() - started.pop("model")
+        # transformers 5 runs the tower before the first forward and hands its output in.
+        if any((n.startswith("pixel") or n == "mm_encoder_outputs") and v is not None for n, v in kwargs.items()):
             clock.with_image += seconds
         else:
             clock.other += seconds
@@ -67,7 +71,7 @@ def clocked(loaded: Loaded) -> Iterator[Clock]:
     finally:
         for handle in handles:
             handle.remove()
-        clock.with_image -= clock.vision
+        clock.with_image -= clock.tower_inside
 
 
 def vision_tower(model: Any) -> Any:
@@ -100,7 +104,7 @@ def memory(loaded: Loaded) -> Iterator[list[float | None]]:
 
 
 def _reset_high_water_mark() -> bool:
-    """Give back what earlier work left in the heap, and begin the high-water mark anew; False where that is no Linux."""
+    """Give back what earlier work left in the heap, begin the high-water mark anew; False where it is no Linux."""
     import ctypes
     import gc
 

@@ -37,7 +37,9 @@ def _generate(loaded: Loaded, rows: Sequence[Row], *, with_logits: bool) -> tupl
         if loaded.generation.temperature > 0:
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
-        output = loaded.model.generate(**inputs, generation_config=config, **_stop(loaded, inputs["input_ids"].shape[1]))
+        output = loaded.model.generate(
+            **inputs, generation_config=config, **_stop(loaded, inputs["input_ids"].shape[1])
+        )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     _count(loaded, rows, inputs["input_ids"], new)

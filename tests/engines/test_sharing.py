@@ -307,7 +307,7 @@ def test_a_damaged_image_fails_its_own_questions_only(engine: Make, asked: list[
 def test_a_run_whose_samples_all_fail_stops(engine: Make, asked: list[Request]) -> None:
     for request in asked:
         Path(request.images[0].path).write_bytes(b"no image")
-    with pytest.raises(EngineError, match="first [89] samples all failed"):
+    with pytest.raises(EngineError, match="samples all failed"):
         list(engine().generate(asked))
 
 

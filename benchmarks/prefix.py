@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--questions", type=int, nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--batch-sizes", type=int, nargs="*", default=[8, 16])
     parser.add_argument("--images", type=int, help="images of every workload; by default 4, 4 and 8")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")

@@ -20,6 +20,7 @@ VERBS = {
     "run": "generate with model= on task=, score, print the table (the default)",
     "score": "score existing answers: predictions=FILE task=NAME",
     "board": "rebuild the leaderboard tables from their results",
+    "bench": "how fast a model answers a task: one at a time, in batches, with shared image prefixes",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
     "list": "tasks, models, protocols, engines ..., one line each",
 }

@@ -108,7 +108,7 @@ def _tolerance(loaded: Loaded, rows: Sequence[Any], alone: Sequence[tuple[list[i
     ids, logits = plain.answer_with_logits(loaded, rows)
     batched = max(largest_difference((i, list(x)), one) for i, x, one in zip(ids, logits, alone, strict=True))
     step = torch.finfo(getattr(torch, loaded.dtype)).eps * max(float(x[0].abs().max()) for x in logits)
-    return max(HALF_TIMES * batched, HALF_STEPS * step)
+    return max(HALF_TIMES * batched, HALF_STEPS * float(step))
 
 
 def _control(loaded: Loaded, shared: Shared, found: dict[int, Any], alone: dict[int, Any]) -> float:

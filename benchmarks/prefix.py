@@ -31,7 +31,7 @@ TEMPLATE = (
 )
 # Two tokens in five end an answer, which makes answers as short as those of the datasets.
 ENDS = [2, *(i for i in range(5, 5000) if i % 5 < 2)]
-WORKLOADS = {11: 4, 8: 4, 2: 8}  # questions an image: images
+WORKLOADS = {11: 3, 8: 3, 2: 6}  # questions an image: images
 
 
 def build(folder: Path) -> None:
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--questions", type=int, nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[8, 16])
-    parser.add_argument("--images", type=int, help="images of every workload; by default 4, 4 and 8")
+    parser.add_argument("--images", type=int, help="images of every workload; by default 3, 3 and 6")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)

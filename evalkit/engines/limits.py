@@ -151,9 +151,9 @@ def machine_limits(loaded: Loaded) -> dict[str, float]:
 
     dtype = getattr(torch, loaded.dtype)
     on_gpu = loaded.device.startswith("cuda")
-    size = 8192 if on_gpu else 2048
+    size = 8192 if on_gpu else 1024
     a = torch.randn(size, size, device=loaded.device).to(dtype)
-    big = torch.zeros((2**30 if on_gpu else 2**28) // dtype.itemsize, device=loaded.device, dtype=dtype)
+    big = torch.zeros((2**30 if on_gpu else 2**27) // dtype.itemsize, device=loaded.device, dtype=dtype)
     # A copy reads and writes every byte.
     return {
         "matmul_flops": 2.0 * size**3 / _best(lambda: a @ a, on_gpu),

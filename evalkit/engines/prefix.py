@@ -14,6 +14,7 @@ from evalkit.engines.prepare import Group, Row
 class Shared:
     """A group whose prompts share their first `length` tokens, all images among them.
 
+    An only question shares all of its prompt with itself: it needs no second pass.
     positions: position ids of the longest prompt, (length,) or (axes, length) for models with several.
     """
 
@@ -25,6 +26,16 @@ class Shared:
     def tokens(self) -> int:
         """Prompt tokens to compute: the prefix once, and the rest of each prompt."""
         return self.length + sum(len(row.ids) - self.length for row in self.group.rows)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the prefix is the whole prompt of an only question."""
+        return len(self.group.rows[0].ids) == self.length
+
+    def start(self) -> Any:
+        """Position of the first token behind the prefix, (axes,)."""
+        axes = self.positions.reshape(-1, self.positions.shape[-1])
+        return axes[:, -1] + 1 if self.whole else axes[:, self.length]
 
 
 def model_obstacle(loaded: Loaded) -> str | None:
@@ -70,6 +81,8 @@ def share(loaded: Loaded, group: Group, *, exact: bool) -> Shared | str:
     length = image_end if exact else common_prefix([row.ids for row in rows])
     if image_end > length or any(len(row.ids) <= length for row in rows):
         return "an image comes after the question"
+    if len(rows) == 1 and not exact:
+        length = len(rows[0].ids)
     longest = max(rows, key=lambda row: len(row.ids))
     if any(not _same_start(rows[0], row, length) for row in rows):
         return "the processor marks the common tokens differently with each question"

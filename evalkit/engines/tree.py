@@ -63,11 +63,11 @@ def answer(
     size = at_once or len(questions)
     assert len(pack) == 1 or size >= len(questions), "an image leaves the cache when it is done"
     with torch.inference_mode():
-        cache = prefill(loaded, pack)
+        cache, first = prefill(loaded, pack)
         width = cache.get_seq_length()
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
-            _Tree(loaded, pack, cache, record).run(part)
+            _Tree(loaded, pack, cache, record).run(part, first)
             for q in part:
                 answers[q.image][q.number] = q.ids
             if start + size < len(questions):
@@ -75,8 +75,12 @@ def answer(
     return answers
 
 
-def prefill(loaded: Loaded, pack: Sequence[Shared]) -> Any:
-    """A cache with the prefixes of the pack's images, one row each, shorter ones filled up on the right."""
+def prefill(loaded: Loaded, pack: Sequence[Shared]) -> tuple[Any, Any]:
+    """A cache with the prefixes of the pack's images, one row each, shorter ones filled up on the right.
+
+    Returns:
+        The cache, and where the prefixes are whole prompts the logits behind them (images, 1, vocabulary), else None.
+    """
     import torch
     from transformers import DynamicCache
 
@@ -101,7 +105,11 @@ def prefill(loaded: Loaded, pack: Sequence[Shared]) -> Any:
     # counts on, and `share` has seen to it that no window bites.
     cache = DynamicCache()
     on_device = {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
-    loaded.model(**on_device, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    whole = pack[0].whole
+    ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
+    output = loaded.model(
+        **on_device, past_key_values=cache, use_cache=True, logits_to_keep=ends.to(loaded.device) if whole else 1
+    )
     if cache.get_seq_length() != width:
         raise LayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
     tokens = sum(shared.length for shared in pack)
@@ -110,7 +118,12 @@ def prefill(loaded: Loaded, pack: Sequence[Shared]) -> Any:
     loaded.counters.prefill_tokens += tokens
     loaded.counters.padding_tokens += ids.numel() - tokens
     loaded.counters.prefix_seconds += time.perf_counter() - started
-    return cache
+    if not whole:
+        return cache, None
+    if output.logits.shape[1] != len(ends):
+        raise LayoutError("the model does not give the logits of the places that it is asked for")
+    place = torch.tensor([int((ends == shared.length - 1).nonzero()) for shared in pack])
+    return cache, output.logits[torch.arange(len(pack)), place][:, None].float()
 
 
 class _Tree:
@@ -128,16 +141,16 @@ class _Tree:
         # (images, places): who owns each place of the cache.
         self.owners = torch.where(places < lengths[:, None], PREFIX, NOBODY).to(loaded.device)
         # (axes, images): the position of the first token behind the prefix.
-        self.starts = torch.stack([s.positions.reshape(-1, s.positions.shape[-1])[:, s.length] for s in pack], dim=1)
+        self.starts = torch.stack([shared.start() for shared in pack], dim=1)
         self.axes = pack[0].positions.ndim > 1
         self.images = list(range(len(pack)))
         self.suppressed = loaded.suppressed()
 
-    def run(self, questions: Sequence[_Question]) -> None:
-        """Answer the questions; their `ids` are filled."""
+    def run(self, questions: Sequence[_Question], first: Any) -> None:
+        """Answer the questions; their `ids` are filled.  first: their first logits, where they are known already."""
         started = time.perf_counter()
         waiting = [[q for q in questions if q.image == m] for m in self.images]
-        logits = self._suffixes(waiting)
+        logits = self._suffixes(waiting) if first is None else first
         self.loaded.counters.question_seconds += time.perf_counter() - started
         started = time.perf_counter()
         waiting = self._choose(waiting, logits)

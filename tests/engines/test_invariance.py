@@ -11,12 +11,29 @@ import pytest
 import tiny_llava as tiny
 from conftest import Answer, answers
 
+from evalkit.config import load_option
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.prepare import by_image
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Generation, Request
+from evalkit.types import Request
 
-QUESTIONS = [7, 1, 4, 2, 1]
+QUESTIONS = [6, 1, 4, 2, 1, 1]
+ENGLISH = [
+    "is",
+    "the",
+    "there",
+    "what",
+    "left",
+    "right",
+    "lung",
+    "liver",
+    "lesion",
+    "organ",
+    "image",
+    "in",
+    "how",
+    "many",
+]
 PHANTOM = Path(__file__).resolve().parents[2] / "evalkit" / "models" / "phantom-llava"
 
 
@@ -26,14 +43,13 @@ def spec(request: pytest.FixtureRequest, folder: Path) -> CheckpointSpec:
         return tiny.spec(folder)
     if not any(PHANTOM.glob("*.safetensors")):
         pytest.skip(f"no weights in {PHANTOM}")
-    return CheckpointSpec(
-        name="phantom-llava", source="package:models/phantom-llava", generation=Generation(max_new_tokens=12)
-    )
+    return CheckpointSpec.from_config(load_option("model", "phantom-llava") | {"name": "phantom-llava"})
 
 
 @pytest.fixture(scope="module")
 def asked(spec: CheckpointSpec, tmp_path_factory: pytest.TempPathFactory) -> list[Request]:
-    return tiny.requests(tmp_path_factory.mktemp("images"), QUESTIONS, spec.generation)
+    words = tiny.WORDS if spec.name == "tiny" else ENGLISH
+    return tiny.requests(tmp_path_factory.mktemp("images"), QUESTIONS, spec.generation, vocabulary=words)
 
 
 @pytest.fixture(scope="module")

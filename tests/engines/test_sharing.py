@@ -113,10 +113,10 @@ def one_place_off(original: Any) -> Any:
 
 def rows_swapped(original: Any) -> Any:
     def prefill(loaded: Any, pack: Any) -> Any:
-        cache = original(loaded, pack)
+        cache, first = original(loaded, pack)
         for layer in cache.layers:
-            layer.keys, layer.values = layer.keys.roll(1, -2), layer.values.roll(1, -2)
-        return cache
+            layer.keys, layer.values = layer.keys.roll(1, 0), layer.values.roll(1, 0)
+        return cache, first
 
     return prefill
 
@@ -124,7 +124,7 @@ def rows_swapped(original: Any) -> Any:
 MISTAKES = {
     "questions see each other": lambda patch: patch.setattr(tree._Tree, "_mask", see_everything),
     "positions are one off": lambda patch: patch.setattr(tree._Tree, "__init__", one_place_off(tree._Tree.__init__)),
-    "the cache is not the prefix's": lambda patch: patch.setattr(tree, "prefill", rows_swapped(tree.prefill)),
+    "the cache is another image's": lambda patch: patch.setattr(tree, "prefill", rows_swapped(tree.prefill)),
 }
 
 

@@ -113,17 +113,22 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (60, 80)) -> ImageRef:
 
 
 def requests(
-    folder: Path, questions: list[int], generation: Generation, seed: int = 0, words: tuple[int, int] = (1, 9)
+    folder: Path,
+    questions: list[int],
+    generation: Generation,
+    *,
+    words: tuple[int, int] = (1, 9),
+    vocabulary: list[str] = WORDS,
 ) -> list[Request]:
     """For each image as many questions as said, of different lengths, in random order."""
     folder.mkdir(exist_ok=True)
-    rng = random.Random(seed)
+    rng = random.Random(0)
     made = []
     for number, count in enumerate(questions):
         ref = draw(folder / f"{number}.png", number)
         digest = hashlib.sha256(Path(ref.path).read_bytes()).hexdigest()
         for i in range(count):
-            text = " ".join(rng.choices(WORDS, k=rng.randint(*words)))
+            text = " ".join(rng.choices(vocabulary, k=rng.randint(*words)))
             made.append(
                 Request(
                     sample_id=f"{number}-{i}",

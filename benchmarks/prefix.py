@@ -1,7 +1,7 @@
 """What sharing an image's prefix is worth: python benchmarks/prefix.py --out benchmarks/results/prefix-cpu.json
 
 A random LLaVA of 80 million parameters (ViT 336/14 of 6 layers x 384; Mistral of 8 layers x 768, 12 heads over 3
-key-value heads, MLP 2688) answers 14 to 28 words behind 585 shared tokens, 11, 8 and 2 questions an image, as SLAKE,
+key-value heads, MLP 2688) answers 14 to 28 words behind 585 shared tokens, 11, 8, 2 and 1 questions an image, as SLAKE,
 PathVQA and VQA-RAD ask.  Answers end by themselves after some 4 tokens, 12 at most.  Images are opened, resized and
 normalised inside the measured time.
 """
@@ -31,7 +31,7 @@ TEMPLATE = (
 )
 # Two tokens in five end an answer, which makes answers as short as those of the datasets.
 ENDS = [2, *(i for i in range(5, 5000) if i % 5 < 2)]
-WORKLOADS = {11: 3, 8: 3, 2: 6}  # questions an image: images
+WORKLOADS = {11: 3, 8: 3, 2: 6, 1: 6}  # questions an image: images
 
 
 def build(folder: Path) -> None:
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--questions", type=int, nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[8, 16])
-    parser.add_argument("--images", type=int, help="images of every workload; by default 3, 3 and 6")
+    parser.add_argument("--images", type=int, help="images of every workload; by default 3, 3, 6 and 6")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)

@@ -167,7 +167,7 @@ class Answerer:
         for n, row in enumerate(rows):
             longest = max(longest, len(row.ids))
             places = (n + 1) * (longest + expected_new(self.loaded))
-            if n and (n >= most or places > self.limits.tokens or Group(rows=(row,)).shape != shape):
+            if n and (n >= most or places > self.limits.several or Group(rows=(row,)).shape != shape):
                 return list(rows[:n])
         return list(rows)
 

@@ -11,7 +11,7 @@ from typing import Any
 from evalkit.engines import prefix
 from evalkit.engines.batches import Answered, Answerer, Sharing
 from evalkit.engines.loaded import Counters, Loaded
-from evalkit.engines.packing import Limits, tokens_that_fit
+from evalkit.engines.packing import Limits
 from evalkit.engines.prepare import Preparer, by_image
 from evalkit.errors import ConfigError, EngineError, did_you_mean
 from evalkit.models import checkpoint
@@ -147,7 +147,7 @@ class HfEngine:
             self._loaded = Loaded(
                 model=model, processor=processor, device=self.device, dtype=self.dtype, generation=self.generation
             )
-            self.limits.tokens = self.limits.tokens or tokens_that_fit(self._loaded)
+            self.limits.from_memory(self._loaded)
         return self._loaded
 
     def use_model_of(self, other: HfEngine) -> None:
@@ -155,7 +155,7 @@ class HfEngine:
         if (other.folder, other.dtype, other.device) != (self.folder, self.dtype, self.device):
             raise ConfigError("two engines can have one model only with the same checkpoint, dtype and device")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
-        self.limits.tokens = self.limits.tokens or tokens_that_fit(self._loaded)
+        self.limits.from_memory(self._loaded)
 
     def _give_up_if_all_fail(self, answered: Answered) -> None:
         errors = [p.error for _, p in answered if p.error is not None]

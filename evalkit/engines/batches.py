@@ -107,16 +107,18 @@ class Answerer:
             return
         rows = [row for shared in pack for row in shared.group.rows]
         started = time.perf_counter()
+        answers, full = None, False
         try:
             # The check may have failed while this pack was being collected.
-            answers = None if self.sharing.allowed is False else self._checked(pack, packer.at_once(pack))
+            if self.sharing.allowed is not False:
+                answers = self._checked(pack, packer.at_once(pack))
         except SHARING_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
-            if is_out_of_memory(problem):
-                yield from self._smaller(pack)
-                return
-            reason = f"{type(problem).__name__}: {first_line(problem)}"
-            self.sharing.refuse(reason) if self.sharing.allowed else self.sharing.give_up(reason)
-            answers = None
+            if not (full := is_out_of_memory(problem)):
+                reason = f"{type(problem).__name__}: {first_line(problem)}"
+                self.sharing.refuse(reason) if self.sharing.allowed else self.sharing.give_up(reason)
+        if full:  # only here: within `except` the failed call's tensors would still be held
+            yield from self._smaller(pack)
+            return
         if answers is None:
             yield from self._plainly(rows)
             return
@@ -162,12 +164,13 @@ class Answerer:
     def _plain_batch(self, rows: Sequence[Row]) -> list[Row]:
         """The first of the rows, as many as make one plain batch: of one shape, and no more than fits."""
         most = 1 if self.loaded.generation.temperature > 0 else self.limits.rows or len(rows)
+        room = self.limits.memory if self.limits.rows else self.limits.several
         shape = Group(rows=(rows[0],)).shape
         longest = 0
         for n, row in enumerate(rows):
             longest = max(longest, len(row.ids))
             places = (n + 1) * (longest + expected_new(self.loaded))
-            if n and (n >= most or places > self.limits.several or Group(rows=(row,)).shape != shape):
+            if n and (n >= most or places > room or Group(rows=(row,)).shape != shape):
                 return list(rows[:n])
         return list(rows)
 
@@ -181,18 +184,19 @@ class Answerer:
     def plain(self, rows: Sequence[Row]) -> Answered:
         """A plain batch; one at a time where a sample fails, half as many where memory runs out."""
         started = time.perf_counter()
+        full, new = False, None
         try:
             new = plain.answer(self.loaded, rows)
         except SAMPLE_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
-            if is_out_of_memory(problem):
-                self._memory_ran_out()
-                if len(rows) > 1:
-                    half = len(rows) // 2
-                    self.limits.rows = min(self.limits.rows or half, half)
-                    return [pair for part in (rows[:half], rows[half:]) for pair in self.plain(part)]
+            full = is_out_of_memory(problem)
             if len(rows) == 1:
                 return [(rows[0], failed(rows[0].request, problem))]
-            # One bad sample must not take its neighbours down: ask each alone.
+        if full:  # only here: within `except` the failed call's tensors would still be held
+            self._memory_ran_out()
+            half = len(rows) // 2
+            self.limits.rows = min(self.limits.rows or half, half)
+            return [pair for part in (rows[:half], rows[half:]) for pair in self.plain(part)]
+        if new is None:  # one bad sample must not take its neighbours down: ask each alone
             return [pair for row in rows for pair in self.plain([row])]
         seconds = (time.perf_counter() - started) / len(rows)
         return [(row, prediction(self.loaded, row.request, ids, seconds)) for row, ids in zip(rows, new, strict=True)]

@@ -26,15 +26,13 @@ def tokens_that_fit(loaded: Loaded) -> int:
     """Prompt tokens that a batch may hold, from the free memory and what a token takes in this model."""
     import torch
 
-    kind = loaded.device.split(":")[0]
-    most = MOST_TOKENS.get(kind, MOST_TOKENS["cpu"])
-    if kind == "cuda":
+    if loaded.device.startswith("cuda"):
         free = torch.cuda.mem_get_info(loaded.device)[0]
     elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
-        return most
-    return max(FEWEST_TOKENS, min(most, int(free * SHARE_OF_FREE / bytes_per_token(loaded))))
+        return MOST_TOKENS["cpu"]
+    return max(FEWEST_TOKENS, int(free * SHARE_OF_FREE / bytes_per_token(loaded)))
 
 
 def bytes_per_token(loaded: Loaded) -> int:
@@ -59,12 +57,14 @@ class Limits:
     """How much may go into one batch.  What memory bounds shrinks when it runs out, which is counted.
 
     tokens: places in the cache.  rows: questions; None: any number.  together: places in a batch of several images,
-    or of several plain prompts; None: as many as `tokens`.
+    or of several plain prompts when `rows` is None; None: as many as `tokens`.  memory: places that memory has room
+    for, what a plain batch of so many `rows` must fit into.
     """
 
     tokens: int
     rows: int | None = None
     together: int | None = None
+    memory: int = 0
     out_of_memory: int = 0
 
     @property
@@ -74,10 +74,13 @@ class Limits:
 
     def from_memory(self, loaded: Loaded) -> None:
         """Fill in what was not given, from the free memory and the kind of the device."""
-        if not self.tokens:
-            kind = loaded.device.split(":")[0]
-            self.together = TOGETHER.get(kind, TOGETHER["cpu"])
-            self.tokens = tokens_that_fit(loaded)
+        if self.tokens:
+            self.memory = self.tokens
+            return
+        kind = loaded.device.split(":")[0]
+        self.memory = tokens_that_fit(loaded)
+        self.tokens = min(self.memory, MOST_TOKENS.get(kind, MOST_TOKENS["cpu"]))
+        self.together = TOGETHER.get(kind, TOGETHER["cpu"])
 
 
 class Packer:

@@ -42,6 +42,9 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
     assert (one["vision_encodes"], one["prefix_prefills"]) == (7, 0)
     assert (shared["vision_encodes"], shared["prefix_prefills"]) == (2, 2)
     assert one["decode_tokens"] == shared["decode_tokens"]
+    batch = result["modes"]["batch 3"]["counters"]
+    assert batch["decode_steps"] <= one["decode_steps"] / 1.5  # batches of three are batches of three
+    assert batch["prefill_tokens"] == one["prefill_tokens"]
     assert result["engine"]["prefix_shared"] is True
     ratios = result["ratios"]
     assert ratios["fewer_prefill_tokens"] == round(one["prefill_tokens"] / shared["prefill_tokens"], 3)

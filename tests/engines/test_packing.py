@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token, tokens_that_fit
+from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token
 from evalkit.engines.prefix import Shared, common_prefix
 from evalkit.engines.prepare import Group, Row
 from evalkit.types import Generation
@@ -70,7 +70,13 @@ def test_the_budget_is_what_memory_allows(engine: Callable[..., HfEngine]) -> No
     text = loaded.text_config
     keys_and_values = 2 * text.num_hidden_layers * text.num_key_value_heads * 12 * 4
     assert bytes_per_token(loaded) > 2 * keys_and_values
-    assert FEWEST_TOKENS <= tokens_that_fit(loaded) <= MOST_TOKENS["cpu"]
+    limits = Limits(tokens=0)
+    limits.from_memory(loaded)
+    assert limits.memory >= FEWEST_TOKENS
+    assert limits.several <= limits.tokens <= MOST_TOKENS["cpu"]
+    given_by_user = Limits(tokens=77)
+    given_by_user.from_memory(loaded)
+    assert given_by_user.several == given_by_user.memory == 77
 
 
 @pytest.mark.parametrize(

@@ -350,3 +350,9 @@ def test_the_yaml_names_every_setting(folder: Path) -> None:
     config = load_option("engine", "hf")
     made = build({**config, "device": "cpu"}, "engine", spec=tiny.spec(folder))
     assert isinstance(made, HfEngine)
+
+
+def test_a_batch_size_that_is_given_is_the_size_of_plain_batches(engine: Make, asked: list[Request]) -> None:
+    run = engine(share_prefix="off", batch_size=4)
+    sizes = [len(batch) for batch in run.generate(asked)]
+    assert sizes == [4, 4, 1]

@@ -152,10 +152,10 @@ def main() -> None:
             console.note(f"{questions} questions an image, {len(asked)} in all")
             measured = bench(make, asked, batch_sizes=sizes, repetitions=arguments.repetitions)
             results["workloads"][str(questions)] = measured
-            print(questions, json.dumps(measured["ratios"]))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            print(questions, json.dumps(measured["ratios"]), flush=True)
+            if arguments.out:  # after each workload, so that an interrupted run leaves what it has
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     with `only_protocols:` that it has its own.
     """
     if selected and "all" not in selected:
-        return {name: dict(content) for name, content in selected.items()}
+        return dict(_for_task(name, dict(content), task) for name, content in selected.items())
     if not selected:
         names = list(task.get("protocols") or ())
         if not names:
@@ -145,6 +145,21 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         return {name: _protocol(name) for name in names}
     every = {name: _protocol(name) for name in options("protocol") if name != "all"}
     return {name: content for name, content in every.items() if fits(content, task)}
+
+
+def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The protocol itself, or its variant NAME-TASK where the authors count that task in another way.
+
+    Raises:
+        ConfigError: the protocol is not defined for the task.
+    """
+    if fits(content, task):
+        return name, content
+    variant = f"{name}-{task.get('name')}"
+    if variant in options("protocol"):
+        return variant, _protocol(variant)
+    known = [n for n in options("protocol") if n != "all" and fits(_protocol(n), task)]
+    raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(known)}.")
 
 
 def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +193,18 @@ def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequen
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """One line a score; empty fields are left out."""
-    write_whole(path, "".join(json_line(_without_empty(asdict(s))) for s in scores))
+    write_whole(path, "".join(json_line(_score_record(s)) for s in scores))
 
 
-def _without_empty(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if v != "" or k == "value"}
+def _score_record(score: Score) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "sample_id": score.sample_id,
+        "protocol": score.protocol,
+        "metric": score.metric,
+        "value": score.value,
+    }
+    more = {"extracted": score.extracted, "reason": score.reason, "note": score.note}
+    return record | {k: v for k, v in more.items() if v}
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -208,3 +215,14 @@ def read_json(path: Path, what: str) -> Any:
         raise StoreError(f"There is no {what} at {path}.") from problem
     except ValueError as problem:
         raise StoreError(f"The {what} {path} is not valid JSON ({problem}).") from problem
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file of a finished run."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
+    except ValueError as problem:
+        raise StoreError(f"{path} is damaged: {problem}.") from problem

@@ -69,7 +69,7 @@ def layer(module: str) -> int:
         ("images", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
         ("pipeline", "rescore"),
-        ("board", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
+        ("board", "paired", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.errors import ConfigError, DataError, did_you_mean
-from evalkit.readers import llavamed, own, plain
+from evalkit.readers import harness, helm, inspect_log, intelliscope, llavamed, medical, own, plain, vlmevalkit
+from evalkit.readers.agree import normal
 from evalkit.readers.base import Answer, AnswerFile, Columns, Format, Raw, named
-from evalkit.readers.join import Joined, join, normal
+from evalkit.readers.join import Joined, join
 from evalkit.readers.source import load
 
 __all__ = ["FORMATS", "Answer", "AnswerFile", "Joined", "join", "read_answers"]
@@ -20,12 +21,20 @@ __all__ = ["FORMATS", "Answer", "AnswerFile", "Joined", "join", "read_answers"]
 FORMATS: dict[str, Format] = {
     "evalkit": own.FORMAT,
     "llava-med": llavamed.FORMAT,
+    "lm-eval": harness.LM_EVAL,
+    "lmms-eval": harness.LMMS_EVAL,
+    "vlmevalkit": vlmevalkit.FORMAT,
+    "medevalkit": medical.MEDEVALKIT,
+    "medvlmbench": medical.MEDVLMBENCH,
+    "intelliscope": intelliscope.FORMAT,
+    "inspect": inspect_log.FORMAT,
+    "helm": helm.FORMAT,
     "plain": plain.FORMAT,
 }
 
 
 def read_answers(
-    path: Path,
+    path: Path | str,
     *,
     format: str = "auto",
     id: str | None = None,
@@ -67,15 +76,13 @@ def _check_whole(raw: Raw, name: str) -> None:
     if raw.torn and not FORMATS[name].drops_torn:
         raise DataError(
             f"{raw.path}: line {raw.torn}, the last one, is half written: whatever wrote the file was stopped. How "
-            "many "
-            "answers are missing cannot be known; finish that run, or remove the line if the rest is what you want "
-            "to score."
+            "many answers are missing cannot be known; finish that run, or remove the line if the rest is what you "
+            "want to score."
         )
     if raw.tail and not FORMATS[name].allows_tail:
         raise DataError(
             f"{raw.path}: text follows the end of the JSON array ({raw.tail[:60]!r}), as when two files were put "
-            "behind one "
-            "another. Keep one array a file."
+            "behind one another. Keep one array a file."
         )
 
 
@@ -99,8 +106,7 @@ def _merge(answers: list[Answer], path: Path) -> tuple[list[Answer], list[str]]:
     if clashes:
         raise DataError(
             f"{path}: {len(clashes)} ids are answered twice with different texts: {named(clashes)}. The file holds "
-            "several "
-            "runs (some tools append to it) or several answers a question; keep one of them."
+            "several runs (some tools append to it) or several answers a question; keep one of them."
         )
     notes = [f"{same} rows repeat an earlier row with the same answer and were merged"] if same else []
     notes += [f"{retried} rows failed once and were answered in another row; the answer was taken"] if retried else []

@@ -23,7 +23,7 @@ def json_members(path: Path, prefix: str) -> list[tuple[str, Any]]:
             for info in archive.infolist():
                 if info.filename.startswith(prefix) and info.filename.endswith(".json"):
                     found.append((info.filename, json.loads(_content(path, archive, info))))
-    except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, UnicodeDecodeError, NotImplementedError) as e:
+    except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError, NotImplementedError) as e:
         raise DataError(f"{path}: a member of the archive cannot be read ({e}). Copy or write it again.") from None
     return found
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.readers.agree import (
+    check_share,
+    check_texts,
+    ids_name_images,
+    lacking,
+    no_way,
+    normal,
+    order_that_fits,
+    question_in,
+)
 from evalkit.readers.base import Answer, AnswerFile, named
 from evalkit.readers.own import to_prediction
-from evalkit.types import Prediction, Sample
+from evalkit.types import Prediction
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
-MAX_MISMATCH = 0.02  # share of joined rows whose question or reference may read differently (reworded releases)
+_REPEATS = (
+    "{rows} rows share {same} with another and were paired in the order of the file: no total changes by it, but the "
+    "image and the slices that an answer counts under may"
+)
 _WAYS = ("auto", "id", "question", "position")
 
 
@@ -46,11 +59,6 @@ class _Pairs:
     notes: tuple[str, ...] = ()
 
 
-def normal(text: str | None) -> str | None:
-    """A text as it is compared: without "<image>", case folded, white space as single spaces."""
-    return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())
-
-
 def join(
     file: AnswerFile, task: LoadedTask, *, order: str | None = None, by: str = "auto", max_unmatched: float = 0.0
 ) -> Joined:
@@ -72,11 +80,15 @@ def join(
         way, pairs = "id", _by_id(file, task)
     else:
         way, pairs = "question", _by_question(file, task, asked=by == "question")
-    notes = _check_texts(file, task, pairs.of, way)
+    notes = check_texts(file, task, pairs.of, way)
+    if not any(a.question or a.reference for a in pairs.of.values()):
+        notes.append(
+            "the file has neither questions nor references, so that the ids mean these samples could not be checked"
+        )
     missing = tuple(s.id for i, s in enumerate(task.samples) if i not in pairs.of)
-    _check_share(file, task, pairs.left, missing, max_unmatched, way)
+    check_share(file, task, pairs.left, missing, max_unmatched, way)
     if pairs.left or missing:
-        notes.append(_lacking(pairs.left, missing))
+        notes.append(lacking(pairs.left, missing))
     none = f"no answer in {Path(file.path).name}"
     predictions = tuple(
         to_prediction(pairs.of[i], s.id)
@@ -148,8 +160,8 @@ def _by_key(file: AnswerFile, sample_of: Callable[[Answer], int | None]) -> _Pai
         elif i in of:
             raise DataError(
                 f"{file.path}: rows {of[i].row} and {answer.row} both have the id {answer.id!r} with different "
-                "questions or "
-                "references, so the id does not name a sample. Name another column with id=NAME, or say by=question."
+                "questions or references, so the id does not name a sample. Name another column with id=NAME, or "
+                "say by=question."
             )
         else:
             of[i] = answer
@@ -160,8 +172,7 @@ def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
     if len(file.answers) != len(task.samples):
         raise DataError(
             f"{file.path}: {len(file.answers)} answers and {len(task.samples)} samples of {task.name}; by=position "
-            "needs as "
-            "many of one as of the other, or the rows would slip."
+            "needs as many of one as of the other, or the rows would slip."
         )
     return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order, as asked",))
 
@@ -169,15 +180,15 @@ def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
 def _by_question(file: AnswerFile, task: LoadedTask, *, asked: bool) -> _Pairs:
     """The k-th answer with the k-th sample of the same question and reference (and image, if the ids name images)."""
     if not any(a.question for a in file.answers):
-        raise DataError(_no_way(file, task))
-    suggestion = _order_that_fits(file, task)
+        raise DataError(no_way(file, task))
+    suggestion = order_that_fits(file, task)
     if suggestion and not asked:
         raise DataError(
             f"{file.path}: its ids are not those of {task.name}; they are row numbers of another numbering of the "
-            "same rows, "
-            f"whose questions all agree. Say task.order={suggestion}. (by=question joins by the texts alone.)"
+            f"same rows, whose questions all agree. Say task.order={suggestion}. (by=question joins by the texts "
+            "alone.)"
         )
-    with_image = _ids_name_images(file, task)
+    with_image = ids_name_images(file, task)
     with_reference = any(a.reference for a in file.answers)
     waiting: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
     for i, s in enumerate(task.samples):
@@ -190,7 +201,7 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, asked: bool) -> _Pairs:
     for answer in file.answers:
         key = (
             answer.id if with_image else None,
-            _question_in(answer.question, known),
+            question_in(answer.question, known),
             normal(answer.reference) if with_reference else None,
         )
         free = next((i for i in waiting.get(key, ()) if i not in of), None)
@@ -214,130 +225,16 @@ def _check_repeats(
     with_reference: bool,
     asked: bool,
 ) -> list[str]:
-    """What pairing the k-th with the k-th costs: nothing if gold is the same, a wrong row if it is not."""
+    """What pairing the k-th with the k-th costs: no total if gold is the same, wrong scores if it is not."""
     groups = [group for group in waiting.values() if len(group) > 1]
     unlike = [g for g in groups if len({frozenset(map(normal, task.samples[i].references)) for i in g}) > 1]
     if unlike and not with_reference and not asked:
         examples = named([repr(task.samples[g[0]].question) for g in unlike], 3)
         raise DataError(
             f"{file.path}: {len(unlike)} questions stand in {task.name} more than once with different gold answers "
-            f"({examples}), "
-            "and the file has neither the task's ids nor references to tell them apart. Add a column with one of them; "
-            "by=question takes equal questions in the order of the file."
+            f"({examples}), and the file has neither the task's ids nor references to tell them apart. Add a column "
+            "with one of them; by=question takes equal questions in the order of the file."
         )
     rows = sum(len(g) for g in groups)
     same = "the same question and reference" if with_reference else "the same question"
-    return (
-        [
-            f"{rows} rows share {same} with another and were paired in the order of the file: their scores are the "
-            "same either way, the image and slice that they count under may not be"
-        ]
-        if rows
-        else []
-    )
-
-
-def _question_in(text: str | None, known: set[str | None]) -> str | None:
-    """The task's question inside a prompt: all of it, one of its lines, or what ends with a question mark."""
-    whole = normal(text)
-    if whole is None or text is None or whole in known:
-        return whole
-    lines = [normal(line) for line in text.replace("<image>", " ").split("\n")]
-    heads = [whole[: i + 1] for i, c in enumerate(whole) if c in "?？."]
-    return next((c for c in (*lines, *reversed(heads)) if c and c in known), whole)
-
-
-def _ids_name_images(file: AnswerFile, task: LoadedTask) -> bool:
-    images = {s.image_id for s in task.samples}
-    return sum(a.id in images for a in file.answers) * 2 >= len(file.answers) and len(images) > 1
-
-
-def _agrees(answer: Answer, sample: Sample) -> bool:
-    """Whether question and reference of an answer are the sample's; a prompt may hold more than the question."""
-    theirs, ours = normal(answer.question), normal(sample.question) or ""
-    if theirs is not None and theirs != ours and not (ours and ours in theirs):
-        return False
-    return answer.reference is None or normal(answer.reference) in {normal(r) for r in sample.references}
-
-
-def _check_texts(file: AnswerFile, task: LoadedTask, of: dict[int, Answer], way: str) -> list[str]:
-    unlike = [(a, task.samples[i]) for i, a in of.items() if not _agrees(a, task.samples[i])]
-    if not unlike:
-        return []
-    shown = "; ".join(
-        f"row {a.row} (id {a.id}) has {a.question!r} -> {a.reference!r}, sample {s.id} has {s.question!r} -> "
-        f"{s.references[0]!r}"
-        for a, s in unlike[:3]
-    )
-    if len(unlike) <= MAX_MISMATCH * len(of):
-        return [f"{len(unlike)} of {len(of)} rows read differently in file and task, joined all the same: {shown}"]
-    order = _order_that_fits(file, task)
-    advice = (
-        f"The ids are row numbers of another numbering: say task.order={order}."
-        if order and way == "id"
-        else (
-            "The ids of the file number other rows than those of the task: check the task, its split and its form, "
-            "or say by=question."
-        )
-    )
-    raise DataError(
-        f"{file.path}: joined by {way}, {len(unlike)} of {len(of)} rows have another question or reference than the "
-        "sample: "
-        f"{shown}. {advice}"
-    )
-
-
-def _order_that_fits(file: AnswerFile, task: LoadedTask) -> str | None:
-    """The numbering of the task in which the file's ids are row numbers and the texts agree, if there is one."""
-    by_id = {s.id: s for s in task.samples}
-    for name, rows in task.order.items():
-        met = [
-            (a, by_id[rows[int(a.id)]])
-            for a in file.answers
-            if a.id is not None and a.id.isdecimal() and int(a.id) < len(rows) and rows[int(a.id)] in by_id
-        ]
-        enough = len(met) >= (1 - MAX_MISMATCH) * len(file.answers)
-        if enough and sum(not _agrees(a, s) for a, s in met) <= MAX_MISMATCH * len(met):
-            return name
-    return None
-
-
-def _check_share(
-    file: AnswerFile, task: LoadedTask, left: Sequence[Answer], missing: Sequence[str], limit: float, way: str
-) -> None:
-    n = len(task.samples)
-    share = (len(left) + len(missing)) / n
-    if share > limit:
-        order = _order_that_fits(file, task) if way == "id" else None
-        advice = f" The ids fit row numbers: perhaps task.order={order} is meant." if order else ""
-        raise DataError(
-            f"{file.path}: joined by {way} to the {n} samples of {task.name} ({task.split}), "
-            f"{_lacking(left, missing)}. "
-            f"That is {share:.1%} of n, max_unmatched allows {limit:.1%}: check the task, its split and its "
-            "settings, or raise "
-            f"max_unmatched; samples without an answer are then counted as unscored.{advice}"
-        )
-
-
-def _lacking(left: Sequence[Answer], missing: Sequence[str]) -> str:
-    counts = Counter(a.id for a in left)
-    rows = [f"row {a.row}" + (f" (id {a.id})" if a.id is not None and counts[a.id] == 1 else "") for a in left]
-    parts = [f"{len(left)} answers belong to no sample: {named(rows)}"] if left else []
-    parts += [f"{len(missing)} samples have no answer: {named(missing)}"] if missing else []
-    return " and ".join(parts)
-
-
-def _no_way(file: AnswerFile, task: LoadedTask) -> str:
-    ids = [a.id for a in file.answers if a.id is not None]
-    what = (
-        f"its ids ({named(ids, 3)} …) are not those of {task.name} ({named([s.id for s in task.samples], 3)} …)"
-        if ids
-        else "it has no ids"
-    )
-    order = _order_that_fits(file, task)
-    fits = f" The ids would fit task.order={order}, as row numbers." if order else ""
-    return (
-        f"{file.path}: {what}, and it has no questions, so nothing says which sample an answer belongs to. Name the "
-        "columns with id=NAME or question=NAME; by=position joins row k with sample k, if you know that the order is "
-        f"the task's.{fits}"
-    )
+    return [_REPEATS.format(rows=rows, same=same)] if rows else []

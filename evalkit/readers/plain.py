@@ -48,16 +48,10 @@ def _guess(raw: Raw, named: Columns) -> Columns:
     prediction = named.prediction or _prediction(raw, names, named)
     free = [n for n in names if n != prediction]
     reference = _first(free, _REFERENCE) or _first(free, ("answer", "answers"))
-    guess = override(
+    return override(
         Columns(id=_first(free, _ID), prediction=prediction, question=_first(free, _QUESTION), reference=reference),
         named,
     )
-    if not guess.id and not guess.question:
-        raise DataError(
-            f"{raw.path}: no column with an id or a question among {', '.join(names)}, so nothing says which sample an "
-            "answer belongs to. Name one with id=NAME or question=NAME; by=position joins by row number instead."
-        )
-    return guess
 
 
 def _prediction(raw: Raw, names: list[str], named: Columns) -> str:
@@ -81,8 +75,7 @@ def _prediction(raw: Raw, names: list[str], named: Columns) -> str:
         return answer
     raise DataError(
         f"{raw.path}: the column {answer!r} may hold the gold answers or the model's, and no other column is a "
-        "prediction "
-        f"among {', '.join(names)}. If it is the model's, say prediction={answer}."
+        f"prediction among {', '.join(names)}. If it is the model's, say prediction={answer}."
     )
 
 

@@ -24,8 +24,8 @@ def load(path: Path) -> Raw:
         head = file.read(8)
     if path.suffix.lower() in _PICKLES or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"):
         raise DataError(
-            f"{path}: pickles and the like are never opened, because loading one can run any code. Export the answers "
-            "as JSON lines or CSV from the tool that wrote it."
+            f"{path}: pickles and the like are never opened, because loading one can run any code. Export the "
+            "answers as JSON lines or CSV from the tool that wrote it."
         )
     if not head:
         raise DataError(f"{path}: is empty.")

@@ -23,8 +23,7 @@ def parse_csv(text: str, path: Path) -> Raw:
     if separator not in header:
         raise DataError(
             f"{path}: neither JSON nor a table. Expected JSON, JSON lines, or a header line with column names "
-            "separated "
-            f"by commas or tabs; its first line is {header[:80]!r}."
+            f"separated by commas or tabs; its first line is {header[:80]!r}."
         )
     with _CSV_LIMIT:
         before = csv.field_size_limit(_MAX_FIELD)  # a column of base64 images is far above the default
@@ -42,8 +41,8 @@ def parse_csv(text: str, path: Path) -> Raw:
     for number, cells in rows[1:]:
         if len(cells) != len(names):
             raise DataError(
-                f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that holds the "
-                "separator must be in quotes: write the file again with a CSV writer."
+                f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that holds "
+                "the separator must be in quotes: write the file again with a CSV writer."
             )
     records = tuple(Record(row=number, fields=dict(zip(names, cells, strict=True))) for number, cells in rows[1:])
     return Raw(path=path, kind="records", cells="table", records=records)
@@ -63,12 +62,11 @@ def _csv_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str
 def parse_xlsx(path: Path) -> Raw:
     """The first sheet of a workbook, its first line the header."""
     try:
-        import openpyxl  # type: ignore[import-untyped,unused-ignore]
+        import openpyxl
     except ImportError:
         raise DataError(
             f"{path}: reading .xlsx needs openpyxl, which is not installed. `pip install openpyxl`, or save the "
-            "sheet as "
-            "CSV or TSV."
+            "sheet as CSV or TSV."
         ) from None
     # data_only=False: a text that starts with "=" is stored as a formula, and the formula is what the model said.
     book = openpyxl.load_workbook(path, read_only=True, data_only=False)

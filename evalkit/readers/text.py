@@ -29,9 +29,8 @@ def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
     except UnicodeDecodeError as e:
         raise DataError(
             f"{path}: byte {e.start} (line {content[: e.start].count(10) + 1}) is not {encoding.upper()}, and there "
-            "is no "
-            "byte order mark that names another encoding. Guessing one could change answers: convert the file, "
-            f"for example with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
+            "is no byte order mark that names another encoding. Guessing one could change answers: convert the "
+            f"file, for example with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
         ) from None
     if "\x00" in text:
         raise DataError(
@@ -45,10 +44,16 @@ def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
 def parse_json(text: str, path: Path) -> Raw | None:
     """A JSON array, object or JSON lines, whatever the file is called; None if the text is none of them."""
     body = text.strip()
-    if body.startswith("["):
-        return _array(text, path)
-    if body.startswith("{"):
-        return _object(text, path) or _lines(text, path)
+    try:
+        if body.startswith("["):
+            return _array(text, path)
+        if body.startswith("{"):
+            return _object(text, path) or _lines(text, path)
+    except (
+        RecursionError,
+        ValueError,
+    ) as e:  # what json raises beside JSONDecodeError: brackets or digits by the thousand
+        raise DataError(f"{path}: JSON that is nested too deeply or holds an endless number ({e}).") from None
     return None
 
 
@@ -99,8 +104,7 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
         except json.JSONDecodeError:
             raise DataError(
                 f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array cannot "
-                "be "
-                "read in part, because what is missing cannot be known: repair the file or write it again."
+                "be read in part, because what is missing cannot be known: repair the file or write it again."
             ) from None
     if not isinstance(items, list):
         raise DataError(f"{path}: expected an array, found {type(items).__name__}.")
@@ -166,8 +170,8 @@ def _records(values: list[tuple[int, Any]], path: Path, unit: str) -> tuple[Reco
     for number, value in values:
         if not isinstance(value, dict):
             raise DataError(
-                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields: a bare list "
-                "of answers says nothing of the questions that they belong to."
+                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields: a bare "
+                "list of answers says nothing of the questions that they belong to."
             )
     return tuple(Record(row=number, fields=value) for number, value in values)
 

@@ -38,6 +38,9 @@ def texts(joined):
 def test_ids_join_whatever_the_order_of_the_rows():
     joined = join(answers(("b", None, None, "B"), ("a", None, None, "A")), task(sample("a"), sample("b")))
     assert (joined.by, texts(joined), joined.n_matched, joined.missing) == ("id", ["A", "B"], 2, ())
+    assert any("could not be checked" in n for n in joined.notes)
+    checked = answers(("b", "is it?", None, "B"), ("a", "Is  it?", None, "A"))
+    assert join(checked, task(sample("a"), sample("b"))).notes == ()
 
 
 def test_an_error_in_the_file_stays_an_error():
@@ -98,7 +101,7 @@ def test_ids_of_which_few_exist_are_not_taken_for_ids():
     with pytest.raises(DataError, match=r"perhaps task\.order=hf is meant"):
         join(blind, ours)
     beyond = answers(*((str(1000 + i), None, None, "x") for i in range(10)))
-    with pytest.raises(DataError, match="its ids .* are not those of toy"):
+    with pytest.raises(DataError, match=r"its ids .* are not those of toy"):
         join(beyond, ours)
 
 
@@ -227,6 +230,11 @@ def test_row_order_joins_only_when_asked_and_with_equal_lengths():
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         join(numbered("hf"), HF, **settings)
+
+
+def test_a_row_number_behind_the_last_belongs_to_no_sample():
+    beyond = answers(*((a.id, a.question, None, a.text) for a in numbered("hf").answers), ("10", None, None, "x"))
+    assert [a.id for a in join(beyond, HF, order="hf", max_unmatched=0.1).unmatched] == ["10"]
 
 
 def test_an_order_needs_row_numbers():

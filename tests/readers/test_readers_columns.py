@@ -27,6 +27,7 @@ def read(tmp_path, record, **named):
         ({"question": "q", "output": ["p"], "answers": ["g", "h"]}, (None, "q", "g", "p")),
         ({"id": 1, "text": "raw", "prediction": "p"}, ("1", None, None, "p")),
         ({"sample_id": "a", "id": "b", "text": "p"}, ("a", None, None, "p")),
+        ({"prediction": "p", "label": "g"}, (None, None, "g", "p")),
     ],
 )
 def test_the_usual_names_are_guessed(tmp_path, record, expected):
@@ -53,7 +54,6 @@ def test_the_choice_of_columns_is_noted(tmp_path):
         ({"question": "q", "answer": "yes"}, {}, "may hold the gold answers"),
         ({"id": 0, "pred": "a", "prediction": "b"}, {}, "pred and prediction could each be"),
         ({"id": 0, "hit": 1}, {}, "looks like a prediction"),
-        ({"prediction": "yes"}, {}, "no column with an id or a question"),
         ({"id": 0, "prediction": "yes"}, {"prediction": "predicton"}, "Did you mean 'prediction'"),
         ({"id": 0, "prediction": "yes"}, {"id": "qid"}, "id=qid"),
     ],

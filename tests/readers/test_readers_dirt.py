@@ -118,6 +118,8 @@ def test_commas_inside_answers_survive_the_removal_of_trailing_commas(tmp_path):
         ("short.csv", "id,prediction\n0\n", "line 2 has 1 fields"),
         ("quotes.csv", 'id,prediction\n0,"left\n', "line 2"),
         ("twice.csv", "id,prediction,prediction\n0,a,b\n", "more than once"),
+        ("deep.json", "[" * 100_000, "nested too deeply"),
+        ("endless.json", '[{"id": 0, "prediction": ' + "1" * 5000 + "}]", "endless number"),
         ("nested.jsonl", '{"id": 0, "prediction": {"text": "x"}}\n', "found dict"),
         ("many.jsonl", '{"id": 0, "prediction": ["x", "y"]}\n', "list of 2"),
         ("boolean.jsonl", '{"id": true, "prediction": "x"}\n', "an id cannot be True"),

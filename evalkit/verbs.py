@@ -125,6 +125,35 @@ def score(config: Config) -> int:
     return 0
 
 
+def bench(config: Config) -> int:
+    """Measure one at a time, static batches and shared prefixes on the same samples; write bench.json."""
+    from evalkit.bench import bench as measure
+    from evalkit.bench import show
+    from evalkit.engines.hf import HfEngine
+    from evalkit.pipeline import limited, request
+    from evalkit.store import write_json
+    from evalkit.tasks.check import check_images
+
+    name = str(config["model"].get("name") or config["choices"]["model"])
+    task = make_task(config)
+    loaded, digests = check_images(limited(task.load(), config["limit"]), on_missing="error")
+
+    def make(**settings: Any) -> HfEngine:
+        engine = make_engine({**config, "engine": {**config["engine"], **settings}}, name, task)
+        if not isinstance(engine, HfEngine):
+            raise ConfigError(f"bench compares the ways of engine=hf; model={name} with this engine has none of them.")
+        return engine
+
+    engine = make()
+    requests = [request(task, sample, engine, digests) for sample in loaded.samples]
+    result = measure(make, requests, batch_sizes=config["batch_sizes"], repetitions=config["repetitions"])
+    path = Path(config["out"]) / f"bench-{name}-{loaded.name}.json"
+    write_json(path, {"model": name, "task": loaded.name} | result)
+    console.out(show(result))
+    console.out(str(path))
+    return 0
+
+
 def compare(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
     from evalkit.compare import compare as compare_runs

@@ -2,7 +2,8 @@
 
 import pytest
 
-from evalkit.types import Prediction
+from evalkit.config import build, load_option
+from evalkit.types import Prediction, Sample
 
 from .support import protocol, row, scores
 
@@ -172,3 +173,15 @@ def test_no_phrase_is_in_two_groups():
     for group in GROUPS:
         for phrase in group:
             assert owners.setdefault(plain_words(phrase), group[0]) == group[0], phrase
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"), [("right", 1.0), ("Right side", 1.0), ("left", 0.0), ("on the left side", 0.0)]
+)
+def test_a_choice_inside_the_gold_answer_is_no_rival_of_it(answer: str, value: float) -> None:
+    sample = Sample(
+        id="1", image_id="i", question="Is the gastric bubble shown on the left or right side of the patient?",
+        references=("Right side",), choices=("left", "right"), tags={"answer_type": "CLOSED"},
+    )  # fmt: skip
+    scores = build(load_option("protocol", "strict"), "strict").score(sample, Prediction(sample_id="1", text=answer))
+    assert next(s.value for s in scores if s.metric == "closed_accuracy") == value

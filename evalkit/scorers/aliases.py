@@ -1,0 +1,134 @@
+"""Words that mean the same in a medical answer, as data: evalkit's own list, versioned, small on purpose.
+
+An entry is here only if swapping the two words can never turn a wrong answer into a right one.  So left, right,
+upper, lower, anterior, posterior and their like are in no group: a side is never merged with anything but its own
+spelling.  Each group lists the canonical form first.
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+
+GROUPS: tuple[tuple[str, ...], ...] = (
+    # modalities
+    (
+        "mri",
+        "mr",
+        "mr imaging",
+        "mr image",
+        "magnetic resonance",
+        "magnetic resonance imaging",
+        "magnetic resonance image",
+    ),
+    ("ct", "cat scan", "computed tomography", "computerized tomography", "computerised tomography"),
+    (
+        "x-ray",
+        "x ray",
+        "xray",
+        "xr",
+        "x rays",
+        "x-rays",
+        "xrays",
+        "radiograph",
+        "radiographs",
+        "plain film",
+        "plain films",
+    ),
+    ("ultrasound", "usg", "sonogram", "sonography", "ultrasonography", "ultrasonogram"),
+    ("pet", "positron emission tomography"),
+    ("pet-ct", "pet ct", "pet/ct"),
+    ("dwi", "diffusion weighted imaging", "diffusion-weighted imaging"),
+    ("flair", "fluid attenuated inversion recovery", "fluid-attenuated inversion recovery"),
+    ("t1", "t1 weighted", "t1-weighted", "t1w", "t1wi"),
+    ("t2", "t2 weighted", "t2-weighted", "t2w", "t2wi"),
+    ("cxr", "chest x-ray", "chest x ray", "chest xray", "chest radiograph"),
+    ("cta", "ct angiography", "ct angiogram", "computed tomography angiography"),
+    ("mra", "mr angiography", "mr angiogram", "magnetic resonance angiography"),
+    ("h&e", "h and e", "hematoxylin and eosin", "haematoxylin and eosin"),
+    # planes and projections
+    ("axial", "transverse", "transaxial", "horizontal plane", "axial plane", "transverse plane"),
+    ("coronal", "coronal plane", "frontal plane"),
+    ("sagittal", "saggital", "sagittal plane"),
+    ("pa", "posteroanterior", "posterior-anterior", "posterior anterior", "postero-anterior"),
+    ("ap", "anteroposterior", "anterior-posterior", "anterior posterior", "antero-posterior"),
+    # anatomy
+    ("cns", "central nervous system"),
+    ("gi", "gastrointestinal"),
+    ("ivc", "inferior vena cava"),
+    ("svc", "superior vena cava"),
+    ("csf", "cerebrospinal fluid"),
+    ("gallbladder", "gall bladder"),
+    ("kidney", "kidneys"),
+    ("lung", "lungs"),
+    ("esophagus", "oesophagus"),
+    ("small bowel", "small intestine"),
+    ("large bowel", "large intestine"),
+    ("vertebra", "vertebrae"),
+    ("spinal cord", "medulla spinalis"),
+    ("rll", "right lower lobe"),
+    ("rml", "right middle lobe"),
+    ("rul", "right upper lobe"),
+    ("lll", "left lower lobe"),
+    ("lul", "left upper lobe"),
+    # findings
+    ("mi", "myocardial infarction"),
+    ("pe", "pulmonary embolism", "pulmonary embolus"),
+    ("avm", "arteriovenous malformation"),
+    ("aaa", "abdominal aortic aneurysm"),
+    ("sah", "subarachnoid hemorrhage", "subarachnoid haemorrhage"),
+    ("sdh", "subdural hematoma", "subdural haematoma"),
+    ("gbm", "glioblastoma", "glioblastoma multiforme"),
+    ("hcc", "hepatocellular carcinoma"),
+    ("rcc", "renal cell carcinoma"),
+    ("scc", "squamous cell carcinoma"),
+    ("tb", "tuberculosis"),
+    ("hemorrhage", "haemorrhage"),
+    ("hematoma", "haematoma"),
+    ("edema", "oedema"),
+    ("ischemia", "ischaemia"),
+    ("ischemic", "ischaemic"),
+    ("anemia", "anaemia"),
+    ("tumor", "tumour"),
+    ("tumors", "tumours"),
+    ("leukemia", "leukaemia"),
+    ("cardiomegaly", "enlarged heart", "cardiac enlargement"),
+    ("hyperdense", "high density", "high-density"),
+    ("hypodense", "low density", "low-density"),
+    ("calcification", "calcifications"),
+    # other
+    ("bilateral", "bilaterally", "on both sides"),
+    ("center", "centre"),
+    ("gray", "grey"),
+    ("color", "colour"),
+    ("iv contrast", "intravenous contrast"),
+    ("male", "man"),
+    ("female", "woman"),
+)
+
+# Words of which one excludes the others: an answer that names two of one set has not chosen.
+EXCLUSIVE: tuple[frozenset[str], ...] = (
+    frozenset({"left", "right", "both", "bilateral"}),
+    frozenset({"bilateral", "unilateral"}),
+    frozenset({"male", "female"}),
+    frozenset({"mri", "ct", "x-ray", "ultrasound", "pet"}),
+    frozenset({"t1", "t2", "flair", "dwi"}),
+    frozenset({"axial", "coronal", "sagittal"}),
+    frozenset({"pa", "ap", "lateral"}),
+    frozenset({"normal", "abnormal"}),
+    frozenset({"upper", "lower"}),
+    frozenset({"anterior", "posterior"}),
+    frozenset({"superior", "inferior"}),
+    frozenset({"medial", "lateral"}),
+    frozenset({"proximal", "distal"}),
+    frozenset({"benign", "malignant"}),
+    frozenset({"cystic", "solid"}),
+    frozenset({"supratentorial", "infratentorial"}),
+    frozenset({"hyperdense", "hypodense", "isodense"}),
+    frozenset({"smaller", "larger"}),
+)
+
+_ZERO_TO_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMBERS = {word: str(value) for value, word in enumerate(_ZERO_TO_TWENTY.split())}

@@ -1,0 +1,118 @@
+"""What every protocol of this package has in common: which metrics a row gets, and what an error does to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.errors import ConfigError, did_you_mean
+from evalkit.types import CLOSED, OPEN, Metric, Prediction, Sample, Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What a protocol says of one answer for one metric; None with a reason where it cannot be read."""
+
+    value: float | None
+    reason: str = ""
+    extracted: str = ""
+    note: str = ""
+
+
+class RowProtocol(ABC):
+    """Scores each answer by itself.  A subclass says what is closed and reads the answer, `marks`.
+
+    name, version: what the protocol is called and how often its meaning has changed.
+    source: the paper and file that it follows.
+    unscored: "exclude" or "wrong", how a row that could not be read counts in the headline value.
+    card: what a reader must know and no setting says (rows, prompt, aggregation, known bugs and their effect).
+    """
+
+    metrics: tuple[Metric, ...]
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: int,
+        source: str = "",
+        unscored: str = "exclude",
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.source = source
+        self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
+        self.card = dict(card or {})
+
+    @abstractmethod
+    def is_closed(self, sample: Sample) -> bool | None: ...
+
+    @abstractmethod
+    def marks(self, sample: Sample, answer: str, closed: bool | None) -> Mapping[str, Mark]:
+        """A mark for each metric whose rows include this one; more are ignored."""
+
+    def settings(self) -> dict[str, str]:
+        return {"unscored": self.unscored}
+
+    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
+        closed = self.is_closed(sample)
+        names = [metric.name for metric in self.metrics if covers(metric, closed)]
+        if prediction.text is None:
+            error = Mark(value=None, reason=f"error: {prediction.error}")
+            marks: Mapping[str, Mark] = dict.fromkeys(names, error)
+        elif names:
+            marks = self.marks(sample, prediction.text, closed)
+        return [
+            Score(
+                sample_id=sample.id,
+                protocol=self.name,
+                metric=name,
+                value=marks[name].value,
+                extracted=marks[name].extracted,
+                reason=marks[name].reason,
+                note=marks[name].note,
+            )
+            for name in names
+        ]
+
+
+def covers(metric: Metric, closed: bool | None) -> bool:
+    """Whether the metric is over a row that is closed (True), open (False) or neither (None)."""
+    return metric.rows == "all" or (closed is not None and metric.rows == ("closed" if closed else "open"))
+
+
+def labelled_closed(sample: Sample) -> bool | None:
+    """The row's own label: CLOSED, OPEN, or neither."""
+    return {CLOSED: True, OPEN: False}.get(sample.answer_type or "")
+
+
+def answers_yes_or_no(sample: Sample, tidy: Callable[[str], str] = lambda text: text.strip().lower()) -> bool:
+    """Whether every reference is yes or no: closed by the answer, which is what data without labels can offer."""
+    return all(tidy(reference) in {"yes", "no"} for reference in references(sample))
+
+
+def references(sample: Sample) -> list[str]:
+    """The references that hold any text."""
+    return [reference for reference in sample.references if reference.strip()]
+
+
+def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[str, Mark]:
+    """The best value of each metric over the references: no published protocol has more than one of them."""
+    best: dict[str, float] = {}
+    for values in candidates:
+        for name, value in values.items():
+            best[name] = max(value, best.get(name, value))
+    return {name: Mark(value=float(value), extracted=extracted) for name, value in best.items()}
+
+
+def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> str:
+    """The value, if it is one of those allowed.
+
+    Raises ConfigError otherwise.
+    """
+    if value not in allowed:
+        raise ConfigError(f"protocol setting {setting}={value!r} is not known. {did_you_mean(str(value), allowed)}")
+    return value

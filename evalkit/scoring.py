@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit import __version__
+from evalkit.label_stats import LABEL_AGGREGATES
 from evalkit.scorers.base import ScoringProtocol
-from evalkit.stats import AGGREGATES
+from evalkit.stats import AGGREGATES, Interval
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Metric, Prediction, Row, Sample, Score
 
-# A tag with more values than this names samples, not groups, and is not a slice.
-MOST_VALUES = 40
+# A tag with more values than this names samples, not groups, and is not a slice.  ColonINST has 43 categories.
+MOST_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def tabulate(
     rows: list[Row] = []
     for protocol in protocols:
         for metric in protocol.metrics:
-            mine = by_metric.get((protocol.name, metric.name), [])
+            mine = by_metric.get((protocol.name, metric.of or metric.name), [])
             rows.append(_row("all", mine, sample_of, protocol, metric, context))
             groups: dict[str, list[Score]] = {}
             for score in mine:
@@ -97,14 +98,10 @@ def _row(
     metric: Metric,
     context: Context,
 ) -> Row:
-    aggregate = AGGREGATES[metric.aggregate]
     scored = [s for s in scores if s.value is not None]
-    clusters = [sample_of[s.sample_id].image_id for s in scored]
-    value, interval = aggregate([s.value for s in scored if s.value is not None], clusters)
+    value, interval = _aggregate(metric, scored, sample_of)
     # The other reading of what could not be scored: each counted as zero.
-    pessimistic, _ = aggregate(
-        [0.0 if s.value is None else s.value for s in scores], [sample_of[s.sample_id].image_id for s in scores]
-    )
+    pessimistic = value if len(scored) == len(scores) else _aggregate(metric, scores, sample_of)[0]
     return Row(
         model=context.model,
         task=context.task.name,
@@ -118,9 +115,22 @@ def _row(
         high=interval.high if interval else None,
         n=len(scores),
         n_unscored=len(scores) - len(scored),
-        n_clusters=len(set(clusters)),
+        n_clusters=len({sample_of[s.sample_id].image_id for s in scored}),
         signature=signature(metric, protocol, context, len(scores), name),
     )
+
+
+def _aggregate(
+    metric: Metric, scores: Sequence[Score], sample_of: Mapping[str, Sample]
+) -> tuple[float | None, Interval | None]:
+    """One value from the scores, each unscored one as zero."""
+    samples = [sample_of[s.sample_id] for s in scores]
+    values = [s.value or 0.0 for s in scores]
+    clusters = [sample.image_id for sample in samples]
+    if metric.aggregate in LABEL_AGGREGATES:
+        labels = [(sample.references[0], s.extracted) for sample, s in zip(samples, scores, strict=True)]
+        return LABEL_AGGREGATES[metric.aggregate](values, labels, clusters)
+    return AGGREGATES[metric.aggregate](values, clusters)
 
 
 def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: int, slice_name: str) -> str:

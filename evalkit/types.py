@@ -171,12 +171,15 @@ class Score:
 class Metric:
     """A number that a protocol defines: which rows it is over and how their scores become one value.
 
-    rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always).
+    rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
+    `evalkit.label_stats.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, where it
+    has none of its own (a macro average is another aggregate of the same hits).
     """
 
     name: str
     rows: Literal["closed", "open", "all"] = "all"
     aggregate: str = "mean"
+    of: str = ""
     higher_is_better: bool = True
 
 

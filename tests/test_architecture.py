@@ -66,10 +66,10 @@ def layer(module: str) -> int:
     part = module.split(".")[1] if "." in module else ""
     order = [
         ("types", "errors"),
-        ("images", "tasks", "models", "scorers", "stats"),
+        ("images", "boxes", "tasks", "models", "scorers", "stats", "label_stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
         ("pipeline", "rescore"),
-        ("board", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
+        ("board", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "published", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 SIZES = {"cls": 45284, "reg": 37631, "rec": 37631}
-SOURCES = {"SUN": 0.653, "KUMC": 0.108, "Kvasir-Capsule": 0.051, "Nerthus": 0.037, "HyperKvasir": 0.033, "PolypGen": 0.025}
+SOURCES = {
+    "SUN": 0.653,
+    "KUMC": 0.108,
+    "Kvasir-Capsule": 0.051,
+    "Nerthus": 0.037,
+    "HyperKvasir": 0.033,
+    "PolypGen": 0.025,
+}
 OTHERS = ("CVC-ClinicDB", "CVC-ColonDB", "ETIS-Larib", "PSNBI2K", "Kvasir", "GastroVision", "PICCOLO", "EDD2020",
           "Kvasir-Instrument", "WCE-CCDD", "CPC-Paired", "CP-CHILD", "BKAI-Small")  # fmt: skip
 
@@ -82,7 +89,10 @@ def main() -> None:
             overrides += [] if arguments.scale == 1.0 else ["task.allow_counts=true"]
             started = time.perf_counter()
             code = evalkit(["score", *overrides])
-            parts[kind] = {"n": round(SIZES[kind] * arguments.scale), "seconds": round(time.perf_counter() - started, 2)}
+            parts[kind] = {
+                "n": round(SIZES[kind] * arguments.scale),
+                "seconds": round(time.perf_counter() - started, 2),
+            }
             if code:
                 sys.exit(code)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit import __version__
 from evalkit.scoring import Context
-from evalkit.store import RunFolder, read_json
+from evalkit.store import SCHEMA, RunFolder, read_json
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Prediction, digest_json
 
@@ -40,6 +42,37 @@ def context_of(path: Path, loaded: LoadedTask, model: str | None) -> Context:
         prompt=str(manifest["prompt"]),
         extra={"limit": str(manifest["limit"])} if manifest.get("limit") else {},
     )
+
+
+def file_digest(path: Path) -> str | None:
+    """sha256 of a predictions file; None for a folder."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def scored_manifest(
+    folder: RunFolder, context: Context, origin: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest of a re-scoring: what is known of the answers, and the file that they came from."""
+    task = context.task
+    return {
+        "schema": SCHEMA,
+        "run_id": folder.path.name,
+        "model": context.model,
+        "task": task.name,
+        "split": task.split,
+        "form": task.form,
+        "n": len(task.samples),
+        "data_sha256": task.data_sha256,
+        "prompt": context.prompt,
+        "image": context.image,
+        "limit": context.extra.get("limit"),
+        "generation": context.generation,
+        "closed_rule": task.closed_rule,
+        "config": dict(config),
+        "predictions": dict(origin),
+        "evalkit": __version__,
+        "status": "scored",
+    }
 
 
 def folder_for(out: Path, context: Context, predictions: Sequence[Prediction]) -> RunFolder:

@@ -101,7 +101,10 @@ def _row(
     scored = [s for s in scores if s.value is not None]
     value, interval = _aggregate(metric, scored, sample_of)
     # The other reading of what could not be scored: each counted as zero.
-    pessimistic = value if len(scored) == len(scores) else _aggregate(metric, scores, sample_of)[0]
+    pessimistic, wide = (value, interval) if len(scored) == len(scores) else _aggregate(metric, scores, sample_of)
+    if protocol.unscored == "wrong":
+        value, interval, scored = pessimistic, wide, list(scores)
+    n_unscored = sum(s.value is None for s in scores)
     return Row(
         model=context.model,
         task=context.task.name,
@@ -114,7 +117,7 @@ def _row(
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         n=len(scores),
-        n_unscored=len(scores) - len(scored),
+        n_unscored=n_unscored,
         n_clusters=len({sample_of[s.sample_id].image_id for s in scored}),
         signature=signature(metric, protocol, context, len(scores), name),
     )
@@ -139,14 +142,16 @@ def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: in
     Two numbers may share a column of a table only when their signatures differ in nothing but the model's part.
     """
     task = context.task
+    own = protocol.settings()
     parts = {
         "task": f"{task.name}.{task.split}",
         "n": str(n),
         "slice": slice_name,
         "data": task.data_sha256[:8],
-        "rule": task.closed_rule,
+        # A protocol that goes by the row's label goes by the task's rule for that label.
+        "rule": task.closed_rule if own.get("rule", "label") == "label" else own["rule"],
         "protocol": f"{protocol.name}.{protocol.version}",
-        **protocol.settings(),
+        **{k: v for k, v in own.items() if k != "rule"},
         "prompt": context.prompt,
         "image": context.image,
         "gen": context.generation,

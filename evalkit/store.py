@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +193,18 @@ def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequen
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """One line a score; empty fields are left out."""
-    write_whole(path, "".join(json_line(_without_empty(asdict(s))) for s in scores))
+    write_whole(path, "".join(json_line(_score_record(s)) for s in scores))
 
 
-def _without_empty(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if v != "" or k == "value"}
+def _score_record(score: Score) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "sample_id": score.sample_id,
+        "protocol": score.protocol,
+        "metric": score.metric,
+        "value": score.value,
+    }
+    more = {"extracted": score.extracted, "reason": score.reason, "note": score.note}
+    return record | {k: v for k, v in more.items() if v}
 
 
 def read_json(path: Path, what: str) -> Any:

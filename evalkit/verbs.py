@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit import console
 from evalkit.config import build, choose, options, protocols_for
-from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.errors import ConfigError, DataError, EvalkitError, did_you_mean
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
     from evalkit.scorers.base import ScoringProtocol
     from evalkit.tasks.base import Task
+    from evalkit.types import Sample
 
 Config = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def run(config: Config) -> int:
     )
     protocols = make_protocols(config)
     task = make_task(config)
-    blind = config["model"].get("kind") == "baseline"
+    blind = config["model"].get("kind") != "checkpoint"
     loaded = task.load(images=not blind)
     digests: Mapping[Any, str] = {}
     if not blind:
@@ -93,14 +94,17 @@ def score(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
     from evalkit.pipeline import conclude, limited, show
     from evalkit.readers import join, read_answers
-    from evalkit.rescore import context_of, folder_for
-    from evalkit.store import write_predictions
+    from evalkit.rescore import context_of, file_digest, folder_for, scored_manifest
+    from evalkit.store import write_json, write_predictions
 
     path = Path(config["predictions"])
     order = config["task"].get("order")
-    loaded = limited(make_task(config).load(images=False), config["limit"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
     file = read_answers(path, format=config["format"], **columns)
+    if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
+        # Such a file carries its own questions and references: it is the data too.
+        config = {**config, "task": {**config["task"], "path": file.path}}
+    loaded = limited(make_task(config).load(images=False), config["limit"])
     joined = join(file, loaded, order=order, by=config["join"], max_unmatched=float(config["max_unmatched"]))
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
@@ -108,6 +112,8 @@ def score(config: Config) -> int:
     context = context_of(path, loaded, config["model"])
     folder = folder_for(Path(config["out"]), context, joined.predictions)
     with folder.locked():
+        origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}
+        write_json(folder.manifest, scored_manifest(folder, context, origin, config))
         write_predictions(folder.predictions, loaded.samples, joined.predictions)
         outcome = conclude(folder, loaded.samples, joined.predictions, make_protocols(config), context, {})
     if config["leaderboard"] and config["limit"] is None:
@@ -115,6 +121,33 @@ def score(config: Config) -> int:
 
         add(Path(config["leaderboard"]), outcome.summary)
     show(outcome, title(outcome.summary))
+    return 0
+
+
+def report(config: Config) -> int:
+    """Write a run's page, or the page of two runs side by side."""
+    from evalkit.report import page_data, write_page
+    from evalkit.report.page import pictures
+    from evalkit.rescore import manifest_beside
+
+    run = Path(config["run"])
+    runs = [run, Path(config["against"])] if config["against"] else [run]
+    target = Path(config["file"]) if config["file"] else run / "report.html"
+    manifest = manifest_beside(run) or {}
+    # The run's own configuration says where its data is; what is given now goes first.
+    task_config = {**manifest.get("config", {}).get("task", {}), **{k: v for k, v in config["data"].items() if v}}
+    samples: dict[str, Sample] = {}
+    images: dict[str, list[str]] = {}
+    if task_config:
+        try:
+            loaded = make_task({"task": task_config}).load(images=bool(config["images"]))
+            samples = {s.id: s for s in loaded.samples}
+            if config["images"]:
+                images = pictures(loaded.samples, target.with_name(f"{target.stem}-images"))
+        except EvalkitError as problem:
+            console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
+    write_page(target, page_data(runs, samples, images))
+    console.out(str(target))
     return 0
 
 

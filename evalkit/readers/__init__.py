@@ -34,7 +34,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read_answers(
-    path: Path,
+    path: Path | str,
     *,
     format: str = "auto",
     id: str | None = None,

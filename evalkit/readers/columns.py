@@ -15,9 +15,9 @@ FAILURES = (
 )
 
 
-def pick(fields: Mapping[str, Any], name: str | None) -> Any:
+def pick(fields: Any, name: str | None) -> Any:
     """The value of a column; "doc.question" reaches into an object.  None where it is absent or has no name."""
-    if not name:
+    if not name or not isinstance(fields, Mapping):
         return None
     if name in fields:
         return fields[name]
@@ -27,6 +27,11 @@ def pick(fields: Mapping[str, Any], name: str | None) -> Any:
             return None
         value = value[part]
     return value
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """The objects in a list; none if it is no list."""
+    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
 
 
 def has(fields: Mapping[str, Any], name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from evalkit.errors import DataError
 from evalkit.readers.base import Answer, Columns, Format, Raw, answered, as_id, as_text
-from evalkit.readers.columns import pick, refuse_named
+from evalkit.readers.columns import objects, pick, refuse_named
 from evalkit.readers.prompts import prompt_text
 
 _REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "endoftext": "stop", "length": "length"}
@@ -27,7 +27,7 @@ def _answer(raw: Raw, row: int, state: Any) -> Answer:
     where = f"{raw.path}: request state {row}"
     if not isinstance(state, Mapping) or not isinstance(state.get("instance"), Mapping):
         raise DataError(f"{where} has no instance; expected HELM's scenario_state.json.")
-    said = pick(state, "result.completions") or []
+    said = objects(pick(state, "result.completions"))
     if len(said) > 1:
         raise DataError(f"{where} has {len(said)} completions; expected one. Which one was scored is not in this file.")
     if pick(state, "result.success") and said:
@@ -51,11 +51,16 @@ def _answer(raw: Raw, row: int, state: Any) -> Answer:
 
 def _question(instance: Mapping[str, Any]) -> str | None:
     asked = pick(instance, "input.text")
-    return asked if asked else prompt_text(pick(instance, "input.multimedia_content.media_objects"))
+    return (
+        asked
+        if asked and isinstance(asked, str)
+        else prompt_text(pick(instance, "input.multimedia_content.media_objects"))
+    )
 
 
 def _reference(instance: Mapping[str, Any], where: str) -> str | None:
-    correct = [r for r in instance.get("references") or () if "correct" in (r.get("tags") or ())]
+    given = objects(instance.get("references"))
+    correct = [r for r in given if isinstance(r.get("tags"), list) and "correct" in r["tags"]]
     return as_text(pick(correct[0], "output.text"), f"{where}, reference") if correct else None
 
 

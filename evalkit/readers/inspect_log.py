@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from evalkit.errors import DataError
 from evalkit.readers.base import Answer, Columns, Format, Raw, as_id, as_text, first_text
-from evalkit.readers.columns import pick, refuse_named
+from evalkit.readers.columns import objects, pick, refuse_named
 from evalkit.readers.prompts import prompt_text
 
 _REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
@@ -42,8 +42,8 @@ def _answer(raw: Raw, row: int, sample: Any) -> Answer:
         pick(sample, "error.message") or pick(sample, "output.error") or ("no completion" if text is None else None)
     )
     usage = pick(sample, "output.usage.output_tokens")
-    choices = pick(sample, "output.choices")
-    reason = pick(choices[0], "stop_reason") if isinstance(choices, list) and choices else None
+    choices = objects(pick(sample, "output.choices"))
+    reason = pick(choices[0], "stop_reason") if choices else None
     seconds = pick(sample, "output.time")
     return Answer(
         row=row,
@@ -65,7 +65,7 @@ def _completion(sample: Mapping[str, Any]) -> str | None:
     said = pick(sample, "output.completion")
     if isinstance(said, str):
         return said
-    return prompt_text(pick(choices[0], "message.content")) if isinstance(choices, list) else None
+    return prompt_text(pick(next(iter(objects(choices)), None), "message.content"))
 
 
 def _question(sample: Mapping[str, Any]) -> str | None:
@@ -79,7 +79,7 @@ def _attached(sample: Mapping[str, Any], text: str | None) -> str | None:
     """Long texts are kept apart, under a name that stands in their place."""
     if text is None or not text.startswith(_ATTACHMENT):
         return text
-    kept = (sample.get("attachments") or {}).get(text.removeprefix(_ATTACHMENT))
+    kept = pick(sample.get("attachments"), text.removeprefix(_ATTACHMENT))
     return kept if isinstance(kept, str) else text
 
 

@@ -62,7 +62,7 @@ def _csv_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str
 def parse_xlsx(path: Path) -> Raw:
     """The first sheet of a workbook, its first line the header."""
     try:
-        import openpyxl  # type: ignore[import-untyped,unused-ignore]
+        import openpyxl
     except ImportError:
         raise DataError(
             f"{path}: reading .xlsx needs openpyxl, which is not installed. `pip install openpyxl`, or save the "

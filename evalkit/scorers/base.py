@@ -12,10 +12,15 @@ from evalkit.types import Metric, Prediction, Sample, Score
 
 
 class ScoringProtocol(Protocol):
-    """Turns one answer into the scores of every metric that applies to its row.  Pure: no state, no order."""
+    """Turns one answer into the scores of every metric that applies to its row.  Pure: no state, no order.
+
+    unscored: "exclude" or "wrong", how the headline value counts a row that could not be scored; the other reading
+    always stands beside it.
+    """
 
     name: str
     version: int
+    unscored: str
     metrics: tuple[Metric, ...]
 
     def is_closed(self, sample: Sample) -> bool | None:

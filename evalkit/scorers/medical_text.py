@@ -16,7 +16,7 @@ _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"\d+(?:\.\d+)?|h&e|[^\W\d_{_HAN}]+(?:'[^\W\d_{_HAN}]+)?\d*|[{_HAN}]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LIST = re.compile(r",|;|\band\b|&(?!e\b)|、|，|；|\n|和")
-_ARTICLES = frozenset({"a", "an", "the"})
+_IGNORED = frozenset({"a", "an", "the", "and"})
 
 
 class Reading(NamedTuple):
@@ -36,21 +36,17 @@ def tidy(text: str) -> str:
 
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """Words of tidied text: numbers as digits, no articles, no punctuation; a Chinese character is a word.
+    """Words of tidied text: numbers as digits, no articles, no "and", no punctuation; a Chinese character is a word.
 
     >>> plain_words("two of the 5.5-cm masses")
     ('2', 'of', '5.5', 'cm', 'masses')
     """
     words = _WORD.findall(_THOUSANDS.sub("", text))
-    return tuple(NUMBERS.get(word, word) for word in words if word not in _ARTICLES)
+    return tuple(NUMBERS.get(word, word) for word in words if word not in _IGNORED)
 
 
-def _alias_table() -> dict[tuple[str, ...], str]:
-    table: dict[tuple[str, ...], str] = {}
-    for canonical, *others in GROUPS:
-        for phrase in (canonical, *others):
-            table.setdefault(plain_words(phrase), canonical)
-    return table
+def _alias_table() -> dict[tuple[str, ...], tuple[str, ...]]:
+    return {plain_words(phrase): plain_words(group[0]) for group in GROUPS for phrase in group}
 
 
 _ALIAS_OF = _alias_table()
@@ -67,10 +63,10 @@ def _merge(words: tuple[str, ...]) -> Reading:
         sizes = range(min(_LONGEST, len(words) - place), 0, -1) if words[place] in _FIRST_WORDS else ()
         size = next((n for n in sizes if words[place : place + n] in _ALIAS_OF), 0)
         if size:
-            phrase, canonical = words[place : place + size], _ALIAS_OF[words[place : place + size]]
-            merged.append(canonical)
-            if phrase != plain_words(canonical):
-                used.append(f"{' '.join(phrase)} -> {canonical}")
+            phrase, standard = words[place : place + size], _ALIAS_OF[words[place : place + size]]
+            merged.extend(standard)
+            if phrase != standard:
+                used.append(f"{' '.join(phrase)} -> {' '.join(standard)}")
         else:
             merged.append(words[place])
         place += max(size, 1)
@@ -79,10 +75,10 @@ def _merge(words: tuple[str, ...]) -> Reading:
 
 @lru_cache(maxsize=CACHE)
 def read_words(text: str) -> Reading:
-    """The words of a raw text, each alias replaced by the one word that stands for its group.
+    """The words of a raw text, each alias replaced by the form that stands for its group.
 
     >>> read_words("Magnetic resonance imaging").words, read_words("X ray").words, read_words("MRI").used
-    (('mri',), ('x-ray',), ())
+    (('mri',), ('xray',), ())
     """
     return _merge(plain_words(tidy(text)))
 

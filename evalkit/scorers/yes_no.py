@@ -36,32 +36,20 @@ _CLAUSE_END = frozenset(".,;:!?\n")
 _JOINERS = frozenset({"and", "or", "but"})
 _CLAUSE_STARTS = _JOINERS | word_set("the there it its this that these those i we he she they because not yes no")
 
-_FUNCTION_WORDS = word_set("""is are was were be been being am do does did has have had can could may might will would shall should there here
+_FUNCTION_WORDS = word_set(
+    """is are was were be been being am do does did has have had can could may might will would shall should there here
     this that these those it its in on at of for to from with by as or and any some image images picture pictures scan
     scans film slide photo photograph patient patient's shown show shows showing seen see visible present evidence
     evident sign signs appear appears noted identified demonstrated observed found depict depicts depicted contain
-    contains what which you your we i""")
+    contains what which you your we i"""
+)
 
-_ZH_NO = [
-    "不是的",
-    "不是",
-    "没有",
-    "不包含",
-    "不包括",
-    "不存在",
-    "不可以",
-    "不能",
-    "不会",
-    "不对",
-    "不属于",
-    "不正常",
-    "不健康",
-    "否",
-    "无",
-    "没",
-    "不",
-]
-_ZH_YES = ["是的", "都是", "有的", "对的", "是", "有", "包含", "包括", "存在", "可以", "能", "会", "对", "属于"]
+# longest first: what holds a longer one must not be read as a shorter one
+_ZH_NO = (
+    *("不是的", "不包含", "不包括", "不存在", "不可以", "不属于", "不正常", "不健康"),
+    *("没有", "不是", "不能", "不会", "不对", "否", "无", "没", "不"),
+)
+_ZH_YES = ("是的", "都是", "有的", "对的", "包含", "包括", "存在", "可以", "属于", "是", "有", "能", "会", "对")
 _ZH_ECHO = ("正常", "健康")
 _ZH_EDGE = re.compile(r"[\s。，,.!！?？；;：:的]*")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from evalkit.types import Message, Sample, digest_json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not slotted: the digest is computed once and kept on the instance.
+@dataclass(frozen=True, kw_only=True)
 class LoadedTask:
     """One split of a dataset, normalised and checked.
 
@@ -35,7 +37,7 @@ class LoadedTask:
     notes: tuple[str, ...] = ()
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def data_sha256(self) -> str:
         """Digest of ids, image ids, questions, references and answer types, in id order.
 

@@ -1,0 +1,69 @@
+"""Writing the page: data into the template, pictures beside it or inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from evalkit.store import write_whole
+from evalkit.types import ImageRef, Sample
+
+# Up to so many pictures go into the file itself; more go into a folder beside it.
+MOST_INLINE = 120
+LONGEST_SIDE = 512
+
+
+def write_page(path: Path, data: Mapping[str, Any]) -> None:
+    """One self-contained HTML file.  Answers are data, never markup: a script tag in one does nothing."""
+    from jinja2 import Environment, StrictUndefined
+
+    parts = files("evalkit.report")
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_part(parts, "page.html.j2"))
+    names = " against ".join(f"{r['model']} on {r['task']}" for r in data["runs"])
+    page = template.render(
+        title=names, style=_part(parts, "page.css"), script=_part(parts, "page.js"), data=embedded(data)
+    )
+    write_whole(path, page)
+
+
+def _part(parts: Any, name: str) -> str:
+    return str(parts.joinpath(name).read_text(encoding="utf-8"))
+
+
+def embedded(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in, whatever the answers hold."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, list[str]]:
+    """Image id -> addresses of its pictures, made small; inside the page when they are few, else in `folder`."""
+    refs = {s.image_id: s.images for s in samples if s.images}
+    inline = sum(len(r) for r in refs.values()) <= MOST_INLINE
+    found: dict[str, list[str]] = {}
+    for number, (image_id, images) in enumerate(refs.items()):
+        data = [_small(ref) for ref in images]
+        if inline:
+            found[image_id] = [f"data:image/jpeg;base64,{base64.b64encode(d).decode('ascii')}" for d in data]
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [f"{number}-{k}.jpg" for k in range(len(data))]
+        for name, content in zip(names, data, strict=True):
+            (folder / name).write_bytes(content)
+        found[image_id] = [f"{folder.name}/{name}" for name in names]
+    return found
+
+
+def _small(ref: ImageRef) -> bytes:
+    from evalkit.images import open_image
+
+    image = open_image(ref)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()

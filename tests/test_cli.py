@@ -1,0 +1,165 @@
+"""The command line as a user meets it: every test starts a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTED = ("model=scripted", "model.rule=digest", "task=phantom")
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")}
+    return kept | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "evalkit", *arguments],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+
+
+def folder_of(result: subprocess.CompletedProcess[str], cwd: Path) -> Path:
+    return cwd / result.stdout.strip().splitlines()[-1]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_prints_a_table_then_its_folder_and_writes_the_row(tmp_path: Path) -> None:
+    result = evalkit(*SCRIPTED, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "closed_accuracy" in result.stdout
+    folder = folder_of(result, tmp_path)
+    assert {p.name for p in folder.iterdir()} >= {"manifest.json", "predictions.jsonl", "scores.jsonl", "summary.json"}
+    assert "scripted" in (tmp_path / "runs" / "leaderboards" / "phantom.md").read_text(encoding="utf-8")
+    assert {p.name for p in tmp_path.iterdir()} == {"runs"}, "Hydra must leave no folders of its own"
+
+
+def test_a_limited_run_enters_no_leaderboard(tmp_path: Path) -> None:
+    result = evalkit(*SCRIPTED, "limit=5", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "runs" / "leaderboards").exists()
+    assert json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["n"] == 5
+
+
+def test_failed_samples_are_shown_and_the_exit_code_is_3(tmp_path: Path) -> None:
+    whole = evalkit(*SCRIPTED, "limit=6", cwd=tmp_path)
+    first = lines(folder_of(whole, tmp_path) / "predictions.jsonl")[0]["sample_id"]
+    result = evalkit(*SCRIPTED, "limit=6", f"model.fail=['{first}']", "out=other", cwd=tmp_path)
+    assert result.returncode == 3
+    assert "1 of 6 samples failed" in result.stderr
+    assert "scripted failure" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("tsk=phantom",), ("'tsk' is not a setting", "'task'")),
+        (("task=fantom",), ("no task named 'fantom'", "'phantom'")),
+        (("model=llava_med",), ("no model named 'llava_med'", "'llava-med'")),
+        (("engine.batchsize=2",), ("'engine.batchsize' is not a setting", "'engine.batch_size'")),
+        (("image=blnk",), ("image=blnk is not possible", "'blank'")),
+        (("limit=0", *SCRIPTED), ("limit=0",)),
+        (("protocol=strickt",), ("no protocol named 'strickt'", "'strict'")),
+        (("protocol=strict,llava-med",), ("key=[a,b]",)),
+        (("rnu",), ("no verb 'rnu'", "'run'")),
+        (("score", "task=phantom"), ("predictions",)),
+        (("score", "task=phantom", "predictions=nothing.jsonl"), ("nothing.jsonl",)),
+        (("board", "leaderboard=empty", "board.chek=true"), ("'board.chek' is not a setting", "'board.check'")),
+        (("model.source=/no/such/folder",), ("/no/such/folder",)),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_paragraph_and_exit_code_2(
+    arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = evalkit(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_the_configuration_can_be_printed(tmp_path: Path) -> None:
+    result = evalkit("task=slake", "--cfg", "job", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "name: slake" in result.stdout
+
+
+def test_a_sweep_runs_each_job_and_returns_the_worst_code(tmp_path: Path) -> None:
+    result = evalkit("-m", "model=scripted", "task=phantom", "limit=4,0,8", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "limit=0" in result.stderr
+    assert len(list((tmp_path / "runs").glob("scripted-phantom-*"))) == 2
+
+
+def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
+    result = evalkit("dry_run=true", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "nothing was loaded" in result.stdout
+    assert not list(tmp_path.rglob("predictions.jsonl"))
+
+
+def test_own_answers_score_to_the_same_numbers_again(tmp_path: Path) -> None:
+    first = folder_of(evalkit(*SCRIPTED, cwd=tmp_path), tmp_path)
+    result = evalkit("score", f"predictions={first / 'predictions.jsonl'}", "task=phantom", "out=again", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    before, after = (
+        json.loads((folder / "summary.json").read_text(encoding="utf-8"))["metrics"]
+        for folder in (first, folder_of(result, tmp_path))
+    )
+    assert before == after
+
+
+def test_protocol_choice_and_its_settings(tmp_path: Path) -> None:
+    result = evalkit(*SCRIPTED, "limit=8", "protocol=[exact-match,strict]", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    assert {m["protocol"] for m in summary["metrics"]} == {"exact-match", "strict"}
+
+
+def test_a_run_killed_at_random_moments_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
+    """kill -9 while answers are written, five times in one run; then the file equals an uninterrupted one's."""
+    slow = (*SCRIPTED, "limit=120", "model.batch_size=2", "model.seconds=0.05")
+    whole = folder_of(evalkit(*slow, "out=whole", cwd=tmp_path), tmp_path)
+    randomly = random.Random(11)
+    counts = [0]
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "evalkit", *slow, "out=killed"], cwd=tmp_path, env=environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        path = tmp_path / "killed" / whole.name / "predictions.jsonl"
+        target = counts[-1] + randomly.randrange(1, 20)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < target):
+            time.sleep(0.003)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        counts.append(path.read_bytes().count(b"\n"))
+    assert counts == sorted(counts)
+    result = evalkit(*slow, "out=killed", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{counts[-1]} of 120 answers are already" in result.stderr
+    killed = folder_of(result, tmp_path)
+    fields = ("sample_id", "text", "fingerprint")
+    before, after = ([[r[f] for f in fields] for r in lines(p / "predictions.jsonl")] for p in (whole, killed))
+    assert sorted(after) == sorted(before)
+    manifest = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["facts"]["asked"] == 120 - counts[-1]

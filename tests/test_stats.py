@@ -1,0 +1,100 @@
+"""Intervals against statsmodels and scipy, and where they are undefined."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalkit.errors import ConfigError
+from evalkit.stats import AGGREGATES, ONE_CLUSTER, Interval, cluster_standard_error, mean_interval
+
+
+def test_no_values_have_no_mean_and_no_interval():
+    assert AGGREGATES["mean"]([], []) == (None, None)
+    assert mean_interval([], []) is None
+
+
+def test_one_cluster_has_a_mean_and_no_bounds():
+    value, interval = AGGREGATES["mean"]([1.0, 0.0], ["a", "a"])
+    assert value == 0.5
+    assert interval == Interval(low=None, high=None, method=ONE_CLUSTER)
+
+
+@pytest.mark.parametrize("hits", [0, 40])
+def test_at_0_and_1_the_interval_is_exact(hits):
+    from scipy.stats import binomtest
+
+    values = [float(i < hits) for i in range(40)]
+    found = mean_interval(values, range(40))
+    expected = binomtest(hits, 40).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.method == "exact"
+
+
+def test_at_0_with_clusters_the_sample_size_is_the_number_of_clusters():
+    found = mean_interval([0.0] * 40, [i // 4 for i in range(40)])
+    assert found == mean_interval([0.0] * 10, range(10)).__class__(
+        low=0.0, high=mean_interval([0.0] * 10, range(10)).high, method="exact, 10 clusters"
+    )
+
+
+def test_unclustered_hits_get_wilson():
+    from scipy.stats import binomtest
+
+    found = mean_interval([1.0] * 7 + [0.0] * 13, range(20))
+    expected = binomtest(7, 20).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-14)
+
+
+def test_unclustered_numbers_get_t():
+    from scipy import stats as scipy_stats
+
+    values = [0.2, 0.4, 0.9, 0.5]
+    found = mean_interval(values, range(4), 0.9)
+    expected = scipy_stats.t.interval(0.9, 3, np.mean(values), scipy_stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-14)
+    assert found.method == "t"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_clustered_interval_is_statsmodels(seed):
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(seed)
+    clusters = rng.integers(0, 30, 200)
+    values = np.clip(rng.normal(0.5, 0.2, 200) + clusters / 200, 0, 1)
+    fit = sm.OLS(values, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    found = mean_interval(values.tolist(), [f"image {c}" for c in clusters])
+    assert cluster_standard_error(values.tolist(), clusters.tolist()) == pytest.approx(fit.bse[0], abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(fit.conf_int()[0]), abs=1e-12)
+    assert found.method == f"cluster-robust t, {len(set(clusters.tolist()))} clusters"
+
+
+def test_only_bounded_metrics_are_clipped():
+    values, clusters = [0.0, 1.0, 1.0, 1.0], ["a", "a", "b", "b"]
+    assert mean_interval(values, clusters).high == 1.0
+    assert mean_interval(values, clusters, bounded=False).high > 1.0
+    assert AGGREGATES["unbounded_mean"]([40.0, 60.0, 50.0], "abc")[0] == 50
+
+
+def test_lengths_that_differ_are_refused():
+    with pytest.raises(ConfigError, match="2 values but 1 cluster"):
+        mean_interval([1.0, 0.0], ["a"])
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 4)), min_size=1, max_size=30))
+def test_the_interval_holds_the_mean_and_ignores_order(pairs):
+    values, clusters = [p[0] for p in pairs], [p[1] for p in pairs]
+    found = mean_interval(values, clusters)
+    again = mean_interval(values[::-1], clusters[::-1])
+    if found.low is None:
+        assert len(set(clusters)) == 1
+        return
+    centre = math.fsum(values) / len(values)
+    assert 0 <= found.low <= centre + 1e-12
+    assert centre - 1e-12 <= found.high <= 1
+    assert (found.low, found.high, found.method) == (
+        pytest.approx(again.low, abs=1e-12), pytest.approx(again.high, abs=1e-12), again.method,
+    )  # fmt: skip

@@ -1,10 +1,8 @@
-"""Boxes as ColonINST writes them: `{<xmin><ymin><xmax><ymax>}`, whole pixels of the original image, corners included."""
+"""Boxes as ColonINST writes them, `{<xmin><ymin><xmax><ymax>}`: whole pixels of the original image, edges included."""
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Sequence
 
 Box = tuple[int, int, int, int]
 
@@ -44,8 +42,8 @@ def area(box: Box) -> int:
 def iou(one: Box, other: Box) -> float:
     """Intersection over union with both edges included (the +1 of PASCAL VOC); 0.0 where nothing is shared.
 
-    >>> iou((5, 5, 5, 5), (5, 5, 5, 5)), round(iou((0, 0, 10, 10), (10, 10, 20, 20)), 4), iou((9, 9, 0, 0), (0, 0, 9, 9))
-    (1.0, 0.0041, 0.0)
+    >>> iou((5, 5, 5, 5), (5, 5, 5, 5)), iou((9, 9, 0, 0), (0, 0, 9, 9)), iou((0, 0, 1, 0), (1, 0, 2, 0))
+    (1.0, 0.0, 0.3333333333333333)
     """
     shared = area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
     return shared / (area(one) + area(other) - shared) if shared else 0.0
@@ -59,19 +57,3 @@ def size_of(box: Box) -> str:
     """
     pixels = area(box)
     return next((name for bound, name in _SIZES if pixels < bound), "huge")
-
-
-def overlay(width: int, height: int, boxes: Sequence[tuple[str, str, Box]]) -> str:
-    """An SVG of the boxes, to be laid over a picture of width x height pixels.
-
-    boxes: (label, CSS class, box) each, drawn in this order.  Pixels are squares, so a box reaches to xmax + 1.
-    Inverted boxes have nothing to draw and are left out.
-    """
-    shapes = [
-        f'<rect class="{html.escape(css, quote=True)}" x="{xmin}" y="{ymin}" width="{xmax - xmin + 1}" '
-        f'height="{ymax - ymin + 1}" fill="none" vector-effect="non-scaling-stroke">'
-        f"<title>{html.escape(label)}</title></rect>"
-        for label, css, (xmin, ymin, xmax, ymax) in boxes
-        if area((xmin, ymin, xmax, ymax))
-    ]
-    return f'<svg class="boxes" viewBox="0 0 {width} {height}" preserveAspectRatio="none">{"".join(shapes)}</svg>'

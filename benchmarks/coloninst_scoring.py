@@ -85,7 +85,7 @@ def main() -> None:
             del items
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for kind, file in files.items():
-            overrides = [f"task=coloninst-{kind}", f"predictions={file}", "model=made-up", f"out={folder}/runs"]
+            overrides = [f"task=coloninst-{kind}", f"predictions={file}", f"out={folder}/runs"]
             overrides += [] if arguments.scale == 1.0 else ["task.allow_counts=true"]
             started = time.perf_counter()
             code = evalkit(["score", *overrides])

@@ -19,6 +19,8 @@ from evalkit.errors import EvalkitError
 VERBS = {
     "run": "generate with model= on task=, score, print the table (the default)",
     "score": "score existing answers: predictions=FILE task=NAME",
+    "compare": "paired differences of runs over the same samples: runs=[A,B]",
+    "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
     "board": "rebuild the leaderboard tables from their results",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",

@@ -215,3 +215,14 @@ def read_json(path: Path, what: str) -> Any:
         raise StoreError(f"There is no {what} at {path}.") from problem
     except ValueError as problem:
         raise StoreError(f"The {what} {path} is not valid JSON ({problem}).") from problem
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file of a finished run."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
+    except ValueError as problem:
+        raise StoreError(f"{path} is damaged: {problem}.") from problem

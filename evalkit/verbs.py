@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit import console
 from evalkit.config import build, choose, options, protocols_for
-from evalkit.errors import ConfigError, DataError, EvalkitError, did_you_mean
+from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive, did_you_mean
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
+    from evalkit.paired import Scored
     from evalkit.scorers.base import ScoringProtocol
     from evalkit.tasks.base import Task
     from evalkit.types import Sample
@@ -99,6 +100,7 @@ def score(config: Config) -> int:
 
     path = Path(config["predictions"])
     order = config["task"].get("order")
+<<<<<<< HEAD
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
     file = read_answers(path, format=config["format"], **columns)
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
@@ -106,22 +108,82 @@ def score(config: Config) -> int:
         config = {**config, "task": {**config["task"], "path": file.path}}
     loaded = limited(make_task(config).load(images=False), config["limit"])
     joined = join(file, loaded, order=order, by=config["join"], max_unmatched=float(config["max_unmatched"]))
+=======
+    loaded = make_task(config).load(images=False)
+    columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
+    file = read_answers(path, format=config["format"], **columns)
+    joined = join(file, loaded, order=order, by=config["by"], max_unmatched=float(config["max_unmatched"]))
+    loaded = limited(loaded, config["limit"])
+    predictions = joined.predictions[: len(loaded.samples)]
+>>>>>>> main
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
     context = context_of(path, loaded, config["model"])
-    folder = folder_for(Path(config["out"]), context, joined.predictions)
+    folder = folder_for(Path(config["out"]), context, predictions)
     with folder.locked():
         origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}
         write_json(folder.manifest, scored_manifest(folder, context, origin, config))
-        write_predictions(folder.predictions, loaded.samples, joined.predictions)
-        outcome = conclude(folder, loaded.samples, joined.predictions, make_protocols(config), context, {})
+        write_predictions(folder.predictions, loaded.samples, predictions)
+        outcome = conclude(folder, loaded.samples, predictions, make_protocols(config), context, {})
     if config["leaderboard"] and config["limit"] is None:
         from evalkit.board import add
 
         add(Path(config["leaderboard"]), outcome.summary)
     show(outcome, title(outcome.summary))
     return 0
+
+
+def compare(config: Config) -> int:
+    """Print the paired differences of runs over the same samples."""
+    from evalkit.compare import compare as compare_runs
+    from evalkit.compare import render
+    from evalkit.paired import read_scored
+
+    runs = [read_scored(Path(p)) for p in config["runs"]]
+    console.out(render(compare_runs(runs, config["metrics"]), runs[0], int(config["flips"])))
+    return 0
+
+
+def gate(config: Config) -> int:
+    """Pass, fail or leave open a candidate against a baseline."""
+    from evalkit import gate as g
+    from evalkit.paired import baseline_content, read_scored
+    from evalkit.store import write_whole
+
+    candidate = read_scored(Path(config["candidate"]))
+    if config["save"]:
+        metrics = config["metrics"] or gated(candidate)
+        write_whole(Path(config["save"]), baseline_content(candidate, metrics, bool(config["texts"])))
+        console.out(str(config["save"]))
+        return 0
+    if not config["baseline"]:
+        raise ConfigError("The gate needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
+    baseline = read_scored(Path(config["baseline"]))
+    metrics = config["metrics"] or gated(baseline)
+    margin = float(config["margin"])
+    for metric in metrics:
+        n = len(baseline.rows.get(metric, ()))
+        if n and (needed := g.smallest_margin(n)) > margin:
+            console.warn(
+                f"{metric}: {n} rows can certify a margin of about {100 * needed:.1f} points (when 10 % of the answers "
+                f"change), not {100 * margin:.1f}; expect 'inconclusive' unless few do"
+            )
+    content = g.record(g.judge(baseline, candidate, metrics, margin), baseline, candidate)
+    g.write(Path(config["out"] or config["candidate"]), content)
+    for entry in content["metrics"]:
+        console.out(g.sentence(entry))
+    console.out(f"gate: {content['verdict']}")
+    if content["verdict"] == g.FAIL:
+        raise GateFailed("The candidate is worse than the baseline by more than the margin; gate.md lists the samples.")
+    if content["verdict"] == g.INCONCLUSIVE:
+        raise Inconclusive("The gate cannot tell at this number of samples; see smallest_margin in gate.json.")
+    return 0
+
+
+def gated(run: Scored) -> list[str]:
+    """The metrics that a gate watches when none are named: every accuracy and recall that has rows."""
+    return [m for m in run.scores if m.endswith(("accuracy", "recall", "exact_match")) and run.rows[m]]
 
 
 def report(config: Config) -> int:

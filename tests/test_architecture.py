@@ -69,7 +69,20 @@ def layer(module: str) -> int:
         ("images", "boxes", "tasks", "models", "scorers", "stats", "label_stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
         ("pipeline", "rescore"),
-        ("board", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "published", "paper", "export"),
+        (
+            "board",
+            "paired",
+            "report",
+            "gate",
+            "audit",
+            "compare",
+            "bench",
+            "fetch",
+            "lens",
+            "published",
+            "paper",
+            "export",
+        ),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

@@ -26,6 +26,10 @@ from evalkit.types import Prediction
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
+_REPEATS = (
+    "{rows} rows share {same} with another and were paired in the order of the file: no total changes by it, but the "
+    "image and the slices that an answer counts under may"
+)
 _WAYS = ("auto", "id", "question", "position")
 
 
@@ -221,7 +225,7 @@ def _check_repeats(
     with_reference: bool,
     asked: bool,
 ) -> list[str]:
-    """What pairing the k-th with the k-th costs: nothing if gold is the same, a wrong row if it is not."""
+    """What pairing the k-th with the k-th costs: no total if gold is the same, wrong scores if it is not."""
     groups = [group for group in waiting.values() if len(group) > 1]
     unlike = [g for g in groups if len({frozenset(map(normal, task.samples[i].references)) for i in g}) > 1]
     if unlike and not with_reference and not asked:
@@ -233,11 +237,4 @@ def _check_repeats(
         )
     rows = sum(len(g) for g in groups)
     same = "the same question and reference" if with_reference else "the same question"
-    return (
-        [
-            f"{rows} rows share {same} with another and were paired in the order of the file: their scores are the "
-            "same either way, the image and slice that they count under may not be"
-        ]
-        if rows
-        else []
-    )
+    return [_REPEATS.format(rows=rows, same=same)] if rows else []

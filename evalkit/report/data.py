@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError, StoreError
+from evalkit.errors import ConfigError
 from evalkit.scoring import slice_tags
-from evalkit.store import RunFolder, read_json
+from evalkit.store import RunFolder, read_json, read_lines
 from evalkit.types import Sample
 
 MOST_RUNS = 2
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a .jsonl file of a run."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    except FileNotFoundError as problem:
-        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
-    except ValueError as problem:
-        raise StoreError(f"{path} is damaged: {problem}.") from problem
 
 
 def page_data(

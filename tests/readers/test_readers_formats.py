@@ -311,9 +311,13 @@ def test_inspect_eval_archives(tmp_path, compress):
 def test_a_damaged_zstandard_member_is_refused(tmp_path):
     path = tmp_path / "log.eval"
     eval_archive(path, [inspect_sample(0)], zstandard)
-    data = bytearray(path.read_bytes())
+    whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("samples/1_epoch_1.json")
+    path.write_bytes(whole.replace(struct.pack("<L", info.CRC), struct.pack("<L", info.CRC ^ 1)))
+    with pytest.raises(DataError, match="checksum or size differ"):
+        read_answers(path)
+    data = bytearray(whole)
     data[info.header_offset + 30 + len(info.filename) + info.compress_size // 2] ^= 0xFF
     path.write_bytes(bytes(data))
     with pytest.raises(DataError, match="cannot be read"):
@@ -419,6 +423,8 @@ def test_parquet_leaves_images_unread_and_keeps_nulls_apart_from_texts(tmp_path)
         (None, "z", None, "null answer"),
         ("2", None, "", None),
     ]
+    pyarrow.parquet.write_table(pyarrow.table({"id": [0, 1], "prediction": [2.0, float("nan")]}), path)
+    assert [(a.text, a.error) for a in read_answers(path).answers] == [("2", None), (None, "null answer")]
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DataError, match="not a readable parquet file"):
         read_answers(path)

@@ -232,6 +232,11 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         join(numbered("hf"), HF, **settings)
 
 
+def test_a_row_number_behind_the_last_belongs_to_no_sample():
+    beyond = answers(*((a.id, a.question, None, a.text) for a in numbered("hf").answers), ("10", None, None, "x"))
+    assert [a.id for a in join(beyond, HF, order="hf", max_unmatched=0.1).unmatched] == ["10"]
+
+
 def test_an_order_needs_row_numbers():
     with pytest.raises(DataError, match="has the id 'x'"):
         join(answers(("x", None, None, "A")), HF, order="hf")

@@ -1,0 +1,82 @@
+"""Several runs over the same samples: paired differences, each against the first, and the answers that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalkit.errors import ConfigError, DataError
+from evalkit.gate import holm
+from evalkit.paired import Paired, Scored, differences, pair
+
+LEVEL = 0.95
+
+
+def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple[Scored, list[Paired]]]:
+    """For each run after the first the paired differences of the metrics.
+
+    Raises:
+        ConfigError: fewer than two runs, or no metric that all of them have.
+        DataError: two runs are not over the same rows under the same protocols; says every difference.
+    """
+    if len(runs) < 2:
+        raise ConfigError("compare needs at least two runs: runs=[DIR,DIR].")
+    first = runs[0]
+    shared = [m for m in first.scores if all(m in r.scores for r in runs) and first.rows[m]]
+    wanted = list(metrics) if metrics else shared
+    if not wanted:
+        raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
+    for other in runs[1:]:
+        if found := differences(first, other, wanted):
+            raise DataError(f"{first.origin} and {other.origin} may not be compared: {'; '.join(found)}.")
+    return [(other, [pair(first, other, m, LEVEL) for m in wanted]) for other in runs[1:]]
+
+
+def sign_flip_p(a: Scored, b: Scored, metric: str, draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p of the mean paired difference when each image's differences may change sign together.
+
+    Exact up to the draws; makes no use of normality, so it also fits recall and judged scores.
+    """
+    import numpy as np
+
+    place = {i: k for k, i in enumerate(b.ids)}
+    sums: dict[str, float] = {}
+    for k in a.rows[metric]:
+        delta = (b.scores[metric][place[a.ids[k]]] or 0.0) - (a.scores[metric][k] or 0.0)
+        sums[a.image_ids[k]] = sums.get(a.image_ids[k], 0.0) + delta
+    totals = np.array([v for v in sums.values() if v])
+    if not len(totals):
+        return 1.0
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, len(totals)))
+    extreme = np.abs(signs @ totals) >= abs(totals.sum()) - 1e-12
+    return float((extreme.sum() + 1) / (draws + 1))
+
+
+def render(results: Sequence[tuple[Scored, list[Paired]]], first: Scored, flips: int) -> str:
+    """The comparison as text: a table a run, then the first changed answers."""
+    parts = []
+    for other, pairs in results:
+        p_values = holm([sign_flip_p(first, other, p.metric) for p in pairs])
+        names = [f"{run.header['model']} ({run.header['run_id']})" for run in (other, first)]
+        parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
+        width = max(len(p.metric) for p in pairs)
+        for p, q in zip(pairs, p_values, strict=True):
+            low, high = p.interval.low, p.interval.high
+            bounds = "–" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+            parts.append(
+                f"  {p.metric:<{width}}  {100 * p.first:6.2f} -> {100 * p.second:6.2f}  {100 * p.difference:+6.2f} "
+                f"{bounds:<18} p={q:.4f}  worse {p.n_worse}, better {p.n_better} of {p.n}"
+            )
+        parts += _changed(first, other, pairs, flips)
+    return "\n".join(parts)
+
+
+def _changed(first: Scored, other: Scored, pairs: Sequence[Paired], most: int) -> list[str]:
+    place = {i: k for k, i in enumerate(other.ids)}
+    seen = list(dict.fromkeys(k for p in pairs for k in p.flipped))
+    lines = [f"  {len(seen)} samples changed their score in some metric"] if seen else ["  no sample changed its score"]
+    for k in seen[:most]:
+        old = first.texts[k] if first.texts else "?"
+        new = other.texts[place[first.ids[k]]] if other.texts else "?"
+        question = first.questions[k] if first.questions else ""
+        lines.append(f"    {first.ids[k]}: {question!r}: {old!r} -> {new!r}")
+    return lines

@@ -100,22 +100,15 @@ def score(config: Config) -> int:
 
     path = Path(config["predictions"])
     order = config["task"].get("order")
-<<<<<<< HEAD
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
     file = read_answers(path, format=config["format"], **columns)
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
         config = {**config, "task": {**config["task"], "path": file.path}}
-    loaded = limited(make_task(config).load(images=False), config["limit"])
-    joined = join(file, loaded, order=order, by=config["join"], max_unmatched=float(config["max_unmatched"]))
-=======
     loaded = make_task(config).load(images=False)
-    columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
-    file = read_answers(path, format=config["format"], **columns)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=float(config["max_unmatched"]))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
->>>>>>> main
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")

@@ -29,7 +29,7 @@ def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
 def _told_apart(answers: list[Answer]) -> list[Answer]:
     """The answers with the task's ids: ten paths of the set stand for two dialogues each."""
     rows = [(a.id or "", a.question or "", a.reference or "") for a in answers]
-    return [a if a.id is None else replace(a, id=i) for a, i in zip(answers, unique_ids(rows), strict=True)]
+    return [a if a.id in (None, i) else replace(a, id=i) for a, i in zip(answers, unique_ids(rows), strict=True)]
 
 
 def _answer(raw: Raw, record: Record) -> Answer:

@@ -22,6 +22,7 @@ VERBS = {
     "compare": "paired differences of runs over the same samples: runs=[A,B]",
     "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
+    "paper": "a paper's table, published beside reproduced: paper=NAME [runs=DIR]",
     "board": "rebuild the leaderboard tables from their results",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
     "list": "tasks, models, protocols, engines ..., one line each",

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.errors import ConfigError, DataError, did_you_mean
 from evalkit.store import read_json
+
+T = TypeVar("T")
 
 SCHEMA = 1
 REGIMES = ("zero-shot", "fine-tuned", "trained-on-this-split", "unknown")
@@ -150,9 +152,9 @@ def _figure(content: Any, where: str) -> Figure:
     return _make(Figure, content, where)
 
 
-def _make(kind: Any, content: Mapping[str, Any], where: str) -> Any:
+def _make(kind: type[T], content: Mapping[str, Any], where: str) -> T:
     """The dataclass from an object's keys: all known, all needed ones there, each of its type."""
-    known = {f.name: f for f in fields(kind)}
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(content) - set(known):
         raise DataError(f"{where}: unknown key {sorted(unknown)[0]!r}. {did_you_mean(sorted(unknown)[0], known)}")
     values: dict[str, Any] = {}

@@ -206,6 +206,23 @@ def report(config: Config) -> int:
     return 0
 
 
+def paper(config: Config) -> int:
+    """Print a paper's table, published beside what the runs below some folders reproduced of it."""
+    from evalkit.paper import compare_paper, markdown, read_summaries, show
+    from evalkit.published import load_published
+    from evalkit.store import write_whole
+
+    wanted = config["paper"]
+    published = load_published(str(wanted["published"]))
+    folders = [config["runs"]] if isinstance(config["runs"], str) else list(config["runs"])
+    cells = compare_paper(published, read_summaries(map(Path, folders)), wanted["models"])
+    console.out(show(published, cells))
+    if config["file"]:
+        write_whole(Path(config["file"]), markdown(published, cells))
+        console.out(str(config["file"]))
+    return 0
+
+
 def board(config: Config) -> int:
     """Rebuild the tables from the results, or check that they are what would be built."""
     from evalkit.board import check, rebuild

@@ -1,0 +1,124 @@
+"""SLAKE (Liu et al. 2021, arXiv:2102.09542) in its released forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from evalkit.errors import ConfigError, did_you_mean
+from evalkit.tasks.forms import (
+    ImageFinder,
+    Raw,
+    Record,
+    Rows,
+    conversation_rows,
+    is_conversation,
+    json_files,
+    label_of,
+    names_split,
+    optional,
+    parquet_files,
+    parquet_rows,
+    text_of,
+)
+from evalkit.tasks.vqa import VqaTask, unknown_form
+from evalkit.types import CLOSED, OPEN
+
+FORMS = "the original JSON with imgs/ or imgs.zip, Hugging Face parquet (English), LLaVA-Med JSON (English)"
+LANGUAGES = ("en", "zh", "all")
+
+# split -> language -> n, and for English the labels (open, closed) and the test split's yes/no counts.
+_N = {
+    "train": {"en": 4919, "zh": 4916, "all": 9835},
+    "validation": {"en": 1053, "zh": 1046, "all": 2099},
+    "test": {"en": 1061, "zh": 1033, "all": 2094},
+}
+_LABELS = {"train": (2976, 1943), "validation": (631, 422), "test": (645, 416)}
+_YES_NO_TEST = (706, 355)
+
+
+class Slake(VqaTask):
+    """Bilingual radiology questions: 1,061 English test rows on 96 images.
+
+    language: en, zh or all.  The two languages are never pooled by default: their closed answers differ in kind.
+    """
+
+    hub_files: ClassVar[tuple[str, ...]] = ("{split}.json", "imgs.zip", "*{split}*.parquet")
+
+    def __init__(self, *, language: str = "en", **settings: Any) -> None:
+        super().__init__(**settings)
+        if language not in LANGUAGES:
+            raise ConfigError(f"task.language={language} is not possible. {did_you_mean(str(language), LANGUAGES)}")
+        if self.closed_rule == "yesno" and language != "en":
+            raise ConfigError(
+                "task.closed_rule=yesno counts the English words yes and no; Chinese rows answer in other words. Use "
+                "task.closed_rule=label with task.language=zh or all."
+            )
+        self.language = language
+
+    def read(self, root: Path, split: str, images: bool) -> Rows:
+        """See `VqaTask.read`."""
+        finder = ImageFinder(root) if images else None
+        for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
+            if not (root.is_file() or names_split(path, split)):
+                continue
+            if {"img_name", "q_lang", "question"} <= set(records[0]):
+                kept = [r for r in records if self.language in ("all", r["q_lang"])]
+                return Rows(form="slake-json", rows=tuple(_row(r, finder, path) for r in kept))
+            if is_conversation(records[0]):
+                self._english_only("LLaVA-Med JSON")
+                return Rows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
+        if files := parquet_files(root, split):
+            self._english_only("Hugging Face parquet")
+            rows = tuple(
+                Raw(
+                    id=f"hf-{split}-{number}",
+                    question=text_of(record["question"], f"{files[0]}: row {number}, question"),
+                    answer=text_of(record["answer"], f"{files[0]}: row {number}, answer"),
+                    image_id=image_id,
+                    image=ref,
+                    label=label_of(record.get("answer_type"), f"{files[0]}: row {number}"),
+                    tags={"language": "en"},
+                )
+                for number, record, ref, image_id in parquet_rows(files)
+            )
+            return Rows(form="hf-parquet", rows=rows)
+        raise unknown_form(self.name, root, split, FORMS)
+
+    def _english_only(self, form: str) -> None:
+        if self.language != "en":
+            raise ConfigError(
+                f"The {form} form of SLAKE holds English only; task.language={self.language} needs the original."
+            )
+
+    def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
+        """See `VqaTask.expected`.  Every form holds the same rows."""
+        del form
+        counts = {"n": _N[split][self.language]}
+        if self.language == "en" and self.closed_rule == "label":
+            counts |= dict(zip((OPEN, CLOSED), _LABELS[split], strict=True))
+        if self.closed_rule == "yesno" and split == "test":
+            counts |= dict(zip((OPEN, CLOSED), _YES_NO_TEST, strict=True))
+        return (counts,)
+
+
+def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
+    where = f"{path}: qid {record.get('qid')!r}"
+    image = text_of(record["img_name"], where)
+    tags = {
+        "modality": optional(record.get("modality")),
+        "organ": optional(record.get("location")),
+        "content_type": optional(record.get("content_type")),
+        "base_type": optional(record.get("base_type")),
+        "language": optional(record.get("q_lang")),
+    }
+    return Raw(
+        id=str(record["qid"]),
+        question=text_of(record["question"], where),
+        answer=text_of(record["answer"], where),
+        image_id=image,
+        image=finder.find(image) if finder else None,
+        label=label_of(record["answer_type"], where),
+        tags={k: v for k, v in tags.items() if v},
+    )

@@ -1,0 +1,172 @@
+"""VQA-RAD (Lau et al. 2018, Scientific Data 5:180251) in its four released forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from evalkit.errors import DataError
+from evalkit.tasks.forms import (
+    ImageFinder,
+    Raw,
+    Record,
+    Rows,
+    conversation_rows,
+    is_conversation,
+    json_files,
+    label_of,
+    names_split,
+    optional,
+    parquet_files,
+    parquet_rows,
+    text_of,
+)
+from evalkit.tasks.vqa import VqaTask, unknown_form
+from evalkit.types import CLOSED, OPEN
+
+FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med JSON"
+# Typos of the release, as its own other rows spell them.
+_TYPES = {"ATRIB": "ATTRIB", "ATTRIBUTE": "ATTRIB", "PRSE": "PRES", "OTHERS": "OTHER", "MODALITY": "MODALITY"}
+_FRAME = "frame"
+
+
+class VqaRad(VqaTask):
+    """Radiology questions by clinicians: 451 test rows on 203 images.
+
+    osf_path: with the Hugging Face form, a copy of the OSF release whose ids and labels the rows are joined to.
+    """
+
+    label_remedy: ClassVar[str] = ", or join the rows to the release with task.osf_path=DIR"
+
+    def __init__(self, *, osf_path: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.osf_path = Path(osf_path).expanduser() if osf_path else None
+
+    def read(self, root: Path, split: str, images: bool) -> Rows:
+        """See `VqaTask.read`."""
+        finder = ImageFinder(root) if images else None
+        for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
+            first = records[0]
+            if "phrase_type" in first and ("qid_linked_id" in first or "question_relation" in first):
+                return osf_rows(records, finder, path, split)
+            named = root.is_file() or names_split(path, split)
+            if named and {"qid", "image_name", "phrase_type"} <= set(first):
+                return Rows(form="mevf-json", rows=tuple(_row(r, finder, path, f"mevf-{split}-") for r in records))
+            if named and is_conversation(first):
+                rows = tuple(conversation_rows(records, finder, path))
+                return Rows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
+        if files := parquet_files(root, split):
+            return self._parquet(files, split)
+        raise unknown_form(self.name, root, split, FORMS)
+
+    def _parquet(self, files: Sequence[Path], split: str) -> Rows:
+        rows = tuple(
+            Raw(
+                id=f"hf-{split}-{number}",
+                question=text_of(record["question"], f"{files[0]}: row {number}, question"),
+                answer=text_of(record["answer"], f"{files[0]}: row {number}, answer"),
+                image_id=image_id,
+                image=ref,
+            )
+            for number, record, ref, image_id in parquet_rows(files)
+        )
+        if self.osf_path is None or split != "test":
+            return Rows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
+        release = self.read(self.osf_path, split, images=False)
+        return Rows(form="hf-parquet+osf", rows=_joined(rows, release, self.osf_path), order=release.order)
+
+    def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
+        """See `VqaTask.expected`."""
+        test = {"label": (179, 272), "yesno": (200, 251)}[self.closed_rule]
+        if split == "test":
+            return ({"n": 451, OPEN: test[0], CLOSED: test[1]},)
+        if self.closed_rule == "label":
+            small, framed = ({"n": 1797, OPEN: 770, CLOSED: 1027}, {"n": 3064, OPEN: 1241, CLOSED: 1823})
+        else:
+            small, framed = {"n": 1797}, {"n": 3064}
+        by_form: dict[str, tuple[Mapping[str, int], ...]] = {
+            "osf-json": (small,),
+            "mevf-json": (framed,),
+            "llava-med-json": (small, framed),
+            "hf-parquet": ({"n": 1793},),
+        }
+        return by_form.get(form, ())
+
+
+def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str) -> Rows:
+    """The rows of a split in the OSF release, whose one file holds both: test rows are the phrase types test_*."""
+    if split not in ("train", "test"):
+        raise DataError(f"VQA-RAD has no {split} split; its splits are train and test.")
+    rows = []
+    for record in records:
+        row = _row(record, finder, path, "")
+        if str(record["phrase_type"]).startswith("test_") != (split == "test"):
+            continue
+        # A test question whose framed rewording exists is in the 3,064-row train split that most papers use.
+        leak = {"leak": _FRAME if optional(record.get("question_frame")) else "none"} if split == "test" else {}
+        rows.append(Raw(**{f: getattr(row, f) for f in Raw.__dataclass_fields__} | {"tags": {**row.tags, **leak}}))
+    return Rows(form="osf-json", rows=tuple(rows), order=hf_order([r.id for r in rows], split))
+
+
+def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
+    """The Hugging Face numbering of the test rows.
+
+    Found on the data: that release lists them by their position in the OSF file, sorted as text (0, 1, 10, 100 ...).
+    """
+    if split != "test" or not all(i.isdecimal() for i in ids):
+        return {}
+    in_file_order = sorted(ids, key=int)
+    return {"hf": tuple(in_file_order[k] for k in sorted(range(len(ids)), key=str))}
+
+
+def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> Raw:
+    """A row of the OSF or MEVF form; the first qid of the release is a string, five answers are integers."""
+    where = f"{path}: qid {record.get('qid')!r}"
+    image = text_of(record["image_name"], where)
+    tags = {
+        "organ": optional(record.get("image_organ")),
+        "question_type": _question_type(record.get("question_type")),
+        "phrase_type": optional(record.get("phrase_type")),
+    }
+    return Raw(
+        id=f"{prefix}{int(record['qid'])}",
+        question=text_of(record["question"], where),
+        answer=text_of(record["answer"], where),
+        image_id=image,
+        image=finder.find(image) if finder else None,
+        label=label_of(record["answer_type"], where),
+        tags={k: v for k, v in tags.items() if v},
+    )
+
+
+def _question_type(value: Any) -> str | None:
+    """One spelling for each type; a row of several types keeps them, in alphabetical order."""
+    text = optional(value)
+    if text is None:
+        return None
+    parts = {_TYPES.get(p, p) for p in (q.strip().upper() for q in text.split(",")) if p}
+    return "+".join(sorted(parts))
+
+
+def _joined(rows: Sequence[Raw], release: Rows, osf_path: Path) -> tuple[Raw, ...]:
+    """Hugging Face rows with the ids, labels and tags of the release, after checking that the texts agree."""
+    by_id = {r.id: r for r in release.rows}
+    order = release.order.get("hf", ())
+    if len(order) != len(rows):
+        raise DataError(f"task.osf_path={osf_path} has {len(order)} test rows, the parquet files {len(rows)}.")
+    joined = []
+    for number, (row, sample_id) in enumerate(zip(rows, order, strict=True)):
+        original = by_id[sample_id]
+        if original.question.lower() != row.question.lower():
+            raise DataError(
+                f"Row {number} of the parquet files asks {row.question!r}, its partner in {osf_path} (qid {sample_id}) "
+                f"{original.question!r}: these are not two forms of one release."
+            )
+        joined.append(
+            Raw(
+                id=sample_id, question=row.question, answer=row.answer, image_id=original.image_id, image=row.image,
+                label=original.label, tags=original.tags,
+            )
+        )  # fmt: skip
+    return tuple(joined)

@@ -20,7 +20,6 @@ def hub_file(name: str, revision: str) -> Path:
     Raises:
         ConfigError: `revision` is no commit hash.  DataError: it cannot be had; says how to give a local copy.
     """
-    from httpx import HTTPError
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -29,10 +28,13 @@ def hub_file(name: str, revision: str) -> Path:
             f"task.revision={revision!r} is no commit of {REPOSITORY}: give 7 to 40 hexadecimal digits. A branch's "
             "name would let the data change under the numbers."
         )
+    # The hub's own HTTP error derives from OSError and from its HTTP library's base error, which has changed its name
+    # between versions and is raised bare where no connection can be made.
+    network = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     try:
         full = revision if len(revision) == 40 else _cached(revision) or _listed(revision)
         return Path(hf_hub_download(REPOSITORY, name, repo_type="dataset", revision=full))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError, OSError) as problem:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, *network) as problem:
         raise DataError(
             f"{REPOSITORY}: {name} at revision {revision} cannot be had from the hub ({type(problem).__name__}: "
             f"{str(problem).splitlines()[0] if str(problem) else 'no details'}). With a network, run "

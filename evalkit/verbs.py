@@ -112,7 +112,7 @@ def score(config: Config) -> int:
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    context = context_of(path, loaded, config["model"])
+    context = context_of(path, loaded, config["name"])
     folder = folder_for(Path(config["out"]), context, predictions)
     with folder.locked():
         origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}

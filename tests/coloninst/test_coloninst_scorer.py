@@ -107,7 +107,9 @@ def boxes(dice: random.Random) -> tuple[str, str]:
     moved = [max(0, v + (shift if k % 2 == dice.randrange(2) else 0)) for k, v in enumerate(gold)]
     said = dice.choice((moved, moved, list(gold), [gold[2], gold[1], gold[0], gold[3]], [gold[2], gold[3], *gold[:2]]))
     said = dice.choice((said, said, said, said[:3], [*said, 7], [said[0]] * 4))
-    form = dice.choice(("<{}>", "<{}>", "<{}>", "< {} >", "<{}\n>", "[{}]", "<{}.5>", "<-{}>", "<0{}>", "({})", "<<{}>>"))
+    form = dice.choice(
+        ("<{}>", "<{}>", "<{}>", "< {} >", "<{}\n>", "[{}]", "<{}.5>", "<-{}>", "<0{}>", "({})", "<<{}>>")
+    )
     text = dice.choice(FILLERS) + "{" + dice.choice(("", "", ",", " "))
     text += dice.choice(("", " and ")).join(form.format(v) for v in said) + "}" + dice.choice(TAILS)
     return written(gold), dice.choice((text, text, text, "", "none", "<1><2>"))
@@ -233,7 +235,9 @@ def test_macro_intervals_are_those_of_a_cluster_bootstrap(aggregate) -> None:  #
     means = []
     for _ in range(300):
         chosen = [i for c in dice.choices(list(rows), k=len(rows)) for i in rows[c]]
-        means.append(aggregate([values[i] for i in chosen], [labels[i] for i in chosen], [clusters[i] for i in chosen])[0])
+        means.append(
+            aggregate([values[i] for i in chosen], [labels[i] for i in chosen], [clusters[i] for i in chosen])[0]
+        )
     middle = sum(means) / len(means)
     spread = (sum((m - middle) ** 2 for m in means) / (len(means) - 1)) ** 0.5
     _, interval = aggregate(values, labels, clusters)

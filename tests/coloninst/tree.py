@@ -61,7 +61,8 @@ def _one(kind: str, dice: random.Random, path: str, label: str) -> dict[str, Any
     x, y = dice.randrange(30), dice.randrange(20)
     box = (x, y, x + dice.randrange(5, 30), y + dice.randrange(5, 25))
     question = dice.choice(QUESTIONS[kind]).format(box=written(box), label=label)
-    answers = {"cls": label, "reg": label, "rec": written(box), "cap": f"This image shows a {label}, reddish."}
+    named = "instrument" if label == "accessory tool" else label  # REG's own word for it
+    answers = {"cls": label, "reg": named, "rec": written(box), "cap": f"This image shows a {label}, reddish."}
     return dialogue(path, question, answers[kind])
 
 

@@ -259,7 +259,7 @@ def test_caption_metrics_agree_with_slow_ones() -> None:
     from nltk.translate.bleu_score import sentence_bleu
 
     dice = random.Random(5)
-    words = "a red polyp is seen in the image".split()
+    words = ["a", "red", "polyp", "is", "seen", "in", "the", "image"]
     for _ in range(400):
         said, gold = (dice.choices(words, k=dice.randrange(4, 14)) for _ in range(2))
         table = [[0] * (len(gold) + 1) for _ in range(len(said) + 1)]
@@ -274,7 +274,7 @@ def test_caption_metrics_agree_with_slow_ones() -> None:
 
 
 def test_degenerate_captions() -> None:
-    polyp = "a red polyp".split()
+    polyp = ["a", "red", "polyp"]
     assert cumulative_bleu([], polyp) == cumulative_bleu(polyp, []) == (0, 0, 0, 0)
     assert rouge_l([], polyp) == token_f1([], polyp) == rouge_l(["x"], polyp) == 0
     assert cumulative_bleu(polyp, polyp) == (1, 1, 1, 0)

@@ -138,7 +138,7 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     the task decides (ColonINST: which of its tasks is scored).
     """
     if selected and "all" not in selected:
-        chosen = {name: dict(content) for name, content in selected.items()}
+        chosen = dict(_for_task(name, dict(content), task) for name, content in selected.items())
     elif not selected:
         names = list(task.get("protocols") or ())
         if not names:
@@ -149,6 +149,21 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         chosen = {name: content for name, content in every.items() if fits(content, task)}
     decided = task.get("protocol_settings") or {}
     return {name: content | decided.get(name, {}) for name, content in chosen.items()}
+
+
+def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The protocol itself, or its variant NAME-TASK where the authors count that task in another way.
+
+    Raises:
+        ConfigError: the protocol is not defined for the task.
+    """
+    if fits(content, task):
+        return name, content
+    variant = f"{name}-{task.get('name')}"
+    if variant in options("protocol"):
+        return variant, _protocol(variant)
+    known = [n for n in options("protocol") if n != "all" and fits(_protocol(n), task)]
+    raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(known)}.")
 
 
 def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:

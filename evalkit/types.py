@@ -188,8 +188,8 @@ class Row:
     """One line of a result table.
 
     `n` is how many rows the dataset says the metric is over, unscored ones included; `value` is over the scored
-    ones, `value_unscored_wrong` counts each unscored one as the
-    worst that it could be (0, or 1 where lower is better).  Fractions, not percentages.
+    ones, `value_unscored_wrong` counts each unscored one as the worst that it could be
+    (0, or 1 where lower is better).  Fractions, not percentages.
     """
 
     model: str

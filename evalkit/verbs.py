@@ -246,7 +246,7 @@ def audit(config: Config) -> int:
     from evalkit.audit import audit as findings_of
     from evalkit.audit import render
 
-    console.out(render(findings_of(make_task(config))))
+    console.out(render(findings_of(make_task(config), images=bool(config["images"]))))
     return 0
 
 

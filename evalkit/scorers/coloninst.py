@@ -56,6 +56,10 @@ class ColonInst(RowProtocol):
     task: "cls", "reg", "rec" or "cap".  labels: the answers that cls and reg can have.
     """
 
+    rule = "none"
+    rules = ("none",)
+    norm = "lower"
+
     def __init__(self, *, task: str, labels: Mapping[str, Sequence[str]], **common: Any) -> None:
         super().__init__(**common)
         self.task = one_of("task", task, KINDS)
@@ -66,14 +70,9 @@ class ColonInst(RowProtocol):
 
     def settings(self) -> dict[str, str]:
         official = {"cls": "equality", "reg": "equality", "rec": "iou+1px", "cap": "not-scored-by-authors"}
-        return {"rule": official[self.task], "norm": "lower", "strip": "no"} | super().settings()
+        return super().settings() | {"match": official[self.task], "strip": "no"}
 
-    def is_closed(self, sample: Sample) -> bool | None:
-        del sample
-        return None
-
-    def marks(self, sample: Sample, answer: str, closed: bool | None) -> Mapping[str, Mark]:
-        del closed
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
         if (kind := sample.tags.get("task")) != self.task:
             raise ConfigError(
                 f"protocol {self.name} is set to ColonINST's {self.task}, sample {sample.id} is of {kind or 'no'} task "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -29,13 +29,12 @@ def counted_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
     >>> counted_overlap("left left left".split(), "left lung".split()).recall
     0.75
     """
-    said, wanted = Counter(answer), Counter(gold)
-    hits = sum(count for word, count in said.items() if word in wanted)
+    said, wanted = set(answer), set(gold)
+    hits = sum(word in wanted for word in answer)
     if not hits:
         return NOTHING
-    extra = sum(said.values()) - hits
-    missed = sum(count for word, count in wanted.items() if word not in said)
-    precision, recall = hits / (hits + extra), hits / (hits + missed)
+    missed = sum(word not in said for word in gold)
+    precision, recall = hits / len(answer), hits / (hits + missed)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
@@ -63,36 +62,46 @@ BLEU_WEIGHTS = {
 METHOD1_EPSILON = 0.1
 
 
-def ngram_precisions(answer: Sequence[str], gold: Sequence[str]) -> list[tuple[int, int]]:
-    """(clipped hits, number of n-grams but at least 1) for n = 1 to 4."""
-    result = []
-    for n in range(1, 5):
-        said = Counter(zip(*(answer[i:] for i in range(n)), strict=False))
-        wanted = Counter(zip(*(gold[i:] for i in range(n)), strict=False))
-        hits = sum(min(count, wanted[gram]) for gram, count in said.items())
-        result.append((hits, max(1, sum(said.values()))))
-    return result
+def ngram_precision(answer: Sequence[str], gold: Sequence[str], n: int) -> tuple[int, int]:
+    """(clipped hits, number of the answer's n-grams but at least 1)."""
+    total = len(answer) - n + 1
+    if total < 1 or len(gold) < n:
+        return 0, max(1, total)
+    said = Counter(zip(*(answer[i:] for i in range(n)), strict=False))
+    wanted = Counter(zip(*(gold[i:] for i in range(n)), strict=False))
+    return sum(min(count, wanted[gram]) for gram, count in said.items() if gram in wanted), total
 
 
 def sentence_bleu(
     answer: Sequence[str], gold: Sequence[str], names: Sequence[str], *, epsilon: float | None = None
 ) -> dict[str, float]:
-    """Sentence BLEU with one reference, equal to nltk's to the last bit; `names` are keys of BLEU_WEIGHTS.
+    """`bleu` for some of the orders in BLEU_WEIGHTS."""
+    return bleu(answer, gold, {name: BLEU_WEIGHTS[name] for name in names}, epsilon=epsilon)
+
+
+def bleu(
+    answer: Sequence[str],
+    gold: Sequence[str],
+    weights: Mapping[str, Sequence[float]],
+    *,
+    epsilon: float | None = None,
+) -> dict[str, float]:
+    """Sentence BLEU with one reference, equal to nltk's to the last bit, for each named weighting of n = 1 to 4.
 
     epsilon=None is nltk's default, no smoothing: an n-gram order without hits counts as the smallest float, so a
     value is 1e-231 where one would expect 0.  epsilon=0.1 is its `method1`.
     """
     if not answer:
-        return dict.fromkeys(names, 0.0)
-    precisions = ngram_precisions(answer, gold)
-    if precisions[0][0] == 0:
-        return dict.fromkeys(names, 0.0)
+        return dict.fromkeys(weights, 0.0)
+    if set(answer).isdisjoint(gold):
+        return dict.fromkeys(weights, 0.0)
+    precisions = [ngram_precision(answer, gold, n) for n in range(1, 5)]
     brevity = 1.0 if len(answer) > len(gold) else math.exp(1 - len(gold) / len(answer))
     floor = sys.float_info.min
     logs = [
         math.log(hits / total if hits else floor if epsilon is None else epsilon / total) for hits, total in precisions
     ]
     return {
-        name: brevity * math.exp(math.fsum(w * log for w, log in zip(BLEU_WEIGHTS[name], logs, strict=True)))
-        for name in names
+        name: brevity * math.exp(math.fsum(w * log for w, log in zip(parts, logs, strict=False)))
+        for name, parts in weights.items()
     }

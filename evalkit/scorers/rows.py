@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,23 @@ class Mark:
 
 
 class RowProtocol(ABC):
-    """Scores each answer by itself.  A subclass says what is closed and reads the answer, `marks`.
+    """Scores each answer by itself.  A subclass reads the answer, `marks`.
+
+    rule: what is closed: "label" (the row's own), "yesno" (every reference is yes or no; other rows are open), "none".
+    rules: those of them that a YAML may choose from.
+    norm: the normaliser, as it stands in signatures.
 
     name, version: what the protocol is called and how often its meaning has changed.
     source: the paper and file that it follows.
     unscored: "exclude" or "wrong", how a row that could not be read counts in the headline value.
+    tasks: the tasks whose rows its authors score in this way; empty where it fits any.
     card: what a reader must know and no setting says (rows, prompt, aggregation, known bugs and their effect).
     """
 
     metrics: tuple[Metric, ...]
+    rule: str = "label"
+    rules: tuple[str, ...] = ("label", "yesno")
+    norm: str = "none"
 
     def __init__(
         self,
@@ -38,24 +46,31 @@ class RowProtocol(ABC):
         name: str,
         version: int,
         source: str = "",
+        rule: str | None = None,
         unscored: str = "exclude",
+        tasks: Sequence[str] = (),
         card: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.source = source
+        if rule is not None:
+            self.rule = one_of("rule", rule, self.rules)
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
+        self.tasks = tuple(tasks)
         self.card = dict(card or {})
 
     @abstractmethod
-    def is_closed(self, sample: Sample) -> bool | None: ...
-
-    @abstractmethod
-    def marks(self, sample: Sample, answer: str, closed: bool | None) -> Mapping[str, Mark]:
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
         """A mark for each metric whose rows include this one; more are ignored."""
 
+    def is_closed(self, sample: Sample) -> bool | None:
+        if self.rule == "none":
+            return None
+        return answers_yes_or_no(sample) if self.rule == "yesno" else labelled_closed(sample)
+
     def settings(self) -> dict[str, str]:
-        return {"unscored": self.unscored}
+        return {"rule": self.rule, "norm": self.norm, "unscored": self.unscored}
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
         closed = self.is_closed(sample)
@@ -64,7 +79,7 @@ class RowProtocol(ABC):
             error = Mark(value=None, reason=f"error: {prediction.error}")
             marks: Mapping[str, Mark] = dict.fromkeys(names, error)
         elif names:
-            marks = self.marks(sample, prediction.text, closed)
+            marks = self.marks(sample, prediction.text)
         return [
             Score(
                 sample_id=sample.id,
@@ -101,10 +116,10 @@ def references(sample: Sample) -> list[str]:
 
 def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[str, Mark]:
     """The best value of each metric over the references: no published protocol has more than one of them."""
-    best: dict[str, float] = {}
-    for values in candidates:
-        for name, value in values.items():
-            best[name] = max(value, best.get(name, value))
+    first, *others = candidates
+    best = dict(first)
+    for values in others:
+        best = {name: max(value, values[name]) for name, value in best.items()}
     return {name: Mark(value=float(value), extracted=extracted) for name, value in best.items()}
 
 

@@ -9,7 +9,7 @@ from evalkit.scorers.aliases import EXCLUSIVE
 from evalkit.scorers.aliases import VERSION as ALIAS_VERSION
 from evalkit.scorers.medical_text import Reading, find_phrase, plain_words, read_list, read_words, tidy
 from evalkit.scorers.overlap import set_overlap
-from evalkit.scorers.rows import Mark, RowProtocol, labelled_closed, references
+from evalkit.scorers.rows import Mark, RowProtocol, references
 from evalkit.scorers.yes_no import gold_polarity, read_verdict
 from evalkit.types import Metric, Sample
 
@@ -36,16 +36,12 @@ class Strict(RowProtocol):
         Metric(name="exact_match"),
     )
 
-    def settings(self) -> dict[str, str]:
-        return {"rule": "label", "norm": f"strict-aliases.{ALIAS_VERSION}"} | super().settings()
+    norm = f"strict-aliases.{ALIAS_VERSION}"
 
-    def is_closed(self, sample: Sample) -> bool | None:
-        return labelled_closed(sample)
-
-    def marks(self, sample: Sample, answer: str, closed: bool | None) -> Mapping[str, Mark]:
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
         golds = references(sample)
         marks = {"exact_match": _best(_exact(answer, gold) for gold in golds)}
-        if closed:
+        if self.is_closed(sample):
             return marks | {"closed_accuracy": _best(closed_mark(answer, gold, sample) for gold in golds)}
         return marks | {name: _best(_open(answer, gold)[name] for gold in golds) for name in _OVERLAP}
 

@@ -115,6 +115,6 @@ def test_the_second_normalisation_shows_beyond_32_full_stops():
     assert found["bleu_1"].value == 0  # BLEU sees the text cleaned once
 
 
-def test_an_unknown_closed_rule_is_refused_with_the_known_ones():
+def test_an_unknown_match_rule_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="misses-dropped"):
-        protocol("llava-med", closed="substrin")
+        protocol("llava-med", match="substrin")

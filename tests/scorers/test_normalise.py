@@ -88,7 +88,8 @@ def second_vqa2(text):
 
 @given(TEXTS)
 def test_vqa2_equals_a_second_implementation_but_for_contractions(text):
-    assert vqa2(text) == second_vqa2(text)
+    if "'" not in text:
+        assert vqa2(text) == second_vqa2(text)
 
 
 @given(TEXTS)

@@ -92,7 +92,7 @@ def _exact_at_the_edge(ones: bool, k: int, level: float, *, clustered: bool) -> 
     return Interval(low=tail, high=1.0, method=method) if ones else Interval(low=0.0, high=1 - tail, method=method)
 
 
-def _codes(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[list[int], int]:
+def _codes(values: Sequence[object], clusters: Sequence[Hashable]) -> tuple[list[int], int]:
     """Clusters as 0..K-1 in order of appearance, and K."""
     if len(values) != len(clusters):
         raise ConfigError(f"{len(values)} values but {len(clusters)} cluster labels: one label a value is needed.")
@@ -140,3 +140,54 @@ def unbounded_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> tup
 
 
 AGGREGATES: dict[str, Aggregate] = {"mean": mean, "unbounded_mean": unbounded_mean}
+
+
+def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+    """How many times the clustered variance of the mean is the naive one; None where either is undefined or 0."""
+    code, k = _codes(values, clusters)
+    if k < 2 or len(set(values)) < 2:
+        return None
+    naive = _mean_and_error(values, range(len(values)), len(values))[1]
+    return (_mean_and_error(values, code, k)[1] / naive) ** 2
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    level: float = LEVEL,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval | None:
+    """Percentile interval of the mean when whole clusters are drawn with replacement; None for no values."""
+    import numpy as np
+
+    if not values:
+        return None
+    code, k = _codes(values, clusters)
+    if k == 1:
+        return Interval(low=None, high=None, method=ONE_CLUSTER)
+    means = resampled_means(np.asarray(values, dtype=float)[None, :], code, k, resamples, seed)[0]
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(low=float(low), high=float(high), method=f"cluster bootstrap, {k} clusters, {resamples} resamples")
+
+
+def resampled_means(
+    rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
+) -> np.ndarray[Any, Any]:
+    """Bootstrap means, models x resamples, of `rows`, models x n: every model sees the same drawn clusters.
+
+    A resample is a vector of multinomial weights over the clusters, a few hundred thousand of them at a time.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    sums = np.stack([_cluster_sums(row, code, k) for row in rows])
+    sizes = np.bincount(code, minlength=k).astype(float)
+    step = max(1, 1_000_000 // k)
+    parts = []
+    for start in range(0, resamples, step):
+        weights = rng.multinomial(k, np.full(k, 1 / k), size=min(step, resamples - start)).astype(float)
+        parts.append(sums @ weights.T / (weights @ sizes))
+    return np.concatenate(parts, axis=1)

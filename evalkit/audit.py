@@ -1,0 +1,166 @@
+"""What is wrong with a copy of a dataset: facts with counts and examples, no verdict.
+
+Counts against the published ones are checked at load; here is what even a complete copy holds: duplicates, answers that
+contradict one another, rows that the train split shares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from evalkit.errors import DataError
+from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.check import check_images
+from evalkit.tasks.forms import says_yes_or_no
+from evalkit.types import CLOSED, OPEN, Sample
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check's outcome.  count: rows or pairs concerned; 0 says that the check found nothing."""
+
+    check: str
+    count: int
+    text: str
+    examples: tuple[str, ...] = ()
+
+
+def audit(task: Task, *, images: bool = True) -> list[Finding]:
+    """Every finding on the task's configured split.
+
+    images: look at the image files too.
+    """
+    loaded = task.load(images=images)
+    findings = [_counts(loaded), _rules(loaded), *_skipped(loaded)]
+    if images:
+        kept, digests = check_images(loaded, on_missing="skip")
+        broken = len(kept.skipped) - len(loaded.skipped)
+        findings.append(
+            Finding(
+                check="images",
+                count=broken,
+                text=f"of {len(loaded.samples)} rows have no usable image; {len(set(digests.values()))} images",
+                examples=kept.skipped[len(loaded.skipped) :][:EXAMPLES],
+            )
+        )
+    findings += [_duplicates(loaded), _conflicts(loaded)]
+    try:
+        train = task.load_train()
+    except DataError as problem:
+        return [*findings, Finding(check="train split", count=0, text=f"not looked at: {problem}")]
+    return [*findings, *_overlaps(loaded, train)]
+
+
+def _counts(task: LoadedTask) -> Finding:
+    n_images = len({s.image_id for s in task.samples})
+    text = f"rows of {task.name} ({task.split}) in the form {task.form}, on {n_images} images"
+    return Finding(check="rows", count=len(task.samples), text="; ".join((text, *task.notes)))
+
+
+def _rules(task: LoadedTask) -> Finding:
+    labelled = Counter(s.answer_type for s in task.samples)
+    yes_no = sum(says_yes_or_no(s.references[0]) for s in task.samples)
+    differ = [s for s in task.samples if (s.answer_type == CLOSED) != says_yes_or_no(s.references[0])]
+    return Finding(
+        check="closed",
+        count=len(differ),
+        text=f"rows on which the two meanings of closed differ: {labelled[OPEN]} open and {labelled[CLOSED]} closed by "
+        f"{task.closed_rule}, {len(task.samples) - yes_no} and {yes_no} by yes or no",
+        examples=_shown(differ),
+    )
+
+
+def _skipped(task: LoadedTask) -> list[Finding]:
+    if not task.skipped:
+        return []
+    return [Finding(check="left out", count=len(task.skipped), text="rows left out", examples=task.skipped[:EXAMPLES])]
+
+
+def _duplicates(task: LoadedTask) -> Finding:
+    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question), normal(s.references[0])))
+    again = [s for group in groups for s in group[1:]]
+    text = "rows that repeat an earlier row's image, question and answer"
+    return Finding(check="duplicates", count=len(again), text=text, examples=_shown(again))
+
+
+def _conflicts(task: LoadedTask) -> Finding:
+    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question)))
+    conflicting = [g for g in groups if len({normal(s.references[0]) for s in g}) > 1]
+    rows = sum(len(g) for g in conflicting)
+    both = sum({"yes", "no"} <= {normal(s.references[0]) for s in g} for g in conflicting)
+    examples = tuple(f"{g[0].image_id}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
+    return Finding(
+        check="conflicts",
+        count=len(conflicting),
+        text=f"pairs of image and question with different answers ({rows} rows), {both} of them with yes and no",
+        examples=examples[:EXAMPLES],
+    )
+
+
+def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
+    """What the split shares with the train split of the same copy.  Images by id, where the forms name them."""
+    seen_images = {s.image_id for s in train.samples}
+    seen_questions = {normal(s.question) for s in train.samples}
+    seen_answers = {normal(s.references[0]) for s in train.samples}
+    seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in train.samples}
+    images = {s.image_id for s in task.samples}
+    shared = images & seen_images
+    on_shared = [s for s in task.samples if s.image_id in shared]
+    same = [s for s in task.samples if (s.image_id, normal(s.question), normal(s.references[0])) in seen_rows]
+    wording = [s for s in task.samples if normal(s.question) in seen_questions]
+    answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
+    n = len(task.samples)
+    # Forms without image names get one made-up id a row.
+    named = any(not s.image_id.startswith("row") for s in train.samples)
+    found = [
+        Finding(
+            check="train images",
+            count=len(shared),
+            text=f"of {len(images)} images are in the train split too ({len(train.samples)} rows); {len(on_shared)} "
+            f"of {n} rows are about them"
+            if named
+            else f"not comparable: the train split ({len(train.samples)} rows) names no images",
+        ),
+        Finding(
+            check="train rows",
+            count=len(same),
+            text="rows whose image, question and answer are a train row",
+            examples=_shown(same),
+        ),
+        Finding(check="train questions", count=len(wording), text=f"of {n} question texts occur in train"),
+        Finding(check="train answers", count=len(answers), text=f"of {n} answers occur in train"),
+    ]
+    framed = [s for s in task.samples if s.tags.get("leak", "none") != "none"]
+    if framed:
+        text = f"of {n} rows have their rewording, with the same image and answer, in the larger train split in use"
+        found.append(Finding(check="leaks", count=len(framed), text=text, examples=_shown(framed)))
+    return found
+
+
+def normal(text: str) -> str:
+    """Case, white space and a space before a question mark do not make another text."""
+    return " ".join(text.lower().split()).replace(" ?", "?")
+
+
+def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:
+    groups: dict[Hashable, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[key(sample)].append(sample)
+    return list(groups.values())
+
+
+def _shown(samples: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(f"{s.id} ({s.image_id}): {s.question!r} -> {s.references[0]!r}" for s in samples[:EXAMPLES])
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """The findings as text, with examples indented below."""
+    lines = []
+    for f in findings:
+        lines.append(f"{f.check:<16}{f.count:>7}  {f.text}")
+        lines += [f"{'':<25}e.g. {example}" for example in f.examples]
+    return "\n".join(lines)

@@ -1,0 +1,44 @@
+"""The protocols as one table, from their configurations alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+COLUMNS = ("protocol", "rows and closed", "closed is right when", "open", "normaliser", "aggregation", "source")
+_OPTIONS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
+
+
+def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """One protocol's cells under COLUMNS; `config` is its YAML as a mapping, with a `card`.
+
+    The settings that make its number stand beside its name: "llava-med.1 (match=substring, strip_role=no)".
+    """
+    options = ", ".join(f"{key}={_word(value)}" for key, value in config.items() if key not in _OPTIONS)
+    card = config["card"]
+    name = f"{config['name']}.{config['version']}" + (f" ({options})" if options else "")
+    cells = (card[key] for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))
+    return name, *cells, str(config["source"])
+
+
+def markdown(configs: Iterable[Mapping[str, Any]]) -> str:
+    """The table of all protocols, and under it what is known to be wrong with each, in order of their names."""
+    ordered = sorted(configs, key=lambda config: str(config["name"]))
+    lines = [_line(COLUMNS), _line(("---",) * len(COLUMNS)), *(_line(protocol_row(config)) for config in ordered)]
+    for config in ordered:
+        lines += ["", f"### {config['name']}", "", f"{config['about']}.", "", f"Prompt: {config['card']['prompt']}."]
+        if config.get("tasks"):
+            lines += ["", f"For: {', '.join(config['tasks'])}."]
+        bugs = config["card"]["bugs"]
+        if bugs:
+            lines += ["", _line(("known bug or quirk", "effect")), _line(("---", "---"))]
+            lines += [_line((bug["bug"], bug["effect"])) for bug in bugs]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

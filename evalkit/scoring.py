@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit import __version__
-from evalkit.label_stats import LABEL_AGGREGATES
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.stats import AGGREGATES, Interval
+from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Metric, Prediction, Row, Sample, Score
 

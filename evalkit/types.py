@@ -172,7 +172,7 @@ class Metric:
     """A number that a protocol defines: which rows it is over and how their scores become one value.
 
     rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
-    `evalkit.label_stats.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, where it
+    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, where it
     has none of its own (a macro average is another aggregate of the same hits).
     """
 

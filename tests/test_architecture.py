@@ -66,23 +66,10 @@ def layer(module: str) -> int:
     part = module.split(".")[1] if "." in module else ""
     order = [
         ("types", "errors"),
-        ("images", "boxes", "tasks", "models", "scorers", "stats", "label_stats"),
+        ("images", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
-        ("pipeline", "rescore"),
-        (
-            "board",
-            "paired",
-            "report",
-            "gate",
-            "audit",
-            "compare",
-            "bench",
-            "fetch",
-            "lens",
-            "published",
-            "paper",
-            "export",
-        ),
+        ("pipeline", "rescore", "published"),
+        ("board", "paired", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

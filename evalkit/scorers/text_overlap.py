@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from evalkit.scorers.overlap import ngram_precisions
+from evalkit.scorers.overlap import ngram_precision
 
 
 def cumulative_bleu(said: Sequence[str], gold: Sequence[str]) -> tuple[float, float, float, float]:
@@ -21,7 +21,8 @@ def cumulative_bleu(said: Sequence[str], gold: Sequence[str]) -> tuple[float, fl
         return 0.0, 0.0, 0.0, 0.0
     brevity = 1.0 if len(said) > len(gold) else math.exp(1 - len(gold) / len(said))
     result, logs, dead = [], 0.0, False
-    for n, (hits, total) in enumerate(ngram_precisions(said, gold), start=1):
+    for n in range(1, 5):
+        hits, total = ngram_precision(said, gold, n)
         dead = dead or not hits
         logs += math.log(hits / total) if hits else 0.0
         result.append(0.0 if dead else brevity * math.exp(logs / n))

@@ -11,9 +11,9 @@ import pytest
 
 from evalkit.config import build, load_option
 from evalkit.errors import ConfigError
-from evalkit.label_stats import constant_answer, macro_accuracy, macro_f1
 from evalkit.scorers.coloninst import METRICS, ColonInst, tidy
 from evalkit.scorers.text_overlap import cumulative_bleu, lcs_length, rouge_l, token_f1
+from evalkit.stats.labels import constant_answer, macro_accuracy, macro_f1
 from evalkit.types import Prediction, Sample
 
 from .tree import written

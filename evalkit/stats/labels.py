@@ -1,7 +1,7 @@
 """Numbers over classes: each is another aggregate of the same hits, and needs to know what was right and what was said.
 
 values are hits (1.0 or 0.0), labels pairs of (right class, said class) compared in lower case, clusters as in
-`evalkit.stats`.  "The classes" are those that occur as the right one.
+`evalkit.stats.intervals`.  "The classes" are those that occur as the right one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
-from evalkit.stats import LEVEL, ONE_CLUSTER, Interval, mean_interval
+from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
 
 Labels = Sequence[tuple[str, str]]
 LabelAggregate = Callable[

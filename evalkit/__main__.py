@@ -21,9 +21,14 @@ VERBS = {
     "score": "score existing answers: predictions=FILE task=NAME",
     "compare": "paired differences of runs over the same samples: runs=[A,B]",
     "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",
+    "judge": "add judged scores to a run: run=DIR judge=NAME; `judge check labels=FILE`: does it agree with people",
+    "fetch": "bring weights and data into the cache, checked: model=NAME task=NAME",
+    "doctor": "what a model is, needs and would be asked, before anything is loaded: model=NAME",
+    "convert": "save a checkpoint once in Hugging Face form: model=NAME to=DIR",
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
     "paper": "a paper's table, published beside reproduced: paper=NAME [runs=DIR]",
     "board": "rebuild the leaderboard tables from their results",
+    "bench": "how fast a model answers a task: one at a time, in batches, with shared image prefixes",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
     "list": "tasks, models, protocols, engines ..., one line each",
 }
@@ -52,7 +57,7 @@ def help_text() -> str:
         "verbs",
         *(f"  {verb:<12}{about}" for verb, about in VERBS.items()),
     ]
-    for group in ("task", "model", "protocol", "engine"):
+    for group in ("task", "model", "protocol", "engine", "judge"):
         lines += ["", f"{group}="]
         lines += [f"  {name:<24}{about}" for name, about in options(group).items()]
     lines += [
@@ -74,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` must not end in a traceback
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
+    if verb == "judge" and arguments[:1] == ["check"]:
+        verb = f"judge_{arguments.pop(0)}"
     debug = any(a.replace(" ", "") in ("debug=true", "debug=True") for a in arguments)
     try:
         if {"-h", "--help"} & set(arguments):
@@ -110,7 +117,7 @@ def _hydra(verb: str, arguments: list[str]) -> int:
     codes: list[int] = []
     user_dirs = [f"--config-dir={d}" for d in config_dirs()[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
-    saved, sys.argv = sys.argv, ["evalkit", *HYDRA_SETTINGS, *user_dirs, *arguments]
+    saved, sys.argv = sys.argv, ["evalkit", *user_dirs, *with_settings(arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(_job(verb, codes))()
     except (HydraException, OmegaConfBaseException) as problem:
@@ -120,6 +127,12 @@ def _hydra(verb: str, arguments: list[str]) -> int:
     finally:
         sys.argv = saved
     return max(codes, default=0)
+
+
+def with_settings(arguments: list[str]) -> list[str]:
+    """The arguments with ours before the first override: flags must stand together, and the user's word goes last."""
+    place = next((k for k, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+    return [*arguments[:place], *HYDRA_SETTINGS, *arguments[place:]]
 
 
 def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:

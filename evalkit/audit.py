@@ -6,6 +6,7 @@ contradict one another, rows that the train split shares.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from evalkit.errors import DataError
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.tasks.check import check_images
 from evalkit.tasks.forms import says_yes_or_no
+from evalkit.tasks.vqa import VqaTask
 from evalkit.types import CLOSED, OPEN, Sample
 
 EXAMPLES = 3
@@ -37,22 +39,25 @@ def audit(task: Task, *, images: bool = True) -> list[Finding]:
     loaded = task.load(images=images)
     findings = [_counts(loaded), _rules(loaded), *_skipped(loaded)]
     if images:
-        kept, digests = check_images(loaded, on_missing="skip")
-        broken = len(kept.skipped) - len(loaded.skipped)
-        findings.append(
-            Finding(
-                check="images",
-                count=broken,
-                text=f"of {len(loaded.samples)} rows have no usable image; {len(set(digests.values()))} images",
-                examples=kept.skipped[len(loaded.skipped) :][:EXAMPLES],
-            )
-        )
+        findings.append(_images(loaded))
     findings += [_duplicates(loaded), _conflicts(loaded)]
     try:
         train = task.load_train()
     except DataError as problem:
         return [*findings, Finding(check="train split", count=0, text=f"not looked at: {problem}")]
-    return [*findings, *_overlaps(loaded, train)]
+    others = task.other_train() if isinstance(task, VqaTask) else {}
+    return [*findings, *_overlaps(loaded, train), *(_shared_images(loaded, t, name) for name, t in others.items())]
+
+
+def _images(task: LoadedTask) -> Finding:
+    n = len(task.samples)
+    try:
+        kept, digests = check_images(task, on_missing="skip")
+    except DataError as problem:  # not one row is left, which is a finding too
+        return Finding(check="images", count=n, text=f"rows without a usable image, of {n}", examples=(str(problem),))
+    skipped = kept.skipped[len(task.skipped) :]
+    text = f"rows without a usable image, of {n}; {len(set(digests.values()))} images differ"
+    return Finding(check="images", count=len(skipped), text=text, examples=skipped[:EXAMPLES])
 
 
 def _counts(task: LoadedTask) -> Finding:
@@ -81,6 +86,8 @@ def _skipped(task: LoadedTask) -> list[Finding]:
 
 
 def _duplicates(task: LoadedTask) -> Finding:
+    if not _names_images(task):
+        return Finding(check="duplicates", count=0, text="not comparable: this form names no images")
     groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question), normal(s.references[0])))
     again = [s for group in groups for s in group[1:]]
     text = "rows that repeat an earlier row's image, question and answer"
@@ -88,6 +95,8 @@ def _duplicates(task: LoadedTask) -> Finding:
 
 
 def _conflicts(task: LoadedTask) -> Finding:
+    if not _names_images(task):
+        return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
     groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question)))
     conflicting = [g for g in groups if len({normal(s.references[0]) for s in g}) > 1]
     rows = sum(len(g) for g in conflicting)
@@ -102,33 +111,22 @@ def _conflicts(task: LoadedTask) -> Finding:
 
 
 def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
-    """What the split shares with the train split of the same copy.  Images by id, where the forms name them."""
-    seen_images = {s.image_id for s in train.samples}
+    """What the split shares with the train split of the same copy.  Images are compared by id, where there are ids."""
     seen_questions = {normal(s.question) for s in train.samples}
     seen_answers = {normal(s.references[0]) for s in train.samples}
     seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in train.samples}
-    images = {s.image_id for s in task.samples}
-    shared = images & seen_images
-    on_shared = [s for s in task.samples if s.image_id in shared]
-    same = [s for s in task.samples if (s.image_id, normal(s.question), normal(s.references[0])) in seen_rows]
+    named = _names_images(task) and _names_images(train)
+    keys = [(s.image_id, normal(s.question), normal(s.references[0])) for s in task.samples]
+    same = [s for s, key in zip(task.samples, keys, strict=True) if named and key in seen_rows]
     wording = [s for s in task.samples if normal(s.question) in seen_questions]
     answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
     n = len(task.samples)
-    # Forms without image names get one made-up id a row.
-    named = any(not s.image_id.startswith("row") for s in train.samples)
     found = [
-        Finding(
-            check="train images",
-            count=len(shared),
-            text=f"of {len(images)} images are in the train split too ({len(train.samples)} rows); {len(on_shared)} "
-            f"of {n} rows are about them"
-            if named
-            else f"not comparable: the train split ({len(train.samples)} rows) names no images",
-        ),
+        _shared_images(task, train, "train"),
         Finding(
             check="train rows",
             count=len(same),
-            text="rows whose image, question and answer are a train row",
+            text="rows whose image, question and answer are a train row" if named else "not comparable: no image names",
             examples=_shown(same),
         ),
         Finding(check="train questions", count=len(wording), text=f"of {n} question texts occur in train"),
@@ -139,6 +137,23 @@ def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
         text = f"of {n} rows have their rewording, with the same image and answer, in the larger train split in use"
         found.append(Finding(check="leaks", count=len(framed), text=text, examples=_shown(framed)))
     return found
+
+
+def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
+    n, n_train = len(task.samples), len(train.samples)
+    if not (_names_images(task) and _names_images(train)):
+        text = f"not comparable: a split of this copy ({n} rows, {name} {n_train} rows) names no images"
+        return Finding(check=f"{name} images", count=0, text=text)
+    images = {s.image_id for s in task.samples}
+    shared = images & {s.image_id for s in train.samples}
+    rows = sum(s.image_id in shared for s in task.samples)
+    text = f"of {len(images)} images are in the {name} split too ({n_train} rows); {rows} of {n} rows are about them"
+    return Finding(check=f"{name} images", count=len(shared), text=text)
+
+
+def _names_images(task: LoadedTask) -> bool:
+    """Whether the form names its images: the readers give one made-up id a row where it does not."""
+    return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
 
 
 def normal(text: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.gate import holm
-from evalkit.paired import Paired, Scored, differences, pair
+from evalkit.paired import Paired, Scored, aligned, differences, pair
+from evalkit.stats import holm, sign_flip_p
 
 LEVEL = 0.95
 
@@ -31,31 +31,11 @@ def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple
     return [(other, [pair(first, other, m, LEVEL) for m in wanted]) for other in runs[1:]]
 
 
-def sign_flip_p(a: Scored, b: Scored, metric: str, draws: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of the mean paired difference when each image's differences may change sign together.
-
-    Exact up to the draws; makes no use of normality, so it also fits recall and judged scores.
-    """
-    import numpy as np
-
-    place = {i: k for k, i in enumerate(b.ids)}
-    sums: dict[str, float] = {}
-    for k in a.rows[metric]:
-        delta = (b.scores[metric][place[a.ids[k]]] or 0.0) - (a.scores[metric][k] or 0.0)
-        sums[a.image_ids[k]] = sums.get(a.image_ids[k], 0.0) + delta
-    totals = np.array([v for v in sums.values() if v])
-    if not len(totals):
-        return 1.0
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, len(totals)))
-    extreme = np.abs(signs @ totals) >= abs(totals.sum()) - 1e-12
-    return float((extreme.sum() + 1) / (draws + 1))
-
-
 def render(results: Sequence[tuple[Scored, list[Paired]]], first: Scored, flips: int) -> str:
     """The comparison as text: a table a run, then the first changed answers."""
     parts = []
     for other, pairs in results:
-        p_values = holm([sign_flip_p(first, other, p.metric) for p in pairs])
+        p_values = holm([sign_flip_p(*aligned(first, other, p.metric)) for p in pairs])
         names = [f"{run.header['model']} ({run.header['run_id']})" for run in (other, first)]
         parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
         width = max(len(p.metric) for p in pairs)

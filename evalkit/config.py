@@ -140,9 +140,9 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     if selected and "all" not in selected:
         chosen = dict(_for_task(name, dict(content), task) for name, content in selected.items())
     elif not selected:
-        names = list(task.get("protocols") or ())
-        if not names:
+        if "protocols" not in task:
             raise ConfigError("The task's YAML names no default protocols; give protocol=NAME.")
+        names = list(task["protocols"] or ())  # an empty list: only a judge can score it
         chosen = {name: _protocol(name) for name in names}
     else:
         every = {name: _protocol(name) for name in options("protocol") if name != "all"}

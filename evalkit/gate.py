@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from evalkit.errors import ConfigError, DataError
 from evalkit.paired import Paired, Scored, differences, pair
+from evalkit.stats import holm, paired_minimum_detectable_effect
 
 ALPHA = 0.05
 PASS, IMPROVED, FAIL, INCONCLUSIVE = "pass", "improved", "fail", "inconclusive"
@@ -90,29 +91,13 @@ def _p_worse(p: Paired) -> float:
     return float(stdtr(p.n_clusters - 1, p.difference / p.standard_error))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda k: p_values[k])
-    adjusted, worst = [0.0] * len(p_values), 0.0
-    for rank, k in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[k]))
-        adjusted[k] = worst
-    return adjusted
-
-
 def smallest_margin(n: int, discordance: float = ASSUMED_DISCORDANCE, power: float = 0.8) -> float:
     """The margin that n independent rows can certify for an equal candidate, one-sided 5 %, with the given power.
 
     >>> round(smallest_margin(451), 3)
     0.037
     """
-    from scipy.special import ndtri
-
-    return float((ndtri(1 - ALPHA) + ndtri(power)) * math.sqrt(discordance / n))
+    return paired_minimum_detectable_effect(n, discordance, alpha=ALPHA, power=power, sides=1)
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:

@@ -11,7 +11,9 @@ import importlib
 import io
 import struct
 import threading
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,8 @@ CONVERSION = (
     "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
 )
 GREY = 127
+# Modes that every PIL converts; the others are converted when a split is checked, not first when a model asks.
+_ORDINARY = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,24 @@ def open_image(ref: ImageRef) -> Image:
         return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
+    content = read_bytes(ref)
+    with _damage_named(ref), images.open(io.BytesIO(content)) as image:
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def _damage_named(ref: ImageRef) -> Iterator[None]:
+    """What PIL raises on damaged, cut off or absurdly large files, as a DataError that names the image."""
+    from PIL import Image as images
+
+    # The two of a "decompression bomb" derive from Exception and from Warning alone.
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
     try:
-        with images.open(io.BytesIO(read_bytes(ref))) as image:
-            image.load()
-            return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, struct.error) as problem:  # what PIL raises on damaged files
-        raise DataError(f"The image {ref} cannot be read: {problem or type(problem).__name__}.") from problem
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs) as problem:
+        said = str(problem).rstrip(".") or type(problem).__name__
+        raise DataError(f"The image {ref} cannot be decoded: {said}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
@@ -102,7 +118,7 @@ def read_bytes(ref: ImageRef) -> bytes:
         if ref.kind == "parquet":
             return _parquet_cell(ref.path, ref.member)
     except (OSError, KeyError, ValueError) as problem:
-        raise DataError(f"The image {ref} cannot be read: {problem}.") from problem
+        raise DataError(f"The image {ref} cannot be read: {str(problem).rstrip('.')}.") from problem
     if ref.kind == "blank":
         assert ref.of is not None
         return b"blank " + read_bytes(ref.of)
@@ -116,7 +132,7 @@ def digest(ref: ImageRef) -> str:
 
 
 def size(ref: ImageRef) -> tuple[int, int]:
-    """Width and height in pixels, upright, mostly without decoding."""
+    """Width and height in pixels, upright."""
     return open_image(ref).size
 
 
@@ -145,7 +161,7 @@ def _zip_member(path: str, member: str) -> bytes:
     with _zip_lock:  # one file handle, moved about by every read
         try:
             content: bytes = _archive(path).read(member)
-        except zipfile.BadZipFile as problem:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:  # RuntimeError: encrypted
             raise ValueError(str(problem)) from problem
     return content
 
@@ -199,13 +215,12 @@ def _probe(ref: ImageRef) -> str | Broken:
 
     try:
         content = read_bytes(ref)
-    except DataError as problem:
-        return Broken(str(problem))
-    if ref.kind not in ("draw", "blank"):
-        try:
-            with images.open(io.BytesIO(content)) as image:
+        if ref.kind not in ("draw", "blank"):
+            with _damage_named(ref), images.open(io.BytesIO(content)) as image:
                 image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
                 image.load()
-        except (OSError, SyntaxError, ValueError, struct.error) as problem:
-            return Broken(f"The image {ref} cannot be decoded: {problem or type(problem).__name__}.")
+                if image.mode not in _ORDINARY:
+                    to_rgb(image)
+    except DataError as problem:
+        return Broken(str(problem))
     return hashlib.sha256(content).hexdigest()

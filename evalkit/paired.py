@@ -204,22 +204,32 @@ class Paired:
     flipped: tuple[int, ...]
 
 
+def aligned(a: Scored, b: Scored, metric: str) -> tuple[list[float], list[float], list[str]]:
+    """The scores of both runs over the metric's rows, in the first run's order, unscored as 0, and the clusters.
+
+    Raises:
+        DataError: the metric has no rows, or not the same ones on both sides.
+    """
+    rows = a.rows[metric]
+    if not rows:
+        raise DataError(f"{metric} has no rows in {a.origin}, so there is nothing to compare.")
+    if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows[metric]}:
+        raise DataError(f"{metric} is over other rows in {a.origin} than in {b.origin}.")
+    place = {i: k for k, i in enumerate(b.ids)}
+    one = [a.scores[metric][k] or 0.0 for k in rows]
+    two = [b.scores[metric][place[a.ids[k]]] or 0.0 for k in rows]
+    return one, two, [a.image_ids[k] for k in rows]
+
+
 def pair(a: Scored, b: Scored, metric: str, level: float) -> Paired:
     """The paired difference of a metric with its image-clustered interval at `level` (two-sided).
 
     Raises:
         DataError: the metric has no rows, or not the same ones on both sides.
     """
-    place = {i: k for k, i in enumerate(b.ids)}
+    one, two, clusters = aligned(a, b, metric)
     rows = a.rows[metric]
-    if not rows:
-        raise DataError(f"{metric} has no rows in {a.origin}, so there is nothing to compare.")
-    if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows[metric]}:
-        raise DataError(f"{metric} is over other rows in {a.origin} than in {b.origin}.")
-    one = [a.scores[metric][k] for k in rows]
-    two = [b.scores[metric][place[a.ids[k]]] for k in rows]
-    deltas = [(y or 0.0) - (x or 0.0) for x, y in zip(one, two, strict=True)]
-    clusters = [a.image_ids[k] for k in rows]
+    deltas = [y - x for x, y in zip(one, two, strict=True)]
     interval = mean_interval(deltas, clusters, level, bounded=False)
     assert interval is not None
     n = len(rows)
@@ -227,16 +237,23 @@ def pair(a: Scored, b: Scored, metric: str, level: float) -> Paired:
         metric=metric,
         n=n,
         n_clusters=len(set(clusters)),
-        first=sum(x or 0.0 for x in one) / n,
-        second=sum(y or 0.0 for y in two) / n,
+        first=sum(one) / n,
+        second=sum(two) / n,
         difference=sum(deltas) / n,
         interval=interval,
         standard_error=_standard_error(deltas, clusters),
         n_worse=sum(d < 0 for d in deltas),
         n_better=sum(d > 0 for d in deltas),
-        n_unscored=(sum(x is None for x in one), sum(y is None for y in two)),
+        n_unscored=(
+            sum(a.scores[metric][k] is None for k in rows),
+            sum(b.scores[metric][k] is None for k in b.rows[metric]),
+        ),
         flipped=tuple(k for k, d in zip(rows, deltas, strict=True) if d),
     )
+
+
+def _unscored(run: Scored, metric: str) -> int:
+    return sum(run.scores[metric][k] is None for k in run.rows[metric])
 
 
 def _standard_error(deltas: Sequence[float], clusters: Sequence[str]) -> float:

@@ -114,6 +114,18 @@ def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
     return replace(loaded, samples=loaded.samples[:limit])
 
 
+def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[Sample]:
+    """The samples of a run, in the order of its answers.
+
+    Raises:
+        DataError: the data no longer holds one of them.
+    """
+    of = {s.id: s for s in samples}
+    if missing := [i for i in ids if i not in of]:
+        raise DataError(f"{origin} answers {len(missing)} samples that its data no longer holds, first {missing[0]}.")
+    return [of[i] for i in ids]
+
+
 def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
     """The samples with the images that the model is to see.
 

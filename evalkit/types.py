@@ -43,7 +43,8 @@ class Sample:
     """One question about one image (or several), with its gold answers.
 
     `image_id` names the cluster: samples that share it are not independent.  `tags` are the slice keys
-    (answer_type, modality, organ, language, leak flags ...), values are strings.
+    (answer_type, modality, organ, language, leak flags ...), values are strings.  `context` is what a judge that
+    cannot see the image may be told of it (a caption, the text that mentions it); no model under test is shown it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Sample:
     images: tuple[ImageRef, ...] = ()
     choices: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import console
 from evalkit.config import build, choose, options, protocols_for
-from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive, did_you_mean
+from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive, ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -127,6 +128,35 @@ def score(config: Config) -> int:
     return 0
 
 
+def bench(config: Config) -> int:
+    """Measure one at a time, static batches and shared prefixes on the same samples; write bench.json."""
+    from evalkit.bench import bench as measure
+    from evalkit.bench import show
+    from evalkit.engines.hf import HfEngine
+    from evalkit.pipeline import limited, request
+    from evalkit.store import write_json
+    from evalkit.tasks.check import check_images
+
+    name = str(config["model"].get("name") or config["choices"]["model"])
+    task = make_task(config)
+    loaded, digests = check_images(limited(task.load(), config["limit"]), on_missing="error")
+
+    def make(**settings: Any) -> HfEngine:
+        engine = make_engine({**config, "engine": {**config["engine"], **settings}}, name, task)
+        if not isinstance(engine, HfEngine):
+            raise ConfigError(f"bench compares the ways of engine=hf; model={name} with this engine has none of them.")
+        return engine
+
+    engine = make()
+    requests = [request(task, sample, engine, digests) for sample in loaded.samples]
+    result = measure(make, requests, batch_sizes=config["batch_sizes"], repetitions=config["repetitions"])
+    path = Path(config["out"]) / f"bench-{name}-{loaded.name}.json"
+    write_json(path, {"model": name, "task": loaded.name} | result)
+    console.out(show(result))
+    console.out(str(path))
+    return 0
+
+
 def compare(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
     from evalkit.compare import compare as compare_runs
@@ -177,6 +207,106 @@ def gate(config: Config) -> int:
 def gated(run: Scored) -> list[str]:
     """The metrics that a gate watches when none are named: every accuracy and recall that has rows."""
     return [m for m in run.scores if m.endswith(("accuracy", "recall", "exact_match")) and run.rows[m]]
+
+
+def judge(config: Config) -> int:
+    """Add judged scores to a finished run."""
+    from evalkit.judge.session import judge_run, remarks
+    from evalkit.pipeline import select
+    from evalkit.rescore import manifest_beside
+    from evalkit.store import RunFolder, prediction_from, read_lines
+
+    if config["judge"].get("name") == "none":
+        raise ConfigError(f"Choose a judge with judge=NAME. Known: {', '.join(options('judge'))}.")
+    folder = RunFolder(Path(config["run"]))
+    manifest = manifest_beside(folder.path)
+    if manifest is None:
+        raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
+    judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
+    task_config = {**manifest["config"]["task"], **{k: v for k, v in config["data"].items() if v}}
+    predictions = [prediction_from(r, str(folder.predictions)) for r in read_lines(folder.predictions)]
+    loaded = make_task({"task": task_config}).load(images=bool(config["judge"].get("send_images")))
+    samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
+    outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note)
+    rows = outcome.figures.rows(model=manifest["model"], task=loaded.name, split=loaded.split)
+    console.table([r for r in rows if r.slice == "all"], f"{manifest['run_id']} judged by {judge_config.name}")
+    for text in remarks(outcome.figures):
+        console.note(text)
+    console.out(str(folder.path))
+    outcome.check()
+    return 0
+
+
+def judge_check(config: Config) -> int:
+    """How far a judge agrees with people."""
+    from evalkit.judge.agreement import check_labels
+
+    run_folder = Path(config["run"]) if config["run"] else None
+    agreement = check_labels(Path(config["labels"]), run=run_folder, judge=config["name"], model=config["model"])
+    console.out(json.dumps(agreement.record(), indent=1, ensure_ascii=False))
+    return 0
+
+
+def fetch(config: Config) -> int:
+    """Bring a model's weights or a task's data into the hub's cache, checked against pinned digests."""
+    from evalkit.fetch import BY_HAND
+    from evalkit.fetch import fetch as fetch_repos
+    from evalkit.models.hub import Repo, model_repos
+
+    chosen = {group: config["choices"].get(group) for group in ("model", "task")}
+    repos: list[Repo] = []
+    if chosen["model"] and config["model"].get("kind") == "checkpoint" and not _shipped(config["model"]):
+        repos += model_repos(config["model"])
+    if chosen["task"]:
+        task = make_task(config)
+        if (files := getattr(task, "hub_patterns", None)) is not None and config["task"].get("repo"):
+            repo, revision = config["task"]["repo"], config["task"].get("revision")
+            repos.append(Repo(id=repo, kind="dataset", revision=revision, files=files()))
+        for name, text in BY_HAND.items():
+            if str(chosen["task"]).startswith(name):
+                console.note(f"note: {text}.")
+    if not repos:
+        console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
+        return 0
+    for folder in fetch_repos(repos, lock=Path(config["lock"]), say=console.note).values():
+        console.out(str(folder))
+    return 0
+
+
+def _shipped(model: Config) -> bool:
+    return str(model.get("source") or "").startswith("package:")
+
+
+def doctor(config: Config) -> int:
+    """What a model is, needs and would be asked, before anything is fetched or loaded."""
+    from evalkit.models.checkpoint import CheckpointSpec
+    from evalkit.models.doctor import describe, diagnose
+
+    name = str(config["model"].get("name") or config["choices"]["model"])
+    if config["model"].get("kind") != "checkpoint":
+        raise ConfigError(
+            f"{name} is not a checkpoint, so there is nothing to look at: {config['model'].get('about')}."
+        )
+    spec = CheckpointSpec.from_config({**config["model"], "name": name})
+    diagnosis = diagnose(name, spec.config, device=config["device"], task=config["choices"].get("task"))
+    console.out(describe(diagnosis))
+    if diagnosis.problems:
+        raise ModelError(f"{name} cannot run here as it is: {'; '.join(diagnosis.problems)}")
+    return 0
+
+
+def convert(config: Config) -> int:
+    """Save a checkpoint of any form once in Hugging Face form."""
+    from evalkit.models.checkpoint import CheckpointSpec, locate
+    from evalkit.models.convert import convert as convert_folder
+    from evalkit.models.llava_original import options_of
+
+    name = str(config["model"].get("name") or config["choices"]["model"])
+    spec = CheckpointSpec.from_config({**config["model"], "name": name})
+    folder, options_given = options_of({**spec.config, "name": name}, locate(spec))
+    convert_folder(folder, Path(config["to"]), **options_given, dtype=spec.dtype or "float32")
+    console.out(str(config["to"]))
+    return 0
 
 
 def report(config: Config) -> int:

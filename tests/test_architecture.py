@@ -69,7 +69,8 @@ def layer(module: str) -> int:
         ("images", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
         ("pipeline", "rescore", "published"),
-        ("board", "paired", "report", "gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
+        ("board", "paired", "train_phantom", "report"),
+        ("gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import ConfigError, DataError, EvalkitError, StoreError
-from evalkit.gate import FAIL, IMPROVED, INCONCLUSIVE, PASS, holm, judge, junit, markdown, overall, record
+from evalkit.gate import FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, junit, markdown, overall, record
 from evalkit.paired import Scored, baseline_content, pair, read_scored
 
 METRIC = "strict closed_accuracy"
@@ -143,11 +143,6 @@ def test_untrusted_answers_cannot_break_the_summary() -> None:
     text = markdown(record(judge(base, nasty, [METRIC], 0.02), base, nasty))
     assert "<script>" not in text
     assert all(line.count("|") == 5 for line in text.split("changed scores")[1].splitlines() if line.startswith("|"))
-
-
-def test_holm_against_the_textbook() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
 
 
 def test_one_failure_fails_the_whole_gate_and_all_must_improve() -> None:

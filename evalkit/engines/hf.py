@@ -1,19 +1,27 @@
-"""engine=hf: a transformers image-text-to-text model in this process, in left-padded batches."""
+"""engine=hf: a transformers image-text-to-text model in this process, one prefill an image where a model allows it."""
 
 from __future__ import annotations
 
-import time
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from evalkit.errors import ConfigError, EngineError
+from evalkit.engines import prefix
+from evalkit.engines.batches import Answered, Answerer, Sharing
+from evalkit.engines.loaded import Counters, Loaded
+from evalkit.engines.packing import Limits
+from evalkit.engines.prepare import Preparer, by_image
+from evalkit.errors import ConfigError, EngineError, did_you_mean
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import ImagePlace, Message, Prediction, Request, digest_json
+from evalkit.types import Prediction, Request, digest_json
 
 DTYPES = ("float32", "bfloat16", "float16")
-# What a model or its processor raises about one bad sample.  Anything else is a fault of ours and stops the run.
-SAMPLE_FAULTS = (RuntimeError, ValueError, IndexError, TypeError)
+SHARING = ("auto", "off", "require")
+# Parameters below which a model runs in one thread of a CPU.
+TINY = 5_000_000
 # When the first samples all fail, the fault is not theirs.
 FAULTS_BEFORE_GIVING_UP = 8
 
@@ -23,53 +31,78 @@ class HfEngine:
 
     Args:
         spec: the checkpoint.
-        batch_size: requests a batch, halved for the rest of the run whenever memory runs out.
+        batch_size: at most so many requests at once; None: as many as `max_batch_tokens` allows.
         dtype: float32, bfloat16, float16, or auto (the model's own; else bfloat16 on a GPU, float32 on a CPU).
         device: auto, or a torch device.
+        share_prefix: auto: compute an image's part of the prompt once for all its questions, where a check on the
+            first images shows that this model gives the same so; off; require: stop where it cannot be done.
+        exact: one question at a time behind its image's prefix, so that no answer depends on its batch in any dtype.
+        max_batch_tokens: places in a batch, halved for the rest of the run whenever memory runs out; None: what fits
+            into the free memory.
+        workers: threads that open images and tokenise ahead of the model; 0: none.
+        measure_flips: answer so many samples once more, one at a time and unshared, and count other texts.
     """
 
     name = "hf"
     needs_images = True
 
     def __init__(
-        self, *, spec: CheckpointSpec, batch_size: int = 16, dtype: str = "auto", device: str = "auto"
+        self,
+        *,
+        spec: CheckpointSpec,
+        batch_size: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        share_prefix: str | bool = "auto",
+        exact: bool = False,
+        max_batch_tokens: int | None = None,
+        workers: int | None = None,
+        measure_flips: int = 0,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"engine.batch_size={batch_size} is not possible; it must be 1 or more.")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("max_batch_tokens", max_batch_tokens, 1),
+            ("workers", workers, 0),
+            ("measure_flips", measure_flips, 0),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(f"engine.{name}={value} is not possible; it must be {least} or more.")
+        # YAML reads a bare `off` as false.
+        sharing = "off" if share_prefix is False else str(share_prefix)
+        if sharing not in SHARING:
+            raise ConfigError(f"engine.share_prefix={sharing} is not possible. {did_you_mean(sharing, SHARING)}")
         self.spec = spec
         self.generation = spec.generation
-        self.batch_size = batch_size
-        self.folder = checkpoint.locate(spec)
+        self.exact = exact
+        self.sharing = Sharing(spec.name, sharing)
+        self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
+        self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
+        self.measure_flips = measure_flips
+        self.parts = checkpoint.locate(spec)
         self.device = _device(device)
         self.dtype = _dtype(dtype, spec, self.device)
-        self.weights_digest = checkpoint.folder_digest(self.folder)
-        self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype])
-        self._model: Any = None
-        self._processor: Any = None
-        self._out_of_memory = 0
+        self.weights_digest = checkpoint.digest(spec, self.parts)
+        self.identity = digest_json(
+            [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
+        )
+        self._loaded: Loaded | None = None
+        self._flips: Counter[str] = Counter()
+        self._answered = self._failures = 0
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        """See `Engine.generate`."""
+        """See `Engine.generate`.  Groups of one image stay together; the ones with most questions come first."""
         if not requests:
             return
-        self._load()
-        waiting = list(requests)
-        answered = 0
-        while waiting:
-            size = 1 if self.generation.temperature > 0 else self.batch_size
-            batch, rest = waiting[:size], waiting[size:]
-            predictions = self._answer(batch)
-            if predictions is None:  # out of memory: the same requests again, fewer at a time
-                self.batch_size = max(1, len(batch) // 2)
-                continue
-            answered += sum(p.error is None for p in predictions)
-            if not answered and len(requests) - len(rest) >= FAULTS_BEFORE_GIVING_UP:
-                raise EngineError(
-                    f"{self.spec.name}: the first {len(requests) - len(rest)} samples all failed, the last with: "
-                    f"{predictions[-1].error}. The model, its processor or its chat template do not fit the requests."
-                )
-            waiting = rest
-            yield predictions
+        loaded = self.load()
+        if self.sharing.allowed is None and (reason := prefix.model_obstacle(loaded)):
+            self.sharing.give_up(reason)
+        again = self._flip_subset(requests)
+        answerer = Answerer(loaded, self.sharing, self.limits, exact=self.exact)
+        groups = Preparer(loaded, workers=self.workers).prepared(by_image(requests))
+        for answered in answerer.answered(groups):
+            self._give_up_if_all_fail(answered)
+            self._count_flips(answerer, [pair for pair in answered if pair[1].fingerprint in again])
+            yield [p for _, p in answered]
 
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
@@ -86,164 +119,77 @@ class HfEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "torchvision": importlib.util.find_spec("torchvision") is not None,
-            "batch_size": self.batch_size,
-            "out_of_memory": self._out_of_memory,
+            "batch_size": self.limits.rows,
+            "max_batch_tokens": self.limits.tokens,
+            "exact": self.exact,
+            "out_of_memory": self.limits.out_of_memory,
+            "share_prefix": self.sharing.wanted,
+            "prefix_shared": bool(self.sharing.allowed),
+            "prefix_not_shared": dict(self.sharing.reasons),
+            "prefix_check": self.sharing.facts,
         }
+        if self.measure_flips:
+            facts["flips"] = {"n": self._flips["asked"], "differ": self._flips["differ"]}
         if torch.cuda.is_available() and self.device.startswith("cuda"):
             facts["device_name"] = torch.cuda.get_device_name(self.device)
-        if self._model is not None:
-            facts["model_class"] = type(self._model).__name__
-            facts["attention"] = self._model.config._attn_implementation
-            facts["processor"] = type(self._processor).__name__
-            facts["image_processor"] = type(self._processor.image_processor).__name__
+        if (loaded := self._loaded) is not None:
+            facts["model_class"] = type(loaded.model).__name__
+            facts["attention"] = loaded.model.config._attn_implementation
+            facts["processor"] = type(loaded.processor).__name__
+            facts["image_processor"] = type(loaded.processor.image_processor).__name__
+            facts["counters"] = {
+                k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(loaded.counters).items()
+            }
         return facts
 
-    def _load(self) -> None:
-        if self._model is None:
-            self._model, self._processor = checkpoint.load(self.spec, self.folder, device=self.device, dtype=self.dtype)
+    def load(self) -> Loaded:
+        """The model and its processor, loaded at the first call."""
+        if self._loaded is None:
+            model, processor = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
+            if self.device == "cpu" and model.num_parameters() < TINY:
+                import torch
 
-    def _answer(self, batch: Sequence[Request]) -> list[Prediction] | None:
-        """The batch's predictions; None when memory ran out and a smaller batch may fit."""
-        import torch
+                # Handing such small kernels to a second thread costs more than it saves: ten times on a busy machine.
+                torch.set_num_threads(1)
+            self._loaded = Loaded(
+                model=model, processor=processor, device=self.device, dtype=self.dtype, generation=self.generation
+            )
+            self.limits.from_memory(self._loaded)
+        return self._loaded
 
-        try:
-            return self._forward(batch)
-        except torch.OutOfMemoryError as problem:
-            return self._memory_ran_out(batch, problem)
-        except SAMPLE_FAULTS as problem:
-            if "allocate memory" in str(problem):  # how torch says it on a CPU
-                return self._memory_ran_out(batch, problem)
-            if len(batch) == 1:
-                return [_failed(batch[0], problem)]
-        # One bad sample must not take its neighbours down: ask each alone.
-        alone = [self._answer([request]) for request in batch]
-        return [prediction for part in alone if part for prediction in part]
+    def use_model_of(self, other: HfEngine) -> None:
+        """Answer with the model that another engine of the same checkpoint, dtype and device has loaded."""
+        if (other.parts, other.dtype, other.device) != (self.parts, self.dtype, self.device):
+            raise ConfigError("two engines can have one model only with the same checkpoint, dtype and device")
+        self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
+        self.limits.from_memory(self._loaded)
 
-    def _memory_ran_out(self, batch: Sequence[Request], problem: Exception) -> list[Prediction] | None:
-        import torch
+    def _give_up_if_all_fail(self, answered: Answered) -> None:
+        errors = [p.error for _, p in answered if p.error is not None]
+        self._failures += len(errors)
+        self._answered += len(answered) - len(errors)
+        if not self._answered and self._failures >= FAULTS_BEFORE_GIVING_UP:
+            raise EngineError(
+                f"{self.spec.name}: the first {self._failures} samples all failed, the last with: {errors[-1]}. "
+                "The model, its processor or its chat template do not fit the requests."
+            )
 
-        self._out_of_memory += 1
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return [_failed(batch[0], problem)] if len(batch) == 1 else None
+    def _flip_subset(self, requests: Sequence[Request]) -> frozenset[str]:
+        """A fixed random subset: the requests with the smallest fingerprints, which are digests."""
+        if not self.measure_flips:
+            return frozenset()
+        return frozenset(sorted(r.fingerprint for r in requests)[: self.measure_flips])
 
-    def _forward(self, batch: Sequence[Request]) -> list[Prediction]:
-        """One call of generate.  Token ids are (rows, longest prompt), padded on the left."""
-        import torch
-
-        started = time.perf_counter()
-        inputs = self._inputs(batch)
-        with torch.inference_mode():
-            if self.generation.temperature > 0:
-                torch.manual_seed(_seed(batch[0]))
-            output = self._model.generate(**inputs, generation_config=self._generation_config(), **self._stop())
-        new = output[:, inputs["input_ids"].shape[1] :].tolist()
-        seconds = (time.perf_counter() - started) / len(batch)
-        return [self._prediction(request, ids, seconds) for request, ids in zip(batch, new, strict=True)]
-
-    def _inputs(self, batch: Sequence[Request]) -> dict[str, Any]:
-        from evalkit.images import open_image
-
-        prompts = [self.render(r.messages) for r in batch]
-        images = [[open_image(ref) for ref in r.images] for r in batch]
-        bos = self._processor.tokenizer.bos_token
-        # A template that writes the beginning-of-sequence token itself must not get a second one.
-        special = not (bos and prompts[0].startswith(bos))
-        features = self._processor(
-            text=prompts,
-            images=images if any(images) else None,
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=special,
-        )
-        features.pop("token_type_ids", None) if "token_type_ids" not in self._forward_arguments() else None
-        import torch
-
-        dtype = getattr(torch, self.dtype)
-        return {
-            key: value.to(self.device, dtype) if value.is_floating_point() else value.to(self.device)
-            for key, value in features.items()
-        }
-
-    def _forward_arguments(self) -> frozenset[str]:
-        import inspect
-
-        return frozenset(inspect.signature(self._model.forward).parameters)
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt's text under the checkpoint's chat template, image places still as placeholders."""
-        conversation = [
-            {
-                "role": m.role,
-                "content": [
-                    {"type": "image"} if isinstance(part, ImagePlace) else {"type": "text", "text": part}
-                    for part in m.content
-                ],
-            }
-            for m in messages
-        ]
-        return str(self._processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-
-    def _generation_config(self) -> Any:
-        """Only what the settings say: a checkpoint's own sampling defaults must not leak in."""
-        from transformers import GenerationConfig
-
-        g = self.generation
-        own = self._model.generation_config
-        sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k} if g.temperature > 0 else {}
-        return GenerationConfig(
-            max_new_tokens=g.max_new_tokens,
-            do_sample=g.temperature > 0,
-            num_beams=g.num_beams,
-            repetition_penalty=g.repetition_penalty,
-            eos_token_id=self._eos(),
-            pad_token_id=self._processor.tokenizer.pad_token_id,
-            bos_token_id=own.bos_token_id,
-            **sampling,
-        )
-
-    def _eos(self) -> list[int]:
-        own = self._model.generation_config.eos_token_id
-        ids = own if isinstance(own, list) else [own]
-        found = [i for i in (*ids, self._processor.tokenizer.eos_token_id) if i is not None]
-        return sorted(set(found))
-
-    def _stop(self) -> dict[str, Any]:
-        if not self.generation.stop:
-            return {}
-        return {"stop_strings": list(self.generation.stop), "tokenizer": self._processor.tokenizer}
-
-    def _prediction(self, request: Request, ids: list[int], seconds: float) -> Prediction:
-        ends = self._eos()
-        length = next((i for i, token in enumerate(ids) if token in ends), None)
-        kept = ids if length is None else ids[:length]
-        text = self._processor.tokenizer.decode(kept, skip_special_tokens=True)
-        stopped = length is not None
-        for stop in self.generation.stop:
-            if stop in text:
-                text, stopped = text.split(stop)[0], True
-        return Prediction(
-            sample_id=request.sample_id,
-            text=text.strip(),
-            finish_reason="stop" if stopped else "length",
-            n_tokens=len(kept),
-            seconds=round(seconds, 4),
-            fingerprint=request.fingerprint,
-        )
-
-
-def _failed(request: Request, problem: Exception) -> Prediction:
-    return Prediction(
-        sample_id=request.sample_id,
-        error=f"{type(problem).__name__}: {checkpoint.first_line(problem)}",
-        finish_reason="error",
-        fingerprint=request.fingerprint,
-    )
-
-
-def _seed(request: Request) -> int:
-    """Sampling is seeded by the request, one at a time, so that batches and order do not change an answer."""
-    return (int(request.fingerprint[:12], 16) + request.generation.seed) % 2**63
+    def _count_flips(self, answerer: Answerer, answered: Answered) -> None:
+        """Answer again one at a time and unshared, outside the run's counters, and count other texts."""
+        loaded = answerer.loaded
+        counters, loaded.counters = loaded.counters, Counters()
+        for row, before in answered:
+            if row is not None and before.text is not None:
+                ((_, alone),) = answerer.plain([row])
+                self._flips["asked"] += 1
+                self._flips["differ"] += alone.text != before.text
+        loaded.counters = counters
 
 
 def _device(device: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ModelError
+from evalkit.models import parts
+from evalkit.models.forms import recognise
+from evalkit.models.parts import Part
+from evalkit.models.presets import choose
+from evalkit.models.templates import read_template
 from evalkit.types import Generation, digest_json
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
@@ -22,74 +26,72 @@ SETTINGS = (".json", ".model", ".jinja", ".txt", ".vocab")
 class CheckpointSpec:
     """The content of `conf/model/NAME.yaml` with `kind: checkpoint`.
 
-    source: `package:PATH` (inside evalkit), a local folder, or a hub id with its `revision`.
+    config: the YAML's plain content, `source` already a folder where it was `package:PATH` (inside evalkit).
     chat_template: jinja text; None: the processor's own.
     """
 
     name: str
-    source: str
-    revision: str | None = None
+    config: Mapping[str, Any]
+    generation: Generation
     chat_template: str | None = None
-    generation: Generation = field(default_factory=Generation)
     dtype: str | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], task_generation: Mapping[str, Any] | None = None) -> CheckpointSpec:
-        """From the YAML's plain content; a task's generation settings override the model's."""
-        settings: dict[str, Any] = {**(config.get("generation") or {}), **(task_generation or {})}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        try:
-            generation = Generation(**values)
-        except TypeError as problem:
-            raise ModelError(
-                f"model {config.get('name')}: generation settings {settings} are wrong: {problem}."
-            ) from None
+        """From the YAML's plain content; a task's generation settings override the model's.
+
+        `generation:` names a preset of the YAML's `presets:` table, or holds the settings themselves.
+
+        Raises:
+            ConfigError: no such preset, setting or template.
+        """
+        chosen = config.get("generation") or {}
+        presets = dict(config.get("presets") or {}) if isinstance(chosen, str) else {"given": chosen}
+        name = chosen if isinstance(chosen, str) else "given"
+        if name in presets and task_generation:
+            presets[name] = {**presets[name], **task_generation}
         return cls(
             name=config["name"],
-            source=config["source"],
-            revision=config.get("revision"),
-            chat_template=config.get("chat_template"),
-            generation=generation,
+            config={**config, "source": _inside_package(config.get("source")), "presets": presets, "generation": name},
+            generation=choose(presets, name),
+            chat_template=read_template(config.get("chat_template")),
             dtype=config.get("dtype"),
         )
 
 
-def locate(spec: CheckpointSpec) -> Path:
-    """The local folder with the checkpoint's files; a hub id is looked up in, or brought into, the hub's cache.
+def _inside_package(source: str | None) -> str | None:
+    if source is None or not source.startswith("package:"):
+        return source
+    folder = Path(__file__).resolve().parent.parent / source.removeprefix("package:")
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is missing; the installation of evalkit is damaged.")
+    return str(folder)
+
+
+def locate(spec: CheckpointSpec) -> tuple[Part, ...]:
+    """The local folders that the model is made of.  Makes no network call.
 
     Raises:
-        ModelError: neither a folder nor to be had from the hub; says the exact command that brings it.
+        ModelError: one of them is neither a folder nor in the hub's cache; says the exact command that brings it.
     """
-    if spec.source.startswith("package:"):
-        folder = Path(__file__).resolve().parent.parent / spec.source.removeprefix("package:")
-        if not folder.is_dir():
-            raise ModelError(f"{spec.name}: {folder} is missing; the installation is damaged.")
-        return folder
-    folder = Path(spec.source).expanduser()
-    if folder.is_dir():
-        return folder
-    if spec.source.count("/") != 1 or spec.source.startswith((".", "/", "~")):
-        raise ModelError(
-            f"{spec.name}: there is no folder {spec.source}. Give model.source=DIR or a hub id OWNER/NAME."
-        )
-    return _from_hub(spec)
+    source = str(spec.config.get("source") or "")
+    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+        raise ModelError(f"{spec.name}: there is no folder {source}; give model.source=DIR or a hub id OWNER/NAME.")
+    found = parts.locate(spec.config)
+    if absent := parts.missing(spec.name, spec.config, found):
+        raise ModelError(absent)
+    return found
 
 
-def _from_hub(spec: CheckpointSpec) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def digest(spec: CheckpointSpec, found: Sequence[Part]) -> str:
+    """sha256 over every part that determines the answers, and over which vision tower is used."""
+    named = [[p.role, folder_digest(p.folder)] for p in found if p.folder is not None and _counts(p, spec)]
+    return digest_json([named, spec.config.get("vision_tower")])
 
-    patterns = [f"*{ending}" for ending in (*WEIGHTS[:2], *SETTINGS)]
-    try:
-        return Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
-        revision = f"@{spec.revision}" if spec.revision else ""
-        raise ModelError(
-            f"The weights of {spec.name} ({spec.source}{revision}) are not on this machine and the model hub "
-            f"({os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}) did not give them: "
-            f"{type(problem).__name__}. On a machine with a network run `python -m evalkit fetch model={spec.name}`, "
-            "or give a local copy with model.source=DIR."
-        ) from problem
+
+def _counts(part: Part, spec: CheckpointSpec) -> bool:
+    # A stock tower that only lies in the cache, to be compared, is no part of a model that uses its own.
+    return part.role != "vision tower" or spec.config.get("vision_tower") == "stock"
 
 
 def folder_digest(folder: Path) -> str:
@@ -123,29 +125,31 @@ def _cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "evalkit"
 
 
-def model_type(folder: Path) -> str:
-    """`model_type` of the checkpoint's config.json."""
-    path = folder / "config.json"
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("model_type", ""))
-    except FileNotFoundError as problem:
-        raise ModelError(f"{folder} has no config.json; a checkpoint's folder needs one.") from problem
-    except ValueError as problem:
-        raise ModelError(f"{path} is not valid JSON ({problem}).") from problem
-
-
-def load(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str) -> tuple[Any, Any]:
     """The model (in eval mode, on `device`) and its processor (left padding, PIL image backend where there is one).
+
+    The form is recognised from the files: Hugging Face's, or one of LLaVA's own.
 
     Raises:
         ModelError: the files do not make an image-text-to-text model of transformers, or tensors do not fit.
     """
+    folder = next(p.folder for p in found if p.role == "weights")
+    assert folder is not None
+    if recognise(folder) == "hf":
+        return _load_hf(spec, folder, device=device, dtype=dtype), ready(spec, load_processor(spec, folder))
+    from evalkit.models.llava_original import load_configured
+
+    config = {**spec.config, "name": spec.name}
+    loaded = load_configured(config, found, dtype=dtype, device=device)
+    return loaded.model.eval(), ready(spec, loaded.processor)
+
+
+def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    processor = load_processor(spec, folder)
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
             str(folder), dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
@@ -162,20 +166,25 @@ def load(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> tupl
                 f"{spec.name}: {len(names)} tensors of {folder} are {kind.removesuffix('_keys')}, first {names[0]}. "
                 "The checkpoint does not fit its config.json; nothing is initialised at random."
             )
-    return model.to(device).eval(), processor
+    return model.to(device).eval()
 
 
 def load_processor(spec: CheckpointSpec, folder: Path) -> Any:
-    """The processor of a checkpoint, set for batched generation."""
+    """The processor that lies in a checkpoint's folder."""
     from transformers import AutoProcessor
 
     try:
         processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True, backend="pil")
     except (OSError, ValueError, KeyError, ImportError) as problem:
         raise ModelError(f"{spec.name}: the processor of {folder} cannot be loaded: {first_line(problem)}") from problem
-    tokenizer = getattr(processor, "tokenizer", None)
-    if tokenizer is None or getattr(processor, "image_processor", None) is None:
+    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{spec.name}: the processor in {folder} handles no images, so it cannot be asked about one.")
+    return processor
+
+
+def ready(spec: CheckpointSpec, processor: Any) -> Any:
+    """The processor set for batched generation under the model's chat template."""
+    tokenizer = processor.tokenizer
     tokenizer.padding_side = "left"  # answers begin where the prompt ends, in every row of a batch
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

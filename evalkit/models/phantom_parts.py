@@ -104,6 +104,7 @@ def make_model(tokenizer: Any) -> Any:
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=4096,
+        initializer_range=0.08,  # about 1 / sqrt(hidden_size): the usual 0.02 is for far wider models, and stalls here
         **specials,
     )
     config = LlavaConfig(

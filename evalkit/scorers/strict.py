@@ -121,8 +121,13 @@ def _named(words: Words, options: list[Words]) -> set[Words]:
 def _options(sample: Sample, gold: Words) -> list[Words]:
     """The gold answer first, then what else the question offers, without the words that all of them share."""
     if sample.choices:
-        others = [read_words(choice).words for choice in sample.choices]
-        return _distinct([gold, *(other for other in others if other and other != gold)])
+        others = [words for choice in sample.choices if (words := read_words(choice).words) and words != gold]
+        # The gold "right side" and the choice "right" are one answer: the shorter wording names it.
+        same = [other for other in others if find_phrase(gold, other) or find_phrase(other, gold)]
+        if len(same) == 1 and gold not in [read_words(choice).words for choice in sample.choices]:
+            gold = min(gold, same[0], key=len)
+            others = [other for other in others if other != same[0]]
+        return _distinct([gold, *others])
     asked = read_words(sample.question).words
     for family in EXCLUSIVE:
         mine, offered = family & set(gold), family & set(asked)

@@ -85,8 +85,8 @@ def _chinese_word(word: str, question: str) -> Polarity | None:
 def read_verdict(answer: str, question: str) -> Verdict:
     """What a non-empty answer says to a yes/no question.
 
-    In this order: a leading yes or no (words such as true and negative only at the very start, or alone); a yes or no
-    that is a clause of its own; doubt; a sentence that restates the question, which says yes, or no with one negation.
+    In this order: a leading yes or no (words such as true and negative only at the very start, or alone); a later yes,
+    or a no that no noun follows; doubt; a sentence that restates the question, which says yes, or no with one negation.
     Two verdicts that differ are a contradiction, and "no" before a noun ("no mass") is a negation, not a verdict.
 
     >>> read_verdict("Yes, it is abnormal", "Is it abnormal?").says, read_verdict("Normal", "Is it enlarged?").says
@@ -130,11 +130,11 @@ def _leads(tokens: list[str]) -> bool:
 
 
 def _stands_alone(tokens: list[str], place: int) -> bool:
-    """Whether a later yes or no is a clause of its own."""
-    if tokens[place] not in _ALWAYS_A_VERDICT or not (_ends(tokens, place) or tokens[place + 1] in _JOINERS):
+    """Whether a later word is a verdict: yes always is, no only where no noun follows it."""
+    word = tokens[place]
+    if word not in _ALWAYS_A_VERDICT:
         return False
-    before = tokens[place - 1]
-    return before in _CLAUSE_END or before in _JOINERS or before in {"not", "is", "answer", "say"}
+    return word != "no" or _ends(tokens, place) or tokens[place + 1] in _JOINERS
 
 
 def _opposite(polarity: Polarity) -> Polarity:

@@ -30,7 +30,9 @@ def hub_file(name: str, revision: str) -> Path:
         )
     # The hub's own HTTP error derives from OSError and from its HTTP library's base error, which has changed its name
     # between versions and is raised bare where no connection can be made.
-    network = [k for k in HfHubHTTPError.__mro__ if k.__name__ == "HTTPError" and issubclass(k, Exception)]
+    network: list[type[Exception]] = [
+        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError" and issubclass(kind, Exception)
+    ]
     try:
         full = revision if len(revision) == 40 else _cached(revision) or _listed(revision)
         return Path(hf_hub_download(REPOSITORY, name, repo_type="dataset", revision=full))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evalkit.errors import DataError
+from evalkit.images import digest
 from evalkit.tasks.prompts import options_in
 from evalkit.types import CLOSED, OPEN, ImageRef, Sample
 
@@ -55,11 +57,23 @@ def text_of(value: Any, where: str) -> str:
     """A text field as text: numbers written out, white space (tabs too) single, the string "None" kept as it is.
 
     Raises:
-        DataError: null, a list or an object.
+        DataError: null, a list, an object or not a number (which is what "None" becomes in a table read by pandas).
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    lost = isinstance(value, float) and not math.isfinite(value)
+    if lost or isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where} is {value!r}; expected text.")
     return " ".join(str(value).split())
+
+
+def field_of(record: Record, key: str, where: str) -> str:
+    """A field that every row must have, as text.
+
+    Raises:
+        DataError: it is missing or no text.
+    """
+    if key not in record:
+        raise DataError(f"{where} has no field {key!r}; it has {', '.join(map(str, record)) or 'none'}.")
+    return text_of(record[key], f"{where}: {key}")
 
 
 def optional(value: Any) -> str | None:
@@ -92,7 +106,7 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
     """The JSON arrays in a file, or in a folder and the folders inside it; those named like the split come first.
 
     Raises:
-        DataError: a file that a user named is not JSON, or nothing is there.
+        DataError: a file that a user named, or one named like the split, is damaged, or nothing is there.
     """
     if path.is_file():
         yield path, _array(path)
@@ -102,19 +116,31 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
     found = [p for pattern in ("*.json", "*/*.json") for p in sorted(path.glob(pattern))]
     for candidate in sorted(found, key=lambda p: (not names_split(p, split), str(p))):
         try:
-            yield candidate, _array(candidate)
+            content = _json(candidate)
         except DataError:
+            if names_split(candidate, split):
+                raise
             continue  # other people's files lie in dataset folders too (detection.json, notes)
+        if _is_array(content):
+            yield candidate, content
 
 
 def _array(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as problem:
-        raise DataError(f"{path} is not a JSON file: {problem}.") from problem
-    if not isinstance(content, list) or not content or not all(isinstance(r, dict) for r in content):
+    content = _json(path)
+    if not _is_array(content):
         raise DataError(f"{path} is not a JSON array of records.")
-    return content
+    return list(content)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError, RecursionError) as problem:
+        raise DataError(f"{path} is not a JSON file: {problem}.") from problem
+
+
+def _is_array(content: Any) -> bool:
+    return isinstance(content, list) and bool(content) and all(isinstance(r, dict) for r in content)
 
 
 def parquet_files(path: Path, split: str) -> list[Path]:
@@ -134,22 +160,37 @@ def names_split(path: Path, split: str) -> bool:
 def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef | None, str]]:
     """(row number, its texts, its image, the image's id) of Hugging Face parquet files, one row group at a time.
 
-    The id is the digest of the image's bytes: these forms name no image.
+    The id is the digest of the image's bytes: these forms name no image.  Rows that repeat an image, as most do, share
+    one reference, so that it is checked and kept once.
+
+    Raises:
+        DataError: a file is no parquet file, or damaged.
     """
+    number = 0
+    refs: dict[str, ImageRef] = {}
+    for path in files:
+        for inside, record in enumerate(_parquet_records(path)):
+            image = record.pop("image", None)
+            content = image.get("bytes") if isinstance(image, dict) else image
+            if content is not None and not isinstance(content, bytes):
+                raise DataError(f"{path}: row {inside} holds no image bytes in the column image.")
+            image_id = hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
+            if content:
+                refs.setdefault(image_id, ImageRef(kind="parquet", path=str(path), member=f"image:{inside}"))
+            yield number, record, refs.get(image_id), image_id
+            number += 1
+
+
+def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
     import pyarrow.parquet
 
-    number = 0
-    for path in files:
-        table = pyarrow.parquet.ParquetFile(path)
-        inside = 0
-        for group in range(table.metadata.num_row_groups):
-            for record in table.read_row_group(group).to_pylist():
-                image = record.pop("image", None)
-                content = image.get("bytes") if isinstance(image, dict) else image
-                ref = ImageRef(kind="parquet", path=str(path), member=f"image:{inside}") if content else None
-                yield number, record, ref, hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
-                number += 1
-                inside += 1
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            for group in range(table.metadata.num_row_groups):
+                yield from table.read_row_group(group).to_pylist()
+    except (OSError, pyarrow.ArrowException) as problem:
+        raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
 
 
 class ImageFinder:
@@ -157,17 +198,31 @@ class ImageFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root if root.is_dir() else root.parent
-        self._found: dict[str, ImageRef] | None = None
+        self._found: dict[str, list[ImageRef]] | None = None
 
     def find(self, name: str) -> ImageRef:
-        """The image; a reference to the place where it was expected when it is not there."""
+        """The image; a reference to the place where it was expected when it is not there.
+
+        A name with a folder is looked for with that folder first, then alone where only one file is called so.
+
+        Raises:
+            DataError: several files of that name differ.
+        """
         if self._found is None:
-            self._found = dict(self._scan())
-        tail = PurePosixPath(name.replace("\\", "/"))
-        for key in ("/".join(tail.parts[-2:]), tail.name):
-            if key in self._found and (len(tail.parts) > 1) == ("/" in key):
-                return self._found[key]
-        return ImageRef(kind="file", path=str(self.root / name))
+            self._found = defaultdict(list)
+            for tail, ref in self._scan():
+                self._found[tail].append(ref)
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        found = self._found.get("/".join(parts[-2:]), [])
+        if not found and len(parts) > 1 and len(alone := self._found.get(parts[-1], [])) == 1:
+            found = alone
+        if not found:
+            return ImageRef(kind="file", path=str(self.root / name))
+        # An unpacked file wins over the archive that it came from.
+        best = [ref for ref in found if ref.kind == "file"] or found
+        if len(best) > 1 and len({digest(ref) for ref in best}) > 1:
+            raise DataError(f"Two different images could be {name}: {best[0]} and {best[1]}. Leave one in task.path.")
+        return best[0]
 
     def _scan(self) -> Iterator[tuple[str, ImageRef]]:
         import zipfile
@@ -179,7 +234,6 @@ class ImageFinder:
                 for name in members.namelist():
                     if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
                         yield from _tails(name, ImageRef(kind="zip", path=str(archive), member=name))
-        # Last, so that an unpacked file wins over the archive that it came from.
         for path in sorted(self.root.rglob("*")):
             if path.suffix.lower() in IMAGE_ENDINGS:
                 yield from _tails(path.as_posix(), ImageRef(kind="file", path=str(path)))
@@ -187,8 +241,7 @@ class ImageFinder:
 
 def _tails(name: str, ref: ImageRef) -> Iterator[tuple[str, ImageRef]]:
     parts = PurePosixPath(name).parts
-    yield parts[-1], ref
-    yield "/".join(parts[-2:]), ref
+    yield from {parts[-1]: ref, "/".join(parts[-2:]): ref}.items()
 
 
 def is_conversation(record: Record) -> bool:
@@ -231,9 +284,14 @@ def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[S
     samples: list[Sample] = []
     skipped: list[str] = []
     seen: Counter[str] = Counter()
+    taken: set[str] = set()
     for row in rows:
         seen[row.id] += 1
-        sample_id = row.id if seen[row.id] == 1 else f"{row.id}#{seen[row.id]}"
+        sample_id = row.id
+        while sample_id in taken:
+            seen[row.id] += sample_id != row.id
+            sample_id = f"{row.id}#{seen[row.id]}"
+        taken.add(sample_id)
         if not row.question:
             raise DataError(f"{name}: row {sample_id} has no question.")
         if not row.answer:

@@ -13,12 +13,12 @@ from evalkit.tasks.forms import (
     Record,
     Rows,
     conversation_rows,
+    field_of,
     is_conversation,
     json_files,
     names_split,
     parquet_files,
     parquet_rows,
-    text_of,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
 from evalkit.types import CLOSED, OPEN
@@ -81,12 +81,12 @@ def _refuse_pickles(root: Path) -> None:
 def _original(records: Sequence[Record], finder: ImageFinder | None, path: Path) -> Iterator[Raw]:
     """One record an image; its questions and its answers are two lists of equal length."""
     for record in records:
-        image = str(record["img_id"])
+        image = field_of(record, "img_id", f"{path}: a record")
         where = f"{path}: img_id {image!r}"
         try:
             questions, labels = record["sentf"]["pvqa"], record["labelf"]["pvqa"]
-            answers = [next(iter(label)) for label in labels]
-        except (KeyError, TypeError, StopIteration) as problem:
+            answers = [next(iter(label.keys())) for label in labels]
+        except (KeyError, TypeError, AttributeError, StopIteration) as problem:
             raise DataError(f"{where}: expected sentf.pvqa and labelf.pvqa, a label for each question.") from problem
         if len(questions) != len(answers):
             raise DataError(f"{where}: {len(questions)} questions and {len(answers)} answers.")
@@ -108,7 +108,7 @@ def _flat(records: Sequence[Record], finder: ImageFinder | None, path: Path, spl
 
 
 def _row(row_id: str, record: Mapping[str, Any], image_id: str, where: str, ref: Any) -> Raw:
-    question, answer = text_of(record["question"], where), text_of(record["answer"], where)
+    question, answer = field_of(record, "question", where), field_of(record, "answer", where)
     words = question.split()
     return Raw(
         id=row_id,

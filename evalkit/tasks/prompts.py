@@ -10,6 +10,7 @@ import hashlib
 import re
 
 from evalkit.errors import ConfigError, did_you_mean
+from evalkit.tasks.options_zh import chinese_options
 
 SHORT = "Answer the question using a single word or phrase."
 OPTIONS = "Please choose from the following two options: [{}]"
@@ -18,20 +19,31 @@ OPTIONS_ZH = "请从以下选项中选择：[{}]"
 _VARIANTS = {
     "plain": "{question}",
     "short": "{question}\n" + SHORT + "|" + SHORT_ZH,
-    "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.1",
+    "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
 }
 YES_NO = ("yes", "no")
-YES_NO_ZH = ("是", "不是")
+# A Chinese question is answered with its verb; the first that it holds decides.
 
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _AUXILIARY = re.compile(
     r"(?:(?:in|on|from) (?:this|the) [\w -]+?, ?)?"
-    r"(?:is|are|was|were|am|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't)\b",
+    r"(?:is|are|was|were|am|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't|any|anything|evidence)\b",
     re.I,
 )
 # "Is there A or B?" asks whether there is one of them, not which of them it is.
-_WHETHER = re.compile(r"\b(?:is|are|was|were) there\b|\b(?:have|has|contain|contains|show|see|seen|suggest)\b", re.I)
-_ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|either|more|located|taken|with)\s+)+", re.I)
+_WHETHER = re.compile(
+    r"\b(?:is|are|was|were) there\b|\b(?:any|evidence|have|has|contain|contains|show|see|seen|suggest)\b", re.I
+)
+# An "or" in these, unless a comma comes before the list, belongs to what is asked about: "What mass or nodule is this?"
+_OPEN = re.compile(r"(?:what|how|where|when|why|who|whom|whose)\b", re.I)
+# A pair of which exactly one holds is a choice even after "is there".
+_PREFIXES = re.compile(r"^(?:hyper|hypo|homo|hetero|intra|extra|supra|infra|uni|bi|in|ex)(?=\w{4})", re.I)
+_SIDES = {"left", "right"}
+# "an AP or PA film": the last noun belongs to both.  It does not where it has an article: "an MRI or a CT scan".
+_OWN_NOUN = re.compile(r"^(?:a|an|the|on|in|at|from|this)\b", re.I)
+_IMAGE = re.compile(r"(?<=\w)\s+(?:image|scan|film|view|plane|study)$", re.I)
+_NEGATIONS = ("non", "no", "not", "without")
+_ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|either|more|located|taken)\s+)+", re.I)
 _LETTERS = re.compile(r"[^\w\s\-/]")
 
 
@@ -74,39 +86,59 @@ def options_in(question: str) -> tuple[str, ...]:
     """
     text = " ".join(question.split()).strip()
     if _CHINESE.search(text):
-        return _chinese_options(text)
+        return chinese_options(text)
     asks = bool(_AUXILIARY.match(text))
     if re.search(r"\bor not\b", text, re.I):
         return YES_NO
-    if re.search(r"\bor\b", text, re.I) and not (asks and _WHETHER.search(text)):
-        found = _listed(text)
-        if found:
+    if re.search(r"\bor\b", text, re.I) and not (_OPEN.match(text) and not re.search(r"[,:;].*\bor\b", text, re.I)):
+        found = _listed(text, asks)
+        if found and not (asks and _WHETHER.search(text) and not _opposites(*found[-2:])):
             return found
     return YES_NO if asks else ()
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _opposites(left: str, right: str) -> bool:
+    """normal and abnormal, hyper- and hypoinflation, left and right."""
+    left, right = left.lower(), right.lower()
+    short, long = sorted((left, right), key=len)
+    negated = len(short) > 4 and long.endswith(short) and len(long) - len(short) < 4
+    same_stem = _PREFIXES.sub("", left) == _PREFIXES.sub("", right)
+    return {left, right} == _SIDES or negated or same_stem
+
+
+def _listed(text: str, asks: bool) -> tuple[str, ...]:
     """The members of "A, B or C"; the first loses what leads up to it, the last what follows it."""
     before, after = re.split(r"\bor\b", text.rstrip("?. "), maxsplit=1, flags=re.I)
     *lead, last = [p.strip() for p in re.split(r"[,:;]", before) if p.strip()] or [""]
-    right = _ARTICLES.sub("", _LETTERS.sub("", after).strip())
-    if not last or not right:
+    after = _LETTERS.sub("", after).strip()
+    if not last or not after:
         return ()
-    # After a comma the whole piece is an option; without one only its last word is.
-    listed = [p for p in lead[1:] if len(p.split()) <= 3] if lead else []
-    left = last if lead and len(last.split()) <= 3 else last.split()[-1]
-    right_words = right.split()
-    right = right if len(right_words) <= max(2, len(left.split())) else " ".join(right_words[: len(left.split())])
-    options = tuple(_ARTICLES.sub("", _LETTERS.sub("", o).strip()) for o in (*listed, left, right))
-    return options if all(options) and len(set(options)) == len(options) else ()
+    listed = [p for p in lead[1:] if len(p.split()) <= 3]
+    if lead and len(last.split()) <= 3:  # after a comma the whole piece is an option
+        if asks and before.rstrip().endswith(","):  # "Is it A, B, or C?": the first piece ends with an option too
+            listed.insert(0, " ".join(lead[0].split()[-len(last.split()) :]))
+            after = _IMAGE.sub("", _first_words(after, len(last.split())))
+        pair = (last, _first_words(_ARTICLES.sub("", after), max(2, len(last.split()))))
+    else:
+        pair = _pair(last, after)
+    options = tuple(_ARTICLES.sub("", _LETTERS.sub("", o).strip()) for o in (*listed, *pair))
+    return options if all(options) and len({o.lower() for o in options}) == len(options) else ()
 
 
-def _chinese_options(text: str) -> tuple[str, ...]:
-    text = text.rstrip("？?。 ")
-    if "还是" in text:
-        before, after = text.split("还是", 1)
-        left = re.split(r"[，,、：:是在为]", before)[-1]
-        return (left, after) if left and after and left != after else ()
-    if text.endswith(("吗", "么")) or re.search(r"是否|有没有|是不是|能否|可否", text):
-        return YES_NO_ZH
-    return ()
+def _pair(before: str, after: str) -> tuple[str, str]:
+    """The two options around an "or" without a comma, as much of each as is their own."""
+    left, right = before.split(), after.split()
+    if left[-1].lower() in ("with", "without"):
+        return " ".join([left[-1], *right[1:2]]), " ".join(right[:2])
+    if left[-1] in right[1:] and right[0].lower() not in _NEGATIONS:  # "T1 weighted or T2 weighted MRI": T1, T2
+        shared = right.index(left[-1], 1)
+        return " ".join(left[-shared - 1 : -1]) or left[-1], " ".join(right[:shared])
+    if right[0].lower() in _NEGATIONS:
+        own = left[-2:] if left[-2:-1] == ["with"] else left[-1:]
+        return " ".join(own), " ".join(right[:2])
+    return left[-1], _first_words(_ARTICLES.sub("", after), 2 if _OWN_NOUN.match(after) else 1)
+
+
+def _first_words(text: str, n: int) -> str:
+    """All of a short text, else its first words: the option is not longer than its partner."""
+    return " ".join(text.split()[:n])

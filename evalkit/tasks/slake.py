@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.errors import ConfigError, did_you_mean
+from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.forms import (
     ImageFinder,
     Raw,
     Record,
     Rows,
     conversation_rows,
+    field_of,
     is_conversation,
     json_files,
     label_of,
@@ -20,7 +22,6 @@ from evalkit.tasks.forms import (
     optional,
     parquet_files,
     parquet_rows,
-    text_of,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
 from evalkit.types import CLOSED, OPEN
@@ -64,7 +65,7 @@ class Slake(VqaTask):
             if not (root.is_file() or names_split(path, split)):
                 continue
             if {"img_name", "q_lang", "question"} <= set(records[0]):
-                kept = [r for r in records if self.language in ("all", r["q_lang"])]
+                kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
                 return Rows(form="slake-json", rows=tuple(_row(r, finder, path) for r in kept))
             if is_conversation(records[0]):
                 self._english_only("LLaVA-Med JSON")
@@ -74,8 +75,8 @@ class Slake(VqaTask):
             rows = tuple(
                 Raw(
                     id=f"hf-{split}-{number}",
-                    question=text_of(record["question"], f"{files[0]}: row {number}, question"),
-                    answer=text_of(record["answer"], f"{files[0]}: row {number}, answer"),
+                    question=field_of(record, "question", f"{files[0]}: row {number}"),
+                    answer=field_of(record, "answer", f"{files[0]}: row {number}"),
                     image_id=image_id,
                     image=ref,
                     label=label_of(record.get("answer_type"), f"{files[0]}: row {number}"),
@@ -85,6 +86,16 @@ class Slake(VqaTask):
             )
             return Rows(form="hf-parquet", rows=rows)
         raise unknown_form(self.name, root, split, FORMS)
+
+    def other_train(self) -> Mapping[str, LoadedTask]:
+        """The other language's train rows: each language keeps its images apart by split, the two together do not."""
+        others = {"en": ("zh",), "zh": ("en",), "all": ()}[self.language]
+        settings: dict[str, Any] = {"name": self.name, "path": str(self.path) if self.path else None}
+        settings |= {"repo": self.repo, "revision": self.revision, "allow_counts": self.allow_counts}
+        try:
+            return {f"train, {lang}": Slake(language=lang, **settings).load_train() for lang in others}
+        except (ConfigError, DataError):  # a form in one language, or a copy without a train split
+            return {}
 
     def _english_only(self, form: str) -> None:
         if self.language != "en":
@@ -105,7 +116,7 @@ class Slake(VqaTask):
 
 def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
     where = f"{path}: qid {record.get('qid')!r}"
-    image = text_of(record["img_name"], where)
+    image = field_of(record, "img_name", where)
     tags = {
         "modality": optional(record.get("modality")),
         "organ": optional(record.get("location")),
@@ -114,11 +125,11 @@ def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
         "language": optional(record.get("q_lang")),
     }
     return Raw(
-        id=str(record["qid"]),
-        question=text_of(record["question"], where),
-        answer=text_of(record["answer"], where),
+        id=field_of(record, "qid", where),
+        question=field_of(record, "question", where),
+        answer=field_of(record, "answer", where),
         image_id=image,
         image=finder.find(image) if finder else None,
-        label=label_of(record["answer_type"], where),
+        label=label_of(record.get("answer_type"), where),
         tags={k: v for k, v in tags.items() if v},
     )

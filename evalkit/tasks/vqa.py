@@ -78,22 +78,31 @@ class VqaTask(ABC):
 
     def load(self, *, images: bool = True) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
-        return self._load(self.split, images)
+        return self._load(self.split, images, root=self.path)
 
     def load_train(self) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
-        return self._load("train", images=False)
+        # A test file that a user named must never pass for the train split: that lies beside it, where it is at all.
+        path = self.path
+        beside = path is not None and path.is_file() and self.split != "train"
+        return self._load("train", images=False, root=path.parent if path and beside else path)
+
+    def other_train(self) -> Mapping[str, LoadedTask]:
+        """Train rows of the same copy beside `load_train` that models are trained on too, for the audit; by name."""
+        return {}
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
         """The image, then the question under the prompt variant; only the question decides which options are listed."""
         text = render(self.prompt, sample.question, options_in(sample.question))
         return (Message(role="user", content=(ImagePlace(0), text)),)
 
-    def _load(self, split: str, images: bool) -> LoadedTask:
-        root = self.path or self._from_hub(split)
+    def _load(self, split: str, images: bool, root: Path | None) -> LoadedTask:
+        root = root or self._from_hub(split)
         found = self.read(root, split, images)
         self._check_labels(found.form, found.rows)
         notes = [*found.notes, *self._check_counts(found.form, found.rows, split)]
+        if self.path is None:
+            notes.append(f"{self.repo} at commit {root.name}")  # the cache names a snapshot's folder after its commit
         samples, skipped = samples_of(found.rows, self.closed_rule, f"{self.name} ({root})")
         return LoadedTask(
             name=self.name,
@@ -141,19 +150,29 @@ class VqaTask(ABC):
             )
         return [f"{text}: these numbers compare with no one else's"]
 
+    def hub_patterns(self) -> tuple[str, ...]:
+        """The files of the hub's repository that `fetch` brings: the configured split and train."""
+        return tuple(dict.fromkeys((*self._patterns(self.split), *self._patterns("train"))))
+
+    def _patterns(self, split: str) -> list[str]:
+        return [p.format(split=s) for p in self.hub_files for s in SPLIT_NAMES[split]]
+
     def _from_hub(self, split: str) -> Path:
         """The dataset's snapshot in the hub's own cache, brought there if it is not."""
         if not self.repo:
             raise DataError(f"{self.name} is on no hub; give a local copy with task.path=DIR.")
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError
 
-        patterns = [p.format(split=s) for p in self.hub_files for s in SPLIT_NAMES[split]]
+        # The base of the hub's own error is that of its HTTP library, whichever that is: time-outs, proxies.
+        transport = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
+        failures: tuple[type[Exception], ...] = (*transport, OSError, ValueError)
+        patterns = self._patterns(split)
         try:
             folder = snapshot_download(
                 self.repo, repo_type="dataset", revision=self.revision, allow_patterns=[*patterns, "*.md"]
             )
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
+        except failures as problem:
             raise DataError(
                 f"{self.name} ({self.repo}) is not on this machine and the dataset hub did not give it "
                 f"({type(problem).__name__}). Give a local copy with task.path=DIR, or run "

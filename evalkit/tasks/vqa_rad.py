@@ -13,6 +13,7 @@ from evalkit.tasks.forms import (
     Record,
     Rows,
     conversation_rows,
+    field_of,
     is_conversation,
     json_files,
     label_of,
@@ -20,7 +21,6 @@ from evalkit.tasks.forms import (
     optional,
     parquet_files,
     parquet_rows,
-    text_of,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
 from evalkit.types import CLOSED, OPEN
@@ -29,6 +29,7 @@ FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med J
 # Typos of the release, as its own other rows spell them.
 _TYPES = {"ATRIB": "ATTRIB", "ATTRIBUTE": "ATTRIB", "PRSE": "PRES", "OTHERS": "OTHER", "MODALITY": "MODALITY"}
 _FRAME = "frame"
+TEST_ROWS = 451
 
 
 class VqaRad(VqaTask):
@@ -64,8 +65,8 @@ class VqaRad(VqaTask):
         rows = tuple(
             Raw(
                 id=f"hf-{split}-{number}",
-                question=text_of(record["question"], f"{files[0]}: row {number}, question"),
-                answer=text_of(record["answer"], f"{files[0]}: row {number}, answer"),
+                question=field_of(record, "question", f"{files[0]}: row {number}"),
+                answer=field_of(record, "answer", f"{files[0]}: row {number}"),
                 image_id=image_id,
                 image=ref,
             )
@@ -101,7 +102,7 @@ def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, 
     rows = []
     for record in records:
         row = _row(record, finder, path, "")
-        if str(record["phrase_type"]).startswith("test_") != (split == "test"):
+        if str(record.get("phrase_type")).startswith("test_") != (split == "test"):
             continue
         # A test question whose framed rewording exists is in the 3,064-row train split that most papers use.
         leak = {"leak": _FRAME if optional(record.get("question_frame")) else "none"} if split == "test" else {}
@@ -114,7 +115,8 @@ def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
 
     Found on the data: that release lists them by their position in the OSF file, sorted as text (0, 1, 10, 100 ...).
     """
-    if split != "test" or not all(i.isdecimal() for i in ids):
+    # In a subset the positions are others, and the rows would be joined to other people's answers.
+    if split != "test" or len(ids) != TEST_ROWS or not all(i.isdecimal() for i in ids):
         return {}
     in_file_order = sorted(ids, key=int)
     return {"hf": tuple(in_file_order[k] for k in sorted(range(len(ids)), key=str))}
@@ -123,19 +125,22 @@ def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
 def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> Raw:
     """A row of the OSF or MEVF form; the first qid of the release is a string, five answers are integers."""
     where = f"{path}: qid {record.get('qid')!r}"
-    image = text_of(record["image_name"], where)
+    image = field_of(record, "image_name", where)
+    qid = field_of(record, "qid", where)
+    if not qid.isdecimal():
+        raise DataError(f"{where}; expected a whole number.")
     tags = {
         "organ": optional(record.get("image_organ")),
         "question_type": _question_type(record.get("question_type")),
         "phrase_type": optional(record.get("phrase_type")),
     }
     return Raw(
-        id=f"{prefix}{int(record['qid'])}",
-        question=text_of(record["question"], where),
-        answer=text_of(record["answer"], where),
+        id=f"{prefix}{int(qid)}",
+        question=field_of(record, "question", where),
+        answer=field_of(record, "answer", where),
         image_id=image,
         image=finder.find(image) if finder else None,
-        label=label_of(record["answer_type"], where),
+        label=label_of(record.get("answer_type"), where),
         tags={k: v for k, v in tags.items() if v},
     )
 
@@ -154,14 +159,18 @@ def _joined(rows: Sequence[Raw], release: Rows, osf_path: Path) -> tuple[Raw, ..
     by_id = {r.id: r for r in release.rows}
     order = release.order.get("hf", ())
     if len(order) != len(rows):
-        raise DataError(f"task.osf_path={osf_path} has {len(order)} test rows, the parquet files {len(rows)}.")
+        raise DataError(
+            f"task.osf_path={osf_path} has {len(release.rows)} test rows, the parquet files {len(rows)}; the rows can "
+            f"be joined only when both have all {TEST_ROWS}."
+        )
     joined = []
     for number, (row, sample_id) in enumerate(zip(rows, order, strict=True)):
         original = by_id[sample_id]
-        if original.question.lower() != row.question.lower():
+        mine, theirs = ((r.question.lower(), r.answer.lower()) for r in (row, original))
+        if mine != theirs:
             raise DataError(
-                f"Row {number} of the parquet files asks {row.question!r}, its partner in {osf_path} (qid {sample_id}) "
-                f"{original.question!r}: these are not two forms of one release."
+                f"Row {number} of the parquet files has {mine}, its partner in {osf_path} (qid {sample_id}) {theirs}: "
+                "these are not two forms of one release."
             )
         joined.append(
             Raw(

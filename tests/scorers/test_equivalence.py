@@ -1,15 +1,15 @@
-"""Every protocol against a second implementation, written from the description alone, on 6,000 generated answers.
+"""Every protocol against a second implementation, written from the description alone, on 5,500 generated answers.
 
 Each function below takes the raw gold, the raw answer and whether the row is closed by its label, and gives the value
 of every metric the row gets.  Nothing is shared with evalkit but the contraction table, which is data.
 """
 
 import collections
-import difflib
 import math
 import random
 import re
 import string
+from functools import cache
 
 import pytest
 
@@ -42,16 +42,20 @@ GOLDS = GOLD_LINE.split("|")
 ONE_TO_TEN = "one two three four five six seven eight nine ten"
 
 
-def generated(n=6000):
-    rng = random.Random(20230601)
+@cache
+def generated(n=5500):
+    """(gold, answer, label) of n rows, the same ones every time."""
+    rng, rows = random.Random(20230601), []
     for _ in range(n):
         gold = rng.choice(GOLDS)
         pieces = rng.choices(PIECES, k=rng.choice([0, 1, 1, 2, 3, 4, 6, 9]))
         if rng.random() < 0.35:
             pieces.insert(rng.randint(0, len(pieces)), rng.choice([gold, gold.upper(), f"{gold}.", f" {gold} "]))
-        yield gold, rng.choice([" ", " ", ""]).join(pieces), rng.choice(["OPEN", "CLOSED"])
+        rows.append((gold, rng.choice([" ", " ", ""]).join(pieces), rng.choice(["OPEN", "CLOSED"])))
+    return tuple(rows)
 
 
+@cache
 def clean(text):
     out = text
     delete = re.search(r"\d,\d", text)
@@ -304,7 +308,7 @@ SECOND = {
 
 
 @pytest.mark.parametrize("name", SECOND)
-def test_a_protocol_equals_its_second_implementation_on_6000_answers(name):
+def test_a_protocol_equals_its_second_implementation_on_5500_answers(name):
     chosen, differing = protocol(name), []
     for gold, answer, kind in generated():
         found = {s.metric: s.value for s in chosen.score(row(gold, kind), Prediction(sample_id="1", text=answer))}
@@ -337,11 +341,11 @@ def test_huatuogpt_vision_equals_its_second_implementation():
 
 
 def test_the_answers_include_every_quirk():
-    """Each pair of protocols that the description tells apart does differ on some generated answer."""
-    rows = list(generated())
+    """Else the comparison above would say little."""
+    rows = generated()
     texts = " ".join(answer for _, answer, _ in rows)
     assert all(
         piece in texts for piece in ("." * 33, "couldnt've", "<answer>", r"\boxed{", "1,000", "是", "somebody'd")
     )
     assert sum(not answer.strip() for _, answer, _ in rows) > 100
-    assert sum(difflib.SequenceMatcher(None, g, a).ratio() == 1 for g, a, _ in rows[:1000]) > 10
+    assert sum(gold == answer for gold, answer, _ in rows) > 20

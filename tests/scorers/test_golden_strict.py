@@ -2,7 +2,8 @@
 
 import pytest
 
-from evalkit.types import Prediction
+from evalkit.config import build, load_option
+from evalkit.types import Prediction, Sample
 
 from .support import protocol, row, scores
 
@@ -44,6 +45,10 @@ CLOSED = [
     (MASS, "yes", "yes or no", None, "both yes and no"),
     (MASS, "no", "No, not yes.", 1, ""),
     (MASS, "yes", "The answer is yes", 1, ""),
+    (MASS, "yes", "Absolutely yes because of the border", 1, ""),
+    (MASS, "no", "Definitely no.", 1, ""),
+    (MASS, "no", "I would say no but I am no expert", 1, ""),
+    (MASS, "yes", "no it is not a mass, yes it is", None, "both yes and no"),
     (MASS, "yes", "Yes, no other finding", 1, ""),
     (MASS, "no", "No the picture shows a heart", 1, ""),
     (MASS, "yes", "eyes", None, "no yes or no"),
@@ -168,3 +173,15 @@ def test_no_phrase_is_in_two_groups():
     for group in GROUPS:
         for phrase in group:
             assert owners.setdefault(plain_words(phrase), group[0]) == group[0], phrase
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"), [("right", 1.0), ("Right side", 1.0), ("left", 0.0), ("on the left side", 0.0)]
+)
+def test_a_choice_inside_the_gold_answer_is_no_rival_of_it(answer: str, value: float) -> None:
+    sample = Sample(
+        id="1", image_id="i", question="Is the gastric bubble shown on the left or right side of the patient?",
+        references=("Right side",), choices=("left", "right"), tags={"answer_type": "CLOSED"},
+    )  # fmt: skip
+    scores = build(load_option("protocol", "strict"), "strict").score(sample, Prediction(sample_id="1", text=answer))
+    assert next(s.value for s in scores if s.metric == "closed_accuracy") == value

@@ -30,6 +30,7 @@ def test_set_overlap_is_free_of_order_and_repetition(answer, gold):
     assert set_overlap(answer, gold).recall == set_overlap(gold, answer).precision
 
 
+@pytest.mark.slow
 def test_set_f1_agrees_with_scikit_learn():
     from sklearn.metrics import f1_score
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from .support import RUNS, SHARED, mean_of, needs_answers, read_answers
+from evalkit.types import Prediction
+
+from .support import RUNS, SHARED, mean_of, needs_answers, protocol, read_answers, row
 
 pytestmark = needs_answers
 
@@ -27,7 +29,6 @@ def test_exact_match_is_the_authors_to_its_last_digit(run):
 
 
 def test_strict_finds_the_row_whose_question_is_not_the_one_its_gold_answers():
-    from .support import protocol
 
     unread = [
         (pair[0].question, score.reason)
@@ -78,3 +79,27 @@ def labelled(run, only_freeform):
 def test_two_runs_under_every_protocol_come_out_to_the_printed_digit(name, metric, rows, zero_shot, rank8):
     found = [100 * mean_of(name, metric, labelled(run, rows == "freeform")) for run in ("baseline", "lora_rank8")]
     assert [round(value, 1) for value in found] == [zero_shot, rank8]
+
+
+def gold_rows():
+    """(question, gold, label) of every row of the released data sets that are at hand."""
+    for item in json.loads((SHARED / "data/slake/test.json").read_text(encoding="utf-8")):
+        yield item["question"], item["answer"], item["answer_type"].strip()
+    for item in json.loads((SHARED / "data/vqa-rad/osf/VQA_RAD Dataset Public.json").read_text(encoding="utf-8")):
+        yield item["question"], str(item["answer"]), item["answer_type"].strip()
+    for item in json.loads((SHARED / "data/pathvqa/hf/test.json").read_text(encoding="utf-8")):
+        yield item["question"], item["answer"], "CLOSED" if item["answer"] in ("yes", "no") else "OPEN"
+
+
+def test_under_strict_the_gold_answer_itself_is_right_on_every_row_of_three_data_sets():
+    chosen, wrong, n = protocol("strict"), [], 0
+    for question, gold, label in gold_rows():
+        n += 1
+        sample = row(gold, label, question)
+        wrong += [
+            (question, gold, score.metric, score.value, score.reason)
+            for score in chosen.score(sample, Prediction(sample_id="1", text=gold))
+            if score.value != 1
+        ]
+    assert n == 2094 + 2248 + 6719
+    assert not wrong

@@ -1,4 +1,4 @@
-"""Trains phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.models.train_phantom OUT_DIR`.
+"""Trains phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.train_phantom OUT_DIR`.
 
 Two stages, as LLaVA's own: the vision tower learns to see (here from the scenes' descriptions), then the whole model
 learns to answer.  Only images of the train split are drawn.  Seeded, CPU, two threads; minutes.
@@ -10,7 +10,7 @@ import argparse
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from evalkit.models.phantom_parts import IMAGE_TOKEN, IMAGE_TOKENS, make_model, 
 from evalkit.tasks.phantom import Asked, questions
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene, draw, scene
 
+TOKENIZER_IMAGES = 2000
 _IGNORED = -100
 
 # Several wordings of the request for a short answer, so that the model leans on none of them.
@@ -37,8 +38,8 @@ class Plan:
     n_images: int = 24_000
     batch: int = 48
     questions: int = 5
-    see_steps: int = 1_500
-    answer_steps: int = 1_000
+    see_steps: int = 1_000
+    answer_steps: int = 500
     see_lr: float = 1.5e-3
     answer_lr: float = 2e-3
     seed: int = 0
@@ -52,7 +53,7 @@ def train(out: Path, plan: Plan) -> list[float]:
     torch.manual_seed(plan.seed)
     members = [f"{plan.seed}/train/{index}" for index in range(plan.n_images)]
     scenes = [scene(member) for member in members]
-    processor = make_processor(_texts(scenes[:2000]))
+    processor = make_processor(texts(scenes[:TOKENIZER_IMAGES]))
     model = make_model(processor.tokenizer)
     started = time.perf_counter()
     pixels = _pixels(processor, members)
@@ -68,7 +69,7 @@ def _say(text: str, started: float) -> None:
     print(f"{time.perf_counter() - started:7.1f} s  {text}", flush=True)  # noqa: T201
 
 
-def _texts(scenes: Sequence[Scene]) -> Iterator[str]:
+def texts(scenes: Iterable[Scene]) -> Iterator[str]:
     """What the tokenizer's vocabulary is made from: questions under every prompt, and answers."""
     for what in scenes:
         for asked in questions(what):
@@ -123,7 +124,7 @@ def _batches(plan: Plan, steps: int, stage: int) -> Iterator[Any]:
 
 
 def _labels(what: Scene) -> list[int]:
-    """The scene as class numbers, one a head; lesion properties are ignored where there is none."""
+    """The scene as class numbers, one a head of `_HEADS`; lesion properties are ignored where there is none."""
     seen = (SHAPES.index(what.shape), int(what.size == "Large"), int(what.brightness == "Brighter"))
     return [
         MODALITIES.index(what.modality),
@@ -135,19 +136,22 @@ def _labels(what: Scene) -> list[int]:
     ]
 
 
-_PLACED_HEADS = (3, 3, 2, 3, 2, 2, 2, 2)
-_POOLED_HEADS = (3, 2, 2)  # what a lesion looks like is the same wherever it lies
+_HEADS = (3, 3, 2, 3, 2, 2, 2, 2, 3, 2, 2)
 
 
 def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, started: float) -> None:
-    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers."""
+    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers.
+
+    One reads all image tokens by their place, which is learnt soonest; the other reads only their mean, as a decoder's
+    first attention does, without which stage two would not find what the tower has seen.
+    """
     import torch
     from torch.nn import functional
 
     labels = torch.tensor([_labels(what) for what in scenes])
     width = model.config.text_config.hidden_size
-    placed = torch.nn.Linear(IMAGE_TOKENS * width, sum(_PLACED_HEADS))
-    pooled = torch.nn.Linear(width, sum(_POOLED_HEADS))
+    placed = torch.nn.Linear(IMAGE_TOKENS * width, sum(_HEADS))
+    pooled = torch.nn.Linear(width, sum(_HEADS))
     parts = [model.model.vision_tower, model.model.multi_modal_projector, placed, pooled]
     weights = [weight for part in parts for weight in part.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=plan.see_lr, weight_decay=0.02)
@@ -156,12 +160,10 @@ def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, s
     for step, chosen in enumerate(_batches(plan, plan.see_steps, stage=1)):
         features = model.model.get_image_features(_normalised(pixels[chosen]), return_dict=True).pooler_output
         tokens = torch.stack(list(features))
-        heads = [
-            *placed(tokens.flatten(1)).split(_PLACED_HEADS, dim=-1),
-            *pooled(tokens.mean(1)).split(_POOLED_HEADS, dim=-1),
-        ]
         each = [
-            functional.cross_entropy(head, labels[chosen, i], ignore_index=_IGNORED) for i, head in enumerate(heads)
+            functional.cross_entropy(head, labels[chosen, i], ignore_index=_IGNORED)
+            for logits in (placed(tokens.flatten(1)), pooled(tokens.mean(1)))
+            for i, head in enumerate(logits.split(_HEADS, dim=-1))
         ]
         _step(sum(each), weights, optimiser, schedule)
         if step % 100 == 0 or step == plan.see_steps - 1:
@@ -186,7 +188,13 @@ def learn_to_answer(
     from torch.nn import functional
 
     weights = list(model.parameters())
-    optimiser = torch.optim.AdamW(weights, lr=plan.answer_lr, weight_decay=0.02)
+    seeing = list(model.model.vision_tower.parameters())
+    answering = [*model.model.multi_modal_projector.parameters(), *model.model.language_model.parameters()]
+    groups = [
+        {"params": seeing, "lr": plan.answer_lr / 8},  # else the untrained decoder's gradients undo stage one
+        {"params": [*answering, *model.lm_head.parameters()], "lr": plan.answer_lr},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
     schedule = _schedule(optimiser, plan.answer_steps)
     generator = torch.Generator().manual_seed(plan.seed * 10 + 3)
     losses = []

@@ -1,0 +1,1 @@
+"""Scores by a language model to be believed: pinned, swapped, counted, stored, and measured against people."""

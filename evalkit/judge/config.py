@@ -1,0 +1,258 @@
+"""What a judge is: a server, a dated model, its parameters, a prompt, and how much may be spent.
+
+One YAML a judge under conf/judge; its keys are the fields of `JudgeConfig`.  The key to a hosted server is named by
+an environment variable and read from there at the moment of the call: no field of this class can hold it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalkit.errors import ConfigError, JudgeError, did_you_mean
+from evalkit.types import digest_json
+
+RELATIVE = "relative"
+CORRECTNESS = "correctness"
+REFERENCE_FIRST = "reference_first"
+CANDIDATE_FIRST = "candidate_first"
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "judged": ("auto", RELATIVE, CORRECTNESS),
+    "structured": ("auto", "off"),
+    "style": ("evalkit", "llava-med-1.0", "llava-med-1.5"),
+    "rows": ("open", "all"),
+    "order": (REFERENCE_FIRST, "swap"),
+    "transport": ("server", "batch", "local"),
+}
+HOSTED = ("api.openai.com",)
+DATED = re.compile(r"(19|20)\d\d-?\d\d-?\d\d|-\d{4}$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeConfig:
+    """A judge and how it is asked.
+
+    Args:
+        name: as in `judge=NAME`; goes into every record and row.
+        model: the name that the server knows; a dated snapshot wherever there is one.
+        base_url: of an OpenAI-compatible server, up to and with `/v1`.
+        api_key_env: the environment variable that holds the key; None for a server that wants none.
+        revision: commit of open weights, for the record and the cache key.
+        shutdown: ISO date on which the provider turns the model off, None when nothing is announced.
+        price: {"input": USD, "output": USD (per million tokens), "date": ISO date, "batch_factor": share of the price
+            that a batch costs}; None is "unknown", which is not zero.
+        parameters: sent as they are (temperature, seed, max_tokens ...).
+        structured: "auto" asks for JSON under a schema and goes on without where the server refuses; "off" never asks.
+        judged: "relative" (two scores of 1 to 10), "correctness" (one verdict), "auto" (relative where the samples
+            carry a context for a judge).
+        prompt_version: of the shipped prompt of that name.
+        prompt_file: a prompt of the user's own instead, a Jinja file with the same variables.
+        style: how question and context are handed to the prompt: evalkit's own, or as one of LLaVA-Med's two
+            published scripts does (docs/judge.md).
+        rows: which samples correctness is asked for.
+        order: "swap" asks both orders of reference and candidate and takes the mean.
+        replicates: how often each is asked.
+        send_images: attach the image.
+        max_failed: largest share of asked samples without a judgment at which a number is still given.
+        concurrency: calls in flight.
+        timeout: seconds a call may take; retries: further attempts of the SDK.
+        budget_usd, budget_tokens: over all calls for this run by this judge, earlier sessions included.
+        cache: SQLite file of replies, "default" for the user's cache folder, None for none.
+        offline: answer from run folder and cache only.
+        transport: "server", "batch" (write and collect the provider's batch files) or "local" (a callable).
+    """
+
+    name: str
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    revision: str | None = None
+    shutdown: str | None = None
+    price: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    structured: str = "auto"
+    judged: str = "auto"
+    prompt_version: int = 1
+    prompt_file: str | None = None
+    style: str = "evalkit"
+    rows: str = "open"
+    order: str = REFERENCE_FIRST
+    replicates: int = 1
+    send_images: bool = False
+    max_failed: float = 0.02
+    concurrency: int = 16
+    timeout: float = 120.0
+    retries: int = 5
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    image_tokens: int = 1100
+    cache: str | None = "default"
+    offline: bool = False
+    transport: str = "server"
+
+    def __post_init__(self) -> None:
+        for key, allowed in CHOICES.items():
+            given = getattr(self, key)
+            if given not in allowed:
+                raise ConfigError(f"judge.{key}={given} is not possible. {did_you_mean(str(given), allowed)}")
+        _check_numbers(self)
+        _check_server(self)
+        _check_price(self.price)
+        if self.budget_usd is not None and self.price is None:
+            raise ConfigError(
+                f"judge.budget_usd={self.budget_usd} cannot be kept: the price of judge {self.name!r} is unknown. Give "
+                "judge.price.input and judge.price.output (USD per million tokens) and judge.price.date, or use "
+                "judge.budget_tokens."
+            )
+
+    @property
+    def server(self) -> str:
+        """Which server the replies are from, for records and cache keys: host, port and path."""
+        if self.transport == "local":
+            return "in-process"
+        parts = urlsplit(self.base_url or "")
+        return f"{parts.netloc}{parts.path.rstrip('/')}"
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders that are asked."""
+        return (REFERENCE_FIRST, CANDIDATE_FIRST) if self.order == "swap" else (REFERENCE_FIRST,)
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The most that one reply can cost."""
+        given = self.parameters.get("max_completion_tokens", self.parameters.get("max_tokens", 1024))
+        return int(given)
+
+    def cache_path(self) -> Path | None:
+        """Where the replies are kept across runs."""
+        if self.cache is None:
+            return None
+        if self.cache != "default":
+            return Path(self.cache).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "evalkit" / "judge.sqlite"
+
+    def record(self) -> dict[str, Any]:
+        """The settings that make the judgments, for the plan line of judgments.jsonl."""
+        kept = asdict(self)
+        for key in ("cache", "offline", "concurrency", "timeout", "retries", "budget_usd", "budget_tokens"):
+            del kept[key]
+        return {**kept, "price": dict(self.price) if self.price else None, "parameters": dict(self.parameters)}
+
+    def digest(self) -> str:
+        """8 hex of what makes the judgments."""
+        return digest_json(self.record())[:8]
+
+
+def read_key(config: JudgeConfig) -> str | None:
+    """The key from the environment, or a JudgeError that says which variable was expected."""
+    if config.api_key_env is None:
+        return None
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key:
+        raise JudgeError(
+            f"Judge {config.name!r} needs a key for {config.server}, and the environment variable {config.api_key_env} "
+            "is not set. Nothing was asked and nothing spent. Set the variable (never the key on the command line or "
+            "in a YAML), name another with judge.api_key_env, or judge with a local server: judge=server "
+            "judge.base_url=http://localhost:8000/v1 judge.model=NAME."
+        )
+    return key
+
+
+def check_lifetime(config: JudgeConfig, today: date, announced: str | None = None) -> list[str]:
+    """Warnings about how long this judge can still be asked.
+
+    Args:
+        announced: the `shutdown_date` that the server itself gave, which is believed before the YAML.
+
+    Raises:
+        JudgeError: the model is already gone.
+    """
+    warnings: list[str] = []
+    shutdown = announced or config.shutdown
+    if shutdown:
+        day = date.fromisoformat(shutdown)
+        if day <= today:
+            raise JudgeError(
+                f"Judge {config.name!r} cannot be asked: {config.model} was shut down on {day}. Nothing was asked and "
+                "nothing spent. Judgments that are stored can be aggregated for ever; for new ones choose another "
+                "judge (`python -m evalkit list judges`) and expect another number."
+            )
+        warnings.append(
+            f"judge {config.name}: {config.model} will be shut down on {day}, in {(day - today).days} days; after that "
+            "these judgments cannot be repeated. Keep judgments.jsonl, or use a judge with open weights."
+        )
+    host = urlsplit(config.base_url or "").hostname
+    if host in HOSTED and config.model and not DATED.search(config.model):
+        warnings.append(
+            f"judge {config.name}: {config.model} is an alias without a date, and what stands behind it can change "
+            "between two calls. Prefer a dated snapshot."
+        )
+    return warnings
+
+
+def _check_numbers(config: JudgeConfig) -> None:
+    rules = {
+        "replicates": config.replicates >= 1,
+        "max_failed": 0 <= config.max_failed < 1,
+        "concurrency": 1 <= config.concurrency <= 1000,
+        "timeout": config.timeout > 0,
+        "retries": config.retries >= 0,
+        "budget_usd": config.budget_usd is None or config.budget_usd > 0,
+        "budget_tokens": config.budget_tokens is None or config.budget_tokens > 0,
+        "prompt_version": config.prompt_version >= 1,
+        "image_tokens": config.image_tokens >= 0,
+    }
+    for key, fine in rules.items():
+        if not fine:
+            raise ConfigError(f"judge.{key}={getattr(config, key)} is out of range.")
+    if config.shutdown is not None:
+        try:
+            date.fromisoformat(config.shutdown)
+        except ValueError as problem:
+            raise ConfigError(f"judge.shutdown={config.shutdown} is not a date of the form 2027-01-14.") from problem
+
+
+def _check_server(config: JudgeConfig) -> None:
+    if not config.model:
+        raise ConfigError(f"Judge {config.name!r} has no model; give judge.model=NAME as the server knows it.")
+    if config.transport == "server":
+        parts = urlsplit(config.base_url or "")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"Judge {config.name!r} has no server; give judge.base_url=http://HOST:PORT/v1 of an OpenAI-compatible "
+                "server."
+            )
+    if config.base_url and (urlsplit(config.base_url).username or urlsplit(config.base_url).query):
+        raise ConfigError(
+            "judge.base_url must carry no user, password or query: it is stored with every judgment. Put the key into "
+            "an environment variable and name that with judge.api_key_env."
+        )
+    if config.api_key_env is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", config.api_key_env):
+        raise ConfigError(
+            "judge.api_key_env must be the name of an environment variable (capitals, digits, underscores), such as "
+            "OPENAI_API_KEY, and not the key itself. What was given is not shown here, because it may be a key; if it "
+            "is one and stood on a command line, it is in your shell's history: replace it."
+        )
+
+
+def _check_price(price: Mapping[str, Any] | None) -> None:
+    if price is None:
+        return
+    known = ("input", "output", "date", "batch_factor")
+    for key in price:
+        if key not in known:
+            raise ConfigError(f"judge.price.{key} is not a setting. {did_you_mean(key, known)}")
+    for key in ("input", "output"):
+        if not isinstance(price.get(key), int | float) or price[key] < 0:
+            raise ConfigError(f"judge.price.{key} must be given in USD per million tokens.")
+    if not price.get("date"):
+        raise ConfigError("judge.price.date must say when these prices were read.")

@@ -1,0 +1,237 @@
+"""What is to be asked: one item an answer, one slot an item x order x replicate, one call a distinct content.
+
+Two slots whose content is the same (the same question, reference and answer about samples of one image, or reference
+and answer with equal text under a swap) share one call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.errors import ConfigError, DataError
+from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE, JudgeConfig
+from evalkit.judge.pictures import data_url
+from evalkit.judge.prompts import Prompt, load_prompt, render
+from evalkit.judge.verdict import response_format
+from evalkit.types import OPEN, ImageRef, Prediction, Sample, digest_json
+
+# What the authors' scripts cut off or leave at the end of a question: a line break and the image's place.
+IMAGE_MARK = "\n<image>"
+
+ReadImage = Callable[[ImageRef], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One answer to be judged; `error` says why there is none."""
+
+    sample: Sample
+    answer: str | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One judgment of one item: in which order, the how-manieth."""
+
+    item: int
+    order: str
+    replicate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that one judge is to be asked about one run.
+
+    id: 16 hex over the keys and the slots: the same plan is met again when a run is judged again.
+    calls: key -> the slots that its reply fills.  digests: sha256 of each image that is sent.
+    """
+
+    config: JudgeConfig
+    judged: str
+    prompt: Prompt
+    items: tuple[Item, ...]
+    calls: Mapping[str, tuple[Slot, ...]]
+    digests: Mapping[ImageRef, str]
+    id: str
+
+    @property
+    def n_slots(self) -> int:
+        """How many judgments there will be."""
+        return sum(len(slots) for slots in self.calls.values())
+
+    def messages(self, key: str, read_image: ReadImage) -> list[dict[str, Any]]:
+        """The messages of a call as the chat API takes them, images as data URLs (read only now)."""
+        slot = self.calls[key][0]
+        item = self.items[slot.item]
+        parts = rendered(self, item, slot.order)
+        messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in parts]
+        if self.digests:
+            pictures = [
+                {"type": "image_url", "image_url": {"url": data_url(read_image(ref), str(ref))}}
+                for ref in item.sample.images
+            ]
+            messages[-1]["content"] = [*pictures, {"type": "text", "text": messages[-1]["content"]}]
+        return messages
+
+    def n_images(self, key: str) -> int:
+        """How many images a call carries."""
+        return len(self.items[self.calls[key][0].item].sample.images) if self.digests else 0
+
+    def characters(self, key: str) -> int:
+        """Length of a call's text."""
+        slot = self.calls[key][0]
+        return sum(len(text) for _, text in rendered(self, self.items[slot.item], slot.order))
+
+
+def make_plan(
+    config: JudgeConfig, samples: Sequence[Sample], predictions: Sequence[Prediction], read_image: ReadImage
+) -> Plan:
+    """Everything to ask, with the key of every call.
+
+    Raises:
+        ConfigError: the judged task does not fit the samples.
+        DataError: samples and predictions are not of the same run.
+    """
+    judged = what_is_judged(config, samples)
+    items = make_items(config, judged, samples, predictions)
+    prompt = load_prompt(config, judged)
+    digests: dict[ImageRef, str] = {}
+    if config.send_images:
+        wanted = dict.fromkeys(ref for item in items if item.answer is not None for ref in item.sample.images)
+        if not wanted:
+            raise ConfigError("judge.send_images=true, but the samples of this task carry no images.")
+        digests = {ref: hashlib.sha256(read_image(ref)).hexdigest() for ref in wanted}
+    draft = Plan(config=config, judged=judged, prompt=prompt, items=items, calls={}, digests=digests, id="")
+    calls: dict[str, list[Slot]] = {}
+    for slot in _slots(config, items):
+        calls.setdefault(call_key(draft, slot), []).append(slot)
+    slots = {key: tuple(mine) for key, mine in calls.items()}
+    listed = [[key, [[items[s.item].sample.id, s.order, s.replicate] for s in mine]] for key, mine in slots.items()]
+    unanswered = [item.sample.id for item in items if item.answer is None]
+    identity = digest_json([config.name, config.digest(), listed, unanswered])[:16]
+    return Plan(config=config, judged=judged, prompt=prompt, items=items, calls=slots, digests=digests, id=identity)
+
+
+def what_is_judged(config: JudgeConfig, samples: Sequence[Sample]) -> str:
+    """Which of the two judged tasks: as configured, else by whether the samples carry a context for a judge."""
+    if config.judged != "auto":
+        return config.judged
+    return RELATIVE if samples and all(s.context for s in samples) else CORRECTNESS
+
+
+def make_items(
+    config: JudgeConfig, judged: str, samples: Sequence[Sample], predictions: Sequence[Prediction]
+) -> tuple[Item, ...]:
+    """The samples that the judged task is over, each with its answer, joined by id."""
+    answers = {p.sample_id: p for p in predictions}
+    ids = {s.id for s in samples}
+    if len(answers) != len(predictions) or (strays := [i for i in answers if i not in ids]):
+        what = f"answers for unknown samples such as {strays[0]!r}" if len(answers) == len(predictions) else "repeats"
+        raise DataError(f"The run's predictions do not fit the task's samples: {what}. Was it another task or split?")
+    chosen = list(samples)
+    if judged == CORRECTNESS and config.rows == "open":
+        chosen = [s for s in samples if s.answer_type == OPEN]
+        if not chosen:
+            raise ConfigError(
+                "No sample of this task is marked OPEN, so there is nothing for judge.rows=open; judge.rows=all asks "
+                "about every sample."
+            )
+    missing = [s.id for s in chosen if s.id not in answers]
+    if missing and len(missing) == len(chosen):
+        raise DataError("The run has no predictions for this task's samples.")
+    return tuple(_item(s, answers.get(s.id)) for s in chosen)
+
+
+def _item(sample: Sample, prediction: Prediction | None) -> Item:
+    if prediction is None:
+        return Item(sample=sample, answer=None, error="the run has no answer for it")
+    if prediction.error is not None:
+        return Item(sample=sample, answer=None, error=f"the model failed: {prediction.error}")
+    return Item(sample=sample, answer=prediction.text)
+
+
+def _slots(config: JudgeConfig, items: Sequence[Item]) -> Iterator[Slot]:
+    for index, item in enumerate(items):
+        if item.answer is None:
+            continue
+        for order in config.orders:
+            for replicate in range(config.replicates):
+                yield Slot(index, order, replicate)
+
+
+def rendered(plan: Plan, item: Item, order: str) -> list[tuple[str, str]]:
+    """(role, text) of each message about an item."""
+    return render(plan.prompt, variables(plan.config, item, order, bool(plan.digests)))
+
+
+def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> dict[str, Any]:
+    """What a prompt may say, in the configured style.
+
+    evalkit: the question without image mark, the mentions as sentences, nothing where there are none.
+    llava-med-1.0: the question without its last eight characters, the mentions as Python prints them, None for none.
+    llava-med-1.5: likewise, but the question with its image mark, as that version's script leaves it.
+    """
+    sample = item.sample
+    reference = sample.references[0] if len(sample.references) == 1 else " | ".join(sample.references)
+    candidate = item.answer or ""
+    own = config.style == "evalkit"
+    raw = sample.context.get("question", sample.question)
+    if config.style == "llava-med-1.0":
+        question = raw[: -len(IMAGE_MARK)]
+    elif config.style == "llava-med-1.5":
+        question = raw
+    else:
+        question = sample.question
+    first = order == REFERENCE_FIRST
+    return {
+        "question": question,
+        "caption": sample.context.get("caption", ""),
+        "mentions": sample.context.get("mentions" if own else "mentions_repr", "" if own else "None"),
+        "reference": reference,
+        "candidate": candidate,
+        "answer_1": reference if first else candidate,
+        "answer_2": candidate if first else reference,
+        "first_is_reference": first,
+        "has_image": has_image,
+    }
+
+
+def call_key(plan: Plan, slot: Slot) -> str:
+    """sha256 over all that determines a reply; the same content is never paid for twice, in this run or another."""
+    config = plan.config
+    item = plan.items[slot.item]
+    images = [plan.digests[ref] for ref in item.sample.images] if plan.digests else []
+    return digest_json(
+        {
+            "server": config.server,
+            "model": config.model,
+            "revision": config.revision,
+            "messages": rendered(plan, item, slot.order),
+            "images": images,
+            "parameters": dict(config.parameters),
+            "response_format": response_format(plan.judged) if wants_schema(config) else None,
+            "replicate": slot.replicate,
+            "prompt": plan.prompt.sha256,
+        }
+    )
+
+
+def wants_schema(config: JudgeConfig) -> bool:
+    """Whether JSON under a schema is asked for: not with a user's own prompt, which says itself what it wants."""
+    return config.structured == "auto" and config.prompt_file is None
+
+
+def request_body(plan: Plan, key: str, read_image: ReadImage) -> dict[str, Any]:
+    """The body of `POST /chat/completions` for a call."""
+    config = plan.config
+    parameters = dict(config.parameters)
+    if "seed" in parameters:
+        parameters["seed"] = int(parameters["seed"]) + plan.calls[key][0].replicate
+    body = {"model": config.model, "messages": plan.messages(key, read_image), **parameters}
+    if wants_schema(config):
+        body["response_format"] = response_format(plan.judged)
+    return body

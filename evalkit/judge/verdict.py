@@ -1,0 +1,142 @@
+"""What a judge said: one of three outcomes, judged, refused and unreadable.  Nothing else becomes a score, ever."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evalkit.judge.config import RELATIVE
+
+VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
+LOWEST, HIGHEST = 1, 10
+# A failed attempt to read JSON costs the length of the text, so a reply of nothing but braces would take for ever.
+MOST_BRACES = 100
+
+_THINKING = re.compile(r"<think>.*?</think>", re.S)
+_TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
+_REFUSAL = re.compile(
+    r"^\W*(?:i['’]?m (?:very )?sorry|sorry|i apologi[sz]e|unfortunately)?\W*(?:but )?(?:as an ai\b.{0,60})?\W*"
+    r"i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to|won['’]t|will not|must decline)",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The outcome of one call.
+
+    first, second: scores of 1 to 10 of the answers in the order shown (relative).  label: one of VERDICTS
+    (correctness).  why: what is wrong, given exactly when the status is not "judged".
+    """
+
+    status: Literal["judged", "refused", "unreadable"]
+    first: float | None = None
+    second: float | None = None
+    label: str | None = None
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.status == "judged") == bool(self.why):
+            raise ValueError(f"a verdict that is {self.status} with the reason {self.why!r}")
+
+
+def response_format(judged: str) -> dict[str, Any]:
+    """The JSON schema that the server is asked to hold its reply to."""
+    if judged == RELATIVE:
+        score = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
+        fields: dict[str, Any] = {"reason": {"type": "string"}, "score_1": score, "score_2": score}
+    else:
+        fields = {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": list(VERDICTS)}}
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "judgment", "strict": True, "schema": schema}}
+
+
+def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, finish: str | None = None) -> Verdict:
+    """Read a reply.
+
+    Args:
+        text: the reply's text, None or empty when there is none.
+        refusal: what the server gave in its own field for refusals.
+        finish: the server's finish reason.
+    """
+    if refusal or finish == "content_filter":
+        return Verdict(status="refused", why=_shown(refusal) if refusal else "the provider's content filter")
+    body = _THINKING.sub("", text or "").strip()
+    if not body:
+        cut = " at the token limit" if finish == "length" else ""
+        return Verdict(status="unreadable", why=f"empty reply{cut}")
+    found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
+    if isinstance(found, Verdict):
+        return found
+    if _REFUSAL.search(body[:200]):
+        return Verdict(status="refused", why=_shown(body))
+    if finish == "length":
+        return Verdict(status="unreadable", why=f"cut at the token limit; {found}")
+    return Verdict(status="unreadable", why=found)
+
+
+def _read_relative(body: str) -> Verdict | str:
+    """The two scores, from a JSON object or from a first line of two numbers; else what is wrong."""
+    objects = [o for o in json_objects(body) if "score_1" in o or "score_2" in o]
+    if objects:
+        pairs = {(_number(o.get("score_1")), _number(o.get("score_2"))) for o in objects}
+        if len(pairs) > 1:
+            return "several different judgments in one reply"
+        first, second = pairs.pop()
+    else:
+        match = _TWO_NUMBERS.match(body.splitlines()[0])
+        if match is None:
+            return f"neither the JSON that was asked for nor two scores on the first line: {_shown(body)}"
+        first, second = float(match.group(1)), float(match.group(2))
+    if first is None or second is None:
+        return f"a score is missing or no number: {_shown(body)}"
+    if not all(LOWEST <= score <= HIGHEST for score in (first, second)):
+        return f"scores {first:g} and {second:g}, of which one is outside {LOWEST} to {HIGHEST}"
+    return Verdict(status="judged", first=first, second=second)
+
+
+def _read_correctness(body: str) -> Verdict | str:
+    """The verdict, from a JSON object or from a reply that is nothing but the word; else what is wrong."""
+    objects = [o for o in json_objects(body) if "verdict" in o]
+    if objects:
+        labels = {o["verdict"] if isinstance(o["verdict"], str) else None for o in objects}
+    else:
+        labels = {body.strip(" \t\r\n\"'*_`.").lower().replace(" ", "_")}
+    if len(labels) > 1:
+        return "several different judgments in one reply"
+    label = labels.pop()
+    if label not in VERDICTS:
+        return f"no verdict out of {', '.join(VERDICTS)}: {_shown(body)}"
+    return Verdict(status="judged", label=label)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """The outermost JSON objects in a text, in order; what is not JSON is passed over, up to MOST_BRACES times."""
+    decoder = json.JSONDecoder()
+    position = text.find("{")
+    failed = 0
+    while position >= 0 and failed < MOST_BRACES:
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            failed += 1
+            end = position + 1
+        else:
+            if isinstance(value, dict):
+                yield value
+        position = text.find("{", end)
+
+
+def _shown(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 120 else f"{flat[:117]}..."

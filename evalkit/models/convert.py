@@ -1,0 +1,77 @@
+"""Saves a checkpoint in Hugging Face form once, so that it is loaded from there by anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import evalkit
+from evalkit.errors import ModelError
+from evalkit.models.llava_original import LoadedLlava, load_llava
+
+RECORD = "evalkit-conversion.json"
+
+_PROBE = "Is the lung normal?\n  Two  spaces, é."
+
+
+def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
+    """Loads `folder` (options as for `load_llava`) and saves it in `to`; returns what was loaded.
+
+    `to` must not exist, or be empty; it appears whole or not at all.  ModelError when it is in use, when the disk is
+    full, or when the saved processor does not tokenise as the loaded one.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ModelError(f"{to} exists and is not an empty folder: give another one, or empty it first")
+    loaded = load_llava(folder, **options)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    try:
+        save(loaded, work, source=folder)
+        if to.exists():
+            to.rmdir()
+        work.replace(to)
+    except OSError as error:
+        raise ModelError(f"{to} cannot be written ({error}): nothing was kept of it") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return loaded
+
+
+def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
+    """Weights, processor, template and a record of where they came from, into the folder `to`."""
+    loaded.model.save_pretrained(to, max_shard_size="4GB")
+    loaded.processor.save_pretrained(to)
+    _check_tokens(loaded, to)
+    record = {
+        "source": str(source),
+        "form": loaded.form,
+        "vision_tower": loaded.vision_tower,
+        "notes": list(loaded.notes),
+        "evalkit": evalkit.__version__,
+    }
+    (to / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_hf_processor(folder: Path) -> Any:
+    """The processor of a folder in Hugging Face form, always with the PIL image processor.
+
+    Which image processor transformers takes by itself depends on whether torchvision is installed, and the pixels
+    with it.
+    """
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+
+
+def _check_tokens(loaded: LoadedLlava, to: Path) -> None:
+    place = loaded.processor.image_token
+    text = f"[INST] {place}\n{_PROBE} [/INST]"
+    before, after = (p.tokenizer(text)["input_ids"] for p in (loaded.processor, load_hf_processor(to)))
+    if before != after:
+        raise ModelError(
+            f"the tokenizer saved in {to} gives other ids than the loaded one for the same text: this version of "
+            "transformers does not keep it as it is; use the checkpoint in its original form"
+        )

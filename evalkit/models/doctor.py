@@ -1,0 +1,250 @@
+"""What running a registered model would take and do, said before anything is downloaded or loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError, ModelError
+from evalkit.models.forms import Form, recognise
+from evalkit.models.llava_config import read_original
+from evalkit.models.llava_original import weights_source
+from evalkit.models.llava_tower import TowerComparison, compare_towers, stored_tower
+from evalkit.models.parts import Part, locate, missing
+from evalkit.models.presets import choose
+from evalkit.models.shards import open_folder, read_json
+from evalkit.models.templates import read_template, render
+from evalkit.types import Generation, ImagePlace, Message
+
+QUESTION = "Is the lung normal?"
+
+# Activations, the cache of a few questions and the libraries themselves, beside the weights.
+_WORKING = 1.1
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The report.  `problems` is empty when the model can be run here; sizes are in bytes.
+
+    `form` comes from the files where they are here (`form_seen`), else from the YAML.
+    """
+
+    name: str
+    about: str
+    form: Form | None
+    form_seen: bool
+    parts: tuple[Part, ...]
+    disk: int
+    memory: int
+    memory_free: int
+    device: str
+    processor: str
+    template: str
+    prompt: str | None
+    generation: Generation
+    towers: TowerComparison | None
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Nothing stands in the way."""
+        return not self.problems
+
+
+def diagnose(
+    name: str, config: Mapping[str, Any], *, device: str = "auto", lock: Path | None = None, task: str | None = None
+) -> Diagnosis:
+    """Looks at a model's YAML and at what is in the cache.  Reads headers and small files, no weights and no network.
+
+    config: the YAML; its sources may be local folders.  Never raises about the checkpoint itself: what is wrong with
+    it is in `problems`.
+    """
+    parts = locate(config, lock)
+    problems = [absence] if (absence := missing(name, config, parts, task=task)) else []
+    form, seen = _form(config, parts, problems)
+    device = _device(device)
+    memory, free = _memory(config, parts, form), free_memory(device)
+    if memory > free:
+        problems.append(
+            f"{name} needs about {gigabytes(memory)} of memory and {gigabytes(free)} are free on {device}: use another "
+            "machine, or a smaller model"
+        )
+    template, prompt = _prompt(config, parts, problems)
+    return Diagnosis(
+        name=name,
+        about=str(config.get("about", "")),
+        form=form,
+        form_seen=seen,
+        parts=parts,
+        disk=sum(p.size for p in parts) or int(float(config.get("disk_gb", 0)) * 1e9),
+        memory=memory,
+        memory_free=free,
+        device=device,
+        processor=_processor(config, parts, form),
+        template=template,
+        prompt=prompt,
+        generation=choose(config.get("presets") or {}, config.get("generation", "greedy")),
+        towers=_towers(parts, form, problems),
+        notes=tuple(config.get("notes") or ()),
+        problems=tuple(problems),
+    )
+
+
+def free_memory(device: str) -> int:
+    """Bytes that can be had on the device: the GPU's free memory, or what the system could give a process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path, key in ((Path("/proc/meminfo"), "MemAvailable:"), (Path("/sys/fs/cgroup/memory.max"), "")):
+        if path.is_file():
+            words = next((w for w in map(str.split, path.read_text().splitlines()) if w and w[0].startswith(key)), [])
+            number = words[1 if key else 0] if words else "max"
+            free = min(free, int(number) * (1024 if key else 1)) if number.isdigit() else free
+    return free
+
+
+def gigabytes(n: int) -> str:
+    """
+    >>> gigabytes(15_134_000_000)
+    '15.1 GB'
+    """
+    return f"{n / 1e9:.1f} GB"
+
+
+def describe(report: Diagnosis) -> str:
+    """The report as lines of text, the rendered prompt last."""
+    where = "seen in the files" if report.form_seen else "by its YAML; not seen yet"
+    lines = [
+        f"{report.name}: {report.about}",
+        f"form        {report.form or 'not recognised'} ({where})",
+        *(
+            f"{part.role:<11} {part.source or '(local)'}{f' at {part.revision[:8]}' if part.revision else ''}: "
+            f"{part.folder or 'not here'}"
+            for part in report.parts
+        ),
+        f"disk        {gigabytes(report.disk)}",
+        f"memory      {gigabytes(report.memory)} needed, {gigabytes(report.memory_free)} free on {report.device}",
+        f"processor   {report.processor}",
+        f"template    {report.template}",
+        f"generation  {report.generation}",
+    ]
+    if report.towers is not None:
+        t = report.towers
+        lines.append(
+            f"towers      stored and stock differ in {t.different} of {t.tensors} tensors, by {t.largest:.3g} at most"
+        )
+    lines += [f"note        {note}" for note in report.notes] + [f"problem     {p}" for p in report.problems]
+    lines.append("prompt      " + (repr(report.prompt) if report.prompt is not None else "known once fetched"))
+    return "\n".join(lines)
+
+
+def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> tuple[Form | None, bool]:
+    declared: Form | None = config.get("form")
+    folder = parts[0].folder
+    if folder is None:
+        return declared, False
+    try:
+        form = recognise(folder)
+    except ModelError as error:
+        problems.append(str(error))
+        return None, True
+    if declared and form != declared:
+        problems.append(f"{folder} is of form {form}, and the YAML says {declared}: one of the two is wrong")
+    return form, True
+
+
+def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None) -> int:
+    """Weights in the dtype asked for, and a tenth on top; the YAML's figure where the files are not here."""
+    stated = int(float(config.get("memory_gb", 0)) * 1e9)
+    folders = {part.role: part.folder for part in parts}
+    if form is None or any(folder is None for folder in folders.values()):
+        return stated
+    try:
+        weights = folders["weights"]
+        assert weights is not None
+        source = open_folder(weights) if form == "hf" else weights_source(weights, form, folders.get("base"))
+        stock = folders.get("vision tower")
+        shapes = list(source.shapes.values()) + (list(open_folder(stock).shapes.values()) if stock else [])
+    except ModelError:
+        return stated
+    return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _WORKING)
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _processor(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None) -> str:
+    image = config.get("image") or {}
+    folder = parts[0].folder
+    if form is None or form == "hf" or folder is None:
+        own = "the checkpoint's own" if form == "hf" else "LlavaProcessor with LlavaImageProcessorPil"
+        return f"{own}, image {image}"
+    try:
+        original = read_original(folder)
+    except EvalkitError as error:
+        return str(error)
+    return f"LlavaProcessor with LlavaImageProcessorPil, {original.aspect}, tower {original.tower}"
+
+
+def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> tuple[str, str | None]:
+    setting = config.get("chat_template")
+    text = read_template(setting)
+    name = str(setting) if setting and setting.startswith("file:") else "given in the YAML"
+    if text is None:
+        name = "the checkpoint's own"
+        text = own_template(parts[0].folder) if parts[0].folder else None
+        if text is None and parts[0].folder:
+            problems.append(f"{parts[0].folder} carries no chat template: give one in the YAML (chat_template)")
+    if text is None:
+        return name, None
+    try:
+        return name, render(text, [Message(role="user", content=(ImagePlace(), QUESTION))], tokens(parts[0].folder))
+    except ModelError as error:
+        problems.append(str(error))
+        return name, None
+
+
+def own_template(folder: Path) -> str | None:
+    """The chat template that a checkpoint in Hugging Face form carries, in whichever of its files."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name).get("chat_template")
+            if isinstance(found, str):
+                return found
+    return None
+
+
+def tokens(folder: Path | None) -> dict[str, str]:
+    """bos_token and its like, which a template may name."""
+    path = folder / "tokenizer_config.json" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    plain = {k: v.get("content") if isinstance(v, dict) else v for k, v in read_json(path).items()}
+    return {k: v for k, v in plain.items() if k.endswith("_token") and isinstance(v, str)}
+
+
+def _towers(parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> TowerComparison | None:
+    folders = {part.role: part.folder for part in parts}
+    folder, stock = folders["weights"], folders.get("vision tower")
+    if form != "llava-full" or folder is None or stock is None:
+        return None
+    try:
+        return compare_towers(folder, stock) if stored_tower(open_folder(folder)) else None
+    except ModelError as error:
+        problems.append(str(error))
+        return None

@@ -1,0 +1,116 @@
+"""LLaVA's own config.json, read into what transformers' `LlavaConfig` needs; anything else in it is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evalkit.errors import ModelError
+from evalkit.models.shards import read_json
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionConfig, LlavaConfig
+
+Projector = Literal["linear", "mlp2x_gelu"]
+Aspect = Literal["pad", "square"]
+
+# Keys of the flat config that describe the language model; the rest of the file is LLaVA's or the trainer's.
+_TEXT_KEYS = (
+    "attention_bias",
+    "attention_dropout",
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "initializer_range",
+    "intermediate_size",
+    "max_position_embeddings",
+    "max_window_layers",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "rope_scaling",
+    "rope_theta",
+    "use_sliding_window",
+    "vocab_size",
+)
+_TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2"}
+_FEATURES = {"patch": "default", "cls_patch": "full"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """What LLaVA's config says about its model.  `tower` is the name or path of the CLIP tower it was trained with."""
+
+    text_type: str
+    text: Mapping[str, Any]
+    vocab_size: int
+    projector: Projector
+    start_end: bool
+    patch_token: bool
+    feature_layer: int
+    feature_strategy: Literal["default", "full"]
+    tower: str
+    aspect: Aspect
+    dtype: str
+
+
+def read_original(folder: Path) -> Original:
+    """The config.json of a checkpoint in LLaVA's layout.  ModelError names the first setting that has no equal here."""
+    path = folder / "config.json"
+    raw = read_json(path)
+
+    def one_of(key: str, default: Any, known: Mapping[Any, Any]) -> Any:
+        value = raw.get(key, default)
+        if value not in known:
+            raise ModelError(
+                f"{path} sets {key} to {value!r}: only {', '.join(map(repr, known))} can be expressed as "
+                "transformers' LLaVA; another kind of model needs its own Hugging Face conversion"
+            )
+        return known[value]
+
+    one_of("mm_patch_merge_type", "flat", {"flat": True})
+    one_of("tie_word_embeddings", False, {False: True})
+    text = {key: raw[key] for key in _TEXT_KEYS if raw.get(key) is not None}
+    if "max_position_embeddings" not in text and "max_sequence_length" in raw:
+        text["max_position_embeddings"] = raw["max_sequence_length"]
+    needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    for key in needed:
+        if not isinstance(text.get(key), int):
+            raise ModelError(f"{path} has no whole number under {key}: it does not describe a LLaVA language model")
+    return Original(
+        text_type=one_of("model_type", None, _TEXT_TYPES),
+        text={**text, "sliding_window": raw.get("sliding_window")},
+        vocab_size=text["vocab_size"],
+        projector=one_of("mm_projector_type", "linear", {"linear": "linear", "mlp2x_gelu": "mlp2x_gelu"}),
+        start_end=bool(raw.get("mm_use_im_start_end", False)),
+        patch_token=bool(raw.get("mm_use_im_patch_token", raw.get("mm_use_im_start_end", False))),
+        feature_layer=int(raw.get("mm_vision_select_layer", -2)),
+        feature_strategy=one_of("mm_vision_select_feature", "patch", _FEATURES),
+        tower=str(raw.get("mm_vision_tower") or raw.get("vision_tower") or ""),
+        aspect=one_of("image_aspect_ratio", "square", {"square": "square", "pad": "pad", None: "square"}),
+        dtype=str(raw.get("torch_dtype") or raw.get("dtype") or "float16"),
+    )
+
+
+def llava_config(original: Original, vision: CLIPVisionConfig, *, vocab_size: int, image_token: int) -> LlavaConfig:
+    """transformers' config for the same model.  A linear projector becomes two layers, the second an identity."""
+    from transformers import CONFIG_MAPPING, LlavaConfig
+
+    text = dict(original.text)
+    if original.text_type == "llama":
+        text.pop("sliding_window")
+    text["vocab_size"] = vocab_size
+    places = (vision.image_size // vision.patch_size) ** 2
+    return LlavaConfig(
+        text_config=CONFIG_MAPPING[original.text_type](**text),
+        vision_config=vision,
+        image_token_index=image_token,
+        image_seq_length=places + (original.feature_strategy == "full"),
+        projector_hidden_act="gelu" if original.projector == "mlp2x_gelu" else "linear",
+        vision_feature_layer=original.feature_layer,
+        vision_feature_select_strategy=original.feature_strategy,
+        tie_word_embeddings=False,
+    )

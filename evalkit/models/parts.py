@@ -1,0 +1,77 @@
+"""The parts that a registered model is made of (weights, base, vision tower), and where each is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.models.hub import Repo, cached
+from evalkit.models.shards import weight_bytes
+
+Role = Literal["weights", "base", "vision tower"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A repository or folder that the model is made of; `folder` is None where it is not on this machine."""
+
+    role: Role
+    source: str
+    revision: str | None
+    folder: Path | None
+    size: int
+
+
+def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, ...]:
+    """Where each part of the model is: a local folder where the YAML names one, else the hub's cache.
+
+    The stock vision tower is looked for whenever the YAML names its source, so that it can be compared; it is a part
+    that the model needs only under `vision_tower: stock`.
+    """
+    wanted: list[tuple[Role, str | None, str | None]] = [("weights", config.get("source"), config.get("revision"))]
+    if config.get("base"):
+        wanted.append(("base", config["base"], config.get("base_revision")))
+    if config.get("vision_tower_source"):
+        wanted.append(("vision tower", config["vision_tower_source"], config.get("vision_tower_revision")))
+    parts = tuple(_find(role, source or "", revision, lock) for role, source, revision in wanted)
+    stock = config.get("vision_tower") == "stock"
+    return tuple(p for p in parts if p.role != "vision tower" or stock or p.folder is not None)
+
+
+def _find(role: Role, source: str, revision: str | None, lock: Path | None) -> Part:
+    local = Path(source).expanduser() if source else None
+    if local is not None and local.is_dir():
+        return Part(role=role, source=source, revision=None, folder=local, size=weight_bytes(local))
+    folder = cached(Repo(id=source, revision=revision), lock) if source else None
+    size = weight_bytes(folder) if folder else 0
+    return Part(role=role, source=source, revision=revision, folder=folder, size=size)
+
+
+def missing(
+    name: str, config: Mapping[str, Any], parts: tuple[Part, ...] | None = None, *, task: str | None = None
+) -> str | None:
+    """One paragraph that says what is not here and the exact command that gets it; None when all is here."""
+    parts = locate(config) if parts is None else parts
+    absent = [part for part in parts if part.folder is None]
+    if not absent:
+        return None
+    if not config.get("source") and parts[0].folder is None:
+        return (
+            f"{name} has no public weights ({config.get('about', '')}): give the folder of your own copy with "
+            "model.source=DIR"
+        )
+    what = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
+    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "")
+    return (
+        f"{name} needs {what}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
+        f"`{command}` where there is a network (about {config.get('disk_gb', '?')} GB in all; HF_HOME says where to), "
+        f"or give a local copy with model.source=DIR. {access(config)}"
+    ).strip()
+
+
+def access(config: Mapping[str, Any]) -> str:
+    """What the licence asks for, when it asks for something first."""
+    licence = str(config.get("licence", ""))
+    return f"Licence: {licence}." if "gated" in licence else ""

@@ -1,0 +1,231 @@
+"""LLaVA-Med's chat questions: 193 on 50 figures, answered freely and judged against a text-only GPT-4's answers.
+
+Reads the released question file (JSON lines; the reference answer, the caption and the mentions stand in it).  The
+data may not be passed on under its licence, so nothing of it is here: give `path`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import ConfigError, DataError
+from evalkit.tasks.base import LoadedTask
+from evalkit.types import ImagePlace, ImageRef, Message, Sample, digest_json
+
+QUESTION_FILE = "llava_med_eval_qa50_qa.jsonl"
+IMAGE_MARK = "<image>"
+# A figure of two domains belongs to the first of these: the authors' precedence, which gives 37, 38, 44, 34 and 40.
+DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
+PUBLISHED = {
+    "conversation": 143,
+    "detailed_description": 50,
+    "chest_xray": 37,
+    "mri": 38,
+    "histology": 44,
+    "gross": 34,
+    "ct_scan": 40,
+}
+PUBLISHED_NULL_CONTEXTS = 14
+NEEDED = ("question_id", "image", "text", "gpt4_answer", "fig_caption", "domain", "type")
+
+
+class LlavaMedChat:
+    """The chat task.
+
+    Args:
+        name, split: as shown; there is one split, "test".
+        path: the question file, or a folder that holds it.
+        captions: the released caption file, for question files that lack caption and mentions; null where they stand
+            in the question file, as in the released one.
+        hub: a dataset repository on the Hugging Face hub, with its revision as REPO@REVISION, that holds the question
+            file; instead of `path`.
+        images: folder of the figures; None looks beside the question file (`images/` or the same folder).
+        image_first: whether the image place stands before the question (LLaVA-Med 1.5) or after it (1.0).
+        check_counts: say where the file differs from the published counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "llava-med-chat",
+        split: str = "test",
+        path: str | None = None,
+        captions: str | None = None,
+        hub: str | None = None,
+        images: str | None = None,
+        image_first: bool = True,
+        check_counts: bool = True,
+    ) -> None:
+        if split != "test":
+            raise ConfigError(f"task.split={split}: {name} has one split, test.")
+        self.name, self.split = name, split
+        self.path = Path(path).expanduser() if path else None
+        self.captions = Path(captions).expanduser() if captions else None
+        self.hub = hub
+        self.images = Path(images).expanduser() if images else None
+        self.image_first = image_first
+        self.check_counts = check_counts
+
+    def load(self, *, images: bool = True) -> LoadedTask:
+        """The questions.  Raises DataError for rows that lack something or repeat an id."""
+        file = self._file()
+        rows = read_rows(file, read_captions(self.captions) if self.captions else {})
+        folder = self._image_folder(file)
+        samples = tuple(_sample(row, where, folder) for where, row in rows)
+        ids = [s.id for s in samples]
+        if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+            raise DataError(f"{file}: the question ids {repeated[:5]} stand there more than once.")
+        if images and (missing := [s for s in samples if not Path(s.images[0].path).is_file()]):
+            raise DataError(
+                f"{len(missing)} of {len(samples)} questions have no image in {folder}, first "
+                f"{Path(missing[0].images[0].path).name}. The figures are not part of the question file; give their "
+                "folder with task.images=DIR."
+            )
+        return LoadedTask(
+            name=self.name,
+            split=self.split,
+            form="qa50-jsonl",
+            samples=samples,
+            closed_rule="label",
+            prompt=f"question@{digest_json(['question', self.image_first])[:8]}",
+            notes=tuple(notes(samples)) if self.check_counts else (),
+        )
+
+    def load_train(self) -> LoadedTask:
+        """There is none."""
+        raise ConfigError(f"{self.name} has no train split, so the baselines that learn from one cannot answer it.")
+
+    def messages(self, sample: Sample) -> tuple[Message, ...]:
+        """The question and the figure, nothing else."""
+        parts = (ImagePlace(0), f"\n{sample.question}") if self.image_first else (f"{sample.question}\n", ImagePlace(0))
+        return (Message(role="user", content=parts),)
+
+    def _file(self) -> Path:
+        if self.path is None and self.hub is not None:
+            return _from_hub(self.hub)
+        if self.path is None:
+            raise ConfigError(
+                f"{self.name} needs task.path=FILE, LLaVA-Med's released {QUESTION_FILE} (its repository's data/eval, "
+                "a Git LFS file); its licence does not allow evalkit to bring it along."
+            )
+        file = self.path / QUESTION_FILE if self.path.is_dir() else self.path
+        if not file.is_file():
+            raise DataError(f"There is no question file at {file}; {QUESTION_FILE} was expected.")
+        return file
+
+    def _image_folder(self, file: Path) -> Path:
+        if self.images is not None:
+            return self.images
+        beside = file.parent / "images"
+        return beside if beside.is_dir() else file.parent
+
+
+def _from_hub(hub: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, _, revision = hub.partition("@")
+    try:
+        return Path(hf_hub_download(repo, QUESTION_FILE, repo_type="dataset", revision=revision or None))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as problem:
+        raise DataError(f"{QUESTION_FILE} cannot be had from the hub repository {repo} ({problem}).") from problem
+
+
+def read_captions(file: Path) -> dict[str, dict[str, Any]]:
+    """pair_id -> figure, from the released caption file (domain -> list of figures)."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {str(figure["pair_id"]): figure for figures in content.values() for figure in figures}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as problem:
+        raise DataError(
+            f"{file} is not the released caption file, an object of domain -> list of figures with pair_id "
+            f"({type(problem).__name__}: {problem})."
+        ) from problem
+
+
+def read_rows(file: Path, captions: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """(file:line, row) of the question file; what a row lacks is taken from its figure in the caption file.
+
+    Raises:
+        DataError: not JSON lines with the released keys; a Git LFS pointer is named as what it is.
+    """
+    text = file.read_text(encoding="utf-8")
+    if text.startswith("version https://git-lfs"):
+        raise DataError(f"{file} is a Git LFS pointer and not the file; fetch it with `git lfs pull`.")
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{file}:{number}"
+        try:
+            row = json.loads(line)
+        except ValueError as problem:
+            raise DataError(f"{where} is not JSON ({problem}).") from problem
+        if isinstance(row, dict):
+            row = {**captions.get(str(row.get("pair_id")), {}), **row}
+        if not isinstance(row, dict) or (absent := [key for key in NEEDED if key not in row]):
+            lacking = absent if isinstance(row, dict) else NEEDED
+            raise DataError(f"{where} is no row of {QUESTION_FILE}: {', '.join(lacking)} missing.")
+        rows.append((where, row))
+    if not rows:
+        raise DataError(f"{file} holds no questions.")
+    return rows
+
+
+def _sample(row: Mapping[str, Any], where: str, folder: Path) -> Sample:
+    raw = str(row["text"])
+    question = raw.replace(IMAGE_MARK, "").strip()
+    if not question or not str(row["gpt4_answer"]).strip():
+        raise DataError(f"{where}: the question or its reference answer is empty.")
+    domain = domain_of(row["domain"])
+    if domain is None:
+        raise DataError(f"{where}: the question belongs to none of the domains {', '.join(DOMAINS)}.")
+    return Sample(
+        id=str(row["question_id"]),
+        image_id=str(row.get("pair_id") or row["image"]),
+        question=question,
+        references=(str(row["gpt4_answer"]),),
+        images=(ImageRef(kind="file", path=str(folder / str(row["image"]))),),
+        tags={"type": str(row["type"]), "domain": domain},
+        context=context_of(row),
+    )
+
+
+def domain_of(flags: Any) -> str | None:
+    """The domain of a figure under the authors' precedence; None when no flag is set."""
+    if not isinstance(flags, Mapping):
+        return None
+    return next((name for name in DOMAINS if flags.get(name)), None)
+
+
+def context_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a judge may be told.
+
+    question: as it stands in the file, image mark included.  caption: label and caption.  mentions: the sentences that
+    mention the figure, empty where the file has null.  mentions_repr: the same as the authors' scripts put it into
+    their prompt, Python's own notation of the list, or "None".
+    """
+    found = row.get("in_text_mention")
+    sentences = [str(m.get("tokens", "")) for m in found if isinstance(m, Mapping)] if isinstance(found, list) else []
+    return {
+        "question": str(row["text"]),
+        "caption": f"{row.get('fig_label')}: {row['fig_caption']}",
+        "mentions": "\n".join(f"- {s}" for s in sentences if s.strip()),
+        "mentions_repr": repr(found),
+    }
+
+
+def notes(samples: tuple[Sample, ...]) -> list[str]:
+    """Where the file differs from what was published."""
+    differing = []
+    for group, published in PUBLISHED.items():
+        here = sum(group in (s.tags["type"], s.tags["domain"]) for s in samples)
+        if here != published:
+            differing.append(f"{group} {here} (published {published})")
+    null = sum(s.context["mentions_repr"] == "None" for s in samples)
+    if null != PUBLISHED_NULL_CONTEXTS:
+        differing.append(f"without context {null} (published {PUBLISHED_NULL_CONTEXTS})")
+    return [f"this copy differs from the published counts: {', '.join(differing)}"] if differing else []

@@ -1,0 +1,76 @@
+"""The benchmark measures what it says: same texts in every mode, counters, phases that add up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_llava as tiny
+
+from evalkit.bench import bench, show
+from evalkit.engines.hf import HfEngine
+from evalkit.errors import ConfigError, EngineError
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tiny.spec(tiny.save(tmp_path_factory.mktemp("tiny")), max_new_tokens=6)
+
+
+def maker(spec: Any, **fixed: Any) -> Any:
+    return lambda **settings: HfEngine(**{"spec": spec, "device": "cpu", "dtype": "float32", **fixed, **settings})
+
+
+def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
+    result = bench(maker(spec), asked, batch_sizes=(3,), repetitions=2)
+    assert list(result["modes"]) == ["one", "batch 3", "shared"]
+    assert result["requests"] == {"n": 7, "images": 2}
+    for mode in result["modes"].values():
+        assert mode["texts_unlike_one"] == 0
+        assert mode["repetitions"] == 2
+        low, high = mode["seconds_per_sample_range"]
+        assert 0 < low <= mode["seconds_per_sample"] <= high
+        seconds = mode["seconds"]
+        assert all(value >= 0 for value in seconds.values())
+        inside = seconds["vision"] + seconds["prefill"] + seconds["decode"] + seconds["outside_the_model"]
+        assert inside == pytest.approx(seconds["all"], abs=0.01)
+        assert 0 < mode["share_of_limit"] < 1
+        assert mode["counters"]["image_decodes"] == 2
+    one, shared = result["modes"]["one"]["counters"], result["modes"]["shared"]["counters"]
+    assert (one["vision_encodes"], one["prefix_prefills"]) == (7, 0)
+    assert (shared["vision_encodes"], shared["prefix_prefills"]) == (2, 2)
+    assert one["decode_tokens"] == shared["decode_tokens"]
+    batch = result["modes"]["batch 3"]["counters"]
+    assert batch["decode_steps"] <= one["decode_steps"] / 1.5  # batches of three are batches of three
+    assert batch["prefill_tokens"] == one["prefill_tokens"]
+    assert result["engine"]["prefix_shared"] is True
+    ratios = result["ratios"]
+    assert ratios["fewer_prefill_tokens"] == round(one["prefill_tokens"] / shared["prefill_tokens"], 3)
+    assert ratios["best_static_batch"] == "batch 3"
+    assert "shared" in show(result)
+
+
+def test_requests_that_fail_are_not_timed(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [2], spec.generation)
+    Path(asked[0].images[0].path).write_bytes(b"")
+    with pytest.raises(EngineError, match="requests fail"):
+        bench(maker(spec), asked)
+
+
+def test_a_model_is_not_handed_to_an_engine_of_another_dtype(spec: Any) -> None:
+    with pytest.raises(ConfigError, match="same checkpoint"):
+        maker(spec)(dtype="bfloat16").use_model_of(maker(spec)())
+
+
+def test_memory_is_what_was_taken_and_given_back(spec: Any) -> None:
+    from evalkit.engines.limits import memory
+
+    loaded = maker(spec)().load()
+    with memory(loaded) as peak:
+        content = bytearray(64 * 2**20)
+        del content
+    if peak[0] is None:
+        pytest.skip("this system does not let a process reset its high-water mark")
+    assert 60 <= peak[0] <= 80

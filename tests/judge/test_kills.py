@@ -1,0 +1,84 @@
+"""Killed at random moments and started again: the same judgments as uninterrupted, and no call repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from judge_samples import answers, chat, config
+from judge_server import Act, JudgeServer, scores
+
+from evalkit.judge.session import judge_run, recompute
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def behave(n: int, body: dict) -> Act:
+    number = int(body["messages"][1]["content"].split("figure ")[1].split(" ")[0])
+    act = scores(number % 5 + 5, number % 7 + 1)
+    act.delay = 0.03
+    return act
+
+
+def landed(run: Path) -> set[str]:
+    file = run / "judgments.jsonl"
+    whole = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    return {r["key"] for r in map(json.loads, whole) if r["record"] == "judgment"}
+
+
+def start(folder: Path, url: str, n: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])}
+    command = [sys.executable, str(HERE / "judge_child.py"), str(folder), url, str(n)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
+    rng = random.Random(seed)
+    samples = chat(n)
+    with JudgeServer(behave) as server:
+        whole = judge_run(folder / "whole", config(server.url, order="swap", cache=None), samples, answers(samples))
+        uninterrupted = Counter(server.answered)
+        server.calls.clear()
+        server.answered.clear()
+        in_flight = 0
+        for _ in range(kills):
+            before = len(server.calls)
+            process = start(folder, server.url, n)
+            # Killed some calls after its first one: while it starts there is nothing to lose.
+            target = before + rng.randint(1, max(1, n // 2))
+            deadline = time.monotonic() + 60
+            while len(server.calls) < target and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.05)
+            process.kill()
+            process.communicate(timeout=30)
+            in_flight += len(server.calls) - before
+            time.sleep(0.1)
+        kept = landed(folder / "run")
+        asked_before_last = len(server.calls)
+        process = start(folder, server.url, n)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output.decode()
+        assert len(server.calls) - asked_before_last == 2 * n - len(kept), "what had landed is not asked again"
+        repeated = sum(count - 1 for count in Counter(server.answered).values())
+        assert repeated <= kills * 8, "at most what was in flight at a kill is asked twice"
+        assert set(server.answered) == set(uninterrupted)
+    assert recompute(folder / "run").figures == whole.figures.figures
+
+
+def test_a_killed_judging_goes_on_where_it_was(tmp_path: Path) -> None:
+    kill_until_done(tmp_path, n=20, kills=1, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_many_random_moments(tmp_path: Path, seed: int) -> None:
+    kill_until_done(tmp_path, n=100, kills=5, seed=seed)

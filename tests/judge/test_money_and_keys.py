@@ -1,0 +1,228 @@
+"""Nothing is spent before it is said and allowed, and the key is seen nowhere."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+from pathlib import Path
+
+import pytest
+from judge_samples import KEY, answers, chat, config
+from judge_server import Act, JudgeServer, scores
+
+from evalkit.errors import ConfigError, JudgeError, Partial
+from evalkit.judge.config import JudgeConfig
+from evalkit.judge.session import judge_run
+
+PRICE = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
+
+
+def test_no_key_is_one_clear_paragraph_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUDGE_TEST_KEY")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+        with pytest.raises(JudgeError, match=r"JUDGE_TEST_KEY is not set\. Nothing was asked") as caught:
+            judge_run(tmp_path, config(server.url), samples, answers(samples))
+        assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+        assert not server.headers
+
+
+def test_a_server_that_wants_no_key_is_not_sent_one_that_lies_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+        judge_run(tmp_path, config(server.url, api_key_env=None), samples, answers(samples))
+        assert server.headers and not any("another" in str(h) for h in server.headers)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_is_one_clear_paragraph_before_anything_is_spent(tmp_path: Path, status: int) -> None:
+    samples = chat(2)
+    echo = Act(status=status, error={"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: echo) as server:
+        with pytest.raises(JudgeError, match="refuses the key") as caught:
+            judge_run(tmp_path, config(server.url), samples, answers(samples))
+        assert not server.calls
+    assert "JUDGE_TEST_KEY" in str(caught.value) and KEY not in str(caught.value)
+
+
+def test_an_unknown_model_is_one_clear_paragraph_with_the_near_names(tmp_path: Path) -> None:
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+        with pytest.raises(JudgeError, match="Did you mean 'judge-2026-01-01'"):
+            judge_run(tmp_path, config(server.url, model="judge-2026-01-10"), samples, answers(samples))
+        assert not server.calls
+
+
+@pytest.mark.parametrize("status", [404, 405, 500, 501])
+def test_a_server_that_cannot_say_what_it_has_is_asked_all_the_same(tmp_path: Path, status: int) -> None:
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=status)) as server:
+        judge_run(tmp_path, config(server.url), samples, answers(samples)).check()
+        assert len(server.calls) == 2
+
+
+def test_an_unknown_model_that_only_the_first_call_shows_is_an_error_too(tmp_path: Path) -> None:
+    samples = chat(30)
+    act = Act(status=404, error={"message": "The model `x` does not exist", "code": "model_not_found"})
+    with JudgeServer(lambda n, b: act, models=lambda path: Act(status=500)) as server:
+        with pytest.raises(JudgeError, match="has no model"):
+            judge_run(tmp_path, config(server.url), samples, answers(samples))
+        assert len(server.calls) <= 4
+
+
+def test_a_model_that_is_gone_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+        settings = config(server.url, shutdown="2026-10-23")
+        with pytest.raises(JudgeError, match="shut down on 2026-10-23"):
+            judge_run(tmp_path, settings, samples, answers(samples), today=date(2026, 11, 23))
+        assert not server.headers
+
+
+def test_a_model_that_will_go_is_warned_about_from_the_yaml_and_from_the_server(tmp_path: Path) -> None:
+    samples = chat(2)
+    entry = {"id": "judge-2026-01-01", "shutdown_date": "2027-02-01"}
+    said: list[str] = []
+    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: Act(message=entry)) as server:
+        settings = config(server.url, shutdown="2027-01-14")
+        judge_run(tmp_path, settings, samples, answers(samples), say=said.append, today=date(2026, 11, 23))
+        warned = [s for s in said if s.startswith("warning")]
+        assert "2027-01-14, in 52 days" in warned[0] and "2027-02-01, in 70 days" in warned[1]
+        gone = date(2027, 3, 1)
+        with pytest.raises(JudgeError, match="2027-02-01"):
+            judge_run(tmp_path / "b", config(server.url, cache=None), samples, answers(samples), today=gone)
+
+
+def test_judgments_of_a_vanished_judge_are_still_had_from_the_cache(tmp_path: Path) -> None:
+    samples = chat(2)
+    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+        judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
+        settings = config(server.url, shutdown="2026-10-23")
+        judge_run(tmp_path / "b", settings, samples, answers(samples), today=date(2026, 11, 23)).check()
+
+
+def test_an_alias_without_a_date_is_warned_about() -> None:
+    from evalkit.judge.config import check_lifetime
+
+    def warnings(model: str) -> list[str]:
+        return check_lifetime(config("https://api.openai.com/v1", model=model), date(2026, 11, 23))
+
+    assert "alias" in warnings("gpt-4.1")[0]
+    assert not warnings("gpt-4.1-2025-04-14") and not warnings("gpt-4-0613")
+
+
+def test_the_key_is_in_no_file_log_or_message_even_when_the_server_echoes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    samples = chat(20)
+    caplog.set_level(logging.DEBUG)
+
+    def behave(n: int, body: dict) -> Act:
+        if n % 3 == 0:
+            return Act(text=f"your key is {KEY}")
+        if n % 3 == 1:
+            return Act(status=400, error={"message": f"bad request by {KEY}"})
+        return scores(8, 4)
+
+    said: list[str] = []
+    with JudgeServer(behave) as server:
+        settings = config(server.url, transport="server", replicates=2)
+        outcome = judge_run(tmp_path / "run", settings, samples, answers(samples), say=said.append)
+        assert any(KEY in str(h) for h in server.headers), "the key was really used"
+    batch = config(server.url, transport="batch", name="batch", cache=None)
+    judge_run(tmp_path / "run", batch, samples, answers(samples), say=said.append)
+    with pytest.raises(Partial) as caught:
+        outcome.check()
+    captured = capfd.readouterr()
+    for text in (caplog.text, captured.out, captured.err, str(caught.value), str(outcome), repr(said), repr(settings)):
+        assert KEY not in text
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert {"judgments.jsonl", "judge.sqlite", "judged-server.json", "requests-001.jsonl"} <= {p.name for p in files}
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"api_key_env": KEY}, "must be the name of an environment variable"),
+        ({"base_url": f"http://user:{KEY}@127.0.0.1/v1"}, "no user, password or query"),
+        ({"base_url": f"http://127.0.0.1/v1?key={KEY}"}, "no user, password or query"),
+        ({"base_url": None}, "base_url"),
+        ({"base_url": "localhost:8000"}, "base_url"),
+        ({"model": None}, r"judge\.model"),
+        ({"order": "swop"}, "Did you mean 'swap'"),
+        ({"max_failed": 1.0}, "out of range"),
+        ({"replicates": 0}, "out of range"),
+        ({"shutdown": "soon"}, "not a date"),
+        ({"budget_usd": 1.0}, "the price of judge"),
+        ({"price": {"input": 1.0}}, "output"),
+        ({"price": {"input": 1.0, "output": 1.0}}, "date"),
+        ({"price": {**PRICE, "outptu": 3}}, "Did you mean 'output'"),
+        ({"prompt_version": 0}, "out of range"),
+    ],
+)
+def test_a_wrong_setting_is_refused_without_repeating_a_key(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        config("http://127.0.0.1:1/v1", **change)
+    assert KEY not in str(caught.value)
+
+
+def test_a_budget_in_tokens_stops_cleanly_is_never_exceeded_and_goes_on_when_raised(tmp_path: Path) -> None:
+    samples = chat(40)
+    act = scores(8, 4)
+    act.usage = {"prompt_tokens": 400, "completion_tokens": 100}
+    with JudgeServer(lambda n, b: act) as server:
+        first = judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
+        made = len(server.calls)
+        assert 15 <= made <= 20
+        assert first.tokens_in + first.tokens_out == made * 500 <= 10_000
+        with pytest.raises(Partial, match="budget of 10000 tokens is used up"):
+            first.check()
+        again = judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
+        assert (again.asked, len(server.calls)) == (0, made), "what earlier sessions spent counts"
+        last = judge_run(tmp_path, config(server.url, budget_tokens=40_000), samples, answers(samples))
+        assert len(server.calls) == 40
+    last.check()
+    assert last.figures.get("relative_score").value == 0.5
+
+
+def test_a_budget_in_dollars_counts_what_the_server_counted(tmp_path: Path) -> None:
+    samples = chat(40)
+    act = scores(8, 4)
+    act.usage = {"prompt_tokens": 1000, "completion_tokens": 100}
+    with JudgeServer(lambda n, b: act) as server:
+        settings = config(server.url, budget_usd=0.05, price=PRICE)
+        outcome = judge_run(tmp_path, settings, samples, answers(samples))
+        spent = len(server.calls) * (1000 * 2 + 100 * 8) / 1e6
+        assert 0.04 <= spent <= 0.05
+    with pytest.raises(Partial, match=r"budget of 0\.05 USD"):
+        outcome.check()
+
+
+def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all_that_was_set_aside(tmp_path: Path) -> None:
+    samples = chat(40)
+    act = scores(8, 4)
+    act.usage = None
+    with JudgeServer(lambda n, b: act) as server:
+        judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
+        assert 5 < len(server.calls) < 20
+
+
+def test_the_shipped_judges_are_what_they_say() -> None:
+    from evalkit.config import build, load_option, options
+
+    for name in options("judge"):
+        content = load_option("judge", name)
+        assert content["name"] == name and options("judge")[name]
+        if name in ("none", "server"):
+            continue
+        made = build(content, f"judge {name}")
+        assert isinstance(made, JudgeConfig)
+        assert made.api_key_env in (None, "OPENAI_API_KEY")

@@ -1,0 +1,104 @@
+"""Position bias and self-disagreement are measured and said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from judge_samples import answers, chat, config, vqa
+from judge_server import Act, Body, JudgeServer, scores, verdict
+
+from evalkit.judge.session import judge_run, recompute, remarks
+
+
+def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and_is_reported(tmp_path: Path) -> None:
+    samples = chat(20)
+    with JudgeServer(lambda n, b: scores(9, 5)) as server:
+        plain = judge_run(tmp_path / "plain", config(server.url), samples, answers(samples))
+        swapped = judge_run(tmp_path / "swap", config(server.url, order="swap"), samples, answers(samples))
+        assert len(server.calls) == 40, "the order that was already asked comes from the cache"
+    assert plain.figures.get("relative_score").value == pytest.approx(5 / 9)
+    assert plain.figures.get("win_rate").value == 0
+    figures = swapped.figures
+    assert figures.get("relative_score").value == pytest.approx(1.0)
+    assert figures.get("relative_score_ratio_of_means").value == pytest.approx(1.0)
+    assert figures.get("win_rate").value == 0.5
+    assert figures.get("flip_rate").value == 1.0
+    assert figures.get("order_effect").value == pytest.approx(4.0)
+    said = " ".join(remarks(figures))
+    assert "changed its mind in 100.0% of the pairs" in said and "+4.00 points" in said and "do not use" in said
+
+
+def test_a_judge_that_reads_the_answers_does_not_flip(tmp_path: Path) -> None:
+    samples = chat(12)
+
+    def behave(n: int, body: Body) -> Act:
+        text = body["messages"][1]["content"]
+        return scores(8, 6) if text.index("It shows finding") < text.index("It is answer") else scores(6, 8)
+
+    with JudgeServer(behave) as server:
+        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
+    assert figures.get("relative_score").value == pytest.approx(0.75)
+    assert (figures.get("flip_rate").value, figures.get("order_effect").value) == (0.0, 0.0)
+    assert "do not use" not in " ".join(remarks(figures))
+
+
+def test_the_mean_is_taken_over_the_scores_and_the_ratio_after_it(tmp_path: Path) -> None:
+    samples = chat(1)
+
+    def behave(n: int, body: Body) -> Act:
+        text = body["messages"][1]["content"]
+        return scores(10, 4) if text.index("It shows finding") < text.index("It is answer") else scores(8, 6)
+
+    with JudgeServer(behave) as server:
+        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
+    assert figures.get("relative_score").value == pytest.approx(((4 + 8) / 2) / ((10 + 6) / 2))
+    assert figures.get("flip_rate").value == 1.0
+    assert figures.get("order_effect").value == pytest.approx((6 + 2) / 2)
+
+
+def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
+    samples = vqa(8)
+
+    def behave(n: int, body: Body) -> Act:
+        text = body["messages"][1]["content"]
+        reference_first = text.index("<reference_answer>") < text.index("<answer_to_judge>")
+        return verdict("correct" if reference_first or "number 0" in text else "wrong")
+
+    with JudgeServer(behave) as server:
+        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
+    assert figures.get("judged_accuracy").value == pytest.approx((1 + 3 * 0.5) / 4)
+    assert figures.get("flip_rate").value == 0.75
+    assert figures.get("order_effect").value == 0.75
+
+
+def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(tmp_path: Path) -> None:
+    samples = chat(10)
+
+    def behave(n: int, body: Body) -> Act:
+        return scores(8, {7: 4, 8: 6, 9: 8}[body["seed"]])
+
+    with JudgeServer(behave) as server:
+        settings = config(server.url, replicates=3, parameters={"temperature": 1, "max_tokens": 99, "seed": 7})
+        outcome = judge_run(tmp_path, settings, samples, answers(samples))
+        assert len(server.calls) == 30
+        again = judge_run(tmp_path, settings, samples, answers(samples))
+        assert len(server.calls) == 30
+    figures = outcome.figures
+    assert figures.get("relative_score").value == pytest.approx(0.75)
+    assert figures.spread["scores"] == pytest.approx([0.5, 0.75, 1.0])
+    assert figures.spread["scores_sd"] == pytest.approx(0.25)
+    assert figures.spread["within_item_sd"] == pytest.approx(2.0)
+    assert "3 replicates" in " ".join(remarks(figures))
+    assert again.figures == figures == recompute(tmp_path)
+
+
+def test_one_failed_replicate_leaves_the_item_judged_by_the_others(tmp_path: Path) -> None:
+    samples = chat(4)
+    with JudgeServer(lambda n, b: Act(text="?") if n == 0 else scores(8, 4)) as server:
+        settings = config(server.url, replicates=2, concurrency=1)
+        outcome = judge_run(tmp_path, settings, samples, answers(samples))
+    outcome.check()
+    assert outcome.figures.get("relative_score").n_unscored == 0
+    assert outcome.figures.outcomes == {"judged": 7, "unreadable": 1}
+    assert "1 unreadable" in " ".join(remarks(outcome.figures))

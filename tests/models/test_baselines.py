@@ -1,0 +1,141 @@
+"""Baselines that never see an image: majority and lookup, and the engine that asks them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalkit.config import build, load_option
+from evalkit.engines.baseline import BaselineEngine
+from evalkit.errors import DataError
+from evalkit.models.baselines import Lookup, Majority, leading, most_frequent
+from evalkit.scoring import Context, score_all, tabulate
+from evalkit.tasks.path_vqa import PathVqa
+from evalkit.tasks.slake import Slake
+from evalkit.tasks.vqa_rad import VqaRad
+from evalkit.types import Generation, Prediction, Request, Sample
+
+
+def train(*rows: tuple[str, str, str | None]) -> list[Sample]:
+    return [
+        Sample(
+            id=str(k), image_id="i", question=question, references=(answer,), tags={"answer_type": kind} if kind else {}
+        )
+        for k, (question, answer, kind) in enumerate(rows)
+    ]
+
+
+ROWS = train(
+    ("Is it big?", "Yes", "CLOSED"),
+    ("is it  BIG?", "no", "CLOSED"),
+    ("Is it big?", "NO", "CLOSED"),
+    ("Is it red?", "yes", "CLOSED"),
+    ("Is it blue?", "yes ", "CLOSED"),
+    ("What is this?", "CT", "OPEN"),
+    ("What is that?", "ct", "OPEN"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["a"], "a"),
+        (["b", "a"], "b"),
+        (["a", "b", "b"], "b"),
+        (["b", "a", "a", "b"], "b"),
+        (["No", "yes", "NO  ", " no"], "No"),
+        (["None", "", "none"], "None"),
+    ],
+)
+def test_the_most_frequent_answer_is_written_as_first_seen_and_a_tie_goes_to_the_first(answers, expected):
+    assert most_frequent(answers) == expected
+
+
+@given(st.lists(st.sampled_from(["a", "A", "b", " b", "c"]), min_size=1))
+def test_no_answer_is_more_frequent_than_the_most_frequent(answers):
+    folded = [a.strip().lower() for a in answers]
+    best = most_frequent(answers)
+    assert best in answers
+    assert all(folded.count(best.strip().lower()) >= folded.count(f) for f in folded)
+
+
+def test_majority_answers_by_type_and_by_all_where_there_is_no_type():
+    fitted = Majority().fit(ROWS)
+    assert fitted.answer("anything", "OPEN") == "CT"
+    assert fitted.answer("anything", "CLOSED") == "Yes"
+    assert fitted.answer("anything", None) == fitted.answer("else", "OTHER") == "Yes"
+
+
+def test_lookup_goes_from_the_question_to_its_first_two_words_to_all():
+    fitted = Lookup().fit(ROWS)
+    assert fitted.answer("IS IT   big?", None) == "no"
+    assert fitted.answer("Is it green?", None) == "Yes"
+    assert fitted.answer("What is there?", None) == "CT"
+    assert fitted.answer("Where?", None) == fitted.answer("", None) == "Yes"
+    assert fitted.answer("What is there?", "CLOSED") == fitted.answer("What is there?", "OPEN")
+
+
+def test_an_answer_that_is_found_is_kept_even_when_it_looks_like_nothing():
+    fitted = Lookup().fit(train(("Q a?", "0", None), ("Q b?", "x", None), ("Q c?", "x", None)))
+    assert fitted.answer("Q a?", None) == "0"
+
+
+def test_leading_words_are_two_at_most():
+    assert [leading(q) for q in ("", "Is", " Is  THE lung", "Is it?")] == ["", "is", "is the", "is it?"]
+
+
+@pytest.mark.parametrize("baseline", [Majority(), Lookup()])
+def test_an_empty_train_split_is_refused(baseline):
+    with pytest.raises(DataError, match="no rows"):
+        baseline.fit([])
+
+
+def request(row: str, question: str, kind: str | None) -> Request:
+    return Request(
+        sample_id=row, image_id="i", question=question, answer_type=kind, messages=(), images=(), image_digests=(),
+        generation=Generation(max_new_tokens=1), checkpoint="c",
+    )  # fmt: skip
+
+
+def test_the_engine_answers_every_request_once_in_order_and_under_its_own_key(monkeypatch):
+    monkeypatch.setattr(BaselineEngine, "chunk", 3)
+    engine = BaselineEngine(baseline=Lookup().fit(ROWS), model="lookup", trained_on="sha")
+    requests = [request(str(k), "What is this?" if k % 2 else "Is it big?", None) for k in range(8)]
+    chunks = list(engine.generate(requests))
+    assert [len(c) for c in chunks] == [3, 3, 2]
+    answers = [p for c in chunks for p in c]
+    assert [(p.sample_id, p.fingerprint) for p in answers] == [(r.sample_id, r.fingerprint) for r in requests]
+    assert [p.text for p in answers] == ["no", "CT"] * 4
+    assert list(engine.generate([])) == []
+    assert engine.needs_images is False
+
+
+def test_the_engine_is_known_by_the_model_and_by_what_it_learnt_from():
+    made = [(m, t) for m in ("lookup", "majority") for t in ("a", "b")]
+    identities = {BaselineEngine(baseline=Lookup(), model=m, trained_on=t).identity for m, t in made}
+    assert len(identities) == 4
+    assert BaselineEngine(baseline=Lookup(), model="x", trained_on="t").facts()["trained_on"] == "t"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("task", "folder", "settings", "closed", "recall"),
+    [
+        (PathVqa, "pathvqa/hf", {"closed_rule": "yesno"}, 81.8, 15.3),
+        (Slake, "slake", {}, 66.6, 52.6),
+        (VqaRad, "vqa-rad/osf", {}, 52.2, 17.7),
+    ],
+)
+def test_what_wording_alone_scores_on_the_real_sets(shared, task, folder, settings, closed, recall):
+    mine = task(name="t", path=str(shared / folder), **settings)
+    loaded = mine.load(images=False)
+    fitted = Lookup().fit(mine.load_train().samples)
+    predictions = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in loaded.samples]
+    protocol = build(load_option("protocol", "llava-med"), "protocol")
+    scores = score_all(loaded.samples, predictions, [protocol])
+    rows = tabulate(loaded.samples, scores, [protocol], Context(model="lookup", task=loaded))
+    found = {r.metric: r for r in rows if r.slice == "all"}
+    assert round(100 * found["closed_accuracy"].value, 1) == closed
+    assert round(100 * found["open_recall"].value, 1) == recall
+    assert found["closed_accuracy"].n + found["open_recall"].n == len(loaded.samples)

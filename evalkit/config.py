@@ -20,7 +20,7 @@ from evalkit.errors import ConfigError, did_you_mean
 # Keys of a YAML that describe the thing and are not arguments of its class.
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
-    | {"generation", "tasks"}
+    | {"generation", "tasks", "protocol_settings", "answers_format"}
 )
 
 
@@ -134,17 +134,21 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     """The protocol configs to score under: the ones chosen, else the task's own; `all` is every one that fits.
 
     A protocol says with `tasks:` which tasks it is defined for (absent: any question-answering task), and a task
-    with `only_protocols:` that it has its own.
+    with `only_protocols:` that it has its own.  A task's `protocol_settings:` are settings of a protocol that
+    the task decides (ColonINST: which of its tasks is scored).
     """
     if selected and "all" not in selected:
-        return dict(_for_task(name, dict(content), task) for name, content in selected.items())
-    if not selected:
+        chosen = dict(_for_task(name, dict(content), task) for name, content in selected.items())
+    elif not selected:
         if "protocols" not in task:
             raise ConfigError("The task's YAML names no default protocols; give protocol=NAME.")
         names = list(task["protocols"] or ())  # an empty list: only a judge can score it
-        return {name: _protocol(name) for name in names}
-    every = {name: _protocol(name) for name in options("protocol") if name != "all"}
-    return {name: content for name, content in every.items() if fits(content, task)}
+        chosen = {name: _protocol(name) for name in names}
+    else:
+        every = {name: _protocol(name) for name in options("protocol") if name != "all"}
+        chosen = {name: content for name, content in every.items() if fits(content, task)}
+    decided = task.get("protocol_settings") or {}
+    return {name: content | decided.get(name, {}) for name, content in chosen.items()}
 
 
 def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

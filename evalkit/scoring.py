@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from evalkit import __version__
 from evalkit.scorers.base import ScoringProtocol
-from evalkit.stats import AGGREGATES
+from evalkit.stats import AGGREGATES, Interval
+from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Metric, Prediction, Row, Sample, Score
 
-# A tag with more values than this names samples, not groups, and is not a slice.
-MOST_VALUES = 40
+# A tag with more values than this names samples, not groups, and is not a slice.  ColonINST has 43 categories.
+MOST_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +65,47 @@ def tabulate(
         by_metric.setdefault((score.protocol, score.metric), []).append(score)
     sample_of = {s.id: s for s in samples}
     sliced = slice_tags(samples)
+    groups: list[_Group] = []
+    grouped: list[str] | None = None
     rows: list[Row] = []
     for protocol in protocols:
         for metric in protocol.metrics:
-            mine = by_metric.get((protocol.name, metric.name), [])
-            rows.append(_row("all", mine, sample_of, protocol, metric, context))
-            groups: dict[str, list[Score]] = {}
-            for score in mine:
-                for tag, value in sample_of[score.sample_id].tags.items():
-                    if tag in sliced:
-                        groups.setdefault(f"{tag}={value}", []).append(score)
-            # A slice that holds every row of the metric says nothing new.
-            kept = {name: group for name, group in groups.items() if len(group) < len(mine)}
-            rows += [_row(name, kept[name], sample_of, protocol, metric, context) for name in sorted(kept)]
+            mine = by_metric.get((protocol.name, metric.of or metric.name), [])
+            ids = [s.sample_id for s in mine]
+            if ids != grouped:
+                groups, grouped = _groups([sample_of[i] for i in ids], sliced), ids
+            rows += [_row(group, [mine[i] for i in group.places], protocol, metric, context) for group in groups]
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """The samples of a slice, their places among a metric's rows; made once for all metrics over the same rows."""
+
+    name: str
+    places: Sequence[int]
+    samples: Sequence[Sample]
+    clusters: Sequence[str]
+
+
+def _groups(samples: Sequence[Sample], sliced: frozenset[str]) -> list[_Group]:
+    """The slice `all`, then by name each slice that does not hold every row, which would say nothing new."""
+    places: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        for tag, value in sample.tags.items():
+            if tag in sliced:
+                places.setdefault(f"{tag}={value}", []).append(place)
+    parts = [("all", list(range(len(samples))))]
+    parts += [(name, places[name]) for name in sorted(places) if len(places[name]) < len(samples)]
+    return [
+        _Group(
+            name=name,
+            places=where,
+            samples=[samples[i] for i in where],
+            clusters=[samples[i].image_id for i in where],
+        )
+        for name, where in parts
+    ]
 
 
 def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
@@ -89,39 +117,42 @@ def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
     return frozenset(tag for tag, seen in values.items() if len(seen) <= MOST_VALUES)
 
 
-def _row(
-    name: str,
-    scores: Sequence[Score],
-    sample_of: Mapping[str, Sample],
-    protocol: ScoringProtocol,
-    metric: Metric,
-    context: Context,
-) -> Row:
-    aggregate = AGGREGATES[metric.aggregate]
-    scored = [s for s in scores if s.value is not None]
-    clusters = [sample_of[s.sample_id].image_id for s in scored]
-    value, interval = aggregate([s.value for s in scored if s.value is not None], clusters)
-    # The other reading of what could not be scored: each counted as zero.
-    everyone = [sample_of[s.sample_id].image_id for s in scores]
-    pessimistic, wide = aggregate([0.0 if s.value is None else s.value for s in scores], everyone)
-    if protocol.unscored == "wrong":
-        value, interval, clusters = pessimistic, wide, everyone
+def _row(group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, context: Context) -> Row:
+    scored = [i for i, s in enumerate(scores) if s.value is not None]
+    everyone = _aggregate(metric, scores, group.samples, group.clusters)
+    value, interval, clusters = *everyone, group.clusters
+    # The other reading, each unscored one as bad as can be, is `everyone`'s.
+    if len(scored) < len(scores) and protocol.unscored != "wrong":
+        clusters = [group.clusters[i] for i in scored]
+        value, interval = _aggregate(metric, [scores[i] for i in scored], [group.samples[i] for i in scored], clusters)
     return Row(
         model=context.model,
         task=context.task.name,
         split=context.task.split,
         protocol=protocol.name,
         metric=metric.name,
-        slice=name,
+        slice=group.name,
         value=value,
-        value_unscored_wrong=pessimistic,
+        value_unscored_wrong=everyone[0],
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         n=len(scores),
         n_unscored=len(scores) - len(scored),
         n_clusters=len(set(clusters)),
-        signature=signature(metric, protocol, context, len(scores), name),
+        signature=signature(metric, protocol, context, len(scores), group.name),
     )
+
+
+def _aggregate(
+    metric: Metric, scores: Sequence[Score], samples: Sequence[Sample], clusters: Sequence[str]
+) -> tuple[float | None, Interval | None]:
+    """One value from the scores, each unscored one as the worst that it could be."""
+    worst = 0.0 if metric.higher_is_better else 1.0
+    values = [worst if s.value is None else s.value for s in scores]
+    if metric.aggregate in LABEL_AGGREGATES:
+        labels = [(sample.references[0], s.extracted) for sample, s in zip(samples, scores, strict=True)]
+        return LABEL_AGGREGATES[metric.aggregate](values, labels, clusters)
+    return AGGREGATES[metric.aggregate](values, clusters)
 
 
 def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: int, slice_name: str) -> str:

@@ -173,12 +173,15 @@ class Score:
 class Metric:
     """A number that a protocol defines: which rows it is over and how their scores become one value.
 
-    rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always).
+    rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
+    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, where it
+    has none of its own (a macro average is another aggregate of the same hits).
     """
 
     name: str
     rows: Literal["closed", "open", "all"] = "all"
     aggregate: str = "mean"
+    of: str = ""
     higher_is_better: bool = True
 
 
@@ -187,7 +190,8 @@ class Row:
     """One line of a result table.
 
     `n` is how many rows the dataset says the metric is over, unscored ones included; `value` is over the scored
-    ones, `value_unscored_wrong` counts each unscored one as zero.  Fractions, not percentages.
+    ones, `value_unscored_wrong` counts each unscored one as the worst that it could be
+    (0, or 1 where lower is better).  Fractions, not percentages.
     """
 
     model: str

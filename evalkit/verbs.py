@@ -101,16 +101,19 @@ def score(config: Config) -> int:
 
     path = Path(config["predictions"])
     order = config["task"].get("order")
-    loaded = make_task(config).load(images=False)
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
     file = read_answers(path, format=config["format"], **columns)
+    if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
+        # Such a file carries its own questions and references: it is the data too.
+        config = {**config, "task": {**config["task"], "path": file.path}}
+    loaded = make_task(config).load(images=False)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=float(config["max_unmatched"]))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    context = context_of(path, loaded, config["model"])
+    context = context_of(path, loaded, config["name"])
     folder = folder_for(Path(config["out"]), context, predictions)
     with folder.locked():
         origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}
@@ -330,6 +333,23 @@ def report(config: Config) -> int:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
     write_page(target, page_data(runs, samples, images))
     console.out(str(target))
+    return 0
+
+
+def paper(config: Config) -> int:
+    """Print a paper's table, published beside what the runs below some folders reproduced of it."""
+    from evalkit.paper import compare_paper, markdown, read_summaries, show
+    from evalkit.published import load_published
+    from evalkit.store import write_whole
+
+    wanted = config["paper"]
+    published = load_published(str(wanted["published"]))
+    folders = [config["runs"]] if isinstance(config["runs"], str) else list(config["runs"])
+    cells = compare_paper(published, read_summaries(map(Path, folders)), wanted["models"])
+    console.out(show(published, cells))
+    if config["file"]:
+        write_whole(Path(config["file"]), markdown(published, cells))
+        console.out(str(config["file"]))
     return 0
 
 

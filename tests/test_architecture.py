@@ -66,9 +66,9 @@ def layer(module: str) -> int:
     part = module.split(".")[1] if "." in module else ""
     order = [
         ("types", "errors"),
-        ("images", "tasks", "models", "scorers", "stats"),
+        ("images", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console"),
-        ("pipeline", "rescore"),
+        ("pipeline", "rescore", "published"),
         ("board", "paired", "train_phantom", "report"),
         ("gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),

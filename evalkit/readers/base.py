@@ -170,7 +170,7 @@ def named(names: Sequence[object], most: int = 5) -> str:
 
 def _whole_characters(text: str) -> str:
     """The text with half surrogate pairs, which JSON can spell and no file can hold, as U+FFFD."""
-    if not any("\ud800" <= c <= "\udfff" for c in text):
+    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

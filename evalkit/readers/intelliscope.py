@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.readers.base import Answer, Columns, Format, Raw, Record, answered, as_id, as_text
 from evalkit.readers.columns import refuse_named
+from evalkit.tasks.coloninst_records import unique_ids
 
 
 def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
@@ -21,7 +23,13 @@ def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
         raise DataError(
             f"{raw.path}: no conversation has a turn from 'prediction'; this is the dataset, not a model's answers."
         )
-    return answers, []
+    return _told_apart(answers), []
+
+
+def _told_apart(answers: list[Answer]) -> list[Answer]:
+    """The answers with the task's ids: ten paths of the set stand for two dialogues each."""
+    rows = [(a.id or "", a.question or "", a.reference or "") for a in answers]
+    return [a if a.id in (None, i) else replace(a, id=i) for a, i in zip(answers, unique_ids(rows), strict=True)]
 
 
 def _answer(raw: Raw, record: Record) -> Answer:
@@ -39,12 +47,17 @@ def _answer(raw: Raw, record: Record) -> Answer:
     question = as_text(turns.get("human"), f"{where}, human")
     return Answer(
         row=record.row,
-        id=as_id(record.fields.get("id"), f"{where}, id"),
+        id=_path(record.fields.get("id"), f"{where}, id"),
         question=None if question is None else question.replace("<image>", "").strip(),
         reference=as_text(turns.get("gpt"), f"{where}, gpt"),
         text=text,
         error=error,
     )
+
+
+def _path(value: Any, where: str) -> str | None:
+    path = as_id(value, where)
+    return None if path is None else path.replace("\\", "/")
 
 
 def _turns(fields: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ class ScoringProtocol(Protocol):
         ...
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
-        """One Score for each metric whose rows include this sample, no more and no fewer.
+        """One Score for each metric with scores of its own whose rows include this sample, no more and no fewer.
 
         A prediction with an error gives value None with the reason for every one of them.
         """

@@ -74,7 +74,7 @@ class RowProtocol(ABC):
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
         closed = self.is_closed(sample)
-        names = [metric.name for metric in self.metrics if covers(metric, closed)]
+        names = [metric.name for metric in self.metrics if not metric.of and covers(metric, closed)]
         if prediction.text is None:
             error = Mark(value=None, reason=f"error: {prediction.error}")
             marks: Mapping[str, Mark] = dict.fromkeys(names, error)

@@ -9,8 +9,12 @@ from evalkit.types import Prediction
 
 from .support import CONF, protocol, row
 
-# the protocols of this package: another one may score other things (judgments, boxes)
-NAMES = sorted(p.stem for p in CONF.glob("*.yaml") if "evalkit.scorers." in p.read_text(encoding="utf-8"))
+# the protocols for any question: one whose task decides what it is scores other things (boxes) and has tests of its own
+NAMES = sorted(
+    path.stem
+    for path in CONF.glob("*.yaml")
+    if "evalkit.scorers." in (text := path.read_text(encoding="utf-8")) and "\ntask: null" not in text
+)
 ROW_PROTOCOLS = [name for name in NAMES if hasattr(protocol(name), "marks")]
 WORDS = [
     "yes",

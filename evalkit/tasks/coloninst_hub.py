@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from evalkit.errors import ConfigError, DataError
 
@@ -30,7 +31,7 @@ def hub_file(name: str, revision: str) -> Path:
         )
     # The hub's own HTTP error derives from OSError and from its HTTP library's base error, which has changed its name
     # between versions and is raised bare where no connection can be made.
-    network: list[type[Exception]] = [
+    network: list[Any] = [
         kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError" and issubclass(kind, Exception)
     ]
     try:

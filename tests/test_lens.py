@@ -74,8 +74,17 @@ def test_the_cause_of_a_difference(gold: str, answer: str, first: Score, second:
 
 
 ANSWERS = st.sampled_from(
-    ["", "yes", "no", "Yes, it is abnormal", "normal", "yes and no", "left", "left lung"]
-    + ["two", "2", "CT", "a long answer, no"]
+    [
+        "",
+        "yes",
+        "no",
+        "Yes, it is abnormal",
+        "normal",
+        "yes and no",
+        "left",
+        "left lung",
+        *["two", "2", "CT", "a long answer, no"],
+    ]
 )
 
 

@@ -129,8 +129,8 @@ class Answerer:
     def _checked(self, pack: list[Shared], at_once: int | None) -> list[list[list[int]]] | None:
         """The pack's answers; None when the check found that sharing is not right for this model."""
         if self.sharing.allowed:
-            return tree.answer(self.loaded, pack, at_once=at_once)
-        verdict = check(self.loaded, pack, at_once)
+            return tree.answer(self.loaded, pack, at_once=at_once, together=self.limits.several)
+        verdict = check(self.loaded, pack, at_once, self.limits.several)
         self.sharing.facts = verdict.facts
         if verdict.reason:
             self.sharing.give_up(f"in the check on the first images {verdict.reason}")

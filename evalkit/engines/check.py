@@ -28,7 +28,7 @@ class Verdict:
     facts: dict[str, Any]
 
 
-def check(loaded: Loaded, pack: Sequence[Shared], at_once: int | None) -> Verdict:
+def check(loaded: Loaded, pack: Sequence[Shared], at_once: int | None = None, together: int | None = None) -> Verdict:
     """Answer a pack by sharing, two of its questions alone, and these two once more behind a changed image.
 
     The changed image must move the logits beyond the tolerance, or the comparison could not have failed.  What the
@@ -41,7 +41,7 @@ def check(loaded: Loaded, pack: Sequence[Shared], at_once: int | None) -> Verdic
         if m == image and number in numbers:
             logits.setdefault((m, number), []).append(values.clone())
 
-    answers = tree.answer(loaded, pack, at_once=at_once, record=record)
+    answers = tree.answer(loaded, pack, at_once=at_once, together=together, record=record)
     run_counters, loaded.counters = loaded.counters, Counters()
     try:
         shared = {n: (answers[image][n], logits[image, n]) for n in numbers}

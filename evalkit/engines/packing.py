@@ -10,10 +10,11 @@ from typing import Any
 from evalkit.engines.loaded import Loaded
 from evalkit.engines.prefix import Shared
 
-# Places in one image's sequence: every question is multiplied with the places of all others before the mask hides them.
+# Places in the cache.  Decoding reads the weights once for all questions, so several images decode together; a
+# question's tokens are multiplied with all places of its image's row before the mask hides them, so rows must end.
 MOST_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
-# Places up to which images, or plain prompts, are put together.  A few cores are busy with one image (two at once were
-# 5 % slower and took twice the memory); a GPU reads the weights once for all of them.
+# Places in a forward pass over prompts.  A few cores are busy with one image (two at once were 5 % slower and took
+# twice the memory), a large GPU with these.
 TOGETHER = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 FEWEST_TOKENS = 256
 # Of the memory that is free when the model is loaded, for batches; the rest is for fragments and for others.
@@ -56,9 +57,9 @@ def expected_new(loaded: Loaded) -> int:
 class Limits:
     """How much may go into one batch.  What memory bounds shrinks when it runs out, which is counted.
 
-    tokens: places in the cache.  rows: questions; None: any number.  together: places in a batch of several images,
-    or of several plain prompts when `rows` is None; None: as many as `tokens`.  memory: places that memory has room
-    for, what a plain batch of so many `rows` must fit into.
+    tokens: places in the cache.  rows: questions; None: any number.  together: places in one forward pass over
+    several prefixes, or several plain prompts when `rows` is None; None: as many as `tokens`.  memory: places that
+    memory has room for, what a plain batch of so many `rows` must fit into.
     """
 
     tokens: int
@@ -69,7 +70,7 @@ class Limits:
 
     @property
     def several(self) -> int:
-        """Places in a batch of several images, or of several plain prompts."""
+        """Places in one forward pass over several prefixes, or several plain prompts."""
         return self.tokens if self.together is None else min(self.tokens, self.together)
 
     def from_memory(self, loaded: Loaded) -> None:
@@ -117,8 +118,7 @@ class Packer:
     def fits(self, pack: Sequence[Shared]) -> bool:
         """Whether the pack is one batch, padding counted."""
         rows = sum(len(s.group.rows) for s in pack)
-        most = self.limits.tokens if len(pack) == 1 else self.limits.several
-        return (self.limits.rows is None or rows <= self.limits.rows) and self.places(pack) <= most
+        return (self.limits.rows is None or rows <= self.limits.rows) and self.places(pack) <= self.limits.tokens
 
     def places(self, pack: Sequence[Shared]) -> int:
         """Places that the pack takes in the cache."""

@@ -41,12 +41,18 @@ class _Question:
 
 
 def answer(
-    loaded: Loaded, pack: Sequence[Shared], *, at_once: int | None = None, record: Recorder | None = None
+    loaded: Loaded,
+    pack: Sequence[Shared],
+    *,
+    at_once: int | None = None,
+    together: int | None = None,
+    record: Recorder | None = None,
 ) -> list[list[list[int]]]:
     """New token ids of every question of every image of the pack, greedy.
 
     Args:
         at_once: at most so many questions continue together; possible with one image only.
+        together: places in one forward pass over prefixes, which are joined afterwards; None: all in one.
         record: called with the logits of every step.
 
     Raises:
@@ -63,7 +69,7 @@ def answer(
     size = at_once or len(questions)
     assert len(pack) == 1 or size >= len(questions), "an image leaves the cache when it is done"
     with torch.inference_mode():
-        cache, first = prefill(loaded, pack)
+        cache, first = prefill(loaded, pack, together)
         width = cache.get_seq_length()
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
@@ -75,12 +81,43 @@ def answer(
     return answers
 
 
-def prefill(loaded: Loaded, pack: Sequence[Shared]) -> tuple[Any, Any]:
+def prefill(loaded: Loaded, pack: Sequence[Shared], together: int | None = None) -> tuple[Any, Any]:
     """A cache with the prefixes of the pack's images, one row each, shorter ones filled up on the right.
+
+    together: places in one forward pass; None: all.
 
     Returns:
         The cache, and where the prefixes are whole prompts the logits behind them (images, 1, vocabulary), else None.
     """
+    import torch
+    from transformers import DynamicCache
+
+    longest = max(shared.length for shared in pack)
+    size = len(pack) if together is None else max(1, together // longest)
+    parts = [_prefill(loaded, pack[i : i + size]) for i in range(0, len(pack), size)]
+    if len(parts) == 1:
+        return parts[0]
+    caches = [cache for cache, _ in parts]
+    layers = []
+    for number in range(len(caches[0].layers)):
+        keys = _joined([cache.layers[number].keys for cache in caches], longest)
+        values = _joined([cache.layers[number].values for cache in caches], longest)
+        layers.append((keys, values))
+        for cache in caches:  # so that no more than a layer is held twice
+            cache.layers[number].keys = cache.layers[number].values = None
+    first = None if parts[0][1] is None else torch.cat([logits for _, logits in parts])
+    return DynamicCache(layers), first
+
+
+def _joined(states: Sequence[Any], width: int) -> Any:
+    """Keys or values (images, heads, places, size) of several caches as one of `width` places."""
+    import torch
+
+    return torch.cat([torch.nn.functional.pad(s, (0, 0, 0, width - s.shape[-2])) for s in states])
+
+
+def _prefill(loaded: Loaded, pack: Sequence[Shared]) -> tuple[Any, Any]:
+    """One forward pass of `prefill`."""
     import torch
     from transformers import DynamicCache
 

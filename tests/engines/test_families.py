@@ -203,9 +203,9 @@ def plans(loaded: Loaded, made: list[Group], exact: bool = False) -> list[Shared
     return [s for s in shared if isinstance(s, Shared)]
 
 
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("exact", "together"), [(False, None), (False, 1), (False, 45), (True, None)])
 @pytest.mark.parametrize("family", SHARING)
-def test_logits_of_every_step_are_those_of_plain_prompts(family: str, exact: bool) -> None:
+def test_logits_of_every_step_are_those_of_plain_prompts(family: str, exact: bool, together: int | None) -> None:
     loaded, features = load(family)
     pack = plans(loaded, groups(family, features), exact)
     packs = [[s] for s in pack] if exact else [[s for s in pack if s.whole == whole] for whole in (False, True)]
@@ -216,6 +216,7 @@ def test_logits_of_every_step_are_those_of_plain_prompts(family: str, exact: boo
             loaded,
             part,
             at_once=1 if exact else None,
+            together=together,
             record=lambda m, i, values, to=logits: to.setdefault((m, i), []).append(values.clone()),
         )
         for (m, i), found in logits.items():
@@ -279,7 +280,7 @@ def test_which_share_and_which_fall_back(family: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("family", SHARING)
 def test_sharing_passes_its_check_in_bfloat16(family: str) -> None:
     loaded, features = load(family, "bfloat16")
-    verdict = check.check(loaded, plans(loaded, groups(family, features, (5, 3))), None)
+    verdict = check.check(loaded, plans(loaded, groups(family, features, (5, 3))))
     assert verdict.reason is None
     assert 0 < verdict.facts["logit_difference"] <= verdict.facts["tolerance"]
 

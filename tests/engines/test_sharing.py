@@ -112,8 +112,8 @@ def one_place_off(original: Any) -> Any:
 
 
 def rows_swapped(original: Any) -> Any:
-    def prefill(loaded: Any, pack: Any) -> Any:
-        cache, first = original(loaded, pack)
+    def prefill(*args: Any) -> Any:
+        cache, first = original(*args)
         for layer in cache.layers:
             layer.keys, layer.values = layer.keys.roll(1, 0), layer.values.roll(1, 0)
         return cache, first

@@ -1,0 +1,66 @@
+"""`evalkit judge` as a user runs it: on a finished run, against a server on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from judge_server import Act, JudgeServer, verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("EVALKIT_", "OPENAI_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cwd / "cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "evalkit", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def scripted_run(tmp_path: Path) -> str:
+    result = evalkit("model=scripted", "limit=40", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_a_run_is_judged_and_a_second_time_costs_nothing(tmp_path: Path) -> None:
+    run = scripted_run(tmp_path)
+    with JudgeServer(lambda n, body: verdict("correct" if n % 2 else "wrong")) as server:
+        judge = ("judge", f"run={run}", "judge=server", f"judge.base_url={server.url}/v1", "judge.model=tiny")
+        first = evalkit(*judge, cwd=tmp_path)
+        assert first.returncode == 0, first.stderr
+        asked = len(server.calls)
+        again = evalkit(*judge, cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert len(server.calls) == asked > 0
+    assert "judged_accuracy" in first.stdout
+    assert first.stdout.splitlines()[-1] == run
+    judged = json.loads((tmp_path / run / "judged-server.json").read_text(encoding="utf-8"))
+    assert any(m["metric"] == "judged_accuracy" and m["value"] is not None for m in judged["metrics"])
+
+
+def test_an_outage_prints_no_score_and_exits_with_3(tmp_path: Path) -> None:
+    run = scripted_run(tmp_path)
+    with JudgeServer(lambda n, body: Act(status=500)) as server:
+        where = (f"judge.base_url={server.url}/v1", "judge.model=tiny", "judge.retries=0")
+        result = evalkit("judge", f"run={run}", "judge=server", *where, cwd=tmp_path)
+    assert result.returncode == 3, result.stderr
+    row = next(line for line in result.stdout.splitlines() if "judged_accuracy" in line)
+    assert row.split()[2:4] == ["–", "–"], "no value and no interval"
+
+
+def test_no_judge_is_one_paragraph(tmp_path: Path) -> None:
+    run = scripted_run(tmp_path)
+    result = evalkit("judge", f"run={run}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Choose a judge with judge=NAME" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -13,6 +13,7 @@ from typing import Any
 from evalkit import __version__, console
 from evalkit.engines.base import Engine
 from evalkit.errors import ConfigError, DataError, Partial
+from evalkit.lens import look, render, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.scoring import Context, reasons, score_all, tabulate
 from evalkit.store import (
@@ -25,12 +26,16 @@ from evalkit.store import (
     write_json,
     write_predictions,
     write_scores,
+    write_whole,
 )
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.types import Generation, ImageRef, Prediction, Request, Row, Sample, digest_json
 
 IMAGE_MODES = ("original", "blank", "shuffled")
 SHUFFLE_SEED = 0
+# From so many protocols on a run is also shown through the lens, and which one the others are held against.
+PROTOCOLS_FOR_A_LENS = 4
+REFERENCE = "llava-med"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class Outcome:
     summary: dict[str, Any]
     rows: tuple[Row, ...]
     n_failed: int
+    lens: str = ""
 
 
 def evaluate(
@@ -268,8 +274,15 @@ def conclude(
     summary = summarise(folder, samples, predictions, rows, context, timing)
     summary["unscored"] = [{"protocol": p, "metric": m, "reason": r, "count": n} for p, m, r, n in reasons(scores)]
     write_scores(folder.scores, scores)
+    text = ""
+    if len(protocols) >= PROTOCOLS_FOR_A_LENS:
+        lens = look(samples, predictions, scores, rows)
+        write_json(folder.path / "lens.json", to_json(lens))
+        write_whole(folder.path / "lens.csv", to_csv(lens))
+        text = render(lens, REFERENCE)
     write_json(folder.summary, summary)
-    return Outcome(folder=folder.path, summary=summary, rows=tuple(rows), n_failed=sum(failures.values()))
+    n_failed = sum(failures.values())
+    return Outcome(folder=folder.path, summary=summary, rows=tuple(rows), n_failed=n_failed, lens=text)
 
 
 def summarise(
@@ -346,6 +359,10 @@ def show(outcome: Outcome, title: str) -> None:
         f"failed {summary['n_failed']}, empty {summary['n_empty']}, truncated {summary['n_truncated']}"
     )
     console.table([r for r in outcome.rows if r.slice == "all"], title, caption)
+    if outcome.lens:
+        console.out(
+            f"{outcome.lens}\nEvery two protocols and examples of each cause: lens.json; the matrix: lens.csv\n"
+        )
     console.out(str(outcome.folder))
     if outcome.n_failed:
         raise Partial(

@@ -67,10 +67,10 @@ def layer(module: str) -> int:
     order = [
         ("types", "errors"),
         ("images", "boxes", "tasks", "models", "scorers", "stats"),
-        ("engines", "store", "judge", "readers", "scoring", "console"),
+        ("engines", "store", "judge", "readers", "scoring", "console", "lens"),
         ("pipeline", "rescore", "published"),
         ("board", "paired", "train_phantom", "report"),
-        ("gate", "audit", "compare", "bench", "fetch", "lens", "paper", "export"),
+        ("gate", "audit", "compare", "bench", "fetch", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]
     for depth, names in enumerate(order):

@@ -64,7 +64,14 @@ def page_data(runs: Sequence[Path], samples: Mapping[str, Sample], images: Mappi
         "sizes": {k: list(v.size) for k, v in images.items()},
         "answers": [[_answer(a[i]) for i in ids] for a in answers],
         "scores": [_scores(read_lines(RunFolder(r).scores), ids) for r in runs],
+        "lens": _lens(runs[0]),
     }
+
+
+def _lens(run: Path) -> Any:
+    """The run's protocol lens, when it was scored under enough protocols to have one."""
+    path = run / "lens.json"
+    return read_json(path, "lens") if path.is_file() else None
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,29 @@ function numbers() {
 }
 numbers();
 
+// Protocols: the matrix, and for each two of them the answers that they count differently, by cause.
+if (D.lens) {
+  $("lens").hidden = false;
+  const head = el("tr"), body = el("tbody"); head.append(el("th", "protocol"));
+  for (const c of D.lens.columns) head.append(el("th", c));
+  for (const r of D.lens.rows) {
+    const tr = el("tr"); tr.append(el("td", r.protocol));
+    for (const c of D.lens.columns) { const x = r[c], td = el("td", x ? pct(x.value) + (x.n_unscored ? "*" : "") : ""); if (x) td.title = `${x.metric}, n ${x.n}, ${x.n_unscored} unscored`; tr.append(td); }
+    body.append(tr);
+  }
+  $("matrix").append(head, body);
+  D.lens.differences.forEach((d, k) => { const o = el("option", `${d.column}: ${d.first} / ${d.second} (${d.n})`); o.value = k; $("pair").append(o); });
+  const causes = () => {
+    const box = $("causes"), d = D.lens.differences[$("pair").value]; box.textContent = ""; if (!d) return;
+    for (const c of d.causes) {
+      const more = el("details"); more.append(el("summary", `${c.n} ${c.cause}`));
+      for (const e of c.examples) more.append(el("p", `${e.sample_id}: ${e.question} [${e.reference}] → ${e.answer} (${d.first}: ${e.first}, ${d.second}: ${e.second})`, "note"));
+      box.append(more);
+    }
+  };
+  $("pair").addEventListener("change", causes); causes();
+}
+
 // Slices: a forest plot of one metric.
 const NS = "http://www.w3.org/2000/svg";
 const svg = (tag, at) => { const e = document.createElementNS(NS, tag); for (const k in at) e.setAttribute(k, at[k]); return e; };

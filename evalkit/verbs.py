@@ -14,6 +14,7 @@ from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inc
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
     from evalkit.paired import Scored
+    from evalkit.report.data import Picture
     from evalkit.scorers.base import ScoringProtocol
     from evalkit.tasks.base import Task
     from evalkit.types import Sample
@@ -322,7 +323,7 @@ def report(config: Config) -> int:
     # The run's own configuration says where its data is; what is given now goes first.
     task_config = {**manifest.get("config", {}).get("task", {}), **{k: v for k, v in config["data"].items() if v}}
     samples: dict[str, Sample] = {}
-    images: dict[str, list[str]] = {}
+    images: dict[str, Picture] = {}
     if task_config:
         try:
             loaded = make_task({"task": task_config}).load(images=bool(config["images"]))

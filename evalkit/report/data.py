@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,27 @@ from evalkit.types import Sample
 MOST_RUNS = 2
 
 
-def page_data(
-    runs: Sequence[Path], samples: Mapping[str, Sample], images: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What a sample shows: addresses (data: or relative) of its pictures, and the first one's size before it was
+    made small, in pixels (width, height), which is what boxes are in."""
+
+    addresses: tuple[str, ...]
+    size: tuple[int, int]
+
+
+def picture_key(sample: Sample) -> str:
+    """What tells a sample's pictures from others'.  Not its image id: that is the cluster, and may be a video."""
+    return " ".join(map(str, sample.images))
+
+
+def page_data(runs: Sequence[Path], samples: Mapping[str, Sample], images: Mapping[str, Picture]) -> dict[str, Any]:
     """Everything that the page needs, JSON-ready.
 
     Args:
         runs: one run's folder, or two over the same samples to be shown side by side.
         samples: id -> sample, for the tags; may be empty.
-        images: image id -> addresses (data: or relative) of its pictures; may be empty.
+        images: `picture_key` of a sample -> its pictures; may be empty.
 
     Raises:
         ConfigError: more than two runs, or two that share no samples.
@@ -46,7 +59,9 @@ def page_data(
         "references": [first[i]["references"] for i in ids],
         "types": [first[i]["answer_type"] or "" for i in ids],
         "tags": {t: [samples[i].tags.get(t, "") if i in samples else "" for i in ids] for t in tags},
-        "images": {k: list(v) for k, v in images.items()},
+        "pictures": [picture_key(samples[i]) if i in samples else "" for i in ids],
+        "images": {k: list(v.addresses) for k, v in images.items()},
+        "sizes": {k: list(v.size) for k, v in images.items()},
         "answers": [[_answer(a[i]) for i in ids] for a in answers],
         "scores": [_scores(read_lines(RunFolder(r).scores), ids) for r in runs],
         "lens": _lens(runs[0]),

@@ -148,7 +148,7 @@ $("list").addEventListener("scroll", () => { if (!pending) { pending = true; req
 function boxes(text) { const found = /\{?\s*<\s*(\d+)\s*>\s*<\s*(\d+)\s*>\s*<\s*(\d+)\s*>\s*<\s*(\d+)\s*>/.exec(text || ""); return found && found.slice(1, 5).map(Number); }
 function picture(src, i) {
   const holder = el("span", undefined, "picture"), img = el("img"); img.alt = `image ${D.image_ids[i]}`; img.src = src; holder.append(img);
-  const gold = boxes(D.references[i][0]), sizes = D.sizes && D.sizes[D.image_ids[i]];
+  const gold = boxes(D.references[i][0]), sizes = D.sizes[D.pictures[i]];
   if (gold && sizes) {
     const s = svg("svg", { viewBox: `0 0 ${sizes[0]} ${sizes[1]}`, preserveAspectRatio: "none" });
     const add = (b, cls) => b && s.append(svg("rect", { x: Math.min(b[0], b[2]), y: Math.min(b[1], b[3]), width: Math.abs(b[2] - b[0]) + 1, height: Math.abs(b[3] - b[1]) + 1, class: "box " + cls }));
@@ -162,7 +162,7 @@ function open(k) {
   const list = $("list"); if (k * ROW < list.scrollTop) list.scrollTop = k * ROW; else if ((k + 1) * ROW > list.scrollTop + list.clientHeight) list.scrollTop = (k + 1) * ROW - list.clientHeight;
   draw();
   d.append(el("h3", D.questions[i]));
-  for (const src of D.images[D.image_ids[i]] || []) d.append(picture(src, i));
+  for (const src of D.images[D.pictures[i]] || []) d.append(picture(src, i));
   const facts = el("dl"), put = (a, b, cls) => { facts.append(el("dt", a), el("dd", b, cls)); };
   put("reference", D.references[i].join("\n")); put("sample", D.ids[i]); put("image", D.image_ids[i]);
   for (const t of Object.keys(D.tags)) if (D.tags[t][i]) put(t, D.tags[t][i]);

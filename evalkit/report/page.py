@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from evalkit.report.data import Picture, picture_key
 from evalkit.store import write_whole
 from evalkit.types import ImageRef, Sample
 
@@ -41,29 +42,33 @@ def embedded(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, list[str]]:
-    """Image id -> addresses of its pictures, made small; inside the page when they are few, else in `folder`."""
-    refs = {s.image_id: s.images for s in samples if s.images}
+def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
+    """`picture_key` -> pictures, made small; inside the page when they are few, else in `folder`."""
+    refs = {picture_key(s): s.images for s in samples if s.images}
     inline = sum(len(r) for r in refs.values()) <= MOST_INLINE
-    found: dict[str, list[str]] = {}
-    for number, (image_id, images) in enumerate(refs.items()):
-        data = [_small(ref) for ref in images]
+    found: dict[str, Picture] = {}
+    for number, (key, images) in enumerate(refs.items()):
+        made = [_small(ref) for ref in images]
+        data, size = [content for content, _ in made], made[0][1]
         if inline:
-            found[image_id] = [f"data:image/jpeg;base64,{base64.b64encode(d).decode('ascii')}" for d in data]
+            inside = (f"data:image/jpeg;base64,{base64.b64encode(d).decode('ascii')}" for d in data)
+            found[key] = Picture(addresses=tuple(inside), size=size)
             continue
         folder.mkdir(parents=True, exist_ok=True)
         names = [f"{number}-{k}.jpg" for k in range(len(data))]
         for name, content in zip(names, data, strict=True):
             (folder / name).write_bytes(content)
-        found[image_id] = [f"{folder.name}/{name}" for name in names]
+        found[key] = Picture(addresses=tuple(f"{folder.name}/{name}" for name in names), size=size)
     return found
 
 
-def _small(ref: ImageRef) -> bytes:
+def _small(ref: ImageRef) -> tuple[bytes, tuple[int, int]]:
+    """A JPEG, and the picture's size before it was made small."""
     from evalkit.images import open_image
 
     image = open_image(ref)
+    size = image.size
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue()
+    return buffer.getvalue(), size

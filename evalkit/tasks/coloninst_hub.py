@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from evalkit.errors import ConfigError, DataError
 
@@ -31,13 +30,12 @@ def hub_file(name: str, revision: str) -> Path:
         )
     # The hub's own HTTP error derives from OSError and from its HTTP library's base error, which has changed its name
     # between versions and is raised bare where no connection can be made.
-    network: list[Any] = [
-        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError" and issubclass(kind, Exception)
-    ]
+    network = (k for k in HfHubHTTPError.__mro__ if k.__name__ == "HTTPError" and issubclass(k, Exception))
+    failures: tuple[type[Exception], ...] = (HfHubHTTPError, LocalEntryNotFoundError, OSError, *network)
     try:
         full = revision if len(revision) == 40 else _cached(revision) or _listed(revision)
         return Path(hf_hub_download(REPOSITORY, name, repo_type="dataset", revision=full))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, *network) as problem:
+    except failures as problem:
         raise DataError(
             f"{REPOSITORY}: {name} at revision {revision} cannot be had from the hub ({type(problem).__name__}: "
             f"{str(problem).splitlines()[0] if str(problem) else 'no details'}). With a network, run "

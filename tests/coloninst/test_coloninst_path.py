@@ -162,3 +162,20 @@ def test_a_model_goes_through_the_whole_path(
     content, _ = summary(capsys)
     assert (content["n"], content["n_failed"]) == (10, 0)
     assert content["metrics"][0]["n"] == 10
+
+
+def test_the_page_shows_each_dialogue_its_own_image_with_the_size_that_its_boxes_are_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = build(tmp_path / "ColonINST", n=10)
+    file = write(tmp_path / "pred.json", answered("rec", "test", n=10))
+    arguments = ["score", f"predictions={file}", f"task.path={tree}", "task=coloninst-rec", f"out={tmp_path}/runs"]
+    assert main([*arguments, "task.allow_counts=true"]) == 0
+    run = Path(capsys.readouterr().out.splitlines()[-1])
+    assert main(["report", f"run={run}"]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    shown = {i: Path(key).name for i, key in zip(data["ids"], data["pictures"], strict=True)}
+    assert all(name == i.rsplit("/", 1)[1].removesuffix("#2") for i, name in shown.items())
+    assert len(set(data["image_ids"])) < len(set(data["pictures"])) == 9
+    assert {tuple(size) for size in data["sizes"].values()} == {(64, 48)}

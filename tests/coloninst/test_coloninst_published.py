@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.config import load_option, options
 from evalkit.errors import ConfigError, DataError
 from evalkit.paper import compare_paper, markdown, read_summaries, show
 from evalkit.published import candidates, load_published, parse_published, printed, published_dir
@@ -170,6 +171,12 @@ def test_an_unseen_cell_reproduces_when_it_prints_the_same() -> None:
     for value, verdict in ((0.773801, "reproduced"), (0.77386, "deviates"), (0.773749, "deviates")):
         cells = compare_paper(TABLE, [run("llava-med-v1.0-ext", "coloninst-cls", "unseen", "accuracy", value, 45284)])
         assert [c.verdict for c in cells if c.run] == [verdict]
+
+
+def test_the_models_of_the_config_tree_name_published_rows() -> None:
+    models = load_option("paper", "coloninst")["models"]
+    assert set(models.values()) == set(FLAGS)
+    assert set(models) <= set(options("model"))
 
 
 def test_two_runs_of_a_model_are_two_cells_and_a_run_is_read_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit import __version__, console
 from evalkit.engines.base import Engine
-from evalkit.errors import ConfigError, DataError, Partial
+from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
 from evalkit.lens import look, render, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.scoring import Context, reasons, score_all, tabulate
@@ -30,6 +30,8 @@ from evalkit.store import (
 )
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.types import Generation, ImageRef, Prediction, Request, Row, Sample, digest_json
+from evalkit.worth import BASELINE_PROTOCOLS, worth
+from evalkit.worth import render as render_worth
 
 IMAGE_MODES = ("original", "blank", "shuffled")
 SHUFFLE_SEED = 0
@@ -58,6 +60,7 @@ class Outcome:
     summary: dict[str, Any]
     rows: tuple[Row, ...]
     n_failed: int
+    worth: str = ""
     lens: str = ""
 
 
@@ -108,7 +111,7 @@ def evaluate(
             "n_asked": asked,
             "samples_per_second": round(asked / seconds, 3) if asked else None,
         }
-        return conclude(folder, samples, predictions, protocols, context, timing)
+        return conclude(folder, samples, predictions, protocols, context, timing, task)
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
@@ -266,14 +269,23 @@ def conclude(
     protocols: Sequence[ScoringProtocol],
     context: Context,
     timing: Mapping[str, Any],
+    task: Task | None = None,
 ) -> Outcome:
-    """Score, tabulate and write what `run` and `score` both end with."""
+    """Score, tabulate and write what `run` and `score` both end with.
+
+    task: where the image-blind baselines learn from, for what the score is worth.
+    """
     scores = score_all(samples, predictions, protocols)
     rows = tabulate(samples, scores, protocols, context)
     failures = Counter(p.error for p in predictions if p.error is not None)
     summary = summarise(folder, samples, predictions, rows, context, timing)
     summary["unscored"] = [{"protocol": p, "metric": m, "reason": r, "count": n} for p, m, r, n in reasons(scores)]
     write_scores(folder.scores, scores)
+    said = ""
+    if any(p.name in BASELINE_PROTOCOLS for p in protocols):
+        train = train_split(task)
+        summary["worth"] = worth(samples, predictions, scores, rows, protocols, context, train, folder.path.parent)
+        said = render_worth(summary["worth"])
     text = ""
     if len(protocols) >= PROTOCOLS_FOR_A_LENS:
         lens = look(samples, predictions, scores, rows)
@@ -282,7 +294,17 @@ def conclude(
         text = render(lens, REFERENCE)
     write_json(folder.summary, summary)
     n_failed = sum(failures.values())
-    return Outcome(folder=folder.path, summary=summary, rows=tuple(rows), n_failed=n_failed, lens=text)
+    return Outcome(folder=folder.path, summary=summary, rows=tuple(rows), n_failed=n_failed, worth=said, lens=text)
+
+
+def train_split(task: Task | None) -> LoadedTask | str | None:
+    """The train split, or why there is none: a copy without one must not stop a run."""
+    if task is None:
+        return None
+    try:
+        return task.load_train()
+    except EvalkitError as problem:
+        return str(problem)
 
 
 def summarise(
@@ -359,6 +381,8 @@ def show(outcome: Outcome, title: str) -> None:
         f"failed {summary['n_failed']}, empty {summary['n_empty']}, truncated {summary['n_truncated']}"
     )
     console.table([r for r in outcome.rows if r.slice == "all"], title, caption)
+    if outcome.worth:
+        console.out(f"{outcome.worth}\n")
     if outcome.lens:
         console.out(
             f"{outcome.lens}\nEvery two protocols and examples of each cause: lens.json; the matrix: lens.csv\n"

@@ -18,6 +18,8 @@ from evalkit.types import Metric, Prediction, Row, Sample, Score
 
 # A tag with more values than this names samples, not groups, and is not a slice.  ColonINST has 43 categories.
 MOST_VALUES = 64
+# Tags that tie samples together, however few they are.
+TIES = frozenset({"pair"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
     for sample in samples:
         for tag, value in sample.tags.items():
             values.setdefault(tag, set()).add(value)
-    return frozenset(tag for tag, seen in values.items() if len(seen) <= MOST_VALUES)
+    return frozenset(tag for tag, seen in values.items() if len(seen) <= MOST_VALUES and tag not in TIES)
 
 
 def _row(group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, context: Context) -> Row:

@@ -107,7 +107,8 @@ def score(config: Config) -> int:
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
         config = {**config, "task": {**config["task"], "path": file.path}}
-    loaded = make_task(config).load(images=False)
+    task = make_task(config)
+    loaded = task.load(images=False)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=float(config["max_unmatched"]))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
@@ -120,7 +121,7 @@ def score(config: Config) -> int:
         origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}
         write_json(folder.manifest, scored_manifest(folder, context, origin, config))
         write_predictions(folder.predictions, loaded.samples, predictions)
-        outcome = conclude(folder, loaded.samples, predictions, make_protocols(config), context, {})
+        outcome = conclude(folder, loaded.samples, predictions, make_protocols(config), context, {}, task)
     if config["leaderboard"] and config["limit"] is None:
         from evalkit.board import add
 

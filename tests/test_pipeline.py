@@ -46,6 +46,9 @@ class Toy:
     def messages(self, item: Sample) -> tuple[Message, ...]:
         return (Message(role="user", content=(item.question,)),)
 
+    def load_train(self) -> LoadedTask:
+        raise DataError("the toy has no train split")
+
 
 def protocols(*names: str) -> list[Any]:
     return [build(load_option("protocol", n), n) for n in names or ("llava-med", "strict")]

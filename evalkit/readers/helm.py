@@ -16,7 +16,10 @@ _REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "endoftext": "
 def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
     """One answer a request; requests for perturbed copies of an instance are left out and counted."""
     refuse_named(columns, "helm")
-    states = list(enumerate(pick(raw.whole or {}, "request_states") or (), 1))
+    found = pick(raw.whole or {}, "request_states")
+    if not isinstance(found, list):
+        raise DataError(f"{raw.path}: request_states is no list; expected HELM's scenario_state.json.")
+    states = list(enumerate(found, 1))
     plain = [(row, s) for row, s in states if not pick(s, "instance.perturbation")]
     left = len(states) - len(plain)
     notes = [f"{left} requests for perturbed copies of questions left out"] if left else []

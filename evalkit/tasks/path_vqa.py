@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,11 @@ class PathVqa(VqaTask):
     """
 
     def read(self, root: Path, split: str, images: bool) -> Rows:
-        """See `VqaTask.read`."""
+        """See `VqaTask.read`.  Tag `repeats`: conflicting, duplicate or none, among the rows of one image."""
+        found = self._read(root, split, images)
+        return replace(found, rows=tuple(_marked(found.rows)))
+
+    def _read(self, root: Path, split: str, images: bool) -> Rows:
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
@@ -66,6 +72,18 @@ class PathVqa(VqaTask):
         """See `VqaTask.expected`."""
         n, closed = (_HUB if form.startswith("hf-") else _ORIGINAL)[split]
         return ({"n": n} if closed is None else {"n": n, OPEN: n - closed, CLOSED: closed},)
+
+
+def _marked(rows: Sequence[Raw]) -> Iterator[Raw]:
+    """The rows with what others of the same image and question say: another answer, the same one, or nothing."""
+    answers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    keys = [(row.image_id, " ".join(row.question.lower().split()).replace(" ?", "?")) for row in rows]
+    for key, row in zip(keys, rows, strict=True):
+        answers[key].append(row.answer.lower())
+    for key, row in zip(keys, rows, strict=True):
+        same = answers[key]
+        kind = "none" if len(same) == 1 else "conflicting" if len(set(same)) > 1 else "duplicate"
+        yield replace(row, tags={**row.tags, "repeats": kind})
 
 
 def _refuse_pickles(root: Path) -> None:

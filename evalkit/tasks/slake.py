@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,7 +67,10 @@ class Slake(VqaTask):
                 continue
             if {"img_name", "q_lang", "question"} <= set(records[0]):
                 kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
-                return Rows(form="slake-json", rows=tuple(_row(r, finder, path) for r in kept))
+                rows = tuple(_row(r, finder, path) for r in kept)
+                if split == "test" and self.language == "en":
+                    rows = tuple(_leak_marked(rows, _chinese_train_images(root)))
+                return Rows(form="slake-json", rows=rows)
             if is_conversation(records[0]):
                 self._english_only("LLaVA-Med JSON")
                 return Rows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
@@ -112,6 +116,21 @@ class Slake(VqaTask):
         if self.closed_rule == "yesno" and split == "test":
             counts |= dict(zip((OPEN, CLOSED), _YES_NO_TEST, strict=True))
         return (counts,)
+
+
+def _chinese_train_images(root: Path) -> frozenset[str] | None:
+    """Image names of the Chinese train rows in the same copy; None where the copy has no train file."""
+    for path, records in json_files(root if root.is_dir() else root.parent, "train"):
+        if names_split(path, "train") and {"img_name", "q_lang"} <= set(records[0]):
+            return frozenset(str(r["img_name"]) for r in records if r.get("q_lang") == "zh")
+    return None
+
+
+def _leak_marked(rows: Sequence[Raw], seen: frozenset[str] | None) -> Iterator[Raw]:
+    """English test rows, tagged where their image is in the Chinese train split (splits are per language)."""
+    for row in rows:
+        kind = {} if seen is None else {"leak": "zh-train" if row.image_id in seen else "none"}
+        yield replace(row, tags={**row.tags, **kind})
 
 
 def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:

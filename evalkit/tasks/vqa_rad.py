@@ -133,6 +133,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) ->
         "organ": optional(record.get("image_organ")),
         "question_type": _question_type(record.get("question_type")),
         "phrase_type": optional(record.get("phrase_type")),
+        "pair": optional(record.get("qid_linked_id")),
     }
     return Raw(
         id=f"{prefix}{int(qid)}",

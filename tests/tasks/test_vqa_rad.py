@@ -60,7 +60,7 @@ def test_the_osf_form_is_known_by_its_fields_and_its_types_are_tamed(tmp_path, p
         ("3", "What is seen?", ("None",), "OPEN"),
     ]
     assert loaded.samples[0].tags == {
-        "organ": "HEAD", "question_type": "ATTRIB+PRES", "phrase_type": "test_freeform", "leak": "none",
+        "organ": "HEAD", "question_type": "ATTRIB+PRES", "phrase_type": "test_freeform", "leak": "none", "pair": "03f4",
         "answer_type": "OPEN",
     }  # fmt: skip
     assert loaded.samples[1].tags["leak"] == "frame"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inc
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
+    from evalkit.judge.config import JudgeConfig
     from evalkit.paired import Scored
     from evalkit.report.data import Picture
     from evalkit.scorers.base import ScoringProtocol
@@ -229,7 +230,8 @@ def judge(config: Config) -> int:
     predictions = [prediction_from(r, str(folder.predictions)) for r in read_lines(folder.predictions)]
     loaded = make_task({"task": task_config}).load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
-    outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note)
+    complete = local_judge(judge_config) if judge_config.transport == "local" else None
+    outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note, complete=complete)
     rows = outcome.figures.rows(model=manifest["model"], task=loaded.name, split=loaded.split)
     console.table([r for r in rows if r.slice == "all"], f"{manifest['run_id']} judged by {judge_config.name}")
     for text in remarks(outcome.figures):
@@ -237,6 +239,21 @@ def judge(config: Config) -> int:
     console.out(str(folder.path))
     outcome.check()
     return 0
+
+
+def local_judge(judge_config: JudgeConfig) -> Callable[[list[dict[str, Any]]], str]:
+    """The registered checkpoint that judges in this process."""
+    from evalkit.config import load_option
+    from evalkit.engines.hf import device_of, dtype_of
+    from evalkit.judge.local import local_complete
+    from evalkit.models.checkpoint import CheckpointSpec
+
+    if not judge_config.model:
+        raise ConfigError("judge=local needs a registered model: judge.model=NAME, as in `evalkit list models`.")
+    spec = CheckpointSpec.from_config({**load_option("model", judge_config.model), "name": judge_config.model})
+    device = device_of("auto")
+    max_tokens = int(judge_config.parameters.get("max_tokens", 1024))
+    return local_complete(spec, device=device, dtype=dtype_of("auto", spec, device), max_tokens=max_tokens)
 
 
 def judge_check(config: Config) -> int:

@@ -79,8 +79,8 @@ class HfEngine:
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
         self.measure_flips = measure_flips
         self.parts = checkpoint.locate(spec)
-        self.device = _device(device)
-        self.dtype = _dtype(dtype, spec, self.device)
+        self.device = device_of(device)
+        self.dtype = dtype_of(dtype, spec, self.device)
         self.weights_digest = checkpoint.digest(spec, self.parts)
         self.identity = digest_json(
             [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
@@ -192,7 +192,8 @@ class HfEngine:
         loaded.counters = counters
 
 
-def _device(device: str) -> str:
+def device_of(device: str) -> str:
+    """The torch device that `auto` means on this machine."""
     if device != "auto":
         return device
     import torch
@@ -202,7 +203,8 @@ def _device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(dtype: str, spec: CheckpointSpec, device: str) -> str:
+def dtype_of(dtype: str, spec: CheckpointSpec, device: str) -> str:
+    """The dtype that `auto` means for a checkpoint on a device; ConfigError for an unknown one."""
     wanted = spec.dtype if dtype == "auto" and spec.dtype else dtype
     if wanted == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"

@@ -64,3 +64,39 @@ def test_no_judge_is_one_paragraph(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "Choose a judge with judge=NAME" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_checkpoint_in_this_process_can_judge_and_what_it_cannot_say_is_unreadable(tmp_path: Path) -> None:
+    run = scripted_run(tmp_path)
+    result = evalkit(
+        "judge", f"run={run}", "judge=local", "judge.model=phantom-llava", "judge.parameters.max_tokens=8", cwd=tmp_path
+    )  # fmt: skip
+    assert result.returncode == 3, result.stderr  # it knows nothing but phantoms: no verdict, so no number
+    assert "unreadable" in result.stderr
+    lines = (tmp_path / run / "judgments.jsonl").read_text(encoding="utf-8").splitlines()
+    assert any('"raw"' in line or '"text"' in line for line in lines)
+
+
+def test_captions_are_judged_when_all_rows_are_asked_for(tmp_path: Path) -> None:
+    tree = tmp_path / "cap.json"
+    records = [
+        {
+            "id": f"KUMC/Test/polyp/{k}.png", "image": str(k),
+            "conversations": [
+                {"from": "human", "value": "<image>\nDescribe what you see in the image."},
+                {"from": "gpt", "value": f"A polyp on a fold, number {k}."},
+                {"from": "prediction", "value": f"A small polyp, number {k}."},
+            ],
+        }
+        for k in range(6)
+    ]  # fmt: skip
+    tree.write_text(json.dumps(records), encoding="utf-8")
+    scored = evalkit("score", f"predictions={tree}", "task=coloninst-cap", "task.allow_counts=true", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    run = scored.stdout.strip().splitlines()[-1]
+    with JudgeServer(lambda n, body: verdict("partly")) as server:
+        where = (f"judge.base_url={server.url}/v1", "judge.model=tiny", "judge.rows=all", f"data.path={tree}")
+        judged = evalkit("judge", f"run={run}", "judge=server", *where, cwd=tmp_path)
+    assert judged.returncode == 0, judged.stderr
+    assert len(server.calls) == 6
+    assert "judged_credit" in judged.stdout

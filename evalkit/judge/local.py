@@ -1,0 +1,82 @@
+"""A judge in this process: a registered checkpoint asked through transformers, one reply at a time.
+
+It runs in a process of its own after the answering run has ended, so the answering model's memory is free by then.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from evalkit.errors import JudgeError
+from evalkit.models import checkpoint
+from evalkit.models.checkpoint import CheckpointSpec
+
+DATA_URL = "data:"
+
+
+def local_complete(
+    spec: CheckpointSpec, *, device: str, dtype: str, max_tokens: int
+) -> Callable[[list[dict[str, Any]]], str]:
+    """A function from chat messages (as the OpenAI interface takes them, images as data URLs) to the reply's text.
+
+    Greedy; the weights are loaded at the first call.
+
+    Raises:
+        ModelError: the checkpoint is not here or does not load.
+    """
+    parts = checkpoint.locate(spec)
+    loaded: list[Any] = []
+
+    def complete(messages: list[dict[str, Any]]) -> str:
+        if not loaded:
+            loaded.extend(checkpoint.load(spec, parts, device=device, dtype=dtype))
+        model, processor = loaded
+        return _reply(model, processor, messages, max_tokens)
+
+    return complete
+
+
+def _reply(model: Any, processor: Any, messages: list[dict[str, Any]], max_tokens: int) -> str:
+    import torch
+
+    images: list[Any] = []
+    turns = [{"role": m["role"], "content": _content(m["content"], images)} for m in messages]
+    prompt = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    bos = processor.tokenizer.bos_token
+    inputs = processor(
+        text=[prompt],
+        images=[images] if images else None,
+        return_tensors="pt",
+        add_special_tokens=not (bos and prompt.startswith(bos)),
+    ).to(model.device)
+    if "pixel_values" in inputs:
+        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    with torch.inference_mode():
+        output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
+    text: str = processor.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return text.strip()
+
+
+def _content(content: str | list[Mapping[str, Any]], images: list[Any]) -> list[dict[str, str]]:
+    """A message's parts for a chat template; pictures are taken out into `images`, in their order."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    parts: list[dict[str, str]] = []
+    for part in content:
+        if part["type"] == "text":
+            parts.append({"type": "text", "text": str(part["text"])})
+        else:
+            images.append(_image(str(part["image_url"]["url"])))
+            parts.append({"type": "image"})
+    return parts
+
+
+def _image(url: str) -> Any:
+    from PIL import Image
+
+    if not url.startswith(DATA_URL):
+        raise JudgeError("A judge in this process takes images as data URLs only.")
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")

@@ -25,7 +25,8 @@ Config = Mapping[str, Any]
 
 def run(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
-    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate, show
+    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate
+    from evalkit.summary import show
     from evalkit.tasks.check import check_images
 
     settings = Settings(
@@ -96,10 +97,11 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
 
 def score(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
-    from evalkit.pipeline import conclude, limited, show
+    from evalkit.pipeline import conclude, limited
     from evalkit.readers import join, read_answers
     from evalkit.rescore import context_of, file_digest, folder_for, scored_manifest
     from evalkit.store import write_json, write_predictions
+    from evalkit.summary import show
 
     path = Path(config["predictions"])
     order = config["task"].get("order")

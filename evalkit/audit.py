@@ -1,22 +1,23 @@
 """What is wrong with a copy of a dataset: facts with counts and examples, no verdict.
 
 Counts against the published ones are checked at load; here is what even a complete copy holds: duplicates, answers that
-contradict one another, rows that the train split shares.
+contradict one another, and what it shares with other splits: questions, answers, and pictures whatever they are called.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.errors import DataError
+from evalkit.image_hash import Fingerprint, fingerprints, matches
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.tasks.check import check_images
 from evalkit.tasks.forms import says_yes_or_no
 from evalkit.tasks.vqa import VqaTask
-from evalkit.types import CLOSED, OPEN, Sample
+from evalkit.types import CLOSED, OPEN, ImageRef, Sample
 
 EXAMPLES = 3
 
@@ -31,22 +32,42 @@ class Finding:
     examples: tuple[str, ...] = ()
 
 
-def audit(task: Task, *, images: bool = True) -> list[Finding]:
+def audit(task: Task, *, images: bool = True, others: Mapping[str, LoadedTask | str] | None = None) -> list[Finding]:
     """Every finding on the task's configured split.
 
-    images: look at the image files too.
+    images: look at the image files too.  others: name -> another split that it may share something with, or why that
+    one cannot be looked at; with references to images where `images` is asked for.
     """
     loaded = task.load(images=images)
     findings = [_counts(loaded), _rules(loaded), *_skipped(loaded)]
     if images:
         findings.append(_images(loaded))
-    findings += [_duplicates(loaded), _conflicts(loaded)]
+    findings += [_duplicates(loaded), _conflicts(loaded), *_against_train(task, loaded)]
+    for name, other in (others or {}).items():
+        if isinstance(other, str):
+            new = [Finding(check=f"{name} split", count=0, text=f"not looked at: {other}")]
+        else:
+            new = _texts_shared(loaded, other, name)
+        known = {f.check for f in findings}
+        findings += [f for f in new if f.check not in known]
+    if images:
+        mine = _pictures(loaded)
+        findings += [
+            _same_pictures(mine, _pictures(other), name)
+            for name, other in (others or {}).items()
+            if not isinstance(other, str)
+        ]
+    return findings
+
+
+def _against_train(task: Task, loaded: LoadedTask) -> list[Finding]:
     try:
         train = task.load_train()
     except DataError as problem:
-        return [*findings, Finding(check="train split", count=0, text=f"not looked at: {problem}")]
+        return [Finding(check="train split", count=0, text=f"not looked at: {problem}")]
     others = task.other_train() if isinstance(task, VqaTask) else {}
-    return [*findings, *_overlaps(loaded, train), *(_shared_images(loaded, t, name) for name, t in others.items())]
+    shared = [_shared_images(loaded, t, name) for name, t in others.items()]
+    return [*_texts_shared(loaded, train, "train"), *_leaks(loaded), *shared]
 
 
 def _images(task: LoadedTask) -> Finding:
@@ -110,33 +131,73 @@ def _conflicts(task: LoadedTask) -> Finding:
     )
 
 
-def _overlaps(task: LoadedTask, train: LoadedTask) -> list[Finding]:
-    """What the split shares with the train split of the same copy.  Images are compared by id, where there are ids."""
-    seen_questions = {normal(s.question) for s in train.samples}
-    seen_answers = {normal(s.references[0]) for s in train.samples}
-    seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in train.samples}
-    named = _names_images(task) and _names_images(train)
+def _texts_shared(task: LoadedTask, other: LoadedTask, name: str) -> list[Finding]:
+    """What the split shares with another one.  Images are compared by id, where there are ids."""
+    seen_questions = {normal(s.question) for s in other.samples}
+    seen_answers = {normal(s.references[0]) for s in other.samples}
+    seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in other.samples}
+    named = _names_images(task) and _names_images(other)
     keys = [(s.image_id, normal(s.question), normal(s.references[0])) for s in task.samples]
     same = [s for s, key in zip(task.samples, keys, strict=True) if named and key in seen_rows]
     wording = [s for s in task.samples if normal(s.question) in seen_questions]
     answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
     n = len(task.samples)
-    found = [
-        _shared_images(task, train, "train"),
+    return [
+        _shared_images(task, other, name),
         Finding(
-            check="train rows",
+            check=f"{name} rows",
             count=len(same),
-            text="rows whose image, question and answer are a train row" if named else "not comparable: no image names",
+            text=f"rows whose image, question and answer are a row of {name}"
+            if named
+            else "not comparable: no image names",
             examples=_shown(same),
         ),
-        Finding(check="train questions", count=len(wording), text=f"of {n} question texts occur in train"),
-        Finding(check="train answers", count=len(answers), text=f"of {n} answers occur in train"),
+        Finding(check=f"{name} questions", count=len(wording), text=f"of {n} question texts occur in {name}"),
+        Finding(check=f"{name} answers", count=len(answers), text=f"of {n} answers occur in {name}"),
     ]
-    framed = [s for s in task.samples if s.tags.get("leak", "none") != "none"]
-    if framed:
-        text = f"of {n} rows have their rewording, with the same image and answer, in the larger train split in use"
-        found.append(Finding(check="leaks", count=len(framed), text=text, examples=_shown(framed)))
-    return found
+
+
+def _leaks(task: LoadedTask) -> list[Finding]:
+    """Rows that the task itself marks as leaked, by kind."""
+    kinds = {
+        "frame": "rows have their rewording, with the same image and answer, in the larger train split in use",
+        "zh-train": "rows are about an image of the Chinese train split",
+    }
+    leaked = [s for s in task.samples if s.tags.get("leak", "none") != "none"]
+    if not leaked:
+        return []
+    n = len(task.samples)
+    counted = Counter(s.tags["leak"] for s in leaked)
+    text = "; ".join(f"{k} of {n} {kinds.get(kind, f'rows are marked {kind}')}" for kind, k in counted.most_common())
+    return [Finding(check="leaks", count=len(leaked), text=text, examples=_shown(leaked))]
+
+
+Pictures = tuple[dict[str, Fingerprint], dict[str, str]]
+
+
+def _pictures(task: LoadedTask) -> Pictures:
+    """Fingerprints of a split's images by name, and why some have none."""
+    refs: dict[str, ImageRef] = {}
+    for sample in task.samples:
+        for k, ref in enumerate(sample.images):
+            refs.setdefault(sample.image_id if k == 0 else f"{sample.image_id}#{k + 1}", ref)
+    return fingerprints(refs)
+
+
+def _same_pictures(mine: Pictures, theirs: Pictures, name: str) -> Finding:
+    """Images that are a picture of the other split, whatever either calls it.  See `evalkit.image_hash`."""
+    found = matches(mine[0], theirs[0])
+    renamed = [m for m in found if m.name != m.other and m.name not in theirs[0]]
+    unseen = f"{len(mine[1])} here and {len(theirs[1])} there cannot be compared"
+    return Finding(
+        check=f"{name} pictures",
+        count=len(found),
+        text=f"of {len(mine[0])} images look like one of {len(theirs[0])} in {name}, {len(renamed)} of them under "
+        f"another name only; {unseen}",
+        examples=tuple(
+            f"{m.name} is {m.other} ({m.bits} of 64 bits apart, correlation {m.correlation:.3f})" for m in renamed
+        )[:EXAMPLES],
+    )
 
 
 def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
@@ -175,7 +236,8 @@ def _shown(samples: Sequence[Sample]) -> tuple[str, ...]:
 def render(findings: Sequence[Finding]) -> str:
     """The findings as text, with examples indented below."""
     lines = []
+    wide = max((len(f.check) for f in findings), default=0) + 1
     for f in findings:
-        lines.append(f"{f.check:<16}{f.count:>7}  {f.text}")
-        lines += [f"{'':<25}e.g. {example}" for example in f.examples]
+        lines.append(f"{f.check:<{max(wide, 16)}}{f.count:>7}  {f.text}")
+        lines += [f"{'':<{max(wide, 16) + 9}}e.g. {example}" for example in f.examples]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evalkit.paired import Scored
     from evalkit.report.data import Picture
     from evalkit.scorers.base import ScoringProtocol
-    from evalkit.tasks.base import Task
+    from evalkit.tasks.base import LoadedTask, Task
     from evalkit.types import Sample
 
 Config = Mapping[str, Any]
@@ -405,11 +405,12 @@ def board(config: Config) -> int:
 
 
 def audit(config: Config) -> int:
-    """Print what is wrong with a copy of a dataset."""
+    """Print what is wrong with a copy of a dataset, and what it shares with the copy's other splits."""
     from evalkit.audit import audit as findings_of
     from evalkit.audit import render
 
-    console.out(render(findings_of(make_task(config), images=bool(config["images"]))))
+    images = bool(config["images"])
+    console.out(render(findings_of(make_task(config), images=images, others=other_splits(config, images))))
     return 0
 
 
@@ -426,6 +427,28 @@ def protocol_table() -> str:
         lines = [f"  {heading:<22}{cell}" for heading, cell in zip(COLUMNS[1:], cells[1:], strict=True)]
         blocks.append("\n".join([cells[0], *lines]))
     return "\n\n".join(blocks)
+
+
+def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
+    """The other splits of the same copy, and every split in its other language; or why one cannot be read."""
+    task = dict(config["task"])
+    if "split" not in task:
+        return {}
+    if task.get("path") and Path(task["path"]).is_file():
+        task["path"] = str(Path(task["path"]).parent)
+    languages = ("en", "zh") if task.get("language") in ("en", "zh") else (task.get("language"),)
+    found: dict[str, LoadedTask | str] = {}
+    for language in languages:
+        for split in ("train", "validation", "test"):
+            mine = language == task.get("language")
+            if mine and split == task["split"]:
+                continue
+            own = {"split": split} | ({"language": language} if language else {})
+            try:
+                found[split if mine else f"{split}, {language}"] = make_task({"task": task | own}).load(images=images)
+            except EvalkitError as problem:
+                found[split if mine else f"{split}, {language}"] = str(problem)
+    return found
 
 
 def list_options(arguments: Sequence[str], groups: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Pictures that are one picture in another file: found by a 64-bit hash, confirmed on a 64 x 64 thumbnail.
 
 dHash: the picture in grey, shrunk to 9 x 8 by area means; each bit says whether a cell is clearly brighter than its
-right neighbour.  Scaling, recompression and brightness hardly change it.  Radiographs of two patients are often as close as
-two files of one picture, so a hash alone accuses wrongly: what it proposes must also correlate.
+right neighbour.  Scaling, recompression and brightness hardly change it.  Radiographs of two patients are often as
+close as two files of one picture, so a hash alone accuses wrongly: what it proposes must also correlate.
 
 docs/audit.md says on which images the thresholds were set.
 """

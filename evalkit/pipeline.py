@@ -288,7 +288,7 @@ def conclude(
         said = render_worth(summary["worth"])
     text = ""
     if len(protocols) >= PROTOCOLS_FOR_A_LENS:
-        lens = look(samples, predictions, scores, rows)
+        lens = look(samples, predictions, scores, rows, protocols)
         write_json(folder.path / "lens.json", to_json(lens))
         write_whole(folder.path / "lens.csv", to_csv(lens))
         text = render(lens, REFERENCE)

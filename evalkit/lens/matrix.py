@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,10 @@ from itertools import combinations
 from typing import Any
 
 from evalkit.console import percent
+from evalkit.lens.causes import CAUSES, LABEL, NO_SUCH_ROW, OTHER, UNREAD, UNSCORED, Causes
+from evalkit.lens.features import Row as Seen
+from evalkit.lens.features import row_of
+from evalkit.scorers.base import ScoringProtocol
 from evalkit.types import Prediction, Row, Sample, Score
 
 # Column -> the metric that stands for it, the first of these that a protocol has.
@@ -28,13 +31,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "overall F1": ("f1",),
 }
 EXAMPLES = 3
-# From so many words on an answer is called verbose.
-VERBOSE = 6
+# Scores that are equal to so many decimals are one score: some authors add 1e-8 to a denominator.
+DIGITS = 6
 
 ABSENT = "not a row of the metric"
-
-_WORD = re.compile(r"[^\W_]+")
-_NUMBERS = frozenset("zero one two three four five six seven eight nine ten none".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,156 +64,138 @@ class Lens:
 
 
 def look(
-    samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score], rows: Sequence[Row]
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    scores: Sequence[Score],
+    rows: Sequence[Row],
+    protocols: Sequence[ScoringProtocol],
 ) -> Lens:
-    """Compare every two protocols of every column over the rows of the data."""
+    """Compare every two protocols of every column over the rows of the data.
+
+    scores, rows: of these samples under these protocols.
+    """
     whole = {(r.protocol, r.metric): r for r in rows if r.slice == "all"}
-    protocols = tuple(dict.fromkeys(r.protocol for r in rows))
+    names = tuple(p.name for p in protocols)
     cells: dict[tuple[str, str], Row] = {}
-    for protocol in protocols:
-        for column, names in COLUMNS.items():
-            row = next((whole[protocol, n] for n in names if (protocol, n) in whole), None)
+    for protocol in names:
+        for column, metrics in COLUMNS.items():
+            row = next((whole[protocol, m] for m in metrics if (protocol, m) in whole), None)
             if row is not None and row.n:
                 cells[protocol, column] = row
-    columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in protocols))
-    place = {s.id: k for k, s in enumerate(samples)}
-    treated = _treated(scores, cells, place)
+    columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in names))
+    why = _Why(samples, predictions, protocols)
+    levels = _levels(scores, cells, {s.id: k for k, s in enumerate(samples)})
     alike: dict[str, tuple[tuple[str, ...], ...]] = {}
     differences: list[Difference] = []
     for column in columns:
-        groups = _alike([p for p in protocols if (p, column) in cells], treated, column)
+        groups = _alike([p for p in names if (p, column) in cells], levels, column)
         alike[column] = tuple(tuple(g) for g in groups)
-        for a, b in combinations([g[0] for g in groups], 2):
-            differences.append(_difference(column, a, b, treated[a, column], treated[b, column], samples, predictions))
-    return Lens(protocols=protocols, columns=columns, cells=cells, alike=alike, differences=tuple(differences))
+        differences += why.differences(column, [cells[g[0], column] for g in groups], levels)
+    return Lens(protocols=names, columns=columns, cells=cells, alike=alike, differences=tuple(differences))
 
 
-Treatment = tuple[Score | None, ...]
+Levels = Mapping[tuple[str, str], Sequence[float | None]]
 
 
-def _treated(
+def _levels(
     scores: Sequence[Score], cells: Mapping[tuple[str, str], Row], place: Mapping[str, int]
-) -> dict[tuple[str, str], list[Score | None]]:
-    """(protocol, column) -> the score of each row, None where it is not a row of the metric."""
+) -> dict[tuple[str, str], list[float | None]]:
+    """(protocol, column) -> the level of each row: see `causes.level`; rounded, so that equal values are equal."""
     column_of = {(protocol, row.metric): (protocol, column) for (protocol, column), row in cells.items()}
-    treated: dict[tuple[str, str], list[Score | None]] = {key: [None] * len(place) for key in cells}
+    found: dict[tuple[str, str], list[float | None]] = {key: [None] * len(place) for key in cells}
     for score in scores:
         key = column_of.get((score.protocol, score.metric))
         if key is not None:
-            treated[key][place[score.sample_id]] = score
-    return treated
+            found[key][place[score.sample_id]] = UNSCORED if score.value is None else round(score.value, DIGITS)
+    return found
 
 
-def _view(score: Score | None) -> Any:
-    """What a protocol makes of a row, for comparison: absent, unscored, or the value."""
-    if score is None:
-        return ABSENT
-    return "unscored" if score.value is None else round(score.value, 9)
-
-
-def _alike(
-    protocols: Sequence[str], treated: Mapping[tuple[str, str], Sequence[Score | None]], column: str
-) -> list[list[str]]:
-    groups: dict[tuple[Any, ...], list[str]] = {}
+def _alike(protocols: Sequence[str], levels: Levels, column: str) -> list[list[str]]:
+    groups: dict[tuple[float | None, ...], list[str]] = {}
     for protocol in protocols:
-        groups.setdefault(tuple(map(_view, treated[protocol, column])), []).append(protocol)
+        groups.setdefault(tuple(levels[protocol, column]), []).append(protocol)
     return list(groups.values())
 
 
-def _difference(
-    column: str,
-    a: str,
-    b: str,
-    first: Sequence[Score | None],
-    second: Sequence[Score | None],
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-) -> Difference:
-    causes: Counter[str] = Counter()
-    examples: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for sample, prediction, x, y in zip(samples, predictions, first, second, strict=True):
-        if _view(x) == _view(y):
-            continue
-        cause = cause_of(sample, prediction.text or "", x, y)
-        causes[cause] += 1
-        if len(examples[cause]) < EXAMPLES:
-            examples[cause].append(
-                {
-                    "sample_id": sample.id,
-                    "question": sample.question,
-                    "reference": sample.references[0],
-                    "answer": prediction.text,
-                    "first": _view(x),
-                    "second": _view(y),
-                }
-            )
-    return Difference(
-        column=column, first=a, second=b, n=sum(causes.values()), causes=dict(causes.most_common()), examples=examples
-    )
+class _Why:
+    """The differences of protocols in a column.  Rows that are alike in all that decides a cause are looked at once."""
+
+    def __init__(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol]
+    ) -> None:
+        self.samples, self.predictions = samples, predictions
+        self.protocols = {p.name: p for p in protocols}
+        self.causes = Causes(protocols)
+        self.seen: dict[int, Seen] = {}
+
+    def differences(self, column: str, heads: Sequence[Row], levels: Levels) -> list[Difference]:
+        """One for every two of the heads, which are the column's protocols without those that count alike."""
+        if len(heads) < 2:
+            return []
+        alike: dict[tuple[Seen, tuple[float | None, ...]], list[int]] = defaultdict(list)
+        for k, values in enumerate(zip(*(levels[h.protocol, column] for h in heads), strict=True)):
+            if any(v != values[0] for v in values[1:]):
+                if k not in self.seen:
+                    self.seen[k] = row_of(self.samples[k], self.predictions[k].text or "")
+                alike[self.seen[k], values].append(k)
+        return [self._difference(column, heads, a, b, alike) for a, b in combinations(range(len(heads)), 2)]
+
+    def _difference(
+        self,
+        column: str,
+        heads: Sequence[Row],
+        a: int,
+        b: int,
+        alike: Mapping[tuple[Seen, tuple[float | None, ...]], Sequence[int]],
+    ) -> Difference:
+        counts: Counter[str] = Counter()
+        examples: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for (row, values), members in alike.items():
+            if values[a] == values[b]:
+                continue
+            cause = self._cause(row, heads[a], heads[b], values[a], values[b], members[0])
+            counts[cause] += len(members)
+            for k in members[: EXAMPLES - len(examples[cause])]:
+                examples[cause].append(self._example(k, values[a], values[b]))
+        return Difference(
+            column=column,
+            first=heads[a].protocol,
+            second=heads[b].protocol,
+            n=counts.total(),
+            causes=dict(counts.most_common()),
+            examples=examples,
+        )
+
+    def _cause(self, row: Seen, first: Row, second: Row, one: float | None, two: float | None, k: int) -> str:
+        if one is None or two is None:
+            missing = self.protocols[(first if one is None else second).protocol]
+            return NO_SUCH_ROW if missing.is_closed(self.samples[k]) is None else LABEL
+        cause = self.causes.cause(row, (first.protocol, first.metric), (second.protocol, second.metric), one > two)
+        return UNREAD if cause == OTHER and UNSCORED in (one, two) else cause
+
+    def _example(self, k: int, one: float | None, two: float | None) -> Mapping[str, Any]:
+        sample = self.samples[k]
+        return {
+            "sample_id": sample.id,
+            "question": sample.question,
+            "reference": sample.references[0],
+            "answer": self.predictions[k].text,
+            "first": _view(one),
+            "second": _view(two),
+        }
 
 
-def cause_of(sample: Sample, answer: str, first: Score | None, second: Score | None) -> str:
-    """Why two protocols treat one answer differently: the first of these that holds.
-
-    The rules look at the answer and the reference, not at the protocols' code, so they say what about the answer makes
-    counting hard; "other" is what is left.
-    """
-    gold = sample.references[0]
-    yes_no = gold.strip().lower().rstrip(".") in ("yes", "no")
-    if first is None or second is None:
-        return "yes/no answer outside the metric" if yes_no else "closed by label against closed by yes/no"
-    if not answer.strip():
-        return "empty answer"
-    said, wanted = _WORD.findall(answer.lower()), _WORD.findall(gold.lower())
-    if yes_no and (cause := _polarity(answer, said)):
-        return cause
-    if said == wanted and not yes_no and first.metric.startswith("closed"):
-        return "closed answer other than yes or no"  # right word for word, and out of reach of a yes-or-no rule
-    if first.value is None or second.value is None:
-        return "unreadable for one of them"
-    if re.match(r"\s*(assistant|answer|response|human)\s*:", answer, re.I):
-        return "role prefix"
-    if said == wanted:
-        return "case, punctuation or spacing"
-    if "".join(said) == "".join(wanted):
-        return "hyphen or joined words"
-    if any("alias" in s.note or "=" in s.note for s in (first, second)):
-        return "alias"
-    if _NUMBERS & (set(said) ^ set(wanted)) and len(said) <= len(wanted) + 1:
-        return "number word"
-    if len(said) > len(set(said)):
-        return "repeated words"
-    if sorted(said) == sorted(wanted):
-        return "order of a list"
-    if len(said) >= VERBOSE and len(said) > len(wanted):
-        return "verbose answer"
-    if set(said) & set(wanted):
-        return "some of the words"
-    if any(w in answer.lower() for w in [gold.lower(), *wanted] if w):
-        return "reference inside another word"
-    return "other"
-
-
-def _polarity(answer: str, said: Sequence[str]) -> str:
-    """What is hard about an answer to a yes-or-no question."""
-    words = set(said)
-    if {"yes", "no"} <= words:
-        return "says both yes and no"
-    lower = answer.lower()
-    if not words & {"yes", "no"}:
-        if "no" in lower:
-            return '"no" inside another word, or negated'
-        return '"yes" inside another word' if "yes" in lower else "neither yes nor no"
-    if "no" not in words and "no" in lower:
-        return '"no" inside another word, beside a yes'
-    if len(said) >= VERBOSE:
-        return "verbose answer"
-    return "more words than yes or no" if len(said) > 1 else ""
+def _view(value: float | None) -> float | str:
+    """A level for readers."""
+    return ABSENT if value is None else "unscored" if value == UNSCORED else value
 
 
 def spread(lens: Lens, column: str) -> tuple[Row, Row] | None:
-    """The lowest and the highest value of a column; None when fewer than two protocols have one."""
-    found = [r for (_, c), r in lens.cells.items() if c == column and r.value is not None]
+    """The lowest and the highest value of a column; None when fewer than two protocols have one.
+
+    A protocol that could read fewer than half of its rows takes no part: its value is about the others.
+    """
+    found = [r for (_, c), r in lens.cells.items() if c == column and r.value is not None and 2 * r.n_unscored <= r.n]
     if len(found) < 2:
         return None
     by_value = sorted(found, key=lambda r: (r.value or 0.0, r.protocol))
@@ -236,6 +218,7 @@ def to_json(lens: Lens) -> dict[str, Any]:
             }
             for p in lens.protocols
         ],
+        "causes": {c: text for c, text in CAUSES.items() if any(c in d.causes for d in lens.differences)},
         "alike": {c: [list(g) for g in groups] for c, groups in lens.alike.items()},
         "differences": [
             {

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.paired import Paired, Scored, aligned, differences, pair
+from evalkit.paired import Paired, Scored, aligned, differences, only, pair
+from evalkit.scoring import slice_tags
 from evalkit.stats import holm, sign_flip_p
+from evalkit.types import Sample
 
 LEVEL = 0.95
+# Another prompt or blanked images may be the very thing that is compared; a signature beside each run says which.
+WHAT_WAS_ASKED = frozenset({"prompt", "image", "answers"})
 
 
 def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple[Scored, list[Paired]]]:
@@ -26,9 +30,37 @@ def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple
     if not wanted:
         raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
     for other in runs[1:]:
-        if found := differences(first, other, wanted):
+        if found := differences(first, other, wanted, WHAT_WAS_ASKED):
             raise DataError(f"{first.origin} and {other.origin} may not be compared: {'; '.join(found)}.")
     return [(other, [pair(first, other, m, LEVEL) for m in wanted]) for other in runs[1:]]
+
+
+def by_slice(runs: Sequence[Scored], metrics: Sequence[str], samples: Sequence[Sample]) -> list[tuple[str, Paired]]:
+    """The first metric rows of two runs within each tag value: ("modality=CT", difference), in order of the names."""
+    groups: dict[str, set[str]] = {}
+    for sample in samples:
+        for tag in slice_tags(samples):
+            if tag in sample.tags:
+                groups.setdefault(f"{tag}={sample.tags[tag]}", set()).add(sample.id)
+    found = []
+    for name in sorted(groups):
+        first, second = (only(run, frozenset(groups[name])) for run in runs[:2])
+        found += [(name, pair(first, second, m, LEVEL)) for m in metrics if m in first.rows and m in second.rows]
+    return found
+
+
+def render_slices(found: Sequence[tuple[str, Paired]]) -> str:
+    """One line a slice and metric."""
+    width = max((len(name) for name, _ in found), default=0)
+    lines = []
+    for name, p in found:
+        low, high = p.interval.low, p.interval.high
+        bounds = "–" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+        lines.append(
+            f"  {name:<{width}}  {p.metric}  {100 * p.difference:+6.2f} {bounds}  worse {p.n_worse}, "
+            f"better {p.n_better} of {p.n}"
+        )
+    return "\n".join(lines)
 
 
 def render(results: Sequence[tuple[Scored, list[Paired]]], first: Scored, flips: int) -> str:
@@ -36,7 +68,9 @@ def render(results: Sequence[tuple[Scored, list[Paired]]], first: Scored, flips:
     parts = []
     for other, pairs in results:
         p_values = holm([sign_flip_p(*aligned(first, other, p.metric)) for p in pairs])
-        names = [f"{run.header['model']} ({run.header['run_id']})" for run in (other, first)]
+        names = [
+            f"{run.header['model']} ({run.header['run_id']}, image {run.header['image']})" for run in (other, first)
+        ]
         parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
         width = max(len(p.metric) for p in pairs)
         for p, q in zip(pairs, p_values, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,14 @@ def baseline_content(run: Scored, metrics: Sequence[str], with_texts: bool) -> s
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def differences(a: Scored, b: Scored, metrics: Sequence[str]) -> list[str]:
-    """Why two runs may not be compared, in words; empty when they may."""
-    found = [f"{k}: {a.header[k]} against {b.header[k]}" for k in HEADER if a.header[k] != b.header[k]]
+def differences(a: Scored, b: Scored, metrics: Sequence[str], allowed: frozenset[str] = frozenset()) -> list[str]:
+    """Why two runs may not be compared, in words; empty when they may.
+
+    allowed: parts of header and signature that may differ: what was asked (prompt, image) may be what is compared.
+    """
+    found = [
+        f"{k}: {a.header[k]} against {b.header[k]}" for k in HEADER if k not in allowed and a.header[k] != b.header[k]
+    ]
     if set(a.ids) != set(b.ids):
         only_a, only_b = sorted(set(a.ids) - set(b.ids)), sorted(set(b.ids) - set(a.ids))
         found.append(
@@ -164,7 +169,7 @@ def differences(a: Scored, b: Scored, metrics: Sequence[str]) -> list[str]:
             if metric not in run.scores:
                 found.append(f"{metric}: not scored in {run.origin}; it has {', '.join(sorted(run.scores))}")
         if metric in a.scores and metric in b.scores:
-            found += _signature_differences(metric, a.signatures[metric], b.signatures[metric])
+            found += _signature_differences(metric, a.signatures[metric], b.signatures[metric], allowed)
     return found
 
 
@@ -176,9 +181,9 @@ def signature_parts(signature: str) -> dict[str, str]:
     return parts
 
 
-def _signature_differences(metric: str, first: str, second: str) -> list[str]:
+def _signature_differences(metric: str, first: str, second: str, allowed: frozenset[str]) -> list[str]:
     one, two = signature_parts(first), signature_parts(second)
-    keys = [k for k in dict.fromkeys((*one, *two)) if k not in MAY_DIFFER]
+    keys = [k for k in dict.fromkeys((*one, *two)) if k not in MAY_DIFFER | allowed]
     return [f"{metric}, {k}: {one.get(k, '–')} against {two.get(k, '–')}" for k in keys if one.get(k) != two.get(k)]
 
 
@@ -202,6 +207,23 @@ class Paired:
     n_better: int
     n_unscored: tuple[int, int]
     flipped: tuple[int, ...]
+
+
+def only(run: Scored, ids: frozenset[str]) -> Scored:
+    """The run over some of its samples; metrics that have no row left are dropped."""
+    kept = [k for k, i in enumerate(run.ids) if i in ids]
+    place = {old: new for new, old in enumerate(kept)}
+    rows = {m: tuple(place[k] for k in r if k in place) for m, r in run.rows.items()}
+    live = [m for m, r in rows.items() if r]
+    return replace(
+        run,
+        ids=tuple(run.ids[k] for k in kept),
+        image_ids=tuple(run.image_ids[k] for k in kept),
+        scores={m: tuple(run.scores[m][k] for k in kept) for m in live},
+        rows={m: rows[m] for m in live},
+        questions=tuple(run.questions[k] for k in kept) if run.questions else (),
+        texts=tuple(run.texts[k] for k in kept) if run.texts else (),
+    )
 
 
 def aligned(a: Scored, b: Scored, metric: str) -> tuple[list[float], list[float], list[str]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from evalkit import __version__, console
 from evalkit.engines.base import Engine
-from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
+from evalkit.errors import ConfigError, DataError, EvalkitError
+from evalkit.images import CONVERSION
 from evalkit.lens import look, render, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.scoring import Context, reasons, score_all, tabulate
@@ -28,8 +29,9 @@ from evalkit.store import (
     write_scores,
     write_whole,
 )
+from evalkit.summary import Outcome, summarise
 from evalkit.tasks.base import LoadedTask, Task
-from evalkit.types import Generation, ImageRef, Prediction, Request, Row, Sample, digest_json
+from evalkit.types import Generation, ImageRef, Prediction, Request, Sample, digest_json
 from evalkit.worth import BASELINE_PROTOCOLS, worth
 from evalkit.worth import render as render_worth
 
@@ -50,18 +52,6 @@ class Settings:
     out: Path = Path("runs")
     resume: bool = True
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run or a re-scoring came to."""
-
-    folder: Path | None
-    summary: dict[str, Any]
-    rows: tuple[Row, ...]
-    n_failed: int
-    worth: str = ""
-    lens: str = ""
 
 
 def evaluate(
@@ -110,6 +100,7 @@ def evaluate(
             "seconds": round(seconds, 3),
             "n_asked": asked,
             "samples_per_second": round(asked / seconds, 3) if asked else None,
+            "image_prefills": engine.facts().get("counters", {}).get("prefix_prefills"),
         }
         return conclude(folder, samples, predictions, protocols, context, timing, task)
 
@@ -189,6 +180,7 @@ def identify(loaded: LoadedTask, engine: Engine, requests: Sequence[Request], se
         "n": len(loaded.samples),
         "data_sha256": loaded.data_sha256,
         "images_sha256": digest_json(images),
+        "image_conversion": CONVERSION if images else None,
         "prompt": loaded.prompt,
         "prompts_sha256": digest_json(sorted(r.fingerprint for r in requests)),
         "image": settings.image,
@@ -305,91 +297,3 @@ def train_split(task: Task | None) -> LoadedTask | str | None:
         return task.load_train()
     except EvalkitError as problem:
         return str(problem)
-
-
-def summarise(
-    folder: RunFolder,
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    rows: Sequence[Row],
-    context: Context,
-    timing: Mapping[str, Any],
-) -> dict[str, Any]:
-    """summary.json: the numbers with what they are over, and the counts of what did not go well."""
-    task = context.task
-    return {
-        "schema": SCHEMA,
-        "run_id": folder.path.name,
-        "evalkit": __version__,
-        "model": context.model,
-        "task": task.name,
-        "split": task.split,
-        "form": task.form,
-        "n": len(samples),
-        "n_images": len({s.image_id for s in samples}),
-        "data_sha256": task.data_sha256,
-        "closed_rule": task.closed_rule,
-        "prompt": context.prompt,
-        "image": context.image,
-        "generation": context.generation,
-        "limit": context.extra.get("limit"),
-        "n_failed": sum(p.error is not None for p in predictions),
-        "n_empty": sum(p.text is not None and not p.text.strip() for p in predictions),
-        "n_truncated": sum(p.finish_reason == "length" for p in predictions),
-        "n_skipped": len(task.skipped),
-        "skipped": list(task.skipped[:20]),
-        "notes": list(task.notes),
-        "metrics": [metric_record(r) for r in rows],
-        "timing": dict(timing),
-    }
-
-
-def metric_record(row: Row) -> dict[str, Any]:
-    """One entry of summary.json's metrics."""
-    return {
-        "protocol": row.protocol,
-        "metric": row.metric,
-        "slice": row.slice,
-        "value": row.value,
-        "low": row.low,
-        "high": row.high,
-        "n": row.n,
-        "n_unscored": row.n_unscored,
-        "n_clusters": row.n_clusters,
-        "value_unscored_wrong": row.value_unscored_wrong,
-        "signature": row.signature,
-    }
-
-
-def show(outcome: Outcome, title: str) -> None:
-    """Print the table and what must be known beside it; the run's folder alone on the last line.
-
-    Raises:
-        Partial: some samples failed (after everything was shown and written).
-    """
-    summary = outcome.summary
-    for text in summary["notes"]:
-        console.note(f"note: {text}")
-    for entry in summary["unscored"][:6]:
-        console.warn(f"{entry['protocol']} {entry['metric']}: {entry['count']} unscored: {entry['reason']}")
-    if summary["n_skipped"]:
-        console.warn(f"{summary['n_skipped']} rows were skipped, first: {summary['skipped'][0]}")
-    if summary["n_truncated"]:
-        console.warn(f"{summary['n_truncated']} of {summary['n']} answers were cut at the token limit")
-    caption = (
-        f"{summary['n']} samples on {summary['n_images']} images, intervals clustered by image; "
-        f"failed {summary['n_failed']}, empty {summary['n_empty']}, truncated {summary['n_truncated']}"
-    )
-    console.table([r for r in outcome.rows if r.slice == "all"], title, caption)
-    if outcome.worth:
-        console.out(f"{outcome.worth}\n")
-    if outcome.lens:
-        console.out(
-            f"{outcome.lens}\nEvery two protocols and examples of each cause: lens.json; the matrix: lens.csv\n"
-        )
-    console.out(str(outcome.folder))
-    if outcome.n_failed:
-        raise Partial(
-            f"{outcome.n_failed} of {summary['n']} samples failed and are not in the values above. What was answered "
-            "is kept; the same command asks the failed ones again."
-        )

@@ -25,7 +25,8 @@ Config = Mapping[str, Any]
 
 def run(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
-    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate, show
+    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate
+    from evalkit.summary import show
     from evalkit.tasks.check import check_images
 
     settings = Settings(
@@ -96,10 +97,11 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
 
 def score(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
-    from evalkit.pipeline import conclude, limited, show
+    from evalkit.pipeline import conclude, limited
     from evalkit.readers import join, read_answers
     from evalkit.rescore import context_of, file_digest, folder_for, scored_manifest
     from evalkit.store import write_json, write_predictions
+    from evalkit.summary import show
 
     path = Path(config["predictions"])
     order = config["task"].get("order")
@@ -162,12 +164,24 @@ def bench(config: Config) -> int:
 
 def compare(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
+    from evalkit.compare import by_slice, render, render_slices
     from evalkit.compare import compare as compare_runs
-    from evalkit.compare import render
     from evalkit.paired import read_scored
+    from evalkit.pipeline import select
+    from evalkit.rescore import manifest_beside
 
     runs = [read_scored(Path(p)) for p in config["runs"]]
-    console.out(render(compare_runs(runs, config["metrics"]), runs[0], int(config["flips"])))
+    results = compare_runs(runs, config["metrics"])
+    console.out(render(results, runs[0], int(config["flips"])))
+    if config["slices"]:
+        manifest = manifest_beside(Path(config["runs"][0]))
+        if manifest is None:
+            raise ConfigError("slices=true needs the run's folder: its manifest says which dataset the tags are in.")
+        loaded = make_task({"task": manifest["config"]["task"]}).load(images=False)
+        samples = select(loaded.samples, runs[0].ids, runs[0].origin)
+        for other, pairs in results:
+            console.out(f"by slice, {other.header['model']} ({other.header['run_id']}):")
+            console.out(render_slices(by_slice([runs[0], other], [p.metric for p in pairs], samples)))
     return 0
 
 
@@ -400,6 +414,21 @@ def audit(config: Config) -> int:
     return 0
 
 
+def protocol_table() -> str:
+    """Every protocol with what makes its number, a block each: the same content as docs/protocols.md."""
+    from evalkit.config import load_option
+    from evalkit.scorers.table import COLUMNS, protocol_row
+
+    blocks = []
+    for name in options("protocol"):
+        if name == "all":
+            continue
+        cells = protocol_row(load_option("protocol", name))
+        lines = [f"  {heading:<22}{cell}" for heading, cell in zip(COLUMNS[1:], cells[1:], strict=True)]
+        blocks.append("\n".join([cells[0], *lines]))
+    return "\n\n".join(blocks)
+
+
 def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
     """The other splits of the same copy, and every split in its other language; or why one cannot be read."""
     task = dict(config["task"])
@@ -428,6 +457,8 @@ def list_options(arguments: Sequence[str], groups: Sequence[str]) -> str:
     for argument in arguments:
         if argument not in plural:
             raise ConfigError(f"`list` knows no {argument!r}. {did_you_mean(argument, [f'{g}s' for g in groups])}")
+    if [plural[a] for a in arguments] == ["protocol"]:
+        return protocol_table()
     wanted = [plural[a] for a in arguments] or list(groups)
     parts = []
     for group in wanted:

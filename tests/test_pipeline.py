@@ -13,7 +13,8 @@ import pytest
 from evalkit.config import build, load_option
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.errors import ConfigError, DataError, Partial
-from evalkit.pipeline import Settings, evaluate, limited, show, with_images
+from evalkit.pipeline import Settings, evaluate, limited, with_images
+from evalkit.summary import show
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import ImageRef, Message, Sample
 

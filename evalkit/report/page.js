@@ -176,7 +176,7 @@ function open(k) {
     for (const m of metrics) {
       const s = D.scores[n][m] && D.scores[n][m][i], v = valueOf(s); if (v === undefined) continue;
       const more = v === null ? `unscored: ${s[0]}` : pct(v) + (Array.isArray(s) ? ` ${[s[1] && "read: " + s[1], s[2]].filter(Boolean).join("; ")}` : "");
-      say(m, more, classOf(v));
+      say(m, more, /_rate$/.test(m) ? "" : classOf(v));
     }
     side.append(dl); pair.append(side);
   });

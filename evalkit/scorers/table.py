@@ -14,7 +14,12 @@ def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
 
     The settings that make its number stand beside its name: "llava-med.1 (match=substring, strip_role=no)".
     """
-    options = ", ".join(f"{key}={_word(value)}" for key, value in config.items() if key not in _OPTIONS)
+    # A list of labels is data, not a setting that a reader chooses.
+    options = ", ".join(
+        f"{key}={_word(value)}"
+        for key, value in config.items()
+        if key not in _OPTIONS and value is not None and not isinstance(value, Mapping | list)
+    )
     card = config["card"]
     name = f"{config['name']}.{config['version']}" + (f" ({options})" if options else "")
     cells = (card[key] for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))

@@ -2,7 +2,7 @@
 
 from evalkit.lens.causes import CAUSES, OTHER, Causes
 from evalkit.lens.features import row_of
-from evalkit.lens.matrix import COLUMNS, Difference, Lens, look, render, spread, to_csv, to_json
+from evalkit.lens.matrix import COLUMNS, Difference, Lens, look, render, spread, spread_record, to_csv, to_json
 
 __all__ = [
     "CAUSES",
@@ -15,6 +15,7 @@ __all__ = [
     "render",
     "row_of",
     "spread",
+    "spread_record",
     "to_csv",
     "to_json",
 ]

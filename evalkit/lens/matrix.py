@@ -202,6 +202,17 @@ def spread(lens: Lens, column: str) -> tuple[Row, Row] | None:
     return by_value[0], by_value[-1]
 
 
+def spread_record(lens: Lens, column: str) -> dict[str, Any] | None:
+    """The spread for summary.json: lowest and highest, each with its protocol, metric and value."""
+    ends = spread(lens, column)
+    if ends is None:
+        return None
+    return {
+        end: {"protocol": r.protocol, "metric": r.metric, "value": r.value}
+        for end, r in zip(("lowest", "highest"), ends, strict=True)
+    }
+
+
 def to_json(lens: Lens) -> dict[str, Any]:
     """lens.json."""
     return {
@@ -218,6 +229,7 @@ def to_json(lens: Lens) -> dict[str, Any]:
             }
             for p in lens.protocols
         ],
+        "spread": {c: spread_record(lens, c) for c in lens.columns},
         "causes": {c: text for c, text in CAUSES.items() if any(c in d.causes for d in lens.differences)},
         "alike": {c: [list(g) for g in groups] for c, groups in lens.alike.items()},
         "differences": [

@@ -18,6 +18,7 @@ from evalkit.scoring import Context, score_all, tabulate
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Metric, Prediction, Sample, Score
 
+ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("llava-med", "llava-med-run-eval", "strict", "medevalkit", "medevalkit-fixed", "lmms-eval", "exact-match")
 
 
@@ -261,6 +262,13 @@ def test_a_run_under_every_protocol_shows_the_lens_and_writes_it(tmp_path: Path)
         assert sum(c["n"] for c in d["causes"]) == d["n"]
         assert {c["cause"] for c in d["causes"]} <= set(content["causes"])
     assert (folder / "lens.csv").read_text(encoding="utf-8").startswith("protocol,column,metric,value")
+
+
+def test_the_committed_figure_is_under_ten_seconds_for_pathvqa_and_explains_nearly_everything() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "lens.json").read_text(encoding="utf-8"))
+    assert (measured["rows"], measured["protocols"]) == (6719, 15)
+    assert measured["total_seconds"]["wall"] < 10
+    assert measured["unexplained"] < 0.001 * measured["differences"]
 
 
 @pytest.mark.data

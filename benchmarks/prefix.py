@@ -141,7 +141,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder / "model")
-        spec = CheckpointSpec(name="benchmark", source=str(folder / "model"), generation=generation)
+        spec = CheckpointSpec(name="benchmark", config={"source": str(folder / "model")}, generation=generation)
 
         def make(**settings: Any) -> HfEngine:
             return HfEngine(spec=spec, dtype=arguments.dtype, device=arguments.device, **settings)

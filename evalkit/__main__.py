@@ -151,8 +151,21 @@ def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             if cfg.get("debug"):
                 raise
             codes.append(_report(problem))
+        except OSError as problem:  # a folder that cannot be written, a full disk
+            if cfg.get("debug"):
+                raise
+            codes.append(_report(refused(problem)))
 
     return job
+
+
+def refused(problem: OSError) -> EvalkitError:
+    """What the operating system would not do, in one paragraph."""
+    where = problem.filename or "A file"
+    return EvalkitError(
+        f"{where}: {problem.strerror or problem}. Nothing that was answered is lost; check the path (out=DIR), its "
+        "permissions and the disk, then give the same command again."
+    )
 
 
 def _report(problem: EvalkitError) -> int:

@@ -96,6 +96,40 @@ def test_bad_input_gets_one_paragraph_and_exit_code_2(
         assert word in result.stderr
 
 
+def test_a_place_that_cannot_be_written_is_one_paragraph(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("x", encoding="utf-8")
+    result = evalkit(*SCRIPTED, "limit=4", "out=afile", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "afile" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_interrupt_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evalkit", *SCRIPTED, "model.seconds=0.2"], cwd=tmp_path, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.rglob("predictions.jsonl")):
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from there" in errors
+    assert "Traceback" not in errors
+
+
+def test_own_yamls_are_found_in_a_folder_of_the_user(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "task"
+    folder.mkdir(parents=True)
+    text = (ROOT / "conf" / "task" / "phantom.yaml").read_text(encoding="utf-8")
+    (folder / "my-phantom.yaml").write_text(text.replace("n_test: 60", "n_test: 2"), encoding="utf-8")
+    result = evalkit("--config-dir", "mine", "task=my-phantom", "model=scripted", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["n"] == 20
+
+
 def test_the_configuration_can_be_printed(tmp_path: Path) -> None:
     result = evalkit("task=slake", "--cfg", "job", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

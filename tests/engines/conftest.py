@@ -11,9 +11,6 @@ import tiny_llava as tiny
 
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Prediction, Request
-
-Answer = tuple[str | None, str, int | None]
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +37,3 @@ def engine(folder: Path) -> Callable[..., HfEngine]:
         return HfEngine(**{"spec": spec or tiny.spec(folder), "device": "cpu", "dtype": "float32", **settings})
 
     return make
-
-
-def answers(engine: HfEngine, requests: list[Request]) -> dict[str, Answer]:
-    """sample id -> (text, finish reason, tokens); every request exactly once, none failed."""
-    given: list[Prediction] = [p for batch in engine.generate(requests) for p in batch]
-    assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in requests)
-    assert [p.error for p in given if p.error] == []
-    return {p.sample_id: (p.text, p.finish_reason, p.n_tokens) for p in given}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tiny_llava as tiny
-from conftest import Answer, answers
+from asking import Answer, answers
 
 from evalkit.config import load_option
 from evalkit.engines.hf import HfEngine

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tiny_llava as tiny
-from conftest import answers
+from asking import answers
 
 from evalkit.engines import batches, tree
 from evalkit.engines.hf import HfEngine

@@ -271,6 +271,26 @@ def test_the_committed_figure_is_under_ten_seconds_for_pathvqa_and_explains_near
     assert measured["unexplained"] < 0.001 * measured["differences"]
 
 
+def documented() -> list[tuple[str, str, int, dict[str, int]]]:
+    """The table of causes in docs/lens.md: (column, first protocol of the line, rows, causes)."""
+    lines = []
+    for line in (ROOT / "docs" / "lens.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[0] in COLUMNS and cells[2].isdigit():
+            causes = dict(reversed(part.split(" ", 1)) for part in cells[3].split(", "))
+            lines.append((cells[0], cells[1].split(",")[0], int(cells[2]), {c: int(n) for c, n in causes.items()}))
+    return lines
+
+
+def test_the_documented_causes_exist_and_add_up() -> None:
+    assert len(documented()) == 19
+    for _, _, n, causes in documented():
+        assert sum(causes.values()) == n
+        assert set(causes) <= set(CAUSES)
+    listed = (ROOT / "docs" / "lens.md").read_text(encoding="utf-8")
+    assert all(f"| {cause} | {text} |" in listed for cause, text in CAUSES.items())
+
+
 @pytest.mark.data
 def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> None:
     from tests.test_cli import evalkit, folder_of
@@ -282,6 +302,13 @@ def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     lens = json.loads((folder_of(result, tmp_path) / "lens.json").read_text(encoding="utf-8"))
+    for column, protocol, n, causes in documented():
+        (found,) = [
+            d
+            for d in lens["differences"]
+            if d["column"] == column and {d["first"], d["second"]} == {protocol, "llava-med"}
+        ]
+        assert (found["n"], {c["cause"]: c["n"] for c in found["causes"]}) == (n, causes), (column, protocol)
     pair = next(
         d for d in lens["differences"]
         if d["column"] == "closed" and {d["first"], d["second"]} == {"llava-med", "exact-match"}

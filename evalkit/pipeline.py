@@ -14,7 +14,7 @@ from evalkit import __version__, console
 from evalkit.engines.base import Engine
 from evalkit.errors import ConfigError, DataError, EvalkitError
 from evalkit.images import CONVERSION
-from evalkit.lens import look, render, to_csv, to_json
+from evalkit.lens import look, render, spread_record, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.scoring import Context, reasons, score_all, tabulate
 from evalkit.store import (
@@ -280,19 +280,22 @@ def conclude(
         said = render_worth(summary["worth"])
     text = ""
     if len(protocols) >= PROTOCOLS_FOR_A_LENS:
-        lens = look(samples, predictions, scores, rows)
+        lens = look(samples, predictions, scores, rows, protocols)
         write_json(folder.path / "lens.json", to_json(lens))
         write_whole(folder.path / "lens.csv", to_csv(lens))
         text = render(lens, REFERENCE)
+        summary.setdefault("worth", {})["spread"] = {c: spread_record(lens, c) for c in lens.columns}
     write_json(folder.summary, summary)
     n_failed = sum(failures.values())
     return Outcome(folder=folder.path, summary=summary, rows=tuple(rows), n_failed=n_failed, worth=said, lens=text)
 
 
 def train_split(task: Task | None) -> LoadedTask | str | None:
-    """The train split, or why there is none: a copy without one must not stop a run."""
+    """The train split, or why there is none: that must not stop a run, and nothing is downloaded for it."""
     if task is None:
         return None
+    if getattr(task, "path", task) is None:
+        return "the train split would have to be downloaded; give a local copy with task.path=DIR"
     try:
         return task.load_train()
     except EvalkitError as problem:

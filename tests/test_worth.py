@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,74 @@ def test_rewordings_count_pairs_of_one_image() -> None:
         sample(3, "no", pair="b"),
     ]
     same = consistency(samples, [answer(0, "Yes."), answer(1, "yes"), answer(2, "no"), answer(3, "yes")])
-    assert same == {"n_pairs": 2, "same_answer": 0.5}
+    assert same is not None
+    assert (same["n_pairs"], same["n_other_gold"], same["same_answer"], same["both_right"]) == (2, 0, 0.5, 0.5)
     assert consistency(samples[:1], [answer(0, "yes")]) is None
+
+
+def test_linked_questions_with_different_answers_are_no_rewordings() -> None:
+    samples = [
+        sample(0, "yes", pair="a"),
+        sample(1, "no", pair="a"),
+        sample(2, "MRI", pair="b"),
+        sample(3, "mr imaging", pair="b"),
+    ]
+    found = consistency(
+        samples, [answer(0, "yes"), answer(1, "no"), answer(2, "Magnetic resonance"), answer(3, "MRI.")]
+    )
+    assert found is not None
+    assert (found["n_pairs"], found["n_other_gold"], found["same_answer"], found["both_right"]) == (1, 1, 1.0, 1.0)
+    only = consistency(samples[:2], [answer(0, "yes"), answer(1, "no")])
+    assert only is not None and (only["n_pairs"], only["same_answer"]) == (0, None)
+
+
+def test_verdicts_are_compared_and_not_their_wording() -> None:
+    samples = [sample(0, "yes", pair="a"), sample(1, "yes", pair="a")]
+    found = consistency(samples, [answer(0, "Yes, it is"), answer(1, "yes")])
+    assert found is not None and found["same_answer"] == 1.0
+
+
+def test_whether_answers_were_cut_off_is_not_known_of_other_peoples_files() -> None:
+    samples = [sample(0, "yes"), sample(1, "no")]
+    assert rates(samples, [answer(0, "yes"), answer(1, "no")], [])["truncated"] is None
+    cut = Prediction(sample_id="1", text="no", finish_reason="length")
+    assert rates(samples, [answer(0, "yes"), cut], [])["truncated"] == 0.5
+
+
+def test_sensitivity_and_specificity_have_intervals_clustered_by_image() -> None:
+    golds = ["yes", "no"] * 10
+    found = yes_no([sample(k, g) for k, g in enumerate(golds)], [answer(k, "yes") for k in range(20)])
+    assert found is not None
+    assert (found["sensitivity"], found["specificity"]) == (1.0, 0.0)
+    low, high = found["sensitivity_interval"]
+    assert 0.5 < low < high == 1.0
+    assert found["specificity_interval"] == pytest.approx([0.0, 1 - low])
+
+
+def test_a_run_on_blank_images_beside_this_one_is_found_and_compared_row_by_row(tmp_path: Path) -> None:
+    from tests.test_cli import SCRIPTED, evalkit, folder_of
+
+    blank = evalkit(*SCRIPTED, "image=blank", "model.rule=yes", cwd=tmp_path)
+    assert "this is the run with blank images" in blank.stdout, blank.stderr
+    result = evalkit(*SCRIPTED, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    block = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["worth"]["blank"]
+    assert block["run_id"] == folder_of(blank, tmp_path).name
+    values = {
+        (m["protocol"], m["metric"]): m["value_unscored_wrong"]
+        for m in json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["metrics"]
+        if m["slice"] == "all"
+    }
+    for m in block["metrics"]:
+        assert m["lift"] == pytest.approx(values[m["protocol"], m["metric"]] - m["value"])
+    assert "blank image" in result.stdout and "lift" in result.stdout
+
+
+def test_nothing_is_downloaded_to_learn_a_baseline() -> None:
+    from evalkit.pipeline import train_split
+
+    task = build(load_option("task", "vqa-rad"), "vqa-rad")
+    assert "would have to be downloaded" in str(train_split(task))
 
 
 def test_rates_count_failures_empties_and_refusals() -> None:
@@ -94,3 +161,32 @@ def test_the_leak_tags_of_the_real_sets(shared: Path) -> None:
         images=False
     )
     assert sum(s.tags["repeats"] == "conflicting" for s in path.samples) == 951
+
+
+@pytest.mark.data
+def test_what_a_real_score_is_worth(shared: Path, tmp_path: Path) -> None:
+    from tests.test_cli import evalkit, folder_of
+
+    file = shared / "predictions" / "qwen2-vl-2b-vqa-rad" / "lora_rank4" / "lora_predictions.jsonl"
+    result = evalkit(
+        "score", f"predictions={file}", "task=vqa-rad", f"task.path={shared / 'vqa-rad' / 'osf'}", "task.order=hf",
+        "protocol=all", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    block = summary["worth"]
+    lookup = {
+        m["metric"]: round(100 * m["value"], 1)
+        for m in block["baselines"]["metrics"]
+        if (m["baseline"], m["protocol"]) == ("lookup", "llava-med")
+    }
+    assert (lookup["closed_accuracy"], lookup["open_recall"]) == (52.2, 17.7)
+    assert block["rates"]["truncated"] is None
+    assert block["consistency"]["n_pairs"] + block["consistency"]["n_other_gold"] == 164
+    closed = {
+        p["part"]: p["n"] for p in block["parts"] if (p["protocol"], p["metric"]) == ("llava-med", "closed_accuracy")
+    }
+    assert closed == {"leak=frame": 182, "leak=none": 90}
+    assert block["spread"]["closed"]["lowest"]["protocol"] == "llava-med-run-eval"
+    assert block["spread"]["closed"]["highest"]["protocol"] == "llava-med-2023"
+    assert not any(m["slice"].startswith("pair=") for m in summary["metrics"])

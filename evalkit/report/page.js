@@ -68,7 +68,7 @@ if (D.lens) {
   const causes = () => {
     const box = $("causes"), d = D.lens.differences[$("pair").value]; box.textContent = ""; if (!d) return;
     for (const c of d.causes) {
-      const more = el("details"); more.append(el("summary", `${c.n} ${c.cause}`));
+      const more = el("details"), what = el("summary", `${c.n} ${c.cause}`); what.title = D.lens.causes[c.cause]; more.append(what, el("p", D.lens.causes[c.cause], "keys"));
       for (const e of c.examples) more.append(el("p", `${e.sample_id}: ${e.question} [${e.reference}] → ${e.answer} (${d.first}: ${e.first}, ${d.second}: ${e.second})`, "note"));
       box.append(more);
     }

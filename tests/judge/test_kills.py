@@ -67,7 +67,9 @@ def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
         process = start(folder, server.url, n)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output.decode()
-        assert len(server.calls) - asked_before_last == 2 * n - len(kept), "what had landed is not asked again"
+        asked = len(server.calls) - asked_before_last
+        # A reply that reached the cache but not yet the journal when the kill came is not asked again either.
+        assert 2 * n - len(kept) - kills * 8 <= asked <= 2 * n - len(kept), "what had landed is not asked again"
         repeated = sum(count - 1 for count in Counter(server.answered).values())
         assert repeated <= kills * 8, "at most what was in flight at a kill is asked twice"
         assert set(server.answered) == set(uninterrupted)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import ModelError
 from evalkit.models.forms import Form, recognise
+from evalkit.models.heap import blocks_apart
 from evalkit.models.llava_config import Original, llava_config, read_original
 from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
 from evalkit.models.llava_tower import Tower, choose_tower, tower_config
@@ -48,6 +49,7 @@ class Piece:
     rows: int | None = None
 
 
+@blocks_apart()
 def load_llava(
     folder: Path,
     *,

@@ -13,6 +13,7 @@ from evalkit.errors import ConfigError, DataError, EvalkitError, GateFailed, Inc
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
+    from evalkit.models.checkpoint import CheckpointSpec
     from evalkit.paired import Scored
     from evalkit.scorers.base import ScoringProtocol
     from evalkit.tasks.base import Task
@@ -37,6 +38,8 @@ def run(config: Config) -> int:
     protocols = make_protocols(config)
     task = make_task(config)
     blind = config["model"].get("kind") != "checkpoint"
+    if not blind:
+        _require_weights(config, settings.model)
     loaded = task.load(images=not blind)
     digests: Mapping[Any, str] = {}
     if not blind:
@@ -71,16 +74,32 @@ def make_protocols(config: Config) -> list[ScoringProtocol]:
     return [build(c, f"protocol {name}") for name, c in chosen.items()]
 
 
+def make_spec(config: Config, name: str) -> CheckpointSpec:
+    """The checkpoint of the configuration, under the generation preset that was chosen."""
+    from evalkit.models.checkpoint import CheckpointSpec
+
+    preset = config.get("generation")
+    model = {**config["model"], "name": name, **({"generation": preset} if preset else {})}
+    return CheckpointSpec.from_config(model, (config.get("task") or {}).get("generation"))
+
+
+def _require_weights(config: Config, name: str) -> None:
+    # Before the data is looked for, so that one message names the one command that brings both.
+    from evalkit.models.checkpoint import locate
+
+    task = config["task"]
+    locate(make_spec(config, name), task["name"] if task.get("repo") and not task.get("path") else None)
+
+
 def make_engine(config: Config, name: str, task: Task) -> Engine:
     """The engine that answers: a baseline fitted on the train split, or a checkpoint behind the chosen engine."""
     model = {**config["model"], "name": name}
     kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
-        from evalkit.models.checkpoint import CheckpointSpec
-
-        spec = CheckpointSpec.from_config(model, config["task"].get("generation"))
-        engine: Engine = build(config["engine"], "engine", spec=spec)
+        engine: Engine = build(config["engine"], "engine", spec=make_spec(config, name))
         return engine
+    if preset := config.get("generation"):
+        raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")
     if kind == "scripted":
         scripted: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
         return scripted
@@ -256,7 +275,7 @@ def fetch(config: Config) -> int:
     chosen = {group: config["choices"].get(group) for group in ("model", "task")}
     repos: list[Repo] = []
     if chosen["model"] and config["model"].get("kind") == "checkpoint" and not _shipped(config["model"]):
-        repos += model_repos(config["model"])
+        repos += [repo for repo in model_repos(config["model"]) if not Path(repo.id).expanduser().is_dir()]
     if chosen["task"]:
         task = make_task(config)
         if (files := getattr(task, "hub_patterns", None)) is not None and config["task"].get("repo"):
@@ -279,7 +298,6 @@ def _shipped(model: Config) -> bool:
 
 def doctor(config: Config) -> int:
     """What a model is, needs and would be asked, before anything is fetched or loaded."""
-    from evalkit.models.checkpoint import CheckpointSpec
     from evalkit.models.doctor import describe, diagnose
 
     name = str(config["model"].get("name") or config["choices"]["model"])
@@ -287,7 +305,7 @@ def doctor(config: Config) -> int:
         raise ConfigError(
             f"{name} is not a checkpoint, so there is nothing to look at: {config['model'].get('about')}."
         )
-    spec = CheckpointSpec.from_config({**config["model"], "name": name})
+    spec = make_spec(config, name)
     diagnosis = diagnose(name, spec.config, device=config["device"], task=config["choices"].get("task"))
     console.out(describe(diagnosis))
     if diagnosis.problems:
@@ -297,12 +315,12 @@ def doctor(config: Config) -> int:
 
 def convert(config: Config) -> int:
     """Save a checkpoint of any form once in Hugging Face form."""
-    from evalkit.models.checkpoint import CheckpointSpec, locate
+    from evalkit.models.checkpoint import locate
     from evalkit.models.convert import convert as convert_folder
     from evalkit.models.llava_original import options_of
 
     name = str(config["model"].get("name") or config["choices"]["model"])
-    spec = CheckpointSpec.from_config({**config["model"], "name": name})
+    spec = make_spec(config, name)
     folder, options_given = options_of({**spec.config, "name": name}, locate(spec))
     convert_folder(folder, Path(config["to"]), **options_given, dtype=spec.dtype or "float32")
     console.out(str(config["to"]))

@@ -33,6 +33,7 @@ CONFIGS = {
 }
 ASKED = [Message(role="user", content=(ImagePlace(), "is the lung normal?"))]
 CLASSES = {
+    "phantom-llava": "llava",
     "llava-1.5-7b": "llava",
     "qwen2.5-vl-7b": "qwen2_5_vl",
     "qwen2.5-vl-3b": "qwen2_5_vl",
@@ -47,7 +48,7 @@ def test_all_models_that_are_promised_are_registered():
         "llava-med", "llava-med-v1.0", "llava-med-v1.0-vqa-rad", "llava-med-v1.0-slake", "llava-med-v1.0-pathvqa",
         "llava-med-v1.0-coloninst", "llava-med-v1.0-coloninst-extra", "llava-med-v1.5-coloninst-lora",
         "llava-med-v1.5-coloninst-lora-extra", "llava-1.5-7b", "qwen2.5-vl-7b", "qwen2.5-vl-3b", "lingshu-7b",
-        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b",
+        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava",
     }  # fmt: skip
 
 

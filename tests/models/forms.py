@@ -60,5 +60,5 @@ def hugging_face_form(known: Any, processor: Any, folder: Path) -> Path:
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    assert tiny.PATCHES == config.image_seq_length
+    assert config.image_seq_length == tiny.PATCHES
     return folder

@@ -16,6 +16,8 @@ RECORD = "evalkit-conversion.json"
 
 Role = Literal["weights", "base", "vision tower"]
 
+_KEYS: dict[Role, str] = {"weights": "source", "base": "base", "vision tower": "vision_tower_source"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -99,7 +101,8 @@ def missing(
             "model.source=DIR"
         )
     what = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
-    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "")
+    local = [f" model.{_KEYS[p.role]}={p.source}" for p in parts if p.folder is not None and Path(p.source).is_dir()]
+    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "") + "".join(local)
     return (
         f"{name} needs {what}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
         f"`{command}` where there is a network (about {config.get('disk_gb', '?')} GB in all; HF_HOME says where to), "

@@ -139,6 +139,19 @@ def test_without_network_and_cache_one_paragraph_says_within_seconds_what_to_fet
     assert "microsoft/llava-med-v1.5-mistral-7b (weights, 91bb16c1)" in result.stderr
 
 
+def test_the_command_names_the_local_folders_that_a_model_without_public_weights_was_given(v10, capsys):
+    assert main(["model=llava-med-v1.0-coloninst", f"model.source={v10.full}", "task=phantom"]) == 2
+    command = f"`python -m evalkit fetch model=llava-med-v1.0-coloninst model.source={v10.full}`"
+    assert command in capsys.readouterr().err
+    tower = conf("llava-med-v1.0-coloninst")
+    repos = {f"models/{tower['vision_tower_source']}": {tower["vision_tower_revision"]: files_of(v10.clip)}}
+    with FakeHub(repos) as hub:
+        fetched = process(*command.strip("`").split()[3:], HF_ENDPOINT=hub.url)
+    assert fetched.returncode == 0, fetched.stderr
+    assert tower["vision_tower_revision"] in fetched.stdout
+    ran(capsys, "model=llava-med-v1.0-coloninst", f"model.source={v10.full}", *SHORT)
+
+
 def parquet(rows: list[tuple[int, str, str]]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq

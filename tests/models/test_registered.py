@@ -7,6 +7,7 @@ tensors: the processors of Qwen2.5-VL need torchvision, which the tests do witho
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,13 @@ def test_a_tiny_one_of_its_class_is_recognised_loaded_and_answers(kind, tmp_path
 
 def test_every_registered_hugging_face_model_has_its_class_tried_above():
     assert set(CLASSES) == {name for name, config in CONFIGS.items() if config["form"] == "hf"}
+
+
+def test_the_page_about_models_holds_the_table_that_the_yamls_make():
+    docs = MODELS.parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("make_models", docs / "make_models.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = (docs / "models.md").read_text(encoding="utf-8")
+    assert text == made.page(text), "run python docs/make_models.py"
+    assert all(f"| `{name}` |" in text for name in CONFIGS)

@@ -88,7 +88,7 @@ def _require_weights(config: Config, name: str) -> None:
     from evalkit.models.checkpoint import locate
 
     task = config["task"]
-    locate(make_spec(config, name), task["name"] if task.get("repo") and not task.get("path") else None)
+    locate(make_spec(config, name), config["choices"].get("task") if task.get("repo") and not task.get("path") else None)
 
 
 def make_engine(config: Config, name: str, task: Task) -> Engine:

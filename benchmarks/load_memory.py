@@ -93,6 +93,7 @@ def load(folder: Path) -> dict[str, float]:
     import transformers  # noqa: F401
     from transformers import GenerationConfig, LlavaForConditionalGeneration  # noqa: F401
 
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     from evalkit.models.llava_original import load_llava
 
     before, peak, done = status("RssAnon"), [0], threading.Event()

@@ -1,6 +1,6 @@
 """The command line: `python -m evalkit [VERB] [overrides...]`, no verb means `run`.
 
-A verb is a primary config `conf/VERB.yaml` and a function in `evalkit.verbs`.  Exit codes: 0 done, 1 gate failed,
+A verb is a primary config `conf/VERB.yaml` and a function below `evalkit.verbs`.  Exit codes: 0 done, 1 gate failed,
 2 usage, config or data error, 3 finished in part, 4 gate inconclusive, 130 interrupted.
 """
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
             _out(__version__)
             return 0
         if verb == "list":
-            from evalkit.verbs import list_options
+            from evalkit.verbs.listing import list_options
 
             _out(list_options(arguments, GROUPS))
             return 0
@@ -141,12 +141,12 @@ def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
     def job(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        from evalkit import verbs
         from evalkit.config import plain
+        from evalkit.verbs import find
 
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         try:
-            codes.append(getattr(verbs, verb)({**plain(cfg), "choices": choices}))
+            codes.append(find(verb)({**plain(cfg), "choices": choices}))
         except EvalkitError as problem:
             if cfg.get("debug"):
                 raise

@@ -17,6 +17,9 @@ from typing import Any
 
 from evalkit.errors import ConfigError, did_you_mean
 
+# A verb's whole configuration as plain Python, with `choices`: what was chosen of each group.
+Config = Mapping[str, Any]
+
 # Keys of a YAML that describe the thing and are not arguments of its class.
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from evalkit.models.hub import Repo, cache_dir, endpoint, read_lock, token, write_lock
+from evalkit.models.hub import Repo, cache_dir, endpoint, read_lock, repo_dir, token, write_lock
 
 # What a model repository may hold that nothing here reads.
 _NO_FOLDERS = ("onnx", "openvino", "original", "coreml", "runs")
@@ -168,7 +168,18 @@ def _download(plan: Listing) -> Path:
             token=token(),
             allow_patterns=[glob.escape(f.name) for f in plan.files],
         )
+        _name_commit(plan)
     return Path(folder)
+
+
+def _name_commit(plan: Listing) -> None:
+    """Notes in the cache which commit the revision asked for was, so that it is found by that name offline."""
+    name = plan.repo.revision or "main"
+    if name == plan.commit:
+        return
+    ref = repo_dir(plan.repo) / "refs" / name
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(plan.commit, encoding="utf-8")
 
 
 def _verify(plan: Listing, folder: Path, locked: Mapping[str, Any]) -> dict[str, str]:

@@ -212,6 +212,16 @@ def test_after_a_fetch_the_cache_answers_without_any_request(hub, lock):
     assert cached(REPO, lock) is None
 
 
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_an_unpinned_repository_is_found_without_the_lock_file(hub, lock, revision):
+    repo = Repo(id="org/model", revision=revision)
+    folder = fetch([repo], lock=lock, say=quiet)["org/model"]
+    assert cached(repo) == folder
+    hub.repos[MODEL][NEWER] = {**FILES, "config.json": b"{}"}
+    assert fetch([Repo(id="org/model")], lock=lock, say=quiet)["org/model"] == folder, "the lock pins it"
+    assert cached(Repo(id="org/model")) == folder
+
+
 def test_offline_no_process_makes_a_network_call(hub, lock, tmp_path):
     fetch([REPO], lock=lock, say=quiet)
     hub.requests.clear()

@@ -12,6 +12,7 @@ from typing import Any
 from evalkit.errors import ModelError
 from evalkit.models import parts
 from evalkit.models.forms import recognise
+from evalkit.models.llava_config import is_openai_tower, tower_inside, tower_name
 from evalkit.models.parts import Part
 from evalkit.models.presets import choose
 from evalkit.models.templates import read_template
@@ -68,8 +69,10 @@ def _inside_package(source: str | None) -> str | None:
     return str(folder)
 
 
-def locate(spec: CheckpointSpec) -> tuple[Part, ...]:
+def locate(spec: CheckpointSpec, task: str | None = None) -> tuple[Part, ...]:
     """The local folders that the model is made of.  Makes no network call.
+
+    task: the task that is to be fetched along with what is missing, for the message.
 
     Raises:
         ModelError: one of them is neither a folder nor in the hub's cache; says the exact command that brings it.
@@ -78,20 +81,32 @@ def locate(spec: CheckpointSpec) -> tuple[Part, ...]:
     if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
         raise ModelError(f"{spec.name}: there is no folder {source}; give model.source=DIR or a hub id OWNER/NAME.")
     found = parts.locate(spec.config)
-    if absent := parts.missing(spec.name, spec.config, found):
+    if absent := parts.missing(spec.name, spec.config, found, task=task):
         raise ModelError(absent)
+    if conflict := parts.tower_conflict(spec.name, spec.config, weights_folder(found)):
+        raise ModelError(conflict)
     return found
+
+
+def weights_folder(found: Sequence[Part]) -> Path:
+    """The folder of the weights, of parts that are all here."""
+    folder = found[0].folder
+    assert folder is not None
+    return folder
 
 
 def digest(spec: CheckpointSpec, found: Sequence[Part]) -> str:
     """sha256 over every part that determines the answers, and over which vision tower is used."""
-    named = [[p.role, folder_digest(p.folder)] for p in found if p.folder is not None and _counts(p, spec)]
+    named = [[p.role, folder_digest(p.folder)] for p in found if p.folder is not None and _counts(p, spec, found)]
+    if inner := tower_inside(weights_folder(found)):
+        named.append(["vision tower inside", folder_digest(inner)])
     return digest_json([named, spec.config.get("vision_tower")])
 
 
-def _counts(part: Part, spec: CheckpointSpec) -> bool:
+def _counts(part: Part, spec: CheckpointSpec, found: Sequence[Part]) -> bool:
     # A stock tower that only lies in the cache, to be compared, is no part of a model that uses its own.
-    return part.role != "vision tower" or spec.config.get("vision_tower") == "stock"
+    used = spec.config.get("vision_tower") == "stock" or not is_openai_tower(tower_name(weights_folder(found)))
+    return part.role != "vision tower" or used
 
 
 def folder_digest(folder: Path) -> str:
@@ -133,8 +148,7 @@ def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str
     Raises:
         ModelError: the files do not make an image-text-to-text model of transformers, or tensors do not fit.
     """
-    folder = next(p.folder for p in found if p.role == "weights")
-    assert folder is not None
+    folder = weights_folder(found)
     if recognise(folder) == "hf":
         return _load_hf(spec, folder, device=device, dtype=dtype), ready(spec, load_processor(spec, folder))
     from evalkit.models.llava_original import load_configured

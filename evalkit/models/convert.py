@@ -10,9 +10,9 @@ from typing import Any
 
 import evalkit
 from evalkit.errors import ModelError
+from evalkit.models.forms import recognise
 from evalkit.models.llava_original import LoadedLlava, load_llava
-
-RECORD = "evalkit-conversion.json"
+from evalkit.models.parts import RECORD
 
 _PROBE = "Is the lung normal?\n  Two  spaces, é."
 
@@ -25,6 +25,10 @@ def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ModelError(f"{to} exists and is not an empty folder: give another one, or empty it first")
+    if recognise(folder) == "hf":
+        raise ModelError(
+            f"{folder} is in Hugging Face form already: there is nothing to convert; copy it to where you want it"
+        )
     loaded = load_llava(folder, **options)
     to.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))

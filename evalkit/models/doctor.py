@@ -14,7 +14,7 @@ from evalkit.models.forms import Form, recognise
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, stored_tower
-from evalkit.models.parts import Part, locate, missing
+from evalkit.models.parts import Part, locate, missing, tower_conflict
 from evalkit.models.presets import choose
 from evalkit.models.shards import open_folder, read_json
 from evalkit.models.templates import read_template, render
@@ -68,6 +68,8 @@ def diagnose(
     parts = locate(config, lock)
     problems = [absence] if (absence := missing(name, config, parts, task=task)) else []
     form, seen = _form(config, parts, problems)
+    if parts[0].folder is not None and (conflict := tower_conflict(name, config, parts[0].folder)):
+        problems.append(conflict)
     device = _device(device)
     memory, free = _memory(config, parts, form), free_memory(device)
     if memory > free:
@@ -156,7 +158,7 @@ def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str
     except ModelError as error:
         problems.append(str(error))
         return None, True
-    if declared and form != declared:
+    if form != "hf" and declared and form != declared:
         problems.append(f"{folder} is of form {form}, and the YAML says {declared}: one of the two is wrong")
     return form, True
 

@@ -57,7 +57,7 @@ def cached(repo: Repo, lock: Path | None = None) -> Path | None:
     whole is found out by its index when it is opened.
     """
     locked = read_lock(lock).get(repo.key, {}) if lock else {}
-    home = cache_dir() / f"{repo.kind}s--{repo.id.replace('/', '--')}"
+    home = repo_dir(repo)
     revision = repo.revision or locked.get("commit") or "main"
     ref = home / "refs" / revision
     folder = home / "snapshots" / (ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision)
@@ -73,6 +73,11 @@ def cache_dir() -> Path:
         return Path(os.environ["HF_HUB_CACHE"]).expanduser()
     home = os.environ.get("HF_HOME")
     return Path(home).expanduser() / "hub" if home else Path(constants.HF_HUB_CACHE)
+
+
+def repo_dir(repo: Repo) -> Path:
+    """Where the cache keeps a repository's snapshots, blobs and refs."""
+    return cache_dir() / f"{repo.kind}s--{repo.id.replace('/', '--')}"
 
 
 def endpoint() -> str | None:

@@ -114,3 +114,22 @@ def llava_config(original: Original, vision: CLIPVisionConfig, *, vocab_size: in
         vision_feature_select_strategy=original.feature_strategy,
         tie_word_embeddings=False,
     )
+
+
+def tower_inside(folder: Path) -> Path | None:
+    """The tower's own folder where the config names a relative path inside the checkpoint (HuatuoGPT-Vision)."""
+    named = tower_name(folder)
+    inside = folder / named if named.startswith("./") else None
+    return inside if inside is not None and inside.is_dir() else None
+
+
+def tower_name(folder: Path) -> str:
+    """The tower that a config.json in LLaVA's layout names; empty where it names none."""
+    raw = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = raw.get("mm_vision_tower") or raw.get("vision_tower")
+    return named if isinstance(named, str) else ""
+
+
+def is_openai_tower(name: str) -> bool:
+    """Whether it is one of OpenAI's CLIP models, whose configuration follows from the shapes of its tensors."""
+    return "openai" in name and "clip-vit-" in name

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import ModelError
 from evalkit.models.forms import Form, recognise
-from evalkit.models.llava_config import Original, llava_config, read_original
+from evalkit.models.heap import blocks_apart
+from evalkit.models.llava_config import Original, is_openai_tower, llava_config, read_original, tower_inside
 from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
 from evalkit.models.llava_tower import Tower, choose_tower, tower_config
 from evalkit.models.parts import Part, missing
@@ -48,6 +49,7 @@ class Piece:
     rows: int | None = None
 
 
+@blocks_apart()
 def load_llava(
     folder: Path,
     *,
@@ -69,9 +71,11 @@ def load_llava(
     source = weights_source(folder, form, base)
     words = vocabulary(tokenizer_folders(folder, form, base), original)
     check_template(chat_template, words)
-    stock = vision_tower_path or _inside(folder, original)
+    stock = vision_tower_path or tower_inside(folder)
     tower, tower_names, skipped = choose_tower(source, vision_tower, stock, original)
-    vision = tower_config({bare: tower.shapes[name] for bare, name in tower_names.items()}, original, stock)
+    # A stock tower that is not used must not change the model by being there.
+    described = None if vision_tower == "stored" and is_openai_tower(original.tower) else stock
+    vision = tower_config({bare: tower.shapes[name] for bare, name in tower_names.items()}, original, described)
     config = llava_config(original, vision, vocab_size=words.size, image_token=words.image_id)
     model = empty_model(config)
     pieces = plan(model, original, source, tower, tower_names, skipped)
@@ -133,12 +137,6 @@ def tokenizer_folders(folder: Path, form: Form, base: Path | None) -> tuple[Path
     """Where the tokenizer may be, in order: LLaVA takes a LoRA's from its base, the others' from the checkpoint."""
     both = [folder] if base is None else [folder, base]
     return tuple(reversed(both)) if form == "llava-lora" else tuple(both)
-
-
-def _inside(folder: Path, original: Original) -> Path | None:
-    """The tower's folder where the config names a relative path that is in the checkpoint (HuatuoGPT-Vision)."""
-    inside = folder / original.tower
-    return inside if original.tower.startswith("./") and inside.is_dir() else None
 
 
 def empty_model(config: Any) -> LlavaForConditionalGeneration:

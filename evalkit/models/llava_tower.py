@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit.errors import ModelError
-from evalkit.models.llava_config import Original
+from evalkit.models.llava_config import Original, is_openai_tower
 from evalkit.models.shards import Shape, Shards, TensorSource, open_folder, read_json
 from evalkit.models.sources import IGNORABLE
 
@@ -87,7 +87,7 @@ def tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path |
                 f"{folder}/config.json says model_type {raw.get('model_type')!r}: a CLIP vision tower was expected"
             )
         return CLIPVisionConfig(**{key: vision[key] for key in _TOWER_KEYS if vision.get(key) is not None})
-    if "openai" not in original.tower or "clip-vit-" not in original.tower:
+    if not is_openai_tower(original.tower):
         raise ModelError(
             f"the checkpoint's vision tower is {original.tower!r}, not one of OpenAI's CLIP models: give the folder "
             "of that tower (vision_tower_path) so that its own config says what it is"

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from evalkit.errors import ModelError
 from evalkit.models.hub import Repo, cached
-from evalkit.models.shards import weight_bytes
+from evalkit.models.shards import read_json, weight_bytes
+
+# What `evalkit convert` leaves beside the weights that it writes.
+RECORD = "evalkit-conversion.json"
 
 Role = Literal["weights", "base", "vision tower"]
+
+_KEYS: dict[Role, str] = {"weights": "source", "base": "base", "vision tower": "vision_tower_source"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +34,48 @@ def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, .
     """Where each part of the model is: a local folder where the YAML names one, else the hub's cache.
 
     The stock vision tower is looked for whenever the YAML names its source, so that it can be compared; it is a part
-    that the model needs only under `vision_tower: stock`.
+    that the model needs only under `vision_tower: stock`.  Weights in Hugging Face form are whole by themselves.
     """
-    wanted: list[tuple[Role, str | None, str | None]] = [("weights", config.get("source"), config.get("revision"))]
+    weights = _find("weights", config.get("source") or "", config.get("revision"), lock)
+    if weights.folder is not None and is_whole(weights.folder):
+        return (weights,)
+    wanted: list[tuple[Role, str | None, str | None]] = []
     if config.get("base"):
         wanted.append(("base", config["base"], config.get("base_revision")))
     if config.get("vision_tower_source"):
         wanted.append(("vision tower", config["vision_tower_source"], config.get("vision_tower_revision")))
-    parts = tuple(_find(role, source or "", revision, lock) for role, source, revision in wanted)
+    parts = (weights, *(_find(role, source or "", revision, lock) for role, source, revision in wanted))
     stock = config.get("vision_tower") == "stock"
     return tuple(p for p in parts if p.role != "vision tower" or stock or p.folder is not None)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder's config.json is transformers' own nested one, with text and vision model in one."""
+    if (folder / "adapter_config.json").is_file() or not (folder / "config.json").is_file():
+        return False
+    try:
+        return "text_config" in read_json(folder / "config.json")
+    except ModelError:
+        return False  # said when it is loaded
+
+
+def tower_conflict(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
+    """What is wrong when the setting `vision_tower` says what weights in Hugging Face form do not; None: nothing.
+
+    Such weights hold one tower.  Which one, only evalkit's own conversions record.
+    """
+    asked = config.get("vision_tower")
+    if asked is None or not is_whole(folder):
+        return None
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    inside = record.get("vision_tower")
+    if inside == asked:
+        return None
+    kind = f"converted with vision_tower={inside}" if inside else "of a conversion that does not say which it took"
+    return (
+        f"{name}: vision_tower={asked} is asked for, and the weights in {folder} are {kind}; the tower inside is the "
+        f"only one that can be used: run with model.vision_tower={inside or 'null'}, which names it in the results"
+    )
 
 
 def _find(role: Role, source: str, revision: str | None, lock: Path | None) -> Part:
@@ -63,7 +101,8 @@ def missing(
             "model.source=DIR"
         )
     what = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
-    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "")
+    local = [f" model.{_KEYS[p.role]}={p.source}" for p in parts if p.folder is not None and Path(p.source).is_dir()]
+    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "") + "".join(local)
     return (
         f"{name} needs {what}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
         f"`{command}` where there is a network (about {config.get('disk_gb', '?')} GB in all; HF_HOME says where to), "

@@ -1,98 +1,202 @@
-"""Checkpoints in their authors' forms through the engine: the same answers as from the Hugging Face form."""
+"""A checkpoint of any form through the engine: the known model's answers, and an identity that every part changes."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from evalkit.config import load_option
 from evalkit.engines.hf import HfEngine
 from evalkit.errors import ConfigError, ModelError
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.models.convert import convert
-from evalkit.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
-
-SHORT = Generation(max_new_tokens=6)
-
-
-def spec(name: str, **settings: Any) -> CheckpointSpec:
-    config = load_option("model", name) | {"name": name, "dtype": "float32"} | settings
-    return replace(CheckpointSpec.from_config(config), generation=SHORT)
+from evalkit.pipeline import describe_generation, request
+from evalkit.tasks.check import check_images
+from evalkit.tasks.phantom import Phantom
+from tests.models import tiny
+from tests.models.forms import CASES, conf, hugging_face_form, settings_of
 
 
-def requests(engine: HfEngine) -> list[Request]:
-    made = []
-    for k in range(3):
-        image = ImageRef(kind="draw", path="evalkit.tasks.phantom:draw", member=f"0/test/{k}")
-        for q in ("is it a lung", "what is it"):
-            made.append(
-                Request(
-                    sample_id=f"{k}{q}", image_id=str(k), question=q, answer_type=None,
-                    messages=(Message(role="user", content=(ImagePlace(0), q)),), images=(image,),
-                    image_digests=(str(k),), generation=engine.generation, checkpoint=engine.identity,
-                )
-            )  # fmt: skip
-    return made
+def engine(name: str, **changes) -> HfEngine:
+    spec = CheckpointSpec.from_config({**conf(name), "name": name, "dtype": "float32", **changes})
+    return HfEngine(spec=spec, device="cpu", max_batch_tokens=4000, workers=0)
 
 
-def answers(made: CheckpointSpec) -> dict[str, str | None]:
-    engine = HfEngine(spec=made, device="cpu")
-    found: list[Prediction] = [p for batch in engine.generate(requests(engine)) for p in batch]
-    assert not [p.error for p in found if p.error]
-    return {p.sample_id: p.text for p in found}
+def answers(of: HfEngine, n: int = 12) -> list[tuple[str | None, str]]:
+    """(text, how it ended) of the first questions of phantom, in their order."""
+    task = Phantom(n_test=2)
+    loaded, digests = check_images(task.load(), on_missing="error")
+    requests = [request(task, s, of, digests) for s in loaded.samples[:n]]
+    found = {p.sample_id: p for batch in of.generate(requests) for p in batch}
+    assert all(p.error is None for p in found.values()), [p.error for p in found.values()]
+    return [(found[r.sample_id].text, found[r.sample_id].finish_reason) for r in requests]
 
 
-def test_the_original_form_answers_like_its_conversion(v15: Any, tmp_path: Path) -> None:
-    own = {"source": str(v15.folder), "vision_tower": "stored", "vision_tower_source": None}
-    original = spec("llava-med", **own)
-    to = tmp_path / "hf"
-    convert(v15.folder, to, vision_tower="stored", chat_template=original.chat_template, dtype="float32")
-    converted = spec("llava-med", source=str(to), vision_tower=None, vision_tower_source=None)
-    assert answers(original) == answers(converted)
+@pytest.mark.parametrize("case", CASES)
+def test_every_form_answers_as_the_hugging_face_form_of_the_same_model(case, v15, v10, lora, tmp_path):
+    name, settings, known = settings_of(case, v15, v10, lora)
+    ours = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})
+    plain = hugging_face_form(known, ours.load().processor, tmp_path / "hf")
+    theirs = engine(name, source=str(plain), vision_tower=None, presets={"greedy": {"max_new_tokens": 8}})
+    assert answers(ours) == answers(theirs)
+    assert len({text for text, _ in answers(ours)}) > 1, "the same answer to everything could not tell models apart"
 
 
-def test_which_vision_tower_is_used_is_part_of_the_identity(v15: Any) -> None:
-    stored = spec("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
-    stock = spec("llava-med", source=str(v15.folder), vision_tower="stock", vision_tower_source=str(v15.clip))
-    beside = spec("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=str(v15.clip))
-    one, two, three = (HfEngine(spec=s, device="cpu").identity for s in (stored, stock, beside))
-    assert one != two
-    assert one == three, "a tower that only lies there is no part of the model"
+def test_the_other_tower_gives_other_answers(v15):
+    short = {"presets": {"greedy": {"max_new_tokens": 8}}}
+    stored, stock = (
+        engine("llava-med", source=str(v15.folder), vision_tower=t, vision_tower_source=str(v15.clip), **short)
+        for t in ("stored", "stock")
+    )
+    assert stored.identity != stock.identity
+    assert answers(stored) != answers(stock)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.model"])
-def test_a_changed_file_changes_the_identity(v15: Any, tmp_path: Path, name: str) -> None:
-    folder = tmp_path / "copy"
+@pytest.fixture
+def copy(v10, tmp_path):
+    """The released delta with its base and its stock tower, in folders that may be changed."""
+    folders = SimpleNamespace(**{n: tmp_path / n for n in ("delta", "base", "clip")})
+    for name, folder in vars(folders).items():
+        shutil.copytree(getattr(v10, name), folder)
+    return folders
+
+
+def delta(folders, **changes) -> HfEngine:
+    parts = {"source": str(folders.delta), "base": str(folders.base), "vision_tower_source": str(folders.clip)}
+    return engine("llava-med-v1.0", **{**parts, **changes})
+
+
+@pytest.mark.parametrize(
+    ("part", "file"),
+    [
+        ("delta", "pytorch_model-00001-of-00002.bin"), ("delta", "pytorch_model-00002-of-00002.bin"),
+        ("delta", "config.json"), ("delta", "tokenizer.model"), ("delta", "added_tokens.json"),
+        ("base", "pytorch_model-00003-of-00003.bin"), ("base", "config.json"), ("clip", "pytorch_model.bin"),
+        ("clip", "config.json"),
+    ],
+)  # fmt: skip
+def test_a_changed_byte_in_any_file_of_any_part_is_another_model(copy, part, file):
+    before = delta(copy).identity
+    assert delta(copy).identity == before
+    path = getattr(copy, part) / file
+    content = path.read_bytes()
+    path.write_bytes(content + b" ")
+    assert delta(copy).identity != before
+    path.write_bytes(content)
+    assert delta(copy).identity == before
+
+
+def test_a_card_beside_the_weights_and_another_place_are_the_same_model(copy, tmp_path):
+    before = delta(copy).identity
+    (copy.delta / "README.md").write_text("a card")
+    moved = tmp_path / "elsewhere"
+    copy.delta.rename(moved)
+    assert delta(copy, source=str(moved)).identity == before
+
+
+def test_template_dtype_and_tower_setting_are_part_of_the_identity(copy, v15):
+    found = {
+        delta(copy).identity,
+        delta(copy, chat_template="file:simple-no-start-end").identity,
+        delta(copy, chat_template="{{ messages }}").identity,
+        delta(copy, dtype="bfloat16").identity,
+    }
+    assert len(found) == 4
+
+
+def test_a_stock_tower_that_only_lies_there_changes_nothing_and_one_that_is_used_does(v15, tmp_path):
+    clip = tmp_path / "clip"
+    absent, stored, stock = {"vision_tower": "stored"}, {"vision_tower": "stored"}, {"vision_tower": "stock"}
+    absent["vision_tower_source"] = "nobody/nothing"
+    stored["vision_tower_source"] = stock["vision_tower_source"] = str(clip)
+    shutil.copytree(v15.clip, clip)
+    before = {str(s): engine("llava-med", source=str(v15.folder), **s).identity for s in (absent, stored, stock)}
+    assert before[str(absent)] == before[str(stored)] != before[str(stock)]
+    config = (clip / "config.json").read_text()
+    (clip / "config.json").write_text(config.replace('"num_attention_heads": 2', '"num_attention_heads": 4'))
+    after = {str(s): engine("llava-med", source=str(v15.folder), **s) for s in (stored, stock)}
+    assert after[str(stored)].identity == before[str(stored)]
+    assert after[str(stock)].identity != before[str(stock)]
+    heads = [e.load().model.config.vision_config.num_attention_heads for e in after.values()]
+    assert heads == [2, 4]
+
+
+def test_a_tower_in_a_folder_of_the_checkpoint_is_part_of_it(v15, tmp_path):
+    folder = tmp_path / "inside"
     shutil.copytree(v15.folder, folder)
-    made = spec("llava-med", source=str(folder), vision_tower="stored", vision_tower_source=None)
-    before = HfEngine(spec=made, device="cpu").identity
-    with (folder / name).open("ab") as file:
+    shutil.copytree(v15.clip, folder / "vit")
+    tiny.write_json(folder / "config.json", tiny.v15_config(v15.vocab, mm_vision_tower="./vit"))
+    settings = {"source": str(folder), "vision_tower": "stock", "vision_tower_source": None}
+    before = engine("huatuogpt-vision-7b", **settings).identity
+    with (folder / "vit/pytorch_model.bin").open("ab") as file:
         file.write(b" ")
-    assert HfEngine(spec=made, device="cpu").identity != before
+    assert engine("huatuogpt-vision-7b", **settings).identity != before
 
 
-def test_presets_are_named_and_an_unknown_one_is_refused() -> None:
-    config = load_option("model", "llava-med") | {"name": "llava-med"}
-    greedy = CheckpointSpec.from_config(config).generation
-    paper = CheckpointSpec.from_config(config | {"generation": "paper"}).generation
+def test_a_preset_changes_the_decoding_and_its_name_is_helped_with():
+    greedy, paper = (
+        CheckpointSpec.from_config({**conf("llava-med"), "name": "m", "generation": g}).generation
+        for g in ("greedy", "paper")
+    )
     assert (greedy.temperature, paper.temperature) == (0.0, 0.2)
-    assert CheckpointSpec.from_config(config, {"max_new_tokens": 7}).generation.max_new_tokens == 7
-    with pytest.raises(ConfigError, match="greedy"):
-        CheckpointSpec.from_config(config | {"generation": "gredy"})
+    assert describe_generation(greedy) != describe_generation(paper)
+    with pytest.raises(ConfigError, match=r"no generation preset 'papr'.*'paper'"):
+        CheckpointSpec.from_config({**conf("llava-med"), "name": "m", "generation": "papr"})
+    with pytest.raises(ConfigError, match=r"no chat template 'mistral-instuct'.*'mistral-instruct'"):
+        CheckpointSpec.from_config({**conf("llava-med"), "name": "m", "chat_template": "file:mistral-instuct"})
 
 
-def test_a_model_that_is_not_here_says_the_command_that_brings_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="python -m evalkit fetch model=llava-med"):
-        HfEngine(spec=spec("llava-med"), device="cpu")
+def test_a_task_may_set_how_long_an_answer_is_under_any_preset():
+    config = {**conf("llava-med-v1.0"), "name": "m", "generation": "paper"}
+    found = CheckpointSpec.from_config(config, {"max_new_tokens": 7}).generation
+    assert (found.max_new_tokens, found.temperature, found.stop) == (7, 0.7, ("###",))
 
 
-def test_a_model_without_public_weights_says_so() -> None:
-    with pytest.raises(ModelError, match=r"model\.source=DIR"):
-        HfEngine(spec=spec("llava-med-v1.5-coloninst-lora"), device="cpu")
+def talks_on(v10, folder: Path) -> Path:
+    """v1.0's layout with weights that answer "yes" and then "#" without end, whatever is asked.
+
+    The blocks add nothing, so the next token follows from the last one alone.
+    """
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(v10.full / "tokenizer.model"))
+    yes, mark = pieces.piece_to_id("\u2581yes"), pieces.piece_to_id("<0x23>")
+    assert yes != pieces.unk_id() != mark
+    tensors = tiny.language_tensors(v10.known, v10.vocab) | tiny.projector_tensors(v10.known)
+    start, then = torch.eye(2).repeat_interleave(32, dim=1)
+    for name, value in tensors.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")) or name == "lm_head.weight":
+            value.zero_()
+    tensors["model.norm.weight"].fill_(1.0)
+    tensors["model.embed_tokens.weight"][:] = start
+    tensors["model.embed_tokens.weight"][[yes, mark]] = then
+    tensors["lm_head.weight"][yes] = start
+    tensors["lm_head.weight"][mark] = then
+    shutil.copytree(v10.full, folder)
+    tiny.write_bin(folder, tensors, shards=2)
+    return folder
+
+
+def test_an_answer_of_v10_ends_at_its_separator(v10, tmp_path):
+    source = talks_on(v10, tmp_path / "talks")
+    settings = {"source": str(source), "base": None, "vision_tower_source": str(v10.clip)}
+    stops = engine("llava-med-v1.0", **settings)
+    assert stops.generation.stop == ("###",)
+    assert set(answers(stops, 4)) == {("yes", "stop")}
+    endless = engine("llava-med-v1.0", **settings, presets={"greedy": {"max_new_tokens": 6}})
+    assert set(answers(endless, 4)) == {("yes#####", "length")}
+
+
+def test_a_conversion_says_which_tower_it_holds_or_is_not_taken_for_either(v15, tmp_path):
+    ours = engine("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
+    plain = hugging_face_form(v15.known, ours.load().processor, tmp_path / "hf")
+    for asked in ("stored", "stock"):
+        with pytest.raises(ModelError, match=r"does not say which it took.*model.vision_tower=null"):
+            engine("llava-med", source=str(plain), vision_tower=asked)
+    assert engine("llava-med", source=str(plain), vision_tower=None).parts[0].folder == plain
+    (plain / "evalkit-conversion.json").write_text('{"vision_tower": "stored"}')
+    with pytest.raises(ModelError, match=r"converted with vision_tower=stored.*model.vision_tower=stored"):
+        engine("llava-med", source=str(plain), vision_tower="stock")
+    assert [p.role for p in engine("llava-med", source=str(plain), vision_tower="stored").parts] == ["weights"]

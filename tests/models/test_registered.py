@@ -7,6 +7,7 @@ tensors: the processors of Qwen2.5-VL need torchvision, which the tests do witho
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ CONFIGS = {
 }
 ASKED = [Message(role="user", content=(ImagePlace(), "is the lung normal?"))]
 CLASSES = {
+    "phantom-llava": "llava",
     "llava-1.5-7b": "llava",
     "qwen2.5-vl-7b": "qwen2_5_vl",
     "qwen2.5-vl-3b": "qwen2_5_vl",
@@ -47,7 +49,7 @@ def test_all_models_that_are_promised_are_registered():
         "llava-med", "llava-med-v1.0", "llava-med-v1.0-vqa-rad", "llava-med-v1.0-slake", "llava-med-v1.0-pathvqa",
         "llava-med-v1.0-coloninst", "llava-med-v1.0-coloninst-extra", "llava-med-v1.5-coloninst-lora",
         "llava-med-v1.5-coloninst-lora-extra", "llava-1.5-7b", "qwen2.5-vl-7b", "qwen2.5-vl-3b", "lingshu-7b",
-        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b",
+        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava",
     }  # fmt: skip
 
 
@@ -230,3 +232,13 @@ def test_a_tiny_one_of_its_class_is_recognised_loaded_and_answers(kind, tmp_path
 
 def test_every_registered_hugging_face_model_has_its_class_tried_above():
     assert set(CLASSES) == {name for name, config in CONFIGS.items() if config["form"] == "hf"}
+
+
+def test_the_page_about_models_holds_the_table_that_the_yamls_make():
+    docs = MODELS.parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("make_models", docs / "make_models.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = (docs / "models.md").read_text(encoding="utf-8")
+    assert text == made.page(text), "run python docs/make_models.py"
+    assert all(f"| `{name}` |" in text for name in CONFIGS)

@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError, ModelError
 from evalkit.models.forms import Form, recognise
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
-from evalkit.models.llava_tower import TowerComparison, compare_towers, stored_tower
+from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
 from evalkit.models.parts import Part, locate, missing, tower_conflict
 from evalkit.models.presets import choose
 from evalkit.models.shards import open_folder, read_json
@@ -243,10 +243,13 @@ def tokens(folder: Path | None) -> dict[str, str]:
 def _towers(parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> TowerComparison | None:
     folders = {part.role: part.folder for part in parts}
     folder, stock = folders["weights"], folders.get("vision tower")
-    if form != "llava-full" or folder is None or stock is None:
+    if form in (None, "hf") or folder is None or stock is None:
         return None
     try:
-        return compare_towers(folder, stock) if stored_tower(open_folder(folder)) else None
+        clip, names = read_tower(stock)
+        tower_config({bare: clip.shapes[name] for bare, name in names.items()}, read_original(folder), stock)
+        stored = form == "llava-full" and stored_tower(open_folder(folder))
+        return compare_towers(folder, stock) if stored else None
     except ModelError as error:
         problems.append(str(error))
         return None

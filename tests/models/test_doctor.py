@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,16 @@ def test_a_delta_counts_its_base_and_its_tower(v10):
 def test_a_folder_of_another_form_than_declared_is_a_problem(v10):
     report = diagnose("x", conf("llava-med", source=str(v10.delta), vision_tower_source=str(v10.clip)), device="cpu")
     assert any("is of form llava-delta, and the YAML says llava-full" in p for p in report.problems)
+
+
+def test_a_tower_of_another_size_than_the_folder_names_is_a_problem_before_anything_is_loaded(lora, tmp_path):
+    folder = tmp_path / "lora"
+    shutil.copytree(lora.folder, folder)
+    own = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**own, "mm_vision_tower": "openai/clip-vit-large-patch14-336"}))
+    local = {"source": str(folder), "base": str(lora.base), "vision_tower_source": str(lora.clip)}
+    report = diagnose("x", conf("llava-med-v1.5-coloninst-lora", **local), device="cpu")
+    assert any("names the vision tower openai/clip-vit-large-patch14-336" in p for p in report.problems)
 
 
 def test_a_damaged_folder_is_a_problem_and_not_a_crash(tmp_path, v15):

@@ -19,11 +19,12 @@ from tests.models import tiny
 MISTRAL = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1000000.0, "sliding_window": None,
-    "rms_norm_eps": 1e-5, "vocab_size": 32000,
+    "rms_norm_eps": 1e-5, "vocab_size": 32000, "mm_vision_tower": "openai/clip-vit-large-patch14-336",
 }  # fmt: skip
 LLAMA = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 32, "rms_norm_eps": 1e-6, "vocab_size": 32004,
+    "mm_vision_tower": "openai/clip-vit-large-patch14",
 }  # fmt: skip
 QWEN2 = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,

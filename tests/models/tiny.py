@@ -61,6 +61,8 @@ VISION = {
     "projection_dim": 16,
 }
 PATCHES = 9
+# Named as the published ones are, by patch and image size.
+TOWER = "openai/clip-vit-tiny-patch14-42"
 
 
 def write_sentencepiece(folder: Path) -> int:
@@ -159,7 +161,7 @@ def v15_config(vocab: int, **changes) -> dict:
     return {
         "architectures": ["LlavaMistralForCausalLM"], "model_type": "llava_mistral", **text_config(vocab),
         "bos_token_id": 1, "eos_token_id": 2, "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 128,
-        "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_vision_select_layer": -2,
+        "mm_vision_tower": TOWER, "mm_vision_select_layer": -2,
         "mm_vision_select_feature": "patch", "mm_use_im_start_end": False, "mm_use_im_patch_token": False,
         "image_aspect_ratio": "pad", "mm_patch_merge_type": "flat", "tie_word_embeddings": False,
         "feature_outs": "encoder+decoder", "img_size": 640, "segtok_posembed": "sincos",
@@ -173,7 +175,7 @@ def v10_config(vocab: int, **changes) -> dict:
     return {
         "architectures": ["LlavaLlamaForCausalLM"], "model_type": "llava", **text, "max_sequence_length": 512,
         "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": -1, "mm_hidden_size": 128,
-        "mm_vision_tower": "openai/clip-vit-large-patch14", "mm_vision_select_layer": -2,
+        "mm_vision_tower": TOWER, "mm_vision_select_layer": -2,
         "mm_use_im_start_end": True, "use_mm_proj": True, "tune_mm_mlp_adapter": False,
         "torch_dtype": "float32", "transformers_version": "4.28.0.dev0", **changes,
     }  # fmt: skip

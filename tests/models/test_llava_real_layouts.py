@@ -134,6 +134,23 @@ def test_v15_keeps_the_rope_and_the_full_attention_of_its_config(tmp_path):
     assert config.image_seq_length == 576
 
 
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, ("default", 1e6, None)),
+        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}, ("linear", 5e5, 2.0)),
+        ({"rope_theta": 1e6, "rope_scaling": None}, ("default", 1e6, None)),
+    ],
+)
+def test_the_rope_is_kept_however_a_version_of_transformers_wrote_it(tmp_path, rope, expected):
+    config = {k: v for k, v in tiny.v15_config(0, **MISTRAL).items() if k != "rope_theta"}
+    tiny.write_json(tmp_path / "config.json", {**config, **rope})
+    original = read_original(tmp_path)
+    made = llava_config(original, tower_config(tower(576, ""), original, None), vocab_size=32002, image_token=32000)
+    found = made.text_config.rope_parameters
+    assert (found["rope_type"], found["rope_theta"], found.get("factor")) == expected
+
+
 def test_the_released_v10_delta_and_its_base_have_their_places(tmp_path):
     delta = language(LLAMA, inv_freq=True) | ONE_LAYER
     base = language({**LLAMA, "vocab_size": 32000}, inv_freq=True)

@@ -202,6 +202,8 @@ def test_an_index_may_not_point_outside_its_folder(copy15):
         ("mm_vision_select_feature", "cls"),
         ("tie_word_embeddings", True),
         ("hidden_size", None),
+        ("mm_vision_select_layer", None),
+        ("mm_vision_select_layer", [-2, -1]),
     ],
 )
 def test_settings_that_have_no_equal_are_refused_by_name(copy15, key, value):

@@ -65,7 +65,7 @@ PATCHES = 9
 TOWER = "openai/clip-vit-tiny-patch14-42"
 
 
-def write_sentencepiece(folder: Path) -> int:
+def write_sentencepiece(folder: Path, **changes) -> int:
     """A small SentencePiece BPE model with byte fallback, like LLaMA's; returns the size of its vocabulary."""
     import sentencepiece
 
@@ -74,12 +74,15 @@ def write_sentencepiece(folder: Path) -> int:
     lines += ["[INST] ### Human: Hi! Assistant: ?", "A chat between a curious human and an assistant's system."] * 5
     source = folder / "sentences.txt"
     source.write_text("\n".join(lines), encoding="utf-8")
+    settings = {
+        "vocab_size": 420, "model_type": "bpe", "byte_fallback": True, "character_coverage": 1.0,
+        "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": True,
+        "unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1, "split_digits": True, "hard_vocab_limit": False,
+        "allow_whitespace_only_pieces": True, "minloglevel": 2,
+    }  # fmt: skip
     sentencepiece.SentencePieceTrainer.Train(
-        input=str(source), model_prefix=str(folder / "tokenizer"), vocab_size=420, model_type="bpe",
-        byte_fallback=True, character_coverage=1.0, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, add_dummy_prefix=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
-        split_digits=True, allow_whitespace_only_pieces=True, minloglevel=2,
-    )  # fmt: skip
+        input=str(source), model_prefix=str(folder / "tokenizer"), **{**settings, **changes}
+    )
     source.unlink()
     (folder / "tokenizer.vocab").unlink()
     return 420

@@ -75,6 +75,15 @@ def test_its_prompt_renders(name):
     assert "is the lung normal?" in render(template, ASKED)
 
 
+def test_llava_15_is_asked_with_the_system_text_it_was_trained_with():
+    template = read_template(CONFIGS["llava-1.5-7b"]["chat_template"])
+    assert template is not None, "the conversion's own template has no system text"
+    assert render(template, ASKED) == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+        "and polite answers to the user's questions. USER: <image>\nis the lung normal? ASSISTANT:"
+    )
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
     config = CONFIGS[name]

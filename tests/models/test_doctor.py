@@ -139,7 +139,8 @@ def test_a_hugging_face_folder_shows_its_own_template(v15, tmp_path):
 
     template = read_template("file:vicuna-v1")
     convert(v15.folder, tmp_path / "hf", vision_tower="stored", chat_template=template)
-    report = diagnose("llava-1.5-7b", conf("llava-1.5-7b", source=str(tmp_path / "hf"), chat_template=None), device="cpu")
+    config = conf("llava-1.5-7b", source=str(tmp_path / "hf"), chat_template=None)
+    report = diagnose("llava-1.5-7b", config, device="cpu")
     assert report.ready, report.problems
     assert (report.form, report.prompt) == ("hf", GOLDEN["vicuna-v1"])
 

@@ -79,8 +79,8 @@ def test_llava_15_is_asked_with_the_system_text_it_was_trained_with():
     template = read_template(CONFIGS["llava-1.5-7b"]["chat_template"])
     assert template is not None, "the conversion's own template has no system text"
     assert render(template, ASKED) == (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-        "and polite answers to the user's questions. USER: <image>\nis the lung normal? ASSISTANT:"
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nis the lung normal? ASSISTANT:"
     )
 
 

@@ -167,7 +167,11 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
     transformers_logging.disable_progress_bar()
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
-            str(folder), dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
+            str(folder),
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(

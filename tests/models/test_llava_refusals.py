@@ -8,13 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models import checkpoint
+from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.forms import recognise
 from evalkit.models.llava_original import load_llava
+from evalkit.models.parts import Part
 from evalkit.models.shards import open_folder
 from evalkit.models.templates import read_template
+from evalkit.types import Generation
 from tests.models import tiny
 
 
@@ -164,6 +169,38 @@ def test_pickled_code_is_refused_and_not_run(v10, tmp_path, how):
     assert victim.name in str(caught.value)
     if how == "zip":
         assert "nothing in it was run" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("cut", r"model.safetensors \(.* bytes\) is not a whole safetensors file"),
+        ("missing", r"holds no model weights"),
+        ("zip", r"pytorch_model.bin holds pickled Python objects other than tensors \((_io|io|builtins).open\)"),
+        ("shape", r"1 tensors of .* are mismatched, first .*model.norm.weight.*\[3\]"),
+        ("legacy", r"pytorch_model.bin .*(pickled Python objects|cut off or damaged)"),
+    ],
+)
+def test_damaged_weights_in_hugging_face_form_are_refused_as_clearly(tmp_path, damage, message):
+    folder, sprung = tmp_path / "hf", tmp_path / "sprung"
+    shutil.copytree(Path(__file__).parents[2] / "evalkit" / "models" / "phantom-llava", folder)
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    if damage == "shape":
+        tensors = safetensors.torch.load(content)
+        name = next(n for n in tensors if n.endswith("model.norm.weight"))
+        safetensors.torch.save_file({**tensors, name: torch.ones(3)}, weights, metadata={"format": "pt"})
+    elif damage == "cut":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage != "missing":
+        trap = {"model.norm.weight": Trap(sprung)}
+        torch.save(trap, folder / "pytorch_model.bin", _use_new_zipfile_serialization=damage == "zip")
+    found = (Part(role="weights", source=str(folder), revision=None, folder=folder, size=0),)
+    spec = CheckpointSpec(name="phantom", config={"source": str(folder)}, generation=Generation())
+    with pytest.raises(ModelError, match=message):
+        checkpoint.load(spec, found, device="cpu", dtype="float32")
+    assert not sprung.exists()
 
 
 def test_a_missing_shard_is_named(copy15):

@@ -71,7 +71,7 @@ def diagnose(
     if parts[0].folder is not None and (conflict := tower_conflict(name, config, parts[0].folder)):
         problems.append(conflict)
     device = _device(device)
-    memory, free = _memory(config, parts, form), free_memory(device)
+    memory, free = _memory(config, parts, form, problems), free_memory(device)
     if memory > free:
         problems.append(
             f"{name} needs about {gigabytes(memory)} of memory and {gigabytes(free)} are free on {device}: use another "
@@ -163,7 +163,7 @@ def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str
     return form, True
 
 
-def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None) -> int:
+def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> int:
     """Weights in the dtype asked for, and a tenth on top; the YAML's figure where the files are not here."""
     stated = int(float(config.get("memory_gb", 0)) * 1e9)
     folders = {part.role: part.folder for part in parts}
@@ -175,7 +175,8 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
         source = open_folder(weights) if form == "hf" else weights_source(weights, form, folders.get("base"))
         stock = folders.get("vision tower")
         shapes = list(source.shapes.values()) + (list(open_folder(stock).shapes.values()) if stock else [])
-    except ModelError:
+    except ModelError as error:
+        problems.append(str(error))
         return stated
     return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _WORKING)
 

@@ -121,6 +121,18 @@ def test_a_damaged_folder_is_a_problem_and_not_a_crash(tmp_path, v15):
     assert any("not readable JSON" in p for p in report.problems)
 
 
+def test_weights_that_cannot_be_read_are_a_problem_in_every_form(tmp_path, v10, v15):
+    folder = tmp_path / "hf"
+    shutil.copytree(Path(doctor.__file__).parent / "phantom-llava", folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    report = diagnose("x", conf("phantom-llava", source=str(folder)), device="cpu")
+    assert any("is not a whole safetensors file" in p for p in report.problems)
+    foreign = {"source": str(v10.delta), "base": str(v15.folder), "vision_tower_source": str(v10.clip)}
+    report = diagnose("x", conf("llava-med-v1.0", **foreign), device="cpu")
+    assert any("is not the base that" in p for p in report.problems)
+
+
 def test_a_machine_that_is_too_small_is_said_to_be(v15, monkeypatch):
     monkeypatch.setattr(doctor, "free_memory", lambda _: 1000)
     config = conf("llava-med", source=str(v15.folder), vision_tower_source=str(v15.clip))

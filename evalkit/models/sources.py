@@ -132,6 +132,11 @@ class Lora:
                 "adapter was made on another base, or its adapter_config.json is not its own"
             )
 
+    @property
+    def changed(self) -> frozenset[str]:
+        """The tensors that are not as the base has them."""
+        return frozenset((*self._pairs, *self._extra))
+
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
         """Those rows of the merged tensor."""
         if name in self._extra:

@@ -323,6 +323,25 @@ def test_an_adapter_that_a_plain_merge_would_get_wrong_is_refused(lora, tmp_path
         load(folder, base=lora.base)
 
 
+STORED_TOWER = "base_model.model.model.vision_tower.vision_tower.vision_model."
+
+
+@pytest.mark.parametrize("how", ["adapter", "whole"])
+def test_a_tower_that_a_lora_trained_is_not_left_out_for_the_stock_one(lora, tmp_path, how):
+    folder = tmp_path / "lora"
+    shutil.copytree(lora.folder, folder)
+    if how == "adapter":
+        file, layer = folder / "adapter_model.bin", f"{STORED_TOWER}encoder.layers.0.self_attn.q_proj"
+        more = {f"{layer}.lora_A.weight": torch.ones(4, 128), f"{layer}.lora_B.weight": torch.ones(128, 4)}
+    else:
+        file = folder / "non_lora_trainables.bin"
+        more = {f"{STORED_TOWER}post_layernorm.bias": torch.ones(128)}
+    torch.save({**torch.load(file, weights_only=True), **more}, file)
+    with pytest.raises(ModelError, match=r"trained 1 tensors of the vision tower.*vision_tower=stored"):
+        load_llava(folder, base=lora.base, vision_tower="stock", vision_tower_path=lora.clip)
+    load_llava(folder, base=lora.base, vision_tower="stored")
+
+
 def test_half_an_adapter_and_foreign_adapter_tensors_are_refused(lora, tmp_path):
     folder = tmp_path / "adapter"
     shutil.copytree(lora.folder, folder)

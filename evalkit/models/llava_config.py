@@ -38,6 +38,10 @@ _TEXT_KEYS = (
     "vocab_size",
 )
 _TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2"}
+# What the code of a kind does where its config.json is silent.  HuatuoGPT-Vision's takes -2 and always pads.
+_SILENT: Mapping[str, Mapping[str, Any]] = {
+    "llava_qwen2": {"mm_vision_select_layer": -2, "image_aspect_ratio": "pad"},
+}
 _FEATURES = {"patch": "default", "cls_patch": "full"}
 
 
@@ -62,6 +66,8 @@ def read_original(folder: Path) -> Original:
     """The config.json of a checkpoint in LLaVA's layout.  ModelError names the first setting that has no equal here."""
     path = folder / "config.json"
     raw = read_json(path)
+    said = {key: value for key, value in raw.items() if value is not None}
+    raw |= {key: value for key, value in _SILENT.get(str(raw.get("model_type")), {}).items() if key not in said}
 
     def one_of(key: str, default: Any, known: Mapping[Any, Any]) -> Any:
         value = raw.get(key, default)
@@ -81,7 +87,7 @@ def read_original(folder: Path) -> Original:
     for key in needed:
         if not isinstance(text.get(key), int):
             raise ModelError(f"{path} has no whole number under {key}: it does not describe a LLaVA language model")
-    # No default: v1.0's code took the last layer where none was said, later code the one that was said.
+    # No other default: v1.0's code took the last layer where none was said, v1.5's only the one that was said.
     layer = raw.get("mm_vision_select_layer")
     if not isinstance(layer, int):
         raise ModelError(

@@ -184,6 +184,20 @@ def test_a_lora_on_every_linear_of_v15_has_its_places(tmp_path):
     assert_covered(tmp_path, tiny.v15_config(0, **MISTRAL), source, stock=None, grows=2)
 
 
+def test_a_config_that_is_silent_is_read_as_its_own_code_reads_it(tmp_path):
+    def read(kind: str, **size):
+        silent = {k: v for k, v in tiny.v15_config(0, **size).items() if k not in ("image_aspect_ratio", "torch_dtype")}
+        tiny.write_json(tmp_path / "config.json", {**silent, "model_type": kind})
+        return read_original(tmp_path)
+
+    assert read("llava_mistral", **MISTRAL).aspect == "square"
+    assert read("llava_qwen2", **QWEN2).aspect == "pad"  # HuatuoGPT-Vision pads whatever its config says
+    raw = {k: v for k, v in tiny.v15_config(0, **QWEN2).items() if k != "mm_vision_select_layer"}
+    tiny.write_json(tmp_path / "config.json", {**raw, "model_type": "llava_qwen2", "image_aspect_ratio": None})
+    original = read_original(tmp_path)
+    assert (original.feature_layer, original.aspect) == (-2, "pad")
+
+
 def test_huatuogpt_vision_has_a_tower_inside_by_the_size_of_its_files(tmp_path):
     shapes = language(QWEN2, bias=True) | two_layers(3584) | tower(576, STORED)
     assert gigabytes(shapes) == pytest.approx(4.88 + 4.93 + 4.97 + 1.09, abs=0.02)

@@ -284,6 +284,14 @@ def test_a_delta_against_another_base_is_refused(v10, v15):
         load_llava(v10.delta, base=v15.folder, vision_tower_path=v10.clip)
 
 
+def test_a_delta_over_a_llava_is_refused(v10, tmp_path):
+    """Its tensors have the shapes of a LLaMA's, and the sum would be nonsense."""
+    other = tmp_path / "other"
+    shutil.copytree(v10.full, other)
+    with pytest.raises(ModelError, match=r"mm_projector.* is in the base .* a LLaVA itself"):
+        load_llava(v10.delta, base=other, vision_tower_path=v10.clip)
+
+
 def test_a_tokenizer_of_another_size_is_refused(v10, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(v10.full, folder)

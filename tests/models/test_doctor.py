@@ -121,6 +121,27 @@ def test_a_damaged_folder_is_a_problem_and_not_a_crash(tmp_path, v15):
     assert any("not readable JSON" in p for p in report.problems)
 
 
+@pytest.mark.parametrize(
+    ("named", "wrong"),
+    [
+        ("laion/CLIP-ViT-L-14-336", True),
+        ("openai/clip-vit-large-patch14", True),
+        ("openai/clip-vit-large-patch14-336", False),
+        ("/data/some/clip", False),
+        ("./clip", False),
+    ],
+)
+def test_another_tower_in_the_yaml_than_the_folder_names_is_a_problem(v15, tmp_path, named, wrong):
+    folder = tmp_path / "v15"
+    shutil.copytree(v15.folder, folder)
+    own = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**own, "mm_vision_tower": named}))
+    report = diagnose("llava-med", conf("llava-med", source=str(folder)), device="cpu")
+    assert any(f"names the vision tower {named}, and" in p for p in report.problems) == wrong
+    stored = diagnose("llava-med", conf("llava-med", source=str(folder), vision_tower="stored"), device="cpu")
+    assert not any("and vision_tower_source is" in p for p in stored.problems)
+
+
 def test_weights_that_cannot_be_read_are_a_problem_in_every_form(tmp_path, v10, v15):
     folder = tmp_path / "hf"
     shutil.copytree(Path(doctor.__file__).parent / "phantom-llava", folder)

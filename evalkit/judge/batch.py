@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.chat_server import CallFailed, Reply, read_completion
+from evalkit.chat.reply import CallFailed, Reply, read_completion
 from evalkit.errors import DataError
 from evalkit.judge.plan import Plan, ReadImage, request_body
 from evalkit.store import json_line, write_whole

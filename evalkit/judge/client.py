@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evalkit.chat_server import Caller, ChatServer, Reply
+from evalkit.chat.reply import Reply
+from evalkit.chat.server import Caller, ChatServer
 from evalkit.errors import JudgeError
 from evalkit.judge.config import JudgeConfig, read_key
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.chat_server import check_key_name, check_url, place_of
+from evalkit.chat.server import check_key_name, check_url, place_of
 from evalkit.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.types import digest_json
 

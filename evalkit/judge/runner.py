@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from evalkit.chat_server import CallFailed, Reply
+from evalkit.chat.reply import CallFailed, Reply
 from evalkit.errors import EvalkitError
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import Asker

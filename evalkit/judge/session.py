@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from evalkit.chat_server import Reply
+from evalkit.chat.reply import Reply
 from evalkit.judge import pictures
 from evalkit.judge.batch import collect, folder_of, write_requests
 from evalkit.judge.cache import ReplyCache

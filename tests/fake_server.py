@@ -44,7 +44,7 @@ def verdict(label: str) -> Act:
 
 
 @dataclass
-class JudgeServer:
+class FakeServer:
     behave: Behave
     model: str = "judge-2026-01-01"
     models: Callable[[str], Act] | None = None
@@ -55,7 +55,7 @@ class JudgeServer:
     busy: int = 0
     most_busy: int = 0
 
-    def __enter__(self) -> JudgeServer:
+    def __enter__(self) -> FakeServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()

@@ -89,7 +89,7 @@ def has_aiohttp() -> bool:
 
 async def _sent(_request: Any) -> None:
     if (attempts := _attempts.get()) is not None:
-        note_cut(attempts)
+        note_cut()
         attempts.append(NO_REPLY)
 
 
@@ -98,9 +98,9 @@ async def _received(response: Any) -> None:
         attempts[-1] = str(response.status_code)
 
 
-def note_cut(attempts: list[str]) -> None:
-    """A call that goes on after a 200 had its reply cut off on the way."""
-    if attempts and attempts[-1] == "200":
+def note_cut() -> None:
+    """A call that goes on after a 200, or lost its connection there, had its reply cut off on the way."""
+    if (attempts := _attempts.get()) and attempts[-1] == "200":
         attempts[-1] = CUT
 
 
@@ -221,10 +221,6 @@ class ChatServer:
                 reply = await self._call(client, sent, started)
                 if reply is not None:
                     return reply
-        except CallFailed:
-            if attempts is not None:
-                note_cut(attempts)
-            raise
         finally:
             _attempts.reset(token)
 
@@ -238,9 +234,11 @@ class ChatServer:
         except openai.APIStatusError as problem:
             return None if self._drop(problem, sent) else self._reply_or_raise(problem)
         except openai.APITimeoutError:
+            note_cut()
             # The aiohttp transport reports a connection that the server closed as a time-out as well.
             raise CallFailed(f"no reply: timed out ({self.timeout:g} s) or cut off") from None
         except openai.APIConnectionError as problem:
+            note_cut()
             cause = problem.__cause__
             raise CallFailed(
                 self.hide(f"no reply: connection failed or cut off ({type(cause or problem).__name__})")

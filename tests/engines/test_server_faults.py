@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def ask_all(made: Any, requests: list[Request]) -> tuple[list[Prediction], Evalk
         (Act(status=503, headers=SOON), "503"),
         (Act(status=408, headers=SOON), "408"),
         (Act(cut=True), "no reply"),
-        (Act(text="late", delay=0.8), "no reply"),
+        (Act(text="late", delay=1.5), "no reply"),
         (Act(raw=b'{"choices": [{"mess', headers={"Content-Length": "4000"}, cut_after=True), "cut off"),
     ],
     ids=["429", "500", "503", "408", "cut", "time-out", "cut in the middle"],
@@ -61,7 +62,7 @@ def ask_all(made: Any, requests: list[Request]) -> tuple[list[Prediction], Evalk
 def test_a_passing_fault_is_retried_and_recorded(tmp_path: Path, fault: Act, attempt: str) -> None:
     requests = asked(tmp_path, [1, 1])
     with serving(once(fault)) as server:
-        made = engine(server, retries=1, timeout=0.5)
+        made = engine(server, retries=1, timeout=1 if fault.delay else 30)
         given, problem = ask_all(made, requests)
     assert problem is None
     assert [p.error for p in given] == [None, None]
@@ -81,7 +82,7 @@ LASTING = {
     "500": (Act(status=500, headers=SOON), "HTTP 500", ("500", "500")),
     "too long": (Act(status=400, error={"message": "maximum context length is 9"}), "HTTP 400: ", ("400",)),
     "too large": (Act(status=413), "HTTP 413", ("413",)),
-    "time-out": (Act(text="late", delay=0.6), "timed out (0.4 s)", ("no reply", "no reply")),
+    "time-out": (Act(text="late", delay=1.5), "timed out (1 s)", ("no reply", "no reply")),
     "cut": (Act(cut=True), "cut off", ("no reply", "no reply")),
     "malformed JSON": (Act(raw=b'{"choices": [{'), "no JSON", ("200",)),
     "HTML": (Act(raw=b"<html>busy</html>", headers={"Content-Type": "text/html"}), "no JSON", ("200",)),
@@ -108,7 +109,7 @@ def test_a_lasting_fault_of_one_request_is_a_named_error_and_no_answer(tmp_path:
         return fault if question(body) == sick.question else echo(n, body)
 
     with serving(behave) as server:
-        given, problem = ask_all(engine(server, retries=1, timeout=0.4), requests)
+        given, problem = ask_all(engine(server, retries=1, timeout=1 if fault.delay else 30), requests)
     assert problem is None
     assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in requests)
     (failed,) = [p for p in given if p.error is not None]
@@ -151,7 +152,8 @@ def test_an_outage_in_the_middle_ends_the_run_and_keeps_what_was_answered(tmp_pa
         given, problem = ask_all(engine(server, retries=1), requests)
         assert len(server.calls) < 20 + 2 * (10 + 4), "the outage is noticed and not sat out forty times"
     assert isinstance(problem, Partial) and problem.exit_code == 3
-    assert "10 requests in a row" in str(problem) and "HTTP 503" in str(problem)
+    in_a_row = re.match(r"(\d+) requests in a row", str(problem))  # what was in flight may end meanwhile
+    assert in_a_row and 10 <= int(in_a_row[1]) <= 14 and "HTTP 503" in str(problem)
     assert sum(p.error is None for p in given) == 20
 
 

@@ -89,11 +89,18 @@ def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:
 
 
 def generation_config(loaded: Loaded, **output: bool) -> Any:
-    """What the settings say; a checkpoint's own sampling defaults must not leak in."""
+    """What the settings say; a checkpoint's own sampling defaults must not leak in.
+
+    `generate` takes whatever is None here from the checkpoint's generation_config.json, and then from defaults of its
+    own (a top_k of 50): what changes nothing is therefore said with its neutral value.
+    """
     from transformers import GenerationConfig
 
     g = loaded.generation
-    sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k} if g.temperature > 0 else {}
+    sampling: dict[str, float] = {}
+    if g.temperature > 0:
+        sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k or 0}
+        sampling |= {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
     return GenerationConfig(
         max_new_tokens=g.max_new_tokens,
         do_sample=g.temperature > 0,

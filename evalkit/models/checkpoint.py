@@ -16,6 +16,7 @@ from evalkit.models.llava_config import is_openai_tower, tower_inside, tower_nam
 from evalkit.models.parts import Part
 from evalkit.models.presets import choose
 from evalkit.models.processors import load_processor
+from evalkit.models.shards import open_folder
 from evalkit.models.templates import read_template
 from evalkit.types import Generation, digest_json
 
@@ -165,9 +166,17 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    open_folder(
+        folder
+    )  # headers only: names the file that is cut off, missing or no weights, which transformers does not
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
-            str(folder), dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
+            str(folder),
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # so that they are named below; transformers' own error names none
         )
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(

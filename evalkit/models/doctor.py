@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError, ModelError
 from evalkit.models.forms import Form, recognise
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
-from evalkit.models.llava_tower import TowerComparison, compare_towers, stored_tower
+from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
 from evalkit.models.parts import Part, locate, missing, tower_conflict
 from evalkit.models.presets import choose
 from evalkit.models.shards import open_folder, read_json
@@ -71,7 +71,7 @@ def diagnose(
     if parts[0].folder is not None and (conflict := tower_conflict(name, config, parts[0].folder)):
         problems.append(conflict)
     device = _device(device)
-    memory, free = _memory(config, parts, form), free_memory(device)
+    memory, free = _memory(config, parts, form, problems), free_memory(device)
     if memory > free:
         problems.append(
             f"{name} needs about {gigabytes(memory)} of memory and {gigabytes(free)} are free on {device}: use another "
@@ -163,7 +163,7 @@ def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str
     return form, True
 
 
-def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None) -> int:
+def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> int:
     """Weights in the dtype asked for, and a tenth on top; the YAML's figure where the files are not here."""
     stated = int(float(config.get("memory_gb", 0)) * 1e9)
     folders = {part.role: part.folder for part in parts}
@@ -175,7 +175,8 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
         source = open_folder(weights) if form == "hf" else weights_source(weights, form, folders.get("base"))
         stock = folders.get("vision tower")
         shapes = list(source.shapes.values()) + (list(open_folder(stock).shapes.values()) if stock else [])
-    except ModelError:
+    except ModelError as error:
+        problems.append(str(error))
         return stated
     return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _WORKING)
 
@@ -243,10 +244,13 @@ def tokens(folder: Path | None) -> dict[str, str]:
 def _towers(parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> TowerComparison | None:
     folders = {part.role: part.folder for part in parts}
     folder, stock = folders["weights"], folders.get("vision tower")
-    if form != "llava-full" or folder is None or stock is None:
+    if form in (None, "hf") or folder is None or stock is None:
         return None
     try:
-        return compare_towers(folder, stock) if stored_tower(open_folder(folder)) else None
+        clip, names = read_tower(stock)
+        tower_config({bare: clip.shapes[name] for bare, name in names.items()}, read_original(folder), stock)
+        stored = form == "llava-full" and stored_tower(open_folder(folder))
+        return compare_towers(folder, stock) if stored else None
     except ModelError as error:
         problems.append(str(error))
         return None

@@ -31,12 +31,17 @@ _TEXT_KEYS = (
     "num_hidden_layers",
     "num_key_value_heads",
     "rms_norm_eps",
+    "rope_parameters",
     "rope_scaling",
     "rope_theta",
     "use_sliding_window",
     "vocab_size",
 )
 _TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2"}
+# What the code of a kind does where its config.json is silent.  HuatuoGPT-Vision's takes -2 and always pads.
+_SILENT: Mapping[str, Mapping[str, Any]] = {
+    "llava_qwen2": {"mm_vision_select_layer": -2, "image_aspect_ratio": "pad"},
+}
 _FEATURES = {"patch": "default", "cls_patch": "full"}
 
 
@@ -61,6 +66,8 @@ def read_original(folder: Path) -> Original:
     """The config.json of a checkpoint in LLaVA's layout.  ModelError names the first setting that has no equal here."""
     path = folder / "config.json"
     raw = read_json(path)
+    said = {key: value for key, value in raw.items() if value is not None}
+    raw |= {key: value for key, value in _SILENT.get(str(raw.get("model_type")), {}).items() if key not in said}
 
     def one_of(key: str, default: Any, known: Mapping[Any, Any]) -> Any:
         value = raw.get(key, default)
@@ -80,6 +87,13 @@ def read_original(folder: Path) -> Original:
     for key in needed:
         if not isinstance(text.get(key), int):
             raise ModelError(f"{path} has no whole number under {key}: it does not describe a LLaVA language model")
+    # No other default: v1.0's code took the last layer where none was said, v1.5's only the one that was said.
+    layer = raw.get("mm_vision_select_layer")
+    if not isinstance(layer, int):
+        raise ModelError(
+            f"{path} has {layer!r} under mm_vision_select_layer: the number of the vision tower's layer whose features "
+            "the model was trained with was expected (-2 in all published LLaVA-Med checkpoints)"
+        )
     return Original(
         text_type=one_of("model_type", None, _TEXT_TYPES),
         text={**text, "sliding_window": raw.get("sliding_window")},
@@ -87,7 +101,7 @@ def read_original(folder: Path) -> Original:
         projector=one_of("mm_projector_type", "linear", {"linear": "linear", "mlp2x_gelu": "mlp2x_gelu"}),
         start_end=bool(raw.get("mm_use_im_start_end", False)),
         patch_token=bool(raw.get("mm_use_im_patch_token", raw.get("mm_use_im_start_end", False))),
-        feature_layer=int(raw.get("mm_vision_select_layer", -2)),
+        feature_layer=layer,
         feature_strategy=one_of("mm_vision_select_feature", "patch", _FEATURES),
         tower=str(raw.get("mm_vision_tower") or raw.get("vision_tower") or ""),
         aspect=one_of("image_aspect_ratio", "square", {"square": "square", "pad": "pad", None: "square"}),

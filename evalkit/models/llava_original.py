@@ -73,6 +73,7 @@ def load_llava(
     check_template(chat_template, words)
     stock = vision_tower_path or tower_inside(folder)
     tower, tower_names, skipped = choose_tower(source, vision_tower, stock, original)
+    check_skipped(source, skipped)
     # A stock tower that is not used must not change the model by being there.
     described = None if vision_tower == "stored" and is_openai_tower(original.tower) else stock
     vision = tower_config({bare: tower.shapes[name] for bare, name in tower_names.items()}, original, described)
@@ -131,6 +132,16 @@ def weights_source(folder: Path, form: Form, base: Path | None) -> TensorSource:
         raise ModelError(f"{folder} has an adapter_config.json but none of {', '.join(ADAPTER_FILES)}: fetch it again")
     extra = Shards((folder / "non_lora_trainables.bin",))
     return Lora(open_folder(base), Shards((adapter,)), extra, read_json(folder / "adapter_config.json"))
+
+
+def check_skipped(source: TensorSource, skipped: Sequence[str]) -> None:
+    """ModelError when the stock tower would take the place of one that a LoRA trained."""
+    trained = [name for name in skipped if isinstance(source, Lora) and name in source.changed]
+    if trained:
+        raise ModelError(
+            f"the LoRA trained {len(trained)} tensors of the vision tower, first {trained[0]}, and vision_tower=stock "
+            "would leave them out: use vision_tower=stored"
+        )
 
 
 def tokenizer_folders(folder: Path, form: Form, base: Path | None) -> tuple[Path, ...]:

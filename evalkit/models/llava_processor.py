@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerFast
 
 IMAGE, PAD = "<image>", "<pad>"
+# Words, runs of spaces, digits, and characters that a normaliser would change.
+_PROBE = "Is the left lung normal in this scan?  What is shown,\n\tand where: ﬁ ① é 漢 12.5 "
 PATCH, START, END, OLD_PAD = "<im_patch>", "<im_start>", "<im_end>", "[PAD]"
 
 
@@ -173,6 +175,11 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     backend.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, vocab[bos])]
     )
+    if backend.encode(_PROBE, add_special_tokens=False).ids != pieces.Encode(_PROBE):
+        raise ModelError(
+            f"{path} is a SentencePiece model of another kind than LLaMA's and Mistral's (BPE, text taken as it is, a "
+            "dummy prefix): its ids would be wrong here; use the checkpoint's Hugging Face form"
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token=unk, bos_token=bos, eos_token=eos, padding_side="left"
     )

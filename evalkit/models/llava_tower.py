@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _NOT_VISION = ("text_model.", "text_projection.", "visual_projection.", "logit_s
 
 # OpenAI's CLIP towers: a head is 64 wide in each of them, which the tensors' shapes alone do not say.
 _CLIP_HEAD = 64
+# Their names end with the patch and, where it is not 224, the size of the image.
+_CLIP_NAME = re.compile(r"clip-vit-\w+-patch(\d+)(?:-(\d+))?$")
 
 
 def choose_tower(
@@ -75,8 +78,22 @@ def tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path |
     """The CLIP tower's config: from its own folder where there is one, else from the shapes of its tensors.
 
     shapes: tower tensors under their bare names (`embeddings.patch_embedding.weight`).  ModelError for a tower that
-    is not one of OpenAI's CLIP models and has no folder to say what it is.
+    is not one of OpenAI's CLIP models and has no folder to say what it is, and for one that is not of the patch and
+    image size which the checkpoint's own tower has by its name.
     """
+    config = _tower_config(shapes, original, folder)
+    named = _CLIP_NAME.search(original.tower)
+    if named and (int(named[1]), int(named[2] or 224)) != (config.patch_size, config.image_size):
+        raise ModelError(
+            f"the checkpoint's config.json names the vision tower {original.tower}, and the one "
+            f"{f'in {folder}' if folder else 'stored'} takes patches of {config.patch_size} pixels, images of "
+            f"{config.image_size}: give the tower that it was trained with (model.vision_tower_source, "
+            "model.vision_tower_revision)"
+        )
+    return config
+
+
+def _tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path | None) -> CLIPVisionConfig:
     from transformers import CLIPVisionConfig
 
     if folder is not None and (folder / "config.json").is_file():

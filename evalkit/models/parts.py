@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from evalkit.errors import ModelError
 from evalkit.models.hub import Repo, cached
+from evalkit.models.llava_config import tower_name
 from evalkit.models.shards import read_json, weight_bytes
 
 # What `evalkit convert` leaves beside the weights that it writes.
@@ -60,13 +62,16 @@ def is_whole(folder: Path) -> bool:
 
 
 def tower_conflict(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
-    """What is wrong when the setting `vision_tower` says what weights in Hugging Face form do not; None: nothing.
+    """What is wrong when the setting `vision_tower` asks for another tower than the weights go with; None: nothing.
 
-    Such weights hold one tower.  Which one, only evalkit's own conversions record.
+    Weights in Hugging Face form hold one tower.  Which one, only evalkit's own conversions record.  Weights in LLaVA's
+    layout name theirs: compared where both names are a hub's.
     """
     asked = config.get("vision_tower")
-    if asked is None or not is_whole(folder):
+    if asked is None:
         return None
+    if not is_whole(folder):
+        return _other_tower(name, config, folder) if asked == "stock" else None
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     inside = record.get("vision_tower")
     if inside == asked:
@@ -75,6 +80,21 @@ def tower_conflict(name: str, config: Mapping[str, Any], folder: Path) -> str | 
     return (
         f"{name}: vision_tower={asked} is asked for, and the weights in {folder} are {kind}; the tower inside is the "
         f"only one that can be used: run with model.vision_tower={inside or 'null'}, which names it in the results"
+    )
+
+
+def _other_tower(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
+    try:
+        named, source = tower_name(folder), str(config.get("vision_tower_source") or "")
+    except ModelError:
+        return None  # said when it is loaded
+    if any(not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", tower) or Path(tower).is_dir() for tower in (named, source)):
+        return None
+    if named == source:
+        return None
+    return (
+        f"{name}: the config.json in {folder} names the vision tower {named}, and vision_tower_source is {source}: run "
+        f"with model.vision_tower_source={named} model.vision_tower_revision=null, the one that it was trained with"
     )
 
 

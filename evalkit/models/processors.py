@@ -28,7 +28,8 @@ def load_processor(name: str, folder: Path) -> Any:
     kind = _class_of(folder)
     loader = images_only(kind) if kind is not None and "video_processor" in kind.get_attributes() else AutoProcessor
     try:
-        processor = loader.from_pretrained(str(folder), local_files_only=True, backend="pil")
+        # False and not left out: transformers would ask on the terminal whether to run the folder's own code.
+        processor = loader.from_pretrained(str(folder), local_files_only=True, backend="pil", trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as problem:
         raise ModelError(f"{name}: the processor of {folder} cannot be loaded: {_why(problem)}") from problem
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:

@@ -7,6 +7,7 @@ pickled code is ever run and no more than the file in hand is mapped.
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -214,7 +215,8 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
 
 def _pickle_refusal(path: Path, message: str) -> str:
     if "GLOBAL" in message or "global" in message:
-        named = next((word for word in message.split() if "." in word and not word.endswith(".")), "an object")
+        found = re.search(r"GLOBAL ([\w.]+)", message)
+        named = found[1] if found else "an object"
         return (
             f"{path} holds pickled Python objects other than tensors ({named}): such a file can run code when it is "
             "opened, so it was refused and nothing in it was run; ask its authors for safetensors"

@@ -76,6 +76,8 @@ class Delta:
 def _adds_up(name: str, shape: Shape, base: Shape | None) -> bool:
     if base is None:
         return name.startswith(_NEW_IN_DELTA) or bool(IGNORABLE.search(name))
+    if name.startswith(_NEW_IN_DELTA):
+        return False
     return base == shape or (name in _GROWS and base[0] < shape[0] and base[1:] == shape[1:])
 
 
@@ -85,6 +87,11 @@ def _delta_mismatch(name: str, shape: Shape, parts: Delta) -> str:
         return (
             f"the delta's tensor {name} ({parts.delta.where(name)}) is not in the base weights: only the projector "
             "may be new in a delta; this is not the base that it was made against"
+        )
+    if name.startswith(_NEW_IN_DELTA):
+        return (
+            f"the delta's tensor {name} is in the base ({parts.base.where(name)}) too: that base is a LLaVA itself, "
+            "and released deltas are over the plain language model; the sum would be no model"
         )
     return (
         f"the tensor {name} has shape {shape} in the delta ({parts.delta.where(name)}) and {base} in the base "
@@ -131,6 +138,11 @@ class Lora:
                 f"the adapter's {a} {shape_a} and {b} {shape_b} do not fit {target} {found} at rank {rank}: this "
                 "adapter was made on another base, or its adapter_config.json is not its own"
             )
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The tensors that are not as the base has them."""
+        return frozenset((*self._pairs, *self._extra))
 
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
         """Those rows of the merged tensor."""

@@ -209,6 +209,44 @@ def test_sampling_differs_from_greedy_and_from_another_seed(engine: Make, folder
     assert texts[0] != texts[1] != texts[2]
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"top_k": 1},
+        {"top_k": 3, "top_p": 0.5, "temperature": 0.1, "repetition_penalty": 5.0},
+        {"min_p": 0.9},
+        {"typical_p": 0.01},
+    ],
+)
+def test_decoding_is_what_the_settings_say_whatever_the_checkpoint_would_decode_with(
+    engine: Make, folder: Path, tmp_path: Path, own: dict[str, Any]
+) -> None:
+    made = tiny.model()
+    made.generation_config.update(do_sample=True, **own)
+    for settings in ({"temperature": 5.0}, {"temperature": 0.0}):
+        spec = tiny.spec(folder, **settings)
+        asked = tiny.requests(tmp_path / "images", [3, 2], spec.generation)
+        other = tiny.spec(tiny.save(tmp_path / f"other{settings['temperature']}", made), **settings)
+        right = answers(engine(spec, share_prefix="off"), asked)
+        assert answers(engine(other, share_prefix="off"), asked) == answers(engine(other), asked) == right
+
+
+@pytest.mark.parametrize(("top_k", "expected"), [(None, []), (7, [7])])
+def test_no_top_k_means_all_tokens_and_not_the_fifty_of_the_library(
+    engine: Make, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top_k: int | None, expected: list[int]
+) -> None:
+    from transformers.generation import utils
+
+    seen: list[int] = []
+    original = utils.TopKLogitsWarper
+    monkeypatch.setattr(
+        utils, "TopKLogitsWarper", lambda top_k, **rest: seen.append(top_k) or original(top_k=top_k, **rest)
+    )
+    spec = tiny.spec(folder, temperature=1.0, top_k=top_k)
+    answers(engine(spec), tiny.requests(tmp_path / "images", [1], spec.generation))
+    assert seen == expected
+
+
 def test_stop_strings_are_cut_alike_with_and_without_sharing(engine: Make, folder: Path, asked: list[Request]) -> None:
     words = [w for text, _, _ in plain_answers(engine, asked).values() for w in (text or "").split()[1:3]]
     spec = tiny.spec(folder, stop=tuple(sorted(set(words[:3]))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,10 +105,53 @@ def test_a_folder_of_another_form_than_declared_is_a_problem(v10):
     assert any("is of form llava-delta, and the YAML says llava-full" in p for p in report.problems)
 
 
+def test_a_tower_of_another_size_than_the_folder_names_is_a_problem_before_anything_is_loaded(lora, tmp_path):
+    folder = tmp_path / "lora"
+    shutil.copytree(lora.folder, folder)
+    own = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**own, "mm_vision_tower": "openai/clip-vit-large-patch14-336"}))
+    local = {"source": str(folder), "base": str(lora.base), "vision_tower_source": str(lora.clip)}
+    report = diagnose("x", conf("llava-med-v1.5-coloninst-lora", **local), device="cpu")
+    assert any("names the vision tower openai/clip-vit-large-patch14-336" in p for p in report.problems)
+
+
 def test_a_damaged_folder_is_a_problem_and_not_a_crash(tmp_path, v15):
     (tmp_path / "config.json").write_text("{")
     report = diagnose("x", conf("llava-med", source=str(tmp_path), vision_tower_source=str(v15.clip)), device="cpu")
     assert any("not readable JSON" in p for p in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("named", "wrong"),
+    [
+        ("laion/CLIP-ViT-L-14-336", True),
+        ("openai/clip-vit-large-patch14", True),
+        ("openai/clip-vit-large-patch14-336", False),
+        ("/data/some/clip", False),
+        ("./clip", False),
+    ],
+)
+def test_another_tower_in_the_yaml_than_the_folder_names_is_a_problem(v15, tmp_path, named, wrong):
+    folder = tmp_path / "v15"
+    shutil.copytree(v15.folder, folder)
+    own = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**own, "mm_vision_tower": named}))
+    report = diagnose("llava-med", conf("llava-med", source=str(folder)), device="cpu")
+    assert any(f"names the vision tower {named}, and" in p for p in report.problems) == wrong
+    stored = diagnose("llava-med", conf("llava-med", source=str(folder), vision_tower="stored"), device="cpu")
+    assert not any("and vision_tower_source is" in p for p in stored.problems)
+
+
+def test_weights_that_cannot_be_read_are_a_problem_in_every_form(tmp_path, v10, v15):
+    folder = tmp_path / "hf"
+    shutil.copytree(Path(doctor.__file__).parent / "phantom-llava", folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    report = diagnose("x", conf("phantom-llava", source=str(folder)), device="cpu")
+    assert any("is not a whole safetensors file" in p for p in report.problems)
+    foreign = {"source": str(v10.delta), "base": str(v15.folder), "vision_tower_source": str(v10.clip)}
+    report = diagnose("x", conf("llava-med-v1.0", **foreign), device="cpu")
+    assert any("is not the base that" in p for p in report.problems)
 
 
 def test_a_machine_that_is_too_small_is_said_to_be(v15, monkeypatch):
@@ -127,7 +172,8 @@ def test_a_hugging_face_folder_shows_its_own_template(v15, tmp_path):
 
     template = read_template("file:vicuna-v1")
     convert(v15.folder, tmp_path / "hf", vision_tower="stored", chat_template=template)
-    report = diagnose("llava-1.5-7b", conf("llava-1.5-7b", source=str(tmp_path / "hf")), device="cpu")
+    config = conf("llava-1.5-7b", source=str(tmp_path / "hf"), chat_template=None)
+    report = diagnose("llava-1.5-7b", config, device="cpu")
     assert report.ready, report.problems
     assert (report.form, report.prompt) == ("hf", GOLDEN["vicuna-v1"])
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from evalkit.errors import ModelError
 from evalkit.models.llava_original import load_llava
 from evalkit.models.llava_processor import from_sentencepiece
 from evalkit.models.shards import Shards, open_folder
@@ -34,6 +35,21 @@ def both(spm):
 def test_the_fast_tokenizer_gives_sentencepieces_ids_for_any_text(both, text):
     fast, pieces = both
     assert fast(text, add_special_tokens=False)["input_ids"] == pieces.Encode(text)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"model_type": "unigram"},
+        {"normalization_rule_name": "nmt_nfkc"},
+        {"add_dummy_prefix": False},
+        {"remove_extra_whitespaces": True},
+    ],
+)
+def test_a_sentencepiece_model_of_another_kind_is_refused(tmp_path, setting):
+    tiny.write_sentencepiece(tmp_path, **setting)
+    with pytest.raises(ModelError, match="SentencePiece model of another kind"):
+        from_sentencepiece(tmp_path / "tokenizer.model")
 
 
 @pytest.mark.parametrize("question", ["is the lung normal?", "  two  spaces ", "é漢\n\nx", "[INST] Human: ###"])

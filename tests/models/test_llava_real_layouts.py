@@ -19,11 +19,12 @@ from tests.models import tiny
 MISTRAL = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1000000.0, "sliding_window": None,
-    "rms_norm_eps": 1e-5, "vocab_size": 32000,
+    "rms_norm_eps": 1e-5, "vocab_size": 32000, "mm_vision_tower": "openai/clip-vit-large-patch14-336",
 }  # fmt: skip
 LLAMA = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 32, "rms_norm_eps": 1e-6, "vocab_size": 32004,
+    "mm_vision_tower": "openai/clip-vit-large-patch14",
 }  # fmt: skip
 QWEN2 = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
@@ -133,6 +134,23 @@ def test_v15_keeps_the_rope_and_the_full_attention_of_its_config(tmp_path):
     assert config.image_seq_length == 576
 
 
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, ("default", 1e6, None)),
+        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}, ("linear", 5e5, 2.0)),
+        ({"rope_theta": 1e6, "rope_scaling": None}, ("default", 1e6, None)),
+    ],
+)
+def test_the_rope_is_kept_however_a_version_of_transformers_wrote_it(tmp_path, rope, expected):
+    config = {k: v for k, v in tiny.v15_config(0, **MISTRAL).items() if k != "rope_theta"}
+    tiny.write_json(tmp_path / "config.json", {**config, **rope})
+    original = read_original(tmp_path)
+    made = llava_config(original, tower_config(tower(576, ""), original, None), vocab_size=32002, image_token=32000)
+    found = made.text_config.rope_parameters
+    assert (found["rope_type"], found["rope_theta"], found.get("factor")) == expected
+
+
 def test_the_released_v10_delta_and_its_base_have_their_places(tmp_path):
     delta = language(LLAMA, inv_freq=True) | ONE_LAYER
     base = language({**LLAMA, "vocab_size": 32000}, inv_freq=True)
@@ -164,6 +182,20 @@ def test_a_lora_on_every_linear_of_v15_has_its_places(tmp_path):
     source = Lora(Names(base), Names(adapter), Names(extra), config)
     assert len(source._pairs) == 7 * 32
     assert_covered(tmp_path, tiny.v15_config(0, **MISTRAL), source, stock=None, grows=2)
+
+
+def test_a_config_that_is_silent_is_read_as_its_own_code_reads_it(tmp_path):
+    def read(kind: str, **size):
+        silent = {k: v for k, v in tiny.v15_config(0, **size).items() if k not in ("image_aspect_ratio", "torch_dtype")}
+        tiny.write_json(tmp_path / "config.json", {**silent, "model_type": kind})
+        return read_original(tmp_path)
+
+    assert read("llava_mistral", **MISTRAL).aspect == "square"
+    assert read("llava_qwen2", **QWEN2).aspect == "pad"  # HuatuoGPT-Vision pads whatever its config says
+    raw = {k: v for k, v in tiny.v15_config(0, **QWEN2).items() if k != "mm_vision_select_layer"}
+    tiny.write_json(tmp_path / "config.json", {**raw, "model_type": "llava_qwen2", "image_aspect_ratio": None})
+    original = read_original(tmp_path)
+    assert (original.feature_layer, original.aspect) == (-2, "pad")
 
 
 def test_huatuogpt_vision_has_a_tower_inside_by_the_size_of_its_files(tmp_path):

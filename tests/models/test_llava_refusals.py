@@ -8,13 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models import checkpoint
+from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.forms import recognise
 from evalkit.models.llava_original import load_llava
+from evalkit.models.parts import Part
 from evalkit.models.shards import open_folder
 from evalkit.models.templates import read_template
+from evalkit.types import Generation
 from tests.models import tiny
 
 
@@ -86,8 +91,22 @@ def test_a_tower_of_another_size_than_its_folder_says_is_refused(v15, copy15, tm
     config = json.loads((other / "config.json").read_text())
     config["vision_config"]["image_size"] = 28
     tiny.write_json(other / "config.json", config)
+    own = json.loads((copy15 / "config.json").read_text())
+    tiny.write_json(copy15 / "config.json", {**own, "mm_vision_tower": "openai/clip-vit-without-a-size"})
     with pytest.raises(ModelError, match=r"position_embedding.* has shape \(10, 128\), and the model .* \(5, 128\)"):
         load_llava(copy15, vision_tower="stock", vision_tower_path=other)
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["openai/clip-vit-large-patch14-336", "openai/clip-vit-large-patch14", "/here/openai/clip-vit-tiny-patch16-42"],
+)
+def test_a_tower_of_another_size_than_the_checkpoint_was_trained_with_is_refused(v15, copy15, named):
+    config = json.loads((copy15 / "config.json").read_text())
+    tiny.write_json(copy15 / "config.json", {**config, "mm_vision_tower": named})
+    for tower in ({"vision_tower": "stock", "vision_tower_path": v15.clip}, {"vision_tower": "stored"}):
+        with pytest.raises(ModelError, match=rf"names the vision tower {named}, .* patches of 14 pixels, images of 42"):
+            load_llava(copy15, **tower)
 
 
 def test_a_quantised_tensor_is_refused(v15, copy15):
@@ -152,6 +171,38 @@ def test_pickled_code_is_refused_and_not_run(v10, tmp_path, how):
         assert "nothing in it was run" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("cut", r"model.safetensors \(.* bytes\) is not a whole safetensors file"),
+        ("missing", r"holds no model weights"),
+        ("zip", r"pytorch_model.bin holds pickled Python objects other than tensors \((_io|io|builtins).open\)"),
+        ("shape", r"1 tensors of .* are mismatched, first .*model.norm.weight.*\[3\]"),
+        ("legacy", r"pytorch_model.bin .*(pickled Python objects|cut off or damaged)"),
+    ],
+)
+def test_damaged_weights_in_hugging_face_form_are_refused_as_clearly(tmp_path, damage, message):
+    folder, sprung = tmp_path / "hf", tmp_path / "sprung"
+    shutil.copytree(Path(__file__).parents[2] / "evalkit" / "models" / "phantom-llava", folder)
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    if damage == "shape":
+        tensors = safetensors.torch.load(content)
+        name = next(n for n in tensors if n.endswith("model.norm.weight"))
+        safetensors.torch.save_file({**tensors, name: torch.ones(3)}, weights, metadata={"format": "pt"})
+    elif damage == "cut":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage != "missing":
+        trap = {"model.norm.weight": Trap(sprung)}
+        torch.save(trap, folder / "pytorch_model.bin", _use_new_zipfile_serialization=damage == "zip")
+    found = (Part(role="weights", source=str(folder), revision=None, folder=folder, size=0),)
+    spec = CheckpointSpec(name="phantom", config={"source": str(folder)}, generation=Generation())
+    with pytest.raises(ModelError, match=message):
+        checkpoint.load(spec, found, device="cpu", dtype="float32")
+    assert not sprung.exists()
+
+
 def test_a_missing_shard_is_named(copy15):
     victim = sorted(copy15.glob("*.safetensors"))[1]
     victim.unlink()
@@ -188,6 +239,8 @@ def test_an_index_may_not_point_outside_its_folder(copy15):
         ("mm_vision_select_feature", "cls"),
         ("tie_word_embeddings", True),
         ("hidden_size", None),
+        ("mm_vision_select_layer", None),
+        ("mm_vision_select_layer", [-2, -1]),
     ],
 )
 def test_settings_that_have_no_equal_are_refused_by_name(copy15, key, value):
@@ -205,7 +258,7 @@ def test_a_projector_of_another_type_than_the_config_says_is_named(copy15):
 
 
 def test_a_tower_that_is_not_in_the_checkpoint_says_what_to_fetch(v10):
-    with pytest.raises(ModelError, match="openai/clip-vit-large-patch14"):
+    with pytest.raises(ModelError, match=tiny.TOWER):
         load_llava(v10.full)
     with pytest.raises(ModelError, match=r"holds no tensors under model.vision_tower"):
         load_llava(v10.full, vision_tower="stored")
@@ -229,6 +282,14 @@ def test_parts_without_a_base_and_whole_weights_with_one_are_refused(v10, lora):
 def test_a_delta_against_another_base_is_refused(v10, v15):
     with pytest.raises(ModelError, match=r"not the base that the delta was made against|made against another base"):
         load_llava(v10.delta, base=v15.folder, vision_tower_path=v10.clip)
+
+
+def test_a_delta_over_a_llava_is_refused(v10, tmp_path):
+    """Its tensors have the shapes of a LLaMA's, and the sum would be nonsense."""
+    other = tmp_path / "other"
+    shutil.copytree(v10.full, other)
+    with pytest.raises(ModelError, match=r"mm_projector.* is in the base .* a LLaVA itself"):
+        load_llava(v10.delta, base=other, vision_tower_path=v10.clip)
 
 
 def test_a_tokenizer_of_another_size_is_refused(v10, tmp_path):
@@ -268,6 +329,25 @@ def test_an_adapter_that_a_plain_merge_would_get_wrong_is_refused(lora, tmp_path
     tiny.write_json(folder / "adapter_config.json", {**config, **change})
     with pytest.raises(ModelError, match=message):
         load(folder, base=lora.base)
+
+
+STORED_TOWER = "base_model.model.model.vision_tower.vision_tower.vision_model."
+
+
+@pytest.mark.parametrize("how", ["adapter", "whole"])
+def test_a_tower_that_a_lora_trained_is_not_left_out_for_the_stock_one(lora, tmp_path, how):
+    folder = tmp_path / "lora"
+    shutil.copytree(lora.folder, folder)
+    if how == "adapter":
+        file, layer = folder / "adapter_model.bin", f"{STORED_TOWER}encoder.layers.0.self_attn.q_proj"
+        more = {f"{layer}.lora_A.weight": torch.ones(4, 128), f"{layer}.lora_B.weight": torch.ones(128, 4)}
+    else:
+        file = folder / "non_lora_trainables.bin"
+        more = {f"{STORED_TOWER}post_layernorm.bias": torch.ones(128)}
+    torch.save({**torch.load(file, weights_only=True), **more}, file)
+    with pytest.raises(ModelError, match=r"trained 1 tensors of the vision tower.*vision_tower=stored"):
+        load_llava(folder, base=lora.base, vision_tower="stock", vision_tower_path=lora.clip)
+    load_llava(folder, base=lora.base, vision_tower="stored")
 
 
 def test_half_an_adapter_and_foreign_adapter_tensors_are_refused(lora, tmp_path):

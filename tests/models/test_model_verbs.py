@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -139,9 +140,10 @@ def test_without_network_and_cache_one_paragraph_says_within_seconds_what_to_fet
     assert "microsoft/llava-med-v1.5-mistral-7b (weights, 91bb16c1)" in result.stderr
 
 
-def test_the_command_names_the_local_folders_that_a_model_without_public_weights_was_given(v10, capsys):
-    assert main(["model=llava-med-v1.0-coloninst", f"model.source={v10.full}", "task=phantom"]) == 2
-    command = f"`python -m evalkit fetch model=llava-med-v1.0-coloninst model.source={v10.full}`"
+def test_the_command_names_the_local_folders_that_a_model_without_public_weights_was_given(v10, tmp_path, capsys):
+    folder = trained_with_a_local_tower(v10.full, tmp_path / "own")
+    assert main(["model=llava-med-v1.0-coloninst", f"model.source={folder}", "task=phantom"]) == 2
+    command = f"`python -m evalkit fetch model=llava-med-v1.0-coloninst model.source={folder}`"
     assert command in capsys.readouterr().err
     tower = conf("llava-med-v1.0-coloninst")
     repos = {f"models/{tower['vision_tower_source']}": {tower["vision_tower_revision"]: files_of(v10.clip)}}
@@ -149,7 +151,7 @@ def test_the_command_names_the_local_folders_that_a_model_without_public_weights
         fetched = process(*command.strip("`").split()[3:], HF_ENDPOINT=hub.url)
     assert fetched.returncode == 0, fetched.stderr
     assert tower["vision_tower_revision"] in fetched.stdout
-    ran(capsys, "model=llava-med-v1.0-coloninst", f"model.source={v10.full}", *SHORT)
+    ran(capsys, "model=llava-med-v1.0-coloninst", f"model.source={folder}", *SHORT)
 
 
 def parquet(rows: list[tuple[int, str, str]]) -> bytes:
@@ -172,11 +174,20 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()} | {"README.md": b"# card"}
 
 
-def test_what_was_fetched_is_run_offline_without_a_single_request(v15):
+def trained_with_a_local_tower(folder: Path, to: Path) -> Path:
+    """The checkpoint with a tower's name that is no hub's: a tiny one here stands in for the one of the YAML."""
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text(encoding="utf-8"))
+    (to / "config.json").write_text(json.dumps({**config, "mm_vision_tower": "/its/clip"}), encoding="utf-8")
+    return to
+
+
+def test_what_was_fetched_is_run_offline_without_a_single_request(v15, tmp_path):
     model = conf("llava-med")
+    weights = trained_with_a_local_tower(v15.folder, tmp_path / "v15")
     rows = [(10, "is the lung normal?", "yes"), (10, "where is it?", "left"), (200, "is it the heart?", "no")]
     repos = {
-        f"models/{model['source']}": {model["revision"]: files_of(v15.folder)},
+        f"models/{model['source']}": {model["revision"]: files_of(weights)},
         f"models/{model['vision_tower_source']}": {model["vision_tower_revision"]: files_of(v15.clip)},
         "datasets/flaviagiammarino/vqa-rad": {
             COMMIT: {"data/test-00000-of-00001.parquet": parquet(rows), "data/train-0.parquet": parquet(rows)}

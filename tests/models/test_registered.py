@@ -75,6 +75,15 @@ def test_its_prompt_renders(name):
     assert "is the lung normal?" in render(template, ASKED)
 
 
+def test_llava_15_is_asked_with_the_system_text_it_was_trained_with():
+    template = read_template(CONFIGS["llava-1.5-7b"]["chat_template"])
+    assert template is not None, "the conversion's own template has no system text"
+    assert render(template, ASKED) == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nis the lung normal? ASSISTANT:"
+    )
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
     config = CONFIGS[name]
@@ -88,7 +97,8 @@ def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
 def test_the_papers_decoding_is_a_preset_of_its_own():
     v10 = choose(CONFIGS["llava-med-v1.0"]["presets"], "paper")
     assert (v10.temperature, v10.top_k, v10.max_new_tokens, v10.stop) == (0.7, 50, 1024, ("###",))
-    assert choose(CONFIGS["llava-med"]["presets"], "paper").temperature == 0.2
+    v15 = choose(CONFIGS["llava-med"]["presets"], "paper")
+    assert (v15.temperature, v15.top_k, v15.top_p, v15.max_new_tokens, v15.stop) == (0.2, 50, 1.0, 1024, ())
     with pytest.raises(ConfigError, match="no generation preset 'papers'"):
         choose(CONFIGS["llava-med"]["presets"], "papers")
     with pytest.raises(ConfigError, match="'temprature' is no decoding setting"):

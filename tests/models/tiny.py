@@ -61,9 +61,11 @@ VISION = {
     "projection_dim": 16,
 }
 PATCHES = 9
+# Named as the published ones are, by patch and image size.
+TOWER = "openai/clip-vit-tiny-patch14-42"
 
 
-def write_sentencepiece(folder: Path) -> int:
+def write_sentencepiece(folder: Path, **changes) -> int:
     """A small SentencePiece BPE model with byte fallback, like LLaMA's; returns the size of its vocabulary."""
     import sentencepiece
 
@@ -72,12 +74,15 @@ def write_sentencepiece(folder: Path) -> int:
     lines += ["[INST] ### Human: Hi! Assistant: ?", "A chat between a curious human and an assistant's system."] * 5
     source = folder / "sentences.txt"
     source.write_text("\n".join(lines), encoding="utf-8")
+    settings = {
+        "vocab_size": 420, "model_type": "bpe", "byte_fallback": True, "character_coverage": 1.0,
+        "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": True,
+        "unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1, "split_digits": True, "hard_vocab_limit": False,
+        "allow_whitespace_only_pieces": True, "minloglevel": 2,
+    }  # fmt: skip
     sentencepiece.SentencePieceTrainer.Train(
-        input=str(source), model_prefix=str(folder / "tokenizer"), vocab_size=420, model_type="bpe",
-        byte_fallback=True, character_coverage=1.0, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, add_dummy_prefix=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
-        split_digits=True, allow_whitespace_only_pieces=True, minloglevel=2,
-    )  # fmt: skip
+        input=str(source), model_prefix=str(folder / "tokenizer"), **{**settings, **changes}
+    )
     source.unlink()
     (folder / "tokenizer.vocab").unlink()
     return 420
@@ -159,7 +164,7 @@ def v15_config(vocab: int, **changes) -> dict:
     return {
         "architectures": ["LlavaMistralForCausalLM"], "model_type": "llava_mistral", **text_config(vocab),
         "bos_token_id": 1, "eos_token_id": 2, "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 128,
-        "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_vision_select_layer": -2,
+        "mm_vision_tower": TOWER, "mm_vision_select_layer": -2,
         "mm_vision_select_feature": "patch", "mm_use_im_start_end": False, "mm_use_im_patch_token": False,
         "image_aspect_ratio": "pad", "mm_patch_merge_type": "flat", "tie_word_embeddings": False,
         "feature_outs": "encoder+decoder", "img_size": 640, "segtok_posembed": "sincos",
@@ -173,7 +178,7 @@ def v10_config(vocab: int, **changes) -> dict:
     return {
         "architectures": ["LlavaLlamaForCausalLM"], "model_type": "llava", **text, "max_sequence_length": 512,
         "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": -1, "mm_hidden_size": 128,
-        "mm_vision_tower": "openai/clip-vit-large-patch14", "mm_vision_select_layer": -2,
+        "mm_vision_tower": TOWER, "mm_vision_select_layer": -2,
         "mm_use_im_start_end": True, "use_mm_proj": True, "tune_mm_mlp_adapter": False,
         "torch_dtype": "float32", "transformers_version": "4.28.0.dev0", **changes,
     }  # fmt: skip

@@ -70,7 +70,8 @@ def test_a_run_has_the_records_and_the_files_of_any_other(tmp_path: Path) -> Non
 
 def test_weights_need_not_be_here(tmp_path: Path) -> None:
     with serving() as server:
-        there = evalkit(*at(server.url, "limit=2", "model=llava-med"), cwd=tmp_path)
+        there = evalkit(*at(server.url, "limit=2", "model=llava-med", "engine.extra_body={min_p: 0}"), cwd=tmp_path)
+        assert [body["min_p"] for body in server.calls] == [0, 0]
     assert there.returncode == 0, there.stderr
     assert "the server uses its own" in there.stderr
 

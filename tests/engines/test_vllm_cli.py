@@ -25,7 +25,7 @@ def evalkit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProc
 
 
 def test_a_run_has_the_records_answers_and_files_of_engine_hf(tmp_path: Path) -> None:
-    result = evalkit(*VLLM, cwd=tmp_path)
+    result = evalkit(*VLLM, "engine.engine_args={enforce_eager: true}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     there = folder_of(result, tmp_path)
     here = folder_of(evalkit("engine=hf", "engine.device=cpu", "limit=20", cwd=tmp_path), tmp_path)
@@ -37,7 +37,7 @@ def test_a_run_has_the_records_answers_and_files_of_engine_hf(tmp_path: Path) ->
     assert {p.name for p in there.iterdir()} == {p.name for p in here.iterdir()}
     facts, hf = (json.loads((f / "manifest.json").read_text(encoding="utf-8"))["facts"] for f in (there, here))
     assert facts["engine"] == "vllm" and facts["weights_sha256"] == hf["weights_sha256"]
-    assert facts["prompts_checked"] >= 1
+    assert facts["prompts_checked"] >= 1 and facts["engine_args"] == {"enforce_eager": True}
 
 
 def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_path: Path) -> None:

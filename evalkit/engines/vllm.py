@@ -49,6 +49,7 @@ class VllmEngine:
         max_model_len: tokens of prompt and answer together, None: the model's own.
         gpu_memory_utilization: the share of a GPU's memory that vLLM takes; None: vLLM's own.
         window: requests handed over at a time: answers come, and are saved, a window at a time.
+        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it; auto: vLLM's choice.
         check_prompts: compare what vLLM made of the first image's prompts with what engine=hf makes of them, and stop
             where a token differs.
         engine_args: further arguments of `vllm.LLM`; they are part of the answers' key.
@@ -71,6 +72,7 @@ class VllmEngine:
         max_model_len: int | None = None,
         gpu_memory_utilization: float | None = None,
         window: int = 512,
+        image_processor: str = "pil",
         check_prompts: bool = True,
         engine_args: Mapping[str, Any] | None = None,
     ) -> None:
@@ -90,27 +92,23 @@ class VllmEngine:
                 f"engine.engine_args may not hold {', '.join(taken)}: evalkit sets these itself; see "
                 "conf/engine/vllm.yaml for those that have a setting of their own."
             )
+        if image_processor not in ("pil", "auto"):
+            raise ConfigError(f"engine.image_processor={image_processor} is not possible. Known: pil, auto.")
         package.require()
         self.spec = spec
         self.generation = spec.generation
         self.window, self.check_prompts = window, check_prompts
         self.memory = {"max_model_len": max_model_len, "gpu_memory_utilization": gpu_memory_utilization}
         self.engine_args = dict(engine_args or {})
+        self.image_processor = image_processor
         self.parts = checkpoint.locate(spec)
         self.folder = checkpoint.weights_folder(self.parts)
         refuse_what_vllm_cannot(spec, self.folder)
         self.device = device_of("auto")
         self.dtype = dtype_of(dtype, spec, self.device)
         self.weights_digest = checkpoint.digest(spec, self.parts)
-        self.identity = digest_json(
-            [
-                self.name,
-                self.weights_digest,
-                spec.chat_template,
-                self.dtype,
-                *([self.engine_args] if engine_args else []),
-            ]
-        )
+        decisive = [*([self.engine_args] if engine_args else []), *(["auto"] if image_processor == "auto" else [])]
+        self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *decisive])
         self._llm: Any = None
         self._images = 0
         self._checked = 0
@@ -139,6 +137,8 @@ class VllmEngine:
         if self._llm is None or images > self._images:
             self._llm, self._images = None, images
             given = {k: v for k, v in self.memory.items() if v is not None} | self.parallel | self.engine_args
+            if self.image_processor == "pil":
+                given["mm_processor_kwargs"] = {"backend": "pil", **(given.get("mm_processor_kwargs") or {})}
             self._llm = package.start(self.spec.name, self.folder, {"dtype": self.dtype, **given}, images)
         return self._llm
 
@@ -220,7 +220,7 @@ class VllmEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "torchvision": find_spec("torchvision") is not None,
-            "image_processor": "vLLM's own choice for the checkpoint",
+            "image_processor": "pil" if self.image_processor == "pil" else "vLLM's choice",
             "prefix_caching": True,
             **self.parallel,
             **self.memory,

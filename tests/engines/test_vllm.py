@@ -175,8 +175,13 @@ def test_vllm_is_started_as_said_and_the_checkpoint_s_own_settings_stay_out(
         "enable_prefix_caching": True,
         "limit_mm_per_prompt": {"image": 1},
         "generation_config": "vllm",
+        "mm_processor_kwargs": {"backend": "pil"},
         "seed": 0,
     }
+    answers(make(engine_args={"mm_processor_kwargs": {"num_crops": 4}}), asked(tmp_path, [1]))
+    assert vllm.MADE[-1].arguments["mm_processor_kwargs"] == {"backend": "pil", "num_crops": 4}
+    answers(make(image_processor="auto"), asked(tmp_path, [1]))
+    assert "mm_processor_kwargs" not in vllm.MADE[-1].arguments
 
 
 def test_vllm_is_started_once_and_again_only_for_more_images(
@@ -304,6 +309,7 @@ def test_a_missing_package_is_one_paragraph(folder: Path, monkeypatch: pytest.Mo
         ({"engine_args": {"enable_prefix_caching": False}}, "may not hold enable_prefix_caching"),
         ({"engine_args": {"generation_config": "auto", "model": "x"}}, "may not hold generation_config, model"),
         ({"dtype": "int4"}, "engine.dtype=int4"),
+        ({"image_processor": "slow"}, "engine.image_processor=slow"),
         ({"generation": {"num_beams": 4}}, "no beam search"),
     ],
 )
@@ -370,11 +376,12 @@ def test_the_identity_is_of_what_decides_answers(make: Callable[..., VllmEngine]
     assert make(window=3, tensor_parallel_size=2, gpu_memory_utilization=0.3, check_prompts=False).identity == plain
     others = [
         make(dtype="bfloat16"),
+        make(image_processor="auto"),
         make(engine_args={"quantization": "fp8"}),
         make(spec=tiny.spec(folder, chat_template=tiny.IMAGE_LAST)),
     ]
     hf = HfEngine(spec=tiny.spec(folder), device="cpu", dtype="float32")
-    assert len({plain, hf.identity, *(e.identity for e in others)}) == 5
+    assert len({plain, hf.identity, *(e.identity for e in others)}) == 6
     assert make().weights_digest == hf.weights_digest
 
 

@@ -7,6 +7,7 @@ imported beside a torch without CUDA (PyPI's cannot as it is: its compiled opera
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from asking import answers
 
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
+from evalkit.models.convert import convert
+from evalkit.models.templates import read_template
 from evalkit.types import Request
+from tests.models import tiny as models
 
 # Warnings of vLLM and what it imports are its own affair.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -35,12 +39,29 @@ def _vllm() -> None:
             pytest.skip(f"{name} cannot be imported ({problem}); {needed}")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_llava(folder: Path) -> Path:
     """A random LLaVA with heads as wide as vLLM's attention on a CPU wants them, and tensors named as it knows them."""
-    folder = tiny.save(tmp_path_factory.mktemp("wide"), tiny.model(SIZE, hidden=64, heads=2), tiny.processor(SIZE))
+    tiny.save(folder, tiny.model(SIZE, hidden=64, heads=2), tiny.processor(SIZE))
     tiny.name_tower_as_published(folder)
     return folder
+
+
+def converted_llava_med(folder: Path) -> Path:
+    """A random LLaVA-Med v1.5 in its authors' layout, saved by `evalkit convert`; it pads its images to squares."""
+    original = folder / "original"
+    original.mkdir()
+    vocab = models.write_sentencepiece(original)
+    narrow = models.text_config
+    wide = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "text_config", lambda *a: {**narrow(*a), **wide})
+        known = models.known_model(vocab + 2, image_token=vocab)
+    tensors = models.language_tensors(known, vocab) | models.projector_tensors(known)
+    tensors |= models.tower_tensors(known, "model.vision_tower.vision_tower.")
+    models.write_safetensors(original, tensors, shards=3)
+    models.write_json(original / "config.json", {**models.v15_config(vocab), **wide})
+    convert(original, folder / "hf", vision_tower="stored", chat_template=read_template("file:mistral-instruct"))
+    return folder / "hf"
 
 
 def blind(request: Request) -> Request:
@@ -49,19 +70,26 @@ def blind(request: Request) -> Request:
     return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))
 
 
-@pytest.mark.parametrize("stop", [(), ("w4",)], ids=["greedy", "stop"])
+@pytest.mark.parametrize(
+    ("made", "words", "stop"),
+    [
+        (random_llava, tiny.WORDS, ()),
+        (random_llava, tiny.WORDS, ("w4",)),
+        (converted_llava_med, list(models.WORDS), ()),
+    ],
+    ids=["greedy", "stop", "converted"],
+)
 def test_the_real_vllm_gives_the_answers_of_transformers(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], Path], words: list[str], stop: Any
 ) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    spec = tiny.spec(checkpoint, stop=stop)
-    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation)
+    spec = tiny.spec(made(tmp_path), stop=stop)
+    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation, words=(4, 30), vocabulary=words)
     asked += [blind(r) for r in asked[:8]]
     want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), asked)
-    there = VllmEngine(spec=spec, dtype="float32", max_model_len=128, window=16, engine_args=ON_A_CPU)
+    there = VllmEngine(spec=spec, dtype="float32", max_model_len=256, window=16, engine_args=ON_A_CPU)
     got: dict[str, Any] = answers(there, asked)
-    assert len({text for text, _, _ in want.values()}) > 20, "answers that differ, or equality says nothing"
-    assert {finish for _, finish, _ in want.values()} == {"stop", "length"}
+    assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
     assert got == want
     facts = there.facts()
     assert facts["prompts_checked"] == max(QUESTIONS)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from evalkit import console
 from evalkit.engines import vllm_package as package
 from evalkit.engines.hf import device_of, dtype_of
 from evalkit.engines.loaded import Tally, failed
@@ -27,6 +28,7 @@ from evalkit.engines.vllm_prompts import (
 from evalkit.errors import ConfigError, EngineError, Partial
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec, first_line
+from evalkit.models.processors import has_videos
 from evalkit.types import Prediction, Request, digest_json
 
 # What decides here: prefix caching is what this engine is for, and a checkpoint's own decoding settings stay out.
@@ -49,7 +51,8 @@ class VllmEngine:
         max_model_len: tokens of prompt and answer together, None: the model's own.
         gpu_memory_utilization: the share of a GPU's memory that vLLM takes; None: vLLM's own.
         window: requests handed over at a time: answers come, and are saved, a window at a time.
-        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it; auto: vLLM's choice.
+        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it, unless its processor
+            has a part for videos (Qwen-VL, InternVL), which has none; auto: vLLM's choice.
         check_prompts: compare what vLLM made of the first image's prompts with what engine=hf makes of them, and stop
             where a token differs.
         engine_args: further arguments of `vllm.LLM`; they are part of the answers' key.
@@ -137,6 +140,12 @@ class VllmEngine:
         if self._llm is None or images > self._images:
             self._llm, self._images = None, images
             given = {k: v for k, v in self.memory.items() if v is not None} | self.parallel | self.engine_args
+            if self.image_processor == "pil" and has_videos(self.folder):
+                self.image_processor = "auto"
+                console.note(
+                    f"{self.spec.name}: its processor has a part for videos, which has no PIL version, so that vLLM "
+                    "chooses the image processor: pixels may differ a little from those of engine=hf"
+                )
             if self.image_processor == "pil":
                 given["mm_processor_kwargs"] = {"backend": "pil", **(given.get("mm_processor_kwargs") or {})}
             self._llm = package.start(self.spec.name, self.folder, {"dtype": self.dtype, **given}, images)

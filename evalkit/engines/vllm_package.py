@@ -45,7 +45,7 @@ def version() -> str:
 
 def faults() -> tuple[type[Exception], ...]:
     """What vLLM raises about a prompt: Python's own, and its own where this version has any."""
-    return (*SAMPLE_FAULTS, AssertionError, *_named("vllm.exceptions", "VLLMError"))
+    return (*SAMPLE_FAULTS, AssertionError, KeyError, *_named("vllm.exceptions", "VLLMError"))
 
 
 def deaths() -> tuple[type[Exception], ...]:
@@ -75,7 +75,7 @@ def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) ->
         os.environ.setdefault(variable, value)
     import vllm
 
-    problems: tuple[type[Exception], ...] = (*faults(), ImportError)
+    problems: tuple[type[Exception], ...] = (*faults(), ImportError, AttributeError)
     try:
         return vllm.LLM(
             model=str(folder),

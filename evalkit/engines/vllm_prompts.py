@@ -23,12 +23,16 @@ NEVER = -100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What of the checkpoint prompts are made and answers are read with.  suppressed: ids that are never an answer."""
+    """What of the checkpoint prompts are made and answers are read with.
+
+    ends: ids that end an answer.  suppressed: ids that are never in one.  vocabulary: how many ids there are.
+    """
 
     processor: Any
     generation: Generation
     ends: frozenset[int]
     suppressed: tuple[int, ...]
+    vocabulary: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +94,11 @@ def rules(spec: CheckpointSpec, folder: Path) -> Rules:
     from transformers import AutoConfig, GenerationConfig
 
     processor = ready(spec, load_processor(spec.name, folder))
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
     try:
         own = GenerationConfig.from_pretrained(str(folder), local_files_only=True)
     except OSError:  # as transformers itself does for a checkpoint without generation_config.json
-        own = GenerationConfig.from_model_config(AutoConfig.from_pretrained(str(folder), local_files_only=True))
+        own = GenerationConfig.from_model_config(config)
     if altering := altered_by(own):
         raise ModelError(
             f"{spec.name}: its generation_config.json sets {', '.join(altering)}, which change the answers and which "
@@ -104,6 +109,7 @@ def rules(spec: CheckpointSpec, folder: Path) -> Rules:
         generation=spec.generation,
         ends=ends_of(own, processor.tokenizer),
         suppressed=tuple(suppressed_by(own)),
+        vocabulary=int(config.get_text_config(decoder=True).vocab_size),
     )
 
 
@@ -185,7 +191,8 @@ def sampling(own: Rules, request: Request) -> dict[str, Any]:
         "max_tokens": g.max_new_tokens,
         "temperature": g.temperature,
         "repetition_penalty": g.repetition_penalty,
-        "stop_token_ids": sorted(own.ends),
+        # Some checkpoints name ends that their vocabulary does not have; vLLM refuses these.
+        "stop_token_ids": sorted(i for i in own.ends if i < own.vocabulary),
         "detokenize": bool(g.stop),  # texts are read from the token ids, here as in engine=hf
     }
     if g.temperature > 0:
@@ -193,7 +200,7 @@ def sampling(own: Rules, request: Request) -> dict[str, Any]:
     if g.stop:
         said["stop"] = list(g.stop)
     if own.suppressed:
-        said["logit_bias"] = dict.fromkeys(own.suppressed, NEVER)
+        said["logit_bias"] = dict.fromkeys((i for i in own.suppressed if i < own.vocabulary), NEVER)
     return said
 
 

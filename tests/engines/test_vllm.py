@@ -371,6 +371,28 @@ def test_a_checkpoint_whose_own_settings_vllm_would_not_apply_is_refused(
     assert isinstance(problem, ModelError) and "sets no_repeat_ngram_size" in str(problem)
 
 
+def test_an_end_that_the_vocabulary_does_not_have_is_not_handed_over(
+    make: Callable[..., VllmEngine], vllm: Any, folder: Path, tmp_path: Path
+) -> None:
+    there = rewritten(folder, tmp_path / "copy")
+    own = json.loads((there / "generation_config.json").read_text()) | {"eos_token_id": [2, 151645]}
+    (there / "generation_config.json").write_text(json.dumps(own))
+    answers(make(spec=tiny.spec(there)), asked(tmp_path, [1]))
+    assert vllm.MADE[-1].params[0].stop_token_ids == [2]
+
+
+def test_a_processor_with_a_part_for_videos_keeps_its_own_image_processor(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("evalkit.engines.vllm.has_videos", lambda folder: True)
+    made = make()
+    before = made.identity
+    answers(made, asked(tmp_path, [1]))
+    assert "mm_processor_kwargs" not in vllm.MADE[-1].arguments
+    assert made.facts()["image_processor"] == "vLLM's choice" and made.identity == before
+    assert "vLLM chooses the image processor" in capsys.readouterr().err
+
+
 def test_the_identity_is_of_what_decides_answers(make: Callable[..., VllmEngine], folder: Path) -> None:
     plain = make().identity
     assert make(window=3, tensor_parallel_size=2, gpu_memory_utilization=0.3, check_prompts=False).identity == plain

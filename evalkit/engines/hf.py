@@ -10,10 +10,10 @@ from typing import Any
 
 from evalkit.engines import prefix
 from evalkit.engines.batches import Answered, Answerer, Sharing
-from evalkit.engines.loaded import Counters, Loaded
+from evalkit.engines.loaded import Counters, Loaded, Tally
 from evalkit.engines.packing import Limits
 from evalkit.engines.prepare import Preparer, by_image
-from evalkit.errors import ConfigError, EngineError, did_you_mean
+from evalkit.errors import ConfigError, did_you_mean
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.types import Prediction, Request, digest_json
@@ -22,8 +22,6 @@ DTYPES = ("float32", "bfloat16", "float16")
 SHARING = ("auto", "off", "require")
 # Parameters below which a model runs in one thread of a CPU.
 TINY = 5_000_000
-# When the first samples all fail, the fault is not theirs.
-FAULTS_BEFORE_GIVING_UP = 8
 
 
 class HfEngine:
@@ -87,7 +85,7 @@ class HfEngine:
         )
         self._loaded: Loaded | None = None
         self._flips: Counter[str] = Counter()
-        self._answered = self._failures = 0
+        self._tally = Tally()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
         """See `Engine.generate`.  Groups of one image stay together; the ones with most questions come first."""
@@ -100,7 +98,7 @@ class HfEngine:
         answerer = Answerer(loaded, self.sharing, self.limits, exact=self.exact)
         groups = Preparer(loaded, workers=self.workers).prepared(by_image(requests))
         for answered in answerer.answered(groups):
-            self._give_up_if_all_fail(answered)
+            self._tally.add(self.spec.name, (p for _, p in answered))
             self._count_flips(answerer, [pair for pair in answered if pair[1].fingerprint in again])
             yield [p for _, p in answered]
 
@@ -163,16 +161,6 @@ class HfEngine:
             raise ConfigError("two engines can have one model only with the same checkpoint, dtype and device")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
         self.limits.from_memory(self._loaded)
-
-    def _give_up_if_all_fail(self, answered: Answered) -> None:
-        errors = [p.error for _, p in answered if p.error is not None]
-        self._failures += len(errors)
-        self._answered += len(answered) - len(errors)
-        if not self._answered and self._failures >= FAULTS_BEFORE_GIVING_UP:
-            raise EngineError(
-                f"{self.spec.name}: the first {self._failures} samples all failed, the last with: {errors[-1]}. "
-                "The model, its processor or its chat template do not fit the requests."
-            )
 
     def _flip_subset(self, requests: Sequence[Request]) -> frozenset[str]:
         """A fixed random subset: the requests with the smallest fingerprints, which are digests."""

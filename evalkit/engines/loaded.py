@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from evalkit.errors import EngineError
 from evalkit.models.checkpoint import first_line
 from evalkit.types import Generation, Prediction, Request
 
@@ -26,6 +27,8 @@ ALTERING: Mapping[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1.0),
     "watermarking_config": (None,),
 }
+# When the first samples all fail, the fault is not theirs.
+FAULTS_BEFORE_GIVING_UP = 8
 
 
 @dataclass(slots=True)
@@ -70,9 +73,7 @@ class Loaded:
     def __post_init__(self) -> None:
         import inspect
 
-        own = self.model.generation_config.eos_token_id
-        ids = own if isinstance(own, list) else [own]
-        self.ends = frozenset(i for i in (*ids, self.processor.tokenizer.eos_token_id) if i is not None)
+        self.ends = ends_of(self.model.generation_config, self.processor.tokenizer)
         self.arguments = frozenset(inspect.signature(self.model.forward).parameters)
 
     @property
@@ -105,15 +106,43 @@ class Loaded:
 
     def suppressed(self) -> list[int]:
         """Token ids that the checkpoint says must never be generated."""
-        return [int(i) for i in (self.model.generation_config.suppress_tokens or ())]
+        return suppressed_by(self.model.generation_config)
 
     def altering(self) -> list[str]:
         """The checkpoint's own settings that change which token is chosen, beyond `suppress_tokens`."""
-        own = self.model.generation_config
-        return sorted(name for name, neutral in ALTERING.items() if getattr(own, name, None) not in neutral)
+        return altered_by(self.model.generation_config)
 
 
-def cut(loaded: Loaded, ids: Sequence[int]) -> tuple[list[int], bool]:
+class Reading(Protocol):
+    """What of a model its answers are read with: `Loaded`, or a model that runs elsewhere."""
+
+    @property
+    def processor(self) -> Any: ...
+
+    @property
+    def generation(self) -> Generation: ...
+
+    @property
+    def ends(self) -> frozenset[int]: ...
+
+
+def ends_of(config: Any, tokenizer: Any) -> frozenset[int]:
+    """The token ids that end an answer, of a checkpoint's GenerationConfig and its tokenizer."""
+    ids = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+def suppressed_by(config: Any) -> list[int]:
+    """Token ids that a checkpoint's GenerationConfig says must never be generated."""
+    return [int(i) for i in (config.suppress_tokens or ())]
+
+
+def altered_by(config: Any) -> list[str]:
+    """The settings of a checkpoint's GenerationConfig that change which token is chosen, beyond `suppress_tokens`."""
+    return sorted(name for name, neutral in ALTERING.items() if getattr(config, name, None) not in neutral)
+
+
+def cut(loaded: Reading, ids: Sequence[int]) -> tuple[list[int], bool]:
     """The tokens of an answer up to its end, and whether it ended before the limit.
 
     A stop string is cut where it is complete, whatever came after it in the batch.
@@ -127,13 +156,13 @@ def cut(loaded: Loaded, ids: Sequence[int]) -> tuple[list[int], bool]:
     return kept, length is not None
 
 
-def holds_stop(loaded: Loaded, ids: Sequence[int]) -> bool:
+def holds_stop(loaded: Reading, ids: Sequence[int]) -> bool:
     """Whether the text of these tokens holds one of the stop strings."""
     text = loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
     return any(stop in text for stop in loaded.generation.stop)
 
 
-def prediction(loaded: Loaded, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
+def prediction(loaded: Reading, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
     """The answer in these new tokens; `seconds` is the sample's share of its batch."""
     kept, stopped = cut(loaded, ids)
     text = loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
@@ -157,3 +186,26 @@ def failed(request: Request, problem: Exception) -> Prediction:
         finish_reason="error",
         fingerprint=request.fingerprint,
     )
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many samples were answered and how many failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+    def add(self, name: str, predictions: Iterable[Prediction]) -> None:
+        """Count; name: of the model.  Raises EngineError where the first samples have all failed."""
+        errors = []
+        for given in predictions:
+            if given.error is None:
+                self.answered += 1
+            else:
+                errors.append(given.error)
+        self.failed += len(errors)
+        if not self.answered and self.failed >= FAULTS_BEFORE_GIVING_UP:
+            raise EngineError(
+                f"{name}: the first {self.failed} samples all failed, the last with: {errors[-1]}. "
+                "The model, its processor or its chat template do not fit the requests."
+            )

@@ -47,7 +47,7 @@ def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
 
 def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
     """Weights, processor, template and a record of where they came from, into the folder `to`."""
-    loaded.model.save_pretrained(to, max_shard_size="4GB")
+    loaded.model.save_pretrained(to, state_dict=published_names(loaded.model), max_shard_size="4GB")
     loaded.processor.save_pretrained(to)
     _check_tokens(loaded, to)
     record = {
@@ -58,6 +58,18 @@ def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
         "evalkit": evalkit.__version__,
     }
     (to / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def published_names(model: Any) -> dict[str, Any]:
+    """The model's tensors with the vision tower's under the names of every published conversion.
+
+    Recent versions of transformers leave a level of them out and read both; vLLM knows the published names alone.
+    """
+    level = "model.vision_tower.vision_model."
+    return {
+        name if name.startswith(level) else name.replace("model.vision_tower.", level, 1): tensor
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def _check_tokens(loaded: LoadedLlava, to: Path) -> None:

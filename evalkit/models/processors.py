@@ -26,7 +26,7 @@ def load_processor(name: str, folder: Path) -> Any:
     from transformers import AutoProcessor
 
     kind = _class_of(folder)
-    loader = images_only(kind) if kind is not None and "video_processor" in kind.get_attributes() else AutoProcessor
+    loader = images_only(kind) if kind is not None and has_videos(folder) else AutoProcessor
     try:
         # False and not left out: transformers would ask on the terminal whether to run the folder's own code.
         processor = loader.from_pretrained(str(folder), local_files_only=True, backend="pil", trust_remote_code=False)
@@ -35,6 +35,12 @@ def load_processor(name: str, folder: Path) -> Any:
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name}: the processor in {folder} handles no images, so it cannot be asked about one.")
     return processor
+
+
+def has_videos(folder: Path) -> bool:
+    """Whether the folder's processor class has a part for videos, of which transformers has no PIL version."""
+    kind = _class_of(folder)
+    return kind is not None and "video_processor" in kind.get_attributes()
 
 
 def images_only(kind: Any) -> Any:

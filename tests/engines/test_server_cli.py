@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from served import MODEL, SOON, echo, pictures, question, serving
+from served import MODEL, SOON, echo, picture_key, pictures, question, serving
 
 from tests.fake_server import Act, Body
 
@@ -70,7 +71,8 @@ def test_a_run_has_the_records_and_the_files_of_any_other(tmp_path: Path) -> Non
 
 def test_weights_need_not_be_here(tmp_path: Path) -> None:
     with serving() as server:
-        there = evalkit(*at(server.url, "limit=2", "model=llava-med"), cwd=tmp_path)
+        there = evalkit(*at(server.url, "limit=2", "model=llava-med", "engine.extra_body={min_p: 0}"), cwd=tmp_path)
+        assert [body["min_p"] for body in server.calls] == [0, 0]
     assert there.returncode == 0, there.stderr
     assert "the server uses its own" in there.stderr
 
@@ -92,6 +94,36 @@ def test_failed_requests_are_counted_kept_and_asked_again(tmp_path: Path) -> Non
         assert len(server.calls) == 2
     assert folder_of(second, tmp_path) == folder_of(first, tmp_path)
     assert not any(r["error"] for r in records(folder_of(second, tmp_path)))
+
+
+def test_passing_faults_are_retried_and_lasting_ones_named_image_by_image_and_never_too_many_at_once(
+    tmp_path: Path,
+) -> None:
+    tries: dict[str, int] = {}
+
+    def faulty(n: int, body: Body) -> Act:
+        number = list(tries).index(key_of(body)) if key_of(body) in tries else len(tries)
+        tries[key_of(body)] = again = tries.get(key_of(body), 0) + 1
+        if number == 2 and again == 1:
+            return Act(status=429, headers=SOON)
+        if number == 4:
+            return Act(status=503, headers=SOON)
+        return Act(text="x", delay=5.0 if number == 6 else 0.01)
+
+    with serving(faulty) as server:
+        settings = ("limit=24", "engine.concurrency=3", "engine.retries=1", "engine.timeout=2", "engine.lead=false")
+        result = evalkit(*at(server.url, *settings), cwd=tmp_path)
+        assert result.returncode == 3 and "2 of 24 samples failed" in result.stderr
+        assert 1 < server.most_busy <= 3
+        first_asked = list(dict.fromkeys((key_of(b), picture_key(b)) for b in server.calls))
+    images = [image for _, image in first_asked]
+    assert sum(a != b for a, b in pairwise(images)) == len(set(images)) - 1, "each image's questions in one piece"
+    told = [(r["error"], r["attempts"]) for r in records(folder_of(result, tmp_path)) if r.get("attempts")]
+    (mended,) = [attempts for error, attempts in told if error is None]
+    assert mended == ["429", "200"]
+    failed = sorted((attempts, error) for error, attempts in told if error is not None)
+    assert [attempts for attempts, _ in failed] == [["503", "503"], ["no reply", "no reply"]]
+    assert "HTTP 503" in failed[0][1] and "2 s" in failed[1][1]
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:

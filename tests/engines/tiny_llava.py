@@ -66,7 +66,7 @@ def randomise(model: Any, seed: int = 0) -> Any:
     return model.eval()
 
 
-def model(size: int = 56) -> Any:
+def model(size: int = 56, *, hidden: int = 48, heads: int = 4) -> Any:
     from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
 
     config = LlavaConfig(
@@ -75,9 +75,9 @@ def model(size: int = 56) -> Any:
             patch_size=14,
         ),
         text_config=MistralConfig(
-            vocab_size=7 + len(WORDS), hidden_size=48, intermediate_size=96, num_hidden_layers=3,
-            num_attention_heads=4, num_key_value_heads=2, sliding_window=None, eos_token_id=2, bos_token_id=1,
-            pad_token_id=0,
+            vocab_size=7 + len(WORDS), hidden_size=hidden, intermediate_size=96, num_hidden_layers=3,
+            num_attention_heads=heads, num_key_value_heads=heads // 2, sliding_window=None,
+            eos_token_id=2, bos_token_id=1, pad_token_id=0,
         ),
         image_token_index=4, image_seq_length=(size // 14) ** 2, vision_feature_layer=-1,
     )  # fmt: skip
@@ -91,6 +91,16 @@ def save(folder: Path, made: Any = None, prepared: Any = None) -> Path:
     (made or model()).save_pretrained(folder)
     (prepared or processor()).save_pretrained(folder)
     return folder
+
+
+def name_tower_as_published(folder: Path) -> None:
+    """Give the vision tower's tensors the names of published checkpoints, whatever this transformers writes."""
+    from safetensors.torch import load_file, save_file
+
+    level = "vision_tower.vision_model."
+    path = folder / "model.safetensors"
+    named = {k if level in k else k.replace("vision_tower.", level): t for k, t in load_file(path).items()}
+    save_file(named, path, metadata={"format": "pt"})
 
 
 def spec(folder: Path, **settings: Any) -> CheckpointSpec:

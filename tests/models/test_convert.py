@@ -40,6 +40,19 @@ def test_a_converted_v15_checkpoint_gives_the_known_logits_through_transformers(
     assert (record["form"], record["vision_tower"]) == ("llava-full", "stored")
 
 
+def test_the_tensors_bear_the_names_of_published_conversions(v15, tmp_path):
+    """vLLM reads no others, whatever this version of transformers writes by itself."""
+    from safetensors import safe_open
+
+    convert(v15.folder, tmp_path / "hf", vision_tower="stored", chat_template=read_template("file:mistral-instruct"))
+    with safe_open(tmp_path / "hf" / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"} <= names
+    assert "vision_tower.vision_model.embeddings.class_embedding" in names
+    assert {n.split(".")[0] for n in names} == {"language_model", "vision_tower", "multi_modal_projector"}
+    assert all(n.startswith("vision_tower.vision_model.") for n in names if n.startswith("vision_tower."))
+
+
 def test_a_converted_delta_keeps_its_tokens_and_its_linear_projector(v10, tmp_path):
     template = read_template("file:simple")
     convert(v10.delta, tmp_path / "hf", base=v10.base, vision_tower_path=v10.clip, chat_template=template)

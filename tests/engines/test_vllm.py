@@ -1,0 +1,418 @@
+"""engine=vllm through a stand-in for vLLM's interface: what is handed over, in which order, and what comes of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_llava as tiny
+from asking import answers
+from PIL import Image
+
+from evalkit.engines.hf import HfEngine
+from evalkit.engines.vllm import VllmEngine
+from evalkit.errors import ConfigError, EngineError, EvalkitError, ModelError, Partial
+from evalkit.images import open_image
+from evalkit.types import Generation, Prediction, Request
+
+FAKE = Path(__file__).parent / "fake_vllm"
+QUESTIONS = [4, 1, 3, 2, 3]
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, imported anew."""
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "vllm"}
+    monkeypatch.syspath_prepend(str(FAKE))
+    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
+    yield importlib.import_module("vllm")
+    for name in [n for n in sys.modules if n.split(".")[0] == "vllm"]:
+        del sys.modules[name]
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def make(folder: Path, vllm: Any) -> Callable[..., VllmEngine]:
+    def made(**settings: Any) -> VllmEngine:
+        generation = settings.pop("generation", {})
+        return VllmEngine(**{"spec": tiny.spec(folder, **generation), "dtype": "float32", **settings})
+
+    return made
+
+
+def asked(tmp_path: Path, questions: list[int] = QUESTIONS, **generation: Any) -> list[Request]:
+    return tiny.requests(tmp_path / "images", questions, Generation(**{"max_new_tokens": 12, **generation}))
+
+
+def blind(request: Request) -> Request:
+    message = replace(request.messages[0], content=(request.question,))
+    name = f"{request.sample_id}-blind"
+    return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))
+
+
+def ask_all(engine: VllmEngine, requests: list[Request]) -> tuple[list[Prediction], EvalkitError | None]:
+    given: list[Prediction] = []
+    try:
+        for batch in engine.generate(requests):
+            given += batch
+    except EvalkitError as problem:
+        return given, problem
+    return given, None
+
+
+def handed(vllm: Any) -> list[dict[str, Any]]:
+    return [prompt for call in vllm.MADE[-1].calls for prompt in call]
+
+
+@pytest.mark.parametrize("stop", [(), ("w4",), ("w1", "w2")], ids=["greedy", "one", "two"])
+def test_what_is_handed_over_says_all_that_decides_an_answer(
+    make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, stop: Any
+) -> None:
+    requests = asked(tmp_path, stop=stop)
+    requests += [blind(r) for r in requests[:4]]
+    want = answers(engine(tiny.spec(folder, stop=stop)), requests)
+    assert answers(make(generation={"stop": stop}), requests) == want
+    assert len({text for text, _, _ in want.values()}) > 4
+    if not stop:
+        assert {finish for _, finish, _ in want.values()} == {"stop", "length"}
+
+
+def test_no_requests_start_nothing(make: Callable[..., VllmEngine], vllm: Any) -> None:
+    assert list(make().generate([])) == [] and vllm.MADE == []
+
+
+def test_a_prompt_holds_its_tokens_unexpanded_its_image_as_it_is_and_the_image_s_digest(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    request = asked(tmp_path, [1])[0]
+    engine = make()
+    answers(engine, [request])
+    (prompt,) = handed(vllm)
+    words = tiny.tokenizer()(request.question, add_special_tokens=False)["input_ids"]
+    assert prompt["prompt_token_ids"] == [1, 4, 5, *words, 6]
+    (image,) = prompt["multi_modal_data"]["image"]
+    assert isinstance(image, Image.Image) and image.tobytes() == open_image(request.images[0]).tobytes()
+    assert prompt["multi_modal_uuids"] == {"image": list(request.image_digests)}
+
+
+def test_requests_come_image_by_image_and_find_its_part_of_the_prompt_in_the_cache(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    requests = asked(tmp_path, [6] * 8)
+    made = make(window=10)
+    answers(made, requests)
+    order = [p["multi_modal_uuids"]["image"][0] for p in handed(vllm)]
+    assert sum(a != b for a, b in pairwise(order)) == 7, "each image's questions in one piece"
+    counters = made.facts()["counters"]
+    assert counters["image_decodes"] == 8
+    # 16 of 17 tokens up to the end of the image lie in whole blocks; each image's first question fills them.
+    assert counters["cached_tokens"] >= 40 * 16
+    assert counters["cached_tokens"] < counters["prompt_tokens"]
+    scattered = make(window=1)
+    scattered._llm = vllm.LLM(model=str(made.folder), limit_mm_per_prompt={"image": 1})
+    scattered._images = 1
+    for one in requests:  # in random order, as a test that the cache is small enough for order to matter
+        answers(scattered, [one])
+    assert scattered.facts()["counters"]["cached_tokens"] < counters["cached_tokens"] / 2
+
+
+@pytest.mark.parametrize(("window", "sizes"), [(512, [13]), (5, [4, 3, 5, 1]), (4, [4, 3, 3, 3]), (1, [1] * 13)])
+def test_windows_hold_whole_images_where_they_fit(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, window: int, sizes: list[int]
+) -> None:
+    requests = asked(tmp_path)
+    got = [len(batch) for batch in make(window=window).generate(requests)]
+    assert got == [len(call) for call in vllm.MADE[-1].calls]
+    assert sum(got) == 13 and max(got) <= window
+    assert got == sizes
+
+
+def test_greedy_settings_are_said_in_full(make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path) -> None:
+    answers(make(), asked(tmp_path, [1]))
+    (params,) = vllm.MADE[-1].params
+    assert params.given == {
+        "max_tokens": 12,
+        "temperature": 0.0,
+        "repetition_penalty": 1.0,
+        "stop_token_ids": [2, *range(7, 157, 6)],
+        "detokenize": False,
+        "logit_bias": {4: -100.0},
+    }
+
+
+def test_sampling_is_seeded_by_the_request(make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path) -> None:
+    given = {"temperature": 0.7, "top_p": 0.9, "stop": ("w4",), "repetition_penalty": 1.1}
+    requests = asked(tmp_path, [2, 1], **given)
+    seeds = []
+    for order in (requests, requests[::-1]):
+        answers(make(generation=given), order)
+        said = {tuple(p["prompt_token_ids"]): s for p, s in zip(handed(vllm), vllm.MADE[-1].params, strict=True)}
+        assert all((s.temperature, s.top_p, s.top_k, s.stop) == (0.7, 0.9, -1, ["w4"]) for s in said.values())
+        assert all(s.repetition_penalty == 1.1 and s.detokenize for s in said.values())
+        seeds.append({prompt: s.seed for prompt, s in said.items()})
+    assert seeds[0] == seeds[1] and len(set(seeds[0].values())) == 3
+
+
+def test_vllm_is_started_as_said_and_the_checkpoint_s_own_settings_stay_out(
+    make: Callable[..., VllmEngine], vllm: Any, folder: Path, tmp_path: Path
+) -> None:
+    more = {"enforce_eager": True, "quantization": "fp8"}
+    settings = {"tensor_parallel_size": 2, "pipeline_parallel_size": 3, "max_model_len": 300}
+    answers(make(**settings, gpu_memory_utilization=0.5, engine_args=more), asked(tmp_path, [1]))
+    assert vllm.MADE[-1].arguments == {
+        "model": str(folder),
+        "dtype": "float32",
+        **settings,
+        **more,
+        "gpu_memory_utilization": 0.5,
+        "enable_prefix_caching": True,
+        "limit_mm_per_prompt": {"image": 1},
+        "generation_config": "vllm",
+        "mm_processor_kwargs": {"backend": "pil"},
+        "seed": 0,
+    }
+    answers(make(engine_args={"mm_processor_kwargs": {"num_crops": 4}}), asked(tmp_path, [1]))
+    assert vllm.MADE[-1].arguments["mm_processor_kwargs"] == {"backend": "pil", "num_crops": 4}
+    answers(make(image_processor="auto"), asked(tmp_path, [1]))
+    assert "mm_processor_kwargs" not in vllm.MADE[-1].arguments
+
+
+def test_vllm_is_started_once_and_again_only_for_more_images(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    requests = asked(tmp_path, [2])
+    made = make()
+    answers(made, [blind(requests[0])])
+    answers(made, requests[:1])
+    answers(made, [requests[1], blind(requests[0])])
+    assert [llm.arguments["limit_mm_per_prompt"]["image"] for llm in vllm.MADE] == [0, 1]
+
+
+def test_another_prompt_than_that_of_transformers_stops_before_any_answer_is_given(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    vllm.SCRIPT.extra = [1]  # a second token that begins the prompt: the commonest of these mistakes
+    requests = asked(tmp_path)
+    given, problem = ask_all(make(), requests)
+    assert given == [] and isinstance(problem, EngineError)
+    assert "makes another prompt of sample" in str(problem) and "number 1 ([1, 4, 4] instead of [4, 4, 4])" in str(
+        problem
+    )
+    made = make(check_prompts=False)
+    given, problem = ask_all(made, requests)
+    assert len(given) == len(requests) and problem is None and made.facts()["prompts_checked"] == 0
+
+
+def test_the_prompts_of_the_first_image_are_checked_even_behind_questions_without_one(
+    make: Callable[..., VllmEngine], tmp_path: Path
+) -> None:
+    requests = asked(tmp_path, [3, 2])
+    made = make(window=6)
+    answers(made, [blind(r) for r in requests] + requests)
+    assert made.facts()["prompts_checked"] == 3
+
+
+def test_a_prompt_that_vllm_refuses_fails_alone(make: Callable[..., VllmEngine], tmp_path: Path) -> None:
+    requests = asked(tmp_path)
+    longest = max(requests, key=lambda r: len(r.question.split()))
+    long = replace(
+        longest, messages=(replace(longest.messages[0], content=(longest.messages[0].content[0], "w1 " * 99)),)
+    )
+    requests = [long if r is longest else r for r in requests]
+    given, problem = ask_all(make(max_model_len=90), requests)
+    assert problem is None and len(given) == len(requests)
+    (failure,) = [p for p in given if p.error is not None]
+    assert failure.fingerprint == long.fingerprint and failure.finish_reason == "error"
+    assert str(failure.error).startswith("VLLMValidationError: The decoder prompt (length 118) is longer than 90")
+
+
+def test_an_image_that_cannot_be_opened_fails_its_questions_and_no_others(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    requests = asked(tmp_path, [3, 2])
+    lost = [r for r in requests if r.image_id == "0"]
+    Path(lost[0].images[0].path).write_bytes(b"not an image")
+    given, problem = ask_all(make(), requests)
+    assert problem is None and len(handed(vllm)) == 2
+    assert {p.sample_id for p in given if p.error} == {r.sample_id for r in lost}
+
+
+def test_an_answer_without_an_honest_end_is_a_named_failure(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    requests = asked(tmp_path, [12])
+    by_length = {len(r.question.split()): r for r in requests}
+    assert len(by_length) >= 4
+    (aborted, suppressed, cut, alone), *_ = [sorted(by_length)[:4]]
+    prompt = 1 + 16 + 1 + 1  # begin, image, "look", "answer"
+    vllm.SCRIPT.finish = {prompt + aborted: "abort"}
+    vllm.SCRIPT.says = {prompt + suppressed: [8, 4, 2], prompt + cut: [8, 9], prompt + alone: [8] * 12}
+    given, problem = ask_all(make(), requests)
+    assert problem is None
+    of = {p.sample_id: p for p in given}
+    said = [str(of[by_length[n].sample_id].error) for n in (aborted, suppressed, cut)]
+    assert "finish_reason abort" in said[0] and "token 4, which the checkpoint says" in said[1]
+    assert "cut after 2 of 12 tokens" in said[2] and "engine.max_model_len" in said[2]
+    whole = of[by_length[alone].sample_id]
+    assert whole.error is None and whole.finish_reason == "length" and whole.n_tokens == 12
+
+
+def test_an_engine_that_dies_in_the_middle_ends_the_run_and_keeps_what_was_answered(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    vllm.SCRIPT.dies_at = 9
+    given, problem = ask_all(make(window=4), asked(tmp_path))
+    assert isinstance(problem, Partial) and "goes on from there" in str(problem)
+    assert [p.error for p in given] == [None] * 7
+    vllm.SCRIPT.dies_at = 0
+    given, problem = ask_all(make(window=4), asked(tmp_path))
+    assert type(problem) is EngineError and "nothing was answered" in str(problem) and given == []
+
+
+def test_an_engine_that_does_not_start_is_one_paragraph(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
+) -> None:
+    vllm.SCRIPT.start = RuntimeError("Engine core initialization failed.\nSee root cause above.")
+    given, problem = ask_all(make(), asked(tmp_path))
+    assert type(problem) is EngineError and given == []
+    assert "Engine core initialization failed" in str(problem) and "\n" not in str(problem)
+    assert "engine.max_model_len" in str(problem)
+
+
+def test_a_run_whose_first_samples_all_fail_ends(make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path) -> None:
+    given, problem = ask_all(make(max_model_len=3), asked(tmp_path))
+    assert type(problem) is EngineError and "the first 13 samples all failed" in str(problem) and given == []
+
+
+def test_a_missing_package_is_one_paragraph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.engines.vllm_package.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"evalkit-medvqa\[vllm\].*engine=hf.*engine=server") as caught:
+        VllmEngine(spec=tiny.spec(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tensor_parallel_size": 0}, "engine.tensor_parallel_size=0"),
+        ({"pipeline_parallel_size": -1}, "engine.pipeline_parallel_size=-1"),
+        ({"window": 0}, "engine.window=0"),
+        ({"max_model_len": 0}, "engine.max_model_len=0"),
+        ({"gpu_memory_utilization": 1.5}, "engine.gpu_memory_utilization=1.5"),
+        ({"engine_args": {"enable_prefix_caching": False}}, "may not hold enable_prefix_caching"),
+        ({"engine_args": {"generation_config": "auto", "model": "x"}}, "may not hold generation_config, model"),
+        ({"dtype": "int4"}, "engine.dtype=int4"),
+        ({"image_processor": "slow"}, "engine.image_processor=slow"),
+        ({"generation": {"num_beams": 4}}, "no beam search"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_loaded(
+    make: Callable[..., VllmEngine], vllm: Any, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(**settings)
+    assert words in str(caught.value) and vllm.MADE == []
+
+
+def rewritten(folder: Path, to: Path, **content: Any) -> Path:
+    """A copy of a checkpoint with other entries in its config.json."""
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    config = json.loads((to / "config.json").read_text()) | content
+    (to / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    return to
+
+
+def test_a_model_with_a_linear_projector_is_refused_with_what_to_use(
+    make: Callable[..., VllmEngine], folder: Path, tmp_path: Path
+) -> None:
+    for content in (
+        {"projector_hidden_act": "linear"},
+        {"model_type": "llava", "mm_projector_type": "linear", "mm_hidden_size": 32, "text_config": None},
+    ):
+        there = rewritten(folder, tmp_path / f"copy{len(content)}", **content)
+        if "mm_projector_type" in content:
+            import torch
+            from safetensors.torch import save_file
+
+            save_file({"model.norm.weight": torch.ones(8)}, there / "model.safetensors")
+        with pytest.raises(ModelError, match=r"single linear layer.*LLaVA-Med v1\.0.*Use engine=hf"):
+            make(spec=tiny.spec(there))
+
+
+def test_a_checkpoint_in_llava_s_own_layout_is_refused_with_the_command_that_converts_it(
+    make: Callable[..., VllmEngine], folder: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    mlp = {"model_type": "llava_mistral", "mm_projector_type": "mlp2x_gelu", "text_config": None}
+    there = rewritten(folder, tmp_path / "own", **mlp)
+    save_file({"model.norm.weight": torch.ones(8)}, there / "model.safetensors")
+    with pytest.raises(ModelError, match=r"llava-full.*evalkit convert model=tiny to=DIR.*model\.source=DIR"):
+        make(spec=tiny.spec(there))
+
+
+def test_a_checkpoint_whose_own_settings_vllm_would_not_apply_is_refused(
+    make: Callable[..., VllmEngine], folder: Path, tmp_path: Path
+) -> None:
+    there = rewritten(folder, tmp_path / "copy")
+    own = json.loads((there / "generation_config.json").read_text()) | {"no_repeat_ngram_size": 3}
+    (there / "generation_config.json").write_text(json.dumps(own))
+    _, problem = ask_all(make(spec=tiny.spec(there)), asked(tmp_path, [1]))
+    assert isinstance(problem, ModelError) and "sets no_repeat_ngram_size" in str(problem)
+
+
+def test_an_end_that_the_vocabulary_does_not_have_is_not_handed_over(
+    make: Callable[..., VllmEngine], vllm: Any, folder: Path, tmp_path: Path
+) -> None:
+    there = rewritten(folder, tmp_path / "copy")
+    own = json.loads((there / "generation_config.json").read_text()) | {"eos_token_id": [2, 151645]}
+    (there / "generation_config.json").write_text(json.dumps(own))
+    answers(make(spec=tiny.spec(there)), asked(tmp_path, [1]))
+    assert vllm.MADE[-1].params[0].stop_token_ids == [2]
+
+
+def test_a_processor_with_a_part_for_videos_keeps_its_own_image_processor(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("evalkit.engines.vllm.has_videos", lambda folder: True)
+    made = make()
+    before = made.identity
+    answers(made, asked(tmp_path, [1]))
+    assert "mm_processor_kwargs" not in vllm.MADE[-1].arguments
+    assert made.facts()["image_processor"] == "vLLM's choice" and made.identity == before
+    assert "vLLM chooses the image processor" in capsys.readouterr().err
+
+
+def test_the_identity_is_of_what_decides_answers(make: Callable[..., VllmEngine], folder: Path) -> None:
+    plain = make().identity
+    assert make(window=3, tensor_parallel_size=2, gpu_memory_utilization=0.3, check_prompts=False).identity == plain
+    others = [
+        make(dtype="bfloat16"),
+        make(image_processor="auto"),
+        make(engine_args={"quantization": "fp8"}),
+        make(spec=tiny.spec(folder, chat_template=tiny.IMAGE_LAST)),
+    ]
+    hf = HfEngine(spec=tiny.spec(folder), device="cpu", dtype="float32")
+    assert len({plain, hf.identity, *(e.identity for e in others)}) == 6
+    assert make().weights_digest == hf.weights_digest
+
+
+def test_the_record_names_versions_settings_and_counts(make: Callable[..., VllmEngine], tmp_path: Path) -> None:
+    made = make(engine_args={"enforce_eager": True})
+    answers(made, asked(tmp_path))
+    facts = json.loads(json.dumps(made.facts()))
+    assert {"vllm", "torch", "transformers", "weights_sha256", "device", "batch_invariant"} <= set(facts)
+    assert (facts["engine"], facts["dtype"], facts["prefix_caching"]) == ("vllm", "float32", True)
+    assert facts["engine_args"] == {"enforce_eager": True} and facts["prompts_checked"] == 4
+    assert facts["counters"]["image_decodes"] == len(QUESTIONS)
+    assert facts["counters"]["prompt_tokens"] > 13 * 19 and facts["counters"]["answer_tokens"] > 13

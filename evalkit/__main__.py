@@ -18,6 +18,7 @@ from evalkit.errors import EvalkitError
 
 VERBS = {
     "run": "generate with model= on task=, score, print the table (the default)",
+    "merge": "join the parts of a run made with engine.shard=i/n: runs=[DIR,DIR,...]",
     "score": "score existing answers: predictions=FILE task=NAME",
     "compare": "paired differences of runs over the same samples: runs=[A,B]",
     "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",

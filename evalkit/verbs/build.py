@@ -59,7 +59,8 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     model = {**config["model"], "name": name}
     kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
-        engine: Engine = build(config["engine"], "engine", spec=make_spec(config, name))
+        settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
+        engine: Engine = build(settings, "engine", spec=make_spec(config, name))
         return engine
     if preset := config.get("generation"):
         raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.engines.facts import combined
 from evalkit.errors import ConfigError, DataError, StoreError
 from evalkit.store import RunFolder, read_answered, read_json, set_aside, write_predictions
 from evalkit.tasks.base import LoadedTask
@@ -170,16 +171,9 @@ def _answers(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[Prediction
 
 
 def joined_facts(parts: Sequence[Part]) -> dict[str, Any]:
-    """The manifest's facts of the whole: the first part's, counters added up, and which facts are not all parts'."""
-    facts = [dict(part.manifest.get("facts") or {}) for part in parts]
-    counters: dict[str, float] = {}
-    for fact in facts:
-        for name, value in fact.get("counters", {}).items():
-            counters[name] = round(counters.get(name, 0) + value, 3)
-    differing = sorted(
-        {k for fact in facts for k in {*fact, *facts[0]} if k != "counters" and fact.get(k) != facts[0].get(k)}
-    )
-    return {**facts[0], "counters": counters, "parts": len(parts), "differs_between_parts": differing}
+    """The manifest's facts of the whole, and which of them are not all parts'."""
+    facts = [part.manifest.get("facts") or {} for part in parts]
+    return {**combined(facts, "differs_between_parts"), "parts": len(parts)}
 
 
 def joined(parts: Sequence[Part], loaded: LoadedTask) -> list[Prediction]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evalkit.config import Config, build, choose, protocols_for, resolve
@@ -60,7 +61,12 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
         settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
-        engine: Engine = build(settings, "engine", spec=make_spec(config, name))
+        spec = make_spec(config, name)
+        if inner := settings.pop("inner", None):  # engine=ray makes the engine of each worker where that runs
+            inner = {k: v for k, v in inner.items() if k != "shard"}
+            spread: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
+            return spread
+        engine: Engine = build(settings, "engine", spec=spec)
         return engine
     if preset := config.get("generation"):
         raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")

@@ -137,7 +137,11 @@ def with_settings(arguments: list[str]) -> list[str]:
 
 
 def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
-    """The function that Hydra calls once a job; a sweep goes on after a job that fails."""
+    """The function that Hydra calls once a job; a sweep goes on after a job that fails.
+
+    Where a launcher runs the job in another process (submitit), Hydra brings back what it raises and nothing else.
+    """
+    home = os.getpid()
 
     def job(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -149,12 +153,14 @@ def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
         try:
             codes.append(find(verb)({**plain(cfg), "choices": choices}))
         except EvalkitError as problem:
-            if cfg.get("debug"):
+            if cfg.get("debug") or os.getpid() != home:
                 raise
             codes.append(_report(problem))
         except OSError as problem:  # a folder that cannot be written, a full disk
             if cfg.get("debug"):
                 raise
+            if os.getpid() != home:
+                raise refused(problem) from problem
             codes.append(_report(refused(problem)))
 
     return job

@@ -6,6 +6,7 @@ Ray places the workers, starts them and says when one is lost; here is only who 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ from evalkit.engines.handout import Work
 from evalkit.engines.prepare import by_image
 from evalkit.errors import ConfigError, EngineError, EvalkitError
 from evalkit.types import Prediction, Request
+
+# Seconds in which a cluster's address must take a connection.
+KNOCK = 10.0
 
 
 class Member:
@@ -156,6 +160,7 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a run leaves the machine unasked
         own = {"include_dashboard": False} if self.address == "local" else {}
         try:
+            _knock(self.address)
             ray.init(
                 address=self.address,
                 runtime_env=self.runtime_env or None,
@@ -188,6 +193,13 @@ def _ray() -> Any:
             "`pip install 'evalkit-medvqa[ray]'` on this machine and on every node of the cluster, or use engine=hf."
         ) from problem
     return ray
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens: Ray itself would try for hours."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
 def _line(problem: BaseException) -> str:

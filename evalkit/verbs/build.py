@@ -55,6 +55,17 @@ def require_weights(config: Config, name: str) -> None:
     locate(make_spec(config, name), known)
 
 
+def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
+    """An engine whose workers make engines of their own (`inner`), where they run."""
+    inner = dict(settings.pop("inner"))
+    if inner.pop("shard", None) is not None:
+        raise ConfigError("engine.inner.shard is not possible: which part a run is, says engine.shard=i/n.")
+    if "inner" in inner:
+        raise ConfigError("engine.inner must be an engine that answers by itself, such as hf or vllm.")
+    engine: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
+    return engine
+
+
 def make_engine(config: Config, name: str, task: Task) -> Engine:
     """The engine that answers: a baseline fitted on the train split, or a checkpoint behind the chosen engine."""
     model = {**config["model"], "name": name}
@@ -62,10 +73,8 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     if kind == "checkpoint":
         settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
         spec = make_spec(config, name)
-        if inner := settings.pop("inner", None):  # engine=ray makes the engine of each worker where that runs
-            inner = {k: v for k, v in inner.items() if k != "shard"}
-            spread: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
-            return spread
+        if "inner" in settings:
+            return spread_engine(settings, spec)
         engine: Engine = build(settings, "engine", spec=spec)
         return engine
     if preset := config.get("generation"):

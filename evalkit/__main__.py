@@ -18,6 +18,7 @@ from evalkit.errors import EvalkitError
 
 VERBS = {
     "run": "generate with model= on task=, score, print the table (the default)",
+    "merge": "join the parts of a run made with engine.shard=i/n: runs=[DIR,DIR,...]",
     "score": "score existing answers: predictions=FILE task=NAME",
     "compare": "paired differences of runs over the same samples: runs=[A,B]",
     "gate": "refuse a worse model: baseline=RUN candidate=RUN [margin=0.02]",
@@ -136,7 +137,11 @@ def with_settings(arguments: list[str]) -> list[str]:
 
 
 def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
-    """The function that Hydra calls once a job; a sweep goes on after a job that fails."""
+    """The function that Hydra calls once a job; a sweep goes on after a job that fails.
+
+    Where a launcher runs the job in another process (submitit), Hydra brings back what it raises and nothing else.
+    """
+    home = os.getpid()
 
     def job(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -148,12 +153,14 @@ def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
         try:
             codes.append(find(verb)({**plain(cfg), "choices": choices}))
         except EvalkitError as problem:
-            if cfg.get("debug"):
+            if cfg.get("debug") or os.getpid() != home:
                 raise
             codes.append(_report(problem))
         except OSError as problem:  # a folder that cannot be written, a full disk
             if cfg.get("debug"):
                 raise
+            if os.getpid() != home:
+                raise refused(problem) from problem
             codes.append(_report(refused(problem)))
 
     return job

@@ -12,11 +12,12 @@ from typing import Any
 
 from evalkit import __version__, console
 from evalkit.engines.base import Engine
-from evalkit.errors import ConfigError, DataError, EvalkitError
+from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
 from evalkit.images import CONVERSION
 from evalkit.lens import look, render, spread_record, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
 from evalkit.scoring import Context, reasons, score_all, tabulate
+from evalkit.shards import Shard
 from evalkit.store import (
     SCHEMA,
     Appender,
@@ -52,6 +53,7 @@ class Settings:
     out: Path = Path("runs")
     resume: bool = True
     dry_run: bool = False
+    shard: Shard | None = None
 
 
 def evaluate(
@@ -71,23 +73,46 @@ def evaluate(
         config: the resolved configuration, for the manifest.
 
     Returns:
-        The outcome, or None for a dry run.
+        The outcome, or None for a dry run and for one part of a run, which has no score of its own.
+
+    Raises:
+        Partial: some samples of a part failed.
     """
     loaded = limited(loaded, settings.limit)
     samples = with_images(loaded.samples, settings.image)
     requests = [request(task, s, engine, digests) for s in samples]
     identity = identify(loaded, engine, requests, settings)
-    folder = RunFolder(settings.out / f"{settings.model}-{loaded.name}-{digest_json(identity)[:8]}")
+    run_id = f"{settings.model}-{loaded.name}-{digest_json(identity)[:8]}"
+    folder = RunFolder(settings.out / run_id)
+    shard = settings.shard
+    if shard is not None:
+        folder = RunFolder(settings.out / f"{run_id}-{shard.name}")
+        places = shard.places(requests)
+        samples, requests = tuple(samples[k] for k in places), [requests[k] for k in places]
     if settings.dry_run:
         describe(folder, requests, samples)
         return None
     with folder.locked():
         started = time.perf_counter()
-        manifest = {"schema": SCHEMA, "run_id": folder.path.name, **identity, "config": config, "status": "running"}
+        manifest = {"schema": SCHEMA, "run_id": run_id, **identity, "config": config, "status": "running"}
+        if shard is not None:
+            manifest["shard"] = {"index": shard.index, "of": shard.of, "n": len(samples)}
         write_json(folder.manifest, {**manifest, "evalkit": __version__})
         predictions, asked = answer(folder, samples, requests, engine, settings.resume)
         seconds = time.perf_counter() - started
-        write_json(folder.manifest, {**manifest, "evalkit": __version__, "status": "done", "facts": engine.facts()})
+        facts = engine.facts()
+        timing = {
+            "seconds": round(seconds, 3),
+            "n_asked": asked,
+            "samples_per_second": round(asked / seconds, 3) if asked else None,
+            "image_prefills": facts.get("counters", {}).get("prefix_prefills"),
+        }
+        done = {**manifest, "evalkit": __version__, "status": "done", "facts": facts}
+        if shard is not None:
+            write_json(folder.manifest, {**done, "timing": timing})
+            report_part(folder, shard, predictions)
+            return None
+        write_json(folder.manifest, done)
         context = Context(
             model=settings.model,
             task=loaded,
@@ -96,13 +121,22 @@ def evaluate(
             prompt=loaded.prompt,
             extra={"limit": str(settings.limit)} if settings.limit else {},
         )
-        timing = {
-            "seconds": round(seconds, 3),
-            "n_asked": asked,
-            "samples_per_second": round(asked / seconds, 3) if asked else None,
-            "image_prefills": engine.facts().get("counters", {}).get("prefix_prefills"),
-        }
         return conclude(folder, samples, predictions, protocols, context, timing, task)
+
+
+def report_part(folder: RunFolder, shard: Shard, predictions: Sequence[Prediction]) -> None:
+    """What is said of a finished part; Partial when some of its samples failed."""
+    failed = sum(p.error is not None for p in predictions)
+    console.note(
+        f"part {shard.index} of {shard.of}: {len(predictions)} answers, {failed} failed; `evalkit merge runs=[...]` "
+        "joins and scores the parts"
+    )
+    console.out(str(folder.path))
+    if failed:
+        raise Partial(
+            f"{failed} of {len(predictions)} samples of part {shard.index}/{shard.of} failed. What was answered is "
+            "kept; the same command asks the failed ones again."
+        )
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:

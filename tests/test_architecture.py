@@ -67,7 +67,7 @@ def layer(module: str) -> int:
     order = [
         ("types", "errors"),
         ("images", "chat", "boxes", "tasks", "models", "scorers", "stats"),
-        ("engines", "store", "judge", "readers", "scoring", "console", "lens"),
+        ("engines", "store", "judge", "readers", "scoring", "console", "lens", "shards"),
         ("worth", "summary", "pipeline", "rescore", "published", "image_hash"),
         ("board", "paired", "train_phantom", "report"),
         ("gate", "audit", "compare", "bench", "fetch", "paper", "export"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evalkit.config import Config, build, choose, protocols_for, resolve
@@ -54,12 +55,27 @@ def require_weights(config: Config, name: str) -> None:
     locate(make_spec(config, name), known)
 
 
+def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
+    """An engine whose workers make engines of their own (`inner`), where they run."""
+    inner = dict(settings.pop("inner"))
+    if inner.pop("shard", None) is not None:
+        raise ConfigError("engine.inner.shard is not possible: which part a run is, says engine.shard=i/n.")
+    if "inner" in inner:
+        raise ConfigError("engine.inner must be an engine that answers by itself, such as hf or vllm.")
+    engine: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
+    return engine
+
+
 def make_engine(config: Config, name: str, task: Task) -> Engine:
     """The engine that answers: a baseline fitted on the train split, or a checkpoint behind the chosen engine."""
     model = {**config["model"], "name": name}
     kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
-        engine: Engine = build(config["engine"], "engine", spec=make_spec(config, name))
+        settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
+        spec = make_spec(config, name)
+        if "inner" in settings:
+            return spread_engine(settings, spec)
+        engine: Engine = build(settings, "engine", spec=spec)
         return engine
     if preset := config.get("generation"):
         raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")

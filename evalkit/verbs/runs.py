@@ -15,6 +15,7 @@ from evalkit.verbs.build import make_engine, make_protocols, make_task, require_
 def run(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
     from evalkit.pipeline import IMAGE_MODES, Settings, evaluate
+    from evalkit.shards import Shard
     from evalkit.summary import show
     from evalkit.tasks.check import check_images
 
@@ -25,6 +26,7 @@ def run(config: Config) -> int:
         out=Path(config["out"]),
         resume=bool(config["resume"]),
         dry_run=bool(config["dry_run"]),
+        shard=Shard.parse(config["engine"].get("shard")),
     )
     protocols = make_protocols(config)
     task = make_task(config)
@@ -43,6 +45,41 @@ def run(config: Config) -> int:
         from evalkit.board import add
 
         add(Path(config["leaderboard"]), outcome.summary)
+    show(outcome, title(outcome.summary))
+    return 0
+
+
+def merge(config: Config) -> int:
+    """Join the parts of a run (engine.shard=i/n) into the run that they are, and score it."""
+    from evalkit.pipeline import conclude, limited
+    from evalkit.rescore import context_of
+    from evalkit.shards import find_parts, joined, joined_manifest, read_parts, replace_predictions
+    from evalkit.store import RunFolder, write_json
+    from evalkit.summary import show
+
+    named = config["runs"]
+    parts = read_parts(find_parts([Path(p) for p in (named if isinstance(named, list) else [named])]))
+    manifest = parts[0].manifest
+    task_config = {**manifest["config"]["task"], **{k: v for k, v in config["data"].items() if v}}
+    task = make_task({"task": task_config})
+    loaded = limited(task.load(images=False), manifest["limit"])
+    predictions = joined(parts, loaded)
+    folder = RunFolder(Path(config["out"]) / manifest["run_id"])
+    with folder.locked():
+        replace_predictions(folder.predictions, loaded.samples, predictions)
+        whole = joined_manifest(parts)
+        write_json(folder.manifest, whole)
+        context = context_of(folder.path, loaded, None)
+        protocols = make_protocols(manifest["config"])
+        outcome = conclude(folder, loaded.samples, predictions, protocols, context, whole["timing"], task)
+    for name in whole["facts"]["differs_between_parts"]:
+        console.note(f"note: the parts differ in {name}; the manifest has the first part's")
+    if config["leaderboard"] and manifest["limit"] is None:
+        from evalkit.board import add
+
+        add(Path(config["leaderboard"]), outcome.summary)
+    if outcome.n_failed:
+        console.note("failed samples are asked again by the commands of their parts, then merge once more")
     show(outcome, title(outcome.summary))
     return 0
 

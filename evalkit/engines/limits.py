@@ -125,23 +125,27 @@ def _resident(field: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
-def machine(loaded: Loaded) -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(loaded: Loaded | None = None) -> dict[str, Any]:
+    """What the figures were measured on; with a model also what it ran on."""
+    cpu = Path("/proc/cpuinfo")
+    names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
+    facts: dict[str, Any] = {
+        "cpu": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), platform.processor()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+    }
+    if loaded is None:
+        return facts
     import torch
     import transformers
 
     on_gpu = loaded.device.startswith("cuda")
-    cpu = Path("/proc/cpuinfo")
-    names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
-    return {
-        "cpu": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), platform.processor()),
-        "cores": os.cpu_count(),
+    return facts | {
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(loaded.device) if on_gpu else None,
-        "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
     }
 
 

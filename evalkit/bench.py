@@ -41,7 +41,7 @@ def bench(
     modes: dict[str, dict[str, Any]] = {"one": {"batch_size": 1, "share_prefix": "off"}}
     modes |= {f"batch {n}": {"batch_size": n, "share_prefix": "off"} for n in batch_sizes}
     modes["shared"] = {"batch_size": None, "share_prefix": "auto"}
-    engines = {name: make(**settings) for name, settings in modes.items()}
+    engines = {name: make(**settings, measure_flips=0) for name, settings in modes.items()}
     first = engines["one"]
     for engine in engines.values():
         if engine is not first:

@@ -29,13 +29,15 @@ Answered = list[tuple[Row | None, Prediction]]
 class Sharing:
     """Whether prefixes are shared: what was asked for, what the check found, and why not where not.
 
-    wanted: auto, off or require.  allowed: None until the first pack was checked.
+    wanted: auto, off or require.  allowed: None until the first pack was checked.  apart: every question computes its
+    image's prefix for itself, in the steps of a shared one: `off` where no answer may depend on what was asked for.
     """
 
-    def __init__(self, model: str, wanted: str) -> None:
+    def __init__(self, model: str, wanted: str, *, exact: bool = False) -> None:
         self.model = model
         self.wanted = wanted
-        self.allowed: bool | None = False if wanted == "off" else None
+        self.apart = exact and wanted == "off"
+        self.allowed: bool | None = False if wanted == "off" and not exact else None
         self.reasons: Counter[str] = Counter()
         self.facts: dict[str, Any] | None = None
 
@@ -79,8 +81,9 @@ class Answerer:
             if not group.rows:
                 continue
             if (shared := self._shared(group)) is not None:
-                for pack in packer.add(shared):
-                    yield from self.share(pack)
+                for part in shared.apart() if self.sharing.apart else [shared]:
+                    for pack in packer.add(part):
+                        yield from self.share(pack)
                 continue
             waiting += group.rows
             while len(batch := self._plain_batch(waiting)) < len(waiting):

@@ -316,11 +316,11 @@ def test_flips_are_counted_against_one_at_a_time(
 ) -> None:
     run = engine(measure_flips=4)
     answers(run, asked)
-    assert run.facts()["flips"] == {"n": 4, "differ": 0}
+    assert run.facts()["flips"] == {"n": 4, "differ": 0, "rate": 0.0}
     run.load().counters = Counters()
     monkeypatch.setattr(batches.plain, "answer", lambda loaded, rows: [[10, 11] for _ in rows])
     answers(run, asked)
-    assert run.facts()["flips"] == {"n": 8, "differ": 4}
+    assert run.facts()["flips"] == {"n": 8, "differ": 4, "rate": 0.5}
     assert run.facts()["counters"]["vision_encodes"] == 3  # the second look is not in the run's counters
 
 

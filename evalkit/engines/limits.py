@@ -178,8 +178,8 @@ def _best(work: Any, on_gpu: bool, times: int = 5) -> float:
     return best
 
 
-def seconds_at_limit(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> float:
-    """The time that the counted work would take at the machine's limits.
+def work(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> dict[str, float]:
+    """The counted work in floating-point operations and bytes, and the seconds that it would take at the limits.
 
     Prompt tokens and images at the speed of matrix products; a decoding step at that speed or as long as reading the
     weights takes, whichever is longer.  Attention's own products (some 5 % at 600 tokens) and padding are left out,
@@ -196,9 +196,14 @@ def seconds_at_limit(loaded: Loaded, counters: Counters, limits: dict[str, float
     with_head = layers + (head.weight.numel() if head is not None else 0)
     size = torch.finfo(getattr(torch, loaded.dtype)).bits / 8
     prefill: float = 2.0 * layers * counters.prefill_tokens + vision_flops(loaded) * counters.vision_encodes
-    decode: float = 2.0 * with_head * counters.decode_tokens / limits["matmul_flops"]
-    reading: float = with_head * size * counters.decode_steps / limits["bytes_per_second"]
-    return prefill / limits["matmul_flops"] + max(decode, reading)
+    decode: float = 2.0 * with_head * counters.decode_tokens
+    reading: float = with_head * size * counters.decode_steps
+    flops, speed = limits["matmul_flops"], limits["bytes_per_second"]
+    return {
+        "flops": prefill + decode,
+        "bytes_of_weights_read_to_decode": reading,
+        "seconds_at_limit": round(prefill / flops + max(decode / flops, reading / speed), 4),
+    }
 
 
 def vision_flops(loaded: Loaded) -> float:

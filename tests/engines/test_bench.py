@@ -10,6 +10,7 @@ import tiny_llava as tiny
 
 from evalkit.bench import bench, show
 from evalkit.engines.hf import HfEngine
+from evalkit.engines.scripted import ScriptedEngine
 from evalkit.errors import ConfigError, EngineError
 
 
@@ -36,6 +37,7 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
         assert all(value >= 0 for value in seconds.values())
         inside = seconds["vision"] + seconds["prefill"] + seconds["decode"] + seconds["outside_the_model"]
         assert inside == pytest.approx(seconds["all"], abs=0.01)
+        assert 0 < seconds["writing_in_a_thread"] < seconds["all"]
         assert 0 < mode["share_of_limit"] < 1
         assert mode["counters"]["image_decodes"] == 2
     one, shared = result["modes"]["one"]["counters"], result["modes"]["shared"]["counters"]
@@ -50,6 +52,41 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
     assert ratios["fewer_prefill_tokens"] == round(one["prefill_tokens"] / shared["prefill_tokens"], 3)
     assert ratios["best_static_batch"] == "batch 3"
     assert "shared" in show(result)
+
+
+def test_the_limit_is_the_work_over_the_machine_s_speed(spec: Any, tmp_path: Path) -> None:
+    from evalkit.engines.limits import work
+    from evalkit.engines.loaded import Counters
+
+    loaded = maker(spec)().load()
+    limits = {"matmul_flops": 1e6, "bytes_per_second": 1e6}
+    head = loaded.model.get_output_embeddings().weight.numel()
+    tower = sum(p.numel() for p in loaded.model.model.vision_tower.parameters())
+    every = sum(p.numel() for p in loaded.model.parameters())
+    layers = every - tower - head - loaded.model.get_input_embeddings().weight.numel()
+    prompt = work(loaded, Counters(prefill_tokens=10), limits)
+    assert prompt["flops"] == 2 * layers * 10
+    assert prompt["seconds_at_limit"] == pytest.approx(prompt["flops"] / 1e6, abs=1e-4)
+    image = work(loaded, Counters(vision_encodes=3), limits)
+    assert image["flops"] == 2 * tower * 16 * 3
+    steps = work(loaded, Counters(decode_steps=7, decode_tokens=14), limits)
+    assert steps["bytes_of_weights_read_to_decode"] == (layers + head) * 4 * 7
+    assert steps["seconds_at_limit"] == pytest.approx(max(2 * 14, 4 * 7) * (layers + head) / 1e6, abs=1e-4)
+
+
+def test_another_engine_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
+    other = ScriptedEngine(rule="yes", seconds=0.01, batch_size=2)
+    result = bench(maker(spec), asked, batch_sizes=(), others={"another": other})
+    mode = result["modes"]["another"]
+    assert other.facts()["asked"] == 7 + 2, "all requests once, and the warm-up"
+    assert mode["seconds"]["all"] >= 4 * 0.01
+    assert mode["texts_unlike_one"] == 7
+    assert mode["share_of_limit"] == pytest.approx(
+        result["modes"]["shared"]["seconds_at_limit"] / mode["seconds"]["all"], rel=0.05
+    )
+    assert result["other_engines"]["another"]["engine"] == "scripted"
+    assert "another" in show(result)
 
 
 def test_requests_that_fail_are_not_timed(spec: Any, tmp_path: Path) -> None:

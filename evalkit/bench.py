@@ -22,7 +22,7 @@ from evalkit.engines.hf import HfEngine
 from evalkit.engines.limits import clocked, machine, machine_limits, memory, work
 from evalkit.engines.loaded import Counters, Loaded
 from evalkit.engines.prepare import by_image
-from evalkit.errors import EngineError
+from evalkit.errors import EngineError, EvalkitError
 from evalkit.store import Behind
 from evalkit.types import Request
 
@@ -42,7 +42,7 @@ def bench(
     Args:
         make: makes an engine; called with `batch_size`, `share_prefix` and `measure_flips`.
         batch_sizes: the static batches to try; the best one is named.
-        others: further engines by name, which bring their own model.
+        others: further engines by name, which bring their own model; one that cannot answer is left out, and says why.
 
     Returns:
         JSON content: machine, requests, modes (name -> medians of the repetitions, all runs, counters), ratios.
@@ -58,7 +58,15 @@ def bench(
     loaded = first.load()
     limits = machine_limits(loaded)
     engines: dict[str, Engine] = {**own, **(others or {})}
-    warm = {name: warm_up(engine, requests) for name, engine in engines.items()}
+    warm = {name: warm_up(engine, requests) for name, engine in own.items()}
+    left_out: dict[str, str] = {}
+    for name, other in (others or {}).items():
+        try:
+            warm[name] = warm_up(other, requests)
+        except EvalkitError as problem:  # one that is installed need not be able to answer for this model
+            console.warn(f"{name} is left out: {problem}")
+            left_out[name] = str(problem)
+            del engines[name]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in engines}
     texts: dict[str, Texts] = {}
     for repetition in range(repetitions):
@@ -79,7 +87,8 @@ def bench(
     return {
         "machine": machine(loaded) | limits,
         "engine": _facts(own["shared"]),
-        "other_engines": {name: _facts(engine) for name, engine in (others or {}).items()},
+        "other_engines": {name: _facts(engine) for name, engine in engines.items() if name not in own},
+        "left_out": left_out,
         "requests": {"n": len(requests), "images": len({r.image_digests for r in requests})},
         "modes": result,
         "ratios": ratios(result),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_llava as tiny
+from served import MODEL, serving
 
 from evalkit.bench import bench, show
 from evalkit.engines.hf import HfEngine
@@ -87,6 +89,36 @@ def test_another_engine_is_measured_on_the_same_requests(spec: Any, tmp_path: Pa
     )
     assert result["other_engines"]["another"]["engine"] == "scripted"
     assert "another" in show(result)
+
+
+def test_an_engine_that_cannot_answer_is_left_out_and_says_why(
+    spec: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tiny.requests(tmp_path / "images", [2], spec.generation)
+    broken = ScriptedEngine(fail=[r.sample_id for r in asked])
+    result = bench(maker(spec), asked, batch_sizes=(), others={"broken": broken})
+    assert "broken" not in result["modes"]
+    assert "scripted failure" in result["left_out"]["broken"]
+    assert "broken is left out" in capsys.readouterr().err
+
+
+def test_the_verb_measures_a_server_beside_the_ways_of_this_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
+
+    with serving() as server:
+        url = f"engines={{server: {{url: '{server.url}', served_model: {MODEL}, concurrency: 2}}}}"
+        code = main(["bench", "limit=12", "repetitions=1", "batch_sizes=[4]", url, f"out={tmp_path}"])
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        assert len(server.calls) == 12 + 2, "all samples once, and the warm-up"
+    path = Path(shown.out.strip().splitlines()[-1])
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result["modes"]) == ["one", "batch 4", "shared", "server"]
+    assert result["modes"]["server"]["samples_per_second"] > 0
+    assert result["settings"]["limit"] == 12
+    assert result["machine"]["matmul_flops"] > 0
 
 
 def test_requests_that_fail_are_not_timed(spec: Any, tmp_path: Path) -> None:

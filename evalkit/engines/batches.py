@@ -80,27 +80,34 @@ class Answerer:
                 yield [(None, p) for p in group.failures]
             if not group.rows:
                 continue
-            if (shared := self._shared(group)) is not None:
-                for part in shared.apart() if self.sharing.apart else [shared]:
-                    for pack in packer.add(part):
-                        yield from self.share(pack)
-                continue
-            waiting += group.rows
-            while len(batch := self._plain_batch(waiting)) < len(waiting):
+            sharing, others = self._divided(group)
+            for shared in sharing:
+                for pack in packer.add(shared):
+                    yield from self.share(pack)
+            waiting += others
+            while waiting and len(batch := self._plain_batch(waiting)) < len(waiting):
                 yield self.plain(batch)
                 waiting = waiting[len(batch) :]
         for pack in packer.rest():
             yield from self.share(pack)
         yield from self._plainly(waiting)
 
-    def _shared(self, group: Group) -> Shared | None:
+    def _divided(self, group: Group) -> tuple[list[Shared], Sequence[Row]]:
+        """What of a group has a prefix, and the rows that are to be answered plainly.
+
+        With `exact` each question is looked at by itself where the group has no common prefix, so that how it is
+        answered does not depend on which others are asked.
+        """
         if self.sharing.allowed is False:
-            return None
+            return [], group.rows
         shared = prefix.share(self.loaded, group, exact=self.exact)
         if isinstance(shared, Shared):
-            return shared
+            return shared.apart() if self.sharing.apart else [shared], ()
         self.sharing.refuse(shared)
-        return None
+        if not self.exact:
+            return [], group.rows
+        alone = [(row, prefix.share(self.loaded, Group(rows=(row,)), exact=True)) for row in group.rows]
+        return [s for _, s in alone if isinstance(s, Shared)], [row for row, s in alone if not isinstance(s, Shared)]
 
     def share(self, pack: list[Shared]) -> Iterator[Answered]:
         """A pack answered by sharing; checked when it is the first, in smaller packs when memory runs out."""

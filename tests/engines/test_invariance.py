@@ -213,6 +213,24 @@ def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     assert facts["counters"]["prefix_prefills"] == (len(QUESTIONS) if shared else len(asked))
 
 
+@pytest.mark.parametrize("share", ["auto", "off"])
+def test_exact_logits_are_the_same_where_questions_have_no_common_prefix(
+    engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, steps: dict[str, list[Any]], share: str
+) -> None:
+    """The image stands behind the question, so that only a question that is asked alone has a prefix to itself."""
+    import torch
+
+    spec = tiny.spec(folder, chat_template=tiny.IMAGE_LAST)
+    asked = tiny.requests(tmp_path / "images", [3, 1, 2], spec.generation)
+    alone = one_by_one(engine(spec, exact=True, dtype="bfloat16"), asked)
+    expected = dict(steps)
+    steps.clear()
+    assert answers(engine(spec, exact=True, dtype="bfloat16", share_prefix=share), asked) == alone
+    assert steps.keys() == expected.keys() == {r.sample_id for r in asked}
+    for sample_id, logits in steps.items():
+        assert all(torch.equal(a, b) for a, b in zip(logits, expected[sample_id], strict=True)), sample_id
+
+
 def test_half_precision_says_how_many_answers_hang_on_the_batch(
     engine: Callable[..., HfEngine], folder: Path, tmp_path: Path
 ) -> None:

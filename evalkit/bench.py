@@ -40,7 +40,7 @@ def bench(
     """Measure the modes on the same requests.
 
     Args:
-        make: makes an engine; called with `batch_size`, `share_prefix` and `measure_flips`.
+        make: makes an engine; called with `batch_size`, `share_prefix`, `exact` and `measure_flips`.
         batch_sizes: the static batches to try; the best one is named.
         others: further engines by name, which bring their own model; one that cannot answer is left out, and says why.
 
@@ -52,6 +52,8 @@ def bench(
     modes["shared"] = {"batch_size": None, "share_prefix": "auto"}
     own = {name: make(**settings, measure_flips=0) for name, settings in modes.items()}
     first = own["one"]
+    if first.dtype != "float32":  # what it costs that no answer hangs on its batch
+        own["exact"] = make(exact=True, measure_flips=0)
     for mode in own.values():
         if mode is not first:
             mode.use_model_of(first)

@@ -121,6 +121,15 @@ def test_the_verb_measures_a_server_beside_the_ways_of_this_process(
     assert result["machine"]["matmul_flops"] > 0
 
 
+def test_half_precision_is_measured_exactly_too(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
+    result = bench(maker(spec, dtype="bfloat16"), asked, batch_sizes=())
+    assert list(result["modes"]) == ["one", "shared", "exact"]
+    counters = {name: mode["counters"] for name, mode in result["modes"].items()}
+    assert counters["exact"]["prefix_prefills"] == 2
+    assert counters["exact"]["decode_steps"] == counters["one"]["decode_steps"], "one question at a time"
+
+
 def test_requests_that_fail_are_not_timed(spec: Any, tmp_path: Path) -> None:
     asked = tiny.requests(tmp_path / "images", [2], spec.generation)
     Path(asked[0].images[0].path).write_bytes(b"")

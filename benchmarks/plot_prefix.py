@@ -141,6 +141,17 @@ def prefix_table() -> str:
     return f"{table(head, rows)}\n\n{machine(last['machine'])}."
 
 
+def flips_table() -> str:
+    """How many answers of each mode differ from one at a time in half precision."""
+    workloads = read("prefix-cpu-bfloat16")["workloads"]
+    names = [name for name in next(iter(workloads.values()))["modes"] if name != "one"]
+    rows = [
+        (questions, *(f"{w['modes'][name]['texts_unlike_one']} of {w['requests']['n']}" for name in names))
+        for questions, w in workloads.items()
+    ]
+    return table(("questions an image", *names), rows)
+
+
 def host_table() -> str:
     """Host work, start, --help, and the run of 100,000."""
     host, scale = read("host-cpu"), read("scale-cpu")
@@ -185,7 +196,7 @@ def bench_table() -> str:
     return f"{table(head, rows)}\n\n{machine(result['machine'])}."
 
 
-TABLES = {"prefix": prefix_table, "host": host_table, "bench": bench_table}
+TABLES = {"prefix": prefix_table, "flips": flips_table, "host": host_table, "bench": bench_table}
 
 
 def page(text: str) -> str:

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     generation = Generation(max_new_tokens=12)
-    results: dict[str, Any] = {"about": __doc__.split("\n\n")[1].replace("\n", " "), "workloads": {}}
+    command = "python benchmarks/prefix.py " + " ".join(sys.argv[1:])
+    results: dict[str, Any] = {
+        "about": " ".join(__doc__.split("\n\n")[1].split()), "command": command, "workloads": {},
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder / "model")

@@ -20,7 +20,7 @@ from evalkit.scoring import Context, reasons, score_all, tabulate
 from evalkit.shards import Shard
 from evalkit.store import (
     SCHEMA,
-    Appender,
+    Behind,
     RunFolder,
     prediction_record,
     read_answered,
@@ -99,6 +99,7 @@ def evaluate(
             manifest["shard"] = {"index": shard.index, "of": shard.of, "n": len(samples)}
         write_json(folder.manifest, {**manifest, "evalkit": __version__})
         predictions, asked = answer(folder, samples, requests, engine, settings.resume)
+        del requests  # memory: scores follow
         seconds = time.perf_counter() - started
         facts = engine.facts()
         timing = {
@@ -266,14 +267,13 @@ def answer(
         console.note(f"{len(requests) - len(waiting)} of {len(requests)} answers are already in {folder.path}")
     outstanding = Counter(r.fingerprint for r in waiting)
     with (
-        Appender(folder.predictions) as file,
         console.progress(len(requests), len(requests) - len(waiting), "answering") as advance,
+        Behind(folder.predictions, lambda p: prediction_record(sample_of[p.sample_id], p), advance) as file,
     ):
         for batch in engine.generate(waiting):
             outstanding.subtract(p.fingerprint for p in batch)
-            file.write(prediction_record(sample_of[p.sample_id], p) for p in batch)
+            file.write(batch)
             answered.update({p.fingerprint: p for p in batch})
-            advance(len(batch))
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} answered {len(wrong)} requests not exactly once")
     predictions = [answered[r.fingerprint] for r in requests]

@@ -1,31 +1,39 @@
 """A run's folder: what was asked, what came back, what it scored.
 
-Answers are appended as they arrive, one JSON line each, flushed and synced a batch at a time, so that a kill at any
-moment loses the batch in flight and nothing else.  Everything else is written whole and moved into place.
+Answers are appended as they arrive, one JSON line each, flushed and synced behind the model, so that a kill at any
+moment loses what is in flight and nothing else.  Everything else is written whole and moved into place.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import StoreError
 from evalkit.types import Prediction, Sample, Score
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 SCHEMA = 1
+# Made once: a run writes many lines.
+_LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
+def write_whole(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, from one text or piece by piece, so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -38,7 +46,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def json_line(content: Mapping[str, Any]) -> str:
     """One line of a .jsonl file."""
-    return json.dumps(content, ensure_ascii=False, separators=(", ", ": ")) + "\n"
+    return _LINE.encode(content) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +141,29 @@ def read_answered(path: Path) -> dict[str, Prediction]:
     """
     if not path.exists():
         return {}
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    if end < len(data):
-        with path.open("r+b") as file:
-            file.truncate(end)
     answered: dict[str, Prediction] = {}
-    for number, line in enumerate(data[:end].splitlines(), start=1):
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except ValueError as problem:
-            raise StoreError(
-                f"{where} is not JSON: the file was damaged after it was written. Mend or remove that line (its "
-                "sample is then asked again), or start anew with resume=false."
-            ) from problem
-        prediction = prediction_from(record, where)
-        answered[prediction.fingerprint] = prediction
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                break
+            prediction = _answer_in(line, f"{path}:{number}")
+            answered[prediction.fingerprint] = prediction
+            end += len(line)
+    if end < path.stat().st_size:
+        os.truncate(path, end)
     return answered
+
+
+def _answer_in(line: bytes, where: str) -> Prediction:
+    try:
+        record = json.loads(line)
+    except ValueError as problem:
+        raise StoreError(
+            f"{where} is not JSON: the file was damaged after it was written. Mend or remove that line (its "
+            "sample is then asked again), or start anew with resume=false."
+        ) from problem
+    return prediction_from(record, where)
 
 
 class Appender:
@@ -177,6 +190,78 @@ class Appender:
         self.close()
 
 
+class Behind:
+    """Appends answers in a thread of its own, so that the model does not wait for the disk.
+
+    Answers go to the disk in the order in which they were given; those that wait together are written together, and
+    at most `MOST_WAITING` wait before `write` does.  An answer counts as written when it is on the disk: `written` is
+    called then, and not before.  After a failure nothing more is written, so that no line follows a torn one.
+
+    Args:
+        records: makes the lines of answers; called in the thread.
+        written: called in the thread with the number of answers that have reached the disk.
+    """
+
+    MOST_WAITING = 4096
+
+    def __init__(
+        self,
+        path: Path,
+        records: Callable[[Prediction], Mapping[str, Any]],
+        written: Callable[[int], None] | None = None,
+    ) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.seconds = 0.0
+        self._records = records
+        self._written = written
+        self._file = Appender(path)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._given: queue.SimpleQueue[Sequence[Prediction]] = queue.SimpleQueue()
+        self._turns: deque[tuple[int, Future[None]]] = deque()
+        self._waiting = 0
+        self._failed = False
+
+    def write(self, answers: Sequence[Prediction]) -> None:
+        """Give answers to the thread; raises what went wrong in it, be it with earlier ones."""
+        self._given.put(answers)
+        self._turns.append((len(answers), self._pool.submit(self._turn)))
+        self._waiting += len(answers)
+        while self._turns and (self._turns[0][1].done() or self._waiting > self.MOST_WAITING):
+            n, turn = self._turns.popleft()
+            self._waiting -= n
+            turn.result()
+
+    def _turn(self) -> None:
+        """Write all that is there; nothing is, where an earlier turn took it along."""
+        if self._failed or self._given.empty():
+            return
+        started = time.perf_counter()
+        self._failed = True
+        waiting = [self._given.get() for _ in range(self._given.qsize())]
+        self._file.write(self._records(answer) for answers in waiting for answer in answers)
+        if self._written is not None:
+            self._written(sum(map(len, waiting)))
+        self._failed = False
+        self.seconds += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Return when all is on the disk; raises what went wrong in the thread."""
+        try:
+            for _, turn in self._turns:
+                turn.result()
+        finally:
+            self._turns.clear()
+            self._pool.shutdown()
+            self._file.close()
+
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename an existing file to NAME.1, NAME.2 ...: resume=false starts anew and still loses nothing."""
     if not path.exists():
@@ -191,12 +276,12 @@ def set_aside(path: Path) -> Path | None:
 def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
     """The whole file, one line a sample."""
     pairs = zip(samples, predictions, strict=True)
-    write_whole(path, "".join(json_line(prediction_record(s, p)) for s, p in pairs))
+    write_whole(path, (json_line(prediction_record(s, p)) for s, p in pairs))
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """One line a score; empty fields are left out."""
-    write_whole(path, "".join(json_line(_score_record(s)) for s in scores))
+    write_whole(path, (json_line(_score_record(s)) for s in scores))
 
 
 def _score_record(score: Score) -> dict[str, Any]:

@@ -11,11 +11,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 OPEN = "OPEN"
 CLOSED = "CLOSED"
+
+# Made once: a run digests every request.
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,7 @@ class Request:
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
+    `fingerprint` (sha256 over the sample's id, the prompt, image bytes, weights and settings) is the answer's key.
     """
 
     sample_id: str
@@ -114,20 +118,19 @@ class Request:
     image_digests: tuple[str, ...]
     generation: Generation
     checkpoint: str
+    fingerprint: str = field(init=False, repr=False)
 
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over the sample's id, the prompt, image bytes, weights and settings: the answer's key."""
+    def __post_init__(self) -> None:
         content = {
             "sample_id": self.sample_id,
             "messages": [
                 [m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]] for m in self.messages
             ],
             "images": list(self.image_digests),
-            "generation": asdict(self.generation),
+            "generation": {f.name: getattr(self.generation, f.name) for f in fields(self.generation)},
             "checkpoint": self.checkpoint,
         }
-        return digest_json(content)
+        object.__setattr__(self, "fingerprint", digest_json(content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,5 +223,4 @@ def digest_json(content: Any) -> str:
     >>> digest_json({"b": 1, "a": [2]}) == digest_json({"a": [2], "b": 1})
     True
     """
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8")).hexdigest()

@@ -26,6 +26,8 @@ from evalkit.types import Prediction, Row, Sample, Score
 HEADLINES = ("closed_accuracy", "open_recall", "exact_match")
 # Protocols that the baselines are scored under: their own, not every published one, for time.
 BASELINE_PROTOCOLS = ("llava-med", "strict", "exact-match")
+# Samples that a baseline answers before they are scored: memory must not hold all their scores.
+AT_ONCE = 1000
 # Slices by a tag that says what is the matter with a row.
 PARTS = ("leak=", "repeats=")
 
@@ -173,25 +175,33 @@ def baselines(
     mine = _values(scores)
     for name, kind in (("majority", Majority()), ("lookup", Lookup())):
         fitted = kind.fit(train.samples)
-        blind = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in samples]
-        scored = score_all(samples, blind, chosen)
-        theirs = _values(scored)
-        for key, values in theirs.items():
-            if key[1] not in HEADLINES:
-                continue
-            found["metrics"].append(
-                {"baseline": name, "protocol": key[0], "metric": key[1], **_lift(mine[key], values, image_of)}
-            )
+        theirs: dict[tuple[str, str], Pairs] = defaultdict(lambda: ([], []))
+        for start in range(0, len(samples), AT_ONCE):
+            part = samples[start : start + AT_ONCE]
+            blind = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in part]
+            for s in score_all(part, blind, chosen):
+                if s.metric in HEADLINES:
+                    ids, values = theirs[s.protocol, s.metric]
+                    ids.append(s.sample_id)
+                    values.append(s.value or 0.0)
+        for (protocol, metric), (ids, values) in theirs.items():
+            lift = _lift(mine[protocol, metric], ids, values, image_of)
+            found["metrics"].append({"baseline": name, "protocol": protocol, "metric": metric, **lift})
     return found
 
 
-Values = Mapping[str, float | None]
+# (protocol, metric) -> sample id -> value, of the headline metrics alone.
+Table = dict[tuple[str, str], dict[str, float | None]]
+# Sample ids and their values, what could not be scored as zero.
+Pairs = tuple[list[str], list[float]]
 
 
-def _lift(mine: Values, theirs: Values, image_of: Mapping[str, str]) -> dict[str, Any]:
+def _lift(
+    mine: Mapping[str, float | None], ids: Sequence[str], others: Sequence[float], image_of: Mapping[str, str]
+) -> dict[str, Any]:
     """Their value, and how much higher ours is on the same rows; what could not be scored is zero on either side."""
-    ours, others = [mine.get(i) or 0.0 for i in theirs], [v or 0.0 for v in theirs.values()]
-    interval = paired_interval(others, ours, [image_of[i] for i in theirs])
+    ours = [mine.get(i) or 0.0 for i in ids]
+    interval = paired_interval(others, ours, [image_of[i] for i in ids])
     return {
         "value": sum(others) / len(others),
         "lift": (sum(ours) - sum(others)) / len(others),
@@ -200,10 +210,11 @@ def _lift(mine: Values, theirs: Values, image_of: Mapping[str, str]) -> dict[str
     }
 
 
-def _values(scores: Sequence[Score]) -> dict[tuple[str, str], dict[str, float | None]]:
-    values: dict[tuple[str, str], dict[str, float | None]] = defaultdict(dict)
+def _values(scores: Sequence[Score]) -> Table:
+    values: Table = defaultdict(dict)
     for s in scores:
-        values[s.protocol, s.metric][s.sample_id] = s.value
+        if s.metric in HEADLINES:
+            values[s.protocol, s.metric][s.sample_id] = s.value
     return values
 
 
@@ -222,13 +233,17 @@ def blank_run(out: Path, samples: Sequence[Sample], scores: Sequence[Score], con
         summary = read_json(path, "summary")
         if any(summary.get(k) != v for k, v in wanted.items()) or summary.get("limit"):
             continue
-        theirs: dict[tuple[str, str], dict[str, float | None]] = defaultdict(dict)
+        theirs: Table = defaultdict(dict)
         for record in read_lines(path.with_name("scores.jsonl")):
             theirs[record["protocol"], record["metric"]][record["sample_id"]] = record["value"]
         shared = [k for k in mine if k[1] in HEADLINES and k in theirs and theirs[k].keys() <= image_of.keys()]
         return {
             "run_id": summary["run_id"],
-            "metrics": [{"protocol": p, "metric": m, **_lift(mine[p, m], theirs[p, m], image_of)} for p, m in shared],
+            "metrics": [
+                {"protocol": p, "metric": m}
+                | _lift(mine[p, m], list(theirs[p, m]), [v or 0.0 for v in theirs[p, m].values()], image_of)
+                for p, m in shared
+            ],
         }
     return {"unknown": "no run of this model with image=blank over the same rows and prompt is beside this one"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -166,34 +165,3 @@ def test_protocol_choice_and_its_settings(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
     assert {m["protocol"] for m in summary["metrics"]} == {"exact-match", "strict"}
-
-
-def test_a_run_killed_at_random_moments_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
-    """kill -9 while answers are written, five times in one run; then the file equals an uninterrupted one's."""
-    slow = (*SCRIPTED, "limit=120", "model.batch_size=2", "model.seconds=0.05")
-    whole = folder_of(evalkit(*slow, "out=whole", cwd=tmp_path), tmp_path)
-    randomly = random.Random(11)
-    counts = [0]
-    for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "evalkit", *slow, "out=killed"], cwd=tmp_path, env=environment(),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        path = tmp_path / "killed" / whole.name / "predictions.jsonl"
-        target = counts[-1] + randomly.randrange(1, 20)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < target):
-            time.sleep(0.003)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        counts.append(path.read_bytes().count(b"\n"))
-    assert counts == sorted(counts)
-    result = evalkit(*slow, "out=killed", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert f"{counts[-1]} of 120 answers are already" in result.stderr
-    killed = folder_of(result, tmp_path)
-    fields = ("sample_id", "text", "fingerprint")
-    before, after = ([[r[f] for f in fields] for r in lines(p / "predictions.jsonl")] for p in (whole, killed))
-    assert sorted(after) == sorted(before)
-    manifest = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["facts"]["asked"] == 120 - counts[-1]

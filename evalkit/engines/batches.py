@@ -29,13 +29,15 @@ Answered = list[tuple[Row | None, Prediction]]
 class Sharing:
     """Whether prefixes are shared: what was asked for, what the check found, and why not where not.
 
-    wanted: auto, off or require.  allowed: None until the first pack was checked.
+    wanted: auto, off or require.  allowed: None until the first pack was checked.  apart: every question computes its
+    image's prefix for itself, in the steps of a shared one: `off` where no answer may depend on what was asked for.
     """
 
-    def __init__(self, model: str, wanted: str) -> None:
+    def __init__(self, model: str, wanted: str, *, exact: bool = False) -> None:
         self.model = model
         self.wanted = wanted
-        self.allowed: bool | None = False if wanted == "off" else None
+        self.apart = exact and wanted == "off"
+        self.allowed: bool | None = False if wanted == "off" and not exact else None
         self.reasons: Counter[str] = Counter()
         self.facts: dict[str, Any] | None = None
 
@@ -78,26 +80,34 @@ class Answerer:
                 yield [(None, p) for p in group.failures]
             if not group.rows:
                 continue
-            if (shared := self._shared(group)) is not None:
+            sharing, others = self._divided(group)
+            for shared in sharing:
                 for pack in packer.add(shared):
                     yield from self.share(pack)
-                continue
-            waiting += group.rows
-            while len(batch := self._plain_batch(waiting)) < len(waiting):
+            waiting += others
+            while waiting and len(batch := self._plain_batch(waiting)) < len(waiting):
                 yield self.plain(batch)
                 waiting = waiting[len(batch) :]
         for pack in packer.rest():
             yield from self.share(pack)
         yield from self._plainly(waiting)
 
-    def _shared(self, group: Group) -> Shared | None:
+    def _divided(self, group: Group) -> tuple[list[Shared], Sequence[Row]]:
+        """What of a group has a prefix, and the rows that are to be answered plainly.
+
+        With `exact` each question is looked at by itself where the group has no common prefix, so that how it is
+        answered does not depend on which others are asked.
+        """
         if self.sharing.allowed is False:
-            return None
+            return [], group.rows
         shared = prefix.share(self.loaded, group, exact=self.exact)
         if isinstance(shared, Shared):
-            return shared
+            return shared.apart() if self.sharing.apart else [shared], ()
         self.sharing.refuse(shared)
-        return None
+        if not self.exact:
+            return [], group.rows
+        alone = [(row, prefix.share(self.loaded, Group(rows=(row,)), exact=True)) for row in group.rows]
+        return [s for _, s in alone if isinstance(s, Shared)], [row for row, s in alone if not isinstance(s, Shared)]
 
     def share(self, pack: list[Shared]) -> Iterator[Answered]:
         """A pack answered by sharing; checked when it is the first, in smaller packs when memory runs out."""

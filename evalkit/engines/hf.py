@@ -22,6 +22,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 SHARING = ("auto", "off", "require")
 # Parameters below which a model runs in one thread of a CPU.
 TINY = 5_000_000
+# Samples whose answers are compared with one at a time where arithmetic order may flip a near-tie.
+FLIPS_IN_HALF_PRECISION = 32
 
 
 class HfEngine:
@@ -34,11 +36,13 @@ class HfEngine:
         device: auto, or a torch device.
         share_prefix: auto: compute an image's part of the prompt once for all its questions, where a check on the
             first images shows that this model gives the same so; off; require: stop where it cannot be done.
-        exact: one question at a time behind its image's prefix, so that no answer depends on its batch in any dtype.
+        exact: one question at a time behind its image's prefix, so that no answer depends on its batch, nor on whether
+            the prefix was shared, in any dtype.
         max_batch_tokens: places in a batch, halved for the rest of the run whenever memory runs out; None: what fits
             into the free memory.
         workers: threads that open images and tokenise ahead of the model; 0: none.
-        measure_flips: answer so many samples once more, one at a time and unshared, and count other texts.
+        measure_flips: answer so many samples once more, one at a time and unshared, and count other texts; None: 32 in
+            half precision, none in float32.
     """
 
     name = "hf"
@@ -55,7 +59,7 @@ class HfEngine:
         exact: bool = False,
         max_batch_tokens: int | None = None,
         workers: int | None = None,
-        measure_flips: int = 0,
+        measure_flips: int | None = None,
     ) -> None:
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -72,13 +76,14 @@ class HfEngine:
         self.spec = spec
         self.generation = spec.generation
         self.exact = exact
-        self.sharing = Sharing(spec.name, sharing)
+        self.sharing = Sharing(spec.name, sharing, exact=exact)
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
-        self.measure_flips = measure_flips
         self.parts = checkpoint.locate(spec)
         self.device = device_of(device)
         self.dtype = dtype_of(dtype, spec, self.device)
+        by_default = 0 if self.dtype == "float32" else FLIPS_IN_HALF_PRECISION
+        self.measure_flips = by_default if measure_flips is None else measure_flips
         self.weights_digest = checkpoint.digest(spec, self.parts)
         self.identity = digest_json(
             [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
@@ -122,12 +127,13 @@ class HfEngine:
             "exact": self.exact,
             "out_of_memory": self.limits.out_of_memory,
             "share_prefix": self.sharing.wanted,
-            "prefix_shared": bool(self.sharing.allowed),
+            "prefix_shared": bool(self.sharing.allowed) and not self.sharing.apart,
             "prefix_not_shared": dict(self.sharing.reasons),
             "prefix_check": self.sharing.facts,
         }
         if self.measure_flips:
-            facts["flips"] = {"n": self._flips["asked"], "differ": self._flips["differ"]}
+            n, differ = self._flips["asked"], self._flips["differ"]
+            facts["flips"] = {"n": n, "differ": differ, "rate": round(differ / n, 4) if n else None}
         if torch.cuda.is_available() and self.device.startswith("cuda"):
             facts["device_name"] = torch.cuda.get_device_name(self.device)
         if (loaded := self._loaded) is not None:

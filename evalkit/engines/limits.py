@@ -125,23 +125,27 @@ def _resident(field: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
-def machine(loaded: Loaded) -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(loaded: Loaded | None = None) -> dict[str, Any]:
+    """What the figures were measured on; with a model also what it ran on."""
+    cpu = Path("/proc/cpuinfo")
+    names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
+    facts: dict[str, Any] = {
+        "cpu": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), platform.processor()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+    }
+    if loaded is None:
+        return facts
     import torch
     import transformers
 
     on_gpu = loaded.device.startswith("cuda")
-    cpu = Path("/proc/cpuinfo")
-    names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
-    return {
-        "cpu": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), platform.processor()),
-        "cores": os.cpu_count(),
+    return facts | {
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(loaded.device) if on_gpu else None,
-        "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -174,8 +178,8 @@ def _best(work: Any, on_gpu: bool, times: int = 5) -> float:
     return best
 
 
-def seconds_at_limit(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> float:
-    """The time that the counted work would take at the machine's limits.
+def work(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> dict[str, float]:
+    """The counted work in floating-point operations and bytes, and the seconds that it would take at the limits.
 
     Prompt tokens and images at the speed of matrix products; a decoding step at that speed or as long as reading the
     weights takes, whichever is longer.  Attention's own products (some 5 % at 600 tokens) and padding are left out,
@@ -192,9 +196,14 @@ def seconds_at_limit(loaded: Loaded, counters: Counters, limits: dict[str, float
     with_head = layers + (head.weight.numel() if head is not None else 0)
     size = torch.finfo(getattr(torch, loaded.dtype)).bits / 8
     prefill: float = 2.0 * layers * counters.prefill_tokens + vision_flops(loaded) * counters.vision_encodes
-    decode: float = 2.0 * with_head * counters.decode_tokens / limits["matmul_flops"]
-    reading: float = with_head * size * counters.decode_steps / limits["bytes_per_second"]
-    return prefill / limits["matmul_flops"] + max(decode, reading)
+    decode: float = 2.0 * with_head * counters.decode_tokens
+    reading: float = with_head * size * counters.decode_steps
+    flops, speed = limits["matmul_flops"], limits["bytes_per_second"]
+    return {
+        "flops": prefill + decode,
+        "bytes_of_weights_read_to_decode": reading,
+        "seconds_at_limit": round(prefill / flops + max(decode / flops, reading / speed), 4),
+    }
 
 
 def vision_flops(loaded: Loaded) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.engines.loaded import Loaded
@@ -31,6 +31,10 @@ class Shared:
     def whole(self) -> bool:
         """Whether the prefix is the whole prompt of an only question."""
         return len(self.group.rows[0].ids) == self.length
+
+    def apart(self) -> list[Shared]:
+        """The same prompts, each with a prefix of its own that is as long."""
+        return [replace(self, group=Group(rows=(row,))) for row in self.group.rows]
 
     def start(self) -> Any:
         """Position of the first token behind the prefix, (axes,)."""

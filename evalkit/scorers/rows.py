@@ -10,6 +10,9 @@ from typing import Any
 from evalkit.errors import ConfigError, did_you_mean
 from evalkit.types import CLOSED, OPEN, Metric, Prediction, Sample, Score
 
+# Most values are one of these; a million scores need not hold a million floats.
+_ENDS: Mapping[float | None, float | None] = {0.0: 0.0, 1.0: 1.0, None: None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
@@ -59,6 +62,7 @@ class RowProtocol(ABC):
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
         self.tasks = tuple(tasks)
         self.card = dict(card or {})
+        self._names: dict[bool | None, list[str]] = {}  # of the metrics over closed, open and unlabelled rows
 
     @abstractmethod
     def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
@@ -74,7 +78,8 @@ class RowProtocol(ABC):
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
         closed = self.is_closed(sample)
-        names = [metric.name for metric in self.metrics if not metric.of and covers(metric, closed)]
+        if (names := self._names.get(closed)) is None:
+            names = self._names[closed] = [m.name for m in self.metrics if not m.of and covers(m, closed)]
         if prediction.text is None:
             error = Mark(value=None, reason=f"error: {prediction.error}")
             marks: Mapping[str, Mark] = dict.fromkeys(names, error)
@@ -85,7 +90,7 @@ class RowProtocol(ABC):
                 sample_id=sample.id,
                 protocol=self.name,
                 metric=name,
-                value=marks[name].value,
+                value=_ENDS.get(marks[name].value, marks[name].value),
                 extracted=marks[name].extracted,
                 reason=marks[name].reason,
                 note=marks[name].note,

@@ -62,6 +62,8 @@ def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
         raise ConfigError("engine.inner.shard is not possible: which part a run is, says engine.shard=i/n.")
     if "inner" in inner:
         raise ConfigError("engine.inner must be an engine that answers by itself, such as hf or vllm.")
+    if inner.get("measure_flips", 0) is None:
+        inner["measure_flips"] = 0  # counted in one process only
     engine: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
     return engine
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalkit import console
-from evalkit.config import Config, choose
+from evalkit.config import Config, choose, load_option, options
 from evalkit.errors import ConfigError
 from evalkit.verbs.build import make_engine, make_protocols, make_task, require_weights, title
+
+if TYPE_CHECKING:
+    from evalkit.engines.base import Engine
+    from evalkit.tasks.base import Task
 
 
 def run(config: Config) -> int:
@@ -122,8 +126,12 @@ def score(config: Config) -> int:
     return 0
 
 
+# Engines that bench tries by itself where the module that they need is installed.
+NEEDS = {"vllm": "vllm", "ray": "ray"}
+
+
 def bench(config: Config) -> int:
-    """Measure one at a time, static batches and shared prefixes on the same samples; write bench.json."""
+    """Measure one at a time, static batches, shared prefixes and other engines on the same samples; write a JSON."""
     from evalkit.bench import bench as measure
     from evalkit.bench import show
     from evalkit.engines.hf import HfEngine
@@ -143,9 +151,32 @@ def bench(config: Config) -> int:
 
     engine = make()
     requests = [request(task, sample, engine, digests) for sample in loaded.samples]
-    result = measure(make, requests, batch_sizes=config["batch_sizes"], repetitions=config["repetitions"])
+    result = measure(
+        make,
+        requests,
+        batch_sizes=config["batch_sizes"],
+        repetitions=config["repetitions"],
+        others=_other_engines(config, name, task),
+    )
     path = Path(config["out"]) / f"bench-{name}-{loaded.name}.json"
-    write_json(path, {"model": name, "task": loaded.name} | result)
+    write_json(path, {"model": name, "task": loaded.name, "settings": _bench_settings(config)} | result)
     console.out(show(result))
     console.out(str(path))
     return 0
+
+
+def _other_engines(config: Config, name: str, task: Task) -> dict[str, Engine]:
+    """The engines that were asked for with their settings, or those that are installed."""
+    from importlib.util import find_spec
+
+    wanted: Mapping[str, Any] | None = config["engines"]
+    if wanted is None:
+        wanted = {k: {} for k, module in NEEDS.items() if k in options("engine") and find_spec(module) is not None}
+    return {
+        k: make_engine({**config, "engine": {**load_option("engine", k), **(settings or {})}}, name, task)
+        for k, settings in wanted.items()
+    }
+
+
+def _bench_settings(config: Config) -> dict[str, Any]:
+    return {k: config[k] for k in ("engine", "engines", "limit", "batch_sizes", "repetitions")}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_llava as tiny
+from served import MODEL, serving
 
 from evalkit.bench import bench, show
 from evalkit.engines.hf import HfEngine
+from evalkit.engines.scripted import ScriptedEngine
 from evalkit.errors import ConfigError, EngineError
 
 
@@ -36,6 +39,7 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
         assert all(value >= 0 for value in seconds.values())
         inside = seconds["vision"] + seconds["prefill"] + seconds["decode"] + seconds["outside_the_model"]
         assert inside == pytest.approx(seconds["all"], abs=0.01)
+        assert 0 < seconds["writing_in_a_thread"] < seconds["all"]
         assert 0 < mode["share_of_limit"] < 1
         assert mode["counters"]["image_decodes"] == 2
     one, shared = result["modes"]["one"]["counters"], result["modes"]["shared"]["counters"]
@@ -50,6 +54,80 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
     assert ratios["fewer_prefill_tokens"] == round(one["prefill_tokens"] / shared["prefill_tokens"], 3)
     assert ratios["best_static_batch"] == "batch 3"
     assert "shared" in show(result)
+
+
+def test_the_limit_is_the_work_over_the_machine_s_speed(spec: Any, tmp_path: Path) -> None:
+    from evalkit.engines.limits import work
+    from evalkit.engines.loaded import Counters
+
+    loaded = maker(spec)().load()
+    limits = {"matmul_flops": 1e6, "bytes_per_second": 1e6}
+    head = loaded.model.get_output_embeddings().weight.numel()
+    tower = sum(p.numel() for p in loaded.model.model.vision_tower.parameters())
+    every = sum(p.numel() for p in loaded.model.parameters())
+    layers = every - tower - head - loaded.model.get_input_embeddings().weight.numel()
+    prompt = work(loaded, Counters(prefill_tokens=10), limits)
+    assert prompt["flops"] == 2 * layers * 10
+    assert prompt["seconds_at_limit"] == pytest.approx(prompt["flops"] / 1e6, abs=1e-4)
+    image = work(loaded, Counters(vision_encodes=3), limits)
+    assert image["flops"] == 2 * tower * 16 * 3
+    steps = work(loaded, Counters(decode_steps=7, decode_tokens=14), limits)
+    assert steps["bytes_of_weights_read_to_decode"] == (layers + head) * 4 * 7
+    assert steps["seconds_at_limit"] == pytest.approx(max(2 * 14, 4 * 7) * (layers + head) / 1e6, abs=1e-4)
+
+
+def test_another_engine_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
+    other = ScriptedEngine(rule="yes", seconds=0.01, batch_size=2)
+    result = bench(maker(spec), asked, batch_sizes=(), others={"another": other})
+    mode = result["modes"]["another"]
+    assert other.facts()["asked"] == 7 + 2, "all requests once, and the warm-up"
+    assert mode["seconds"]["all"] >= 4 * 0.01
+    assert mode["texts_unlike_one"] == 7
+    assert mode["share_of_limit"] == pytest.approx(
+        result["modes"]["shared"]["seconds_at_limit"] / mode["seconds"]["all"], rel=0.05
+    )
+    assert result["other_engines"]["another"]["engine"] == "scripted"
+    assert "another" in show(result)
+
+
+def test_an_engine_that_cannot_answer_is_left_out_and_says_why(
+    spec: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tiny.requests(tmp_path / "images", [2], spec.generation)
+    broken = ScriptedEngine(fail=[r.sample_id for r in asked])
+    result = bench(maker(spec), asked, batch_sizes=(), others={"broken": broken})
+    assert "broken" not in result["modes"]
+    assert "scripted failure" in result["left_out"]["broken"]
+    assert "broken is left out" in capsys.readouterr().err
+
+
+def test_the_verb_measures_a_server_beside_the_ways_of_this_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
+
+    with serving() as server:
+        url = f"engines={{server: {{url: '{server.url}', served_model: {MODEL}, concurrency: 2}}}}"
+        code = main(["bench", "limit=12", "repetitions=1", "batch_sizes=[4]", url, f"out={tmp_path}"])
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        assert len(server.calls) == 12 + 2, "all samples once, and the warm-up"
+    path = Path(shown.out.strip().splitlines()[-1])
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result["modes"]) == ["one", "batch 4", "shared", "server"]
+    assert result["modes"]["server"]["samples_per_second"] > 0
+    assert result["settings"]["limit"] == 12
+    assert result["machine"]["matmul_flops"] > 0
+
+
+def test_half_precision_is_measured_exactly_too(spec: Any, tmp_path: Path) -> None:
+    asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
+    result = bench(maker(spec, dtype="bfloat16"), asked, batch_sizes=())
+    assert list(result["modes"]) == ["one", "shared", "exact"]
+    counters = {name: mode["counters"] for name, mode in result["modes"].items()}
+    assert counters["exact"]["prefix_prefills"] == 2
+    assert counters["exact"]["decode_steps"] == counters["one"]["decode_steps"], "one question at a time"
 
 
 def test_requests_that_fail_are_not_timed(spec: Any, tmp_path: Path) -> None:

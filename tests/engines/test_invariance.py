@@ -12,6 +12,7 @@ import tiny_llava as tiny
 from asking import Answer, answers
 
 from evalkit.config import load_option
+from evalkit.engines import tree
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.prepare import by_image
 from evalkit.models.checkpoint import CheckpointSpec
@@ -148,11 +149,112 @@ def test_parts_of_an_image_that_are_asked_apart_give_the_same_texts(
     assert answers(shared, asked[:half]) | answers(shared, asked[half:]) == alone
 
 
-def test_exact_answers_do_not_depend_on_their_neighbours_in_half_precision(
-    engine: Callable[..., HfEngine], folder: Path, asked: list[Request], tmp_path: Path
+# --- half precision: the order of sums may flip a near-tie, unless `exact`
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """Filled while an engine answers with prefixes: sample id -> its logits of every step."""
+    seen: dict[str, list[Any]] = {}
+    original = tree.answer
+
+    def answer(loaded: Any, pack: Any, *, record: Any = None, **settings: Any) -> Any:
+        if loaded.generation.max_new_tokens == 1:  # the check's changed image
+            return original(loaded, pack, record=record, **settings)
+
+        def keep(m: int, number: int, logits: Any) -> None:
+            seen.setdefault(pack[m].group.rows[number].request.sample_id, []).append(logits.clone())
+            if record is not None:
+                record(m, number, logits)
+
+        return original(loaded, pack, record=keep, **settings)
+
+    monkeypatch.setattr(tree, "answer", answer)
+    return seen
+
+
+def one_by_one(run: HfEngine, asked: list[Request]) -> dict[str, Answer]:
+    return {k: v for r in reversed(asked) for k, v in answers(run, [r]).items()}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 8},
+        {"max_batch_tokens": 60},
+        {"share_prefix": "off"},
+        {"share_prefix": "off", "batch_size": 4},
+    ],
+    ids=str,
+)
+def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
+    engine: Callable[..., HfEngine],
+    spec: CheckpointSpec,
+    asked: list[Request],
+    steps: dict[str, list[Any]],
+    settings: dict[str, Any],
 ) -> None:
+    """Whether alone or among others, in whichever order, with the image's prefix shared or computed anew."""
+    import torch
+
+    alone = one_by_one(engine(spec, exact=True, dtype="bfloat16", share_prefix="require"), asked)
+    expected = dict(steps)
+    steps.clear()
+    run = engine(spec, exact=True, dtype="bfloat16", **settings)
+    mixed = random.Random(5).sample(asked, len(asked))
+    assert answers(run, mixed) == alone
+    assert steps.keys() == expected.keys() == {r.sample_id for r in asked}, "every answer came from a prefix"
+    for sample_id, logits in steps.items():
+        assert all(torch.equal(a, b) for a, b in zip(logits, expected[sample_id], strict=True)), sample_id
+    shared = settings.get("share_prefix") != "off"
+    facts = run.facts()
+    assert facts["prefix_shared"] is shared
+    assert facts["counters"]["prefix_prefills"] == (len(QUESTIONS) if shared else len(asked))
+
+
+@pytest.mark.parametrize("share", ["auto", "off"])
+def test_exact_logits_are_the_same_where_questions_have_no_common_prefix(
+    engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, steps: dict[str, list[Any]], share: str
+) -> None:
+    """The image stands behind the question, so that only a question that is asked alone has a prefix to itself."""
+    import torch
+
+    spec = tiny.spec(folder, chat_template=tiny.IMAGE_LAST)
+    asked = tiny.requests(tmp_path / "images", [3, 1, 2], spec.generation)
+    alone = one_by_one(engine(spec, exact=True, dtype="bfloat16"), asked)
+    expected = dict(steps)
+    steps.clear()
+    assert answers(engine(spec, exact=True, dtype="bfloat16", share_prefix=share), asked) == alone
+    assert steps.keys() == expected.keys() == {r.sample_id for r in asked}
+    for sample_id, logits in steps.items():
+        assert all(torch.equal(a, b) for a, b in zip(logits, expected[sample_id], strict=True)), sample_id
+
+
+def test_half_precision_says_how_many_answers_hang_on_the_batch(
+    engine: Callable[..., HfEngine], folder: Path, tmp_path: Path
+) -> None:
+    """The model is made of near-ties: some answers flip, and the rate is what comparing by hand gives."""
     spec = tiny.spec(folder)
-    whole = answers(engine(spec, exact=True, dtype="bfloat16"), asked)
-    other = engine(spec, exact=True, dtype="bfloat16")
-    one_by_one = {k: v for r in reversed(asked) for k, v in answers(other, [r]).items()}
-    assert whole == one_by_one
+    many = tiny.requests(tmp_path / "images", [6, 1, 4, 2, 1, 1, 8, 9, 11, 3, 3, 5], spec.generation)
+    run = engine(spec, dtype="bfloat16", measure_flips=len(many))
+    batched = answers(run, many)
+    alone = answers(engine(spec, dtype="bfloat16", share_prefix="off", batch_size=1), many)
+    flips = run.facts()["flips"]
+    assert flips["n"] == len(many)
+    assert flips["differ"] == sum(batched[i][0] != alone[i][0] for i in alone)
+    assert flips["differ"] > 0, "the measurement could not have failed"
+    assert flips["rate"] == pytest.approx(flips["differ"] / flips["n"], abs=1e-4)
+    in_single = engine(spec, measure_flips=len(many))
+    answers(in_single, many)
+    assert in_single.facts()["flips"]["differ"] == 0
+
+
+def test_flips_are_measured_by_default_in_half_precision_only(
+    engine: Callable[..., HfEngine], spec: CheckpointSpec, asked: list[Request]
+) -> None:
+    half, single = engine(spec, dtype="bfloat16"), engine(spec)
+    for run in (half, single):
+        answers(run, asked)
+    assert half.facts()["flips"]["n"] == len(asked)
+    assert "flips" not in single.facts()

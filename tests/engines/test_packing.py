@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token
+from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token, tokens_that_fit
 from evalkit.engines.prefix import Shared, common_prefix
 from evalkit.engines.prepare import Group, Row
 from evalkit.types import Generation
@@ -77,6 +77,20 @@ def test_the_budget_is_what_memory_allows(engine: Callable[..., HfEngine]) -> No
     given_by_user = Limits(tokens=77)
     given_by_user.from_memory(loaded)
     assert given_by_user.several == given_by_user.memory == 77
+
+
+def test_half_the_free_memory_makes_half_the_batch(
+    engine: Callable[..., HfEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = engine().load()
+    budgets = []
+    for gib in (8, 4, 0):
+        pages = {"SC_AVPHYS_PAGES": gib * 2**30 // 4096, "SC_PAGE_SIZE": 4096}
+        monkeypatch.setattr("os.sysconf", pages.__getitem__)
+        budgets.append(tokens_that_fit(loaded))
+    assert budgets[0] == pytest.approx(4 * 2**30 / bytes_per_token(loaded), rel=1e-3)
+    assert budgets[1] == pytest.approx(budgets[0] / 2, rel=1e-3)
+    assert budgets[2] == FEWEST_TOKENS
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,9 @@ def test_eleven_questions_an_image_take_a_seventh_of_the_prefill(
 ) -> None:
     from evalkit import images
 
-    spec = tiny.spec(tiny.save(tmp_path / "model", tiny.model(224), tiny.processor(224)), max_new_tokens=4)
-    asked = tiny.requests(tmp_path / "images", [11, 11, 11], spec.generation, words=(1, 8))
+    # As SLAKE behind LLaVA-1.5: 576 image tokens, 18 to 31 tokens behind them, 11 questions an image.
+    spec = tiny.spec(tiny.save(tmp_path / "model", tiny.model(336), tiny.processor(336)), max_new_tokens=4)
+    asked = tiny.requests(tmp_path / "images", [11, 11, 11], spec.generation, words=(17, 30))
     opened: list[str] = []
     open_image = images.open_image
     monkeypatch.setattr(images, "open_image", lambda ref: opened.append(ref.path) or open_image(ref))
@@ -64,7 +65,7 @@ def test_eleven_questions_an_image_take_a_seventh_of_the_prefill(
     assert counters["image_decodes"] == counters["vision_encodes"] == counters["prefix_prefills"] == 3
     assert len(opened) == len(set(opened)) == 3  # the counters say what happened
     assert sum(encoded) == 3
-    assert counters["prefill_tokens"] == one_counters["prefill_tokens"] - 10 * 3 * (1 + 256 + 1)
+    assert counters["prefill_tokens"] == one_counters["prefill_tokens"] - 10 * 3 * (1 + 576 + 1)
     assert one_counters["prefill_tokens"] >= 7 * counters["prefill_tokens"]
     assert sum(prefilled) <= counters["prefill_tokens"] + counters["padding_tokens"] + 33 * 3
     assert counters["decode_steps"] <= 3
@@ -354,11 +355,11 @@ def test_flips_are_counted_against_one_at_a_time(
 ) -> None:
     run = engine(measure_flips=4)
     answers(run, asked)
-    assert run.facts()["flips"] == {"n": 4, "differ": 0}
+    assert run.facts()["flips"] == {"n": 4, "differ": 0, "rate": 0.0}
     run.load().counters = Counters()
     monkeypatch.setattr(batches.plain, "answer", lambda loaded, rows: [[10, 11] for _ in rows])
     answers(run, asked)
-    assert run.facts()["flips"] == {"n": 8, "differ": 4}
+    assert run.facts()["flips"] == {"n": 8, "differ": 4, "rate": 0.5}
     assert run.facts()["counters"]["vision_encodes"] == 3  # the second look is not in the run's counters
 
 

@@ -9,10 +9,12 @@ from evalkit.config import Config, build, choose, protocols_for
 from evalkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from evalkit.asked import Asked
     from evalkit.engines.base import Engine
     from evalkit.models.checkpoint import CheckpointSpec
     from evalkit.scorers.base import ScoringProtocol
-    from evalkit.tasks.base import Task
+    from evalkit.tasks.base import LoadedTask, Task
+    from evalkit.types import Generation, ImageRef
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -69,3 +71,31 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     baseline = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}").fit(train.samples)
     trained_on = f"{train.name}.{train.split}, {len(train.samples)} rows, sha256 {train.data_sha256[:8]}"
     return BaselineEngine(baseline=baseline, model=name, trained_on=trained_on)
+
+
+def asked(
+    config: Config,
+    model: str,
+    task: Task,
+    loaded: LoadedTask,
+    digests: Mapping[ImageRef, str],
+    image: str,
+    limit: int | None,
+    generation: Generation,
+) -> Asked:
+    """The record of what a run asks of its model; loads no weights.  loaded: already limited."""
+    from evalkit.asked import collect, template_of
+    from evalkit.pipeline import with_images
+
+    sees = config["model"].get("kind") == "checkpoint"
+    return collect(
+        task,
+        loaded,
+        with_images(loaded.samples, image),
+        digests if sees else None,
+        model=model,
+        image=image,
+        limit=limit,
+        generation=generation,
+        template=template_of(make_spec(config, model) if sees else None),
+    )

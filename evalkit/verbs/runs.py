@@ -9,12 +9,14 @@ from typing import Any
 from evalkit import console
 from evalkit.config import Config, choose
 from evalkit.errors import ConfigError
-from evalkit.verbs.build import make_engine, make_protocols, make_task, require_weights, title
+from evalkit.verbs.build import asked, make_engine, make_protocols, make_task, require_weights, title
 
 
 def run(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
-    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate
+    from evalkit.asked import NAME, content
+    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate, limited
+    from evalkit.store import write_whole
     from evalkit.summary import show
     from evalkit.tasks.check import check_images
 
@@ -39,6 +41,9 @@ def run(config: Config) -> int:
     outcome = evaluate(task, loaded, digests, engine, protocols, settings, config)
     if outcome is None:
         return 0
+    asked_of = limited(loaded, settings.limit)
+    record = asked(config, settings.model, task, asked_of, digests, settings.image, settings.limit, engine.generation)
+    write_whole(settings.out / outcome.summary["run_id"] / NAME, content(record))
     if config["leaderboard"] and settings.limit is None:
         from evalkit.board import add
 

@@ -1,0 +1,172 @@
+"""The verdicts: each metric of each pair of runs, all p values under one Holm adjustment, and the gate as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evalkit.errors import ConfigError, DataError
+from evalkit.paired import Paired, differences, pair
+from evalkit.scored import Scored, incomplete
+from evalkit.stats import holm, paired_minimum_detectable_effect
+
+ALPHA = 0.05
+PASS, IMPROVED, FAIL, INCONCLUSIVE = "pass", "improved", "fail", "inconclusive"
+# Share of rows on which two similar models differ, assumed before anything is known of the candidate.
+ASSUMED_DISCORDANCE = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One metric's verdict.
+
+    paired.interval: two-sided 90 %, that is two one-sided 95 % bounds.
+    p_worse: one-sided p of "not worse at all", Holm-adjusted over all metrics of the gate.
+    """
+
+    metric: str
+    verdict: str
+    margin: float
+    paired: Paired
+    p_worse: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A baseline and its candidate.  moved: positions in the baseline of the answers that are not the same text."""
+
+    baseline: Scored
+    candidate: Scored
+    verdicts: tuple[Verdict, ...]
+    moved: tuple[int, ...]
+
+
+def judge(
+    matches: Sequence[tuple[Scored, Scored]],
+    metrics: Sequence[str] | None = None,
+    margin: float = 0.02,
+    margins: Mapping[str, float] | None = None,
+) -> list[Comparison]:
+    """The verdict of each metric of each (baseline, candidate).
+
+    pass: lower bound > -margin, or not one answer differs.  improved: lower bound > 0.  fail: worse by more than the
+    margin in point and significantly worse than equal (Holm over all).  inconclusive: anything else.  The gate as a
+    whole passes when every metric does (each at 5 %, which needs no correction: all of them must hold), and fails when
+    one fails.
+
+    Args:
+        metrics: "PROTOCOL METRIC" each; None: the accuracies and recalls that each baseline has.
+        margin: how much worse is accepted, as a fraction; margins: metric -> its own.
+
+    Raises:
+        DataError: two runs may not be compared, or one is not whole; says every difference of every pair.
+        ConfigError: a margin is not a fraction between 0 and 1, or names no metric, or there is no metric.
+    """
+    chosen = [_metrics(baseline, metrics) for baseline, _ in matches]
+    margin_of = _margins(sorted({m for mine in chosen for m in mine}), margin, margins or {})
+    if found := [text for (a, b), mine in zip(matches, chosen, strict=True) for text in _obstacles(a, b, mine)]:
+        raise DataError(
+            f"The gate cannot go by this: {'; '.join(found)}. It needs whole runs over the same rows, prompts and "
+            "protocol versions on both sides; make the baseline anew if the change is meant."
+        )
+    drafts = [_draft(a, b, mine, margin_of) for (a, b), mine in zip(matches, chosen, strict=True)]
+    adjusted = iter(holm([v.p_worse for draft in drafts for v in draft.verdicts]))
+    return [
+        replace(d, verdicts=tuple(_decided(replace(v, p_worse=next(adjusted)), d) for v in d.verdicts)) for d in drafts
+    ]
+
+
+def gated(run: Scored) -> list[str]:
+    """The metrics that a gate watches when none are named: every accuracy and recall that has rows."""
+    return [m for m in run.scores if m.endswith(("accuracy", "recall", "exact_match")) and run.rows[m]]
+
+
+def _metrics(baseline: Scored, wanted: Sequence[str] | None) -> list[str]:
+    """The metrics of one pair; a named one that this baseline lacks is another task's, or refused further on."""
+    known = {*baseline.scores, *baseline.refused}
+    mine = gated(baseline) if wanted is None else [m for m in wanted if m in known]
+    if not mine:
+        raise ConfigError(
+            f"There is nothing to gate in {baseline.origin}: {'no accuracy or recall' if wanted is None else wanted} "
+            f"among {', '.join(sorted(known))}. Name metrics with metrics=['llava-med closed_accuracy']."
+        )
+    return mine
+
+
+def _margins(metrics: Sequence[str], common: float, own: Mapping[str, float]) -> dict[str, float]:
+    if strangers := sorted(set(own) - set(metrics)):
+        raise ConfigError(f"margins names {strangers[0]!r}, which is not gated here; gated: {', '.join(metrics)}.")
+    found = {m: own.get(m, common) for m in metrics}
+    for metric, margin in found.items():
+        number = isinstance(margin, int | float) and not isinstance(margin, bool)
+        if not number or not 0 < margin < 1:
+            raise ConfigError(
+                f"a margin of {margin} for {metric} is not possible; give a fraction such as 0.02 for two percentage "
+                "points, or exact=true to accept no change at all."
+            )
+    return found
+
+
+def _obstacles(baseline: Scored, candidate: Scored, metrics: Sequence[str]) -> list[str]:
+    if found := [*incomplete(baseline), *incomplete(candidate)]:
+        return found
+    both = f"{baseline.origin} and {candidate.origin} may not be compared"
+    return [f"{both}: {'; '.join(found)}"] if (found := differences(baseline, candidate, metrics)) else []
+
+
+def _draft(a: Scored, b: Scored, metrics: Sequence[str], margin_of: Mapping[str, float]) -> Comparison:
+    """The pairs with their own p values, nothing decided."""
+    verdicts = []
+    for metric in metrics:
+        p = pair(a, b, metric, 1 - 2 * ALPHA)
+        verdicts.append(Verdict(metric=metric, verdict="", margin=margin_of[metric], paired=p, p_worse=p.p_worse))
+    place = {i: k for k, i in enumerate(b.ids)}
+    moved = tuple(k for k, i in enumerate(a.ids) if a.answers[k] != b.answers[place[i]])
+    return Comparison(baseline=a, candidate=b, verdicts=tuple(verdicts), moved=moved)
+
+
+def _decided(v: Verdict, comparison: Comparison) -> Verdict:
+    same = not comparison.moved and not v.paired.flipped  # the very same answers: nothing to estimate
+    return replace(v, verdict=PASS if same else _verdict(v.paired, v.margin, v.p_worse))
+
+
+def _verdict(p: Paired, margin: float, p_worse: float) -> str:
+    low = p.interval.low
+    if low is None:
+        return INCONCLUSIVE  # one image: no variance can be estimated
+    if low > 0:
+        return IMPROVED
+    if low > -margin:
+        return PASS
+    return FAIL if p.difference < -margin and p_worse < ALPHA else INCONCLUSIVE
+
+
+def smallest_margin(n: int, discordance: float = ASSUMED_DISCORDANCE, power: float = 0.8) -> float:
+    """The margin that n independent rows can certify for an equal candidate, one-sided 5 %, with the given power.
+
+    >>> round(smallest_margin(451), 3)
+    0.037
+    """
+    return paired_minimum_detectable_effect(n, discordance, alpha=ALPHA, power=power, sides=1)
+
+
+def needed_margin(p: Paired) -> float:
+    """The same for changes as frequent and as clustered as the ones that were seen."""
+    if not p.flipped or math.isnan(p.standard_error) or p.standard_error == 0.0:
+        return smallest_margin(p.n, 1 / p.n)
+    return smallest_margin(1, p.standard_error**2)
+
+
+def overall(comparisons: Sequence[Comparison], exact: bool = False) -> str:
+    """The gate's verdict: fail when one fails, inconclusive when one is, improved when all are, else pass.
+
+    exact: fail when one answer moved, else pass.
+    """
+    if exact:
+        return FAIL if any(c.moved for c in comparisons) else PASS
+    kinds = {v.verdict for c in comparisons for v in c.verdicts}
+    for kind in (FAIL, INCONCLUSIVE):
+        if kind in kinds:
+            return kind
+    return IMPROVED if kinds == {IMPROVED} else PASS

@@ -256,7 +256,7 @@ class Changes:
 
 
 def compare(before: Asked, now: Asked) -> Changes:
-    """What is asked otherwise than before.  Where one side has no chat template, the messages before it are compared."""
+    """What is asked otherwise than before; the messages before the chat template where one side has none."""
     both = before.rendered and now.rendered
     skipped = set() if both else {"tokens", "files"}
     settings = [
@@ -268,7 +268,14 @@ def compare(before: Asked, now: Asked) -> Changes:
         settings.append("chat template:\n" + difference(before.header["template"], now.header["template"]))
     if (before.images is None) != (now.images is None):
         settings.append("one side sees images and the other none")
-    notes = [] if both else ["no chat template on at least one side: the messages before the template are compared"]
+    if before.rendered != now.rendered:
+        # Fails closed: what the template made of the messages can be held against nothing.
+        lacking = now if before.rendered else before
+        settings.append(
+            f"the chat template is known on one side only: {lacking.origin} was recorded where the model's tokenizer "
+            "files were not; `fetch` them (no weights are needed) and record it again"
+        )
+    notes = [] if both else ["no chat template: the messages before the template are compared"]
     if before.header.get("data_sha256") != now.header.get("data_sha256"):
         notes.append("the data differ (data_sha256): questions, reference answers or ids")
     if before.header["model"] != now.header["model"]:
@@ -276,19 +283,19 @@ def compare(before: Asked, now: Asked) -> Changes:
     place = {i: k for k, i in enumerate(now.ids)}
     shared = [(k, place[i]) for k, i in enumerate(before.ids) if i in place]
     one, two = (before.texts, now.texts) if both else (before.messages, now.messages)
-    pictures = before.images is not None and now.images is not None
+    seen, shown = _pictures(before), _pictures(now)
     return Changes(
         settings=tuple(settings),
         prompts=tuple(before.ids[a] for a, b in shared if one[a] != two[b]),
-        images=tuple(
-            before.ids[a]
-            for a, b in shared
-            if pictures and before.images is not None and now.images is not None and before.images[a] != now.images[b]
-        ),
+        images=tuple(before.ids[a] for a, b in shared if seen and shown and seen[a] != shown[b]),
         added=tuple(sorted(set(now.ids) - set(before.ids))),
         gone=tuple(sorted(set(before.ids) - set(now.ids))),
         notes=tuple(notes),
     )
+
+
+def _pictures(asked: Asked) -> tuple[tuple[str, ...], ...]:
+    return asked.images or ()
 
 
 def difference(old: str, new: str) -> str:
@@ -310,10 +317,11 @@ def describe(before: Asked, now: Asked, changes: Changes, most: int) -> str:
     ):
         if ids:
             lines.append(f"{len(ids)} {what}: {', '.join(ids[:most])}{' …' if len(ids) > most else ''}")
-    for i in changes.images[:most] if before.images is not None and now.images is not None else ():
-        a, b = before.images[old[i]], now.images[new[i]]
+    for i in changes.images[:most]:
+        a, b = _pictures(before)[old[i]], _pictures(now)[new[i]]
         lines.append(f"  {i}: image {before.image_ids[old[i]]} {' '.join(a)} -> {now.image_ids[new[i]]} {' '.join(b)}")
     for i in changes.prompts[:most]:
         lines += [f"  {i}:", difference(before.texts[old[i]], now.texts[new[i]])]
-    lines.append(f"{before.origin} against {now.origin}: {'changed' if changes.any else f'{now.header["n"]} the same'}")
+    end = "changed" if changes.any else f"all {now.header['n']} samples are asked the same"
+    lines.append(f"{before.origin} against {now.origin}: {end}")
     return "\n".join(lines)

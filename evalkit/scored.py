@@ -15,6 +15,7 @@ from typing import Any
 from evalkit.errors import StoreError
 from evalkit.judge.columns import Column, judged_columns
 from evalkit.store import RunFolder, read_json, read_lines
+from evalkit.types import digest_json
 
 # What two runs must share for a difference between them to mean something.
 HEADER = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
@@ -61,7 +62,7 @@ def read_scored(path: Path) -> Scored:
     """
     try:
         return _checked(_from_file(path) if path.is_file() else _from_folder(path))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, RecursionError) as problem:
         raise StoreError(
             f"{path} is neither a run of evalkit nor a baseline that it wrote ({type(problem).__name__}: {problem}). "
             "Make it anew with `python -m evalkit gate candidate=RUN save=FILE`."
@@ -78,6 +79,8 @@ def _from_folder(path: Path) -> Scored:
     for name, column in columns.items():
         if len(column) != overall[name]["n"]:
             raise ValueError(f"scores.jsonl holds {len(column)} of the {overall[name]['n']} scores of {name}")
+    if lost := {m["protocol"] for m in overall.values() if m["n"]} - {name.split(" ")[0] for name in columns}:
+        raise ValueError(f"scores.jsonl holds no score of protocol {sorted(lost)[0]}")
     judged = judged_columns(path, {str(a["sample_id"]): a["text"] for a in answers})
     columns |= {name: dict(c.values) for name, c in judged.items() if not c.refused}
     return Scored(
@@ -143,6 +146,8 @@ def _from_file(path: Path) -> Scored:
     content = read_json(path, "baseline")
     if content["kind"] != BASELINE or content["schema"] != SCHEMA:
         raise ValueError(f"kind is {content['kind']!r}, schema {content['schema']!r}; expected {BASELINE!r}, {SCHEMA}")
+    if content["digest"] != _digest(content):
+        raise ValueError("its content is not what was written: the digest differs")
     return Scored(
         origin=str(path),
         header=content["header"],
@@ -207,10 +212,15 @@ def incomplete(run: Scored) -> list[str]:
         found.append(f"{run.origin} is over the first {run.header['limit']} samples only (limit={run.header['limit']})")
     if failed := [i for i, a in zip(run.ids, run.answers, strict=True) if a is None]:
         found.append(
-            f"{run.origin} has no answer to {len(failed)} of {len(run.ids)} samples, first {failed[0]}; the same command "
-            "asks the failed ones again"
+            f"{run.origin} has no answer to {len(failed)} of {len(run.ids)} samples, first {failed[0]}; the same "
+            "command asks the failed ones again"
         )
     return found
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """What a baseline says of all else in it, so that a hand's or a merge's change is seen."""
+    return digest_json({k: v for k, v in content.items() if k != "digest"})
 
 
 def baseline_content(run: Scored, metrics: Sequence[str], with_texts: bool) -> str:
@@ -236,5 +246,11 @@ def baseline_content(run: Scored, metrics: Sequence[str], with_texts: bool) -> s
         "questions": list(run.questions) if with_texts else [],
         "texts": list(run.texts) if with_texts else [],
     }
-    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in content.items()]
+    return as_file(content)
+
+
+def as_file(content: Mapping[str, Any]) -> str:
+    """A baseline's content as its file: one key a line, the digest of all the others last."""
+    whole = {**content, "digest": _digest(content)}
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in whole.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

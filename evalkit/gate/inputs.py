@@ -89,8 +89,8 @@ def _kept(path: Path) -> Path:
         if isinstance(header, dict) and header.get("run_id") == run_id:
             return file
     raise StoreError(
-        f"{path} is a leaderboard result: it holds {run_id}'s numbers but no score of a single sample, and a gate needs "
-        "those, because two numbers without their pairs could only be told apart at several times the margin. Make a "
-        f"baseline of the run itself, `python -m evalkit gate candidate=RUNS/{run_id} save=FILE`; one that lies in "
-        f"{path.parent.parent / 'gate'} is found by itself."
+        f"{path} is a leaderboard result: it holds {run_id}'s numbers but no score of a single sample, and a gate "
+        "needs those, because two numbers without their pairs could only be told apart at several times the margin. "
+        f"Make a baseline of the run itself, `python -m evalkit gate candidate=RUNS/{run_id} save=FILE`; one that lies "
+        f"in {path.parent.parent / 'gate'} is found by itself."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from evalkit.gate.verdicts import ALPHA, FAIL, INCONCLUSIVE, Comparison, Verdict, needed_margin, overall
+from evalkit.gate.verdicts import ALPHA, FAIL, INCONCLUSIVE, PASS, Comparison, Verdict, needed_margin, overall
 from evalkit.store import write_whole
 
 SCHEMA = 2
@@ -56,6 +56,7 @@ def _metric(v: Verdict) -> dict[str, Any]:
         "high": p.interval.high,
         "interval": p.interval.method,
         "p_worse_holm": v.p_worse,
+        "p_better_holm": v.p_better,
         "n": p.n,
         "n_images": p.n_clusters,
         "n_worse": p.n_worse,
@@ -110,7 +111,10 @@ def junit(content: Mapping[str, Any]) -> str:
     if content["verdict"] == REFUSED:
         cases = [("gate", "inputs", REFUSED, content["reason"])]
     elif content["exact"]:
-        cases = [(c["task"], "answers", FAIL if c["n_moved"] else "pass", exactly(c)) for c in content["comparisons"]]
+        cases = [
+            (c["task"], "answers", FAIL if c["n_moved"] or c["flipped"] else PASS, exactly(c))
+            for c in content["comparisons"]
+        ]
     kinds = {FAIL: "failure", INCONCLUSIVE: "skipped", REFUSED: "error"}
     suite = ElementTree.Element(
         "testsuite",
@@ -144,7 +148,7 @@ def sentence(m: Mapping[str, Any]) -> str:
 
 def exactly(c: Mapping[str, Any]) -> str:
     """The verdict of exact=true in words."""
-    return f"{c['n_moved']} of {c['n']} answers are not the baseline's"
+    return f"{c['n_moved']} of {c['n']} answers are not the baseline's, {len(c['flipped'])} scores changed"
 
 
 def _bounds(m: Mapping[str, Any]) -> str:
@@ -171,14 +175,15 @@ def markdown(content: Mapping[str, Any], most: int = MOST_SHOWN) -> str:
     for c in content["comparisons"]:
         names = [_cell(str(c[side]["model"])) for side in ("candidate", "baseline")]
         lines += ["", f"{names[0]} against {names[1]} on {c['task']} ({c['split']}), {c['n']} samples: {exactly(c)}"]
-        lines += _changed(c["moved"] if content["exact"] else c["flipped"], content["exact"], most)
+        lines += _changed(c["flipped"], "changed scores", most)
+        if content["exact"]:
+            lines += _changed(c["moved"], "changed answers", most)
     return "\n".join(lines) + "\n"
 
 
-def _changed(found: Sequence[Mapping[str, Any]], exact: bool, most: int) -> list[str]:
+def _changed(found: Sequence[Mapping[str, Any]], what: str, most: int) -> list[str]:
     if not found:
         return []
-    what = "changed answers" if exact else "changed scores"
     lines = ["", f"### {len(found)} {what}", "", "| sample | image | question | baseline | candidate |"]
     lines.append("|---|---|---|---|---|")
     for f in found[:most]:

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.errors import ConfigError, DataError, did_you_mean
 from evalkit.paired import Paired, differences, pair
 from evalkit.scored import Scored, incomplete
 from evalkit.stats import holm, paired_minimum_detectable_effect
 
 ALPHA = 0.05
 PASS, IMPROVED, FAIL, INCONCLUSIVE = "pass", "improved", "fail", "inconclusive"
+# The metrics of all protocols of which less is better.
+LOWER_IS_BETTER = frozenset({"unparsable_rate"})
 # Share of rows on which two similar models differ, assumed before anything is known of the candidate.
 ASSUMED_DISCORDANCE = 0.10
 
@@ -22,7 +24,8 @@ class Verdict:
     """One metric's verdict.
 
     paired.interval: two-sided 90 %, that is two one-sided 95 % bounds.
-    p_worse: one-sided p of "not worse at all", Holm-adjusted over all metrics of the gate.
+    p_worse, p_better: one-sided p of "not worse at all" and of "not better at all", each Holm-adjusted over all metrics
+    of the gate.
     """
 
     metric: str
@@ -30,6 +33,7 @@ class Verdict:
     margin: float
     paired: Paired
     p_worse: float
+    p_better: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,58 +47,78 @@ class Comparison:
 
 
 def judge(
-    matches: Sequence[tuple[Scored, Scored]],
-    metrics: Sequence[str] | None = None,
-    margin: float = 0.02,
-    margins: Mapping[str, float] | None = None,
+    matches: Sequence[tuple[Scored, Scored]], metrics: Sequence[Sequence[str]], margin_of: Mapping[str, float]
 ) -> list[Comparison]:
     """The verdict of each metric of each (baseline, candidate).
 
-    pass: lower bound > -margin, or not one answer differs.  improved: lower bound > 0.  fail: worse by more than the
-    margin in point and significantly worse than equal (Holm over all).  inconclusive: anything else.  The gate as a
-    whole passes when every metric does (each at 5 %, which needs no correction: all of them must hold), and fails when
-    one fails.
+    pass: lower bound > -margin, or not one answer differs.  improved: significantly better than equal.  fail: worse by
+    more than the margin in point and significantly worse than equal.  inconclusive: anything else.  The gate as a whole
+    passes when every metric does, each at 5 %, which needs no correction because all of them must hold; it fails when
+    one fails, which is why "worse" (and "better", one of which is news too) are Holm-adjusted over all of its metrics.
 
     Args:
-        metrics: "PROTOCOL METRIC" each; None: the accuracies and recalls that each baseline has.
-        margin: how much worse is accepted, as a fraction; margins: metric -> its own.
+        matches: (baseline, candidate) each.
+        metrics: of each match, "PROTOCOL METRIC"; as `chosen` gives them.
+        margin_of: metric -> how much worse is accepted, as a fraction; as `margins_of` gives it.
 
     Raises:
         DataError: two runs may not be compared, or one is not whole; says every difference of every pair.
-        ConfigError: a margin is not a fraction between 0 and 1, or names no metric, or there is no metric.
     """
-    chosen = [_metrics(baseline, metrics) for baseline, _ in matches]
-    margin_of = _margins(sorted({m for mine in chosen for m in mine}), margin, margins or {})
-    if found := [text for (a, b), mine in zip(matches, chosen, strict=True) for text in _obstacles(a, b, mine)]:
+    if found := [text for (a, b), mine in zip(matches, metrics, strict=True) for text in _obstacles(a, b, mine)]:
         raise DataError(
             f"The gate cannot go by this: {'; '.join(found)}. It needs whole runs over the same rows, prompts and "
             "protocol versions on both sides; make the baseline anew if the change is meant."
         )
-    drafts = [_draft(a, b, mine, margin_of) for (a, b), mine in zip(matches, chosen, strict=True)]
-    adjusted = iter(holm([v.p_worse for draft in drafts for v in draft.verdicts]))
+    drafts = [_draft(a, b, mine, margin_of) for (a, b), mine in zip(matches, metrics, strict=True)]
+    flat = [v for draft in drafts for v in draft.verdicts]
+    worse, better = iter(holm([v.p_worse for v in flat])), iter(holm([v.p_better for v in flat]))
     return [
-        replace(d, verdicts=tuple(_decided(replace(v, p_worse=next(adjusted)), d) for v in d.verdicts)) for d in drafts
+        replace(
+            d,
+            verdicts=tuple(_decided(replace(v, p_worse=next(worse), p_better=next(better)), d) for v in d.verdicts),
+        )
+        for d in drafts
     ]
 
 
 def gated(run: Scored) -> list[str]:
-    """The metrics that a gate watches when none are named: every accuracy and recall that has rows."""
+    """The metrics that a gate watches when none are named: every accuracy, recall and exact match that has rows."""
     return [m for m in run.scores if m.endswith(("accuracy", "recall", "exact_match")) and run.rows[m]]
 
 
-def _metrics(baseline: Scored, wanted: Sequence[str] | None) -> list[str]:
-    """The metrics of one pair; a named one that this baseline lacks is another task's, or refused further on."""
-    known = {*baseline.scores, *baseline.refused}
-    mine = gated(baseline) if wanted is None else [m for m in wanted if m in known]
-    if not mine:
-        raise ConfigError(
-            f"There is nothing to gate in {baseline.origin}: {'no accuracy or recall' if wanted is None else wanted} "
-            f"among {', '.join(sorted(known))}. Name metrics with metrics=['llava-med closed_accuracy']."
-        )
-    return mine
+def chosen(matches: Sequence[Sequence[Scored]], wanted: Sequence[str] | None) -> list[list[str]]:
+    """The metrics to gate of each match (a baseline, or a baseline and its candidate).
+
+    wanted: a named metric counts for the matches of which one side has it, so that tasks may have different ones; the
+    side that lacks it is refused further on.  None: `gated` of each baseline.
+
+    Raises:
+        ConfigError: no side of any match has a named metric, nothing is left to gate in one, or less of it is better.
+    """
+    if falling := [m for m in wanted or () if m.split(" ")[-1] in LOWER_IS_BETTER]:
+        raise ConfigError(f"Of {falling[0]} less is better, and a gate watches only metrics of which more is better.")
+    known = [{m for run in match for m in (*run.scores, *run.refused)} for match in matches]
+    everything = set().union(*known)
+    if strangers := [m for m in wanted or () if m not in everything]:
+        raise ConfigError(f"No run here has the metric {strangers[0]!r}. {did_you_mean(strangers[0], everything)}")
+    found = []
+    for (baseline, *_), names in zip(matches, known, strict=True):
+        found.append(gated(baseline) if wanted is None else [m for m in dict.fromkeys(wanted) if m in names])
+        if not found[-1]:
+            none = "no accuracy or recall" if wanted is None else f"none of {', '.join(wanted)}"
+            raise ConfigError(
+                f"There is nothing to gate in {baseline.origin}: {none} "
+                f"among {', '.join(sorted(names))}. Name metrics with metrics=['llava-med closed_accuracy']."
+            )
+    return found
 
 
-def _margins(metrics: Sequence[str], common: float, own: Mapping[str, float]) -> dict[str, float]:
+def margins_of(metrics: Sequence[str], common: float, own: Mapping[str, float]) -> dict[str, float]:
+    """Each metric's margin: its own, or the common one.
+
+    Raises:
+        ConfigError: a margin is not a fraction between 0 and 1, or is of a metric that is not gated.
+    """
     if strangers := sorted(set(own) - set(metrics)):
         raise ConfigError(f"margins names {strangers[0]!r}, which is not gated here; gated: {', '.join(metrics)}.")
     found = {m: own.get(m, common) for m in metrics}
@@ -120,7 +144,10 @@ def _draft(a: Scored, b: Scored, metrics: Sequence[str], margin_of: Mapping[str,
     verdicts = []
     for metric in metrics:
         p = pair(a, b, metric, 1 - 2 * ALPHA)
-        verdicts.append(Verdict(metric=metric, verdict="", margin=margin_of[metric], paired=p, p_worse=p.p_worse))
+        better = 1.0 if p.interval.low is None or not p.flipped else 1.0 - p.p_worse
+        verdicts.append(
+            Verdict(metric=metric, verdict="", margin=margin_of[metric], paired=p, p_worse=p.p_worse, p_better=better)
+        )
     place = {i: k for k, i in enumerate(b.ids)}
     moved = tuple(k for k, i in enumerate(a.ids) if a.answers[k] != b.answers[place[i]])
     return Comparison(baseline=a, candidate=b, verdicts=tuple(verdicts), moved=moved)
@@ -128,18 +155,16 @@ def _draft(a: Scored, b: Scored, metrics: Sequence[str], margin_of: Mapping[str,
 
 def _decided(v: Verdict, comparison: Comparison) -> Verdict:
     same = not comparison.moved and not v.paired.flipped  # the very same answers: nothing to estimate
-    return replace(v, verdict=PASS if same else _verdict(v.paired, v.margin, v.p_worse))
+    return replace(v, verdict=PASS if same else _verdict(v))
 
 
-def _verdict(p: Paired, margin: float, p_worse: float) -> str:
-    low = p.interval.low
+def _verdict(v: Verdict) -> str:
+    low = v.paired.interval.low
     if low is None:
         return INCONCLUSIVE  # one image: no variance can be estimated
-    if low > 0:
-        return IMPROVED
-    if low > -margin:
-        return PASS
-    return FAIL if p.difference < -margin and p_worse < ALPHA else INCONCLUSIVE
+    if low > -v.margin:
+        return IMPROVED if low > 0 and v.p_better < ALPHA else PASS
+    return FAIL if v.paired.difference < -v.margin and v.p_worse < ALPHA else INCONCLUSIVE
 
 
 def smallest_margin(n: int, discordance: float = ASSUMED_DISCORDANCE, power: float = 0.8) -> float:
@@ -161,10 +186,11 @@ def needed_margin(p: Paired) -> float:
 def overall(comparisons: Sequence[Comparison], exact: bool = False) -> str:
     """The gate's verdict: fail when one fails, inconclusive when one is, improved when all are, else pass.
 
-    exact: fail when one answer moved, else pass.
+    exact: fail when one answer moved, or one score of the same answer, else pass.
     """
     if exact:
-        return FAIL if any(c.moved for c in comparisons) else PASS
+        changed = any(c.moved or any(v.paired.flipped for v in c.verdicts) for c in comparisons)
+        return FAIL if changed else PASS
     kinds = {v.verdict for c in comparisons for v in c.verdicts}
     for kind in (FAIL, INCONCLUSIVE):
         if kind in kinds:

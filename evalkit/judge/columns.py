@@ -70,7 +70,8 @@ def _refused(judged: Judged, items: list[ItemResult], answers: Mapping[str, str 
     failed = [i for i in items if i.status == "failed"]
     if failed or unseen:
         first = f", first {failed[0].sample_id}: {failed[0].why or 'no reply'}" if failed else ""
-        return f"judge {name} gave no judgment for {len(failed) + unseen} of {judged.plan['n_items']} answers{first} ({again})"
+        lost = f"{len(failed) + unseen} of {judged.plan['n_items']} answers"
+        return f"judge {name} gave no judgment for {lost}{first} ({again})"
     if not items or any(i.sample_id not in answers for i in items):
         return f"judge {name} judged other samples than this run's ({again})"
     if judged.plan.get("answers_sha256") != answers_digest({i.sample_id: answers[i.sample_id] for i in items}):

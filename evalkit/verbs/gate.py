@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from evalkit.verbs.build import asked, make_engine, make_spec, make_task
 if TYPE_CHECKING:
     from evalkit.asked import Asked
     from evalkit.scored import Scored
+    from evalkit.types import ImageRef
 
 # How many changed prompts and images are shown in full.
 FEW = 5
@@ -48,14 +49,16 @@ def _held(config: Config) -> dict[str, Any]:
     """The gate's record."""
     from evalkit.gate.inputs import matched
     from evalkit.gate.report import record
-    from evalkit.gate.verdicts import judge
+    from evalkit.gate.verdicts import chosen, judge
 
     matches = matched(_paths(config["baseline"]), _paths(config["candidate"]))
-    metrics = list(config["metrics"]) if config["metrics"] else None
+    metrics = chosen(matches, _metrics(config))
+    margin_of = _margins(metrics, config)
     if not config["exact"]:
-        for baseline, _ in matches:
-            _warn(baseline, config)
-    return record(judge(matches, metrics, config["margin"], config["margins"]), bool(config["exact"]))
+        for (baseline, _), mine in zip(matches, metrics, strict=True):
+            for text in _uncertain(baseline, mine, margin_of):
+                console.warn(f"{text}; expect 'inconclusive' unless fewer do")
+    return record(judge(matches, metrics, margin_of), bool(config["exact"]))
 
 
 def _verdict(content: Mapping[str, Any]) -> int:
@@ -89,17 +92,27 @@ def _paths(setting: Any) -> list[Path]:
     return [Path(str(p)) for p in ([setting] if isinstance(setting, str) else setting or [])]
 
 
-def _margin(metric: str, config: Config) -> float:
-    return float((config["margins"] or {}).get(metric, config["margin"]))
+def _metrics(config: Config) -> list[str] | None:
+    named = config["metrics"]
+    return [named] if isinstance(named, str) else list(named) if named else None
 
 
-def _uncertain(baseline: Scored, config: Config) -> list[str]:
+def _margins(metrics: Sequence[Sequence[str]], config: Config) -> dict[str, float]:
+    from evalkit.gate.verdicts import margins_of
+
+    own = config["margins"] or {}
+    if not isinstance(own, Mapping):
+        raise ConfigError(f"margins={own} is not possible; give margins='{{strict open_recall: 0.03}}'.")
+    return margins_of(sorted({m for mine in metrics for m in mine}), config["margin"], own)
+
+
+def _uncertain(baseline: Scored, metrics: Sequence[str], margin_of: Mapping[str, float]) -> list[str]:
     """The metrics whose margin their rows cannot certify, in words."""
-    from evalkit.gate.verdicts import ASSUMED_DISCORDANCE, gated, smallest_margin
+    from evalkit.gate.verdicts import ASSUMED_DISCORDANCE, smallest_margin
 
     found = []
-    for metric in config["metrics"] or gated(baseline):
-        n, margin = len(baseline.rows.get(metric, ())), _margin(metric, config)
+    for metric in metrics:
+        n, margin = len(baseline.rows.get(metric, ())), margin_of[metric]
         if n and (needed := smallest_margin(n)) > margin:
             found.append(
                 f"{baseline.header['task']} {metric}: {n} rows can certify a margin of about {100 * needed:.1f} points "
@@ -108,25 +121,22 @@ def _uncertain(baseline: Scored, config: Config) -> list[str]:
     return found
 
 
-def _warn(baseline: Scored, config: Config) -> None:
-    for text in _uncertain(baseline, config):
-        console.warn(f"{text}; expect 'inconclusive' unless fewer do")
-
-
 def _preflight(config: Config) -> int:
     """Before anything is run: what the baselines' numbers of rows can certify."""
     from evalkit.gate.inputs import expanded
-    from evalkit.gate.verdicts import gated, smallest_margin
+    from evalkit.gate.verdicts import chosen, smallest_margin
     from evalkit.scored import incomplete, read_scored
 
     if not config["baseline"]:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
+    baselines = [read_scored(path) for path in expanded(_paths(config["baseline"]))]
+    if found := [text for baseline in baselines for text in incomplete(baseline)]:
+        raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
     doubts: list[str] = []
-    for path in expanded(_paths(config["baseline"])):
-        baseline = read_scored(path)
-        if found := incomplete(baseline):
-            raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
-        for metric in config["metrics"] or gated(baseline):
+    every = chosen([[b] for b in baselines], _metrics(config))
+    margin_of = _margins(every, config)
+    for baseline, metrics in zip(baselines, every, strict=True):
+        for metric in metrics:
             n = len(baseline.rows.get(metric, ()))
             if not n:
                 raise ConfigError(f"{baseline.origin} has no rows of {metric}; it has {', '.join(baseline.scores)}.")
@@ -134,11 +144,14 @@ def _preflight(config: Config) -> int:
             images = len({baseline.image_ids[k] for k in baseline.rows[metric]})
             console.out(
                 f"{baseline.header['task']} {metric}: {n} rows on {images} images certify {able} points when 5 / 10 / "
-                f"20 % of the answers change; the margin is {100 * _margin(metric, config):.1f}"
+                f"20 % of the answers change; the margin is {100 * margin_of[metric]:.1f}"
             )
-        doubts += _uncertain(baseline, config)
+        doubts += _uncertain(baseline, metrics, margin_of)
     if doubts:
-        raise Inconclusive(f"This gate could hardly ever pass: {'; '.join(doubts)}. Widen the margin or add samples.")
+        raise Inconclusive(
+            f"This gate could hardly ever pass unless the answers stay the same: {len(doubts)} of "
+            f"{sum(map(len, every))} metrics, first {doubts[0]}. Widen the margin, name other metrics or add samples."
+        )
     return 0
 
 
@@ -172,7 +185,7 @@ def _prompts(config: Config) -> int:
     from evalkit.store import write_json, write_whole
 
     if config["candidate"]:
-        if config["model"] or config["task"]:
+        if config.get("model") or config.get("task"):
             raise ConfigError("Give candidate=RUN, or model= and task= for what they would be asked now; not both.")
         now = read_asked(_one(config["candidate"], "candidate"))
     else:
@@ -212,12 +225,13 @@ def _asked_now(config: Config) -> Asked:
     from evalkit.pipeline import IMAGE_MODES, limited
     from evalkit.tasks.check import check_images
 
-    if not config["model"] or not config["task"]:
+    if not config.get("model") or not config.get("task"):
         raise ConfigError("gate prompts=true needs model= and task=, or candidate=RUN.")
     model = str(config["model"].get("name") or config["choices"]["model"])
     task = make_task(config)
     sees = config["model"].get("kind") == "checkpoint"
-    loaded, digests = task.load(images=sees), {}
+    loaded = task.load(images=sees)
+    digests: dict[ImageRef, str] = {}
     if sees:
         loaded, digests = check_images(loaded, on_missing=config["task"].get("on_missing_image", "error"))
     image = choose(config["image"], IMAGE_MODES, "image")

@@ -171,10 +171,13 @@ def _save(config: Config) -> int:
     target = Path(config["save"])
     if len(runs) > 1 and target.suffix:
         raise ConfigError(f"save={target} is one file, and there are {len(runs)} candidates: name a folder.")
-    for run in runs:
-        metrics = list(config["metrics"] or gated(run))
-        file = target if target.suffix else target / f"{safe(run.header['model'])}-{run.header['task']}.json"
-        write_whole(file, baseline_content(run, metrics, bool(config["texts"])))
+    names = [safe("-".join(str(run.header[k]) for k in ("model", "task", "split"))) for run in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Two of the candidates would become one file: {', '.join(sorted(names))}; name one of them.")
+    contents = [baseline_content(run, _metrics(config) or gated(run), bool(config["texts"])) for run in runs]
+    for name, content in zip(names, contents, strict=True):
+        file = target if target.suffix else target / f"{name}.json"
+        write_whole(file, content)
         console.out(str(file))
     return 0
 

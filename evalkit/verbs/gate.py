@@ -184,7 +184,8 @@ def _save(config: Config) -> int:
 
 def _prompts(config: Config) -> int:
     """Compare what would be asked, without a model."""
-    from evalkit.asked import compare, content, describe, read_asked
+    from evalkit.asked import content, read_asked
+    from evalkit.gate.prompts import compare, describe
     from evalkit.store import write_json, write_whole
 
     if config["candidate"]:

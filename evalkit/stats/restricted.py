@@ -78,23 +78,37 @@ def _second_moment(steps: np.ndarray[Any, Any], data: Clusters, above: bool) -> 
     clusters cannot carry the mean to 0 by themselves.
     """
     edge = min(float(steps.min()), -data.largest) if above else max(float(steps.max()), data.largest)
-    inner, outer = 0.0, -1.0 / edge
+    outer = -1.0 / edge
     seen_at_edge = bool((abs(steps - edge) < 1e-12).any())
-    tilt = outer
-    if seen_at_edge or (_drift(steps, data, outer) > 0) != above:
-        for _ in range(60):
-            tilt = (inner + outer) / 2
-            if (_drift(steps, data, tilt) > 0) == above:
-                inner = tilt
-            else:
-                outer = tilt
+    inside = seen_at_edge or (_drift(steps, data, outer)[0] > 0) != above
+    tilt = _tilt(steps, data, outer, above) if inside else outer
     weights = data.counts / (data.k * (1 + tilt * steps))
     rest = max(0.0, 1.0 - float(weights.sum()))
     return float(weights @ (steps * steps)) + rest * edge * edge
 
 
-def _drift(steps: np.ndarray[Any, Any], data: Clusters, tilt: float) -> float:
-    return float((data.counts * steps / (1 + tilt * steps)).sum())
+def _tilt(steps: np.ndarray[Any, Any], data: Clusters, outer: float, above: bool) -> float:
+    """Where the drift is 0, between 0 and `outer`: Newton's steps, halving wherever one leaves the bracket."""
+    inner, tilt, width = 0.0, 0.0, abs(outer)
+    for _ in range(100):
+        drift, slope = _drift(steps, data, tilt)
+        if (drift > 0) == above:
+            inner = tilt
+        else:
+            outer = tilt
+        new = tilt - drift / slope
+        if not min(inner, outer) < new < max(inner, outer):
+            new = (inner + outer) / 2
+        if abs(new - tilt) < 1e-13 * width:
+            break
+        tilt = new
+    return new
+
+
+def _drift(steps: np.ndarray[Any, Any], data: Clusters, tilt: float) -> tuple[float, float]:
+    """Sum of the tilted steps, and how it changes with the tilt (always for the less)."""
+    tilted = steps / (1 + tilt * steps)
+    return float(data.counts @ tilted), -float(data.counts @ (tilted * tilted))
 
 
 def restricted_interval(

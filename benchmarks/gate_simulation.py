@@ -1,6 +1,6 @@
 """Does the gate pass a worse model?  Simulated pairs of runs at the sizes of VQA-RAD, SLAKE and PathVQA.
 
-    python benchmarks/gate_simulation.py [--pairs 1000] [--out benchmarks/results/gate-simulation.json]
+    python benchmarks/gate_simulation.py [--pairs 2000] [--out benchmarks/results/gate-simulation.json]
 
 Each pair goes through the gate's own `judge`.  Two models that differ by nothing but churn turn a share `churn` of the
 answers, half of them for the worse; a worse model also loses `worse` times the margin.  Losses and gains of one image's
@@ -23,7 +23,7 @@ from statistics import NormalDist
 import numpy as np
 
 from evalkit import __version__
-from evalkit.gate.verdicts import ALPHA, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
+from evalkit.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
 from evalkit.scored import Scored
 
 # Images by how many test questions they have, in the released sets (VQA-RAD as on OSF, SLAKE's English rows, PathVQA as
@@ -128,11 +128,10 @@ def standard_error(setting: Setting) -> float:
 
 def theory(setting: Setting) -> dict[str, float]:
     """Normal approximation of the shares of passes (improvements among them) and fails."""
-    z, error = NormalDist().inv_cdf(1 - ALPHA), standard_error(setting)
-    true = -setting.worse * setting.margin
-    normal = NormalDist(true, error)
-    passed = 1 - normal.cdf(-setting.margin + z * error)
-    failed = normal.cdf(min(-setting.margin, -z * error))
+    error = standard_error(setting)
+    normal, standard = NormalDist(-setting.worse * setting.margin, error), NormalDist()
+    passed = 1 - normal.cdf(-setting.margin + standard.inv_cdf(1 - BOUND) * error)
+    failed = normal.cdf(min(-setting.margin, -standard.inv_cdf(1 - ALPHA) * error))
     return {"pass": passed, "fail": failed, "inconclusive": 1 - passed - failed}
 
 
@@ -190,7 +189,7 @@ def settings() -> list[Setting]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gate-simulation.json"))
     arguments = parser.parse_args()
@@ -203,6 +202,7 @@ def main() -> None:
         "command": f"python benchmarks/gate_simulation.py --pairs {arguments.pairs} --seed {arguments.seed}",
         "evalkit": __version__,
         "alpha": ALPHA,
+        "nominal_level_of_the_bound": BOUND,
         "most_wrong_passes": max(wrong),
         "mean_wrong_passes": sum(wrong) / len(wrong),
         "seconds": round(time.monotonic() - started),

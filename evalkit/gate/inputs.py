@@ -54,7 +54,7 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise StoreError(f"There is nothing at {path}; a run's folder or a file of `gate save=FILE` was expected.")
-        inside = [path] if path.is_file() or _is_run(path) else _inside(path)
+        inside = [path] if path.is_file() or is_run(path) else _inside(path)
         if not inside:
             raise StoreError(f"{path} is no run and holds neither runs nor baselines (.json).")
         found += inside
@@ -63,14 +63,15 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     return [_kept(path) if path.is_file() else path for path in found]
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of one run."""
     folder = RunFolder(path)
     return folder.summary.is_file() or folder.manifest.is_file()
 
 
 def _inside(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.suffix == ".json" if p.is_file()) + sorted(
-        p for p in path.iterdir() if p.is_dir() and _is_run(p)
+        p for p in path.iterdir() if p.is_dir() and is_run(p)
     )
 
 

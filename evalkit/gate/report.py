@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from evalkit.gate.verdicts import ALPHA, FAIL, INCONCLUSIVE, PASS, Comparison, Verdict, needed_margin, overall
+from evalkit.gate.verdicts import ALPHA, BOUND, FAIL, INCONCLUSIVE, PASS, Comparison, Verdict, needed_margin, overall
 from evalkit.store import write_whole
 
 SCHEMA = 2
@@ -24,6 +24,7 @@ def record(comparisons: Sequence[Comparison], exact: bool = False) -> dict[str, 
         "verdict": overall(comparisons, exact),
         "exact": exact,
         "alpha": ALPHA,
+        "interval_level": 1 - 2 * BOUND,
         "comparisons": [_comparison(c) for c in comparisons],
     }
 
@@ -160,10 +161,9 @@ def markdown(content: Mapping[str, Any], most: int = MOST_SHOWN) -> str:
     lines = [f"## evalkit gate: {content['verdict']}", ""]
     if content["verdict"] == REFUSED:
         return "\n".join([*lines, _cell(content["reason"], 2000)]) + "\n"
-    lines += [
-        "| task | metric | verdict | baseline | candidate | difference [90 %] | margin | worse | better | n | images |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    interval = f"difference [{100 * content['interval_level']:.0f} %]"
+    names = ("task", "metric", "verdict", "baseline", "candidate", interval, "margin", "worse", "better", "n", "images")
+    lines += ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for c in content["comparisons"]:
         for m in c["metrics"]:
             cells = (
@@ -173,8 +173,8 @@ def markdown(content: Mapping[str, Any], most: int = MOST_SHOWN) -> str:
             )  # fmt: skip
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     for c in content["comparisons"]:
-        names = [_cell(str(c[side]["model"])) for side in ("candidate", "baseline")]
-        lines += ["", f"{names[0]} against {names[1]} on {c['task']} ({c['split']}), {c['n']} samples: {exactly(c)}"]
+        one, two = (_cell(str(c[side]["model"])) for side in ("candidate", "baseline"))
+        lines += ["", f"{one} against {two} on {c['task']} ({c['split']}), {c['n']} samples: {exactly(c)}"]
         lines += _changed(c["flipped"], "changed scores", most)
         if content["exact"]:
             lines += _changed(c["moved"], "changed answers", most)

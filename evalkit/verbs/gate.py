@@ -34,15 +34,29 @@ def gate(config: Config) -> int:
         )
     from evalkit.gate import report
 
-    out = Path(config["out"] or _paths(config["candidate"])[0])
+    out = _out(config)
     try:
         content = _held(config)
     except EvalkitError as problem:
-        if config["out"] or out.is_dir():
-            report.write(out, report.refusal(str(problem)))
+        report.write(out, report.refusal(str(problem)))
         raise
     report.write(out, content)
     return _verdict(content)
+
+
+def _out(config: Config) -> Path:
+    """Where the gate's files go: into the candidate's folder, unless it is a file or a folder of several."""
+    from evalkit.gate.inputs import is_run
+
+    named, candidates = config["out"], _paths(config["candidate"])
+    if named:
+        return Path(str(named))
+    if len(candidates) == 1 and is_run(candidates[0]):
+        return candidates[0]
+    raise ConfigError(
+        f"Where do gate.json, gate.xml and gate.md go? candidate={config['candidate']} is not the folder of one run, "
+        "so give out=DIR."
+    )
 
 
 def _held(config: Config) -> dict[str, Any]:

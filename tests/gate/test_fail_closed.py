@@ -212,6 +212,7 @@ def test_a_damaged_run_is_refused_on_either_side(kind: str, side: str, runs: tup
         [], ["baseline={base}"], ["candidate={folder}"], ["baseline=", "candidate={folder}"],
         ["baseline=[]", "candidate={folder}"], ["baseline={base}", "candidate=[]"],
         ["baseline={empty}", "candidate={folder}"], ["baseline={base}", "candidate={empty}"],
+        ["baseline={base}", "candidate={base}"], ["baseline={base}", "candidate={folder}/.."],
         ["baseline=[{base},{base}]", "candidate={folder}"], ["baseline={base}", "candidate={folder}", "margin=0"],
         ["baseline={base}", "candidate={folder}", "margin=much"],
         ["baseline={base}", "candidate={folder}", "margins=3"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evalkit.config import Config, build, choose, protocols_for
+from evalkit.config import Config, build, choose, protocols_for, resolve
 from evalkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,12 +45,19 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
 
 
 def require_weights(config: Config, name: str) -> None:
+    """Refuse a model whose weights are not here, unless the engine finds them elsewhere (`local_weights = False`)."""
+    if not _local(config):
+        return
     # Before the data is looked for, so that one message names the one command that brings both.
     from evalkit.models.checkpoint import locate
 
     task = config["task"]
     known = config["choices"].get("task") if task.get("repo") and not task.get("path") else None
     locate(make_spec(config, name), known)
+
+
+def _local(config: Config) -> bool:
+    return bool(getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True))
 
 
 def make_engine(config: Config, name: str, task: Task) -> Engine:
@@ -97,5 +104,6 @@ def asked(
         image=image,
         limit=limit,
         generation=generation,
-        template=template_of(make_spec(config, model) if sees else None),
+        # A server has a chat template of its own, which nobody can see from here.
+        template=template_of(make_spec(config, model) if sees and _local(config) else None),
     )

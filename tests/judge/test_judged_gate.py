@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from judge_server import JudgeServer, verdict
 
 from evalkit.__main__ import main
 from evalkit.scored import read_scored
+from tests.fake_server import FakeServer, verdict
 
 METRIC = "judge:server judged_accuracy"
 
@@ -24,7 +24,7 @@ def make_run(place: Path, rule: str) -> Path:
 
 def let_judge(run: Path, model: str = "tiny", every: int = 2) -> None:
     """A server that finds every so-many-th answer correct judges the run; it is gone when this returns."""
-    with JudgeServer(lambda n, body: verdict("correct" if n % every == 0 else "wrong")) as server:
+    with FakeServer(lambda n, body: verdict("correct" if n % every == 0 else "wrong")) as server:
         where = (f"judge.base_url={server.url}/v1", f"judge.model={model}", "judge.concurrency=1")
         assert main(["judge", f"run={run}", "judge=server", *where]) == 0
 

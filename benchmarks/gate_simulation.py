@@ -187,6 +187,26 @@ def settings() -> list[Setting]:
     return found
 
 
+def table(cells: list[dict[str, object]]) -> str:
+    """The settings with all three truths, as docs/gate.md shows them: percent, theory in brackets."""
+    rows = [
+        "| set | questions / images | churn | margin | the candidate is | passes | fails | inconclusive |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    truths = {0: "equal", 1: "worse by the margin", 2: "worse by twice the margin"}
+    whole = {(c["task"], c["churn"], c["margin"]) for c in cells if c["true_difference"] < -1.5 * c["margin"]}
+    for c in cells:
+        if (c["task"], c["churn"], c["margin"]) in whole and (c["icc"], c["graded"]) == (0.1, False):
+            shares = " | ".join(
+                f"{100 * c[k]:.1f} ({100 * c['theory'][k]:.1f})" for k in ("pass", "fail", "inconclusive")
+            )
+            rows.append(
+                f"| {c['task']} | {c['n']:,} / {c['images']} | {100 * c['churn']:.0f} % | {100 * c['margin']:.1f} | "
+                f"{truths[round(-c['true_difference'] / c['margin'])]} | {shares} |"
+            )
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=2000)

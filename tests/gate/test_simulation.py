@@ -78,6 +78,13 @@ def test_wrong_passes_are_at_most_one_in_twenty_in_every_setting(cells: list[dic
     assert all(c["wrong_passes"] <= 0.002 for c in cells if c["true_difference"] <= -2 * c["margin"])
 
 
+def test_the_documentation_shows_the_committed_figures(simulation: ModuleType, cells: list[dict[str, Any]]) -> None:
+    text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    assert simulation.table(cells) in text
+    worst = max(c["wrong_passes"] or 0 for c in cells)
+    assert f"at most {100 * worst:.1f} % wrong passes" in text
+
+
 def test_shares_of_verdicts_are_near_theory(cells: list[dict[str, Any]]) -> None:
     """Where many answers change, the normal approximation holds; where few do, the gate is the more careful one."""
     for cell in cells:

@@ -16,7 +16,7 @@ METRIC = "judge:server judged_accuracy"
 
 
 def make_run(place: Path, rule: str) -> Path:
-    made = ("model=scripted", f"model.rule={rule}", "task=phantom", "task.n_test=6", "leaderboard=null")
+    made = ("model=scripted", f"model.rule={rule}", "task=phantom", "task.n_test=14", "leaderboard=null")
     assert main([*made, f"out={place}"]) == 0
     (folder,) = [p for p in place.iterdir() if p.is_dir()]
     return folder

@@ -82,7 +82,7 @@ def test_the_documentation_shows_the_committed_figures(simulation: ModuleType, c
     text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
     assert simulation.table(cells) in text
     worst = max(c["wrong_passes"] or 0 for c in cells)
-    assert f"at most {100 * worst:.1f} % wrong passes" in text
+    assert f"at most {100 * worst:.2f} % wrong passes" in text
 
 
 def test_shares_of_verdicts_are_near_theory(cells: list[dict[str, Any]]) -> None:

@@ -27,8 +27,9 @@ SCHEMA = 1
 NAME = "prompts.json"
 # The files beside the weights that make text and pixels into what the model sees, and end its answers.
 FILES = (
-    "added_tokens.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
-    "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
+    "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json",
 )  # fmt: skip
 # Of the header, what is asked; the rest says where it comes from.
 COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens", "files")

@@ -32,7 +32,7 @@ class Changes:
 def compare(before: Asked, now: Asked) -> Changes:
     """What is asked otherwise than before; the messages before the chat template where one side has none."""
     both = before.rendered and now.rendered
-    skipped = set() if both else {"tokens", "files"}
+    skipped = {k for k in ("tokens", "files") if before.header[k] is None or now.header[k] is None}
     settings = [
         f"{k}: {json.dumps(before.header[k])} -> {json.dumps(now.header[k])}"
         for k in COMPARED

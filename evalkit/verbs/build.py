@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from evalkit import console
 from evalkit.config import Config, build, choose, protocols_for, resolve
-from evalkit.errors import ConfigError
+from evalkit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from evalkit.asked import Asked
@@ -95,15 +98,15 @@ def asked(
     from evalkit.pipeline import with_images
 
     sees = config["model"].get("kind") == "checkpoint"
-    return collect(
-        task,
-        loaded,
-        with_images(loaded.samples, image),
-        digests if sees else None,
-        model=model,
-        image=image,
-        limit=limit,
-        generation=generation,
-        # A server has a chat template of its own, which nobody can see from here.
-        template=template_of(make_spec(config, model) if sees and _local(config) else None),
-    )
+    # A server has a chat template of its own, which nobody can see from here.
+    template = template_of(make_spec(config, model) if sees and _local(config) else None)
+    fill = partial(
+        collect, task, loaded, with_images(loaded.samples, image), digests if sees else None,
+        model=model, image=image, limit=limit, generation=generation,
+    )  # fmt: skip
+    try:
+        return fill(template=template)
+    except ModelError as problem:
+        # The engine may know more of jinja than the plain rendering here; a finished run must not fail at its record.
+        console.warn(f"what is asked is recorded before the chat template, not after it: {problem}")
+        return fill(template=replace(template, text=None))

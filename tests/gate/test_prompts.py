@@ -123,6 +123,37 @@ def test_a_template_known_on_one_side_only_is_a_change_and_never_a_pass(
     assert compare(now, before).any
 
 
+def test_the_recorded_prompt_is_the_one_that_the_engine_gives_the_model(record: Path) -> None:
+    from transformers import AutoProcessor
+
+    import evalkit
+    from evalkit.engines.prepare import render
+    from evalkit.tasks.phantom import Phantom
+
+    processor = AutoProcessor.from_pretrained(Path(evalkit.__file__).parent / "models" / "phantom-llava")
+    task = Phantom(name="phantom", split="test", prompt="short", n_test=4)
+    asked = read_asked(record)
+    samples = task.load(images=False).samples
+    assert asked.ids == tuple(s.id for s in samples)
+    assert asked.texts == tuple(render(processor, task.messages(s)) for s in samples)
+
+
+def test_a_template_that_cannot_be_rendered_here_is_said_and_a_change_of_its_file_still_seen(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "model.chat_template='{{ messages[0].content + bos_token }}'"
+    file = tmp_path / "odd.json"
+    assert main(["gate", *NOW, odd, f"save={file}"]) == 0
+    assert "recorded before the chat template" in capsys.readouterr().err
+    assert main(["gate", f"baseline={file}", *NOW, odd]) == 0
+    assert main(["gate", f"baseline={file}", *NOW]) == 1
+    found = json.loads(file.read_text(encoding="utf-8"))
+    name = next(iter(found["header"]["files"]))
+    found["header"]["files"][name] = "0" * 16
+    file.write_text(json.dumps(found), encoding="utf-8")
+    assert main(["gate", f"baseline={file}", *NOW, odd]) == 1
+
+
 def test_a_limited_record_is_refused(record: Path, tmp_path: Path) -> None:
     file = tmp_path / "limited.json"
     assert main(["gate", *NOW, "limit=5", f"save={file}"]) == 0

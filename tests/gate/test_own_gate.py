@@ -12,6 +12,8 @@ import pytest
 from evalkit.__main__ import main
 from evalkit.engines.hf import HfEngine
 from evalkit.scored import read_scored
+from evalkit.tasks.base import LoadedTask
+from evalkit.tasks.phantom import Phantom
 from evalkit.types import Prediction, Request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +70,24 @@ def test_two_answers_with_each_others_images_fail_the_gate(
     code, content = gate(baseline, phantom_llava(tmp_path / "confused"), tmp_path)
     assert (code, content["verdict"]) == (1, "fail")
     assert {m["sample_id"] for m in content["comparisons"][0]["moved"]} == set(swapped)
+
+
+def test_two_samples_with_each_others_images_in_the_data_are_refused(
+    baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that takes two pictures for each other: other images are asked about, so there is nothing to compare."""
+    load = Phantom.load
+
+    def mistaken(task: Phantom, *, images: bool = True) -> LoadedTask:
+        loaded = load(task, images=images)
+        first, *between, last = loaded.samples
+        swapped = (replace(first, images=last.images), *between, replace(last, images=first.images))
+        return replace(loaded, samples=swapped)
+
+    monkeypatch.setattr(Phantom, "load", mistaken)
+    code, content = gate(baseline, phantom_llava(tmp_path / "mistaken"), tmp_path)
+    assert (code, content["verdict"]) == (2, "refused")
+    assert "images_sha256" in content["reason"]
 
 
 def test_the_committed_baseline_is_whole_and_ci_gates_on_it_exactly() -> None:

@@ -6,10 +6,17 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from evalkit.errors import EvalkitError
 from evalkit.gate.verdicts import Comparison, Verdict, chosen, judge, margins_of
 from evalkit.scored import Scored, answer_digest, baseline_content
+from evalkit.verbs.gate import gate
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 METRIC = "strict closed_accuracy"
 HEADER = {
@@ -78,6 +85,15 @@ def one(baseline: Scored, candidate: Scored, margin: float = 0.02) -> Verdict:
     """The verdict of a gate of one metric."""
     ((verdict,),) = (c.verdicts for c in held((baseline, candidate), margin=margin))
     return verdict
+
+
+def exit_code(**settings: Any) -> int:
+    """The exit code of `gate` with these settings, without the start of a process and of Hydra."""
+    defaults = yaml.safe_load((CONF / "gate.yaml").read_text(encoding="utf-8"))
+    try:
+        return gate({**defaults, "choices": {}, **settings})
+    except EvalkitError as problem:
+        return problem.exit_code
 
 
 def as_content(baseline: Scored) -> dict[str, Any]:

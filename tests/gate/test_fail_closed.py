@@ -16,7 +16,7 @@ from evalkit.__main__ import main
 from evalkit.errors import EvalkitError, StoreError
 from evalkit.scored import as_file, read_scored
 
-from .support import BASE, METRIC, as_content, held, run
+from .support import BASE, METRIC, as_content, exit_code, held, run
 
 SMALL = BASE[:30]
 Content = dict[str, Any]
@@ -147,7 +147,7 @@ def test_every_kind_of_damage_exits_with_2_and_overwrites_an_earlier_pass(
     base.write_text(damaged(kind, 0.5), encoding="utf-8")
     out.mkdir()
     (out / "gate.json").write_text('{"verdict": "pass"}', encoding="utf-8")
-    assert main(["gate", f"baseline={base}", f"candidate={runs[0]}", f"out={out}"]) == 2
+    assert exit_code(baseline=str(base), candidate=str(runs[0]), out=str(out)) == 2
     assert json.loads((out / "gate.json").read_text(encoding="utf-8"))["verdict"] == "refused"
     assert "error" in (out / "gate.xml").read_text(encoding="utf-8")
 
@@ -202,8 +202,15 @@ def test_a_damaged_run_is_refused_on_either_side(kind: str, side: str, runs: tup
     broken = tmp_path / "broken"
     shutil.copytree(runs[0], broken)
     FOLDERS[kind](broken)
-    sides = {"baseline": runs[0], "candidate": runs[0], side: broken}
-    assert main(["gate", *(f"{k}={v}" for k, v in sides.items()), f"out={tmp_path / 'out'}"]) == 2
+    sides = {"baseline": str(runs[0]), "candidate": str(runs[0]), side: str(broken)}
+    assert exit_code(**sides, out=str(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "evalkit gate baseline"}', damaged("no scores", 0.5)])
+def test_the_command_line_exits_with_2(text: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(text, encoding="utf-8")
+    assert main(["gate", f"baseline={tmp_path / 'base.json'}", f"candidate={runs[0]}", f"out={tmp_path}"]) == 2
+    assert main(["gate", f"baseline={tmp_path / 'missing'}", f"candidate={runs[0]}", f"out={tmp_path}"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,7 @@ def test_a_damaged_record_is_refused(kind: str, change: Callable[[Callable[[dict
     path = change(DAMAGE[kind])
     with pytest.raises(StoreError):
         read_asked(path)
-    assert main(["gate", f"baseline={path}", *NOW]) == 2
+
+
+def test_a_damaged_record_exits_with_2(change: Callable[[Callable[[dict[str, Any]], Any]], Path]) -> None:
+    assert main(["gate", f"baseline={change(DAMAGE['a sample less'])}", *NOW]) == 2

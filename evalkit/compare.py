@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.paired import Paired, Scored, aligned, differences, only, pair
+from evalkit.paired import Paired, aligned, differences, only, pair
+from evalkit.scored import ASKED, Scored
 from evalkit.scoring import slice_tags
 from evalkit.stats import holm, sign_flip_p
 from evalkit.types import Sample
 
 LEVEL = 0.95
 # Another prompt or blanked images may be the very thing that is compared; a signature beside each run says which.
-WHAT_WAS_ASKED = frozenset({"prompt", "image", "answers"})
+WHAT_WAS_ASKED = frozenset({"prompt", "image", "answers", *ASKED})
 
 
 def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple[Scored, list[Paired]]]:
@@ -92,5 +93,5 @@ def _changed(first: Scored, other: Scored, pairs: Sequence[Paired], most: int) -
         old = first.texts[k] if first.texts else "?"
         new = other.texts[place[first.ids[k]]] if other.texts else "?"
         question = first.questions[k] if first.questions else ""
-        lines.append(f"    {first.ids[k]}: {question!r}: {old!r} -> {new!r}")
+        lines.append(f"    {first.ids[k]} (image {first.image_ids[k]}): {question!r}: {old!r} -> {new!r}")
     return lines

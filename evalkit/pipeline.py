@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit import __version__, console
 from evalkit.engines.base import Engine
-from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
+from evalkit.errors import ConfigError, DataError, EvalkitError
 from evalkit.images import CONVERSION
 from evalkit.lens import look, render, spread_record, to_csv, to_json
 from evalkit.scorers.base import ScoringProtocol
@@ -73,10 +73,7 @@ def evaluate(
         config: the resolved configuration, for the manifest.
 
     Returns:
-        The outcome, or None for a dry run and for one part of a run, which has no score of its own.
-
-    Raises:
-        Partial: some samples of a part failed.
+        The outcome, without numbers for a part of a run; None for a dry run.
     """
     loaded = limited(loaded, settings.limit)
     samples = with_images(loaded.samples, settings.image)
@@ -111,8 +108,9 @@ def evaluate(
         done = {**manifest, "evalkit": __version__, "status": "done", "facts": facts}
         if shard is not None:
             write_json(folder.manifest, {**done, "timing": timing})
-            report_part(folder, shard, predictions)
-            return None
+            return Outcome(
+                folder=folder.path, summary={}, rows=(), n_failed=sum(p.error is not None for p in predictions)
+            )
         write_json(folder.manifest, done)
         context = Context(
             model=settings.model,
@@ -123,21 +121,6 @@ def evaluate(
             extra={"limit": str(settings.limit)} if settings.limit else {},
         )
         return conclude(folder, samples, predictions, protocols, context, timing, task)
-
-
-def report_part(folder: RunFolder, shard: Shard, predictions: Sequence[Prediction]) -> None:
-    """What is said of a finished part; Partial when some of its samples failed."""
-    failed = sum(p.error is not None for p in predictions)
-    console.note(
-        f"part {shard.index} of {shard.of}: {len(predictions)} answers, {failed} failed; `evalkit merge runs=[...]` "
-        "joins and scores the parts"
-    )
-    console.out(str(folder.path))
-    if failed:
-        raise Partial(
-            f"{failed} of {len(predictions)} samples of part {shard.index}/{shard.of} failed. What was answered is "
-            "kept; the same command asks the failed ones again."
-        )
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.engines.facts import combined
 from evalkit.errors import ConfigError, DataError, StoreError
-from evalkit.store import RunFolder, read_answered, read_json, set_aside, write_predictions
+from evalkit.store import RunFolder, read_answered, read_json, set_aside, write_predictions, write_whole
 from evalkit.tasks.base import LoadedTask
 from evalkit.types import Prediction, Request, Sample, digest_json
 
@@ -216,3 +216,10 @@ def replace_predictions(path: Path, samples: Sequence[Sample], predictions: Sequ
     write_predictions(path, samples, predictions)
     if aside is not None and path.read_bytes() == before:
         aside.unlink()
+
+
+def copy_where_equal(files: Sequence[Path], to: Path) -> None:
+    """Copy a file that each part has, where all have the same; otherwise (an older part) there is none of the whole."""
+    contents = {file.read_bytes() if file.is_file() else None for file in files}
+    if len(contents) == 1 and (content := contents.pop()) is not None:
+        write_whole(to, content.decode("utf-8"))

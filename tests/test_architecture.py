@@ -68,8 +68,8 @@ def layer(module: str) -> int:
         ("types", "errors"),
         ("images", "chat", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console", "lens", "shards"),
-        ("worth", "summary", "pipeline", "rescore", "published", "image_hash"),
-        ("board", "paired", "train_phantom", "report"),
+        ("worth", "summary", "pipeline", "asked", "rescore", "published", "image_hash"),
+        ("board", "scored", "paired", "train_phantom", "report"),
         ("gate", "audit", "compare", "bench", "fetch", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),
     ]

@@ -134,7 +134,7 @@ def test_parts_named_in_any_order_are_the_run_and_merging_twice_changes_nothing(
 def test_a_part_says_which_it_is_and_has_no_scores(three: list[Path], whole: Path) -> None:
     for index, folder in enumerate(three, start=1):
         assert folder.name == f"{whole.name}-part-{index}-of-3"
-        assert {p.name for p in folder.iterdir()} == {"manifest.json", "predictions.jsonl", "run.lock"}
+        assert {p.name for p in folder.iterdir()} == {"manifest.json", "predictions.jsonl", "prompts.json", "run.lock"}
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         assert manifest["run_id"] == whole.name
         assert manifest["shard"] == {"index": index, "of": 3, "n": 20}

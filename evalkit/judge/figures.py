@@ -138,7 +138,7 @@ def compute(judged: Judged, *, max_failed: float | None = None, stopped: str = "
         verdicts=dict(Counter(str(r["verdict"]) for r in judged.records if r["verdict"])),
         reasons=_reasons(judged.records, unseen),
         spread={} if too_many else _spread(judged.records, relative, int(config["replicates"])),
-        settings=_settings(plan),
+        settings=settings_of(plan),
         problem=problem,
     )
 
@@ -171,7 +171,8 @@ def ratio_of_means(items: Sequence[ItemResult], clusters: Sequence[Hashable]) ->
     return ratio, mean_interval(linear, clusters, bounded=False)
 
 
-def _win(item: ItemResult) -> float:
+def win(item: ItemResult) -> float:
+    """1 where the answer is preferred to the reference, a half for a tie; the mean over the orders."""
     return math.fsum((preference(p) + 1) / 2 for p in item.points.values()) / len(item.points)
 
 
@@ -191,7 +192,7 @@ def _relative_figures(swap: bool) -> dict[str, Measure]:
         "relative_score_ratio_of_means": ratio_of_means,
         "reference_score": mean_of(lambda i: i.reference, bounded=False),
         "candidate_score": mean_of(lambda i: i.candidate, bounded=False),
-        "win_rate": mean_of(_win, bounded=True),
+        "win_rate": mean_of(win, bounded=True),
     }
     if swap:
         measures["flip_rate"] = mean_of(_flipped, bounded=True)
@@ -329,7 +330,8 @@ def _variance(values: Sequence[float]) -> float:
     return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
 
 
-def _settings(plan: Record) -> dict[str, str]:
+def settings_of(plan: Record) -> dict[str, str]:
+    """All that determines a plan's judgments, for signatures."""
     config = plan["config"]
     parameters = ",".join(f"{k}={v}" for k, v in sorted(config["parameters"].items()))
     return {

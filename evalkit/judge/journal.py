@@ -94,6 +94,11 @@ def choose_judge(path: Path, judge: str | None = None) -> Judged:
     return Judged(plan=plan, records=tuple(of_plan(lines, str(plan["plan"])).values()))
 
 
+def judges_in(path: Path) -> list[str]:
+    """The judges whose plans are in a judgments.jsonl, in order of first appearance."""
+    return list(dict.fromkeys(str(line["judge"]) for line in read_lines(path) if line["record"] == "plan"))
+
+
 class Journal:
     """Appends to judgments.jsonl; a line is with the operating system when `write` returns, so a kill cannot lose it.
 

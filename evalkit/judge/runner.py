@@ -14,6 +14,7 @@ from evalkit.chat.reply import CallFailed, Reply
 from evalkit.errors import EvalkitError
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import Asker
+from evalkit.judge.columns import answers_digest
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal
 from evalkit.judge.money import Budget, most_tokens, price_of
@@ -190,6 +191,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "prompt_sha256": plan.prompt.sha256,
         "style": plan.config.style,
         "n_items": len(plan.items),
+        "answers_sha256": answers_digest({item.sample.id: item.answer for item in plan.items}),
         "n_judgments": plan.n_slots,
         "config": plan.config.record(),
         "created": _now(),

@@ -21,6 +21,7 @@ from evalkit.stats.paired import (
     unpaired_minimum_detectable_effect,
 )
 from evalkit.stats.ranking import Rank, rank_models
+from evalkit.stats.restricted import gather, restricted_interval, restricted_t
 
 __all__ = [
     "AGGREGATES",
@@ -32,12 +33,15 @@ __all__ = [
     "bootstrap_interval",
     "cluster_standard_error",
     "design_effect",
+    "gather",
     "holm",
     "mcnemar",
     "mean_interval",
     "paired_interval",
     "paired_minimum_detectable_effect",
     "rank_models",
+    "restricted_interval",
+    "restricted_t",
     "sign_flip_p",
     "unpaired_minimum_detectable_effect",
     "wilson",

@@ -9,7 +9,7 @@ from evalkit.config import Config
 
 # Which module a verb is in, so that starting one verb never imports another's.
 MODULES = {
-    "run": "runs", "merge": "runs", "score": "runs", "bench": "runs", "compare": "compare", "gate": "compare",
+    "run": "runs", "merge": "runs", "score": "runs", "bench": "runs", "compare": "compare", "gate": "gate",
     "judge": "judging", "judge_check": "judging", "fetch": "models", "doctor": "models", "convert": "models",
     "report": "pages", "paper": "pages", "board": "pages", "audit": "data",
 }  # fmt: skip

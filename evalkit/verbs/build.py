@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from evalkit import console
 from evalkit.config import Config, build, choose, protocols_for, resolve
-from evalkit.errors import ConfigError
+from evalkit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
+    from evalkit.asked import Asked
     from evalkit.engines.base import Engine
     from evalkit.models.checkpoint import CheckpointSpec
     from evalkit.scorers.base import ScoringProtocol
-    from evalkit.tasks.base import Task
+    from evalkit.tasks.base import LoadedTask, Task
+    from evalkit.types import Generation, ImageRef
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -45,7 +49,7 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
 
 def require_weights(config: Config, name: str) -> None:
     """Refuse a model whose weights are not here, unless the engine finds them elsewhere (`local_weights = False`)."""
-    if not getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True):
+    if not _local(config):
         return
     # Before the data is looked for, so that one message names the one command that brings both.
     from evalkit.models.checkpoint import locate
@@ -66,6 +70,10 @@ def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
         inner["measure_flips"] = 0  # counted in one process only
     engine: Engine = build(settings, "engine", inner=partial(build, inner, "engine.inner", spec=spec))
     return engine
+
+
+def _local(config: Config) -> bool:
+    return bool(getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True))
 
 
 def make_engine(config: Config, name: str, task: Task) -> Engine:
@@ -90,3 +98,32 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     baseline = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}").fit(train.samples)
     trained_on = f"{train.name}.{train.split}, {len(train.samples)} rows, sha256 {train.data_sha256[:8]}"
     return BaselineEngine(baseline=baseline, model=name, trained_on=trained_on)
+
+
+def asked(
+    config: Config,
+    model: str,
+    task: Task,
+    loaded: LoadedTask,
+    digests: Mapping[ImageRef, str],
+    image: str,
+    limit: int | None,
+    generation: Generation,
+) -> Asked:
+    """The record of what a run asks of its model; loads no weights.  loaded: already limited."""
+    from evalkit.asked import collect, template_of
+    from evalkit.pipeline import with_images
+
+    sees = config["model"].get("kind") == "checkpoint"
+    # A server has a chat template of its own, which nobody can see from here.
+    template = template_of(make_spec(config, model) if sees and _local(config) else None)
+    fill = partial(
+        collect, task, loaded, with_images(loaded.samples, image), digests if sees else None,
+        model=model, image=image, limit=limit, generation=generation,
+    )  # fmt: skip
+    try:
+        return fill(template=template)
+    except ModelError as problem:
+        # The engine may know more of jinja than the plain rendering here; a finished run must not fail at its record.
+        console.warn(f"what is asked is recorded before the chat template, not after it: {problem}")
+        return fill(template=replace(template, text=None))

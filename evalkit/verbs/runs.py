@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit import console
 from evalkit.config import Config, choose, load_option, options
-from evalkit.errors import ConfigError
-from evalkit.verbs.build import make_engine, make_protocols, make_task, require_weights, title
+from evalkit.errors import ConfigError, Partial
+from evalkit.verbs.build import asked, make_engine, make_protocols, make_task, require_weights, title
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
+    from evalkit.shards import Shard
+    from evalkit.summary import Outcome
     from evalkit.tasks.base import Task
 
 
 def run(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
-    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate
+    from evalkit.asked import NAME, content
+    from evalkit.pipeline import IMAGE_MODES, Settings, evaluate, limited
     from evalkit.shards import Shard
+    from evalkit.store import write_whole
     from evalkit.summary import show
     from evalkit.tasks.check import check_images
 
@@ -45,6 +49,13 @@ def run(config: Config) -> int:
     outcome = evaluate(task, loaded, digests, engine, protocols, settings, config)
     if outcome is None:
         return 0
+    asked_of = limited(loaded, settings.limit)
+    record = asked(config, settings.model, task, asked_of, digests, settings.image, settings.limit, engine.generation)
+    assert outcome.folder is not None
+    write_whole(outcome.folder / NAME, content(record))
+    if settings.shard is not None:
+        report_part(outcome, settings.shard)
+        return 0
     if config["leaderboard"] and settings.limit is None:
         from evalkit.board import add
 
@@ -53,11 +64,31 @@ def run(config: Config) -> int:
     return 0
 
 
+def report_part(outcome: Outcome, shard: Shard) -> None:
+    """What is said of a finished part, which has no score of its own; Partial when some of its samples failed."""
+    said = f"part {shard.index} of {shard.of}: {outcome.n_failed} failed; `evalkit merge runs=[...]` joins the parts"
+    console.note(said)
+    console.out(str(outcome.folder))
+    if outcome.n_failed:
+        raise Partial(
+            f"{outcome.n_failed} samples of part {shard.index}/{shard.of} failed. What was answered is kept; the same "
+            "command asks the failed ones again."
+        )
+
+
 def merge(config: Config) -> int:
     """Join the parts of a run (engine.shard=i/n) into the run that they are, and score it."""
+    from evalkit.asked import NAME
     from evalkit.pipeline import conclude, limited
     from evalkit.rescore import context_of
-    from evalkit.shards import find_parts, joined, joined_manifest, read_parts, replace_predictions
+    from evalkit.shards import (
+        copy_where_equal,
+        find_parts,
+        joined,
+        joined_manifest,
+        read_parts,
+        replace_predictions,
+    )
     from evalkit.store import RunFolder, write_json
     from evalkit.summary import show
 
@@ -73,6 +104,7 @@ def merge(config: Config) -> int:
         replace_predictions(folder.predictions, loaded.samples, predictions)
         whole = joined_manifest(parts)
         write_json(folder.manifest, whole)
+        copy_where_equal([part.folder.path / NAME for part in parts], folder.path / NAME)
         context = context_of(folder.path, loaded, None)
         protocols = make_protocols(manifest["config"])
         outcome = conclude(folder, loaded.samples, predictions, protocols, context, whole["timing"], task)

@@ -59,5 +59,5 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str]
     try:
         compiled = environment.from_string(template)
         return compiled.render(messages=chat(messages), add_generation_prompt=True, **(tokens or {}))
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:  # TypeError: a template that adds a list of parts to a text
         raise ModelError(f"the chat template cannot be rendered ({error}): jinja text was expected") from None

@@ -1,0 +1,235 @@
+"""Does the gate pass a worse model?  Simulated pairs of runs at the sizes of VQA-RAD, SLAKE and PathVQA.
+
+    python benchmarks/gate_simulation.py [--pairs 2000] [--out benchmarks/results/gate-simulation.json]
+
+Each pair goes through the gate's own `judge`.  Two models that differ by nothing but churn turn a share `churn` of the
+answers, half of them for the worse; a worse model also loses `worse` times the margin.  Losses and gains of one image's
+questions come together (Dirichlet-multinomial, intraclass correlation `icc`).  "Theory" is the normal approximation
+with the exact clustered variance of this model.  A pass or improvement of a model that is worse by the margin or more
+is a wrong pass; the gate promises at most 5 % of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from evalkit import __version__
+from evalkit.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
+from evalkit.scored import Scored
+
+# Images by how many test questions they have, in the released sets (VQA-RAD as on OSF, SLAKE's English rows, PathVQA as
+# on the Hugging Face hub).
+IMAGES = {
+    "vqa-rad": {1: 62, 2: 79, 3: 33, 4: 19, 5: 5, 6: 4, 7: 1},
+    "slake": {
+        5: 2, 6: 2, 7: 7, 8: 16, 9: 15, 10: 10, 11: 5, 12: 6, 13: 1, 14: 5, 15: 22, 16: 2, 17: 1, 18: 1, 20: 1,
+    },
+    "path-vqa": {
+        1: 5, 2: 28, 3: 66, 4: 122, 5: 40, 6: 76, 7: 138, 8: 129, 9: 34, 10: 25, 11: 46, 12: 40, 13: 24, 14: 4, 15: 15,
+        16: 27, 17: 12, 18: 8, 19: 7, 20: 3, 21: 3, 22: 2, 23: 1, 25: 1, 27: 1, 28: 1,
+    },
+}  # fmt: skip
+METRIC = "strict accuracy"
+# What a change of a graded score comes to.
+STEPS = (0.5, 1.0)
+ACCURACY = 0.7
+HEADER = dict.fromkeys(("split", "data_sha256", "closed_rule", "prompt", "image"), "same") | {
+    "limit": None, "status": "done", "model": "simulated", "run_id": "simulated",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """worse: how many margins worse the candidate is in truth.  graded: changes of a half as well as of a whole."""
+
+    task: str
+    worse: int
+    churn: float
+    margin: float
+    icc: float = 0.1
+    graded: bool = False
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of answers that are lost and won; more of them where a change is less than a whole."""
+        size = sum(STEPS) / len(STEPS) if self.graded else 1.0
+        return (self.churn / 2 + self.worse * self.margin) / size, self.churn / 2 / size
+
+
+def sizes(task: str) -> np.ndarray:
+    return np.repeat(list(IMAGES[task]), list(IMAGES[task].values()))
+
+
+def baseline(task: str) -> Scored:
+    """A run of the set's size; its scores are put in pair by pair."""
+    image = np.repeat(np.arange(len(sizes(task))), sizes(task)).astype(str).tolist()
+    n = len(image)
+    return Scored(
+        origin="baseline",
+        header=HEADER | {"task": task, "n": n},
+        ids=tuple(map(str, range(n))),
+        image_ids=tuple(image),
+        scores={},
+        rows={METRIC: tuple(range(n))},
+        signatures={METRIC: f"accuracy|task:{task}|protocol:strict.1"},
+        answers=("0" * 16,) * n,
+    )
+
+
+def changes(rng: np.random.Generator, setting: Setting) -> np.ndarray:
+    """Per question -1 (lost), 0 or 1 (won), or half of it."""
+    lost, won = setting.shares
+    images = sizes(setting.task)
+    spread = (1 - setting.icc) / setting.icc if setting.icc else math.inf
+    shares = np.tile([lost, won, 1 - lost - won], (len(images), 1))
+    if math.isfinite(spread):
+        drawn = np.stack([rng.gamma(max(p * spread, 1e-12), size=len(images)) for p in shares[0]], axis=1)
+        shares = drawn / drawn.sum(axis=1, keepdims=True)
+    row = np.repeat(shares, images, axis=0)
+    where = rng.random(len(row))
+    found = np.where(where < row[:, 0], -1.0, np.where(where < row[:, 0] + row[:, 1], 1.0, 0.0))
+    return found * rng.choice(STEPS, size=len(found)) if setting.graded else found
+
+
+def pair_of(rng: np.random.Generator, setting: Setting, empty: Scored) -> tuple[Scored, Scored]:
+    """A baseline and a candidate whose scores differ by `changes`; every changed score is another answer."""
+    delta = changes(rng, setting)
+    before = np.where(delta == 0, rng.random(len(delta)) < ACCURACY, np.maximum(-delta, 0.0))
+    after = before + delta
+    candidate = replace(
+        empty,
+        origin="candidate",
+        scores={METRIC: tuple(after.tolist())},
+        answers=tuple("0" * 16 if d == 0 else "1" * 16 for d in delta.tolist()),
+    )
+    return replace(empty, scores={METRIC: tuple(before.astype(float).tolist())}), candidate
+
+
+def standard_error(setting: Setting) -> float:
+    """Of the mean difference, exactly, under the model."""
+    lost, won = setting.shares
+    images = sizes(setting.task).astype(float)
+    steps = STEPS if setting.graded else (1.0,)
+    size, square = sum(steps) / len(steps), sum(s * s for s in steps) / len(steps)
+    within = square * (lost + won) - (size * (won - lost)) ** 2
+    between = setting.icc * size * size * (lost + won - (won - lost) ** 2)
+    variance = (images * within + images * (images - 1) * between).sum()
+    return float(math.sqrt(variance) / images.sum())
+
+
+def theory(setting: Setting) -> dict[str, float]:
+    """Normal approximation of the shares of passes (improvements among them) and fails."""
+    error = standard_error(setting)
+    normal, standard = NormalDist(-setting.worse * setting.margin, error), NormalDist()
+    passed = 1 - normal.cdf(-setting.margin + standard.inv_cdf(1 - BOUND) * error)
+    failed = normal.cdf(min(-setting.margin, -standard.inv_cdf(1 - ALPHA) * error))
+    return {"pass": passed, "fail": failed, "inconclusive": 1 - passed - failed}
+
+
+def simulate(setting: Setting, pairs: int, seed: int) -> dict[str, object]:
+    """Verdicts of `pairs` pairs, as shares."""
+    rng = np.random.default_rng([seed, *map(ord, repr(setting))])
+    empty, verdicts = baseline(setting.task), Counter[str]()
+    for _ in range(pairs):
+        (held,) = judge([pair_of(rng, setting, empty)], [[METRIC]], {METRIC: setting.margin})
+        verdicts[held.verdicts[0].verdict] += 1
+    images = sizes(setting.task)
+    passed = (verdicts[PASS] + verdicts[IMPROVED]) / pairs
+    return {
+        "task": setting.task,
+        "n": int(images.sum()),
+        "images": len(images),
+        "margin": setting.margin,
+        "true_difference": -setting.worse * setting.margin,
+        "churn": setting.churn,
+        "icc": setting.icc,
+        "graded": setting.graded,
+        "pairs": pairs,
+        "pass": passed,
+        "of_which_improved": verdicts[IMPROVED] / pairs,
+        "fail": verdicts[FAIL] / pairs,
+        "inconclusive": verdicts[INCONCLUSIVE] / pairs,
+        "theory": {k: round(v, 4) for k, v in theory(setting).items()},
+        "wrong_passes": passed if setting.worse else None,
+    }
+
+
+def certifiable(task: str, churn: float, icc: float) -> float:
+    """The margin, in tenths of a point, that an equal candidate passes four times of five."""
+    images = sizes(task)
+    effect = 1 + icc * ((images**2).sum() / images.sum() - 1)
+    return math.ceil(1000 * smallest_margin(int(images.sum() / effect), churn)) / 1000
+
+
+def settings() -> list[Setting]:
+    """Equal, worse by the margin and by twice it; then the margin alone where the statistic has it hard."""
+    found = []
+    for task in IMAGES:
+        for worse in (0, 1, 2):
+            found.append(Setting(task=task, worse=worse, churn=0.10, margin=certifiable(task, 0.10, 0.1)))
+            found.append(Setting(task=task, worse=worse, churn=0.02, margin=0.02))
+        found += [
+            Setting(task=task, worse=1, churn=0.0, margin=0.02),
+            Setting(task=task, worse=1, churn=0.10, margin=0.02, icc=0.0),
+            Setting(task=task, worse=1, churn=0.10, margin=0.02, icc=0.3),
+            Setting(task=task, worse=1, churn=0.20, margin=0.05),
+            Setting(task=task, worse=1, churn=0.10, margin=0.02, graded=True),
+        ]
+    return found
+
+
+def table(cells: list[dict[str, object]]) -> str:
+    """The settings with all three truths, as docs/gate.md shows them: percent, theory in brackets."""
+    rows = [
+        "| set | questions / images | churn | margin | the candidate is | passes | fails | inconclusive |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    truths = {0: "equal", 1: "worse by the margin", 2: "worse by twice the margin"}
+    whole = {(c["task"], c["churn"], c["margin"]) for c in cells if c["true_difference"] < -1.5 * c["margin"]}
+    for c in cells:
+        if (c["task"], c["churn"], c["margin"]) in whole and (c["icc"], c["graded"]) == (0.1, False):
+            shares = " | ".join(
+                f"{100 * c[k]:.1f} ({100 * c['theory'][k]:.1f})" for k in ("pass", "fail", "inconclusive")
+            )
+            rows.append(
+                f"| {c['task']} | {c['n']:,} / {c['images']} | {100 * c['churn']:.0f} % | {100 * c['margin']:.1f} | "
+                f"{truths[round(-c['true_difference'] / c['margin'])]} | {shares} |"
+            )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gate-simulation.json"))
+    arguments = parser.parse_args()
+    started, cells = time.monotonic(), []
+    for setting in settings():
+        cells.append(simulate(setting, arguments.pairs, arguments.seed))
+        print(json.dumps(cells[-1]), flush=True)
+    wrong = [float(c["wrong_passes"]) for c in cells if c["wrong_passes"] is not None]
+    result = {
+        "command": f"python benchmarks/gate_simulation.py --pairs {arguments.pairs} --seed {arguments.seed}",
+        "evalkit": __version__,
+        "alpha": ALPHA,
+        "nominal_level_of_the_bound": BOUND,
+        "most_wrong_passes": max(wrong),
+        "mean_wrong_passes": sum(wrong) / len(wrong),
+        "seconds": round(time.monotonic() - started),
+        "cells": cells,
+    }
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,7 @@ class Session:
     _landing: dict[str, Reply] = field(default_factory=dict)
 
     async def run(self, keys: Sequence[str], asker: Asker) -> None:
-        """Ask all of `keys`; returns when each is landed, or when there is a reason to stop.
+        """Ask all of `keys`; returns when each is landed, or there is a reason to stop.  The caller closes `asker`.
 
         Raises:
             EvalkitError: no call can succeed, and none has.
@@ -58,7 +58,6 @@ class Session:
         finally:
             self._land_now()
             self.seconds = time.perf_counter() - started
-            await asker.close()
         if self.fatal is not None and self.asked == self.failed:
             raise self.fatal
 

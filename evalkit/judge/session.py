@@ -112,18 +112,11 @@ def _judge(
     try:
         if not any(line["record"] == "plan" and line["plan"] == plan.id for line in lines):
             journal.write([plan_record(plan), *no_answer_records(plan)])
-        waiting = _waiting(plan, done)
-        waiting, from_cache = _from_cache(plan, waiting, lines, journal, cache)
+        waiting, from_cache = _from_cache(plan, _waiting(plan, done), lines, journal, cache)
         advance(plan.n_slots - sum(len(plan.calls[k]) for k in waiting))
         expected = estimate(plan, waiting)
         say(expected.sentence())
-        files: list[Path] = []
-        if waiting and config.offline:
-            session.stopped = "judge.offline=true, and these are neither in the run's folder nor in the cache"
-        elif waiting and config.transport == "batch":
-            files = _batch(run_dir, session, waiting, say)
-        elif waiting:
-            asyncio.run(_ask(session, waiting, complete, say, today))
+        files = _obtain(run_dir, session, waiting, complete, say, today)
     finally:
         journal.close()
         if cache is not None:
@@ -143,6 +136,20 @@ def _judge(
         seconds=session.seconds,
         files=tuple(files),
     )
+
+
+def _obtain(
+    run_dir: Path, session: Session, waiting: list[str], complete: Complete | None, say: Say, today: date
+) -> list[Path]:
+    """Get what is waiting by the plan's transport; returns the request files that were written, where there are any."""
+    config = session.plan.config
+    if waiting and config.offline:
+        session.stopped = "judge.offline=true, and these are neither in the run's folder nor in the cache"
+    elif waiting and config.transport == "batch":
+        return _batch(run_dir, session, waiting, say)
+    elif waiting:
+        asyncio.run(_ask(session, waiting, complete, say, today))
+    return []
 
 
 def _judged(run_dir: Path, plan: Plan) -> Judged:
@@ -205,17 +212,16 @@ async def _ask(session: Session, keys: Sequence[str], complete: Complete | None,
     else:
         for text in check_lifetime(config, today):
             say(f"warning: {text}")
-        server = ServerAsker(config)
-        try:
-            await server.check()
-            if server.announced and server.announced != config.shutdown:
-                for text in check_lifetime(config, today, server.announced):
+        asker = ServerAsker(config)
+    try:
+        if isinstance(asker, ServerAsker):
+            await asker.check()
+            if asker.announced and asker.announced != config.shutdown:
+                for text in check_lifetime(config, today, asker.announced):
                     say(f"warning: {text}")
-        except BaseException:
-            await server.close()
-            raise
-        asker = server
-    await session.run(keys, asker)
+        await session.run(keys, asker)
+    finally:
+        await asker.close()
 
 
 def _batch(run_dir: Path, session: Session, keys: list[str], say: Say) -> list[Path]:

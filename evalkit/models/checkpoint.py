@@ -15,6 +15,7 @@ from evalkit.models.forms import recognise
 from evalkit.models.llava_config import is_openai_tower, tower_inside, tower_name
 from evalkit.models.parts import Part
 from evalkit.models.presets import choose
+from evalkit.models.processors import load_processor
 from evalkit.models.templates import read_template
 from evalkit.types import Generation, digest_json
 
@@ -150,7 +151,7 @@ def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str
     """
     folder = weights_folder(found)
     if recognise(folder) == "hf":
-        return _load_hf(spec, folder, device=device, dtype=dtype), ready(spec, load_processor(spec, folder))
+        return _load_hf(spec, folder, device=device, dtype=dtype), ready(spec, load_processor(spec.name, folder))
     from evalkit.models.llava_original import load_configured
 
     config = {**spec.config, "name": spec.name}
@@ -181,19 +182,6 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
                 "The checkpoint does not fit its config.json; nothing is initialised at random."
             )
     return model.to(device).eval()
-
-
-def load_processor(spec: CheckpointSpec, folder: Path) -> Any:
-    """The processor that lies in a checkpoint's folder."""
-    from transformers import AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True, backend="pil")
-    except (OSError, ValueError, KeyError, ImportError) as problem:
-        raise ModelError(f"{spec.name}: the processor of {folder} cannot be loaded: {first_line(problem)}") from problem
-    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
-        raise ModelError(f"{spec.name}: the processor in {folder} handles no images, so it cannot be asked about one.")
-    return processor
 
 
 def ready(spec: CheckpointSpec, processor: Any) -> Any:

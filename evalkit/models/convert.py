@@ -13,6 +13,7 @@ from evalkit.errors import ModelError
 from evalkit.models.forms import recognise
 from evalkit.models.llava_original import LoadedLlava, load_llava
 from evalkit.models.parts import RECORD
+from evalkit.models.processors import load_processor
 
 _PROBE = "Is the lung normal?\n  Two  spaces, é."
 
@@ -59,21 +60,10 @@ def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
     (to / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_hf_processor(folder: Path) -> Any:
-    """The processor of a folder in Hugging Face form, always with the PIL image processor.
-
-    Which image processor transformers takes by itself depends on whether torchvision is installed, and the pixels
-    with it.
-    """
-    from transformers import AutoProcessor
-
-    return AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-
-
 def _check_tokens(loaded: LoadedLlava, to: Path) -> None:
     place = loaded.processor.image_token
     text = f"[INST] {place}\n{_PROBE} [/INST]"
-    before, after = (p.tokenizer(text)["input_ids"] for p in (loaded.processor, load_hf_processor(to)))
+    before, after = (p.tokenizer(text)["input_ids"] for p in (loaded.processor, load_processor(to.name, to)))
     if before != after:
         raise ModelError(
             f"the tokenizer saved in {to} gives other ids than the loaded one for the same text: this version of "

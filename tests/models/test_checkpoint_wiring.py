@@ -12,7 +12,7 @@ import torch
 from evalkit.engines.hf import HfEngine
 from evalkit.errors import ConfigError, ModelError
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline import describe_generation, request
+from evalkit.pipeline import describe_generation, request, with_images
 from evalkit.tasks.check import check_images
 from evalkit.tasks.phantom import Phantom
 from tests.models import tiny
@@ -24,11 +24,11 @@ def engine(name: str, **changes) -> HfEngine:
     return HfEngine(spec=spec, device="cpu", max_batch_tokens=4000, workers=0)
 
 
-def answers(of: HfEngine, n: int = 12) -> list[tuple[str | None, str]]:
+def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[str | None, str]]:
     """(text, how it ended) of the first questions of phantom, in their order."""
     task = Phantom(n_test=2)
     loaded, digests = check_images(task.load(), on_missing="error")
-    requests = [request(task, s, of, digests) for s in loaded.samples[:n]]
+    requests = [request(task, s, of, digests) for s in with_images(loaded.samples, image)[:n]]
     found = {p.sample_id: p for batch in of.generate(requests) for p in batch}
     assert all(p.error is None for p in found.values()), [p.error for p in found.values()]
     return [(found[r.sample_id].text, found[r.sample_id].finish_reason) for r in requests]

@@ -9,8 +9,9 @@ import torch
 
 from evalkit.errors import ModelError
 from evalkit.models import convert as module
-from evalkit.models.convert import RECORD, convert, load_hf_processor
+from evalkit.models.convert import RECORD, convert
 from evalkit.models.forms import recognise
+from evalkit.models.processors import load_processor
 from evalkit.models.templates import read_template
 from tests.models.test_llava_forms_load import assert_same_logits
 
@@ -20,7 +21,7 @@ class Reloaded:
         from transformers import AutoModelForImageTextToText
 
         self.model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
-        self.processor = load_hf_processor(folder)
+        self.processor = load_processor("converted", folder)
 
 
 def test_a_converted_v15_checkpoint_gives_the_known_logits_through_transformers(v15, tmp_path):

@@ -57,7 +57,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_answers_as_the_hugging_face_form_and_as_its_own_conversion(case, v15, v10, lora, tmp_path, capsys):
-    from evalkit.models.convert import load_hf_processor
+    from evalkit.models.processors import load_processor
 
     name, settings, known = settings_of(case, v15, v10, lora)
     manifest, ours = ran(capsys, f"model={name}", *SHORT, *overrides(settings))
@@ -66,7 +66,7 @@ def test_a_run_answers_as_the_hugging_face_form_and_as_its_own_conversion(case, 
     assert "Hugging Face form already" in capsys.readouterr().err
     tower = settings.get("vision_tower", conf(name)["vision_tower"])
     again, converted = ran(capsys, f"model={name}", *SHORT, "model.source=saved", f"model.vision_tower={tower}")
-    plain = hugging_face_form(known, load_hf_processor(tmp_path / "saved"), tmp_path / "hf")
+    plain = hugging_face_form(known, load_processor("saved", tmp_path / "saved"), tmp_path / "hf")
     _, theirs = ran(capsys, f"model={name}", *SHORT, f"model.source={plain}", "model.vision_tower=null")
     assert ours == converted == theirs
     assert len(set(ours)) > 1

@@ -1,8 +1,6 @@
 """Every model in conf/model: its YAML says what it must, its prompt renders, and a tiny one of its class answers.
 
-LLaVA's layouts go through `load_configured`, the code that the real weights go through, processor and all.  For the
-others a tiny random model of the same transformers class is saved, recognised, loaded and asked with hand-made
-tensors: the processors of Qwen2.5-VL need torchvision, which the tests do without.
+All go through the code that the real weights go through, processor and all.
 """
 
 from __future__ import annotations
@@ -14,8 +12,10 @@ import pytest
 import torch
 import yaml
 
+from evalkit.engines.hf import HfEngine
 from evalkit.errors import ConfigError, ModelError
 from evalkit.fetch import select
+from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.forms import recognise
 from evalkit.models.hub import model_repos
 from evalkit.models.llava_original import load_configured
@@ -23,7 +23,8 @@ from evalkit.models.parts import locate
 from evalkit.models.presets import choose
 from evalkit.models.templates import chat, read_template, render
 from evalkit.types import ImagePlace, Message
-from tests.models import tiny
+from tests.models import tiny, tiny_hf
+from tests.models.test_checkpoint_wiring import answers
 from tests.models.test_llava_forms_load import picture
 
 MODELS = Path(__file__).parents[2] / "conf" / "model"
@@ -160,74 +161,33 @@ def huatuo(tmp_path_factory, spm):
     return folder
 
 
-def tiny_of(kind: str):
-    """(config, inputs) of a tiny model of that class: one image, some text."""
-    from transformers import CONFIG_MAPPING
-
-    text = {**tiny.text_config(300, "mistral"), "rope_theta": 10000.0}
-    ids = torch.randint(10, 200, (1, 12))
-    if kind == "llava":
-        config = CONFIG_MAPPING[kind](text_config={"model_type": "llama", **tiny.text_config(300, "llama")},
-                                      vision_config={"model_type": "clip_vision_model", **tiny.VISION},
-                                      image_token_index=299)  # fmt: skip
-        ids[0, 2:11] = 299
-        return config, {"input_ids": ids, "pixel_values": torch.randn(1, 3, 42, 42)}
-    if kind == "qwen2_5_vl":
-        text.pop("sliding_window")
-        text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
-        vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
-                  "patch_size": 14, "spatial_merge_size": 2, "window_size": 56,
-                  "fullatt_block_indexes": [1]}  # fmt: skip
-        config = CONFIG_MAPPING[kind](text_config=text, vision_config=vision, image_token_id=299,
-                                      vision_start_token_id=298, video_token_id=297)  # fmt: skip
-        ids[0, 1], ids[0, 2:6] = 298, 299
-        types = (ids == 299).int()
-        grid = torch.tensor([[1, 4, 4]])
-        pixels = torch.randn(16, 3 * 2 * 14 * 14)
-        return config, {
-            "input_ids": ids, "pixel_values": pixels, "image_grid_thw": grid, "mm_token_type_ids": types
-        }  # fmt: skip
-    if kind == "gemma3":
-        text |= {"head_dim": 16, "sliding_window": 64}
-        vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-                  "image_size": 56, "patch_size": 14}  # fmt: skip
-        config = CONFIG_MAPPING[kind](text_config=text, vision_config=vision, mm_tokens_per_image=4,
-                                      image_token_index=299, boi_token_index=298, eoi_token_index=297)  # fmt: skip
-        ids[0, 1], ids[0, 2:6], ids[0, 6] = 298, 299, 297
-        return config, {
-            "input_ids": ids, "pixel_values": torch.randn(1, 3, 56, 56), "token_type_ids": (ids == 299).long()
-        }  # fmt: skip
-    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "image_size": [56, 56], "patch_size": [14, 14]}  # fmt: skip
-    text.pop("sliding_window")
-    config = CONFIG_MAPPING[kind](text_config={"model_type": "qwen2", **text}, vision_config=vision,
-                                  image_token_id=299, downsample_ratio=0.5)  # fmt: skip
-    ids[0, 2:6] = 299
-    return config, {"input_ids": ids, "pixel_values": torch.randn(1, 3, 56, 56)}
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory):
+    """Tiny random models of the registered classes with real processors, saved as their authors save them."""
+    folder = tmp_path_factory.mktemp("classes")
+    return {kind: tiny_hf.save(kind, folder / kind) for kind in tiny_hf.SPECIAL}
 
 
-@pytest.mark.parametrize("kind", sorted(set(CLASSES.values())))
-def test_a_tiny_one_of_its_class_is_recognised_loaded_and_answers(kind, tmp_path):
-    from transformers import AutoModelForImageTextToText
+FIRST_OF_ITS_CLASS = ("qwen2.5-vl-3b", "medgemma-4b", "internvl3-8b")
+BY_CLASS = [n for n, kind in CLASSES.items() if kind in tiny_hf.SPECIAL]
 
-    torch.manual_seed(0)
-    config, inputs = tiny_of(kind)
-    model = AutoModelForImageTextToText.from_config(config)
-    with torch.no_grad():
-        for value in model.parameters():  # zero-initialised layers would hide the image
-            value.add_(0.1 * torch.randn_like(value))
-    model.save_pretrained(tmp_path)
-    tiny.write_json(tmp_path / "preprocessor_config.json", {})
-    assert recognise(tmp_path) == "hf"
-    loaded, info = AutoModelForImageTextToText.from_pretrained(
-        tmp_path, local_files_only=True, output_loading_info=True
-    )
-    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    answer = loaded.eval().generate(**inputs, max_new_tokens=3, do_sample=False)
-    assert answer.shape[1] > inputs["input_ids"].shape[1]
-    blank = {**inputs, "pixel_values": torch.zeros_like(inputs["pixel_values"])}
-    assert (loaded(**inputs).logits - loaded(**blank).logits).abs().max() > 1e-3
+
+@pytest.mark.parametrize(
+    "name", [n if n in FIRST_OF_ITS_CLASS else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
+)
+def test_a_tiny_one_of_its_class_answers_through_the_real_code_without_torchvision(name, classes):
+    def engine(**settings) -> HfEngine:
+        config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[CLASSES[name]])}
+        spec = CheckpointSpec.from_config(config | {"presets": {"greedy": {"max_new_tokens": 6}}})
+        return HfEngine(spec=spec, device="cpu", workers=0, **settings)
+
+    assert recognise(classes[CLASSES[name]]) == "hf"
+    shared, alone = engine(share_prefix="require"), engine(share_prefix="off", batch_size=1)
+    found, blank = answers(shared), answers(alone, image="blank")
+    assert found == answers(alone)
+    assert found != blank, "a model that does not see could not tell whether its image arrived"
+    assert shared.facts()["counters"]["vision_encodes"] == 2
+    assert shared.facts()["image_processor"].endswith("Pil")
 
 
 def test_every_registered_hugging_face_model_has_its_class_tried_above():

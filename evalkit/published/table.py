@@ -63,9 +63,14 @@ class Figure:
         return len(self.value.partition(".")[2])
 
     @property
+    def scale(self) -> int:
+        """What 1 as a fraction prints as."""
+        return UNITS[self.unit][0]
+
+    @property
     def fraction(self) -> float:
         """The value as a fraction, as files of runs have it."""
-        return float(Decimal(self.value) / UNITS[self.unit][0])
+        return float(Decimal(self.value) / self.scale)
 
     @property
     def attainable(self) -> bool:
@@ -76,7 +81,7 @@ class Figure:
 
     def prints(self, fraction: float) -> str:
         """A run's fraction as the paper would print it."""
-        return printed(fraction, self.decimals, UNITS[self.unit][0])
+        return printed(fraction, self.decimals, self.scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

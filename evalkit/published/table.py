@@ -33,8 +33,8 @@ class Figure:
     n: rows of the metric, where the paper fixes it.  k: right answers, where value and n leave only one.
     regime: how the model had met the set; it is the cell's, because a model may be fine-tuned on a set and evaluated
     on the very split that it was trained on.  train: a key of the table's `trains`, there for every model that was
-    fine-tuned.  epochs: on those rows.  replicates: of how many runs it is the mean.  source, faults: keys of the
-    table's `sources` and `faults`.
+    fine-tuned.  epochs: on those rows.  replicates: of how many runs or resamples it is the mean.  source,
+    faults: keys of the table's `sources` and `faults`.
     not_reproducible: why nobody can get this value; "" where nothing speaks against it.
     """
 

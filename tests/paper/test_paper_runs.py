@@ -73,7 +73,7 @@ def test_answers_with_llava_meds_counts_reproduce_its_cells_and_one_more_deviate
     score(tmp_path, task)
     score(tmp_path, task, off=1)
     met = verdicts(tmp_path, "paper=llava-med-vqa")
-    label = "60K-IM x3, FT 9 (the released weights)"
+    label = "60K-IM 3 ep, FT 9 (the released weights)"
     assert set(met) == {(label, task, "open_recall"), (label, task, "closed_accuracy")}
     assert [r["verdict"] for r in met[label, task, "open_recall"]] == ["reproduced"] * 2
     closed = {r["verdict"]: r for r in met[label, task, "closed_accuracy"]}

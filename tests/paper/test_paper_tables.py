@@ -86,7 +86,7 @@ def test_latex_is_whole_has_as_many_columns_as_it_says_and_nothing_unescaped(nam
 def test_latex_has_the_run_beneath_its_row_with_a_sign_and_own_rows_last() -> None:
     cells, own = mixed()
     lines = latex(LLAVA_MED, cells, own).splitlines()  # type: ignore[arg-type]
-    place = next(i for i, line in enumerate(lines) if line.startswith("60K-IM x3, FT 9 (the released weights) &"))
+    place = next(i for i, line in enumerate(lines) if line.startswith("60K-IM 3 ep, FT 9 (the released weights) &"))
     assert lines[place + 1].startswith(r"\quad evalkit & 66.26\,$=$ & 80.51\,$\neq$ & -- & 84.00\,$\approx$")
     last = max(i for i, line in enumerate(lines) if line.startswith("mine &"))
     assert lines[last - 1] == r"\midrule"

@@ -11,13 +11,12 @@ from evalkit.published import Figure, System
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Rows that share their protocols.
+    """Rows of one table of the paper that share their protocols.
 
-    tables: which tables of the paper they are in, "" for its main one.  heads: column -> what tells it from the others.
-    cells: of a row and column.
+    table: which one, "" for its main one.  heads: column -> what tells it from the others.  cells: of a row and column.
     """
 
-    tables: Sequence[str]
+    table: str
     systems: Sequence[System]
     heads: Mapping[Column, str]
     cells: Mapping[tuple[str, Column], Sequence[Cell]]
@@ -33,27 +32,26 @@ class Block:
 
 
 def blocks(cells: Sequence[Cell]) -> list[Block]:
-    """The cells by what their rows are counted by, in the order of the table."""
+    """The cells by the table that their rows are in and what they are counted by, in the order of the paper."""
     systems: dict[str, System] = {}
     protocols: dict[str, frozenset[str]] = {}
     for cell in cells:
         systems.setdefault(cell.system.id, cell.system)
         protocols[cell.system.id] = protocols.get(cell.system.id, frozenset()) | {cell.figure.protocol}
-    groups: dict[frozenset[str], list[System]] = {}
+    groups: dict[tuple[str, frozenset[str]], list[System]] = {}
     for name, system in systems.items():
-        groups.setdefault(protocols[name], []).append(system)
-    return [_block(members, cells) for members in groups.values()]
+        groups.setdefault((system.table, protocols[name]), []).append(system)
+    return [_block(table, members, cells) for (table, _), members in groups.items()]
 
 
-def _block(systems: Sequence[System], cells: Sequence[Cell]) -> Block:
+def _block(table: str, systems: Sequence[System], cells: Sequence[Cell]) -> Block:
     ids = {s.id for s in systems}
     mine: dict[tuple[str, Column], list[Cell]] = {}
     for cell in cells:
         if cell.system.id in ids:
             mine.setdefault((cell.system.id, column_of(cell.figure)), []).append(cell)
     columns = list(dict.fromkeys(column for _, column in mine))
-    tables = list(dict.fromkeys(s.table for s in systems))
-    return Block(tables=tables, systems=systems, heads=heads(columns), cells=mine)
+    return Block(table=table, systems=systems, heads=heads(columns), cells=mine)
 
 
 def heads(columns: Sequence[Column]) -> dict[Column, str]:

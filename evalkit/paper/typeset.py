@@ -28,7 +28,7 @@ SIGNS = {
 def latex(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow] = ()) -> str:
     r"""The table as LaTeX, ready to paste: published rows, what reproduces a row beneath it, own rows last.
 
-    One `table` for each kind of columns, since accuracies and recalls do not stand in one.
+    One `table` for each of the paper's, and for each kind of columns: accuracies and recalls do not stand in one.
     """
     parts = []
     for number, block in enumerate(blocks(cells), 1):
@@ -45,7 +45,7 @@ def latex(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow
             tex.table(
                 ["", *block.heads.values()],
                 rows,
-                caption=f"{published.paper}: {'; '.join(t or published.table for t in block.tables)}.",
+                caption=f"{published.paper}: {block.table or published.table}.",
                 label=f"tab:{published.name}-{number}",
                 notes=notes,
             )

@@ -43,7 +43,7 @@ def show(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow]
     """The table for a terminal: a line a row of the paper, its values, each with what the runs say of it."""
     lines = [f"{published.paper}, {published.table}, {published.version}"]
     for block in blocks(cells):
-        lines += ["", *_shown(block, own)]
+        lines += ["", *([f"{block.table}:"] if block.table else []), *_shown(block, own)]
     signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items() if sign)
     lines += ["", f"{signs}, no sign: not run", tally(cells)]
     if any(c.figure.regime == "trained-on-this-split" for c in cells):

@@ -197,3 +197,13 @@ def test_a_run_killed_at_random_moments_goes_on_and_asks_nothing_twice(tmp_path:
     assert sorted(after) == sorted(before)
     manifest = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["facts"]["asked"] == 120 - counts[-1]
+
+
+def test_a_run_is_exported_into_its_own_folder_and_another_form_is_refused(tmp_path: Path) -> None:
+    run = folder_of(evalkit(*SCRIPTED, "limit=6", cwd=tmp_path), tmp_path)
+    result = evalkit("export", f"run={run}", "format=latex", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(run / "export" / "latex" / f"{run.name}.tex")
+    refused = evalkit("export", f"run={run}", "format=latx", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "format=latx is not possible" in refused.stderr and "'latex'" in refused.stderr

@@ -1,4 +1,4 @@
-"""Verbs that show finished runs: report, paper, board."""
+"""Verbs that show finished runs: report, export, paper, board."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ def report(config: Config) -> int:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
     write_page(target, page_data(runs, samples, images))
     console.out(str(target))
+    return 0
+
+
+def export(config: Config) -> int:
+    """Write a run in the form of another tool."""
+    from evalkit.config import choose
+    from evalkit.export import WRITERS, read_run
+
+    form = choose(config["format"], list(WRITERS), "format")
+    run = read_run(Path(config["run"]), slices=bool(config["slices"]), model_id=config["model_id"])
+    out = Path(config["out"]) if config["out"] else run.folder.path / "export" / form
+    keys = ("organization", "relationship") if form == "every-eval-ever" else ()
+    written = WRITERS[form](run, out, **{k: str(config[k]) for k in keys})
+    for number in run.missing:
+        console.warn(f"{number.name} has no value: {number.problem}")
+    if run.summary["n_failed"]:
+        console.warn(f"{run.summary['n_failed']} of {run.summary['n']} samples failed; the files say so")
+    for path in written:
+        console.out(str(path))
     return 0
 
 

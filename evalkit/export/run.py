@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ConfigError, DataError, StoreError
+from evalkit.judge.written import judged_numbers
 from evalkit.store import RunFolder, read_json, read_lines
 
 # Everything else that evalkit computes is better when it is higher.
@@ -170,8 +171,8 @@ def read_run(path: Path, *, slices: bool = False, model_id: str | None = None) -
         raise StoreError(f"{folder.summary} is not a summary that evalkit wrote: {what}. Score the answers again.")
     manifest = read_json(folder.manifest, "manifest") if folder.manifest.is_file() else {}
     numbers = [_number(m, str(folder.summary), {}, str(m.get("signature", ""))) for m in summary["metrics"]]
-    for file in sorted(path.glob("judged-*.json")):
-        numbers += _judged(file, summary)
+    for judge in judged_numbers(path, summary):
+        numbers += [_number(m, str(path), judge.settings, m["signature"], judge.problem) for m in judge.metrics]
     if model_id is not None and not _HUB_NAME.fullmatch(model_id):
         raise ConfigError(f"model_id={model_id} is not possible; expected developer/name, as on the hub.")
     return FinishedRun(
@@ -195,23 +196,6 @@ def _number(
         problem = "no rows" if not record["n"] else f"{record['n_unscored']} of {record['n']} rows are unscored"
     fields = {k: record[k] for k in ("protocol", *_NUMBER)}
     return Number(**fields, signature=signature, judge=judge, problem=problem if record["value"] is None else "")
-
-
-def _judged(file: Path, summary: Mapping[str, Any]) -> list[Number]:
-    """The numbers of one judge; those that an outage took have its story as their problem."""
-    content = read_json(file, "file of judged scores")
-    if not isinstance(content, dict) or (missing := [k for k in ("judge", "settings", "metrics") if k not in content]):
-        what = f"it has no {missing[0]}" if isinstance(content, dict) else "it is no object"
-        raise StoreError(f"{file} is not a file of judged scores: {what}. Judge the run again.")
-    settings = {str(k): str(v) for k, v in content["settings"].items()}
-    numbers = []
-    for metric in content["metrics"]:
-        parts = {"task": f"{summary['task']}.{summary['split']}", "n": metric.get("n"), "slice": metric.get("slice")}
-        said = [f"{k}:{v}" for k, v in {**parts, **settings, "v": summary["evalkit"]}.items()]
-        record = {**metric, "protocol": f"judge:{content['judge']}"}
-        signature = "|".join([str(metric.get("metric")), *said])
-        numbers.append(_number(record, str(file), settings, signature, str(content.get("problem") or "")))
-    return numbers
 
 
 def _model_id(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

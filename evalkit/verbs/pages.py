@@ -13,6 +13,7 @@ from evalkit.verbs.build import make_task
 
 if TYPE_CHECKING:
     from evalkit.paper import Paper
+    from evalkit.report import Difference
     from evalkit.report.data import Picture
     from evalkit.types import Sample
 
@@ -39,9 +40,39 @@ def report(config: Config) -> int:
                 images = pictures(loaded.samples, target.with_name(f"{target.stem}-images"))
         except EvalkitError as problem:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
-    write_page(target, page_data(runs, samples, images))
+    found, why = _differences(runs)
+    write_page(target, page_data(runs, samples, images, differences=found, incomparable=why))
     console.out(str(target))
     return 0
+
+
+def _differences(runs: Sequence[Path]) -> tuple[list[Difference], str]:
+    """The paired differences of two runs, or why they may not be compared; neither for one run."""
+    from evalkit.compare import compare
+    from evalkit.paired import read_scored
+    from evalkit.report import Difference
+
+    if len(runs) < 2:
+        return [], ""
+    try:
+        ((_, pairs),) = compare([read_scored(r) for r in runs], None)
+    except EvalkitError as problem:
+        console.warn(f"the page has no differences: {problem}")
+        return [], str(problem)
+    return [
+        Difference(
+            metric=p.metric,
+            n=p.n,
+            first=p.first,
+            second=p.second,
+            difference=p.difference,
+            low=p.interval.low,
+            high=p.interval.high,
+            n_worse=p.n_worse,
+            n_better=p.n_better,
+        )
+        for p in pairs
+    ], ""
 
 
 def export(config: Config) -> int:

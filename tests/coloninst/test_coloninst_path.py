@@ -175,7 +175,7 @@ def test_the_page_shows_each_dialogue_its_own_image_with_the_size_that_its_boxes
     assert main(["report", f"run={run}"]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
-    shown = {i: Path(key).name for i, key in zip(data["ids"], data["pictures"], strict=True)}
-    assert all(name == i.rsplit("/", 1)[1].removesuffix("#2") for i, name in shown.items())
-    assert len(set(data["image_ids"])) < len(set(data["pictures"])) == 9
-    assert {tuple(size) for size in data["sizes"].values()} == {(64, 48)}
+    shown = {(i.rsplit("/", 1)[1].removesuffix("#2"), k) for i, k in zip(data["ids"], data["picture"], strict=True)}
+    assert len(shown) == len({name for name, _ in shown}) == len({k for _, k in shown}) == 9
+    assert len(data["image_ids"]["of"]) < len(data["pictures"]) == 9
+    assert {tuple(p["size"]) for p in data["pictures"]} == {(64, 48)}

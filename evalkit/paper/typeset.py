@@ -55,7 +55,7 @@ def latex(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow
 
 def _latex_rows(block: Block, system: System) -> list[list[str] | None]:
     met = {column: block.cells.get((system.id, column), []) for column in block.heads}
-    published = [cells[0].figure.value if cells else "–" for cells in met.values()]
+    published = [_published(cells) for cells in met.values()]
     rows: list[list[str] | None] = [[system.label, *published]]
     runs = dict.fromkeys(c.run for cells in met.values() for c in cells if c.run)
     if not runs:
@@ -68,6 +68,15 @@ def _latex_rows(block: Block, system: System) -> list[list[str] | None]:
             texts.append("–" if c is None else tex.Raw(f"{tex.escape(c.reproduced)}\\,{SIGNS[c.verdict]}"))
         rows.append([tex.Raw(r"\quad evalkit"), *texts])
     return rows
+
+
+def _published(cells: Sequence[Cell]) -> str:
+    """A published value, marked where no run beneath it can say that it cannot come out."""
+    if not cells:
+        return "–"
+    value = cells[0].figure.value
+    marked = cells[0].verdict == IRREPRODUCIBLE and not cells[0].run
+    return tex.Raw(f"{tex.escape(value)}\\,{SIGNS[IRREPRODUCIBLE]}") if marked else value
 
 
 def _latex_own(block: Block, row: OwnRow) -> list[str]:

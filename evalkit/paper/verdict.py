@@ -66,7 +66,7 @@ def compare_paper(
 
     Args:
         models: name of a run's model -> the published row.  A row that none names is reproduced by the model of its
-            id.
+            id, and every row by answers from a file that were given its id as their name.
         accept: whether a value whose interval holds the published one is "within the interval": "interval" says
             always, "exact" never, "auto" for answers that were generated anew or judged: answers that come from a
             file are the authors' own or not, and then the count must agree.
@@ -87,9 +87,10 @@ def _reproduces(run: Summary, system: System, figure: Figure, mapped: Mapping[st
         return False
     row = mapped.get(run["model"])
     if row is None:
-        # A row that has its models named is not also whatever else is called like it: a model's name says nothing of
-        # what it was tuned on.
-        return bool(run["model"] == system.id) and all(m.row != system.id for m in mapped.values())
+        # A registered model may share a row's name and not be tuned as the row is; answers from a file bear the name
+        # that they were given for this.
+        named = any(m.row == system.id for m in mapped.values())
+        return bool(run["model"] == system.id) and (not named or not _anew(run))
     return row.row == system.id and (not row.tasks or run["task"] in row.tasks)
 
 
@@ -170,8 +171,13 @@ def _incomparable(figure: Figure, run: Summary, metric: Metric) -> str:
 
 
 def _takes_interval(figure: Figure, run: Summary, accept: str) -> bool:
-    anew = run.get("generation", "unknown") != "unknown" or figure.protocol.startswith("judge:")
+    anew = _anew(run) or figure.protocol.startswith("judge:")
     return accept == "interval" or (accept == "auto" and anew)
+
+
+def _anew(run: Summary) -> bool:
+    """Whether evalkit generated the answers; of answers from a file it does not know how they came about."""
+    return bool(run.get("generation", "unknown") != "unknown")
 
 
 def _within(figure: Figure, metric: Metric) -> bool:

@@ -88,6 +88,7 @@ def test_latex_has_the_run_beneath_its_row_with_a_sign_and_own_rows_last() -> No
     lines = latex(LLAVA_MED, cells, own).splitlines()  # type: ignore[arg-type]
     place = next(i for i, line in enumerate(lines) if line.startswith("60K-IM 3 ep, FT 9 (the released weights) &"))
     assert lines[place + 1].startswith(r"\quad evalkit & 66.26\,$=$ & 80.51\,$\neq$ & -- & 84.00\,$\approx$")
+    assert any(r"& 81.98\,$\dagger$ &" in line for line in lines)
     last = max(i for i, line in enumerate(lines) if line.startswith("mine &"))
     assert lines[last - 1] == r"\midrule"
 

@@ -75,7 +75,7 @@ def made(n: int) -> tuple[list[Sample], list[Prediction]]:
 
 
 def measure(n: int, repeats: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         samples, answers = made(n)
         run = made_run(folder / "run", samples, answers)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,17 @@ def browser(folder: Path) -> Iterator[Callable[[], Page]]:
     )
     os.close(theirs_in)
     os.close(theirs_out)
+    pipe = Pipe(ours_out, ours_in)
     try:
-        pipe = Pipe(ours_out, ours_in)
         yield lambda: Page(pipe)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        # Asked to go it takes its children with it; killed, it leaves them writing to the profile.
+        with suppress(OSError):
+            pipe.write({"method": "Browser.close"})
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=20)
         os.close(ours_out)
         os.close(ours_in)

@@ -75,6 +75,8 @@ def test_columns_say_what_the_run_s_files_say(tmp_path: Path) -> None:
         assert value == score["value"]
         if value is None:
             assert entry[0] == score["reason"]
+        elif isinstance(entry, tuple):
+            assert [data["said"][k] for k in entry[1:]] == [score.get("extracted", ""), score.get("note", "")]
         seen += 1
     assert seen == sum(sum(k > 0 for k in c["at"]) for c in data["scores"][0].values())
 
@@ -130,7 +132,9 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
     judge_run(run, config, samples, predictions, complete=lambda m: '{"verdict": "wrong", "why": "another organ"}')
     data = page_data([run], {}, {})
     column = data["scores"][0]["judge:tiny judged_accuracy"]
-    assert column["of"][column["at"][1]] == (0.0, "", '{"verdict": "wrong", "why": "another organ"}')
+    value, extracted, note = column["of"][column["at"][1]]
+    assert (value, data["said"][extracted]) == (0.0, "")
+    assert data["said"][note] == '{"verdict": "wrong", "why": "another organ"}'
     assert column["of"][column["at"][0]] == ("no answer: the model failed: CUDA out of memory",)
     assert any(m["protocol"] == "judge:tiny" and m["value"] == 0 for m in data["runs"][0]["metrics"])
 

@@ -87,6 +87,7 @@ def page_data(
     known = [samples.get(i) for i in ids]
     first = [answers[0][i] for i in ids]
     found = {k: number for number, k in enumerate(images)}
+    said: dict[str, int] = {}
     return {
         "runs": [_run(r, s) for r, s in zip(runs, summaries, strict=True)],
         "differences": [_paired(d) for d in differences],
@@ -102,7 +103,8 @@ def page_data(
         "picture": [-1 if s is None else found.get(picture_key(s), -1) for s in known],
         "boxes": _boxes(first, [[a[i] for i in ids] for a in answers]),
         "answers": [_answers([a[i] for i in ids]) for a in answers],
-        "scores": [_scores(_score_lines(r, s), ids) for r, s in zip(runs, summaries, strict=True)],
+        "scores": [_scores(_score_lines(r, s), ids, said) for r, s in zip(runs, summaries, strict=True)],
+        "said": list(said),
     }
 
 
@@ -183,10 +185,11 @@ def _score_lines(run: Path, summary: Record) -> list[dict[str, Any]]:
     return read_lines(RunFolder(run).scores) + judged
 
 
-def _scores(records: Sequence[Record], ids: Sequence[str]) -> dict[str, Column]:
+def _scores(records: Sequence[Record], ids: Sequence[str], said: dict[str, int]) -> dict[str, Column]:
     """`protocol metric` -> a column: a number, [reason] where it is unscored, null where the metric has no such row.
 
-    A score with something read out of the answer or a note is [value, extracted, note].
+    A score with something read out of the answer or a note is [value, extracted, note], both as places in `said`: many
+    metrics read the same out of an answer, and it may be long.
     """
     place = {sample_id: k for k, sample_id in enumerate(ids)}
     columns: dict[tuple[str, str], tuple[dict[Any, int], list[int]]] = {}
@@ -198,12 +201,14 @@ def _scores(records: Sequence[Record], ids: Sequence[str]) -> dict[str, Column]:
         if (column := columns.get(key)) is None:
             column = columns[key] = ({None: 0}, [0] * len(ids))
         of, at = column
-        at[k] = of.setdefault(_entry(record), len(of))
+        at[k] = of.setdefault(_entry(record, said), len(of))
     return {f"{p} {m}": {"of": list(of), "at": at} for (p, m), (of, at) in columns.items()}
 
 
-def _entry(record: Record) -> Any:
+def _entry(record: Record, said: dict[str, int]) -> Any:
     if record["value"] is None:
         return (record["reason"],)
     extracted, note = record.get("extracted", ""), record.get("note", "")
-    return (record["value"], extracted, note) if extracted or note else record["value"]
+    if not extracted and not note:
+        return record["value"]
+    return record["value"], said.setdefault(extracted, len(said)), said.setdefault(note, len(said))

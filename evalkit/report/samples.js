@@ -2,7 +2,7 @@
 const ROW = 58;
 const get = (column, i) => column.of[column.at[i]];
 
-// A score is a number, [reason] (unscored), [value, extracted, note], or null (not a row of the metric).
+// A score is a number, [reason] (unscored), [value, extracted, note] (places in D.said), or null (not a row of the metric).
 const valueOf = (s) => none(s) ? undefined : typeof s === "number" ? s : s.length === 1 ? null : s[0];
 const classOf = (v) => v === undefined ? "" : v === null ? "odd" : v >= 1 ? "good" : v <= 0 ? "bad" : "odd";
 for (const run of D.scores) for (const key in run) run[key].values = run[key].of.map(valueOf);
@@ -180,7 +180,7 @@ function side(n, i) {
     if (v === undefined) continue;
     if (protocol !== last) list.append(el("dt", protocol, "protocol"), el("dd", ""));
     last = protocol;
-    const more = Array.isArray(s) && v !== null ? [s[1] && `read: ${s[1]}`, s[2]].filter(Boolean).join("; ") : "";
+    const more = Array.isArray(s) && v !== null ? [D.said[s[1]] && `read: ${D.said[s[1]]}`, D.said[s[2]]].filter(Boolean).join("; ") : "";
     put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), /_rate$/.test(key) ? "" : classOf(v), more);
   }
   box.append(list);

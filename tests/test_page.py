@@ -398,12 +398,12 @@ def test_images_are_shown_from_inside_the_page_and_from_a_folder_beside_it(
     shown = "[...document.querySelectorAll('#detail img')].map((i) => [i.naturalWidth, i.src.slice(0, 5)])[0]"
     for most, kind in ((120, "data:"), (1, "file:")):
         monkeypatch.setattr(page_module, "MOST_INLINE", most)
-        found = pictures(samples, tmp_path / f"images-{most}")
+        found = pictures(samples, tmp_path / f"images #{most}")
         page.open(written([run], samples, tmp_path / f"page-{most}.html", images=found))
         page.run("document.querySelectorAll('.row')[1].click()")
         page.wait("document.querySelector('#detail img').complete")
         assert page.run(shown) == [41, kind]
-    assert len(list((tmp_path / "images-1").iterdir())) == 3 and not (tmp_path / "images-120").exists()
+    assert len(list((tmp_path / "images #1").iterdir())) == 3 and not (tmp_path / "images #120").exists()
 
 
 def test_boxes_are_drawn_where_the_scorer_reads_them(page: Page, tmp_path: Path) -> None:

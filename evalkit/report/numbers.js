@@ -68,6 +68,7 @@ function notes() {
   D.left_out.forEach((n, k) => {
     if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in the other run and not listed below`, "note"));
   });
+  if (new Set(D.runs.map((r) => r.image)).size > 1) $("notes").append(el("p", `the pictures are those that ${D.runs[0].model} was shown (${D.runs[0].image})`, "note"));
   why.hidden = !counted;
   why.firstElementChild.textContent = `Unscored, and why (${counted})`;
 }

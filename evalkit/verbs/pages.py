@@ -34,16 +34,26 @@ def report(config: Config) -> int:
     images: dict[str, Picture] = {}
     if task_config:
         try:
-            loaded = make_task({"task": task_config}).load(images=bool(config["images"]))
-            samples = {s.id: s for s in loaded.samples}
+            shown = _as_asked(run, make_task({"task": task_config}).load(images=bool(config["images"])).samples)
+            samples = {s.id: s for s in shown}
             if config["images"]:
-                images = pictures(loaded.samples, target.with_name(f"{target.stem}-images"))
+                images = pictures(shown, target.with_name(f"{target.stem}-images"))
         except EvalkitError as problem:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
     found, why = _differences(runs)
     write_page(target, page_data(runs, samples, images, differences=found, incomparable=why))
     console.out(str(target))
     return 0
+
+
+def _as_asked(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of a run with the images that its model saw: blank or another's where the run was asked so."""
+    from evalkit.pipeline import select, with_images
+    from evalkit.store import RunFolder, read_json, read_lines
+
+    folder = RunFolder(run)
+    asked = select(samples, [r["sample_id"] for r in read_lines(folder.predictions)], str(run))
+    return with_images(asked, read_json(folder.summary, "summary").get("image", "original"))
 
 
 def _differences(runs: Sequence[Path]) -> tuple[list[Difference], str]:

@@ -202,7 +202,7 @@ function lens(show) {
 function forest(run, key, W) {
   const rows = run.metrics.filter((m) => keyOf(m) === key && m.n > 0);
   const top = Math.max(1, ...rows.map((m) => m.high ?? m.value ?? 0)), left = Math.min(230, .46 * W), right = 62, h = 20;
-  const letters = Math.floor(left / 7.6) - 6;
+  const letters = Math.floor(left / 6.8) - 6;
   const s = svg("svg", { viewBox: `0 0 ${W} ${rows.length * h + 26}`, class: "forest", role: "img", "aria-label": `${key} by slice, ${run.model}` });
   const x = (v) => left + v / top * (W - left - right);
   const say = (text, at) => { const t = svg("text", at); t.textContent = text; s.append(t); };
@@ -218,7 +218,7 @@ function forest(run, key, W) {
     if (!none(m.low)) row.append(svg("line", { x1: x(Math.max(0, m.low)), x2: x(m.high), y1: y, y2: y, class: "range" }));
     if (!none(m.value)) row.append(svg("circle", { cx: x(m.value), cy: y, r: 4 }));
     s.append(row);
-    say(`${m.slice.length > letters ? m.slice.slice(0, letters - 1) + "…" : m.slice} (${m.n})`, { x: left - 8, y: y + 4, "text-anchor": "end" });
+    say(`${m.slice.length > letters ? "…" + m.slice.slice(1 - letters) : m.slice} (${m.n})`, { x: left - 8, y: y + 4, "text-anchor": "end" });
     say(shown(m.value, m.points) + (m.n_unscored ? "*" : ""), { x: W - right + 12, y: y + 4 });
   });
   return s;

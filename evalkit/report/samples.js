@@ -207,15 +207,18 @@ function open(k) {
   head.append(el("span", `${k + 1} of ${view.length}`, "keys"));
   d.append(head, el("h3", get(D.questions, i)));
   const shows = D.picture[i] < 0 ? [] : D.pictures[D.picture[i]].addresses;
-  for (const address of shows) d.append(picture(address, i));
-  if (D.boxes && shows.length) d.append(legend(i));
+  const sight = el("div", undefined, "sight"), seen = el("div");
+  for (const address of shows) seen.append(picture(address, i));
+  if (D.boxes && shows.length) seen.append(legend(i));
+  if (shows.length) sight.append(seen);
+  sight.append(facts);
   const put = (name, value) => facts.append(el("dt", name), el("dd", value));
   put("reference", get(D.references, i).join("\n"));
   put("sample", D.ids[i]);
   put("image", get(D.image_ids, i));
   for (const tag of Object.keys(D.tags)) if (get(D.tags[tag], i)) put(tag.replaceAll("_", " "), get(D.tags[tag], i));
   for (let n = 0; n < R; n++) pair.append(side(n, i));
-  d.append(facts, pair);
+  d.append(sight, pair);
   d.scrollTop = 0;
   if (matchMedia("(max-width:760px)").matches) d.scrollIntoView({ block: "start" });
 }

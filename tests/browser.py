@@ -147,14 +147,11 @@ def browser(folder: Path) -> Iterator[Callable[[], Page]]:
     theirs_in, ours_out = map(_high, os.pipe())
     ours_in, theirs_out = map(_high, os.pipe())
 
-    def as_three_and_four() -> None:
-        os.dup2(theirs_in, 3)
-        os.dup2(theirs_out, 4)
-
+    # A shell gives the pipes their numbers: code between fork and exec is not safe beside threads.
+    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
     process = subprocess.Popen(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={folder}"],
-        pass_fds=(3, 4),
-        preexec_fn=as_three_and_four,
+        ["bash", "-c", shell, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={folder}"],
+        pass_fds=(theirs_in, theirs_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from evalkit.errors import ConfigError, did_you_mean
 from evalkit.export.run import CONFIDENCE, INTERVAL, FinishedRun, Number
+from evalkit.rescore import safe
 from evalkit.store import json_line, write_json, write_whole
 
 VERSION = "0.3.0"
@@ -41,7 +42,7 @@ def write_every_eval_ever(
     numbers = run.valued
     made = str(int(time.time()))
     evaluation_id = f"{run.summary['task']}/{run.model_id}/{made}"
-    folder = f"data/{run.summary['task']}/{run.model_id}"
+    folder = f"data/{safe(run.summary['task'])}/{run.model_id}"
     name = str(_uuid(run))
     rows, unscored = _rows(run, evaluation_id)
     for old in (out / folder / f"{name}_samples.jsonl", out / "unscored.jsonl"):

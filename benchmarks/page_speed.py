@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evalkit.report import page_data, write_page
 from evalkit.types import Prediction, Sample
-from tests.browser import CHROMIUM, Page, browser
+from tests.browser import CHROMIUM, Browser, browsers
 from tests.made_runs import made_run, made_samples, mixed
 
 PAINT = "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)[0] ?? null"
@@ -46,7 +46,7 @@ FILTERS = {
 }
 
 
-def timed(page: Page, element: str, value: str) -> float:
+def timed(page: Browser, element: str, value: str) -> float:
     """Milliseconds from the event to the frame after next, by when its result is on the screen."""
     kind = "input" if element == "text" else "change"
     return float(
@@ -75,7 +75,7 @@ def made(n: int) -> tuple[list[Sample], list[Prediction]]:
 
 
 def measure(n: int, repeats: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples, answers = made(n)
         run = made_run(folder / "run", samples, answers)
@@ -85,7 +85,7 @@ def measure(n: int, repeats: int) -> dict[str, Any]:
         write_page(run / "report.html", data)
         written = time.perf_counter()
         paints, readies, filters = [], [], {name: [] for name in FILTERS}
-        with browser(folder / "profile") as new:
+        with browsers() as new:
             for _ in range(repeats):
                 page = new()
                 page.screen(1300, 900)
@@ -95,7 +95,7 @@ def measure(n: int, repeats: int) -> dict[str, Any]:
                 paints.append(page.run(PAINT))
                 for name, (element, value) in FILTERS.items():
                     filters[name].append(timed(page, element, value))
-                assert page.console == []
+                assert page.complaints() == []
         return {
             "n": n,
             "page_mb": round((run / "report.html").stat().st_size / 1e6, 2),

@@ -1,4 +1,4 @@
-"""A page in headless Chromium, driven over the DevTools protocol through two pipes: no driver and no package needed."""
+"""Pages in headless Chromium, driven over its DevTools pipe: no driver, no port, nothing but the browser."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-extensions", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-extensions", "--hide-scrollbars",
 )  # fmt: skip
+SECONDS = 60
+CODES = {"Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowUp": 38, "ArrowDown": 40}
 
 
 class Pipe:
@@ -37,100 +42,110 @@ class Pipe:
     def read(self) -> dict[str, Any]:
         """The next message."""
         while b"\0" not in self._rest:
-            chunk = os.read(self._back, 1 << 20)
-            assert chunk, "the browser is gone"
-            self._rest += chunk
+            part = os.read(self._back, 1 << 20)
+            if not part:
+                raise RuntimeError("Chromium has ended")
+            self._rest += part
         line, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(line))
 
 
-class Page:
-    """One page.  `console` and `requests` grow while it is waited for: messages of any level, addresses asked for."""
+class Browser:
+    """One page.  `events` holds its messages that were no reply since a file was opened, in order."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe, self._session = pipe, ""
-        self.console: list[str] = []
-        self.requests: list[str] = []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self.send(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
-    def send(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command and its result; AssertionError with the browser's words when it refuses."""
+    def call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A DevTools command and its result."""
         session = {"sessionId": self._session} if self._session else {}
-        number = self._pipe.write({"method": method, "params": params, **session})
+        number = self._pipe.write({"method": method, "params": params or {}, **session})
         while True:
             message = self._pipe.read()
-            if message.get("sessionId") == self._session:
-                self._note(message.get("method", ""), message.get("params", {}))
             if message.get("id") == number:
-                assert "error" not in message, f"{method}: {message['error']}"
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
                 return dict(message["result"])
+            if message.get("sessionId") == self._session:
+                self.events.append(message)
 
-    def _note(self, method: str, params: dict[str, Any]) -> None:
-        if method == "Runtime.consoleAPICalled":
-            self.console.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
-        elif method == "Runtime.exceptionThrown":
-            self.console.append(str(params["exceptionDetails"].get("exception", params["exceptionDetails"])))
-        elif method == "Log.entryAdded":
-            self.console.append(params["entry"]["text"])
-        elif method == "Network.requestWillBeSent":
-            self.requests.append(params["request"]["url"])
-
-    def run(self, expression: str) -> Any:
+    def run(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are waited for."""
-        got = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in got, got["exceptionDetails"]
-        return got["result"].get("value")
+        result = self.call("Runtime.evaluate", {"expression": script, "returnByValue": True, "awaitPromise": True})
+        if "exceptionDetails" in result:
+            raise RuntimeError(json.dumps(result["exceptionDetails"])[:500])
+        return result["result"].get("value")
 
-    def open(self, path: Path) -> None:
-        """Load a file from disk and wait until its script has ended."""
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.documentElement?.dataset.ready === '1'")
-
-    def wait(self, expression: str, seconds: float = 60) -> None:
+    def wait(self, condition: str) -> None:
         """Until an expression is true."""
-        end = time.monotonic() + seconds
-        while not self.run(f"Boolean({expression})"):
-            assert time.monotonic() < end, f"never true: {expression}; console: {self.console}"
+        until = time.monotonic() + SECONDS
+        while not self.run(f"Boolean({condition})"):
+            if time.monotonic() > until:
+                raise RuntimeError(f"not true in {SECONDS} s: {condition}; {self.complaints()}")
             time.sleep(0.02)
 
-    def screen(self, width: int, height: int, *, dark: bool = False, mobile: bool = False) -> None:
-        """The size of the screen and its colours."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=2 if mobile else 1,
-            mobile=mobile,
-        )
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[feature])
+    def open(self, path: Path, fragment: str = "") -> None:
+        """Load a file from disk and wait until it has run."""
+        # An address that differs in its fragment only would not load anew.
+        self.call("Page.navigate", {"url": "about:blank"})
+        self.events.clear()
+        self.call("Page.navigate", {"url": path.resolve().as_uri() + fragment})
+        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
-    def picture(self) -> bytes:
-        """A PNG of what the screen shows."""
-        return base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
-
-    def press(self, key: str) -> None:
-        """A key, as a person presses it."""
-        named = {"Enter": 13, "Escape": 27, "Home": 36, "End": 35, "ArrowDown": 40, "ArrowUp": 38}
-        text = {} if key in named else {"text": key}
-        code = named.get(key, 0)
-        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
-        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+    def press(self, key: str, text: str | None = None) -> None:
+        """One key, as a person presses it."""
+        typed = key if text is None and len(key) == 1 else text
+        more = {"key": key, "windowsVirtualKeyCode": CODES.get(key, 0)}
+        self.call("Input.dispatchKeyEvent", {"type": "keyDown", **more, **({"text": typed} if typed else {})})
+        self.call("Input.dispatchKeyEvent", {"type": "keyUp", **more})
 
     def choose(self, element: str, value: str) -> None:
-        """Choose in a select, or type into an input."""
+        """Choose in the select of that id, or type into the input."""
         place = f"document.getElementById({json.dumps(element)})"
-        kind = "input" if element == "text" else "change"
         known = self.run(f"{place}.options ? [...{place}.options].map((o) => o.value) : null")
         assert known is None or value in known, f"{element} offers {known}"
+        kind = "input" if known is None else "change"
         self.run(f"{place}.value = {json.dumps(value)}; {place}.dispatchEvent(new Event('{kind}'))")
 
     def text(self, selector: str) -> str:
-        """What a person reads in the first element."""
+        """What a person reads in the first such element."""
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def screen(self, width: int, height: int, *, dark: bool = False, mobile: bool = False) -> None:
+        """Another window size and colour scheme."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 2 if mobile else 1, "mobile": mobile}
+        self.call("Emulation.setDeviceMetricsOverride", size)
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def picture(self) -> bytes:
+        """A PNG of what the window shows."""
+        return base64.b64decode(self.call("Page.captureScreenshot", {"format": "png"})["data"])
+
+    @property
+    def requests(self) -> list[str]:
+        """The addresses that were asked for."""
+        sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return [str(e["params"]["request"]["url"]) for e in sent]
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings of the console, exceptions, and requests for anything but the opened files."""
+        self.run("new Promise((done) => setTimeout(done, 50))")
+        said = [f"request for {url}" for url in self.requests if not url.startswith(("file:", "data:"))]
+        for event in self.events:
+            params = event.get("params", {})
+            if event.get("method") == "Runtime.exceptionThrown":
+                said.append(str(params["exceptionDetails"]))
+            if event.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+                said.append(str(params["args"]))
+            if event.get("method") == "Log.entryAdded":
+                said.append(str(params["entry"]))
+        return said
 
 
 def _high(number: int) -> int:
@@ -141,33 +156,37 @@ def _high(number: int) -> int:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Callable[[], Page]]:
-    """A browser with its profile in `folder`; gives what opens pages in it."""
-    assert CHROMIUM is not None
+def browsers() -> Iterator[Callable[[], Browser]]:
+    """What opens pages, all in one browser; a visible skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (apt install chromium)")
     theirs_in, ours_out = map(_high, os.pipe())
     ours_in, theirs_out = map(_high, os.pipe())
-
-    # A shell gives the pipes their numbers: code between fork and exec is not safe beside threads.
-    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-    process = subprocess.Popen(
-        ["bash", "-c", shell, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={folder}"],
-        pass_fds=(theirs_in, theirs_out),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(theirs_in)
-    os.close(theirs_out)
-    pipe = Pipe(ours_out, ours_in)
-    try:
-        yield lambda: Page(pipe)
-    finally:
-        # Asked to go it takes its children with it; killed, it leaves them writing to the profile.
-        with suppress(OSError):
-            pipe.write({"method": "Browser.close"})
+    # The browser reads commands from its file 3 and writes replies to its file 4.
+    command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} 2>/dev/null'
+    with tempfile.TemporaryDirectory(prefix="evalkit-chromium-", ignore_cleanup_errors=True) as profile:
+        words = ["bash", "-c", command, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={profile}"]
+        process = subprocess.Popen(words, pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL)
+        os.close(theirs_in)
+        os.close(theirs_out)
+        pipe = Pipe(ours_out, ours_in)
         try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=20)
-        os.close(ours_out)
-        os.close(ours_in)
+            yield lambda: Browser(pipe)
+        finally:
+            # Asked to go it takes its children with it; killed, it leaves them writing to the profile.
+            with suppress(OSError):
+                pipe.write({"method": "Browser.close"})
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=20)
+            os.close(ours_out)
+            os.close(ours_in)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser of one page."""
+    with browsers() as new:
+        yield new()

@@ -19,7 +19,7 @@ from evalkit.report.data import Picture, picture_key, pooled
 from evalkit.report.page import pictures
 from evalkit.types import ImageRef, Prediction, Sample
 from evalkit.verbs.pages import _differences
-from tests.browser import CHROMIUM, Page, browser
+from tests.browser import Browser, browsers
 from tests.made_runs import answered, failed, made_run, made_samples, mixed
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></script>"
@@ -143,22 +143,18 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def new_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Page]]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; install it (apt install chromium) to test the page")
-    with browser(tmp_path_factory.mktemp("profile")) as new:
+def new_page() -> Iterator[Callable[[], Browser]]:
+    with browsers() as new:
         yield new
 
 
 @pytest.fixture
-def page(new_page: Callable[[], Page]) -> Iterator[Page]:
+def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
     """A page of its own; at the end nothing was logged and nothing was asked of a network."""
     mine = new_page()
     mine.screen(1300, 900)
     yield mine
-    mine.run("1")
-    assert mine.console == []
-    assert [r for r in mine.requests if not r.startswith(("file:", "data:"))] == []
+    assert mine.complaints() == []
 
 
 @pytest.fixture(scope="module")
@@ -192,12 +188,12 @@ def column(run: Path, protocol: str, metric: str) -> dict[str, float | None]:
     return {s["sample_id"]: s["value"] for s in found}
 
 
-def count(page: Page) -> int:
+def count(page: Browser) -> int:
     shown, _, _ = page.text("#count").partition(" of ")
     return int(shown)
 
 
-def test_the_page_opens_from_disk_and_shows_every_number(page: Page, run: Path, file: Path) -> None:
+def test_the_page_opens_from_disk_and_shows_every_number(page: Browser, run: Path, file: Path) -> None:
     page.open(file)
     assert page.text("h1") == "one on toy"
     assert page.requests == [file.as_uri()]
@@ -216,7 +212,9 @@ def test_the_page_opens_from_disk_and_shows_every_number(page: Page, run: Path, 
     assert page.run("document.querySelectorAll('#slices svg circle').length") > 5
 
 
-def test_filters_show_the_samples_that_the_scores_say(page: Page, run: Path, samples: list[Sample], file: Path) -> None:
+def test_filters_show_the_samples_that_the_scores_say(
+    page: Browser, run: Path, samples: list[Sample], file: Path
+) -> None:
     page.open(file)
     strict, lenient = column(run, "strict", "closed_accuracy"), column(run, "llava-med", "closed_accuracy")
     page.choose("metric", "strict closed_accuracy")
@@ -245,7 +243,7 @@ def test_filters_show_the_samples_that_the_scores_say(page: Page, run: Path, sam
     assert count(page) == 200
 
 
-def test_disagreement_is_one_protocol_right_and_another_wrong(page: Page, run: Path, file: Path) -> None:
+def test_disagreement_is_one_protocol_right_and_another_wrong(page: Browser, run: Path, file: Path) -> None:
     verdicts: dict[str, set[float | None]] = {}
     for s in lines(run / "scores.jsonl"):
         if "accuracy" in s["metric"] or "exact_match" in s["metric"]:
@@ -255,7 +253,7 @@ def test_disagreement_is_one_protocol_right_and_another_wrong(page: Page, run: P
     assert count(page) == sum({0.0, 1.0} <= v for v in verdicts.values()) > 0
 
 
-def test_the_list_is_sorted_by_score_and_by_length(page: Page, run: Path, file: Path) -> None:
+def test_the_list_is_sorted_by_score_and_by_length(page: Browser, run: Path, file: Path) -> None:
     page.open(file)
     page.choose("metric", "llava-med open_f1")
     order = [r["sample_id"] for r in lines(run / "predictions.jsonl")]
@@ -274,7 +272,7 @@ def test_the_list_is_sorted_by_score_and_by_length(page: Page, run: Path, file: 
         assert found == [*wanted[:3], wanted[-1]]
 
 
-def test_a_table_is_sorted_by_a_click_on_its_heading(page: Page, file: Path) -> None:
+def test_a_table_is_sorted_by_a_click_on_its_heading(page: Browser, file: Path) -> None:
     page.open(file)
     values = "[...document.querySelectorAll('#numbers tbody tr')].map((r) => parseFloat(r.cells[2].innerText))"
     click = "document.querySelectorAll('#numbers th button')[2].click()"
@@ -286,7 +284,9 @@ def test_a_table_is_sorted_by_a_click_on_its_heading(page: Page, file: Path) -> 
     assert page.run("document.querySelectorAll('#numbers th')[2].getAttribute('aria-sort')") == "ascending"
 
 
-def test_a_sample_shows_question_reference_answer_scores_reasons_and_latency(page: Page, run: Path, file: Path) -> None:
+def test_a_sample_shows_question_reference_answer_scores_reasons_and_latency(
+    page: Browser, run: Path, file: Path
+) -> None:
     page.open(file)
     page.choose("text", "I cannot tell")
     page.run("document.querySelector('.row').click()")
@@ -313,7 +313,7 @@ def test_a_sample_shows_question_reference_answer_scores_reasons_and_latency(pag
     assert "CUDA out of memory" in page.text("#detail")
 
 
-def test_the_keyboard_is_enough(page: Page, file: Path) -> None:
+def test_the_keyboard_is_enough(page: Browser, file: Path) -> None:
     page.open(file)
     page.press("/")
     assert page.run("document.activeElement.id") == "text"
@@ -338,7 +338,7 @@ def test_the_keyboard_is_enough(page: Page, file: Path) -> None:
     assert page.run("document.getElementById('detail').hidden") is True
 
 
-def test_an_answer_that_is_a_script_does_nothing_wherever_it_stands(page: Page, tmp_path: Path) -> None:
+def test_an_answer_that_is_a_script_does_nothing_wherever_it_stands(page: Browser, tmp_path: Path) -> None:
     tags = {"answer_type": "OPEN", "organ": SCRIPT}
     hostile = [
         Sample(id=f"{SCRIPT}{i}", image_id=SCRIPT, question=f"{SCRIPT}?", references=(SCRIPT,), tags=tags)
@@ -362,7 +362,7 @@ def test_an_answer_that_is_a_script_does_nothing_wherever_it_stands(page: Page, 
     assert page.run("document.title").startswith(SCRIPT)
 
 
-def test_two_runs_stand_side_by_side_with_their_differences(page: Page, run: Path, other: Path, both: Path) -> None:
+def test_two_runs_stand_side_by_side_with_their_differences(page: Browser, run: Path, other: Path, both: Path) -> None:
     page.open(both)
     one, two = column(run, "exact-match", "exact_match"), column(other, "exact-match", "exact_match")
     page.choose("metric", "exact-match exact_match")
@@ -381,14 +381,14 @@ def test_two_runs_stand_side_by_side_with_their_differences(page: Page, run: Pat
 
 
 def test_why_two_runs_have_no_difference_is_said(
-    page: Page, run: Path, other: Path, samples: list[Sample], tmp_path: Path
+    page: Browser, run: Path, other: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     page.open(written([run, other], samples, tmp_path / "page.html", incomparable="prompt: a against b"))
     assert "prompt: a against b" in page.text("#differences")
 
 
 def test_images_are_shown_from_inside_the_page_and_from_a_folder_beside_it(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = [ImageRef(kind="file", path=str(tmp_path / f"{k}.png")) for k in range(3)]
     for k, ref in enumerate(refs):
@@ -406,7 +406,7 @@ def test_images_are_shown_from_inside_the_page_and_from_a_folder_beside_it(
     assert len(list((tmp_path / "images #1").iterdir())) == 3 and not (tmp_path / "images #120").exists()
 
 
-def test_boxes_are_drawn_where_the_scorer_reads_them(page: Page, tmp_path: Path) -> None:
+def test_boxes_are_drawn_where_the_scorer_reads_them(page: Browser, tmp_path: Path) -> None:
     ref = ImageRef(kind="file", path="a.png")
     one = Sample(id="a", image_id="i", question="Where is it?", references=("{<100><50><299><149>}",), images=(ref,))
     samples = [replace(one, id=name) for name in ("right", "five", "inverted")]
@@ -436,7 +436,7 @@ def test_boxes_are_drawn_where_the_scorer_reads_them(page: Page, tmp_path: Path)
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_in_light_and_in_dark(page: Page, file: Path, dark: bool) -> None:
+def test_text_stands_out_in_light_and_in_dark(page: Browser, file: Path, dark: bool) -> None:
     page.screen(1300, 900, dark=dark)
     page.open(file)
     paper, ink = page.run(
@@ -449,7 +449,7 @@ def test_text_stands_out_in_light_and_in_dark(page: Page, file: Path, dark: bool
     assert (light(paper) < 0.2 and light(ink) > 0.8) if dark else (light(paper) > 0.9 and light(ink) < 0.2)
 
 
-def test_on_a_telephone_nothing_is_wider_than_the_screen(page: Page, both: Path) -> None:
+def test_on_a_telephone_nothing_is_wider_than_the_screen(page: Browser, both: Path) -> None:
     page.screen(390, 844, mobile=True)
     page.open(both)
     page.run("document.querySelector('.row').click()")
@@ -457,7 +457,7 @@ def test_on_a_telephone_nothing_is_wider_than_the_screen(page: Page, both: Path)
     assert page.run("document.getElementById('detail').getBoundingClientRect().top") < 400
 
 
-def test_an_example_of_the_protocol_lens_leads_to_its_sample(page: Page, tmp_path: Path) -> None:
+def test_an_example_of_the_protocol_lens_leads_to_its_sample(page: Browser, tmp_path: Path) -> None:
     samples = made_samples(40)
     answers = [answered(s, "It is not normal" if s.answer_type == "CLOSED" else s.references[0]) for s in samples]
     protocols = ("llava-med", "strict", "exact-match", "medevalkit", "cares")
@@ -470,7 +470,7 @@ def test_an_example_of_the_protocol_lens_leads_to_its_sample(page: Page, tmp_pat
     assert name in page.text("#detail") and count(page) == 40
 
 
-def test_a_page_without_any_score_opens(page: Page, tmp_path: Path) -> None:
+def test_a_page_without_any_score_opens(page: Browser, tmp_path: Path) -> None:
     samples = made_samples(4)
     run = made_run(tmp_path / "run", samples, [failed(s) for s in samples])
     page.open(written([run], samples, tmp_path / "page.html"))
@@ -480,7 +480,7 @@ def test_a_page_without_any_score_opens(page: Page, tmp_path: Path) -> None:
 
 
 def test_differences_are_shown_even_where_there_is_no_interval(
-    page: Page, run: Path, other: Path, tmp_path: Path
+    page: Browser, run: Path, other: Path, tmp_path: Path
 ) -> None:
     alone = Difference(
         metric="strict f1", n=2, first=0, second=1, difference=1, low=None, high=None, n_worse=0, n_better=2
@@ -490,7 +490,7 @@ def test_differences_are_shown_even_where_there_is_no_interval(
 
 
 @pytest.mark.slow
-def test_45000_samples_are_one_page_that_filters(page: Page, tmp_path: Path) -> None:
+def test_45000_samples_are_one_page_that_filters(page: Browser, tmp_path: Path) -> None:
     samples = made_samples(45_000, per_image=5)
     run = made_run(tmp_path / "run", samples, mixed(samples, 1), protocols=("exact-match",))
     page.open(written([run], samples, tmp_path / "page.html"))

@@ -165,3 +165,26 @@ def test_protocol_choice_and_its_settings(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
     assert {m["protocol"] for m in summary["metrics"]} == {"exact-match", "strict"}
+
+
+def test_a_run_is_exported_into_its_own_folder_and_another_form_is_refused(tmp_path: Path) -> None:
+    run = folder_of(evalkit(*SCRIPTED, "limit=6", cwd=tmp_path), tmp_path)
+    result = evalkit("export", f"run={run}", "format=latex", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(run / "export" / "latex" / f"{run.name}.tex")
+    refused = evalkit("export", f"run={run}", "format=latx", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "format=latx is not possible" in refused.stderr and "'latex'" in refused.stderr
+
+
+def test_the_page_of_a_blank_run_shows_what_the_model_saw_and_of_a_limited_run_only_its_samples(tmp_path: Path) -> None:
+    shown = {}
+    for image in ("original", "blank"):
+        run = folder_of(evalkit(*SCRIPTED, "limit=30", f"image={image}", cwd=tmp_path), tmp_path)
+        result = evalkit("report", f"run={run}", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        page = (run / "report.html").read_text(encoding="utf-8")
+        data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+        shown[image] = [p["addresses"][0] for p in data["pictures"]]
+        assert len(data["ids"]) == 30 and max(data["picture"]) == len(data["pictures"]) - 1 == 2
+    assert len(set(shown["original"])) == 3 and not set(shown["original"]) & set(shown["blank"])

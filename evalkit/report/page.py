@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from evalkit.report.data import Picture, picture_key
 from evalkit.store import write_whole
@@ -26,9 +27,8 @@ def write_page(path: Path, data: Mapping[str, Any]) -> None:
     parts = files("evalkit.report")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_part(parts, "page.html.j2"))
     names = " against ".join(f"{r['model']} on {r['task']}" for r in data["runs"])
-    page = template.render(
-        title=names, style=_part(parts, "page.css"), script=_part(parts, "page.js"), data=embedded(data)
-    )
+    script = "".join(_part(parts, name) for name in ("numbers.js", "samples.js"))
+    page = template.render(title=names, style=_part(parts, "page.css"), script=script, data=embedded(data))
     write_whole(path, page)
 
 
@@ -44,22 +44,26 @@ def embedded(data: Mapping[str, Any]) -> str:
 
 def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
     """`picture_key` -> pictures, made small; inside the page when they are few, else in `folder`."""
+    from concurrent.futures import ThreadPoolExecutor
+
     refs = {picture_key(s): s.images for s in samples if s.images}
     inline = sum(len(r) for r in refs.values()) <= MOST_INLINE
-    found: dict[str, Picture] = {}
-    for number, (key, images) in enumerate(refs.items()):
-        made = [_small(ref) for ref in images]
-        data, size = [content for content, _ in made], made[0][1]
-        if inline:
-            inside = (f"data:image/jpeg;base64,{base64.b64encode(d).decode('ascii')}" for d in data)
-            found[key] = Picture(addresses=tuple(inside), size=size)
-            continue
+    if not inline:
         folder.mkdir(parents=True, exist_ok=True)
-        names = [f"{number}-{k}.jpg" for k in range(len(data))]
-        for name, content in zip(names, data, strict=True):
-            (folder / name).write_bytes(content)
-        found[key] = Picture(addresses=tuple(f"{folder.name}/{name}" for name in names), size=size)
-    return found
+
+    def made(number: int, images: Sequence[ImageRef]) -> Picture:
+        small = [_small(ref) for ref in images]
+        if inline:
+            addresses = [f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}" for content, _ in small]
+        else:
+            names = [f"{number}-{k}.jpg" for k in range(len(small))]
+            for name, (content, _) in zip(names, small, strict=True):
+                (folder / name).write_bytes(content)
+            addresses = [f"{quote(folder.name)}/{name}" for name in names]
+        return Picture(addresses=tuple(addresses), size=small[0][1])
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(refs, pool.map(made, range(len(refs)), refs.values()), strict=True))
 
 
 def _small(ref: ImageRef) -> tuple[bytes, tuple[int, int]]:

@@ -11,7 +11,7 @@ from evalkit.config import Config
 MODULES = {
     "run": "runs", "merge": "runs", "score": "runs", "bench": "runs", "compare": "compare", "gate": "gate",
     "judge": "judging", "judge_check": "judging", "fetch": "models", "doctor": "models", "convert": "models",
-    "report": "pages", "paper": "pages", "board": "pages", "audit": "data",
+    "report": "pages", "paper": "pages", "board": "pages", "export": "pages", "audit": "data",
 }  # fmt: skip
 
 

@@ -1,16 +1,19 @@
-"""Verbs that show finished runs: report, paper, board."""
+"""Verbs that show finished runs: report, export, paper, board."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit import console
-from evalkit.config import Config
-from evalkit.errors import DataError, EvalkitError
+from evalkit.config import Config, choose, options
+from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
 from evalkit.verbs.build import make_task
 
 if TYPE_CHECKING:
+    from evalkit.paper import Paper
+    from evalkit.report import Difference
     from evalkit.report.data import Picture
     from evalkit.types import Sample
 
@@ -31,32 +34,141 @@ def report(config: Config) -> int:
     images: dict[str, Picture] = {}
     if task_config:
         try:
-            loaded = make_task({"task": task_config}).load(images=bool(config["images"]))
-            samples = {s.id: s for s in loaded.samples}
+            shown = _as_asked(run, make_task({"task": task_config}).load(images=bool(config["images"])).samples)
+            samples = {s.id: s for s in shown}
             if config["images"]:
-                images = pictures(loaded.samples, target.with_name(f"{target.stem}-images"))
+                images = pictures(shown, target.with_name(f"{target.stem}-images"))
         except EvalkitError as problem:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
-    write_page(target, page_data(runs, samples, images))
+    found, why = _differences(runs)
+    write_page(target, page_data(runs, samples, images, differences=found, incomparable=why))
     console.out(str(target))
+    return 0
+
+
+def _as_asked(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of a run with the images that its model saw: blank or another's where the run was asked so."""
+    from evalkit.pipeline import select, with_images
+    from evalkit.store import RunFolder, read_json, read_lines
+
+    folder = RunFolder(run)
+    asked = select(samples, [r["sample_id"] for r in read_lines(folder.predictions)], str(run))
+    return with_images(asked, read_json(folder.summary, "summary").get("image", "original"))
+
+
+def _differences(runs: Sequence[Path]) -> tuple[list[Difference], str]:
+    """The paired differences of two runs, or why they may not be compared; neither for one run."""
+    from evalkit.compare import compare
+    from evalkit.report import Difference
+    from evalkit.scored import read_scored
+
+    if len(runs) < 2:
+        return [], ""
+    try:
+        ((_, pairs),) = compare([read_scored(r) for r in runs], None)
+    except EvalkitError as problem:
+        console.warn(f"the page has no differences: {problem}")
+        return [], str(problem)
+    return [
+        Difference(
+            metric=p.metric,
+            n=p.n,
+            first=p.first,
+            second=p.second,
+            difference=p.difference,
+            low=p.interval.low,
+            high=p.interval.high,
+            n_worse=p.n_worse,
+            n_better=p.n_better,
+        )
+        for p in pairs
+    ], ""
+
+
+def export(config: Config) -> int:
+    """Write a run in the form of another tool."""
+    from evalkit.config import choose
+    from evalkit.export import WRITERS, read_run
+
+    form = choose(config["format"], list(WRITERS), "format")
+    run = read_run(Path(config["run"]), slices=bool(config["slices"]), model_id=config["model_id"])
+    out = Path(config["out"]) if config["out"] else run.folder.path / "export" / form
+    keys = ("organization", "relationship") if form == "every-eval-ever" else ()
+    written = WRITERS[form](run, out, **{k: str(config[k]) for k in keys})
+    for number in run.missing:
+        console.warn(f"{number.name} has no value: {number.problem}")
+    if run.summary["n_failed"]:
+        console.warn(f"{run.summary['n_failed']} of {run.summary['n']} samples failed; the files say so")
+    for path in written:
+        console.out(str(path))
     return 0
 
 
 def paper(config: Config) -> int:
     """Print a paper's table, published beside what the runs below some folders reproduced of it."""
-    from evalkit.paper import compare_paper, markdown, read_summaries, show
-    from evalkit.published import load_published
+    from evalkit.paper import ACCEPT, FORMATS, compare_paper, own_rows, parse_paper, read_summaries, show
     from evalkit.store import write_whole
 
-    wanted = config["paper"]
-    published = load_published(str(wanted["published"]))
-    folders = [config["runs"]] if isinstance(config["runs"], str) else list(config["runs"])
-    cells = compare_paper(published, read_summaries(map(Path, folders)), wanted["models"])
-    console.out(show(published, cells))
-    if config["file"]:
-        write_whole(Path(config["file"]), markdown(published, cells))
-        console.out(str(config["file"]))
+    content = {k: v for k, v in config["paper"].items() if k != "run"}
+    wanted = parse_paper(content, str(config["choices"]["paper"]))
+    accept = choose(config["accept"], ACCEPT, "accept")
+    target = Path(config["file"]) if config["file"] else None
+    if target is not None and target.suffix not in FORMATS:
+        raise ConfigError(f"file={target}: the table is written as one of {', '.join(FORMATS)}; the suffix says which.")
+    folders, own = [Path(f) for f in listed(config["runs"])], listed(config["own"])
+    failed = run_missing(config, wanted, folders, own) if config["paper"].get("run") else []
+    if config["dry_run"]:
+        return 0
+    for folder in folders:
+        if not folder.is_dir():
+            console.warn(f"runs={folder} is not a folder")
+    summaries = read_summaries(folders)
+    cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, beside=wanted.beside)
+    mine = own_rows(wanted.published, summaries, own)
+    console.out(show(wanted.published, cells, mine))
+    for row in mine:
+        if not row.cells:
+            console.warn(f"own={row.model}: no run of it has a number that stands in a column of this table")
+    if target is not None:
+        write_whole(target, FORMATS[target.suffix](wanted.published, cells, mine))
+        console.out(str(target))
+    if failed:
+        raise Partial(f"{len(failed)} of the missing runs did not come to an end: {'; '.join(failed)}.")
     return 0
+
+
+def listed(value: Any) -> list[str]:
+    """A setting that may be one text or a list of them."""
+    return [value] if isinstance(value, str) else [str(v) for v in value or ()]
+
+
+def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Sequence[str]) -> list[str]:
+    """Start each run that a paper misses in a process of its own; returns what did not end well, in words."""
+    import shlex
+    import subprocess
+    import sys
+
+    from evalkit.paper import missing_runs, read_summaries
+
+    if not folders:
+        raise ConfigError("paper.run=true needs a folder for the new runs: runs=DIR.")
+    needed = missing_runs(
+        wanted,
+        read_summaries(folders),
+        own=own,
+        registered=options("model"),
+        protocols=options("protocol"),
+        data=config["data"],
+        out=str(folders[0]),
+    )
+    console.note(f"runs that are missing and can be run: {len(needed)}")
+    failed = []
+    for run in needed:
+        command = [sys.executable, "-m", "evalkit", "run", *run.overrides]
+        console.out(shlex.join(["python", *command[1:]]))
+        if not config["dry_run"] and (code := subprocess.run(command, check=False).returncode):  # noqa: S603
+            failed.append(f"{run.model} on {run.task} {run.split} (exit code {code})")
+    return failed
 
 
 def board(config: Config) -> int:

@@ -1,0 +1,286 @@
+// The samples: filters that look at each distinct value once, a list that draws only what is in view, and one sample.
+const ROW = 58;
+const get = (column, i) => column.of[column.at[i]];
+
+// A score is a number, [reason] (unscored), [value, extracted, note] (places in D.said), or null (not a row of the metric).
+const valueOf = (s) => none(s) ? undefined : typeof s === "number" ? s : s.length === 1 ? null : s[0];
+const classOf = (v) => v === undefined ? "" : v === null ? "odd" : v >= 1 ? "good" : v <= 0 ? "bad" : "odd";
+for (const run of D.scores) for (const key in run) run[key].values = run[key].of.map(valueOf);
+const metrics = whole(D.runs[0]).map(keyOf).filter((k) => D.scores[0][k]);
+const val = (run, key, i) => { const c = D.scores[run][key]; return c ? c.values[c.at[i]] : undefined; };
+
+// Which samples pass: one flag each, computed once and kept.
+const known = new Map();
+function flags(name, make) {
+  if (!known.has(name)) {
+    const found = new Uint8Array(N), test = make();
+    for (let i = 0; i < N; i++) found[i] = test(i) ? 1 : 0;
+    known.set(name, found);
+  }
+  return known.get(name);
+}
+const over = (column, test) => { const ok = column.of.map(test); return (i) => ok[column.at[i]]; };
+const any = (tests) => (i) => tests.some((t) => t(i));
+const answered = (key, test) => () => any(D.answers.map((a) => over(a[key], test)));
+const scored = (test) => (key) => () => D.scores[0][key] ? over(D.scores[0][key], (s) => test(valueOf(s))) : () => false;
+const both = (test) => (key) => () => (i) => test(val(0, key, i), val(1, key, i));
+
+// Protocols disagree where one says right and another wrong of the same answer.
+function disagreeing() {
+  const columns = metrics.filter((m) => /accuracy|exact_match/.test(m)).map((m) => D.scores[0][m]);
+  return (i) => {
+    let good = false, bad = false;
+    for (const c of columns) {
+      const v = c.values[c.at[i]];
+      if (v === 1) good = true; else if (v === 0) bad = true;
+    }
+    return good && bad;
+  };
+}
+const failed = answered("error", (e) => e !== null), cut = answered("finish_reason", (f) => f === "length");
+const empty = answered("text", (t) => t !== null && !t.trim());
+const outcomes = {
+  all: ["all", null],
+  right: ["right", scored((v) => v >= 1)],
+  wrong: ["wrong", scored((v) => v === 0)],
+  partly: ["partly right", scored((v) => v > 0 && v < 1)],
+  unscored: ["unscored", scored((v) => v === null)],
+  failed: ["failed", () => failed],
+  empty: ["empty answers", () => empty],
+  truncated: ["truncated", () => cut],
+  disagree: ["protocols disagree", () => disagreeing],
+};
+if (R > 1) Object.assign(outcomes, {
+  flipped: ["runs differ", both((a, b) => a !== b)],
+  // Unscored is null, and null would compare as 0.
+  worse: ["second is worse", both((a, b) => typeof a === "number" && typeof b === "number" && b < a)],
+  better: ["second is better", both((a, b) => typeof a === "number" && typeof b === "number" && b > a)],
+});
+const orders = {
+  data: ["as in the data", null],
+  worst: ["lowest score first", (key) => (i) => val(R - 1, key, i) ?? Infinity],
+  slow: ["slowest first", () => (i) => -Math.max(...D.answers.map((a) => get(a.seconds, i) ?? 0))],
+  long: ["longest answer first", () => (i) => -Math.max(...D.answers.map((a) => (get(a.text, i) ?? "").length))],
+};
+
+function slots() {
+  const found = [["", "all"]];
+  for (const tag of Object.keys(D.tags)) {
+    const column = D.tags[tag], count = new Array(column.of.length).fill(0);
+    for (const k of column.at) count[k] += 1;
+    column.of.map((v, k) => [v, count[k]]).sort().forEach(([v, n]) => { if (v) found.push([`${tag}=${v}`, `${tag}=${v} (${n})`]); });
+  }
+  return found;
+}
+
+// Each distinct text in lower case, once: what the search looks through.
+let lowered = null;
+const lower = (column, text) => ({ of: column.of.map((v) => text(v).toLowerCase()), at: column.at });
+function searched(words) {
+  lowered = lowered || [
+    lower(D.questions, (v) => v), lower(D.references, (v) => v.join(" ")),
+    ...D.answers.flatMap((a) => [lower(a.text, (v) => v ?? ""), lower(a.error, (v) => v ?? "")]),
+    { of: D.ids.map((v) => v.toLowerCase()), at: null },
+  ];
+  const found = lowered.map((c) => [c.of.map((v) => v.includes(words)), c.at]);
+  return (i) => found.some(([ok, at]) => ok[at ? at[i] : i]);
+}
+
+let view = [], at = -1;
+function filter() {
+  const key = $("metric").value, outcome = $("outcome").value, words = $("text").value.toLowerCase().trim();
+  const [tag, ...rest] = $("slice").value.split("="), want = rest.join("=");
+  const passes = outcome === "all" ? null : flags(`${outcome} ${key}`, outcomes[outcome][1](key));
+  const place = tag ? D.tags[tag].of.indexOf(want) : -1, column = tag ? D.tags[tag].at : null;
+  const text = words ? searched(words) : null;
+  view = [];
+  for (let i = 0; i < N; i++) {
+    if (column && column[i] !== place || passes && !passes[i] || text && !text(i)) continue;
+    view.push(i);
+  }
+  const order = orders[$("order").value][1];
+  if (order) {
+    const rank = order(key), ranks = new Float64Array(N);
+    for (const i of view) ranks[i] = rank(i);
+    view.sort((a, b) => ranks[a] - ranks[b] || a - b);
+  }
+  at = -1;
+  $("detail").hidden = true;
+  $("list").scrollTop = 0;
+  $("count").textContent = `${view.length} of ${N}`;
+  $("space").style.height = `${view.length * ROW}px`;
+  draw();
+}
+
+const say = (a, i) => get(a.text, i) ?? "✗ " + get(a.error, i);
+// Answers may be as long as a model lets them; a line shows the start.
+const short = (text) => text.length > 300 ? text.slice(0, 300) + "…" : text;
+function draw() {
+  const list = $("list"), key = $("metric").value, w = $("window");
+  const from = Math.max(0, Math.floor(list.scrollTop / ROW) - 3), to = Math.min(view.length, from + Math.ceil(list.clientHeight / ROW) + 8);
+  w.textContent = "";
+  w.style.top = `${from * ROW}px`;
+  for (let k = from; k < to; k++) {
+    const i = view[k], row = el("div", undefined, "row" + (k === at ? " on" : "")), dots = el("span", undefined, "dots"), text = el("div");
+    row.id = `row-${k}`;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", k === at);
+    for (let n = 0; n < R; n++) dots.append(el("span", undefined, "dot " + classOf(val(n, key, i))));
+    text.append(el("p", get(D.questions, i)), el("p", `${get(D.references, i).join(" / ")}  →  ${D.answers.map((a) => short(say(a, i))).join("  |  ")}`));
+    row.append(dots, text);
+    row.addEventListener("click", () => open(k));
+    w.append(row);
+  }
+  if (at >= 0) list.setAttribute("aria-activedescendant", `row-${at}`); else list.removeAttribute("aria-activedescendant");
+}
+
+// Boxes are in pixels of the image before it was made small.
+function picture(address, i) {
+  const holder = el("span", undefined, "picture"), img = el("img"), [w, h] = D.pictures[D.picture[i]].size;
+  img.alt = `image ${get(D.image_ids, i)}`;
+  img.width = w;
+  img.height = h;
+  img.src = address;
+  holder.append(img);
+  if (D.boxes) {
+    const s = svg("svg", { viewBox: `0 0 ${w} ${h}`, preserveAspectRatio: "none" });
+    D.boxes.forEach((column, n) => {
+      const b = get(column, i);
+      if (b && b[2] >= b[0] && b[3] >= b[1]) s.append(svg("rect", { x: b[0], y: b[1], width: b[2] - b[0] + 1, height: b[3] - b[1] + 1, class: `box b${n}` }));
+    });
+    holder.append(s);
+  }
+  return holder;
+}
+function legend(i) {
+  const names = ["reference", ...D.runs.map((r) => R > 1 ? r.model : "answer")], line = el("p", undefined, "keys");
+  D.boxes.forEach((column, n) => {
+    const b = get(column, i), s = svg("svg", { viewBox: "0 0 18 12", class: "swatch" });
+    s.append(svg("rect", { x: 1, y: 1, width: 16, height: 10, class: `box b${n}` }));
+    const what = !b ? ": no box" : b[2] < b[0] || b[3] < b[1] ? ": inverted, counts as nothing" : "";
+    line.append(s, ` ${names[n]}${what}  `);
+  });
+  return line;
+}
+
+function side(n, i) {
+  const box = el("div"), list = el("dl"), a = D.answers[n], seconds = get(a.seconds, i), error = get(a.error, i);
+  const put = (name, value, cls, more) => {
+    const dd = el("dd", undefined, more ? "" : cls);
+    if (more) dd.append(el("b", value, cls), el("span", more, "more")); else dd.textContent = value;
+    list.append(el("dt", name), dd);
+  };
+  if (R > 1) box.append(el("h4", D.runs[n].model));
+  if (error !== null) put("failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "said");
+  put("finish", get(a.finish_reason, i), get(a.finish_reason, i) === "length" ? "odd" : "");
+  if (seconds !== null) put("latency", `${seconds} s`);
+  let last = "";
+  for (const key of Object.keys(D.scores[n])) {
+    const s = get(D.scores[n][key], i), v = valueOf(s), [protocol, ...metric] = key.split(" ");
+    if (v === undefined) continue;
+    if (protocol !== last) list.append(el("dt", protocol, "protocol"), el("dd", ""));
+    last = protocol;
+    const more = Array.isArray(s) && v !== null ? [D.said[s[1]] && `read: ${D.said[s[1]]}`, D.said[s[2]]].filter(Boolean).join("; ") : "";
+    put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), /_rate$/.test(key) ? "" : classOf(v), more);
+  }
+  box.append(list);
+  return box;
+}
+
+function open(k) {
+  if (k < 0 || k >= view.length) return;
+  at = k;
+  const i = view[k], d = $("detail"), list = $("list"), head = el("div", undefined, "steps"), facts = el("dl"), pair = el("div", undefined, "pair");
+  d.textContent = "";
+  d.hidden = false;
+  if (k * ROW < list.scrollTop) list.scrollTop = k * ROW;
+  else if ((k + 1) * ROW > list.scrollTop + list.clientHeight) list.scrollTop = (k + 1) * ROW - list.clientHeight;
+  draw();
+  for (const [name, label, to] of [["‹", "previous sample", k - 1], ["›", "next sample", k + 1], ["×", "close", -1]]) {
+    const b = el("button", name);
+    b.type = "button";
+    b.setAttribute("aria-label", label);
+    b.disabled = to >= view.length || name === "‹" && to < 0;
+    b.addEventListener("click", () => name === "×" ? close() : open(to));
+    head.append(b);
+  }
+  head.append(el("span", `${k + 1} of ${view.length}`, "keys"));
+  d.append(head, el("h3", get(D.questions, i)));
+  const shows = D.picture[i] < 0 ? [] : D.pictures[D.picture[i]].addresses;
+  const sight = el("div", undefined, "sight"), seen = el("div");
+  for (const address of shows) seen.append(picture(address, i));
+  if (D.boxes && shows.length) seen.append(legend(i));
+  if (shows.length) sight.append(seen);
+  sight.append(facts);
+  const put = (name, value) => facts.append(el("dt", name), el("dd", value));
+  put("reference", get(D.references, i).join("\n"));
+  put("sample", D.ids[i]);
+  put("image", get(D.image_ids, i));
+  for (const tag of Object.keys(D.tags)) if (get(D.tags[tag], i)) put(tag.replaceAll("_", " "), get(D.tags[tag], i));
+  for (let n = 0; n < R; n++) pair.append(side(n, i));
+  d.append(sight, pair);
+  d.scrollTop = 0;
+  if (matchMedia("(max-width:760px)").matches) d.scrollIntoView({ block: "start" });
+}
+function close() {
+  at = -1;
+  $("detail").hidden = true;
+  draw();
+}
+function show(id) {
+  for (const name of ["outcome", "slice", "order"]) $(name).selectedIndex = 0;
+  $("text").value = "";
+  filter();
+  open(D.ids.indexOf(id));
+  $("samples").scrollIntoView();
+}
+
+function keys(e) {
+  const active = document.activeElement, typing = /INPUT|SELECT/.test(active.tagName), onList = active === $("list");
+  const does = {
+    j: () => open(Math.min(at + 1, view.length - 1)),
+    k: () => open(Math.max(at - 1, 0)),
+    "/": () => { $("samples").scrollIntoView(); $("text").focus(); },
+  };
+  if (onList) Object.assign(does, {
+    ArrowDown: does.j, ArrowUp: does.k, Home: () => open(0), End: () => open(view.length - 1),
+    PageDown: () => open(Math.min(at + 10, view.length - 1)), PageUp: () => open(Math.max(at - 10, 0)),
+    Enter: () => open(Math.max(at, 0)),
+  });
+  if (e.key === "Escape") {
+    close();
+    active.blur();
+  } else if (e.key === "Enter" && active === $("text")) {
+    $("list").focus();
+    open(0);
+  } else if (!typing && !e.ctrlKey && !e.metaKey && !e.altKey && does[e.key]) {
+    e.preventDefault();
+    does[e.key]();
+  }
+}
+
+function samples() {
+  choices($("metric"), metrics.map((m) => [m, m]));
+  choices($("outcome"), Object.entries(outcomes).map(([name, [text]]) => [name, text]));
+  choices($("order"), Object.entries(orders).map(([name, [text]]) => [name, text]));
+  choices($("slice"), slots());
+  for (const id of ["metric", "outcome", "slice", "order"]) $(id).addEventListener("change", filter);
+  $("text").addEventListener("input", filter);
+  $("filters").addEventListener("submit", (e) => e.preventDefault());
+  let pending = false;
+  $("list").addEventListener("scroll", () => {
+    if (!pending) requestAnimationFrame(() => { pending = false; draw(); });
+    pending = true;
+  });
+  document.addEventListener("keydown", keys);
+  window.addEventListener("resize", draw);
+  filter();
+}
+
+about();
+notes();
+numbers();
+differences();
+lens(show);
+slices();
+samples();

@@ -68,7 +68,7 @@ def layer(module: str) -> int:
         ("types", "errors"),
         ("images", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console", "lens"),
-        ("worth", "summary", "pipeline", "rescore", "published", "image_hash"),
+        ("worth", "summary", "pipeline", "rescore", "published", "latex", "image_hash"),
         ("board", "paired", "train_phantom", "report"),
         ("gate", "audit", "compare", "bench", "fetch", "paper", "export"),
         ("config", "usage", "verbs", "__main__"),

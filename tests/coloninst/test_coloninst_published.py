@@ -103,7 +103,7 @@ def test_each_seen_accuracy_has_the_only_count_that_prints_as_it() -> None:
         (lambda t: t["systems"][0]["figures"][0].update(value="high"), "not a number"),
         (lambda t: t["systems"][0]["figures"][0].update(k=8170), "8170 right of 8929 is not 91.49"),
         (lambda t: t["systems"][0]["figures"][0].update(k=True), "k is True"),
-        (lambda t: t["systems"][0]["figures"][0].update(source="hearsay"), "not among the table's sources"),
+        (lambda t: t["systems"][0]["figures"][0].update(source="hearsay"), "source 'hearsay' is not known"),
         (lambda t: t["systems"][0]["figures"][0].update(regime="tuned"), "regime 'tuned'"),
         (lambda t: t["systems"].__setitem__(0, 3), "expected an object"),
     ],

@@ -1,0 +1,70 @@
+"""LaTeX tables with booktabs rules, every cell escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# In text mode of any engine: what LaTeX would act on, and signs that its default fonts lack or change.
+_SIGNS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}", "–": "--", "—": "---", "…": r"\ldots{}",
+    "×": r"$\times$", "±": r"$\pm$", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "·": r"$\cdot$",
+    "→": r"$\rightarrow$", "κ": r"$\kappa$",
+}  # fmt: skip
+
+
+class Raw(str):
+    """A cell that is LaTeX already and is not escaped."""
+
+    __slots__ = ()
+
+
+def escape(text: str) -> str:
+    r"""The text so that LaTeX prints it: special signs escaped, white space single, control characters left out.
+
+    >>> escape("50 % of model_a & b, --x"), escape("a\n b")
+    ('50 \\% of model\\_a \\& b, -{}-x', 'a b')
+    """
+    if isinstance(text, Raw):
+        return str(text)
+    clean = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    # Two hyphens would become a dash.
+    apart = re.sub("-(?=-)", "-\0", clean)
+    return "".join(_SIGNS.get(c, c) for c in apart).replace("\0", "{}")
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str] | None],
+    align: str = "",
+    caption: str = "",
+    label: str = "",
+    notes: Sequence[str] = (),
+) -> str:
+    r"""A table environment, ready to paste; needs `\usepackage{booktabs}`.
+
+    rows: cells as text, one for each heading; None draws a rule between groups.  align: a column letter each; "" is
+    left for the first column and right for the others.  notes: lines below the table.
+
+    Raises:
+        ValueError: a row or `align` has another number of columns than the header.
+    """
+    letters = align or "l" + "r" * (len(header) - 1)
+    for row in (header, letters, *(r for r in rows if r is not None)):
+        if len(row) != len(header):
+            raise ValueError(f"a table of {len(header)} columns was given {len(row)}: {list(row)}")
+    lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering"]
+    lines += [rf"\caption{{{escape(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
+    lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(header), r"\midrule"]
+    lines += [r"\midrule" if row is None else _line(row) for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {escape(note)}" for note in notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = " & ".join(escape(cell) for cell in cells)
+    # A bracket or star at the start of a row would be an argument of the row end before it.
+    return ("{}" if text[:1] in ("[", "*") else "") + text + r" \\"

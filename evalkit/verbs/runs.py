@@ -40,9 +40,10 @@ def run(config: Config) -> int:
     if outcome is None:
         return 0
     if config["leaderboard"] and settings.limit is None:
-        from evalkit.board import add
+        from evalkit.board import add, standing
 
-        add(Path(config["leaderboard"]), outcome.summary)
+        known = standing(config["model"], loaded.name, loaded.split)
+        add(Path(config["leaderboard"]), outcome.summary, outcome.folder, known)
     show(outcome, title(outcome.summary))
     return 0
 
@@ -50,6 +51,7 @@ def run(config: Config) -> int:
 def score(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
     from evalkit.pipeline import conclude, limited
+    from evalkit.published.table import REGIMES
     from evalkit.readers import join, read_answers
     from evalkit.rescore import context_of, file_digest, folder_for, scored_manifest
     from evalkit.store import write_json, write_predictions
@@ -80,7 +82,8 @@ def score(config: Config) -> int:
     if config["leaderboard"] and config["limit"] is None:
         from evalkit.board import add
 
-        add(Path(config["leaderboard"]), outcome.summary)
+        known = {"role": "model", "regime": choose(config["regime"], REGIMES, "regime"), "train": ""}
+        add(Path(config["leaderboard"]), outcome.summary, outcome.folder, known)
     show(outcome, title(outcome.summary))
     return 0
 

@@ -144,7 +144,7 @@ def floor_lines(result: Summary, protocol: str, absent: Iterable[str]) -> list[L
                 value=m["value"],
                 shown=percent(m["value"]),
                 order=m["value"],
-                signature=sizes[m["metric"]]["signature"],
+                signature=column_signature(sizes[m["metric"]]["signature"]),
                 source=result_address(result),
                 where=f"the baselines beside run {result['run_id']}",
                 n=sizes[m["metric"]]["n"],
@@ -152,16 +152,19 @@ def floor_lines(result: Summary, protocol: str, absent: Iterable[str]) -> list[L
             for m in found
             if m["baseline"] == name and m["protocol"] == protocol and m["metric"] in sizes
         }
-        where = f"the baselines beside run {result['run_id']}"
-        about: dict[str, Any] = {
-            "source": result_address(result),
-            "where": where,
-            "short": f"beside {result['run_id']}",
-        }
-        details = ("unscored answers count as wrong",)
-        if cells:
-            kind = {"kind": "baseline", "regime": ""}
-            lines.append(Line(id=f"{name} {about['short']}", name=name, cells=cells, details=details, **kind, **about))
+        short = f"beside {result['run_id']}"
+        line = Line(
+            id=f"{name} {short}",
+            name=name,
+            kind="baseline",
+            regime="",
+            cells=cells,
+            source=result_address(result),
+            where=f"the baselines beside run {result['run_id']}",
+            short=short,
+            details=("unscored answers count as wrong",),
+        )
+        lines += [line] * bool(cells)
     return lines
 
 

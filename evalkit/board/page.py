@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from evalkit.board.group import Board, Table
-from evalkit.board.lines import Cell, Line
+from evalkit.board.lines import HEADLINES, Cell, Line
 from evalkit.board.text import (
     INTRODUCTION,
     KINDS,
@@ -72,6 +72,7 @@ def _line(table: Table, line: Line, shown: set[str]) -> dict[str, Any]:
         "faults": faults(line),
         "source": line.source,
         "where": line.where,
+        "short": line.short,
         "cells": [_cell(table, line, name, extra=name not in shown) for name in table.columns],
     }
 
@@ -93,4 +94,11 @@ def _cell(table: Table, line: Line, name: str, *, extra: bool) -> dict[str, Any]
         "source": cell.source,
         "title": f"{cell.where}\n{cell.signature}",
         "faults": faults(cell),
+        "bar": _bar(cell) if name in HEADLINES else None,
     }
+
+
+def _bar(cell: Cell) -> dict[str, str]:
+    """Where value and interval stand between 0 and 100, for the eye."""
+    ends = {"value": cell.value, "low": cell.low, "high": cell.high}
+    return {key: "" if number is None else f"{100 * number:.1f}" for key, number in ends.items()}

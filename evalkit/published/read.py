@@ -152,6 +152,7 @@ def _check(table: PublishedTable, where: str) -> None:
                 raise DataError(f"{place} is there twice.")
             cells.add(cell)
             _check_figure(figure, table, place)
+        _check_average(system, f"{where}: {system.id}")
     _check_used(table, where)
 
 
@@ -159,10 +160,7 @@ def _check_figure(figure: Figure, table: PublishedTable, place: str) -> None:
     _among(figure.unit, UNITS, f"{place}: unit")
     most = UNITS[figure.unit][1]
     for text in (figure.value, *(t for t in (figure.low, figure.high) if t)):
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
-            raise DataError(f"{place}: {text!r} is not a number as a table prints it.") from None
+        value = _number(text, place)
         if not value.is_finite() or value < 0 or (most is not None and value > most):
             raise DataError(f"{place}: {text} is not a {UNIT_NAMES[figure.unit]}.")
     if bool(figure.low) != bool(figure.high) or (
@@ -180,12 +178,30 @@ def _check_figure(figure: Figure, table: PublishedTable, place: str) -> None:
         _among(figure.train, table.trains, f"{place}: train")
     if figure.epochs is not None and (not tuned or figure.epochs < 1):
         raise DataError(f"{place}: {figure.epochs} epochs of regime {figure.regime}.")
-    if figure.n is not None and figure.n < 1:
-        raise DataError(f"{place}: n is {figure.n}.")
+    if (figure.n is not None and figure.n < 1) or figure.replicates < 1:
+        raise DataError(f"{place}: n is {figure.n}, of {figure.replicates} runs.")
     if figure.k is not None and (
         figure.n is None or figure.unit != "percent" or figure.k not in candidates(figure.value, figure.n)
     ):
         raise DataError(f"{place}: {figure.k} right of {figure.n} is not {figure.value} %.")
+
+
+def _number(text: str, place: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise DataError(f"{place}: {text!r} is not a number as a table prints it.") from None
+
+
+def _check_average(system: System, place: str) -> None:
+    """The printed average is the mean of the printed figures, up to what rounding can do."""
+    if not system.average:
+        return
+    average = _number(system.average, place)
+    mean = sum((Decimal(f.value) for f in system.figures), Decimal(0)) / len(system.figures)
+    rounding = Decimal(5).scaleb(-len(system.average.partition(".")[2]) - 1)
+    if abs(mean - average) > rounding + max(Decimal(5).scaleb(-f.decimals - 1) for f in system.figures):
+        raise DataError(f"{place}: the average is printed as {system.average}, its figures have {mean:.4f}.")
 
 
 def _check_used(table: PublishedTable, where: str) -> None:

@@ -10,6 +10,8 @@ REGIMES = ("zero-shot", "fine-tuned", "trained-on-this-split", "unknown")
 CONFIDENCES = ("high", "medium", "low")
 # What a value is printed in -> (what 1 as a fraction prints as, the most that it can be).
 UNITS = {"percent": (100, Decimal(100)), "fraction": (1, Decimal(1)), "relative": (100, None)}
+# Metrics that are a share of rows: their values at n rows are counts out of n.
+COUNTED = frozenset({"accuracy", "closed_accuracy", "open_accuracy", "exact_match"})
 UNIT_NAMES = {"percent": "percentage", "fraction": "fraction", "relative": "relative score"}
 
 
@@ -31,7 +33,8 @@ class Figure:
     n: rows of the metric, where the paper fixes it.  k: right answers, where value and n leave only one.
     regime: how the model had met the set; it is the cell's, because a model may be fine-tuned on a set and evaluated
     on the very split that it was trained on.  train: a key of the table's `trains`, there for every model that was
-    fine-tuned.  epochs: on those rows.  source, faults: keys of the table's `sources` and `faults`.
+    fine-tuned.  epochs: on those rows.  replicates: of how many runs it is the mean.  source, faults: keys of the
+    table's `sources` and `faults`.
     not_reproducible: why nobody can get this value; "" where nothing speaks against it.
     """
 
@@ -50,6 +53,7 @@ class Figure:
     k: int | None = None
     train: str = ""
     epochs: int | None = None
+    replicates: int = 1
     faults: tuple[str, ...] = ()
     not_reproducible: str = ""
 
@@ -59,13 +63,25 @@ class Figure:
         return len(self.value.partition(".")[2])
 
     @property
+    def scale(self) -> int:
+        """What 1 as a fraction prints as."""
+        return UNITS[self.unit][0]
+
+    @property
     def fraction(self) -> float:
         """The value as a fraction, as files of runs have it."""
-        return float(Decimal(self.value) / UNITS[self.unit][0])
+        return float(Decimal(self.value) / self.scale)
+
+    @property
+    def attainable(self) -> bool:
+        """Whether some number of right answers among n prints as the value; True where that cannot be said."""
+        if self.n is None or self.metric not in COUNTED or self.unit != "percent":
+            return True
+        return len(candidates(self.value, self.n * self.replicates)) > 0
 
     def prints(self, fraction: float) -> str:
         """A run's fraction as the paper would print it."""
-        return printed(fraction, self.decimals, UNITS[self.unit][0])
+        return printed(fraction, self.decimals, self.scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +90,8 @@ class System:
 
     id: what a run's model is called that reproduces the row.  lora: tuned by low-rank adaptation.  extra_data: starts
     from weights that were trained on extra data.  public_weights: whether anyone can run it.  None: the paper does not
-    say.  table: which table of the paper it is in, where that is not the file's.
+    say.  table: which table of the paper it is in, where that is not the file's.  average: the mean of its figures,
+    where the paper prints it; only a check of the digits.
     """
 
     id: str
@@ -87,6 +104,7 @@ class System:
     lora: bool | None = None
     extra_data: bool | None = None
     public_weights: bool | None = None
+    average: str = ""
     faults: tuple[str, ...] = ()
     not_reproducible: str = ""
 

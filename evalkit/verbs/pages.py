@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit import console
-from evalkit.config import Config
-from evalkit.errors import DataError, EvalkitError
+from evalkit.config import Config, choose, options
+from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
 from evalkit.verbs.build import make_task
 
 if TYPE_CHECKING:
+    from evalkit.paper import Paper
     from evalkit.report.data import Picture
     from evalkit.types import Sample
 
@@ -44,19 +46,69 @@ def report(config: Config) -> int:
 
 def paper(config: Config) -> int:
     """Print a paper's table, published beside what the runs below some folders reproduced of it."""
-    from evalkit.paper import compare_paper, markdown, read_summaries, show
-    from evalkit.published import load_published
+    from evalkit.paper import ACCEPT, FORMATS, compare_paper, own_rows, parse_paper, read_summaries, show
     from evalkit.store import write_whole
 
-    wanted = config["paper"]
-    published = load_published(str(wanted["published"]))
-    folders = [config["runs"]] if isinstance(config["runs"], str) else list(config["runs"])
-    cells = compare_paper(published, read_summaries(map(Path, folders)), wanted["models"])
-    console.out(show(published, cells))
-    if config["file"]:
-        write_whole(Path(config["file"]), markdown(published, cells))
-        console.out(str(config["file"]))
+    content = {k: v for k, v in config["paper"].items() if k != "run"}
+    wanted = parse_paper(content, str(config["choices"]["paper"]))
+    accept = choose(config["accept"], ACCEPT, "accept")
+    target = Path(config["file"]) if config["file"] else None
+    if target is not None and target.suffix not in FORMATS:
+        raise ConfigError(f"file={target}: the table is written as one of {', '.join(FORMATS)}; the suffix says which.")
+    folders, own = [Path(f) for f in listed(config["runs"])], listed(config["own"])
+    failed = run_missing(config, wanted, folders, own) if config["paper"].get("run") else []
+    if config["dry_run"]:
+        return 0
+    for folder in folders:
+        if not folder.is_dir():
+            console.warn(f"runs={folder} is not a folder")
+    summaries = read_summaries(folders)
+    cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, beside=wanted.beside)
+    mine = own_rows(wanted.published, summaries, own)
+    console.out(show(wanted.published, cells, mine))
+    for row in mine:
+        if not row.cells:
+            console.warn(f"own={row.model}: no run of it has a number that stands in a column of this table")
+    if target is not None:
+        write_whole(target, FORMATS[target.suffix](wanted.published, cells, mine))
+        console.out(str(target))
+    if failed:
+        raise Partial(f"{len(failed)} of the missing runs did not come to an end: {'; '.join(failed)}.")
     return 0
+
+
+def listed(value: Any) -> list[str]:
+    """A setting that may be one text or a list of them."""
+    return [value] if isinstance(value, str) else [str(v) for v in value or ()]
+
+
+def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Sequence[str]) -> list[str]:
+    """Start each run that a paper misses in a process of its own; returns what did not end well, in words."""
+    import shlex
+    import subprocess
+    import sys
+
+    from evalkit.paper import missing_runs, read_summaries
+
+    if not folders:
+        raise ConfigError("paper.run=true needs a folder for the new runs: runs=DIR.")
+    needed = missing_runs(
+        wanted,
+        read_summaries(folders),
+        own=own,
+        registered=options("model"),
+        protocols=options("protocol"),
+        data=config["data"],
+        out=str(folders[0]),
+    )
+    console.note(f"runs that are missing and can be run: {len(needed)}")
+    failed = []
+    for run in needed:
+        command = [sys.executable, "-m", "evalkit", "run", *run.overrides]
+        console.out(shlex.join(["python", *command[1:]]))
+        if not config["dry_run"] and (code := subprocess.run(command, check=False).returncode):  # noqa: S603
+            failed.append(f"{run.model} on {run.task} {run.split} (exit code {code})")
+    return failed
 
 
 def board(config: Config) -> int:

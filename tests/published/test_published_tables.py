@@ -1,0 +1,222 @@
+"""The published figures: what must hold of every table, and what is known of single ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evalkit.config import build, load_option, options
+from evalkit.errors import DataError
+from evalkit.published import (
+    Figure,
+    PublishedTable,
+    System,
+    candidates,
+    load_published,
+    parse_published,
+    published_dir,
+    published_names,
+)
+
+TABLES = {name: load_published(name) for name in published_names()}
+
+
+def figures(*names: str) -> Iterator[tuple[PublishedTable, System, Figure]]:
+    for name in names or tuple(TABLES):
+        for system in TABLES[name].systems:
+            for figure in system.figures:
+                yield TABLES[name], system, figure
+
+
+def raw(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((published_dir() / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_every_paper_of_the_field_is_there() -> None:
+    needed = {
+        "llava-med-vqa", "llava-med-chat", "coloninst", "lingshu-medvqa", "huatuogpt-vision", "medgemma", "biomedgpt",
+        "m2i2", "mumc", "medvlthinker", "medvlmbench", "hulu-med", "med-palm-m", "multimedeval",
+    }  # fmt: skip
+    assert needed <= set(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_figure_is_counted_in_a_way_that_the_table_explains(name: str) -> None:
+    for table, system, figure in figures(name):
+        place = (system.id, figure.task, figure.metric)
+        assert figure.task in options("task"), place
+        assert (figure.protocol in options("protocol")) != (figure.protocol in table.foreign), place
+        assert figure.slice == "all" or "=" in figure.slice, place
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_protocol_of_evalkits_has_the_metric(name: str) -> None:
+    metrics: dict[str, set[str]] = {}
+    for table, system, figure in figures(name):
+        if figure.protocol in table.foreign:
+            continue
+        if figure.protocol not in metrics:
+            config = load_option("protocol", figure.protocol)
+            tasks = ("cls", "rec") if figure.protocol == "coloninst" else (None,)
+            made = [build({**config, "task": t} if t else config, figure.protocol) for t in tasks]
+            metrics[figure.protocol] = {m.name for protocol in made for m in protocol.metrics}
+        assert figure.metric in metrics[figure.protocol], (system.id, figure.protocol, figure.metric)
+
+
+def test_a_count_is_given_exactly_where_value_and_rows_leave_one() -> None:
+    counted = 0
+    for table, system, figure in figures():
+        share = figure.metric.endswith("accuracy") and figure.unit == "percent" and figure.replicates == 1
+        if figure.n is None or not share:
+            assert figure.k is None, (table.name, system.id)
+            continue
+        possible = candidates(figure.value, figure.n)
+        assert figure.k == (possible[0] if len(possible) == 1 else None), (table.name, system.id, figure.value)
+        counted += figure.k is not None
+    assert counted > 150
+
+
+def test_the_values_that_no_count_prints_as_are_known() -> None:
+    odd = {(t.name, s.id, f.value, f.n) for t, s, f in figures() if not f.attainable and t.name != "medvlmbench"}
+    assert odd == {
+        ("llava-med-vqa", "llava-med-vicuna", "81.98", 272),
+        ("lingshu-medvqa", "lingshu-7b", "67.9", 451),
+        ("m2i2", "m2i2", "76.8", 451),
+        ("huatuogpt-vision", "llava-v1.5-llama3-8b-pubmedvision", "63.8", 251),
+    }
+
+
+def test_means_of_three_runs_are_counts_out_of_three_times_the_rows() -> None:
+    mine = [f for _, _, f in figures("medvlthinker")]
+    assert len(mine) == 45
+    assert all(f.replicates == 3 and f.attainable for f in mine)
+    assert sum(not candidates(f.value, f.n or 0) for f in mine) > 20
+
+
+def test_an_average_is_the_mean_of_its_row_and_a_slip_of_the_pen_is_caught() -> None:
+    averaged = [s for t in TABLES.values() for s in t.systems if s.average]
+    assert len(averaged) >= 25
+    content = raw("llava-med-vqa")
+    row = next(s for s in content["systems"] if s["id"] == "llava-med-60k-im-ft9")
+    row["figures"][0]["value"] = "62.66"
+    with pytest.raises(DataError, match=r"llava-med-60k-im-ft9: the average is printed as 73\.90"):
+        parse_published(content, "table.json", "llava-med-vqa")
+
+
+@pytest.mark.parametrize("name", ["m2i2", "mumc", "biomedgpt"])
+def test_an_overall_accuracy_lies_between_closed_and_open(name: str) -> None:
+    groups: dict[tuple[str, str, str], dict[str, Figure]] = {}
+    for _, system, figure in figures(name):
+        groups.setdefault((system.id, figure.task, figure.slice), {})[figure.metric] = figure
+    checked = 0
+    for place, cells in groups.items():
+        if len(cells) < 3:
+            continue
+        closed, opened, overall = (cells[m].fraction for m in ("closed_accuracy", "open_accuracy", "accuracy"))
+        impossible = "overall-impossible" in cells["accuracy"].faults
+        assert (min(closed, opened) < overall < max(closed, opened)) != impossible, place
+        checked += 1
+    assert checked >= 6 or name == "mumc"
+
+
+def test_llava_meds_fine_tuned_radiology_rows_say_that_the_test_set_was_reworded_in_their_training() -> None:
+    table = TABLES["llava-med-vqa"]
+    tuned = [
+        (s, f)
+        for _, s, f in figures("llava-med-vqa")
+        if f.task == "vqa-rad" and f.protocol == "llava-med" and f.regime == "fine-tuned"
+    ]
+    assert len(tuned) == 38
+    for system, figure in tuned:
+        reworded = figure.train == "rad-3064"
+        assert reworded == ("rewordings-in-train" in figure.faults)
+        assert reworded != system.id.endswith("-1797")
+        assert figure.epochs is not None
+        if reworded:
+            assert any("284 of the 451" in fault for fault in table.faults_of(system, figure))
+
+
+def test_cells_that_the_authors_own_outputs_contradict_say_what_those_are() -> None:
+    table = TABLES["llava-med-vqa"]
+    told = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
+    assert {key: why.split()[-1] for key, why in told.items() if key[0] == "llava-med-vicuna"} == {
+        ("llava-med-vicuna", "84.71"): "84.83",
+        ("llava-med-vicuna", "83.17"): "83.65",
+        ("llava-med-vicuna", "38.87"): "37.76",
+    }
+    assert "61.527" in told[("llava-med-60k-im-ft15", "61.52")]
+
+
+def test_recall_and_accuracy_are_never_one_metric() -> None:
+    for _, system, figure in figures("llava-med-vqa"):
+        quoted = figure.protocol == "vqa-official"
+        assert quoted == ("quoted" in system.table), system.id
+        assert (figure.metric == "open_accuracy") <= quoted
+
+
+def test_one_model_keeps_a_row_in_each_paper_that_counted_it_in_its_own_way() -> None:
+    found = {
+        (t.name, f.protocol, f.value)
+        for t, s, f in figures()
+        if s.id == "llava-med" and f.task == "vqa-rad" and "accuracy" in f.metric
+    }
+    assert {(name, value) for name, _, value in found} >= {
+        ("lingshu-medvqa", "53.7"), ("hulu-med", "46.6"), ("huatuogpt-vision", "51.4"), ("medvlthinker", "56.74"),
+        ("medvlmbench", "69.8"),
+    }  # fmt: skip
+    assert len({protocol for _, protocol, _ in found}) >= 5
+
+
+def test_what_a_model_was_trained_on_is_never_called_zero_shot() -> None:
+    for table, system, figure in figures():
+        if system.model.startswith(("Lingshu", "MedGemma", "Hulu")) and figure.task in ("vqa-rad", "slake"):
+            assert figure.regime == "fine-tuned", (table.name, system.id)
+
+
+def test_the_chat_table_has_every_type_and_domain_and_no_judge_to_ask() -> None:
+    for table, system, _ in figures("llava-med-chat"):
+        slices = {f.slice: f.n for f in system.figures}
+        assert slices == {
+            "type=conversation": 143, "type=detailed_description": 50, "domain=chest_xray": 37, "domain=mri": 38,
+            "domain=histology": 44, "domain=gross": 34, "domain=ct_scan": 40, "all": 193,
+        }  # fmt: skip
+        assert all("no longer offered" in table.why_not(system, f) for f in system.figures)
+        overall = next(f.fraction for f in system.figures if f.slice == "all")
+        fits = []
+        for kind in ("type=", "domain="):
+            parts = [(f.fraction, f.n or 0) for f in system.figures if f.slice.startswith(kind)]
+            fits.append(abs(sum(v * n for v, n in parts) / 193 - overall) <= 0.001)
+        assert all(fits) != any("parts-differ" in f.faults for f in system.figures)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["figures"][0].update(epochs=0), "0 epochs"),
+        (lambda s: s["figures"][0].pop("train"), "needs a? ?train split"),
+        (lambda s: s["figures"][0].update(train="all"), "train 'all'"),
+        (lambda s: s["figures"][0].update(faults=["none"]), "fault 'none'"),
+        (lambda s: s["figures"][0].update(low="50.0"), "no interval"),
+        (lambda s: s["figures"][0].update(low="90.0", high="91.0"), "no interval around"),
+        (lambda s: s["figures"][0].update(unit="points"), "unit 'points'"),
+        (lambda s: s["figures"][0].update(replicates=0), "of 0 runs"),
+        (lambda s: s.update(average="seventy"), "not a number"),
+    ],
+)
+def test_the_schema_refuses_a_figure_that_cannot_be(change: Any, said: str) -> None:
+    content = copy.deepcopy(raw("llava-med-vqa"))
+    change(next(s for s in content["systems"] if s["id"] == "llava-med-60k-im-ft9"))
+    with pytest.raises(DataError, match=said):
+        parse_published(content, "table.json", "llava-med-vqa")
+
+
+def test_what_is_declared_and_never_named_is_refused() -> None:
+    content = raw("medgemma")
+    content["faults"] = {"idle": "nobody has it"}
+    with pytest.raises(DataError, match="fault 'idle' is named by no figure"):
+        parse_published(content, "table.json", "medgemma")

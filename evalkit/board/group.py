@@ -8,7 +8,7 @@ listed with the reason, in no order of merit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.board.lines import HEADLINES, Line, Summary, floor_lines, paper_line, recipe, run_line, safe_address
@@ -21,6 +21,7 @@ from evalkit.published import Figure, PublishedTable, System
 # What two results must share to stand in one table.
 SAME = ("task", "split", "data_sha256", "closed_rule")
 FLOORS = ("lookup", "majority")
+FOREIGN = "counted in a way that evalkit cannot compute"
 UNKNOWN_REGIME = "what the model was trained on is not known"
 PAPERS_ONLY = "figures of papers"
 NO_RUN = "No run among the results is over as many rows under the same protocol."
@@ -31,7 +32,7 @@ class Table:
     """Rows that may be compared, or, with a `reason`, rows that may not.
 
     columns: in order; the first one orders the rows.  standings: column -> line id -> its place among the runs whose
-    answers are stored.  notes: footnotes.
+    answers are stored.  effect: the minimum detectable effect, in words.  notes: the other footnotes.
     """
 
     protocol: str
@@ -41,6 +42,7 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     standings: Mapping[str, Mapping[str, Standing]]
+    effect: str
     notes: tuple[str, ...]
 
 
@@ -129,12 +131,14 @@ def sections(
     bases = _bases(results)
     slots = [slot for group in bases for slot in group[1]]
     alone: list[_Slot] = []
-    outside: dict[tuple[str, str], list[Line]] = {}
+    outside: dict[tuple[str, str, str], list[Line]] = {}
     for table, system, figures in _rows(task, published):
         line = paper_line(table, system, figures)
         figure = figures[0]
         if reason := _why_outside(table, figure):
-            outside.setdefault((figure.split, reason), []).append(line)
+            said = RANKED.get(line.regime, UNKNOWN_REGIME)
+            line = replace(line, details=(said, *line.details))
+            outside.setdefault((figure.split, figure.protocol, reason), []).append(line)
             continue
         mine = [s for s in (*slots, *alone) if (s.split, s.protocol) == (figure.split, figure.protocol)]
         slot = next((s for s in mine if s.fits(line)), None)
@@ -146,8 +150,8 @@ def sections(
         Section(heading=heading, about=about, tables=tuple(t for s in group for t in _tables(s, scored)))
         for (heading, about), group in bases
     ]
-    splits = sorted({s.split for s in alone} | {split for split, _ in outside})
-    return found + [_papers_section(split, alone, outside) for split in splits]
+    splits = sorted({s.split for s in alone} | {key[0] for key in outside})
+    return found + [_papers_section(split, alone, outside, {t.name: t for t in published}) for split in splits]
 
 
 def _rows(task: str, published: Sequence[PublishedTable]) -> Iterable[tuple[PublishedTable, System, list[Figure]]]:
@@ -166,7 +170,7 @@ def _rows(task: str, published: Sequence[PublishedTable]) -> Iterable[tuple[Publ
 def _why_outside(table: PublishedTable, figure: Figure) -> str:
     """Why a paper's figures can be compared with nothing here; "" where they can."""
     if figure.protocol in table.foreign:
-        return f"counted in a way that evalkit cannot compute ({figure.protocol}): {table.foreign[figure.protocol]}"
+        return f"{FOREIGN} ({table.name})"
     if figure.split == "unknown":
         return "the split is not known"
     return "the paper does not say over how many rows" if figure.n is None else ""
@@ -205,14 +209,17 @@ def _slots(group: Sequence[Summary]) -> list[_Slot]:
 def _papers_section(
     split: str,
     alone: Sequence[_Slot],
-    outside: Mapping[tuple[str, str], Sequence[Line]],
+    outside: Mapping[tuple[str, str, str], Sequence[Line]],
+    named: Mapping[str, PublishedTable],
 ) -> Section:
     tables = [t for s in alone if s.split == split for t in _tables(s, {})]
-    tables += [
-        _table(_Slot(split=split, protocol="", counted=""), outside[split, reason], reason=reason)
-        for where, reason in sorted(outside)
-        if where == split
-    ]
+    for where, protocol, reason in sorted(outside):
+        if where == split:
+            lines = outside[where, protocol, reason]
+            foreign = named[lines[0].id.partition(":")[0]].foreign
+            said = [f"{protocol}: {foreign[protocol]}"] if protocol in foreign and reason.startswith(FOREIGN) else []
+            slot = _Slot(split=split, protocol=protocol, counted="")
+            tables.append(_table(slot, lines, reason=reason, said=said))
     return Section(heading=f"{split}, {PAPERS_ONLY}", about=(NO_RUN,), tables=tuple(tables))
 
 
@@ -238,13 +245,11 @@ def _tables(slot: _Slot, scored: Mapping[str, Scored]) -> list[Table]:
 
 def _absent(slot: _Slot, floors: Sequence[Line]) -> list[str]:
     """Which of the rows that a table must have beside its models are not among the results."""
-    said = []
     names = {line.name for line in floors}
-    if missing := [name for name in FLOORS if name not in names]:
-        said.append(f"Not among the results: the image-blind baselines {' and '.join(missing)} on these rows.")
+    missing = [name for name in FLOORS if name not in names]
     if not any(r["image"] == "blank" for r, _ in slot.runs):
-        said.append("Not among the results: a model on blank images on these rows.")
-    return said
+        missing.append("a model on blank images")
+    return [f"Not among the results on these rows: {', '.join(missing)}."] if missing else []
 
 
 def _table(
@@ -256,12 +261,12 @@ def _table(
     said: Sequence[str] = (),
 ) -> Table:
     columns = list(dict.fromkeys(name for line in lines for name in line.cells))
-    columns.sort(key=lambda name: HEADLINES.index(name) if name in HEADLINES else len(HEADLINES))
+    columns.sort(key=lambda name: (HEADLINES.index(name) if name in HEADLINES else len(HEADLINES), ", " in name))
     ranked = columns if not reason else []
     places = {name: standings(slot.protocol, name, lines) for name in ranked}
     notes = [*how_to_read(lines, places, reason), *said]
-    if limits := [text for name in ranked if (text := detectable(slot.protocol, name, lines))]:
-        notes.append(f"Minimum detectable effect (power 80 %, two-sided 5 %): {'. '.join(limits)}.")
+    limits = [text for name in ranked if (text := detectable(slot.protocol, name, lines))]
+    effect = f"Minimum detectable effect (power 80 %, two-sided 5 %): {'. '.join(limits)}." if limits else ""
     return Table(
         protocol=slot.protocol,
         counted=slot.counted,
@@ -270,6 +275,7 @@ def _table(
         columns=tuple(columns),
         lines=tuple(_ordered(lines, "" if reason else columns[0])),
         standings={name: found for name, found in places.items() if found},
+        effect=effect,
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -12,15 +12,13 @@ from evalkit.console import percent
 from evalkit.errors import StoreError
 from evalkit.paired import Scored, signature_parts
 from evalkit.published import Figure, PublishedTable, System
-from evalkit.published.table import UNITS
+from evalkit.published.table import COUNTED
 from evalkit.stats import wilson
 
 Summary = Mapping[str, Any]
 
 # The metrics that are ranked and shown first: means of values in [0, 1], higher is better.
 HEADLINES = ("closed_accuracy", "open_recall", "exact_match", "accuracy", "mean_iou", "judged_accuracy")
-# Of these, the shares of right answers: a value and n give an interval.
-HITS = frozenset({"closed_accuracy", "exact_match", "accuracy"})
 # Parts of a signature that belong to the row and not to the column: the model, and what it was asked and shown.
 OF_THE_ROW = frozenset({"prompt", "image", "gen", "answers", "limit", "v"})
 # Parts that say what a column is over; the others say how it is counted.
@@ -191,9 +189,9 @@ def paper_cell(table: PublishedTable, system: System, figure: Figure) -> Cell:
 
 def _bounds(table: PublishedTable, figure: Figure) -> tuple[float | None, float | None, str]:
     if figure.low:
-        low, high = (float(Decimal(text) / UNITS[figure.unit][0]) for text in (figure.low, figure.high))
+        low, high = (float(Decimal(text) / figure.scale) for text in (figure.low, figure.high))
         return low, high, "as printed"
-    if figure.n and figure.metric in HITS and figure.unit != "relative" and figure.protocol not in table.foreign:
+    if figure.n and figure.metric in COUNTED and figure.unit != "relative" and figure.protocol not in table.foreign:
         hits = round(figure.fraction * figure.n) if figure.k is None else figure.k
         found = wilson(hits, figure.n)
         return found.low, found.high, "Wilson"
@@ -225,17 +223,21 @@ def paper_line(table: PublishedTable, system: System, figures: Sequence[Figure])
     trains = dict.fromkeys((f.train, f.epochs) for f in figures if f.train)
     details = [f"trained on {train}{f', {epochs} epochs' if epochs else ''}" for train, epochs in trains]
     details += ["LoRA"] * bool(system.lora) + ["extra training data"] * bool(system.extra_data)
+    details += [f"mean of {count} runs" for count in dict.fromkeys(f.replicates for f in figures) if count > 1]
+    # What is said of every figure of a row is said once, of the row.
+    common = [key for key in figures[0].faults if len(figures) > 1 and all(key in f.faults for f in figures)]
+    own = [replace(f, faults=tuple(key for key in f.faults if key not in common)) for f in figures]
     return Line(
         id=f"{table.name}:{system.id}",
         name=system.label if system.model in system.label else f"{system.model} ({system.label})",
         kind="paper",
         regime=figures[0].regime,
-        cells={column(f.metric, f.slice): paper_cell(table, system, f) for f in figures},
+        cells={column(f.metric, f.slice): paper_cell(table, system, f) for f in own},
         source=safe_address(table.url),
         where=place(table, system),
         short=f"{table.name}, {(system.table or table.table).split(',')[0]}",
         details=tuple(details),
-        faults=tuple(table.faults[key] for key in system.faults),
+        faults=tuple(table.faults[key] for key in dict.fromkeys((*system.faults, *common))),
     )
 
 

@@ -58,6 +58,7 @@ def _table(table: Table) -> dict[str, Any]:
         "n_extra": len(table.columns) - len(shown),
         "lines": [_line(table, line, shown) for line in table.lines],
         "placed": any(places(table, line) for line in table.lines),
+        "effect": table.effect,
         "notes": table.notes,
     }
 

@@ -126,7 +126,7 @@ def _markdown_table(table: Table) -> list[str]:
         row += [md(row_name(line)) + marks.of(faults(line)), *cells, how, _link(line.short, line.source)]
         lines.append("| " + " | ".join(row) + " |")
     lines.append("")
-    lines += [f"- {md(text)}" for text in table.notes]
+    lines += [f"- {md(text)}" for text in (table.effect, *table.notes) if text]
     lines += [f"- [{k}] {md(text)}" for k, text in enumerate(marks.texts, 1)]
     if signatures := _signatures(table, names):
         lines += ["- Signatures, but for the row's own prompt, decoding and version:", *signatures]
@@ -195,7 +195,7 @@ def _record(board: Board, section: Section, table: Table, line: Line, name: str)
         "data": section.heading,
         "protocol": table.protocol,
         "counted": table.counted,
-        "regime": table.heading,
+        "regime": "" if line.kind == "baseline" else line.regime,
         "not_ranked_because": table.reason,
         "kind": line.kind,
         "row": line.name,
@@ -244,7 +244,13 @@ def _latex_table(board: Board, section: Section, table: Table, number: int) -> s
         place = [places(table, line) or "–"] if placed else []
         rows.append([*place, row_name(line) + marks.of(faults(line)), *cells])
     counted = [f"Counted by {table.counted}."] if table.counted else []
-    notes = [INTRODUCTION, *counted, *table.notes, *(f"[{k}] {text}" for k, text in enumerate(marks.texts, 1))]
+    notes = [
+        INTRODUCTION,
+        *counted,
+        *([table.effect] if table.effect else []),
+        *table.notes,
+        *(f"[{k}] {text}" for k, text in enumerate(marks.texts, 1)),
+    ]
     return latex_table(
         [*(["place"] if placed else []), "model", *head],
         rows,

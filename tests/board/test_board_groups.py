@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_two_papers_with_other_n_stay_apart_and_both_are_shown() -> None:
 @pytest.mark.parametrize(
     ("figure", "more", "reason"),
     [
-        ({"protocol": "own"}, {"foreign": {"own": "a judge that is gone"}}, r"evalkit cannot compute \(own\): a judge"),
+        ({"protocol": "own"}, {"foreign": {"own": "a judge that is gone"}}, r"evalkit cannot compute \(paper\)"),
         ({"n": None}, {}, "does not say over how many rows"),
         ({"split": "unknown"}, {}, "split is not known"),
         ({"regime": "unknown"}, {}, "trained on is not known"),
@@ -86,7 +87,7 @@ def test_what_cannot_be_compared_is_listed_with_the_reason_and_in_no_order_of_me
     found = tables([], [paper([{"value": "10"} | figure, {"value": "90"} | figure], **more)])
     (table,) = found
     assert names(table) == ["System 0", "System 1"]
-    assert not table.standings and not any("Minimum detectable" in note for note in table.notes)
+    assert not table.standings and table.effect == ""
     assert re.search(reason, table.reason)
 
 
@@ -127,12 +128,12 @@ def test_baselines_without_a_run_come_from_what_a_result_says_of_them() -> None:
     line = find([table], "majority")[1]
     cell = line.cells["closed_accuracy"]
     assert (cell.shown, cell.low, cell.n, line.kind) == ("40.00", None, 2, "baseline")
-    assert "lookup" in next(note for note in table.notes if "image-blind" in note)
+    assert next(n for n in table.notes if "Not among" in n).endswith("rows: lookup, a model on blank images.")
 
 
 def test_an_absent_baseline_or_blank_run_is_said() -> None:
     (table,) = tables([result("a-1")])
-    assert any("lookup and majority" in note for note in table.notes)
+    assert any("lookup, majority, a model on blank" in note for note in table.notes)
     assert any("blank images" in note for note in table.notes)
     blank = result("a-2", image="blank", parts={"image": "blank"})
     (table,) = tables([result("a-1"), blank])
@@ -161,6 +162,20 @@ def test_faults_and_what_cannot_be_reproduced_stay_with_their_row_and_cell() -> 
     (found,) = tables([], [table])
     cell = found.lines[0].cells["closed_accuracy"]
     assert (cell.faults, cell.why_not) == (("picked on test",), "no weights")
+
+
+def test_a_fault_of_every_figure_of_a_row_is_said_once_of_the_row() -> None:
+    both = ["epoch", "split"]
+    first = {"value": "50", "faults": both}
+    more = {"faults": {"epoch": "picked on test", "split": "two splits"}}
+    table = paper([first], **more)
+    assert tables([], [table])[0].lines[0].faults == ()
+    (system,) = table.systems
+    other = replace(system.figures[0], metric="open_recall", faults=("epoch",))
+    (found,) = tables([], [replace(table, systems=(replace(system, figures=(*system.figures, other)),))])
+    assert found.lines[0].faults == ("picked on test",)
+    assert found.lines[0].cells["closed_accuracy"].faults == ("two splits",)
+    assert found.lines[0].cells["open_recall"].faults == ()
 
 
 def test_failed_answers_are_said_beside_the_row() -> None:

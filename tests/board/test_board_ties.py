@@ -107,24 +107,21 @@ def test_bold_is_alone_and_the_tie_set_is_that_of_pairwise_tests(models: int, se
     assert not ("bold" in said.values() and "tied" in said.values())
 
 
-def effect(table: Table) -> str:
-    return next(note for note in table.notes if note.startswith("Minimum detectable effect"))
-
-
 def test_the_effect_of_one_run_is_that_of_an_assumed_discordance() -> None:
     # n = 451, 10 % discordant, power .8, two-sided .05: 2.80 * sqrt(.1 / 451) = 4.17 points.
-    assert "closed_accuracy, 451 rows: 4.2 points, two runs, paired, where they differ on 10 %" in effect(
-        made({"a": share(451, 300)})
+    assert (
+        "closed_accuracy, 451 rows: 4.2 points, two runs, paired, where they differ on 10 %"
+        in made({"a": share(451, 300)}).effect
     )
 
 
 def test_the_effect_between_two_runs_is_as_they_differ() -> None:
     first = share(100, 60)
     second = [1.0 - v if k % 10 == 0 else v for k, v in enumerate(first)]
-    assert "as the first two differ on 10.0 % of the rows" in effect(made({"a": first, "b": second}))
+    assert "as the first two differ on 10.0 % of the rows" in made({"a": first, "b": second}).effect
 
 
 def test_the_effect_against_a_paper_is_unpaired() -> None:
     # n = 272 at p = .8: 2.80 * sqrt(2 * .8 * .2 / 272) = 9.61 points.
     (table,) = [t for s in board("toy", [], {}, [paper([{"value": "80.0", "n": 272}])]).sections for t in s.tables]
-    assert "9.6 points, a figure of a paper against another row, unpaired, rows taken as independent" in effect(table)
+    assert "9.6 points, a figure of a paper against another row, unpaired, rows taken as independent" in table.effect

@@ -34,13 +34,14 @@ CLOSE = 1e-5
 def add(folder: Path, summary: Summary, run: Path | None, standing: Mapping[str, str]) -> None:
     """Put a run's result, and what each answer scored, among the results, and rebuild the tables.
 
-    run: its folder; None where only the summary is known: then no tie and no win is ever computed for it.
+    run: its folder; None where only the summary is known: then no tie and no win is ever computed for it.  The scores
+    of a baseline or a control are not kept: it is never ranked.
     standing: role, regime and train, as `evalkit.board.standing` says.
     """
     kept = {k: v for k, v in summary.items() if k not in ("timing", "skipped")} | dict(standing)
     kept["metrics"] = [m for m in summary["metrics"] if m["slice"] == "all"]
     write_json(folder / "results" / f"{summary['run_id']}.json", kept)
-    if run is not None:
+    if run is not None and kept["role"] == "model" and kept["image"] == "original":
         scored = read_scored(run)
         wanted = [m for m in scored.scores if m.rpartition(" ")[2] in HEADLINES and scored.rows[m]]
         if wanted:

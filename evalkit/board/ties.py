@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from evalkit.board.lines import HEADLINES, Line
 from evalkit.paired import aligned
+from evalkit.published.table import COUNTED
 from evalkit.stats import (
     design_effect,
     paired_minimum_detectable_effect,
@@ -92,7 +93,9 @@ def detectable(protocol: str, column: str, lines: Sequence[Line]) -> str:
     if any(line.kind == "paper" for line, _ in cells) or not said:
         effect, how = _of_mean(protocol, column, best)
         points = 100 * unpaired_minimum_detectable_effect(n, p, design_effect=effect)
-        said.append(f"{points:.1f} points, a figure of a paper against another row, unpaired, {how}")
+        # A mean of values in [0, 1] varies at most as much as a share of hits.
+        bound = "" if column in COUNTED else "up to "
+        said.append(f"{bound}{points:.1f} points, a figure of a paper against another row, unpaired, {how}")
     return f"{column}, {n} rows: {'; '.join(said)}"
 
 

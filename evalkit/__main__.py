@@ -27,7 +27,7 @@ VERBS = {
     "convert": "save a checkpoint once in Hugging Face form: model=NAME to=DIR",
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
     "paper": "a paper's table, published beside reproduced: paper=NAME [runs=DIR] [file=TABLE.tex]",
-    "board": "rebuild the leaderboard tables from their results",
+    "board": "rebuild the leaderboards from papers' figures and results",
     "bench": "how fast a model answers a task: one at a time, in batches, with shared image prefixes",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
     "list": "tasks, models, protocols, engines ..., one line each",

@@ -147,11 +147,16 @@ def sections(
             alone.append(slot)
         slot.take(line)
     found = [
-        Section(heading=heading, about=about, tables=tuple(t for s in group for t in _tables(s, scored)))
+        Section(heading=heading, about=about, tables=_models_first([t for s in group for t in _tables(s, scored)]))
         for (heading, about), group in bases
     ]
     splits = sorted({s.split for s in alone} | {key[0] for key in outside})
     return found + [_papers_section(split, alone, outside, {t.name: t for t in published}) for split in splits]
+
+
+def _models_first(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """Tables that hold nothing but baselines go last."""
+    return tuple(sorted(tables, key=lambda t: all(line.kind == "baseline" for line in t.lines)))
 
 
 def _rows(task: str, published: Sequence[PublishedTable]) -> Iterable[tuple[PublishedTable, System, list[Figure]]]:

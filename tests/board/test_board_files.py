@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from evalkit.board import add, check, rebuild, render, standing
 from evalkit.errors import ConfigError, DataError, StoreError
@@ -74,6 +75,14 @@ def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without
     assert check(board) == []
 
 
+@pytest.mark.parametrize("other", [{"role": "baseline"}, {"image": "blank"}])
+def test_the_scores_of_what_is_never_ranked_are_not_kept(board: Path, other: dict[str, str]) -> None:
+    summary = result("c-3", HALF, **{k: v for k, v in other.items() if k == "image"})
+    add(board, summary, write_run(board.parent / "c-3", summary, HALF), {**ZERO, "role": other.get("role", "model")})
+    assert not (board / "scores" / "c-3.json").exists()
+    assert check(board) == []
+
+
 def test_the_tables_do_not_depend_on_the_order_of_adding(board: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(board / "published", other / "published")
@@ -82,19 +91,20 @@ def test_the_tables_do_not_depend_on_the_order_of_adding(board: Path, tmp_path: 
     assert contents(other) == contents(board)
 
 
-def test_two_processes_with_other_hashes_write_the_same_bytes(tmp_path: Path) -> None:
-    made = []
-    for seed in ("0", "1"):
-        folder = tmp_path / seed
-        shutil.copytree(ROOT / "leaderboards", folder)
-        for path in folder.glob("*.*"):
-            path.unlink()
-        subprocess.run(
-            [sys.executable, "-m", "evalkit", "board", f"leaderboard={folder}"],
-            check=True, capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed},
-        )  # fmt: skip
-        made.append(contents(folder))
-    assert made[0] == made[1] == contents(ROOT / "leaderboards")
+def test_another_process_with_another_hash_seed_writes_the_committed_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    shutil.copytree(ROOT / "leaderboards", folder)
+    for path in folder.glob("*.*"):
+        path.unlink()
+    command = [sys.executable, "-m", "evalkit", "board", f"leaderboard={folder}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"})
+    assert contents(folder) == contents(ROOT / "leaderboards")
+
+
+def test_a_second_board_changes_no_byte(board: Path) -> None:
+    before = contents(board)
+    rebuild(board)
+    assert contents(board) == before
 
 
 @pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
@@ -196,6 +206,14 @@ def test_the_regime_of_a_run_is_what_its_model_says_of_the_task() -> None:
     assert standing({"trained_on": {"toy": ["train"]}}, "other", "test")["regime"] == "unknown"
     assert standing({"kind": "checkpoint"}, "toy", "test")["regime"] == "unknown"
     assert standing({"kind": "baseline"}, "toy", "test")["role"] == "baseline"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "model").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_registered_model_says_its_regime_in_a_form_that_can_be_read(path: Path) -> None:
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert set(content.get("trained_on") or {}) <= {p.stem for p in (ROOT / "conf" / "task").glob("*.yaml")} | {"*"}
+    for task in ("vqa-rad", "phantom"):
+        assert standing(content, task, "test")["regime"] in ("zero-shot", "fine-tuned", "unknown")
 
 
 @pytest.mark.parametrize("wrong", ["train", ["train"], {"toy": "train"}, {"toy": [1]}, {"toy": None}])

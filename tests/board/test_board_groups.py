@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evalkit.board.group import NO_RUN, UNKNOWN_REGIME, Table, board
 from evalkit.board.lines import Line, column_signature
 from evalkit.published import PublishedTable
-from tests.board.made import paper, result
+from tests.board.made import metric, paper, result
 
 REGIMES = ("zero-shot", "fine-tuned", "trained-on-this-split", "unknown")
 
@@ -119,6 +119,12 @@ def test_baselines_stand_in_every_regime_and_are_never_ranked() -> None:
     for table in found:
         assert {"majority", "lookup"} <= set(names(table)) and not table.reason
         assert all(line.kind == "baseline" for line in table.lines if line.name in ("majority", "lookup"))
+
+
+def test_tables_of_nothing_but_baselines_go_last() -> None:
+    blind = result("majority-1", role="baseline")
+    blind["metrics"].insert(0, metric("exact_match", [1.0], parts={"protocol": "strict.1"}))
+    assert [t.protocol for t in tables([blind, result("a-1")])] == ["llava-med", "strict"]
 
 
 def test_baselines_without_a_run_come_from_what_a_result_says_of_them() -> None:

@@ -89,6 +89,7 @@ class RunFolder:
 
 def prediction_record(sample: Sample, prediction: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl: the answer beside what was asked, so that the file can be read on its own."""
+    attempts = {"attempts": list(prediction.attempts)} if prediction.attempts else {}
     return {
         "sample_id": sample.id,
         "image_id": sample.image_id,
@@ -101,6 +102,7 @@ def prediction_record(sample: Sample, prediction: Prediction) -> dict[str, Any]:
         "n_tokens": prediction.n_tokens,
         "seconds": prediction.seconds,
         "fingerprint": prediction.fingerprint,
+        **attempts,
     }
 
 
@@ -115,6 +117,7 @@ def prediction_from(record: Mapping[str, Any], where: str) -> Prediction:
             n_tokens=record["n_tokens"],
             seconds=record["seconds"],
             fingerprint=record["fingerprint"],
+            attempts=tuple(record.get("attempts", ())),
         )
     except (KeyError, TypeError, ValueError) as problem:
         raise StoreError(

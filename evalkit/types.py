@@ -132,7 +132,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What came back: exactly one of `text` and `error`.  An empty text is an answer; an error is not."""
+    """What came back: exactly one of `text` and `error`.  An empty text is an answer; an error is not.
+
+    `attempts` says how each attempt went ("503", "no reply", "200") where asking took more than one or came to nothing.
+    """
 
     sample_id: str
     text: str | None = None
@@ -141,6 +144,7 @@ class Prediction:
     n_tokens: int | None = None
     seconds: float | None = None
     fingerprint: str = ""
+    attempts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

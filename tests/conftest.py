@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says what else the machine does, not whether the code is right.
+settings.register_profile("evalkit", deadline=None)
+settings.load_profile("evalkit")
 
 ROOT = Path(__file__).resolve().parent.parent
 

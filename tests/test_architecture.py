@@ -66,7 +66,7 @@ def layer(module: str) -> int:
     part = module.split(".")[1] if "." in module else ""
     order = [
         ("types", "errors"),
-        ("images", "boxes", "tasks", "models", "scorers", "stats"),
+        ("images", "chat", "boxes", "tasks", "models", "scorers", "stats"),
         ("engines", "store", "judge", "readers", "scoring", "console", "lens"),
         ("worth", "summary", "pipeline", "rescore", "published", "latex", "image_hash"),
         ("board", "paired", "train_phantom", "report"),

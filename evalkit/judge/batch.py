@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.chat.reply import CallFailed, Reply, read_completion
 from evalkit.errors import DataError
-from evalkit.judge.client import CallFailed, Reply, read_completion
 from evalkit.judge.plan import Plan, ReadImage, request_body
 from evalkit.store import json_line, write_whole
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from evalkit.chat.server import check_key_name, check_url, place_of
 from evalkit.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.types import digest_json
 
@@ -117,8 +118,7 @@ class JudgeConfig:
         """Which server the replies are from, for records and cache keys: host, port and path."""
         if self.transport == "local":
             return "in-process"
-        parts = urlsplit(self.base_url or "")
-        return f"{parts.netloc}{parts.path.rstrip('/')}"
+        return place_of(self.base_url or "")
 
     @property
     def orders(self) -> tuple[str, ...]:
@@ -224,24 +224,9 @@ def _check_numbers(config: JudgeConfig) -> None:
 def _check_server(config: JudgeConfig) -> None:
     if not config.model:
         raise ConfigError(f"Judge {config.name!r} has no model; give judge.model=NAME as the server knows it.")
-    if config.transport == "server":
-        parts = urlsplit(config.base_url or "")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"Judge {config.name!r} has no server; give judge.base_url=http://HOST:PORT/v1 of an OpenAI-compatible "
-                "server."
-            )
-    if config.base_url and (urlsplit(config.base_url).username or urlsplit(config.base_url).query):
-        raise ConfigError(
-            "judge.base_url must carry no user, password or query: it is stored with every judgment. Put the key into "
-            "an environment variable and name that with judge.api_key_env."
-        )
-    if config.api_key_env is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", config.api_key_env):
-        raise ConfigError(
-            "judge.api_key_env must be the name of an environment variable (capitals, digits, underscores), such as "
-            "OPENAI_API_KEY, and not the key itself. What was given is not shown here, because it may be a key; if it "
-            "is one and stood on a command line, it is in your shell's history: replace it."
-        )
+    if config.transport == "server" or config.base_url:
+        check_url(config.base_url, "judge.base_url", f"Judge {config.name!r}")
+    check_key_name(config.api_key_env, "judge.api_key_env")
 
 
 def _check_price(price: Mapping[str, Any] | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalkit.judge.client import Reply
+from evalkit.chat.reply import Reply
 from evalkit.judge.config import JudgeConfig
 from evalkit.judge.journal import REPLIED
 from evalkit.judge.plan import Plan

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from evalkit.chat.reply import CallFailed, Reply
 from evalkit.errors import EvalkitError
 from evalkit.judge.cache import ReplyCache
-from evalkit.judge.client import Asker, CallFailed, Reply
+from evalkit.judge.client import Asker
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal
 from evalkit.judge.money import Budget, most_tokens, price_of

@@ -9,10 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from evalkit.chat.reply import Reply
 from evalkit.judge import pictures
 from evalkit.judge.batch import collect, folder_of, write_requests
 from evalkit.judge.cache import ReplyCache
-from evalkit.judge.client import Asker, LocalAsker, Reply, ServerAsker
+from evalkit.judge.client import Asker, LocalAsker, ServerAsker
 from evalkit.judge.config import JudgeConfig, check_lifetime
 from evalkit.judge.figures import Figures, compute
 from evalkit.judge.journal import NAME, REPLIED, Journal, Judged, choose_judge, of_plan, read_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evalkit.config import Config, build, choose, protocols_for
+from evalkit.config import Config, build, choose, protocols_for, resolve
 from evalkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
 
 
 def require_weights(config: Config, name: str) -> None:
+    """Refuse a model whose weights are not here, unless the engine finds them elsewhere (`local_weights = False`)."""
+    if not getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True):
+        return
     # Before the data is looked for, so that one message names the one command that brings both.
     from evalkit.models.checkpoint import locate
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_samples import answers, chat, config, vqa
-from judge_server import JudgeServer, scores, verdict
 
 from evalkit.errors import DataError
 from evalkit.judge.agreement import check_labels, majority
 from evalkit.judge.correction import corrected_accuracy, effective_size
 from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha, raw_agreement
 from evalkit.judge.session import judge_run
+from tests.fake_server import FakeServer, scores, verdict
 
 LEVELS = (0.0, 0.5, 1.0)
 units = st.lists(st.lists(st.sampled_from(LEVELS), min_size=1, max_size=4), min_size=1, max_size=25)
@@ -208,7 +208,7 @@ def test_a_judged_run_is_compared_with_people_and_its_score_corrected(tmp_path: 
         # Every fifth of the wrong answers passes as correct, no right one fails.
         return verdict("correct" if right or number % 5 == 0 else "wrong")
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         outcome = judge_run(tmp_path / "run", config(server.url, rows="all"), samples, answers(samples))
     people = [{"sample_id": s.id, "label": "correct" if truth[s.id] else "wrong"} for s in samples[:80]]
     found = check_labels(write(tmp_path / "l.jsonl", people), run=tmp_path / "run")
@@ -223,7 +223,7 @@ def test_a_judged_run_is_compared_with_people_and_its_score_corrected(tmp_path: 
 
 def test_scores_are_compared_as_scores(tmp_path: Path) -> None:
     samples = chat(20)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
     people = [{"sample_id": s.id, "label": 4 if i % 4 else 6} for i, s in enumerate(samples)]
     found = check_labels(write(tmp_path / "l.jsonl", people), run=tmp_path / "run")
@@ -234,7 +234,7 @@ def test_scores_are_compared_as_scores(tmp_path: Path) -> None:
 
 def test_labels_of_several_models_are_not_compared_with_one_run_unasked(tmp_path: Path) -> None:
     samples = vqa(8)
-    with JudgeServer(lambda n, b: verdict("correct")) as server:
+    with FakeServer(lambda n, b: verdict("correct")) as server:
         judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
     rows = [{"sample_id": s.id, "model": m, "label": "wrong" if m == "b" else "correct"} for s in samples for m in "ab"]
     file = write(tmp_path / "l.jsonl", rows)

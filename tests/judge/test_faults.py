@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from judge_samples import answers, chat, config
-from judge_server import Act, Body, JudgeServer, scores
 
 from evalkit.errors import JudgeError, Partial
 from evalkit.judge.session import judge_run
+from tests.fake_server import Act, Body, FakeServer, scores
 
 SOON = {"retry-after-ms": "5"}
 
@@ -49,7 +49,7 @@ def once(act: Act) -> Callable[[int, Body], Act]:
 )
 def test_a_passing_fault_is_retried_and_costs_no_judgment(tmp_path: Path, fault: Act) -> None:
     samples = chat(4)
-    with JudgeServer(once(fault)) as server:
+    with FakeServer(once(fault)) as server:
         outcome = judge_run(tmp_path, config(server.url, retries=1), samples, answers(samples))
         assert len(server.calls) == 8 and len(server.answered) == 4
     outcome.check()
@@ -59,7 +59,7 @@ def test_a_passing_fault_is_retried_and_costs_no_judgment(tmp_path: Path, fault:
 def test_retry_after_is_waited_for(tmp_path: Path) -> None:
     samples = chat(1)
     started = time.monotonic()
-    with JudgeServer(once(Act(status=429, headers={"retry-after": "1"}))) as server:
+    with FakeServer(once(Act(status=429, headers={"retry-after": "1"}))) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples)).check()
     assert time.monotonic() - started >= 1.0
 
@@ -95,7 +95,7 @@ def test_a_lasting_fault_of_one_call_is_counted_excluded_and_no_score(tmp_path: 
     def behave(n: int, body: Body) -> Act:
         return fault if "figure 7 show" in body["messages"][1]["content"] else scores(8, 4)
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         settings = config(server.url, retries=1, timeout=0.4, max_failed=0.05)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
         assert len(set(server.answered)) == 19 + (status != "error" or name == "time-out")
@@ -114,7 +114,7 @@ def test_a_lasting_fault_of_one_call_is_counted_excluded_and_no_score(tmp_path: 
 
 def test_an_outage_of_all_calls_gives_no_score_and_exit_code_3(tmp_path: Path) -> None:
     samples = chat(100)
-    with JudgeServer(lambda n, b: Act(status=500, headers=SOON), models=lambda p: Act(status=500)) as server:
+    with FakeServer(lambda n, b: Act(status=500, headers=SOON), models=lambda p: Act(status=500)) as server:
         outcome = judge_run(tmp_path, config(server.url, retries=1), samples, answers(samples))
         assert len(server.calls) <= 2 * (10 + 4), "the outage is noticed and not sat out a hundred times"
     assert all(f.value is None and f.low is None for f in outcome.figures.figures)
@@ -140,7 +140,7 @@ def test_after_an_outage_only_what_is_missing_is_asked(tmp_path: Path, first: in
     def behave(n: int, body: Body) -> Act:
         return Act(status=500, headers=SOON) if down["now"] and first <= n < last else scores(8, 4)
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         settings = config(server.url, retries=0, cache=None)
         broken = judge_run(tmp_path, settings, samples, answers(samples))
         assert broken.figures.get("relative_score").value is None
@@ -159,7 +159,7 @@ def test_after_an_outage_only_what_is_missing_is_asked(tmp_path: Path, first: in
 
 def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path) -> None:
     samples = chat(50)
-    with JudgeServer(lambda n, b: scores(8, 4) if n < 20 else Act(status=401, error={"message": "no"})) as server:
+    with FakeServer(lambda n, b: scores(8, 4) if n < 20 else Act(status=401, error={"message": "no"})) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert len(server.calls) <= 20 + 4
     assert outcome.figures.outcomes["judged"] == 20
@@ -170,7 +170,7 @@ def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path)
 def test_no_credit_left_is_a_stop_and_not_fifty_failures(tmp_path: Path) -> None:
     samples = chat(50)
     act = Act(status=429, headers=SOON, error={"message": "quota", "code": "insufficient_quota"})
-    with JudgeServer(lambda n, b: scores(8, 4) if n < 10 else act) as server:
+    with FakeServer(lambda n, b: scores(8, 4) if n < 10 else act) as server:
         outcome = judge_run(tmp_path, config(server.url, retries=0), samples, answers(samples))
         assert len(server.calls) <= 10 + 4
     with pytest.raises(Partial, match="no credit"):
@@ -179,7 +179,7 @@ def test_no_credit_left_is_a_stop_and_not_fifty_failures(tmp_path: Path) -> None
 
 def test_a_torn_last_line_is_cut_off_and_its_judgment_asked_again(tmp_path: Path) -> None:
     samples = chat(8)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, cache=None)
         whole = judge_run(tmp_path, settings, samples, answers(samples))
         file = tmp_path / "judgments.jsonl"
@@ -191,7 +191,7 @@ def test_a_torn_last_line_is_cut_off_and_its_judgment_asked_again(tmp_path: Path
 
 def test_damage_inside_the_file_is_an_error_that_names_the_line(tmp_path: Path) -> None:
     samples = chat(4)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
         file = tmp_path / "judgments.jsonl"
         text = file.read_text().splitlines(keepends=True)
@@ -208,7 +208,7 @@ def test_a_swapped_pair_with_one_half_missing_is_no_score(tmp_path: Path) -> Non
         first_is_candidate = text.index("It is answer") < text.index("It shows finding")
         return Act(text="hm") if "figure 3 show" in text and first_is_candidate else scores(8, 4)
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         settings = config(server.url, order="swap", max_failed=0.2)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
     assert outcome.figures.outcomes == {"judged": 19, "unreadable": 1}
@@ -222,7 +222,7 @@ def test_an_image_that_cannot_be_sent_is_a_clear_error(tmp_path: Path) -> None:
     from evalkit.types import ImageRef
 
     samples = [replace(s, images=(ImageRef(kind="file", path="x.dcm"),)) for s in chat(2)]
-    with JudgeServer(lambda n, b: scores(8, 4)) as server, pytest.raises(DataError, match=r"x\.dcm cannot be read"):
+    with FakeServer(lambda n, b: scores(8, 4)) as server, pytest.raises(DataError, match=r"x\.dcm cannot be read"):
         settings = config(server.url, send_images=True)
         judge_run(tmp_path, settings, samples, answers(samples), read_image=lambda ref: b"no image")
 
@@ -240,7 +240,7 @@ def test_an_unusable_cache_is_a_clear_error_before_anything_is_asked(tmp_path: P
     broken = tmp_path / "cache.sqlite"
     broken.write_bytes(b"this is no database, and longer than a header of one hundred bytes " * 4)
     samples = chat(1)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         with pytest.raises(JudgeError, match=r"judge\.cache"):
             judge_run(tmp_path / "run", config(server.url, cache=str(broken)), samples, answers(samples))
         assert not server.calls

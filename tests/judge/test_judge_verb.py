@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from judge_server import Act, JudgeServer, verdict
+from tests.fake_server import Act, FakeServer, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def scripted_run(tmp_path: Path) -> str:
 
 def test_a_run_is_judged_and_a_second_time_costs_nothing(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
-    with JudgeServer(lambda n, body: verdict("correct" if n % 2 else "wrong")) as server:
+    with FakeServer(lambda n, body: verdict("correct" if n % 2 else "wrong")) as server:
         judge = ("judge", f"run={run}", "judge=server", f"judge.base_url={server.url}/v1", "judge.model=tiny")
         first = evalkit(*judge, cwd=tmp_path)
         assert first.returncode == 0, first.stderr
@@ -50,7 +50,7 @@ def test_a_run_is_judged_and_a_second_time_costs_nothing(tmp_path: Path) -> None
 
 def test_an_outage_prints_no_score_and_exits_with_3(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
-    with JudgeServer(lambda n, body: Act(status=500)) as server:
+    with FakeServer(lambda n, body: Act(status=500)) as server:
         where = (f"judge.base_url={server.url}/v1", "judge.model=tiny", "judge.retries=0")
         result = evalkit("judge", f"run={run}", "judge=server", *where, cwd=tmp_path)
     assert result.returncode == 3, result.stderr
@@ -94,7 +94,7 @@ def test_captions_are_judged_when_all_rows_are_asked_for(tmp_path: Path) -> None
     scored = evalkit("score", f"predictions={tree}", "task=coloninst-cap", "task.allow_counts=true", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     run = scored.stdout.strip().splitlines()[-1]
-    with JudgeServer(lambda n, body: verdict("partly")) as server:
+    with FakeServer(lambda n, body: verdict("partly")) as server:
         where = (f"judge.base_url={server.url}/v1", "judge.model=tiny", "judge.rows=all", f"data.path={tree}")
         judged = evalkit("judge", f"run={run}", "judge=server", *where, cwd=tmp_path)
     assert judged.returncode == 0, judged.stderr

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from judge_samples import answers, chat, config
-from judge_server import Act, JudgeServer, scores
 
 from evalkit.judge.session import judge_run, recompute
+from tests.fake_server import Act, FakeServer, scores
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -43,7 +43,7 @@ def start(folder: Path, url: str, n: int) -> subprocess.Popen[bytes]:
 def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     samples = chat(n)
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         whole = judge_run(folder / "whole", config(server.url, order="swap", cache=None), samples, answers(samples))
         uninterrupted = Counter(server.answered)
         server.calls.clear()

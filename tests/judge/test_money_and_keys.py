@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from judge_samples import KEY, answers, chat, config
-from judge_server import Act, JudgeServer, scores
 
 from evalkit.errors import ConfigError, JudgeError, Partial
 from evalkit.judge.config import JudgeConfig
 from evalkit.judge.session import judge_run
+from tests.fake_server import Act, FakeServer, scores
 
 PRICE = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
 
@@ -23,7 +23,7 @@ def test_no_key_is_one_clear_paragraph_before_anything_is_asked(
     monkeypatch.delenv("JUDGE_TEST_KEY")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         with pytest.raises(JudgeError, match=r"JUDGE_TEST_KEY is not set\. Nothing was asked") as caught:
             judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert "\n" not in str(caught.value) and caught.value.exit_code == 2
@@ -35,7 +35,7 @@ def test_a_server_that_wants_no_key_is_not_sent_one_that_lies_about(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path, config(server.url, api_key_env=None), samples, answers(samples))
         assert server.headers and not any("another" in str(h) for h in server.headers)
 
@@ -44,7 +44,7 @@ def test_a_server_that_wants_no_key_is_not_sent_one_that_lies_about(
 def test_a_wrong_key_is_one_clear_paragraph_before_anything_is_spent(tmp_path: Path, status: int) -> None:
     samples = chat(2)
     echo = Act(status=status, error={"error": {"message": f"Incorrect API key provided: {KEY}"}})
-    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: echo) as server:
+    with FakeServer(lambda n, b: scores(8, 4), models=lambda path: echo) as server:
         with pytest.raises(JudgeError, match="refuses the key") as caught:
             judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert not server.calls
@@ -53,7 +53,7 @@ def test_a_wrong_key_is_one_clear_paragraph_before_anything_is_spent(tmp_path: P
 
 def test_an_unknown_model_is_one_clear_paragraph_with_the_near_names(tmp_path: Path) -> None:
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         with pytest.raises(JudgeError, match="Did you mean 'judge-2026-01-01'"):
             judge_run(tmp_path, config(server.url, model="judge-2026-01-10"), samples, answers(samples))
         assert not server.calls
@@ -62,7 +62,7 @@ def test_an_unknown_model_is_one_clear_paragraph_with_the_near_names(tmp_path: P
 @pytest.mark.parametrize("status", [404, 405, 500, 501])
 def test_a_server_that_cannot_say_what_it_has_is_asked_all_the_same(tmp_path: Path, status: int) -> None:
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=status)) as server:
+    with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=status)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples)).check()
         assert len(server.calls) == 2
 
@@ -70,7 +70,7 @@ def test_a_server_that_cannot_say_what_it_has_is_asked_all_the_same(tmp_path: Pa
 def test_an_unknown_model_that_only_the_first_call_shows_is_an_error_too(tmp_path: Path) -> None:
     samples = chat(30)
     act = Act(status=404, error={"message": "The model `x` does not exist", "code": "model_not_found"})
-    with JudgeServer(lambda n, b: act, models=lambda path: Act(status=500)) as server:
+    with FakeServer(lambda n, b: act, models=lambda path: Act(status=500)) as server:
         with pytest.raises(JudgeError, match="has no model"):
             judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert len(server.calls) <= 4
@@ -78,7 +78,7 @@ def test_an_unknown_model_that_only_the_first_call_shows_is_an_error_too(tmp_pat
 
 def test_a_model_that_is_gone_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, shutdown="2026-10-23")
         with pytest.raises(JudgeError, match="shut down on 2026-10-23"):
             judge_run(tmp_path, settings, samples, answers(samples), today=date(2026, 11, 23))
@@ -89,7 +89,7 @@ def test_a_model_that_will_go_is_warned_about_from_the_yaml_and_from_the_server(
     samples = chat(2)
     entry = {"id": "judge-2026-01-01", "shutdown_date": "2027-02-01"}
     said: list[str] = []
-    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: Act(message=entry)) as server:
+    with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(message=entry)) as server:
         settings = config(server.url, shutdown="2027-01-14")
         judge_run(tmp_path, settings, samples, answers(samples), say=said.append, today=date(2026, 11, 23))
         warned = [s for s in said if s.startswith("warning")]
@@ -101,7 +101,7 @@ def test_a_model_that_will_go_is_warned_about_from_the_yaml_and_from_the_server(
 
 def test_judgments_of_a_vanished_judge_are_still_had_from_the_cache(tmp_path: Path) -> None:
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
         settings = config(server.url, shutdown="2026-10-23")
         judge_run(tmp_path / "b", settings, samples, answers(samples), today=date(2026, 11, 23)).check()
@@ -131,7 +131,7 @@ def test_the_key_is_in_no_file_log_or_message_even_when_the_server_echoes_it(
         return scores(8, 4)
 
     said: list[str] = []
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         settings = config(server.url, transport="server", replicates=2)
         outcome = judge_run(tmp_path / "run", settings, samples, answers(samples), say=said.append)
         assert any(KEY in str(h) for h in server.headers), "the key was really used"
@@ -178,7 +178,7 @@ def test_a_budget_in_tokens_stops_cleanly_is_never_exceeded_and_goes_on_when_rai
     samples = chat(40)
     act = scores(8, 4)
     act.usage = {"prompt_tokens": 400, "completion_tokens": 100}
-    with JudgeServer(lambda n, b: act) as server:
+    with FakeServer(lambda n, b: act) as server:
         first = judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
         made = len(server.calls)
         assert 15 <= made <= 20
@@ -197,7 +197,7 @@ def test_a_budget_in_dollars_counts_what_the_server_counted(tmp_path: Path) -> N
     samples = chat(40)
     act = scores(8, 4)
     act.usage = {"prompt_tokens": 1000, "completion_tokens": 100}
-    with JudgeServer(lambda n, b: act) as server:
+    with FakeServer(lambda n, b: act) as server:
         settings = config(server.url, budget_usd=0.05, price=PRICE)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
         spent = len(server.calls) * (1000 * 2 + 100 * 8) / 1e6
@@ -210,7 +210,7 @@ def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all_that_was_set_a
     samples = chat(40)
     act = scores(8, 4)
     act.usage = None
-    with JudgeServer(lambda n, b: act) as server:
+    with FakeServer(lambda n, b: act) as server:
         judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
         assert 5 < len(server.calls) < 20
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from judge_samples import answers, chat, config, vqa
-from judge_server import Act, Body, JudgeServer, scores, verdict
 
 from evalkit.judge.session import judge_run, recompute, remarks
+from tests.fake_server import Act, Body, FakeServer, scores, verdict
 
 
 def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and_is_reported(tmp_path: Path) -> None:
     samples = chat(20)
-    with JudgeServer(lambda n, b: scores(9, 5)) as server:
+    with FakeServer(lambda n, b: scores(9, 5)) as server:
         plain = judge_run(tmp_path / "plain", config(server.url), samples, answers(samples))
         swapped = judge_run(tmp_path / "swap", config(server.url, order="swap"), samples, answers(samples))
         assert len(server.calls) == 40, "the order that was already asked comes from the cache"
@@ -36,7 +36,7 @@ def test_a_judge_that_reads_the_answers_does_not_flip(tmp_path: Path) -> None:
         text = body["messages"][1]["content"]
         return scores(8, 6) if text.index("It shows finding") < text.index("It is answer") else scores(6, 8)
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
     assert figures.get("relative_score").value == pytest.approx(0.75)
     assert (figures.get("flip_rate").value, figures.get("order_effect").value) == (0.0, 0.0)
@@ -50,7 +50,7 @@ def test_the_mean_is_taken_over_the_scores_and_the_ratio_after_it(tmp_path: Path
         text = body["messages"][1]["content"]
         return scores(10, 4) if text.index("It shows finding") < text.index("It is answer") else scores(8, 6)
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
     assert figures.get("relative_score").value == pytest.approx(((4 + 8) / 2) / ((10 + 6) / 2))
     assert figures.get("flip_rate").value == 1.0
@@ -65,7 +65,7 @@ def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
         reference_first = text.index("<reference_answer>") < text.index("<answer_to_judge>")
         return verdict("correct" if reference_first or "number 0" in text else "wrong")
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
     assert figures.get("judged_accuracy").value == pytest.approx((1 + 3 * 0.5) / 4)
     assert figures.get("flip_rate").value == 0.75
@@ -78,7 +78,7 @@ def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(
     def behave(n: int, body: Body) -> Act:
         return scores(8, {7: 4, 8: 6, 9: 8}[body["seed"]])
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         settings = config(server.url, replicates=3, parameters={"temperature": 1, "max_tokens": 99, "seed": 7})
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
         assert len(server.calls) == 30
@@ -95,7 +95,7 @@ def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(
 
 def test_one_failed_replicate_leaves_the_item_judged_by_the_others(tmp_path: Path) -> None:
     samples = chat(4)
-    with JudgeServer(lambda n, b: Act(text="?") if n == 0 else scores(8, 4)) as server:
+    with FakeServer(lambda n, b: Act(text="?") if n == 0 else scores(8, 4)) as server:
         settings = config(server.url, replicates=2, concurrency=1)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
     outcome.check()

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judge_samples import answers, chat, config, vqa
-from judge_server import JudgeServer, scores, verdict
 
 from evalkit.errors import ConfigError, DataError, Partial
 from evalkit.judge.cache import ReplyCache
@@ -22,6 +21,7 @@ from evalkit.judge.prompts import HERE, load_prompt, render
 from evalkit.judge.reviews import figures_of_reviews, keep, read_reviews
 from evalkit.judge.session import judge_run, recompute
 from evalkit.judge.verdict import VERDICTS, read_verdict
+from tests.fake_server import FakeServer, scores, verdict
 
 # A released prompt is never edited: change it in a new file vN+1.j2 and add its digest here.
 PROMPTS = {
@@ -170,7 +170,7 @@ def test_a_users_own_prompt_is_named_in_row_and_record_and_asks_for_no_schema(tm
     file = tmp_path / "theirs.j2"
     file.write_text("{% block system %}S{% endblock %}{% block user %}{{ question }}{% endblock %}", encoding="utf-8")
     samples = chat(4)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, prompt_file=str(file), style="llava-med-1.5")
         outcome = judge_run(tmp_path / "run", settings, samples, answers(samples))
         assert all(
@@ -264,7 +264,7 @@ def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
 
     (tmp_path / "a.png").write_bytes(PNG)
     samples = [replace(s, images=(ImageRef(kind="file", path=str(tmp_path / "a.png")),)) for s in vqa(4)]
-    with JudgeServer(lambda n, b: verdict("correct")) as server:
+    with FakeServer(lambda n, b: verdict("correct")) as server:
         settings = config(server.url, send_images=True)
         judge_run(
             tmp_path / "run", settings, samples, answers(samples), read_image=lambda ref: Path(ref.path).read_bytes()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from judge_samples import answers, chat, config, vqa
-from judge_server import Act, JudgeServer, scores, verdict
 
 from evalkit.errors import ConfigError, DataError
 from evalkit.judge.session import judge_run, recompute, remarks
 from evalkit.types import Prediction
+from tests.fake_server import Act, FakeServer, scores, verdict
 
 
 def lines(folder: Path) -> list[dict]:
@@ -27,7 +27,7 @@ def test_relative_scores_come_with_both_aggregations_groups_and_intervals(tmp_pa
         act.delay = 0.005
         return act
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert len(server.calls) == 40
         assert 1 < server.most_busy <= 4
@@ -54,7 +54,7 @@ def test_relative_scores_come_with_both_aggregations_groups_and_intervals(tmp_pa
 
 def test_every_record_says_who_judged_what_with_which_prompt(tmp_path: Path) -> None:
     samples = chat(3)
-    with JudgeServer(lambda n, b: scores(9, 6)) as server:
+    with FakeServer(lambda n, b: scores(9, 6)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
         host = server.url.removeprefix("http://")
     plan, *records = lines(tmp_path)
@@ -73,7 +73,7 @@ def test_every_record_says_who_judged_what_with_which_prompt(tmp_path: Path) -> 
 def test_judged_correctness_is_over_the_open_rows_and_cannot_tell_is_no_score(tmp_path: Path) -> None:
     samples = vqa(20)
     labels = ["correct", "partly", "wrong", "cannot_tell", "correct"] * 2
-    with JudgeServer(lambda n, b: verdict(labels[n])) as server:
+    with FakeServer(lambda n, b: verdict(labels[n])) as server:
         outcome = judge_run(tmp_path, config(server.url, concurrency=1), samples, answers(samples))
     figures = outcome.figures
     assert figures.n == 10 and figures.n_cannot_tell == 2
@@ -88,7 +88,7 @@ def test_judged_correctness_is_over_the_open_rows_and_cannot_tell_is_no_score(tm
 
 def test_rows_all_asks_about_closed_questions_too(tmp_path: Path) -> None:
     samples = vqa(6)
-    with JudgeServer(lambda n, b: verdict("correct")) as server:
+    with FakeServer(lambda n, b: verdict("correct")) as server:
         outcome = judge_run(tmp_path, config(server.url, rows="all"), samples, answers(samples))
     assert outcome.figures.n == 6
     assert outcome.figures.get("judged_accuracy", "answer_type=OPEN").n == 3
@@ -108,7 +108,7 @@ def test_predictions_of_another_task_are_refused(tmp_path: Path) -> None:
 def test_an_answer_that_the_model_failed_to_give_is_counted_and_never_judged(tmp_path: Path) -> None:
     samples = chat(8)
     predictions = [*answers(samples)[:6], Prediction(sample_id="6", error="out of memory")]
-    with JudgeServer(lambda n, b: scores(8, 8)) as server:
+    with FakeServer(lambda n, b: scores(8, 8)) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, predictions)
         assert len(server.calls) == 6
     outcome.check()
@@ -118,14 +118,14 @@ def test_an_answer_that_the_model_failed_to_give_is_counted_and_never_judged(tmp
 
 def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
     samples = vqa(2)
-    with JudgeServer(lambda n, b: verdict("wrong")) as server:
+    with FakeServer(lambda n, b: verdict("wrong")) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples, ""))
     assert outcome.figures.get("judged_accuracy").value == 0
 
 
 def test_judging_again_makes_no_call_and_another_run_is_served_from_the_cache(tmp_path: Path) -> None:
     samples = chat(12)
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         first = judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
         again = judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
         other = judge_run(tmp_path / "b", config(server.url), samples, answers(samples))
@@ -148,7 +148,7 @@ def test_judging_again_makes_no_call_and_another_run_is_served_from_the_cache(tm
 )
 def test_the_cache_is_keyed_on_all_that_determines_a_reply(tmp_path: Path, change: dict) -> None:
     samples = chat(2)
-    with JudgeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=500)) as server:
+    with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=500)) as server:
         judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
         judge_run(tmp_path / "b", config(server.url, **change), samples, answers(samples))
         assert len(server.calls) == 4
@@ -168,7 +168,7 @@ def test_a_changed_answer_is_asked_anew_and_the_others_are_not(tmp_path: Path) -
     samples = chat(6)
     before = answers(samples)
     after = [Prediction(sample_id="0", text="another answer"), *before[1:]]
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path, config(server.url, cache=None), samples, before)
         outcome = judge_run(tmp_path, config(server.url, cache=None), samples, after)
         assert len(server.calls) == 7
@@ -178,7 +178,7 @@ def test_a_changed_answer_is_asked_anew_and_the_others_are_not(tmp_path: Path) -
 
 def test_scores_are_recomputed_from_the_file_alone(tmp_path: Path) -> None:
     samples = chat(10)
-    with JudgeServer(lambda n, b: scores(10, n % 9 + 1)) as server:
+    with FakeServer(lambda n, b: scores(10, n % 9 + 1)) as server:
         outcome = judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
     alone = tmp_path / "elsewhere.jsonl"
     alone.write_bytes((tmp_path / "run" / "judgments.jsonl").read_bytes())
@@ -187,7 +187,7 @@ def test_scores_are_recomputed_from_the_file_alone(tmp_path: Path) -> None:
 
 def test_recomputing_an_unfinished_file_gives_no_number(tmp_path: Path) -> None:
     samples = chat(10)
-    with JudgeServer(lambda n, b: scores(10, 5)) as server:
+    with FakeServer(lambda n, b: scores(10, 5)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
     file = tmp_path / "judgments.jsonl"
     kept = file.read_text().splitlines(keepends=True)[:6]
@@ -201,7 +201,7 @@ def test_recomputing_an_unfinished_file_gives_no_number(tmp_path: Path) -> None:
 
 def test_several_judges_may_judge_one_run_and_must_then_be_named(tmp_path: Path) -> None:
     samples = chat(4)
-    with JudgeServer(lambda n, b: scores(8, 8 if n < 4 else 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 8 if n < 4 else 4)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
         judge_run(tmp_path, config(server.url, name="second", replicates=2), samples, answers(samples))
     with pytest.raises(ConfigError, match="second"):
@@ -213,7 +213,7 @@ def test_several_judges_may_judge_one_run_and_must_then_be_named(tmp_path: Path)
 def test_equal_contents_share_one_call(tmp_path: Path) -> None:
     samples = chat(4)
     same = [type(s)(**{**{f: getattr(samples[0], f) for f in s.__slots__}, "id": s.id}) for s in samples]
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         outcome = judge_run(tmp_path, config(server.url), same, answers(same, "the same"))
         assert len(server.calls) == 1
     assert outcome.figures.get("relative_score").n == 4
@@ -230,7 +230,7 @@ def test_a_server_without_structured_output_is_asked_without_and_the_record_says
             return Act(status=400, error={"message": "no", "param": "temperature"})
         return Act(text="8 4\nThe first is better.")
 
-    with JudgeServer(behave) as server:
+    with FakeServer(behave) as server:
         outcome = judge_run(tmp_path, config(server.url, concurrency=1), samples, answers(samples))
         assert len(server.calls) == 7
     outcome.check()
@@ -255,7 +255,7 @@ def test_a_judge_in_this_process_needs_no_server(tmp_path: Path) -> None:
 def test_what_is_said_before_the_first_call_gives_calls_tokens_and_price(tmp_path: Path) -> None:
     samples = chat(4)
     price = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
-    with JudgeServer(lambda n, b: scores(8, 4)) as server:
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
         for folder, given, expected in (("a", None, "price unknown"), ("b", price, "prices of 2026-03-18")):
             said: list[str] = []
             settings = config(server.url, price=given, cache=None)

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,13 +12,13 @@ from judge_samples import answers, chat, config
 from evalkit.judge.plan import make_plan
 from evalkit.judge.session import judge_run, recompute
 from evalkit.types import ImageRef
+from tests.real_server import serve
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% else %}<image>{% endif %}{% endfor %}"
     "{% endif %}\n{% endfor %}assistant: "
 )
-START = 180.0
 
 
 def tiny_llava(folder: Path) -> None:
@@ -84,44 +76,11 @@ def tiny_llava(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(URL, model) of a running server."""
-    for needed in ("fastapi", "uvicorn"):
-        if find_spec(needed) is None:
-            pytest.skip(f"{needed} is missing; pip install 'transformers[serving]'")
     folder = tmp_path_factory.mktemp("served")
     model = folder / "tiny-llava"
     tiny_llava(model)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["serve", str(model), "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    code = f"import sys; sys.argv[1:] = {command!r}; from transformers.cli.transformers import main; main()"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "CUDA_VISIBLE_DEVICES": ""}
-    log = folder / "server.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=file, stderr=file)
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1", str(model)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(20)
-
-
-def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended at once:\n{log.read_text()[-3000:]}")
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.5)
-    pytest.fail(f"the server did not start within {START} s:\n{log.read_text()[-3000:]}")
+    with serve(model, folder) as url:
+        yield url, str(model)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """An OpenAI-compatible server of the tests' own, on loopback, that misbehaves on command.
 
 Runs in a thread with its own event loop.  `behave(n, body)` is called with the number of the call (from 0) and its
-JSON body and returns an `Act`; every call that was answered with a completion is kept in `answered`.
+JSON body and returns an `Act`; every call that was answered with a completion is kept in `answered`, and `events` holds
+when each began and ended, in order.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ Body = dict[str, Any]
 
 @dataclass
 class Act:
-    """What to do with a call.  text: the reply's content; raw: bytes instead of a completion; cut: close at once."""
+    """What to do with a call.  text: the reply's content; raw: bytes instead of a completion; cut: close at once.
+
+    cut_after: close behind what was sent, which may be less than the headers promise.
+    """
 
     text: str | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     cut: bool = False
+    cut_after: bool = False
     delay: float = 0.0
     message: dict[str, Any] = field(default_factory=dict)
     finish: str = "stop"
@@ -44,7 +49,7 @@ def verdict(label: str) -> Act:
 
 
 @dataclass
-class JudgeServer:
+class FakeServer:
     behave: Behave
     model: str = "judge-2026-01-01"
     models: Callable[[str], Act] | None = None
@@ -52,10 +57,11 @@ class JudgeServer:
     calls: list[Body] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    events: list[tuple[str, int]] = field(default_factory=list)
     busy: int = 0
     most_busy: int = 0
 
-    def __enter__(self) -> JudgeServer:
+    def __enter__(self) -> FakeServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -108,6 +114,7 @@ class JudgeServer:
         content = json.loads(body)
         number = len(self.calls)
         self.calls.append(content)
+        self.events.append(("begins", number))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         try:
@@ -116,9 +123,10 @@ class JudgeServer:
                 await asyncio.sleep(act.delay)
             if act.cut:
                 return False
-            return await self._send(writer, act, self._payload(act, content))
+            return await self._send(writer, act, self._payload(act, content)) and not act.cut_after
         finally:
             self.busy -= 1
+            self.events.append(("ends", number))
 
     def _model(self, path: str) -> Act:
         if self.models is not None:
@@ -145,8 +153,8 @@ class JudgeServer:
         return json.dumps(completion).encode()
 
     async def _send(self, writer: Any, act: Act, payload: bytes) -> bool:
-        lines = [f"HTTP/1.1 {act.status} X", f"Content-Length: {len(payload)}"]
-        lines += [f"{k}: {v}" for k, v in ({"Content-Type": "application/json"} | act.headers).items()]
+        usual = {"Content-Length": str(len(payload)), "Content-Type": "application/json"}
+        lines = [f"HTTP/1.1 {act.status} X", *(f"{k}: {v}" for k, v in (usual | act.headers).items())]
         writer.write("\r\n".join([*lines, "", ""]).encode() + payload)
         await writer.drain()
         return True

@@ -1,0 +1,132 @@
+"""In which order a server is asked, and how many requests are in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from evalkit.engines.wire import data_urls
+from evalkit.types import Prediction, Request
+
+
+@dataclass(slots=True)
+class Group:
+    """The requests about one image (or one tuple of images), and its encoding, made once."""
+
+    requests: Sequence[Request]
+    _urls: asyncio.Task[list[str]] | None = None
+
+    async def urls(self) -> list[str]:
+        """The images as data URLs.  Raises DataError."""
+        if self._urls is None:
+            self._urls = asyncio.create_task(asyncio.to_thread(data_urls, self.requests[0].images))
+        return await asyncio.shield(self._urls)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A request whose turn it is.  leads: the group's other requests wait for it."""
+
+    request: Request
+    group: Group
+    leads: bool
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Hands out requests image by image, the rest of an image already begun before the next image.
+
+    Where `lead` is set an image's first request goes alone, and its others when that is answered: by then the image's
+    part of the prompt lies in the server's prefix cache, which requests that arrive together may each miss.
+    """
+
+    groups: Iterator[Sequence[Request]]
+    lead: bool
+    _ready: deque[Turn] = field(default_factory=deque)
+    _leading: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self) -> Turn | None:
+        """The next request, as soon as there is one; None when all are handed out."""
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if (requests := next(self.groups, None)) is not None:
+                return self._begin(Group(requests))
+            if not self._leading:
+                return None
+            self._news.clear()
+            await self._news.wait()
+
+    def _begin(self, group: Group) -> Turn:
+        leads = self.lead and len(group.requests) > 1 and bool(group.requests[0].images)
+        if leads:
+            self._leading += 1
+        else:
+            self._ready.extend(Turn(r, group, False) for r in group.requests[1:])
+        return Turn(group.requests[0], group, leads)
+
+    def landed(self, turn: Turn) -> None:
+        """A request is answered, or has failed."""
+        if turn.leads:
+            self._leading -= 1
+            self._ready.extend(Turn(r, turn.group, False) for r in turn.group.requests[1:])
+            self._news.set()
+
+
+@dataclass(slots=True)
+class Session:
+    """Requests in flight, at most `concurrency` of them, and what they brought.
+
+    ask: answers one turn; what it raises ends the session.
+    """
+
+    schedule: Schedule
+    ask: Callable[[Turn], Awaitable[Prediction]]
+    _landed: asyncio.Queue[Prediction | None] = field(default_factory=asyncio.Queue)
+    _workers: list[asyncio.Task[None]] = field(default_factory=list)
+    _working: int = 0
+    _broken: bool = False
+
+    async def start(self, concurrency: int) -> None:
+        """Begin asking."""
+        self._working = concurrency
+        self._workers = [asyncio.create_task(self._work()) for _ in range(concurrency)]
+
+    async def _work(self) -> None:
+        whole = False
+        try:
+            while not self._broken and (turn := await self.schedule.take()) is not None:
+                prediction = await self.ask(turn)
+                self.schedule.landed(turn)
+                self._landed.put_nowait(prediction)
+            whole = True
+        finally:
+            self._broken = self._broken or not whole
+            self._working -= 1
+            self._landed.put_nowait(None)
+
+    async def batch(self) -> list[Prediction]:
+        """What has landed since the last call, at least one; none when all is done.
+
+        What ended the session early is raised when all that had landed before was given out.
+        """
+        found: list[Prediction] = []
+        while not found or not self._landed.empty():
+            if self._landed.empty() and (self._working == 0 or self._broken):
+                break
+            if (prediction := await self._landed.get()) is not None:
+                found.append(prediction)
+        if not found:
+            for worker in self._workers:
+                if worker.done() and (problem := worker.exception()) is not None:
+                    raise problem
+        return found
+
+    async def close(self) -> None:
+        """Give up what is in flight."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)

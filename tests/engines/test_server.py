@@ -1,0 +1,377 @@
+"""engine=server against a server of the tests' own: what is sent, in which order, and what a reply becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import answers
+from hypothesis import given
+from hypothesis import strategies as st
+from served import MODEL, asked, echo, engine, listing, picture_key, pictures, question, serving, spec
+
+from evalkit.engines.asking import Schedule, Session, Turn
+from evalkit.errors import ConfigError, EngineError
+from evalkit.images import open_image
+from evalkit.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
+from tests.fake_server import Act, Body
+
+QUESTIONS = [6, 1, 4, 2, 1, 1]
+
+
+def test_every_request_is_answered_once_with_the_text_of_its_own_reply(tmp_path: Path) -> None:
+    requests = asked(tmp_path, QUESTIONS)
+    with serving() as server:
+        got = answers(engine(server), requests)
+        assert len(server.calls) == len(requests)
+    assert got == {r.sample_id: (f"seen: {r.question}", "stop", 20) for r in requests}
+
+
+def test_no_requests_ask_nothing(tmp_path: Path) -> None:
+    with serving() as server:
+        assert list(engine(server).generate([])) == []
+        assert server.calls == []
+
+
+def images_of_every_kind(folder: Path) -> list[ImageRef]:
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    colours = Image.fromarray(rng.integers(0, 255, (21, 33, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stands on its side
+    colours.save(folder / "turned.jpg", exif=exif)
+    colours.save(folder / "plain.png")
+    Image.fromarray(rng.integers(0, 255, (9, 8, 4), dtype=np.uint8), "RGBA").save(folder / "alpha.png")
+    Image.fromarray(rng.integers(100, 4000, (12, 10), dtype=np.uint16)).save(folder / "sixteen.png")
+    colours.convert("P").save(folder / "palette.gif")
+    files = [ImageRef(kind="file", path=str(path)) for path in sorted(folder.iterdir())]
+    return [*files, ImageRef(kind="blank", of=files[0])]
+
+
+def about(ref: ImageRef, number: int, **settings: Any) -> Request:
+    return Request(
+        sample_id=str(number),
+        image_id=str(number),
+        question=f"number {number}?",
+        answer_type=None,
+        messages=(
+            Message(role="system", content=("Be brief.",)),
+            Message(role="user", content=("Look:", ImagePlace(), f"number {number}?")),
+        ),
+        images=(ref,),
+        image_digests=(str(ref),),
+        generation=Generation(**{"max_new_tokens": 5, **settings}),
+        checkpoint="c",
+    )
+
+
+def test_images_arrive_bit_for_bit_as_every_other_engine_sees_them(tmp_path: Path) -> None:
+    refs = images_of_every_kind(tmp_path)
+    assert len(refs) == 6
+    with serving() as server:
+        answers(engine(server), [about(ref, i) for i, ref in enumerate(refs)])
+        assert len(server.calls) == len(refs)
+        for body in server.calls:
+            number = int("".join(c for c in question(body) if c.isdigit()))
+            (seen,) = pictures(body)
+            want = open_image(refs[number])
+            assert (seen.mode, seen.size) == ("RGB", want.size)
+            assert seen.tobytes() == want.tobytes()
+
+
+def test_the_parts_of_a_message_keep_their_order_and_their_words(tmp_path: Path) -> None:
+    (ref, *_) = images_of_every_kind(tmp_path)
+    with serving() as server:
+        answers(engine(server), [about(ref, 7)])
+        (body,) = server.calls
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    content = body["messages"][1]["content"]
+    assert [part["type"] for part in content] == ["text", "image_url", "text"]
+    assert [part.get("text") for part in content] == ["Look:", None, "number 7?"]
+
+
+def test_a_question_without_an_image_goes_as_plain_text() -> None:
+    words = (Message(role="user", content=("What is", " it?")),)
+    request = Request(
+        sample_id="1", image_id="1", question="", answer_type=None, messages=words, images=(), image_digests=(),
+        generation=spec().generation, checkpoint="c",
+    )  # fmt: skip
+    with serving() as server:
+        answers(engine(server), [request])
+        assert server.calls[0]["messages"] == [{"role": "user", "content": "What is it?"}]
+
+
+def test_an_images_first_question_is_answered_before_its_others_are_asked(tmp_path: Path) -> None:
+    requests = asked(tmp_path, QUESTIONS)
+    with serving(lambda n, body: Act(text="x", delay=0.01)) as server:
+        made = engine(server, concurrency=3)
+        answers(made, requests)
+        keys = [picture_key(body) for body in server.calls]
+        began = {n: at for at, (what, n) in enumerate(server.events) if what == "begins"}
+        ended = {n: at for at, (what, n) in enumerate(server.events) if what == "ends"}
+        assert 1 < server.most_busy <= 3
+    for key in set(keys):
+        first, *others = [n for n, k in enumerate(keys) if k == key]
+        assert all(began[n] > ended[first] for n in others)
+    assert made.facts()["counters"]["image_encodes"] == len(set(keys)) == len(QUESTIONS)
+
+
+def test_without_a_leader_the_requests_still_come_image_by_image(tmp_path: Path) -> None:
+    requests = asked(tmp_path, QUESTIONS)
+    with serving() as server:
+        answers(engine(server, concurrency=1, lead=False), requests)
+        keys = [picture_key(body) for body in server.calls]
+    changes = sum(a != b for a, b in itertools.pairwise(keys))
+    assert changes == len(QUESTIONS) - 1
+    assert [keys.count(k) for k in dict.fromkeys(keys)] == sorted(QUESTIONS, reverse=True)
+
+
+def test_at_most_so_many_requests_are_in_flight(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [1] * 12)
+    with serving(lambda n, body: Act(text="x", delay=0.02)) as server:
+        answers(engine(server, concurrency=5), requests)
+        assert server.most_busy == 5
+
+
+def test_answers_are_given_out_as_they_arrive(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [1] * 6)
+    with serving(lambda n, body: Act(text="x", delay=0.0 if n < 3 else 0.4)) as server:
+        given_out = engine(server, concurrency=3).generate(requests)
+        started = time.monotonic()
+        first = next(given_out)
+        assert time.monotonic() - started < 0.4 and 1 <= len(first) <= 3
+        assert len(first) + sum(len(batch) for batch in given_out) == 6
+
+
+def test_a_generator_that_is_left_lets_go_of_everything(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [1] * 20)
+    with serving(lambda n, body: Act(text="x", delay=0.01)) as server:
+        given_out = engine(server, concurrency=2).generate(requests)
+        next(given_out)
+        given_out.close()
+        time.sleep(0.1)
+        asked_by_then = len(server.calls)
+        time.sleep(0.1)
+        assert len(server.calls) == asked_by_then < 20
+
+
+REPLIES: dict[str, tuple[Act, str, str]] = {
+    "an empty text": (Act(text=""), "", "stop"),
+    "white space around": (Act(text=" yes \n"), "yes", "stop"),
+    "the limit": (Act(text="it is", finish="length"), "it is", "length"),
+    "the end token by name": (Act(text="yes", finish="eos_token"), "yes", "stop"),
+    "a reason of its own": (Act(text="yes", finish="other"), "yes", "unknown"),
+    "words that refuse": (Act(text="I'm sorry, I can't."), "I'm sorry, I can't.", "stop"),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_what_a_reply_becomes(tmp_path: Path, name: str) -> None:
+    act, text, finish = REPLIES[name]
+    with serving(lambda n, body: act) as server:
+        ((got,),) = engine(server).generate(asked(tmp_path, [1]))
+    assert (got.text, got.finish_reason, got.error, got.attempts) == (text, finish, None, ())
+
+
+def test_a_reply_without_counts_has_none(tmp_path: Path) -> None:
+    with serving(lambda n, body: Act(text="yes", usage=None)) as server:
+        ((got,),) = engine(server).generate(asked(tmp_path, [1]))
+    assert got.n_tokens is None and got.seconds is not None
+
+
+def body_of(tmp_path: Path, **settings: Any) -> tuple[Body, Prediction, dict[str, Any]]:
+    generation = Generation(**{"max_new_tokens": 9, **settings})
+    with serving() as server:
+        made = engine(server, spec=spec(**{"max_new_tokens": 9, **settings}))
+        ((got,),) = made.generate(asked(tmp_path, [1], generation))
+        return server.calls[-1], got, made.facts()
+
+
+def test_greedy_settings_are_sent_in_full_and_nothing_else(tmp_path: Path) -> None:
+    body, _, facts = body_of(tmp_path)
+    del body["messages"]
+    assert body == {"model": MODEL, "max_tokens": 9, "temperature": 0.0, "repetition_penalty": 1.0}
+    assert facts["not_standard"] == ["repetition_penalty"]
+
+
+def test_sampling_settings_are_sent_with_a_seed_of_the_request(tmp_path: Path) -> None:
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1, "seed": 3}
+    body, _, _ = body_of(tmp_path, **settings)
+    again, _, _ = body_of(tmp_path, **settings)
+    other, _, _ = body_of(tmp_path, **settings | {"seed": 4})
+    want = {"max_tokens": 9, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
+    assert {k: v for k, v in body.items() if k not in ("model", "messages", "seed")} == want
+    assert body["seed"] == again["seed"] != other["seed"]
+    assert 0 <= body["seed"] < 2**31
+
+
+def test_beams_are_refused() -> None:
+    with serving() as server, pytest.raises(ConfigError, match="no beam search"):
+        engine(server, spec=spec(num_beams=3))
+
+
+def test_the_text_ends_at_the_first_stop_string_whatever_the_server_does(tmp_path: Path) -> None:
+    generation = Generation(max_new_tokens=9, stop=("###", "END"))
+    with serving(lambda n, body: Act(text="yes END no ### more", finish="length")) as server:
+        ((got,),) = engine(server, spec=spec(stop=("###", "END"))).generate(asked(tmp_path, [1], generation))
+        assert server.calls[0]["stop"] == ["###", "END"]
+    assert (got.text, got.finish_reason) == ("yes", "stop")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"message": "Unexpected fields in the request: {'repetition_penalty'}"},
+        {"message": "Unrecognized request argument supplied: repetition_penalty", "param": None},
+    ],
+)
+def test_a_setting_that_changes_nothing_is_left_out_where_it_is_refused(tmp_path: Path, refusal: dict) -> None:
+    def behave(n: int, body: Body) -> Act:
+        return Act(status=422, error=refusal) if "repetition_penalty" in body else echo(n, body)
+
+    requests = asked(tmp_path, [1] * 6)
+    with serving(behave) as server:
+        made = engine(server, concurrency=1)
+        answers(made, requests)
+        assert len(server.calls) == 7, "refused once, and left out from then on"
+    assert made.facts()["refused_by_server"] == ["repetition_penalty"]
+    assert made.facts()["not_standard"] == []
+
+
+def test_a_setting_that_changes_answers_is_never_left_out(tmp_path: Path) -> None:
+    def behave(n: int, body: Body) -> Act:
+        return (
+            Act(status=400, error={"message": "Unsupported parameter: 'top_k'"}) if "top_k" in body else echo(n, body)
+        )
+
+    settings = {"temperature": 0.5, "top_k": 3}
+    requests = asked(tmp_path, [1] * 20, Generation(max_new_tokens=12, **settings))
+    with serving(behave) as server, pytest.raises(EngineError, match=r"refuses every request.*top_k"):
+        list(engine(server, spec=spec(**settings)).generate(requests))
+
+
+def test_further_parameters_are_sent_as_they_are_and_cannot_set_decoding(tmp_path: Path) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}}
+    with serving() as server:
+        made = engine(server, extra_body=extra)
+        answers(made, asked(tmp_path, [1]))
+        assert server.calls[0]["chat_template_kwargs"] == {"enable_thinking": False}
+        assert made.facts()["extra_body"] == extra
+        with pytest.raises(ConfigError, match=r"extra_body may not hold temperature, top_k"):
+            engine(server, extra_body={"top_k": 1, "temperature": 1.0, "x": 1})
+
+
+def test_the_servers_own_template_is_recorded_and_ours_can_be_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = asked(tmp_path, [1])
+    with serving() as server:
+        plain = engine(server, spec=spec(chat_template="{{ x }}"))
+        answers(plain, requests)
+        assert "has a chat template in its YAML, and the server uses its own" in capsys.readouterr().err
+        sending = engine(server, spec=spec(chat_template="{{ x }}"), send_template=True)
+        answers(sending, requests)
+        assert capsys.readouterr().err == ""
+        assert "chat_template" not in server.calls[0]
+        assert server.calls[1]["chat_template"] == "{{ x }}"
+        with pytest.raises(ConfigError, match="none to send"):
+            engine(server, send_template=True)
+    assert plain.identity != sending.identity
+    assert (plain.facts()["chat_template"], sending.facts()["chat_template"]) == (
+        "the server's own", "the model's, sent with each request",
+    )  # fmt: skip
+
+
+def test_the_identity_is_of_the_model_and_not_of_the_place() -> None:
+    with serving() as one, serving() as two:
+        first = engine(one).identity
+        assert engine(two).identity == first
+        assert engine(one, concurrency=9, lead=False, timeout=9.0).identity == first
+        assert engine(one, revision="abc").identity != first
+        assert engine(one, extra_body={"x": 1}).identity != first
+    others = [
+        listing(**{"/version": {"version": "0.12.0"}}),
+        listing(**{"/info": {"model_sha": "f00", "docker_label": "x"}}),
+        listing(**{"/v1/models": {"data": [{"id": MODEL, "root": "/weights/other"}]}}),
+        listing(**{"/v1/models": Act(status=500)}),
+    ]
+    seen = {first}
+    for models in others:
+        with serving(models=models) as server:
+            seen.add(engine(server).identity)
+    assert len(seen) == 5
+    later = {"id": MODEL, "created": 2, "owned_by": "vllm", "root": "/weights/tiny", "permission": [{"id": "random"}]}
+    with serving(models=listing(**{"/v1/models": {"data": [later]}})) as server:
+        assert engine(server).identity == first, "times and permissions name no weights"
+
+
+def test_the_record_says_that_the_weights_are_the_servers_word(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 600, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 500}}
+    with serving(lambda n, body: Act(text="x", usage=usage)) as server:
+        made = engine(server, revision="abc")
+        answers(made, asked(tmp_path, [2]))
+    facts = json.loads(json.dumps(made.facts()))
+    assert facts["weights_sha256"] is None and "the server's word" in facts["weights"]
+    assert facts["server_says"] == {
+        "/models": {"root": "/weights/tiny", "owned_by": "vllm"}, "/version": {"version": "0.11.0"},
+    }  # fmt: skip
+    assert (facts["listed"], facts["revision"], facts["served_model"]) == (True, "abc", MODEL)
+    assert facts["attempts"] == {"200": 2}
+    assert facts["models_returned"] == {MODEL: 2} and facts["system_fingerprints"] == {"fp_1": 2}
+    assert facts["counters"] == {
+        "image_encodes": 1, "replies": 2, "prompt_tokens": 1200, "cached_tokens": 1000, "answer_tokens": 6,
+    }  # fmt: skip
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=8),
+    concurrency=st.integers(1, 6),
+    lead=st.booleans(),
+    waits=st.lists(st.integers(0, 4), min_size=1, max_size=9),
+    breaks=st.one_of(st.none(), st.integers(0, 20)),
+)
+def test_whatever_the_groups_and_delays_each_request_is_asked_once(
+    sizes: list[int], concurrency: int, lead: bool, waits: list[int], breaks: int | None
+) -> None:
+    groups = [[about(ImageRef(kind="file", path=str(g)), 10 * g + i) for i in range(n)] for g, n in enumerate(sizes)]
+    begun: list[str] = []
+    done: list[str] = []
+
+    async def ask(turn: Turn) -> Prediction:
+        if breaks is not None and len(begun) == breaks:
+            raise EngineError("gone")
+        begun.append(turn.request.sample_id)
+        assert len(begun) - len(done) <= concurrency
+        if lead and turn.request is not turn.group.requests[0]:
+            assert turn.group.requests[0].sample_id in done
+        for _ in range(waits[len(begun) % len(waits)]):
+            await asyncio.sleep(0)
+        done.append(turn.request.sample_id)
+        return Prediction(sample_id=turn.request.sample_id, text="")
+
+    async def run() -> list[str]:
+        session = Session(Schedule(iter(groups), lead), ask)
+        await session.start(concurrency)
+        landed: list[str] = []
+        try:
+            while batch := await session.batch():
+                landed += [p.sample_id for p in batch]
+        except EngineError:
+            landed.append("gone")
+        await session.close()
+        return landed
+
+    landed = asyncio.run(run())
+    every = [r.sample_id for group in groups for r in group]
+    assert len(set(begun)) == len(begun)
+    if breaks is None or breaks >= len(every):
+        assert sorted(landed) == sorted(begun) == sorted(every)
+    else:
+        assert landed[-1] == "gone" and set(landed[:-1]) <= set(done)

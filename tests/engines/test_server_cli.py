@@ -1,0 +1,154 @@
+"""engine=server through the command line: a run, its records, a kill and the run that goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from served import MODEL, SOON, echo, pictures, question, serving
+
+from tests.fake_server import Act, Body
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "evalkit", "model=phantom-llava", "task=phantom", *arguments]
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")}
+    return kept | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=170)
+
+
+def at(url: str, *more: str) -> tuple[str, ...]:
+    return ("engine=server", f"engine.url={url}", f"engine.served_model={MODEL}", *more)
+
+
+def folder_of(result: subprocess.CompletedProcess[str], cwd: Path) -> Path:
+    return cwd / result.stdout.strip().splitlines()[-1]
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """A run's lines, in the order of the sample ids: they are written as they arrive."""
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return sorted((json.loads(line) for line in lines), key=lambda record: record["sample_id"])
+
+
+def test_a_run_has_the_records_and_the_files_of_any_other(tmp_path: Path) -> None:
+    with serving() as server:
+        result = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert len(server.calls) == 20
+        assert {len(pictures(body)) for body in server.calls} == {1}
+    there = folder_of(result, tmp_path)
+    here = folder_of(evalkit("engine=hf", "limit=20", "engine.device=cpu", cwd=tmp_path), tmp_path)
+    assert [list(r) for r in records(there)] == [list(r) for r in records(here)]
+    same = ("sample_id", "image_id", "question", "references", "answer_type", "error", "finish_reason")
+    assert [[r[k] for k in same] for r in records(there)] == [[r[k] for k in same] for r in records(here)]
+    assert [{k: type(v) for k, v in r.items()} for r in records(there)] == [
+        {k: type(v) for k, v in r.items()} for r in records(here)
+    ]
+    assert {p.name for p in there.iterdir()} == {p.name for p in here.iterdir()}
+    manifest = json.loads((there / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["facts"]["served_model"] == MODEL and manifest["facts"]["weights_sha256"] is None
+    assert manifest["config"]["engine"]["url"] == server.url
+    again = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)  # the server is gone: that is not the answers' fault
+    assert again.returncode == 2 and "does not answer" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_weights_need_not_be_here(tmp_path: Path) -> None:
+    with serving() as server:
+        there = evalkit(*at(server.url, "limit=2", "model=llava-med"), cwd=tmp_path)
+    assert there.returncode == 0, there.stderr
+    assert "the server uses its own" in there.stderr
+
+
+def test_failed_requests_are_counted_kept_and_asked_again(tmp_path: Path) -> None:
+    def sick(n: int, body: Body) -> Act:
+        return Act(status=400, error={"message": "no"}) if n in (3, 4) else echo(n, body)
+
+    with serving(sick) as server:
+        first = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)
+        assert first.returncode == 3 and "2 of 20 samples failed" in first.stderr
+        failed = [r for r in records(folder_of(first, tmp_path)) if r["error"]]
+        assert [r["attempts"] for r in failed] == [["400"], ["400"]]
+        server.calls.clear()
+        server.behave = echo
+        second = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)
+        assert second.returncode == 0, second.stderr
+        assert sorted(r["question"] for r in failed) == sorted(question(b).splitlines()[0] for b in server.calls)
+        assert len(server.calls) == 2
+    assert folder_of(second, tmp_path) == folder_of(first, tmp_path)
+    assert not any(r["error"] for r in records(folder_of(second, tmp_path)))
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    with serving(lambda n, b: Act(text="x", delay=0.2)) as server:
+        process = subprocess.Popen(
+            command(*at(server.url)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(server.calls) < 20:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from there" in errors and "Traceback" not in errors
+
+
+def test_an_outage_ends_with_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
+    def dying(n: int, body: Body) -> Act:
+        return echo(n, body) if n < 30 else Act(status=503, headers=SOON)
+
+    with serving(dying) as server:
+        result = evalkit(*at(server.url, "limit=80", "engine.retries=0", "engine.concurrency=4"), cwd=tmp_path)
+    assert result.returncode == 3
+    assert "goes on from there" in result.stderr and "Traceback" not in result.stderr
+    (kept,) = tmp_path.rglob("predictions.jsonl")
+    assert sum(r["error"] is None for r in records(kept.parent)) == 30
+
+
+def key_of(body: Body) -> str:
+    return hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
+
+
+def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_path: Path) -> None:
+    def slow(n: int, body: Body) -> Act:
+        return Act(text=key_of(body), delay=0.03)
+
+    with serving(slow) as server:
+        settings = at(server.url, "limit=100", "engine.concurrency=4")
+        process = subprocess.Popen(
+            command(*settings), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        path = tmp_path / "none"
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 25):
+            path = next(iter(tmp_path.rglob("predictions.jsonl")), path)
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        whole = path.read_bytes()
+        landed = [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
+        assert 25 <= len(landed) < 100
+        server.calls.clear()
+        result = evalkit(*settings, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        again = [key_of(body) for body in server.calls]
+    assert len(again) == len(set(again)) == 100 - len(landed)
+    assert not {r["text"] for r in landed} & set(again)
+    final = records(folder_of(result, tmp_path))
+    assert len({r["sample_id"] for r in final}) == len({r["text"] for r in final}) == len(final) == 100

@@ -1,0 +1,298 @@
+"""engine=server when things go wrong: what passes is retried, what lasts is a named error, an outage ends the run."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import answers
+from served import MODEL, SOON, asked, echo, engine, listing, question, serving, spec
+
+from evalkit.errors import ConfigError, EngineError, EvalkitError, Partial
+from evalkit.types import ImageRef, Prediction, Request
+from tests.fake_server import Act, Body
+
+KEY = "sk-test-0123456789-very-secret"
+
+
+def once(act: Act) -> Callable[[int, Body], Act]:
+    """Each request meets the fault the first time and an answer the second time."""
+    seen: set[str] = set()
+
+    def behave(n: int, body: Body) -> Act:
+        content = json.dumps(body["messages"])
+        if content in seen:
+            return echo(n, body)
+        seen.add(content)
+        return act
+
+    return behave
+
+
+def ask_all(made: Any, requests: list[Request]) -> tuple[list[Prediction], EvalkitError | None]:
+    """What was given out, and what ended it."""
+    given: list[Prediction] = []
+    try:
+        for batch in made.generate(requests):
+            given += batch
+    except EvalkitError as problem:
+        return given, problem
+    return given, None
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempt"),
+    [
+        (Act(status=429, headers=SOON), "429"),
+        (Act(status=500, headers=SOON), "500"),
+        (Act(status=503, headers=SOON), "503"),
+        (Act(status=408, headers=SOON), "408"),
+        (Act(cut=True), "no reply"),
+        (Act(text="late", delay=1.5), "no reply"),
+        (Act(raw=b'{"choices": [{"mess', headers={"Content-Length": "4000"}, cut_after=True), "cut off"),
+    ],
+    ids=["429", "500", "503", "408", "cut", "time-out", "cut in the middle"],
+)
+def test_a_passing_fault_is_retried_and_recorded(tmp_path: Path, fault: Act, attempt: str) -> None:
+    requests = asked(tmp_path, [1, 1])
+    with serving(once(fault)) as server:
+        made = engine(server, retries=1, timeout=1 if fault.delay else 30)
+        given, problem = ask_all(made, requests)
+    assert problem is None
+    assert [p.error for p in given] == [None, None]
+    assert [p.attempts for p in given] == [(attempt, "200")] * 2
+    assert made.facts()["attempts"] == {attempt: 2, "200": 2}
+
+
+def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+    with serving(once(Act(status=429, headers={"retry-after": "1"}))) as server:
+        started = time.monotonic()
+        answers(engine(server), asked(tmp_path, [1]))
+        assert time.monotonic() - started >= 1.0
+
+
+LASTING = {
+    "429": (Act(status=429, headers=SOON), "HTTP 429", ("429", "429")),
+    "500": (Act(status=500, headers=SOON), "HTTP 500", ("500", "500")),
+    "too long": (Act(status=400, error={"message": "maximum context length is 9"}), "HTTP 400: ", ("400",)),
+    "too large": (Act(status=413), "HTTP 413", ("413",)),
+    "time-out": (Act(text="late", delay=1.5), "timed out (1 s)", ("no reply", "no reply")),
+    "cut": (Act(cut=True), "cut off", ("no reply", "no reply")),
+    "malformed JSON": (Act(raw=b'{"choices": [{'), "no JSON", ("200",)),
+    "HTML": (Act(raw=b"<html>busy</html>", headers={"Content-Type": "text/html"}), "no JSON", ("200",)),
+    "no choices": (Act(raw=b'{"choices": []}'), "no chat completion", ("200",)),
+    "no message": (Act(raw=b'{"choices": [{"index": 0}]}'), "no chat completion", ("200",)),
+    "a list": (Act(raw=b"[]"), "no JSON object", ("200",)),
+    "refusal": (Act(message={"refusal": "I can\nnot.", "content": None}), "refused by the server: I can not.", ()),
+    "refusal beside text": (Act(text="yes", message={"refusal": "no"}), "refused by the server: no", ()),
+    "filter": (Act(text="", finish="content_filter"), "content filter", ()),
+    "filter by status": (Act(status=400, error={"code": "content_filter", "message": "x"}), "content filter", ("400",)),
+    "no text": (Act(message={"content": None}, finish="tool_calls"), "holds no text (finish_reason tool_calls)", ()),
+    "thought too long": (Act(message={"content": None}, finish="length"), "the limit of new tokens was reached", ()),
+    "a text that is none": (Act(message={"content": [1]}), "holds no text (finish_reason stop)", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_fault_of_one_request_is_a_named_error_and_no_answer(tmp_path: Path, name: str) -> None:
+    fault, why, attempts = LASTING[name]
+    requests = asked(tmp_path, [3, 2, 1])
+    sick = requests[2]
+
+    def behave(n: int, body: Body) -> Act:
+        return fault if question(body) == sick.question else echo(n, body)
+
+    with serving(behave) as server:
+        given, problem = ask_all(engine(server, retries=1, timeout=1 if fault.delay else 30), requests)
+    assert problem is None
+    assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in requests)
+    (failed,) = [p for p in given if p.error is not None]
+    assert failed.sample_id == sick.sample_id
+    assert failed.error is not None and why in failed.error
+    assert (failed.text, failed.finish_reason) == (None, "error")
+    assert failed.attempts == (attempts or ("200",))
+
+
+def test_a_leader_that_fails_does_not_keep_its_others_waiting(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [4])
+    seen: list[str] = []
+
+    def behave(n: int, body: Body) -> Act:
+        seen.append(question(body))
+        return Act(status=400, error={"message": "no"}) if question(body) == seen[0] else echo(n, body)
+
+    with serving(behave) as server:
+        given, problem = ask_all(engine(server), requests)
+    assert problem is None
+    assert sorted(p.error is None for p in given) == [False, True, True, True]
+
+
+def test_an_image_that_cannot_be_opened_fails_its_questions_and_no_others(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [3, 2])
+    lost = [r for r in requests if r.image_id == "0"]
+    Path(lost[0].images[0].path).write_bytes(b"not an image")
+    with serving() as server:
+        given, problem = ask_all(engine(server), requests)
+        assert len(server.calls) == 2, "nothing is asked about an image that is not there"
+    assert problem is None
+    failed = [p for p in given if p.error is not None]
+    assert {p.sample_id for p in failed} == {r.sample_id for r in lost}
+    assert all("cannot be decoded" in str(p.error) for p in failed)
+
+
+def test_an_outage_in_the_middle_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [1] * 60)
+    with serving(lambda n, b: echo(n, b) if n < 20 else Act(status=503, headers=SOON)) as server:
+        given, problem = ask_all(engine(server, retries=1), requests)
+        assert len(server.calls) < 20 + 2 * (10 + 4), "the outage is noticed and not sat out forty times"
+    assert isinstance(problem, Partial) and problem.exit_code == 3
+    in_a_row = re.match(r"(\d+) requests in a row", str(problem))  # what was in flight may end meanwhile
+    assert in_a_row and 10 <= int(in_a_row[1]) <= 14 and "HTTP 503" in str(problem)
+    assert sum(p.error is None for p in given) == 20
+
+
+def test_a_server_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:
+    with serving(lambda n, b: Act(status=500, headers=SOON)) as server:
+        given, problem = ask_all(engine(server, retries=0), asked(tmp_path, [1] * 60))
+    assert type(problem) is EngineError and "Nothing was answered" in str(problem)
+    assert all(p.error for p in given)
+
+
+def test_the_same_refusal_of_the_first_requests_ends_the_run(tmp_path: Path) -> None:
+    act = Act(status=400, error={"message": "this model takes no images"})
+    with serving(lambda n, b: act) as server:
+        _, problem = ask_all(engine(server), asked(tmp_path, [1] * 60))
+        assert len(server.calls) <= 8 + 4
+    assert type(problem) is EngineError and "takes no images" in str(problem)
+
+
+def test_refusals_of_their_own_are_failures_of_their_requests_even_if_nothing_else_is_asked(tmp_path: Path) -> None:
+    """As when a run is resumed and only what is too long for the model is left."""
+    requests = asked(tmp_path, [1] * 12)
+    with serving(lambda n, b: Act(status=400, error={"message": f"{n} tokens are too many"})) as server:
+        given, problem = ask_all(engine(server), requests)
+    assert problem is None
+    assert len(given) == 12 and all("too many" in str(p.error) for p in given)
+
+
+def test_a_model_that_the_server_has_not_is_one_paragraph_that_names_those_it_has() -> None:
+    with serving() as server:
+        with pytest.raises(EngineError) as caught:
+            engine(server, served_model="lab/tiny-vlmm")
+        assert "has no model 'lab/tiny-vlmm'" in str(caught.value)
+        assert f"Did you mean '{MODEL}'" in str(caught.value)
+        assert "engine.served_model=NAME" in str(caught.value) and "\n" not in str(caught.value)
+        assert engine(server, served_model="other", unlisted=True).facts()["listed"] is False
+        assert server.calls == [], "nothing was asked for"
+
+
+def test_a_model_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+    gone = Act(status=404, error={"message": "The model `x` does not exist", "code": "model_not_found"})
+    with serving(lambda n, b: echo(n, b) if n < 5 else gone) as server:
+        given, problem = ask_all(engine(server, concurrency=1), asked(tmp_path, [1] * 9))
+    assert isinstance(problem, EngineError) and "has no model" in str(problem)
+    assert len(given) == 5
+
+
+@pytest.mark.parametrize("pages", [{"/v1/models": Act(status=500)}, {"/v1/models": {"data": []}}], ids=["500", "empty"])
+def test_a_server_that_cannot_say_what_it_has_is_taken_at_its_word(tmp_path: Path, pages: dict[str, Any]) -> None:
+    with serving(models=listing(**pages)) as server:
+        made = engine(server)
+        answers(made, asked(tmp_path, [1]))
+    assert made.facts()["listed"] is None
+
+
+def test_no_server_is_one_paragraph() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+    with pytest.raises(EngineError, match=r"does not answer.*vllm serve"):
+        engine(url)
+
+
+def test_a_server_that_is_starting_is_said_so() -> None:
+    starting = listing(**{"/v1/models": Act(status=503)})
+    with serving(models=starting) as server, pytest.raises(EngineError, match=r"HTTP 503.*has it loaded its model"):
+        engine(server)
+
+
+def test_an_address_without_v1_is_said_so() -> None:
+    with serving() as server, pytest.raises(EngineError, match=r"engine\.url=http://127.*/v1\."):
+        engine(server.url.removesuffix("/v1"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"url": None}, "has no server"),
+        ({"url": "localhost:8000"}, "has no server"),
+        ({"url": "http://me:pass@host/v1"}, "no user, password"),
+        ({"url": "http://host/v1?key=1"}, "no user, password"),
+        ({"api_key_env": KEY}, "name of an environment variable"),
+        ({"api_key_env": "NOT_SET_HERE"}, "NOT_SET_HERE is not set"),
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"timeout": 0}, "timeout=0"),
+        ({"retries": -1}, "retries=-1"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_asked(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        engine(settings.pop("url", "http://127.0.0.1:9/v1"), **settings)
+    assert words in str(caught.value)
+    assert KEY not in str(caught.value) and "pass@" not in str(caught.value)
+
+
+def test_a_model_without_a_source_needs_a_name() -> None:
+    from dataclasses import replace
+
+    with serving() as server:
+        with pytest.raises(ConfigError, match=r"engine\.served_model=ID"):
+            engine(server, spec=replace(spec(), config={}))
+        assert engine(server, spec=replace(spec(), config={"source": "x/y", "served_as": MODEL})).model == MODEL
+
+
+def test_the_key_is_sent_from_the_environment_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", "another-servers-key")
+
+    def behave(n: int, body: Body) -> Act:
+        return Act(text=f"your key is {KEY}") if n else Act(status=400, error={"message": f"bad {KEY}"})
+
+    with serving(behave) as server:
+        made = engine(server, api_key_env="LAB_KEY", concurrency=1)
+        given, _ = ask_all(made, asked(tmp_path, [2]))
+        assert all(h["authorization"] == f"Bearer {KEY}" for h in server.headers)
+        assert KEY not in repr(given) + json.dumps(made.facts())
+        assert any(p.text == "your key is [key]" for p in given)
+        server.headers.clear()
+        engine(server)
+        assert not any("another-servers-key" in json.dumps(h) for h in server.headers)
+
+
+def test_a_refused_key_is_one_paragraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+    refused = pytest.raises(EngineError, match=r"refuses the key of engine=server.*LAB_KEY")
+    with serving(models=lambda path: Act(status=401)) as server, refused as caught:
+        engine(server, api_key_env="LAB_KEY")
+    assert KEY not in str(caught.value)
+    with serving(lambda n, b: Act(status=403)) as server:
+        _, problem = ask_all(engine(server), asked(tmp_path, [1] * 5))
+        assert isinstance(problem, EngineError) and "no key" in str(problem)
+        assert len(server.calls) <= 4
+
+
+def test_images_that_are_the_same_are_encoded_once(tmp_path: Path) -> None:
+    requests = asked(tmp_path, [2, 3])
+    assert isinstance(requests[0].images[0], ImageRef)
+    with serving() as server:
+        made = engine(server)
+        answers(made, requests)
+    assert made.facts()["counters"]["image_encodes"] == 2

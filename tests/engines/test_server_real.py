@@ -1,0 +1,48 @@
+"""engine=server against a real OpenAI-compatible server: `transformers serve` with the checkpoint of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import answers
+
+from evalkit.config import build, load_option
+from evalkit.engines.hf import HfEngine
+from evalkit.engines.server import ServerEngine
+from evalkit.models.checkpoint import CheckpointSpec
+from evalkit.pipeline import request
+from evalkit.tasks.check import check_images
+from tests.real_server import serve
+
+FOLDER = Path(__file__).resolve().parents[2] / "evalkit" / "models" / "phantom-llava"
+QUESTIONS = 80
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(FOLDER, tmp_path_factory.mktemp("served")) as address:
+        yield address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_real_server_gives_the_answers_of_the_model_in_this_process(url: str, concurrency: int) -> None:
+    spec = CheckpointSpec.from_config(load_option("model", "phantom-llava") | {"name": "phantom-llava"})
+    task = build(load_option("task", "phantom"), "task")
+    loaded, digests = check_images(task.load(), on_missing="error")
+    here = HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off")
+    there = ServerEngine(spec=spec, url=url, concurrency=concurrency, timeout=120)
+    samples = loaded.samples[:QUESTIONS]
+    want = answers(here, [request(task, s, here, digests) for s in samples])
+    got = answers(there, [request(task, s, there, digests) for s in samples])
+    assert len({text for text, _, _ in want.values()}) > 5, "answers that differ, or equality says nothing"
+    assert {i: text for i, (text, _, _) in got.items()} == {i: text for i, (text, _, _) in want.items()}
+    assert {i: finish for i, (_, finish, _) in got.items()} == {i: finish for i, (_, finish, _) in want.items()}
+    facts = there.facts()
+    assert facts["counters"]["replies"] == QUESTIONS
+    assert facts["counters"]["image_encodes"] == len({s.image_id for s in samples})
+    assert facts["refused_by_server"] == ["repetition_penalty"]
+    # To the token the prompts of this process, image places expanded: the same template, one token that begins it.
+    assert facts["counters"]["prompt_tokens"] == here.load().counters.prefill_tokens

@@ -11,9 +11,13 @@ from evalkit.published import Figure, System
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Rows that share their protocols.  heads: column -> what tells it from the others.  cells: of a row and column."""
+    """Rows that share their protocols.
 
-    title: str
+    tables: which tables of the paper they are in, "" for its main one.  heads: column -> what tells it from the others.
+    cells: of a row and column.
+    """
+
+    tables: Sequence[str]
     systems: Sequence[System]
     heads: Mapping[Column, str]
     cells: Mapping[tuple[str, Column], Sequence[Cell]]
@@ -48,8 +52,8 @@ def _block(systems: Sequence[System], cells: Sequence[Cell]) -> Block:
         if cell.system.id in ids:
             mine.setdefault((cell.system.id, column_of(cell.figure)), []).append(cell)
     columns = list(dict.fromkeys(column for _, column in mine))
-    titles = list(dict.fromkeys(s.table for s in systems if s.table))
-    return Block(title="; ".join(titles), systems=systems, heads=heads(columns), cells=mine)
+    tables = list(dict.fromkeys(s.table for s in systems))
+    return Block(tables=tables, systems=systems, heads=heads(columns), cells=mine)
 
 
 def heads(columns: Sequence[Column]) -> dict[Column, str]:

@@ -56,12 +56,12 @@ def missing_runs(
             raise ConfigError(f"own={model} is no model that can be run. {did_you_mean(model, registered)}")
         for figure in every:
             wanted.setdefault((model, figure.task, figure.split), []).append(figure)
-    common = {"protocols": protocols, "data": data, "out": out}
-    return [
-        Needed(model=model, task=task, split=split, overrides=_overrides(paper, model, task, split, figures, **common))
-        for (model, task, split), figures in wanted.items()
-        if (model, task, split) not in done
-    ]
+    needed = []
+    for (model, task, split), figures in wanted.items():
+        if (model, task, split) not in done:
+            settings = _overrides(paper, model, task, split, figures, protocols=protocols, data=data, out=out)
+            needed.append(Needed(model=model, task=task, split=split, overrides=settings))
+    return needed
 
 
 def _runnable(paper: Paper, registered: Collection[str]) -> dict[str, Mapped]:

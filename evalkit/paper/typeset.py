@@ -45,7 +45,7 @@ def latex(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow
             tex.table(
                 ["", *block.heads.values()],
                 rows,
-                caption=f"{published.paper}: {block.title or published.table}.",
+                caption=f"{published.paper}: {'; '.join(t or published.table for t in block.tables)}.",
                 label=f"tab:{published.name}-{number}",
                 notes=notes,
             )

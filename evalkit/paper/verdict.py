@@ -216,7 +216,7 @@ def _joined(run: Summary, terms: str, slice_name: str) -> tuple[float, int] | No
             return None
         parts.append((float(found["value"]), int(found["n"])))
     rows = sum(n for _, n in parts)
-    if len(parts) > 1 and slice_name == "all" and rows != run["n"]:
+    if len(parts) > 1 and slice_name == "all" and rows != run.get("n"):
         return None
     return sum(value * n for value, n in parts) / rows, rows
 

@@ -41,12 +41,14 @@ def add(folder: Path, summary: Summary, run: Path | None, standing: Mapping[str,
     kept = {k: v for k, v in summary.items() if k not in ("timing", "skipped")} | dict(standing)
     kept["metrics"] = [m for m in summary["metrics"] if m["slice"] == "all"]
     write_json(folder / "results" / f"{summary['run_id']}.json", kept)
+    place = folder / "scores" / f"{summary['run_id']}.json"
+    # Scores that an earlier scoring of the same answers left would contradict the new result.
+    place.unlink(missing_ok=True)
     if run is not None and kept["role"] == "model" and kept["image"] == "original":
         scored = read_scored(run)
         wanted = [m for m in scored.scores if m.rpartition(" ")[2] in HEADLINES and scored.rows[m]]
         if wanted:
-            text = baseline_content(scored, wanted, with_texts=False)
-            write_whole(folder / "scores" / f"{summary['run_id']}.json", text)
+            write_whole(place, baseline_content(scored, wanted, with_texts=False))
     rebuild(folder)
 
 

@@ -75,6 +75,14 @@ def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without
     assert check(board) == []
 
 
+def test_adding_a_run_again_replaces_its_scores(board: Path) -> None:
+    summary = result("a-1", [1.0, 1.0, 0.0, 0.0])
+    summary["metrics"] = [summary["metrics"][0] | {"metric": "bleu_1", "value_unscored_wrong": 0.5}]
+    add(board, summary, None, ZERO)
+    assert not (board / "scores" / "a-1.json").exists()
+    assert check(board) == []
+
+
 @pytest.mark.parametrize("other", [{"role": "baseline"}, {"image": "blank"}])
 def test_the_scores_of_what_is_never_ranked_are_not_kept(board: Path, other: dict[str, str]) -> None:
     summary = result("c-3", HALF, **{k: v for k, v in other.items() if k == "image"})

@@ -29,7 +29,7 @@ VERBS = {
     "report": "a run's page: run=DIR, or two side by side: run=DIR against=DIR",
     "paper": "a paper's table, published beside reproduced: paper=NAME [runs=DIR] [file=TABLE.tex]",
     "export": "a run in other tools' forms: run=DIR format=every-eval-ever|hf-model-index|latex|lm-eval",
-    "board": "rebuild the leaderboard tables from their results",
+    "board": "rebuild the leaderboards from papers' figures and results",
     "bench": "how fast a model answers a task: one at a time, in batches, with shared image prefixes",
     "audit": "what is wrong with a copy of a dataset: task=NAME task.path=DIR",
     "list": "tasks, models, protocols, engines ..., one line each",

@@ -23,7 +23,7 @@ Config = Mapping[str, Any]
 # Keys of a YAML that describe the thing and are not arguments of its class.
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
-    | {"generation", "tasks", "protocol_settings", "answers_format"}
+    | {"generation", "tasks", "protocol_settings", "answers_format", "trained_on"}
 )
 
 

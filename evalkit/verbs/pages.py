@@ -179,10 +179,11 @@ def board(config: Config) -> int:
     if config["board"]["check"]:
         if differing := check(folder):
             raise DataError(
-                f"{len(differing)} files of {folder} are not what its results make: {', '.join(differing[:5])}. "
+                f"{len(differing)} files of {folder} are not what its figures, results and scores make: "
+                f"{', '.join(differing[:5])}. "
                 f"Run `python -m evalkit board leaderboard={folder}` and commit what it writes."
             )
-        console.out(f"{folder}: the tables are what the results make")
+        console.out(f"{folder}: the tables are what the figures, results and scores make")
         return 0
     for path in rebuild(folder):
         console.out(str(path))

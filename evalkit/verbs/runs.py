@@ -57,9 +57,10 @@ def run(config: Config) -> int:
         report_part(outcome, settings.shard)
         return 0
     if config["leaderboard"] and settings.limit is None:
-        from evalkit.board import add
+        from evalkit.board import add, standing
 
-        add(Path(config["leaderboard"]), outcome.summary)
+        known = standing(config["model"], loaded.name, loaded.split)
+        add(Path(config["leaderboard"]), outcome.summary, outcome.folder, known)
     show(outcome, title(outcome.summary))
     return 0
 
@@ -111,9 +112,10 @@ def merge(config: Config) -> int:
     for name in whole["facts"]["differs_between_parts"]:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
     if config["leaderboard"] and manifest["limit"] is None:
-        from evalkit.board import add
+        from evalkit.board import add, standing
 
-        add(Path(config["leaderboard"]), outcome.summary)
+        known = standing(manifest["config"]["model"], loaded.name, loaded.split)
+        add(Path(config["leaderboard"]), outcome.summary, outcome.folder, known)
     if outcome.n_failed:
         console.note("failed samples are asked again by the commands of their parts, then merge once more")
     show(outcome, title(outcome.summary))
@@ -123,6 +125,7 @@ def merge(config: Config) -> int:
 def score(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
     from evalkit.pipeline import conclude, limited
+    from evalkit.published.table import REGIMES
     from evalkit.readers import join, read_answers
     from evalkit.rescore import context_of, file_digest, folder_for, scored_manifest
     from evalkit.store import write_json, write_predictions
@@ -153,7 +156,8 @@ def score(config: Config) -> int:
     if config["leaderboard"] and config["limit"] is None:
         from evalkit.board import add
 
-        add(Path(config["leaderboard"]), outcome.summary)
+        known = {"role": "model", "regime": choose(config["regime"], REGIMES, "regime"), "train": ""}
+        add(Path(config["leaderboard"]), outcome.summary, outcome.folder, known)
     show(outcome, title(outcome.summary))
     return 0
 

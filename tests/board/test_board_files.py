@@ -175,8 +175,6 @@ def test_a_result_that_its_own_scores_contradict_is_refused(board: Path) -> None
 def test_scores_that_their_result_contradicts_are_refused(board: Path) -> None:
     wrong = {"llava-med closed_accuracy": [1, 1, 1, 0]}
     change_scores(board / "scores" / "a-1.json", lambda c: c["scores"].update(wrong))
-        board / "scores" / "a-1.json", lambda c: c["scores"].update({"llava-med closed_accuracy": [1, 1, 1, 0]})
-    )
     with pytest.raises(StoreError, match="One of them was changed"):
         rebuild(board)
 

@@ -33,7 +33,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The default suite; `nox -s tests -- -m slow` for the slow one."""
     session.install(*CONSTRAINTS, "-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session

@@ -387,6 +387,7 @@ def test_the_yaml_names_every_setting(folder: Path) -> None:
     from evalkit.config import build, load_option
 
     config = load_option("engine", "hf")
+    del config["shard"]  # the run's, not the engine's
     made = build({**config, "device": "cpu"}, "engine", spec=tiny.spec(folder))
     assert isinstance(made, HfEngine)
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from test_server_cli import ROOT, command, environment, folder_of, records
 
 FAKE = Path(__file__).parent / "fake_vllm"
@@ -40,6 +41,7 @@ def test_a_run_has_the_records_answers_and_files_of_engine_hf(tmp_path: Path) ->
     assert facts["prompts_checked"] >= 1 and facts["engine_args"] == {"enforce_eager": True}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_path: Path) -> None:
     arguments = (*VLLM, "engine.window=3")
     slow = settings(FAKE_VLLM="seconds=0.2")

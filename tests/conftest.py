@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Two processes of tests and the commands they start share the cores: more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says what else the machine does, not whether the code is right.
 settings.register_profile("evalkit", deadline=None)
 settings.load_profile("evalkit")

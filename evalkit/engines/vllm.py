@@ -28,7 +28,7 @@ from evalkit.engines.vllm_prompts import (
 from evalkit.errors import ConfigError, EngineError, Partial
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec, first_line
-from evalkit.models.processors import has_videos
+from evalkit.models.processors import pil_arguments
 from evalkit.types import Prediction, Request, digest_json
 
 # What decides here: prefix caching is what this engine is for, and a checkpoint's own decoding settings stay out.
@@ -51,8 +51,7 @@ class VllmEngine:
         max_model_len: tokens of prompt and answer together, None: the model's own.
         gpu_memory_utilization: the share of a GPU's memory that vLLM takes; None: vLLM's own.
         window: requests handed over at a time: answers come, and are saved, a window at a time.
-        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it, unless its processor
-            has a part for videos (Qwen-VL, InternVL), which has none; auto: vLLM's choice.
+        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it; auto: vLLM's choice.
         check_prompts: compare what vLLM made of the first image's prompts with what engine=hf makes of them, and stop
             where a token differs.
         engine_args: further arguments of `vllm.LLM`; they are part of the answers' key.
@@ -140,16 +139,21 @@ class VllmEngine:
         if self._llm is None or images > self._images:
             self._llm, self._images = None, images
             given = {k: v for k, v in self.memory.items() if v is not None} | self.parallel | self.engine_args
-            if self.image_processor == "pil" and has_videos(self.folder):
-                self.image_processor = "auto"
-                console.note(
-                    f"{self.spec.name}: its processor has a part for videos, which has no PIL version, so that vLLM "
-                    "chooses the image processor: pixels may differ a little from those of engine=hf"
-                )
-            if self.image_processor == "pil":
-                given["mm_processor_kwargs"] = {"backend": "pil", **(given.get("mm_processor_kwargs") or {})}
+            pil = self._pil() if self.image_processor == "pil" else {}
+            if keywords := pil | dict(given.get("mm_processor_kwargs") or {}):
+                given["mm_processor_kwargs"] = keywords
             self._llm = package.start(self.spec.name, self.folder, {"dtype": self.dtype, **given}, images)
         return self._llm
+
+    def _pil(self) -> dict[str, Any]:
+        if (asked := pil_arguments(self.folder)) is not None:
+            return asked
+        self.image_processor = "auto"
+        console.note(
+            f"{self.spec.name}: its processor has a part for videos, and could not be made with the PIL image "
+            "processor beside it, so that vLLM chooses: pixels may differ a little from those of engine=hf"
+        )
+        return {}
 
     def _answers(self, own: Rules, rows: Sequence[Ready]) -> list[Prediction]:
         started = time.perf_counter()

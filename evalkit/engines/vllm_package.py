@@ -62,6 +62,19 @@ def _named(module: str, name: str) -> tuple[type[Exception], ...]:
         return ()
 
 
+def normalises_beforehand() -> dict[str, bool]:
+    """The argument that leaves scaling and normalising pixels to the checkpoint's processor, where vLLM has it.
+
+    vLLM 0.32 takes them over for Qwen-VL and others, and reads mean and deviation from preprocessor_config.json alone:
+    a checkpoint whose file leaves them to its processor's class gets raw bytes for pixels, without a word.
+    """
+    from dataclasses import fields
+
+    from vllm.engine.arg_utils import EngineArgs
+
+    return {f.name: False for f in fields(EngineArgs) if f.name == "mm_device_do_normalize"}
+
+
 def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) -> Any:
     """`vllm.LLM` with the checkpoint of a folder.
 
@@ -83,7 +96,7 @@ def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) ->
             limit_mm_per_prompt={"image": images},
             generation_config="vllm",  # its defaults, and not the checkpoint's: every setting goes with the request
             seed=0,
-            **arguments,
+            **(normalises_beforehand() | dict(arguments)),
         )
     except problems as problem:
         raise EngineError(

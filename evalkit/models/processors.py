@@ -11,6 +11,8 @@ from evalkit.models.shards import read_json
 
 # Where a folder may name its processor's class, in transformers' own order.
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+# What transformers raises where a processor cannot be made of a folder's files.
+_FAULTS = (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError)
 
 
 def load_processor(name: str, folder: Path) -> Any:
@@ -30,7 +32,7 @@ def load_processor(name: str, folder: Path) -> Any:
     try:
         # False and not left out: transformers would ask on the terminal whether to run the folder's own code.
         processor = loader.from_pretrained(str(folder), local_files_only=True, backend="pil", trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as problem:
+    except _FAULTS as problem:
         raise ModelError(f"{name}: the processor of {folder} cannot be loaded: {_why(problem)}") from problem
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name}: the processor in {folder} handles no images, so it cannot be asked about one.")
@@ -41,6 +43,25 @@ def has_videos(folder: Path) -> bool:
     """Whether the folder's processor class has a part for videos, of which transformers has no PIL version."""
     kind = _class_of(folder)
     return kind is not None and "video_processor" in kind.get_attributes()
+
+
+def pil_arguments(folder: Path) -> dict[str, Any] | None:
+    """What makes `AutoProcessor.from_pretrained` take the PIL image processor; None: nothing known here does.
+
+    `backend` is for all parts of a processor at once, and transformers' video processors have no PIL version; the older
+    `use_fast` is for the image processor alone.  Whether it still is, is seen by trying.
+    """
+    if not has_videos(folder):
+        return {"backend": "pil"}
+    from transformers import AutoProcessor
+    from transformers.image_processing_backends import PilBackend
+
+    asked = {"use_fast": False}
+    try:
+        made = AutoProcessor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **asked)
+    except _FAULTS:
+        return None
+    return asked if isinstance(made.image_processor, PilBackend) else None
 
 
 def images_only(kind: Any) -> Any:

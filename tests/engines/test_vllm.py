@@ -20,6 +20,7 @@ from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
 from evalkit.errors import ConfigError, EngineError, EvalkitError, ModelError, Partial
 from evalkit.images import open_image
+from evalkit.models.processors import pil_arguments
 from evalkit.types import Generation, Prediction, Request
 
 FAKE = Path(__file__).parent / "fake_vllm"
@@ -176,6 +177,7 @@ def test_vllm_is_started_as_said_and_the_checkpoint_s_own_settings_stay_out(
         "limit_mm_per_prompt": {"image": 1},
         "generation_config": "vllm",
         "mm_processor_kwargs": {"backend": "pil"},
+        "mm_device_do_normalize": False,
         "seed": 0,
     }
     answers(make(engine_args={"mm_processor_kwargs": {"num_crops": 4}}), asked(tmp_path, [1]))
@@ -381,16 +383,58 @@ def test_an_end_that_the_vocabulary_does_not_have_is_not_handed_over(
     assert vllm.MADE[-1].params[0].stop_token_ids == [2]
 
 
-def test_a_processor_with_a_part_for_videos_keeps_its_own_image_processor(
+def test_a_processor_with_a_part_for_videos_is_asked_for_the_pil_image_processor_in_its_own_word(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalkit.models.processors.has_videos", lambda folder: True)
+    made = make()
+    answers(made, asked(tmp_path, [1]))
+    assert vllm.MADE[-1].arguments["mm_processor_kwargs"] == {"use_fast": False}
+    assert made.facts()["image_processor"] == "pil"
+
+
+def test_where_the_pil_image_processor_cannot_be_had_the_choice_is_vllm_s_and_that_is_said(
     make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("evalkit.engines.vllm.has_videos", lambda folder: True)
+    class Other:
+        @staticmethod
+        def from_pretrained(*given: Any, **keywords: Any) -> Any:
+            raise ImportError("a video processor wants torchvision")
+
+    monkeypatch.setattr("evalkit.models.processors.has_videos", lambda folder: True)
     made = make()
     before = made.identity
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.AutoProcessor", Other)
+        assert pil_arguments(made.folder) is None
+        monkeypatch.setattr("evalkit.engines.vllm.pil_arguments", lambda folder: None)
     answers(made, asked(tmp_path, [1]))
     assert "mm_processor_kwargs" not in vllm.MADE[-1].arguments
     assert made.facts()["image_processor"] == "vLLM's choice" and made.identity == before
-    assert "vLLM chooses the image processor" in capsys.readouterr().err
+    assert "vLLM chooses" in capsys.readouterr().err
+
+
+def test_pixels_are_normalised_where_the_checkpoint_leaves_mean_and_deviation_to_its_processor_s_class(
+    make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], vllm: Any, folder: Path, tmp_path: Path
+) -> None:
+    there = rewritten(folder, tmp_path / "copy")
+    own = json.loads((there / "processor_config.json").read_text())
+    said = ("do_normalize", "do_rescale", "image_mean", "image_std", "rescale_factor")
+    own["image_processor"] = {k: v for k, v in own["image_processor"].items() if k not in said}
+    (there / "processor_config.json").write_text(json.dumps(own))
+    spec, requests = tiny.spec(there), asked(tmp_path)
+    want = answers(engine(spec), requests)
+    assert answers(make(spec=spec), requests) == want
+    raw = answers(make(spec=spec, engine_args={"mm_device_do_normalize": True}), requests)
+    assert raw != want, "the user's word stands, and the pixels matter"
+
+
+def test_a_vllm_that_always_leaves_pixels_to_the_processor_is_not_told_to(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm.engine.arg_utils.EngineArgs", Generation)
+    answers(make(), asked(tmp_path, [1]))
+    assert "mm_device_do_normalize" not in vllm.MADE[-1].arguments
 
 
 def test_the_identity_is_of_what_decides_answers(make: Callable[..., VllmEngine], folder: Path) -> None:

@@ -22,6 +22,7 @@ from evalkit.models.convert import convert
 from evalkit.models.templates import read_template
 from evalkit.types import Request
 from tests.models import tiny as models
+from tests.models import tiny_hf
 
 # Warnings of vLLM and what it imports are its own affair.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -100,3 +101,20 @@ def test_the_real_vllm_gives_the_answers_of_transformers(
     assert facts["prompts_checked"] == max(QUESTIONS)
     assert facts["counters"]["image_decodes"] == len(QUESTIONS)
     assert facts["counters"]["cached_tokens"] >= cached, "the prefix cache was of use"
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "internvl"])
+def test_other_families_give_the_answers_of_transformers(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their preprocessor_config.json leaves mean and deviation to the processor's class (see normalises_beforehand)."""
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    wide = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 320}
+    spec = tiny.spec(tiny_hf.save(kind, tmp_path / "model", **wide))
+    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation)
+    asked += [blind(r) for r in asked[:8]]
+    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), asked)
+    there = VllmEngine(spec=spec, dtype="float32", max_model_len=512, window=16, engine_args=ON_A_CPU)
+    assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
+    assert answers(there, asked) == want
+    assert there.facts()["prompts_checked"] == max(QUESTIONS)

@@ -50,7 +50,9 @@ def _qwen(folder: Path, text: dict[str, Any]) -> Any:
     pixels = {"min_pixels": 28 * 28 * 2, "max_pixels": 28 * 28 * 16, "patch_size": 14, "temporal_patch_size": 2}
     image = {"image_processor_type": "Qwen2VLImageProcessor", "merge_size": 2, **pixels}
     tiny.write_json(folder / "preprocessor_config.json", image | {"processor_class": "Qwen2_5_VLProcessor"})
-    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}
+    half = text["head_dim"] // 2
+    sections = [half // 4, *[3 * half // 8] * 2]
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections}}
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
               "patch_size": 14, "spatial_merge_size": 2, "window_size": 56, "fullatt_block_indexes": [1]}  # fmt: skip
     start, _, image_pad, video_pad = words.convert_tokens_to_ids(list(SPECIAL["qwen2_5_vl"]))
@@ -73,7 +75,7 @@ def _gemma(folder: Path, text: dict[str, Any]) -> Any:
               "image_size": 56, "patch_size": 14}  # fmt: skip
     ids = words.convert_tokens_to_ids([boi, eoi, soft])
     return CONFIG_MAPPING["gemma3"](
-        text_config=text | {"head_dim": 16, "sliding_window": 1024}, vision_config=vision, mm_tokens_per_image=4,
+        text_config=text | {"sliding_window": 1024}, vision_config=vision, mm_tokens_per_image=4,
         boi_token_index=ids[0], eoi_token_index=ids[1], image_token_index=ids[2],
     )  # fmt: skip
 
@@ -98,12 +100,12 @@ def _internvl(folder: Path, text: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def save(kind: str, folder: Path) -> Path:
-    """A random model of the class with everything that lies beside published weights."""
+def save(kind: str, folder: Path, **sizes: int) -> Path:
+    """A random model of the class with everything that lies beside published weights.  sizes: of its language model."""
     from transformers import AutoModelForImageTextToText
 
     folder.mkdir(parents=True, exist_ok=True)
-    text = {**tiny.text_config(300, "mistral"), "rope_theta": 10000.0}
+    text = {**tiny.text_config(300, "mistral"), "rope_theta": 10000.0, "head_dim": 16, **sizes}
     text.pop("sliding_window")
     config = {"qwen2_5_vl": _qwen, "gemma3": _gemma, "internvl": _internvl}[kind](folder, text)
     torch.manual_seed(0)
@@ -112,6 +114,6 @@ def save(kind: str, folder: Path) -> Path:
         for value in model.parameters():  # layers that begin as zeros would hide the image
             value.add_(0.1 * torch.randn_like(value))
     # Bytes only: an answer of special tokens reads as empty, and empty answers could not be told apart.
-    model.generation_config.suppress_tokens = list(range(256, 300))
+    model.generation_config.suppress_tokens = list(range(256, text["vocab_size"]))
     model.save_pretrained(folder)
     return folder

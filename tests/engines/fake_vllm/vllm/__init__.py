@@ -4,15 +4,18 @@ It answers with transformers, one prompt at a time, from nothing but what it is 
 places are expanded, images and sampling parameters.  So an answer can equal engine=hf's only where those say all.  As
 vLLM does, it refuses a call whole before it answers any of it, and it keeps blocks of prompts in a cache of limited
 size, known by their tokens and the identifiers of their images.  `SCRIPT` (and the environment variable FAKE_VLLM, for
-other processes) makes it misbehave.
+other processes) makes it misbehave.  It normalises pixels itself unless told not to, by what the checkpoint's files
+say: where they leave mean and deviation to the processor's class, raw bytes are the pixels.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from vllm.exceptions import VLLMValidationError
@@ -86,6 +89,9 @@ class LLM:
         self.arguments = {"model": model, **arguments}
         self.model = AutoModelForImageTextToText.from_pretrained(model, local_files_only=True).eval()
         self.processor = _processor(model)
+        says = json.loads((Path(model) / "processor_config.json").read_text())["image_processor"]
+        raw = arguments.get("mm_device_do_normalize", True) and "image_mean" not in says
+        self.pixels = {"do_rescale": False, "do_normalize": False} if raw else {}
         self.calls: list[list[dict[str, Any]]] = []
         self.params: list[SamplingParams] = []
         self.cache: OrderedDict[tuple[Any, ...], None] = OrderedDict()
@@ -148,7 +154,8 @@ class LLM:
 
         inputs: dict[str, Any] = {"input_ids": torch.tensor([ids])}
         if images := prompt.get("multi_modal_data", {}).get("image"):
-            inputs["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            made = self.processor.image_processor(images, return_tensors="pt", **self.pixels)
+            inputs["pixel_values"] = made["pixel_values"].float()
         new: list[int] = []
         while len(new) < params.max_tokens:
             with torch.inference_mode():

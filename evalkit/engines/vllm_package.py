@@ -31,6 +31,12 @@ def require() -> None:
         )
 
 
+def _quiet() -> None:
+    """Its first import reads these."""
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+
+
 def version() -> str:
     """The version, and which of the packages that bring vLLM it is of."""
     from importlib import metadata
@@ -62,6 +68,19 @@ def _named(module: str, name: str) -> tuple[type[Exception], ...]:
         return ()
 
 
+def sees_images_both_ways() -> bool:
+    """Whether the places of an image can attend to later ones of it: in versions that know such models, not on a CPU.
+
+    On a CPU vLLM 0.32 attends backwards only, for all models, without a word: there a random Gemma 3 gives the
+    log-probabilities of transformers with a causal mask, to 1e-6.
+    """
+    _quiet()
+    from vllm.config import ModelConfig
+    from vllm.platforms import current_platform
+
+    return hasattr(ModelConfig, "is_mm_prefix_lm") and not current_platform.is_cpu()
+
+
 def normalises_beforehand() -> dict[str, bool]:
     """The argument that leaves scaling and normalising pixels to the checkpoint's processor, where vLLM has it.
 
@@ -84,8 +103,7 @@ def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) ->
     Raises:
         EngineError: it does not start.
     """
-    for variable, value in ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)
+    _quiet()
     import vllm
 
     problems: tuple[type[Exception], ...] = (*faults(), ImportError, AttributeError)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.engines import vllm_package as package
 from evalkit.engines.loaded import altered_by, ends_of, failed, prediction, suppressed_by
 from evalkit.engines.plain import seed
 from evalkit.engines.prepare import SAMPLE_FAULTS, render
@@ -73,8 +74,20 @@ def refuse_what_vllm_cannot(spec: CheckpointSpec, folder: Path) -> None:
             f"Hugging Face form (`python -m evalkit convert model={spec.name} to=DIR`) and give model.source=DIR, or "
             "use engine=hf, which loads it as it is."
         )
-    if read_json(folder / "config.json").get(linear) == "linear":
+    config = read_json(folder / "config.json")
+    if config.get(linear) == "linear":
         raise ModelError(_no_linear(spec.name))
+    if config.get("model_type") == "paligemma":
+        raise ModelError(
+            f"{spec.name}: in PaliGemma image and question attend to each other both ways, in vLLM those of the image "
+            "alone, which gives other answers. Use engine=hf."
+        )
+    if config.get("model_type") == "gemma3" and not package.sees_images_both_ways():
+        raise ModelError(
+            f"{spec.name}: in Gemma 3 (and MedGemma) the places of an image attend to each other both ways; vLLM "
+            f"{package.version()} on this machine lets them attend backwards only, which gives other answers and no "
+            "warning. Use engine=hf, or a recent vLLM on a GPU."
+        )
 
 
 def _no_linear(name: str) -> str:

@@ -350,6 +350,22 @@ def test_a_model_with_a_linear_projector_is_refused_with_what_to_use(
             make(spec=tiny.spec(there))
 
 
+def test_models_whose_image_places_attend_both_ways_are_refused_where_vllm_cannot(
+    make: Callable[..., VllmEngine], vllm: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemma = tiny.spec(rewritten(folder, tmp_path / "gemma", model_type="gemma3"))
+    with pytest.raises(ModelError, match=r"attend backwards only.*Use engine=hf, or a recent vLLM on a GPU"):
+        make(spec=gemma)
+    with pytest.raises(ModelError, match=r"PaliGemma image and question.*Use engine=hf"):
+        make(spec=tiny.spec(rewritten(folder, tmp_path / "pali", model_type="paligemma")))
+    monkeypatch.setattr("vllm.platforms.CpuPlatform.is_cpu", lambda self: False)
+    make(spec=gemma)
+    monkeypatch.delattr("vllm.config.ModelConfig.is_mm_prefix_lm")
+    with pytest.raises(ModelError, match="attend backwards only"):
+        make(spec=gemma)
+    assert vllm.MADE == []
+
+
 def test_a_checkpoint_in_llava_s_own_layout_is_refused_with_the_command_that_converts_it(
     make: Callable[..., VllmEngine], folder: Path, tmp_path: Path
 ) -> None:

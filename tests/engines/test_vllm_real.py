@@ -18,6 +18,7 @@ from asking import answers
 
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
+from evalkit.errors import ModelError
 from evalkit.models.convert import convert
 from evalkit.models.templates import read_template
 from evalkit.types import Request
@@ -118,3 +119,9 @@ def test_other_families_give_the_answers_of_transformers(
     assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
     assert answers(there, asked) == want
     assert there.facts()["prompts_checked"] == max(QUESTIONS)
+
+
+def test_gemma_is_refused_on_a_cpu(tmp_path: Path) -> None:
+    """There vLLM gives the log-probabilities that transformers gives with a causal mask: docs/engines.md."""
+    with pytest.raises(ModelError, match="attend backwards only"):
+        VllmEngine(spec=tiny.spec(tiny_hf.save("gemma3", tmp_path / "model")), dtype="float32")

@@ -1,0 +1,11 @@
+"""Where it runs."""
+
+from __future__ import annotations
+
+
+class CpuPlatform:
+    def is_cpu(self) -> bool:
+        return True
+
+
+current_platform = CpuPlatform()

@@ -53,7 +53,7 @@ class VqaRad(VqaTask):
                 return osf_rows(records, finder, path, split)
             named = root.is_file() or names_split(path, split)
             if named and {"qid", "image_name", "phrase_type"} <= set(first):
-                return Rows(form="mevf-json", rows=tuple(_row(r, finder, path, f"mevf-{split}-") for r in records))
+                return Rows(form="mevf-json", rows=tuple(_mevf_row(r, finder, path, split) for r in records))
             if named and is_conversation(first):
                 rows = tuple(conversation_rows(records, finder, path))
                 return Rows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
@@ -120,6 +120,13 @@ def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
         return {}
     in_file_order = sorted(ids, key=int)
     return {"hf": tuple(in_file_order[k] for k in sorted(range(len(ids)), key=str))}
+
+
+def _mevf_row(record: Record, finder: ImageFinder | None, path: Path, split: str) -> Raw:
+    """A row of the MEVF form, its phrase type in the release's words: a slice has one name, whatever was downloaded."""
+    if split == "test" and (phrase := optional(record.get("phrase_type"))) and not phrase.startswith("test_"):
+        record = {**record, "phrase_type": f"test_{phrase}"}
+    return _row(record, finder, path, f"mevf-{split}-")
 
 
 def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> Raw:

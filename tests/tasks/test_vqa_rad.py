@@ -140,6 +140,8 @@ def test_the_mevf_form_names_its_split_in_the_file(tmp_path, put):
     assert mine.load().form == "mevf-json"
     assert [s.id for s in mine.load().samples] == ["mevf-test-11", "mevf-test-13"]
     assert [(s.id, s.answer_type) for s in mine.load_train().samples] == [("mevf-train-1", "CLOSED")]
+    assert {s.tags["phrase_type"] for s in mine.load().samples} == {"test_freeform"}, "the release's word for it"
+    assert mine.load_train().samples[0].tags["phrase_type"] == "freeform"
 
 
 def test_the_llava_med_form_reads_both_spellings_and_drops_the_option_hint(tmp_path, put, put_image, conversation):
@@ -378,6 +380,9 @@ def test_the_real_mevf_copy_has_the_larger_train_split(shared):
     mine = real(shared, "mevf")
     assert Counter(s.answer_type for s in mine.load(images=False).samples) == {"OPEN": 179, "CLOSED": 272}
     assert Counter(s.answer_type for s in mine.load_train().samples) == {"OPEN": 1241, "CLOSED": 1823}
+    assert Counter(s.tags["phrase_type"] for s in mine.load(images=False).samples) == Counter(
+        s.tags["phrase_type"] for s in real(shared).load(images=False).samples
+    )
 
 
 @pytest.mark.data

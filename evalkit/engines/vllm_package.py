@@ -84,7 +84,7 @@ def sees_images_both_ways() -> bool:
 def normalises_beforehand() -> dict[str, bool]:
     """The argument that leaves scaling and normalising pixels to the checkpoint's processor, where vLLM has it.
 
-    vLLM 0.32 takes them over for Qwen-VL and others, and reads mean and deviation from preprocessor_config.json alone:
+    vLLM 0.32 takes them over for Qwen-VL and others, and reads mean and deviation from the processor's file alone:
     a checkpoint whose file leaves them to its processor's class gets raw bytes for pixels, without a word.
     """
     from dataclasses import fields

@@ -111,7 +111,8 @@ class Session:
     async def batch(self) -> list[Prediction]:
         """What has landed since the last call, at least one; none when all is done.
 
-        What ended the session early is raised when all that had landed before was given out.
+        What ended the session early is raised when all that had landed before was given out; an interrupt is not: asyncio
+        itself raises it out of its loop, and a second one would end the closing.
         """
         found: list[Prediction] = []
         while not found or not self._landed.empty():
@@ -121,7 +122,7 @@ class Session:
                 found.append(prediction)
         if not found:
             for worker in self._workers:
-                if worker.done() and (problem := worker.exception()) is not None:
+                if worker.done() and not worker.cancelled() and isinstance(problem := worker.exception(), Exception):
                     raise problem
         return found
 

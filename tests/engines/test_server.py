@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import time
@@ -375,3 +376,30 @@ def test_whatever_the_groups_and_delays_each_request_is_asked_once(
         assert sorted(landed) == sorted(begun) == sorted(every)
     else:
         assert landed[-1] == "gone" and set(landed[:-1]) <= set(done)
+
+
+def test_an_interrupt_that_falls_into_a_request_is_raised_once_and_the_rest_is_closed() -> None:
+    """Ctrl-C may strike while any task runs: the message is one line, and no traceback follows it at the end."""
+    later: list[str] = []
+    closed: list[str] = []
+
+    async def ask(turn: Turn) -> Prediction:
+        await asyncio.sleep(0.001)
+        if turn.request.sample_id == "0":
+            raise KeyboardInterrupt
+        try:
+            await asyncio.sleep(60)
+        finally:
+            closed.append(turn.request.sample_id)
+        raise AssertionError("not reached")
+
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: later.append(str(context)))
+        groups = [[about(ImageRef(kind="file", path=str(i)), i)] for i in (1, 0)]
+        session = Session(Schedule(iter(groups), False), ask)
+        runner.run(session.start(2))
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(session.batch())
+        runner.run(session.close())
+    gc.collect()
+    assert closed == ["1"] and later == []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evalkit.engines.wire import data_urls
@@ -80,11 +83,12 @@ class Schedule:
 class Session:
     """Requests in flight, at most `concurrency` of them, and what they brought.
 
-    ask: answers one turn; what it raises ends the session.
+    ask: answers one turn; what it raises ends the session.  interrupted: it was told to end.
     """
 
     schedule: Schedule
     ask: Callable[[Turn], Awaitable[Prediction]]
+    interrupted: bool = False
     _landed: asyncio.Queue[Prediction | None] = field(default_factory=asyncio.Queue)
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
     _working: int = 0
@@ -111,8 +115,8 @@ class Session:
     async def batch(self) -> list[Prediction]:
         """What has landed since the last call, at least one; none when all is done.
 
-        What ended the session early is raised when all that had landed before was given out; an interrupt is not: asyncio
-        itself raises it out of its loop, and a second one would end the closing.
+        What ended the session early is raised when all that had landed before was given out; an interrupt is not:
+        asyncio itself raises it out of its loop, and a second one would end the closing.
         """
         found: list[Prediction] = []
         while not found or not self._landed.empty():
@@ -126,8 +130,40 @@ class Session:
                     raise problem
         return found
 
+    def interrupt(self) -> None:
+        """Give out what has landed, and no more."""
+        self.interrupted = self._broken = True
+        self._landed.put_nowait(None)
+
     async def close(self) -> None:
         """Give up what is in flight."""
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+
+
+@contextmanager
+def told_of_interrupts(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C comes as a call in the loop; a second one is Python's own again.
+
+    By itself Python raises it wherever the program happens to be.  In a loop that is run for one batch after another
+    that is often a task or the transport, which it leaves broken, and the message is a traceback.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def first() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        tell()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, first)
+    except NotImplementedError:  # loops of Windows
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

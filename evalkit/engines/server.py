@@ -12,7 +12,7 @@ from evalkit import console
 from evalkit.chat.reply import CallFailed, Reply
 from evalkit.chat.server import Caller, ChatServer, check_key_name, check_url, place_of
 from evalkit.engines import wire
-from evalkit.engines.asking import Schedule, Session, Turn
+from evalkit.engines.asking import Schedule, Session, Turn, told_of_interrupts
 from evalkit.engines.loaded import failed
 from evalkit.engines.prepare import SAMPLE_FAULTS, by_image
 from evalkit.engines.served import Served, look_up
@@ -134,14 +134,17 @@ class ServerEngine:
             server = self._connect()
             groups = by_image(requests)
             session = Session(Schedule(iter(groups), self.lead), lambda turn: self._ask(server, turn))
-            try:
-                runner.run(session.start(min(self.concurrency, len(requests))))
-                while batch := runner.run(session.batch()):
-                    yield batch
-            finally:
-                runner.run(session.close())
-                runner.run(server.close())
-                self._dropped |= server.dropped
+            with told_of_interrupts(runner.get_loop(), session.interrupt):
+                try:
+                    runner.run(session.start(min(self.concurrency, len(requests))))
+                    while batch := runner.run(session.batch()):
+                        yield batch
+                finally:
+                    runner.run(session.close())
+                    runner.run(server.close())
+                    self._dropped |= server.dropped
+                if session.interrupted:
+                    raise KeyboardInterrupt
 
     async def _ask(self, server: ChatServer, turn: Turn) -> Prediction:
         request = turn.request

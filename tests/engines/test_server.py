@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -403,3 +404,22 @@ def test_an_interrupt_that_falls_into_a_request_is_raised_once_and_the_rest_is_c
         runner.run(session.close())
     gc.collect()
     assert closed == ["1"] and later == []
+
+
+def test_ctrl_c_between_batches_breaks_nothing_off_and_ends_the_run_when_all_is_closed(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    given: list[Prediction] = []
+    whole = False
+    try:
+        with serving(echo) as server:
+            requests = asked(tmp_path, [4] * 10)
+            with pytest.raises(KeyboardInterrupt):
+                for batch in engine(server, concurrency=1).generate(requests):
+                    given += batch
+                    if not whole:
+                        signal.raise_signal(signal.SIGINT)
+                        whole = True  # what is done with a batch comes to its end
+        assert whole and 0 < len(given) < len(requests)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "a second Ctrl-C is Python's own"
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -6,7 +6,6 @@ A run keeps the record beside its answers (`prompts.json`); `gate prompts=true` 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from evalkit.models import parts
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.doctor import own_template, tokens
 from evalkit.models.templates import render
-from evalkit.store import read_json
+from evalkit.store import key_a_line, read_json
 from evalkit.tasks.base import LoadedTask, Task
 from evalkit.types import Generation, ImageRef, Message, Sample, digest_json
 
@@ -168,7 +167,7 @@ def content(asked: Asked) -> str:
     texts = list(dict.fromkeys(asked.texts))
     images = list(dict.fromkeys(asked.images or ()))
     place, spot = {t: k for k, t in enumerate(texts)}, {i: k for k, i in enumerate(images)}
-    parts_of = {
+    record = {
         "kind": KIND,
         "schema": SCHEMA,
         "header": dict(asked.header),
@@ -180,8 +179,7 @@ def content(asked: Asked) -> str:
         "images": [list(i) for i in images],
         "images_of": None if asked.images is None else [spot[i] for i in asked.images],
     }
-    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in parts_of.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return key_a_line(record)
 
 
 def read_asked(path: Path) -> Asked:

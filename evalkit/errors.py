@@ -79,3 +79,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     hint = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     shown = names if len(names) <= 40 else near
     return f"{hint}Known: {', '.join(shown)}." if shown else hint.strip()
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of an error's text, for messages of one paragraph; the error's kind where it has none.
+
+    >>> first_line(ValueError("no such file\\nsee above")), first_line(EOFError())
+    ('no such file', 'EOFError')
+    """
+    text = str(problem).strip()
+    return text.splitlines()[0] if text else type(problem).__name__

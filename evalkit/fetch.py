@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from evalkit.errors import first_line
 from evalkit.models.hub import Repo, cache_dir, endpoint, read_lock, repo_dir, token, write_lock
 
 # What a model repository may hold that nothing here reads.
@@ -247,10 +248,9 @@ def explained(repo: Repo) -> Iterator[None]:
             + "; whole files that arrived are kept, fetch again to go on"
         ) from None
     except (transport, errors.LocalEntryNotFoundError, errors.FileMetadataError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise repo.error(
-            f"{repo.id} could not be fetched from {page} ({reason}): check the network, HF_ENDPOINT and the disk; "
-            "whole files that arrived are kept, fetch again to go on"
+            f"{repo.id} could not be fetched from {page} ({first_line(error)}): check the network, HF_ENDPOINT and the "
+            "disk; whole files that arrived are kept, fetch again to go on"
         ) from None
 
 

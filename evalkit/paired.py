@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from evalkit.errors import DataError
 from evalkit.scored import ASKED, HEADER, Scored, signature_parts
-from evalkit.stats import Interval, gather, restricted_interval, restricted_t
+from evalkit.stats import Interval, cluster_standard_error, gather, restricted_interval, restricted_t
 
 # Parts of a signature that may differ: they belong to the model or to the program, and are said, not refused.
 MAY_DIFFER = frozenset({"gen", "v"})
@@ -142,8 +142,6 @@ def pair(a: Scored, b: Scored, metric: str, level: float) -> Paired:
 
 
 def _standard_error(deltas: Sequence[float], clusters: Sequence[str]) -> float:
-    from evalkit.stats import cluster_standard_error
-
     return cluster_standard_error(deltas, clusters) if len(set(clusters)) > 1 else float("nan")
 
 

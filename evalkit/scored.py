@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from evalkit.errors import StoreError
 from evalkit.judge.columns import Column, judged_columns
-from evalkit.store import RunFolder, read_json, read_lines
+from evalkit.store import RunFolder, key_a_line, read_json, read_lines
 from evalkit.types import digest_json
 
 # What two runs must share for a difference between them to mean something.
@@ -251,6 +250,4 @@ def baseline_content(run: Scored, metrics: Sequence[str], with_texts: bool) -> s
 
 def as_file(content: Mapping[str, Any]) -> str:
     """A baseline's content as its file: one key a line, the digest of all the others last."""
-    whole = {**content, "digest": _digest(content)}
-    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in whole.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return key_a_line({**content, "digest": _digest(content)})

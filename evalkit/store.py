@@ -44,6 +44,12 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+def key_a_line(content: Mapping[str, Any]) -> str:
+    """A JSON object with one key a line, so that a changed column is one changed line of a diff."""
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in content.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def json_line(content: Mapping[str, Any]) -> str:
     """One line of a .jsonl file."""
     return _LINE.encode(content) + "\n"

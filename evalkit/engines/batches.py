@@ -15,8 +15,7 @@ from evalkit.engines.packing import Limits, Packer, expected_new
 from evalkit.engines.prefix import Shared
 from evalkit.engines.prepare import SAMPLE_FAULTS, Group, Row
 from evalkit.engines.tree import LayoutError
-from evalkit.errors import EngineError
-from evalkit.models.checkpoint import first_line
+from evalkit.errors import EngineError, first_line
 from evalkit.types import Prediction
 
 # Other problems than a sample's own that a model's code has with what sharing asks of it.

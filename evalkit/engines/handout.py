@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from evalkit.engines.loaded import failure
 from evalkit.types import Prediction, Request
 
 
@@ -68,9 +69,4 @@ class Work:
 
 def _failure(request: Request, losses: Sequence[str]) -> Prediction:
     times = f"{len(losses)} workers in turn" if len(losses) > 1 else "its worker"
-    return Prediction(
-        sample_id=request.sample_id,
-        error=f"lost with {times}, the last: {losses[-1]}",
-        finish_reason="error",
-        fingerprint=request.fingerprint,
-    )
+    return failure(request, f"lost with {times}, the last: {losses[-1]}")

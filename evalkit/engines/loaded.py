@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evalkit.errors import EngineError
-from evalkit.models.checkpoint import first_line
+from evalkit.errors import EngineError, first_line
 from evalkit.types import Generation, Prediction, Request
 
 # A checkpoint's generation settings that change which token is chosen, with the values that change nothing.  The
@@ -180,11 +179,21 @@ def prediction(loaded: Reading, request: Request, ids: Sequence[int], seconds: f
 
 def failed(request: Request, problem: Exception) -> Prediction:
     """A sample that could not be answered."""
+    return failure(request, f"{type(problem).__name__}: {first_line(problem)}")
+
+
+def failure(
+    request: Request, why: str, attempts: Sequence[str] = (), seconds: float | None = None, n_tokens: int | None = None
+) -> Prediction:
+    """A request that brought no answer."""
     return Prediction(
         sample_id=request.sample_id,
-        error=f"{type(problem).__name__}: {first_line(problem)}",
+        error=why,
         finish_reason="error",
+        n_tokens=n_tokens,
+        seconds=seconds,
         fingerprint=request.fingerprint,
+        attempts=tuple(attempts),
     )
 
 

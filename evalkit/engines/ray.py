@@ -17,7 +17,7 @@ from evalkit.engines.crew import Crew, Needs
 from evalkit.engines.facts import combined
 from evalkit.engines.handout import Work
 from evalkit.engines.prepare import by_image
-from evalkit.errors import ConfigError, EngineError, EvalkitError
+from evalkit.errors import ConfigError, EngineError, EvalkitError, first_line
 from evalkit.types import Prediction, Request
 
 # Seconds in which a cluster's address must take a connection.
@@ -170,8 +170,8 @@ class RayEngine:
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
             raise EngineError(
-                f"engine.address={self.address}: no Ray cluster can be reached there ({_line(problem)}). Start one "
-                "with `ray start --head` and give its HOST:6379, or use engine.address=local; versions of Ray and "
+                f"engine.address={self.address}: no Ray cluster can be reached there ({first_line(problem)}). Start "
+                "one with `ray start --head` and give its HOST:6379, or use engine.address=local; versions of Ray and "
                 "Python must be the cluster's own."
             ) from problem
         try:
@@ -200,7 +200,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
-
-
-def _line(problem: BaseException) -> str:
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

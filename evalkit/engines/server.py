@@ -13,7 +13,7 @@ from evalkit.chat.reply import CallFailed, Reply
 from evalkit.chat.server import Caller, ChatServer, check_key_name, check_url, place_of
 from evalkit.engines import wire
 from evalkit.engines.asking import Schedule, Session, Turn, told_of_interrupts
-from evalkit.engines.loaded import failed
+from evalkit.engines.loaded import failed, failure
 from evalkit.engines.prepare import SAMPLE_FAULTS, by_image
 from evalkit.engines.served import Served, look_up
 from evalkit.errors import ConfigError, EngineError, Partial
@@ -160,7 +160,7 @@ class ServerEngine:
         except CallFailed as problem:
             self._attempts.update(attempts)
             self._failed(problem)
-            return wire.failure(request, str(problem), attempts)
+            return failure(request, str(problem), attempts)
         self._attempts.update(attempts)
         self._count(reply)
         return wire.answered(request, reply, attempts)

@@ -25,9 +25,9 @@ from evalkit.engines.vllm_prompts import (
     rules,
     windows,
 )
-from evalkit.errors import ConfigError, EngineError, Partial
+from evalkit.errors import ConfigError, EngineError, Partial, first_line
 from evalkit.models import checkpoint
-from evalkit.models.checkpoint import CheckpointSpec, first_line
+from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.processors import pil_arguments
 from evalkit.types import Prediction, Request, digest_json
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.engines.prepare import SAMPLE_FAULTS
-from evalkit.errors import ConfigError, EngineError
-from evalkit.models.checkpoint import first_line
+from evalkit.errors import ConfigError, EngineError, first_line
 
 # Set unless the user has: nothing is sent home, results stay alone on stdout, and processes start clean.
 ENVIRONMENT = {

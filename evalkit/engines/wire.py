@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evalkit.chat.reply import Reply
+from evalkit.engines.loaded import failure
 from evalkit.engines.plain import seed
 from evalkit.errors import ConfigError
 from evalkit.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
@@ -121,18 +122,3 @@ def no_answer(reply: Reply) -> str:
         limit = ": the limit of new tokens was reached before any" if reply.finish == "length" else ""
         return f"the reply holds no text (finish_reason {reply.finish}){limit}"
     return ""
-
-
-def failure(
-    request: Request, why: str, attempts: Sequence[str] = (), seconds: float | None = None, n_tokens: int | None = None
-) -> Prediction:
-    """A request that brought no answer."""
-    return Prediction(
-        sample_id=request.sample_id,
-        error=why,
-        finish_reason="error",
-        n_tokens=n_tokens,
-        seconds=seconds,
-        fingerprint=request.fingerprint,
-        attempts=tuple(attempts),
-    )

@@ -15,6 +15,7 @@ from evalkit.store import read_json
 
 # So much of a judge's reply is shown.
 MOST_LETTERS = 400
+METRIC = ("metric", "slice", "value", "n", "n_unscored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +38,44 @@ def judged_numbers(run: Path, summary: Mapping[str, Any]) -> list[JudgedNumbers]
     Raises:
         StoreError: a file of judged scores is not what evalkit writes.
     """
-    return [_read(file, summary) for file in sorted(run.glob("judged-*.json"))]
+    return [_numbers(_read(file, "settings"), summary) for file in _files(run)]
 
 
-def _read(file: Path, summary: Mapping[str, Any]) -> JudgedNumbers:
+def judged_metrics(run: Path) -> list[dict[str, Any]]:
+    """The metrics of all judges of a run, each with what `METRIC` names, under the protocol `judge:NAME`.
+
+    Raises:
+        StoreError: a file of judged scores is not what evalkit writes.
+    """
+    return [metric for file in _files(run) for metric in _metrics(_read(file))]
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted(run.glob("judged-*.json"))
+
+
+def _read(file: Path, *more: str) -> dict[str, Any]:
     content = read_json(file, "file of judged scores")
-    if not isinstance(content, dict) or (missing := [k for k in ("judge", "settings", "metrics") if k not in content]):
+    if not isinstance(content, dict) or (missing := [k for k in ("judge", *more, "metrics") if k not in content]):
         what = f"it has no {missing[0]}" if isinstance(content, dict) else "it is no object"
         raise StoreError(f"{file} is not a file of judged scores: {what}. Judge the run again.")
+    metrics = content["metrics"]
+    if not isinstance(metrics, list) or not all(isinstance(m, dict) and set(METRIC) <= set(m) for m in metrics):
+        raise StoreError(f"{file}: its metrics are not what evalkit writes. Judge the run again.")
+    return content
+
+
+def _metrics(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**metric, "protocol": f"judge:{content['judge']}"} for metric in content["metrics"]]
+
+
+def _numbers(content: Mapping[str, Any], summary: Mapping[str, Any]) -> JudgedNumbers:
     settings = {str(k): str(v) for k, v in content["settings"].items()}
     metrics = []
-    for metric in content["metrics"]:
-        parts = {"task": f"{summary['task']}.{summary['split']}", "n": metric.get("n"), "slice": metric.get("slice")}
+    for metric in _metrics(content):
+        parts = {"task": f"{summary['task']}.{summary['split']}", "n": metric["n"], "slice": metric["slice"]}
         said = [f"{k}:{v}" for k, v in {**parts, **settings, "v": summary["evalkit"]}.items()]
-        signature = "|".join([str(metric.get("metric")), *said])
-        metrics.append({**metric, "protocol": f"judge:{content['judge']}", "signature": signature})
+        metrics.append({**metric, "signature": "|".join([str(metric["metric"]), *said])})
     return JudgedNumbers(
         judge=str(content["judge"]),
         metrics=tuple(metrics),

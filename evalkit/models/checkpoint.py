@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, first_line
 from evalkit.models import parts
 from evalkit.models.forms import recognise
 from evalkit.models.llava_config import is_openai_tower, tower_inside, tower_name
@@ -207,9 +207,3 @@ def ready(spec: CheckpointSpec, processor: Any) -> Any:
             "trained with is not known. Set chat_template in conf/model/."
         )
     return processor
-
-
-def first_line(problem: BaseException) -> str:
-    """The first line of an error's text, for messages of one paragraph."""
-    text = str(problem).strip()
-    return text.splitlines()[0] if text else type(problem).__name__

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, first_line
 from evalkit.models.shards import read_json
 
 # Where a folder may name its processor's class, in transformers' own order.
@@ -85,7 +85,5 @@ def _class_of(folder: Path) -> Any:
 
 
 def _why(problem: BaseException) -> str:
-    text = str(problem).strip()
-    first = text.splitlines()[0] if text else type(problem).__name__
     missing = isinstance(problem, ImportError) and importlib.util.find_spec("torchvision") is None
-    return f"{first} Installing torchvision may be what it needs." if missing else first
+    return first_line(problem) + (" Installing torchvision may be what it needs." if missing else "")

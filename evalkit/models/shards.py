@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -201,10 +201,9 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise ModelError(_pickle_refusal(path, str(error))) from None
     except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as PyTorch weights ({reason}): it was cut off or "
-            "damaged; delete it and fetch the checkpoint again"
+            f"{path} ({path.stat().st_size} bytes) cannot be read as PyTorch weights ({first_line(error)}): it was cut "
+            "off or damaged; delete it and fetch the checkpoint again"
         ) from None
     if not isinstance(content, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()

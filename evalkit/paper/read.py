@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ConfigError, StoreError, did_you_mean
+from evalkit.judge.written import METRIC, judged_metrics
 from evalkit.published import PublishedTable, load_published, parse_published
 from evalkit.published.read import SCHEMA
 from evalkit.store import read_json
 
 SUMMARY = ("run_id", "model", "task", "split", "image", "metrics")
-METRIC = ("metric", "slice", "value", "n", "n_unscored")
 KEYS = ("about", "published", "models", "settings", "beside")
 
 
@@ -114,28 +114,18 @@ def read_summaries(folders: Iterable[Path]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for folder in folders:
         for path in sorted(folder.glob("*/summary.json")):
-            content = _checked(path, "summary", SUMMARY)
-            judged = [m for file in sorted(path.parent.glob("judged-*.json")) for m in _judged(file)]
-            metrics = _metrics(content, path, ("protocol", *METRIC))
-            found.setdefault(str(content["run_id"]), {**content, "metrics": [*metrics, *judged]})
+            content = _summary(path)
+            metrics = [*content["metrics"], *judged_metrics(path.parent)]
+            found.setdefault(str(content["run_id"]), {**content, "metrics": metrics})
     return list(found.values())
 
 
-def _judged(path: Path) -> list[dict[str, Any]]:
-    content = _checked(path, "judged scores", ("judge", "metrics"))
-    return [{**metric, "protocol": f"judge:{content['judge']}"} for metric in _metrics(content, path, METRIC)]
-
-
-def _checked(path: Path, what: str, keys: Sequence[str]) -> dict[str, Any]:
-    content = read_json(path, what)
-    if not isinstance(content, dict) or (missing := [k for k in keys if k not in content]):
+def _summary(path: Path) -> dict[str, Any]:
+    content = read_json(path, "summary")
+    if not isinstance(content, dict) or (missing := [k for k in SUMMARY if k not in content]):
         told = f": it has no {missing[0]}" if isinstance(content, dict) else ""
-        raise StoreError(f"{path} is no {what} of evalkit{told}. Remove its folder from runs=, or score it again.")
-    return content
-
-
-def _metrics(content: Mapping[str, Any], path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    metrics = content["metrics"]
-    if not isinstance(metrics, list) or not all(isinstance(m, dict) and set(keys) <= set(m) for m in metrics):
+        raise StoreError(f"{path} is no summary of evalkit{told}. Remove its folder from runs=, or score it again.")
+    metrics, keys = content["metrics"], {"protocol", *METRIC}
+    if not isinstance(metrics, list) or not all(isinstance(m, dict) and keys <= set(m) for m in metrics):
         raise StoreError(f"{path}: its metrics are not what evalkit writes. Score the answers again.")
-    return metrics
+    return content

@@ -13,7 +13,7 @@ from typing import Any
 
 from evalkit.boxes import read_box
 from evalkit.errors import ConfigError
-from evalkit.judge.written import judged_numbers, judged_scores
+from evalkit.judge.written import JudgedNumbers, judged_numbers, judged_scores
 from evalkit.scoring import slice_tags
 from evalkit.store import RunFolder, read_json, read_lines
 from evalkit.types import Sample
@@ -84,12 +84,13 @@ def page_data(
     summaries = [read_json(RunFolder(r).summary, "summary") for r in runs]
     answers = [{str(a["sample_id"]): a for a in read_lines(RunFolder(r).predictions)} for r in runs]
     ids = _shared(runs, answers)
+    judges = [judged_numbers(r, s) for r, s in zip(runs, summaries, strict=True)]
     known = [samples.get(i) for i in ids]
     first = [answers[0][i] for i in ids]
     found = {k: number for number, k in enumerate(images)}
     said: dict[str, int] = {}
     return {
-        "runs": [_run(r, s) for r, s in zip(runs, summaries, strict=True)],
+        "runs": [_run(s, j) for s, j in zip(summaries, judges, strict=True)],
         "differences": [_paired(d) for d in differences],
         "incomparable": incomparable,
         "left_out": [len(a) - len(ids) for a in answers],
@@ -103,7 +104,7 @@ def page_data(
         "picture": [-1 if s is None else found.get(picture_key(s), -1) for s in known],
         "boxes": _boxes(first, [[a[i] for i in ids] for a in answers]),
         "answers": [_answers([a[i] for i in ids]) for a in answers],
-        "scores": [_scores(_score_lines(r, s), ids, said) for r, s in zip(runs, summaries, strict=True)],
+        "scores": [_scores(_score_lines(r, j), ids, said) for r, j in zip(runs, judges, strict=True)],
         "said": list(said),
     }
 
@@ -151,8 +152,7 @@ def _lens(run: Path) -> Any:
     return read_json(path, "lens") if path.is_file() else None
 
 
-def _run(path: Path, summary: Record) -> dict[str, Any]:
-    judges = judged_numbers(path, summary)
+def _run(summary: Record, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
     metrics = [*summary["metrics"], *(m for j in judges for m in j.metrics)]
     notes = [*(summary.get("notes") or ()), *(f"judge {j.judge}: {j.problem}" for j in judges if j.problem)]
     return {k: summary.get(k) for k in _RUN} | {"metrics": [_metric(m) for m in metrics], "notes": notes}
@@ -180,8 +180,8 @@ def _boxes(first: Sequence[Record], answers: Sequence[Sequence[Record]]) -> list
     return [pooled(gold), *(pooled(read_box(a["text"] or "") for a in mine) for mine in answers)]
 
 
-def _score_lines(run: Path, summary: Record) -> list[dict[str, Any]]:
-    judged = [s for j in judged_numbers(run, summary) for s in judged_scores(run, j.judge)]
+def _score_lines(run: Path, judges: Sequence[JudgedNumbers]) -> list[dict[str, Any]]:
+    judged = [s for j in judges for s in judged_scores(run, j.judge)]
     return read_lines(RunFolder(run).scores) + judged
 
 

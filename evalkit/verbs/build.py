@@ -26,6 +26,11 @@ def title(summary: Mapping[str, Any]) -> str:
     return f"{summary['model']} on {summary['task']} ({summary['split']}{image}), run {summary['run_id']}"
 
 
+def listed(value: Any) -> list[str]:
+    """A setting that may be one text or a list of them; none for null."""
+    return [value] if isinstance(value, str) else [str(v) for v in value or ()]
+
+
 def make_task(config: Config) -> Task:
     """The task of the configuration."""
     task: Task = build(config["task"], f"task {config['task'].get('name')}")

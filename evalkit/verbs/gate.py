@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import console
 from evalkit.config import Config, choose
 from evalkit.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
-from evalkit.verbs.build import asked, make_engine, make_spec, make_task
+from evalkit.verbs.build import asked, listed, make_engine, make_spec, make_task
 
 if TYPE_CHECKING:
     from evalkit.asked import Asked
@@ -103,12 +103,22 @@ def _verdict(content: Mapping[str, Any]) -> int:
 
 
 def _paths(setting: Any) -> list[Path]:
-    return [Path(str(p)) for p in ([setting] if isinstance(setting, str) else setting or [])]
+    return [Path(p) for p in listed(setting)]
 
 
 def _metrics(config: Config) -> list[str] | None:
-    named = config["metrics"]
-    return [named] if isinstance(named, str) else list(named) if named else None
+    return listed(config["metrics"]) or None
+
+
+def _whole(setting: Any) -> list[Scored]:
+    """The runs that a setting names, each whole enough for a baseline."""
+    from evalkit.gate.inputs import expanded
+    from evalkit.scored import incomplete, read_scored
+
+    runs = [read_scored(path) for path in expanded(_paths(setting))]
+    if found := [text for run in runs for text in incomplete(run)]:
+        raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
+    return runs
 
 
 def _margins(metrics: Sequence[Sequence[str]], config: Config) -> dict[str, float]:
@@ -137,15 +147,11 @@ def _uncertain(baseline: Scored, metrics: Sequence[str], margin_of: Mapping[str,
 
 def _preflight(config: Config) -> int:
     """Before anything is run: what the baselines' numbers of rows can certify."""
-    from evalkit.gate.inputs import expanded
     from evalkit.gate.verdicts import chosen, smallest_margin
-    from evalkit.scored import incomplete, read_scored
 
     if not config["baseline"]:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
-    baselines = [read_scored(path) for path in expanded(_paths(config["baseline"]))]
-    if found := [text for baseline in baselines for text in incomplete(baseline)]:
-        raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
+    baselines = _whole(config["baseline"])
     doubts: list[str] = []
     every = chosen([[b] for b in baselines], _metrics(config))
     margin_of = _margins(every, config)
@@ -171,17 +177,14 @@ def _preflight(config: Config) -> int:
 
 def _save(config: Config) -> int:
     """Write candidates as baseline files."""
-    from evalkit.gate.inputs import expanded
     from evalkit.gate.verdicts import gated
     from evalkit.rescore import safe
-    from evalkit.scored import baseline_content, incomplete, read_scored
+    from evalkit.scored import baseline_content
     from evalkit.store import write_whole
 
     if not config["candidate"]:
         raise ConfigError("gate save=FILE needs candidate=RUN: what is to be the baseline.")
-    runs = [read_scored(p) for p in expanded(_paths(config["candidate"]))]
-    if found := [text for run in runs for text in incomplete(run)]:
-        raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
+    runs = _whole(config["candidate"])
     target = Path(config["save"])
     if len(runs) > 1 and target.suffix:
         raise ConfigError(f"save={target} is one file, and there are {len(runs)} candidates: name a folder.")

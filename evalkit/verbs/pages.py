@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evalkit import console
 from evalkit.config import Config, choose, options
 from evalkit.errors import ConfigError, DataError, EvalkitError, Partial
-from evalkit.verbs.build import make_task
+from evalkit.verbs.build import listed, make_task
 
 if TYPE_CHECKING:
     from evalkit.paper import Paper
@@ -135,11 +135,6 @@ def paper(config: Config) -> int:
     if failed:
         raise Partial(f"{len(failed)} of the missing runs did not come to an end: {'; '.join(failed)}.")
     return 0
-
-
-def listed(value: Any) -> list[str]:
-    """A setting that may be one text or a list of them."""
-    return [value] if isinstance(value, str) else [str(v) for v in value or ()]
 
 
 def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Sequence[str]) -> list[str]:

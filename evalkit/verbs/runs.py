@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import console
 from evalkit.config import Config, choose, load_option, options
 from evalkit.errors import ConfigError, Partial
-from evalkit.verbs.build import asked, make_engine, make_protocols, make_task, require_weights, title
+from evalkit.verbs.build import asked, listed, make_engine, make_protocols, make_task, require_weights, title
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -93,8 +93,7 @@ def merge(config: Config) -> int:
     from evalkit.store import RunFolder, write_json
     from evalkit.summary import show
 
-    named = config["runs"]
-    parts = read_parts(find_parts([Path(p) for p in (named if isinstance(named, list) else [named])]))
+    parts = read_parts(find_parts([Path(p) for p in listed(config["runs"])]))
     manifest = parts[0].manifest
     task_config = {**manifest["config"]["task"], **{k: v for k, v in config["data"].items() if v}}
     task = make_task({"task": task_config})

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import answers
+from asking import answers, ask_all
 from served import MODEL, SOON, asked, echo, engine, listing, question, serving, spec
 
-from evalkit.errors import ConfigError, EngineError, EvalkitError, Partial
-from evalkit.types import ImageRef, Prediction, Request
+from evalkit.errors import ConfigError, EngineError, Partial
+from evalkit.types import ImageRef
 from tests.fake_server import Act, Body
 
 KEY = "sk-test-0123456789-very-secret"
@@ -33,17 +33,6 @@ def once(act: Act) -> Callable[[int, Body], Act]:
         return act
 
     return behave
-
-
-def ask_all(made: Any, requests: list[Request]) -> tuple[list[Prediction], EvalkitError | None]:
-    """What was given out, and what ended it."""
-    given: list[Prediction] = []
-    try:
-        for batch in made.generate(requests):
-            given += batch
-    except EvalkitError as problem:
-        return given, problem
-    return given, None
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import tiny_llava as tiny
-from asking import answers
+from asking import answers, ask_all, blind
 from PIL import Image
 
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
-from evalkit.errors import ConfigError, EngineError, EvalkitError, ModelError, Partial
+from evalkit.errors import ConfigError, EngineError, ModelError, Partial
 from evalkit.images import open_image
 from evalkit.models.processors import pil_arguments
-from evalkit.types import Generation, Prediction, Request
+from evalkit.types import Generation, Request
 
 FAKE = Path(__file__).parent / "fake_vllm"
 QUESTIONS = [4, 1, 3, 2, 3]
@@ -50,22 +50,6 @@ def make(folder: Path, vllm: Any) -> Callable[..., VllmEngine]:
 
 def asked(tmp_path: Path, questions: list[int] = QUESTIONS, **generation: Any) -> list[Request]:
     return tiny.requests(tmp_path / "images", questions, Generation(**{"max_new_tokens": 12, **generation}))
-
-
-def blind(request: Request) -> Request:
-    message = replace(request.messages[0], content=(request.question,))
-    name = f"{request.sample_id}-blind"
-    return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))
-
-
-def ask_all(engine: VllmEngine, requests: list[Request]) -> tuple[list[Prediction], EvalkitError | None]:
-    given: list[Prediction] = []
-    try:
-        for batch in engine.generate(requests):
-            given += batch
-    except EvalkitError as problem:
-        return given, problem
-    return given, None
 
 
 def handed(vllm: Any) -> list[dict[str, Any]]:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_llava as tiny
-from asking import answers
+from asking import answers, blind
 
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
 from evalkit.errors import ModelError
 from evalkit.models.convert import convert
 from evalkit.models.templates import read_template
-from evalkit.types import Request
 from tests.models import tiny as models
 from tests.models import tiny_hf
 
@@ -64,12 +62,6 @@ def converted_llava_med(folder: Path) -> Path:
     models.write_json(original / "config.json", {**models.v15_config(vocab), **wide})
     convert(original, folder / "hf", vision_tower="stored", chat_template=read_template("file:mistral-instruct"))
     return folder / "hf"
-
-
-def blind(request: Request) -> Request:
-    message = replace(request.messages[0], content=(request.question,))
-    name = f"{request.sample_id}-blind"
-    return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ class Part:
 
 def find_parts(paths: Sequence[Path]) -> list[RunFolder]:
     """The folders of parts that are named, or lie in the folders that are named.  StoreError where there is none."""
+    if not paths:
+        raise StoreError("No part of a run was named; give their folders, or the folder that they lie in: runs=DIR.")
     found: list[RunFolder] = []
     for path in paths:
         inside = (

@@ -249,6 +249,13 @@ def test_parts_that_are_not_one_run_are_refused_in_one_paragraph(
     assert not list((tmp_path / "joined").glob("*/summary.json"))
 
 
+@pytest.mark.parametrize("runs", ["[]", "null"])
+def test_a_merge_of_nothing_is_refused_in_one_paragraph(runs: str, tmp_path: Path) -> None:
+    result = evalkit("merge", f"runs={runs}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1 and "No part of a run was named" in result.stderr
+
+
 def test_failed_samples_of_a_part_are_partial_there_and_in_the_whole(tmp_path: Path) -> None:
     failing = (*ASKED, "model.fail=[0/test/1/0,0/test/2/1]")
     codes = [evalkit(*failing, f"engine.shard={i}/2", cwd=tmp_path).returncode for i in (1, 2)]

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")
     arguments = parser.parse_args()
     from evalkit.__main__ import main as evalkit
-    from evalkit.config import load_option
+    from evalkit.cli.config import load_option
 
     labels = load_option("protocol", "coloninst")["labels"]
     parts: dict[str, Any] = {}

@@ -23,8 +23,8 @@ from statistics import NormalDist
 import numpy as np
 
 from evalkit import __version__
-from evalkit.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
-from evalkit.scored import Scored
+from evalkit.analysis.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
+from evalkit.analysis.run_scores import Scored
 
 # Images by how many test questions they have, in the released sets (VQA-RAD as on OSF, SLAKE's English rows, PathVQA as
 # on the Hugging Face hub).

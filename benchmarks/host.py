@@ -53,8 +53,8 @@ def files(task: Any, folder: Path) -> Any:
     """The task with its drawings saved as files, as datasets come."""
     from PIL import Image
 
-    from evalkit.images import open_image
-    from evalkit.types import ImageRef
+    from evalkit.core.images import open_image
+    from evalkit.core.types import ImageRef
 
     loaded = task.load()
     saved: dict[ImageRef, ImageRef] = {}
@@ -70,11 +70,12 @@ def host_work(folder: Path, batch_size: int | None) -> dict[str, Any]:
     """One run in this process and thread: milliseconds a sample, by where they went."""
     import torch
 
-    from evalkit import images, pipeline
-    from evalkit.config import build, load_option, protocols_for
+    from evalkit.cli.config import build, load_option, protocols_for
+    from evalkit.core import images
     from evalkit.engines.hf import HfEngine
     from evalkit.models.checkpoint import CheckpointSpec
-    from evalkit.tasks.check import check_images
+    from evalkit.pipeline import evaluate as pipeline
+    from evalkit.tasks.image_check import check_images
 
     torch.set_num_threads(1)
     content = load_option("task", "phantom")
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from evalkit.engines.limits import machine
+    from evalkit.engines.profiling import machine
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -20,12 +20,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from evalkit.config import build, protocols_for
-from evalkit.lens import OTHER, look, to_json
-from evalkit.scoring import Context, score_all, slice_tags, tabulate
+from evalkit.analysis.disagreement import OTHER, look, to_json
+from evalkit.analysis.sanity_checks import worth
+from evalkit.cli.config import build, protocols_for
+from evalkit.core.types import CLOSED, OPEN, Prediction, Sample
+from evalkit.scoring.aggregate import Context, score_all, slice_tags, tabulate
 from evalkit.tasks.base import LoadedTask
-from evalkit.types import CLOSED, OPEN, Prediction, Sample
-from evalkit.worth import worth
 
 ROWS, TRAIN, IMAGES = 6719, 19654, 858
 NOUNS = (

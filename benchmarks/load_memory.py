@@ -38,7 +38,7 @@ def write(folder: Path, size: float, form: str) -> None:
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from tests.models import test_llava_real_layouts as layouts
-    from tests.models import tiny
+    from tests.support import tiny_checkpoints as tiny
 
     hidden, layers, inner, heads = SIZES[size]
     text = {**layouts.MISTRAL, "hidden_size": hidden, "num_hidden_layers": layers, "intermediate_size": inner}

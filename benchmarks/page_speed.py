@@ -25,10 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evalkit.report import page_data, write_page
-from evalkit.types import Prediction, Sample
-from tests.browser import CHROMIUM, Browser, browsers
-from tests.made_runs import made_run, made_samples, mixed
+from evalkit.core.types import Prediction, Sample
+from evalkit.reports.run_page import page_data, write_page
+from tests.support.browser import CHROMIUM, Browser, browsers
+from tests.support.made_runs import made_run, made_samples, mixed
 
 PAINT = "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)[0] ?? null"
 FILTERS = {

@@ -17,11 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from evalkit import console
-from evalkit.bench import bench
+from evalkit.core import console
+from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Request
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Generation, ImagePlace, ImageRef, Message, Request
+from evalkit.pipeline.throughput import bench
 
 WORDS = [f"w{i}" for i in range(4980)]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]

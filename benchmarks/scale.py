@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    from evalkit.engines.limits import machine
+    from evalkit.engines.profiling import machine
 
     runs = []
     with tempfile.TemporaryDirectory() as folder:

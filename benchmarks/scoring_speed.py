@@ -18,8 +18,8 @@ from pathlib import Path
 
 import yaml
 
+from evalkit.core.types import CLOSED, OPEN, Prediction, Sample
 from evalkit.stats import AGGREGATES
-from evalkit.types import CLOSED, OPEN, Prediction, Sample
 
 ROWS, IMAGES, SLICES = 6719, 858, 20
 CONF = Path(__file__).parents[1] / "conf" / "protocol"

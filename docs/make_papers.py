@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.config import load_option, options
+from evalkit.cli.config import load_option, options
 from evalkit.published import PublishedTable, load_published, published_names
 
 PAGE = Path(__file__).with_name("papers.md")

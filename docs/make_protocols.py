@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from evalkit.scorers.table import markdown
+from evalkit.scoring.protocol_table import markdown
 
 PAGE = Path(__file__).with_name("protocols.md")
 CONF = Path(__file__).parents[1] / "conf" / "protocol"

@@ -1,7 +1,7 @@
 """The command line: `python -m evalkit [VERB] [overrides...]`, no verb means `run`.
 
-A verb is a primary config `conf/VERB.yaml` and a function below `evalkit.verbs`.  Exit codes: 0 done, 1 gate failed,
-2 usage, config or data error, 3 finished in part, 4 gate inconclusive, 130 interrupted.
+A verb is a primary config `conf/VERB.yaml` and a function below `evalkit.cli.commands`.  Exit codes: 0 done, 1 gate
+failed, 2 usage, config or data error, 3 finished in part, 4 gate inconclusive, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from evalkit import __version__
-from evalkit.config import config_dir, config_dirs, options
-from evalkit.errors import EvalkitError
+from evalkit.cli.config import config_dir, config_dirs, options
+from evalkit.core.errors import EvalkitError
 
 VERBS = {
     "run": "generate with model= on task=, score, print the table (the default)",
@@ -92,12 +92,12 @@ def main(argv: list[str] | None = None) -> int:
             _out(__version__)
             return 0
         if verb == "list":
-            from evalkit.verbs.listing import list_options
+            from evalkit.cli.commands.list_options import list_options
 
             _out(list_options(arguments, GROUPS))
             return 0
         if arguments and "=" not in arguments[0] and not arguments[0].startswith(("-", "+", "~")):
-            from evalkit.errors import ConfigError, did_you_mean
+            from evalkit.core.errors import ConfigError, did_you_mean
 
             raise ConfigError(f"There is no verb {arguments[0]!r}. {did_you_mean(arguments[0], VERBS)}")
         return _hydra(verb, arguments)
@@ -123,7 +123,7 @@ def _hydra(verb: str, arguments: list[str]) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(_job(verb, codes))()
     except (HydraException, OmegaConfBaseException) as problem:
-        from evalkit.usage import explain
+        from evalkit.cli.config_errors import explain
 
         raise explain(problem, verb) from problem
     finally:
@@ -147,8 +147,8 @@ def _job(verb: str, codes: list[int]) -> Callable[[Any], None]:
     def job(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        from evalkit.config import plain
-        from evalkit.verbs import find
+        from evalkit.cli.commands import find
+        from evalkit.cli.config import plain
 
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         try:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.paths import ROOT
+
 # Two processes of tests and the commands they start share the cores: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says what else the machine does, not whether the code is right.
 settings.register_profile("evalkit", deadline=None)
 settings.load_profile("evalkit")
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

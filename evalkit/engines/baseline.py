@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from evalkit.types import Generation, Prediction, Request, digest_json
+from evalkit.core.types import Generation, Prediction, Request, digest_json
 
 
 class Blind(Protocol):

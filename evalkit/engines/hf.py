@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from evalkit.engines import prefix
-from evalkit.engines.batches import Answered, Answerer, Sharing
-from evalkit.engines.loaded import Counters, Loaded, Tally
+from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.types import Prediction, Request, digest_json
+from evalkit.engines import shared_prefix as prefix
+from evalkit.engines.batching import Answered, Answerer, Sharing
+from evalkit.engines.loaded_model import Counters, Loaded, Tally
 from evalkit.engines.packing import Limits
-from evalkit.engines.prepare import Preparer, by_image
-from evalkit.errors import ConfigError, did_you_mean
+from evalkit.engines.preprocess import Preparer, by_image
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Prediction, Request, digest_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 SHARING = ("auto", "off", "require")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.engines.loaded import Loaded
-from evalkit.engines.prefix import Shared
+from evalkit.engines.loaded_model import Loaded
+from evalkit.engines.shared_prefix import Shared
 
 # Places in the cache.  Decoding reads the weights once for all questions, so several images decode together; a
 # question's tokens are multiplied with all places of its image's row before the mask hides them, so rows must end.

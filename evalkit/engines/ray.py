@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evalkit.core.errors import ConfigError, EngineError, EvalkitError, first_line
+from evalkit.core.types import Prediction, Request
 from evalkit.engines.base import Engine
-from evalkit.engines.crew import Crew, Needs
-from evalkit.engines.facts import combined
-from evalkit.engines.handout import Work
-from evalkit.engines.prepare import by_image
-from evalkit.errors import ConfigError, EngineError, EvalkitError, first_line
-from evalkit.types import Prediction, Request
+from evalkit.engines.metadata import combined
+from evalkit.engines.preprocess import by_image
+from evalkit.engines.ray_queue import Work
+from evalkit.engines.ray_workers import Crew, Needs
 
 # Seconds in which a cluster's address must take a connection.
 KNOCK = 10.0

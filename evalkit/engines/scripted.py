@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.errors import ConfigError
-from evalkit.types import Generation, Prediction, Request, digest_json
+from evalkit.core.errors import ConfigError
+from evalkit.core.types import Generation, Prediction, Request, digest_json
 
 RULES = ("question", "yes", "digest")
 

@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit import console
-from evalkit.chat.reply import CallFailed, Reply
-from evalkit.chat.server import Caller, ChatServer, check_key_name, check_url, place_of
-from evalkit.engines import wire
-from evalkit.engines.asking import Schedule, Session, Turn, told_of_interrupts
-from evalkit.engines.loaded import failed, failure
-from evalkit.engines.prepare import SAMPLE_FAULTS, by_image
-from evalkit.engines.served import Served, look_up
-from evalkit.errors import ConfigError, EngineError, Partial
+from evalkit.clients.openai_client import Caller, ChatServer, check_key_name, check_url, place_of
+from evalkit.clients.response import CallFailed, Reply
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, EngineError, Partial
+from evalkit.core.types import Prediction, Request, digest_json
+from evalkit.engines import chat_format as wire
+from evalkit.engines.loaded_model import failed, failure
+from evalkit.engines.preprocess import SAMPLE_FAULTS, by_image
+from evalkit.engines.request_schedule import Schedule, Session, Turn, told_of_interrupts
+from evalkit.engines.server_info import Served, look_up
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Prediction, Request, digest_json
 
 # Failures with no answer between them: an outage, and to go on would only make it longer.
 OUTAGE = 10

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from evalkit import console
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, EngineError, Partial, first_line
+from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines import vllm_package as package
 from evalkit.engines.hf import device_of, dtype_of
-from evalkit.engines.loaded import Tally, failed
-from evalkit.engines.prepare import by_image
+from evalkit.engines.loaded_model import Tally, failed
+from evalkit.engines.preprocess import by_image
 from evalkit.engines.vllm_prompts import (
     Ready,
     Rules,
@@ -25,11 +27,9 @@ from evalkit.engines.vllm_prompts import (
     rules,
     windows,
 )
-from evalkit.errors import ConfigError, EngineError, Partial, first_line
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.processors import pil_arguments
-from evalkit.types import Prediction, Request, digest_json
 
 # What decides here: prefix caching is what this engine is for, and a checkpoint's own decoding settings stay out.
 OURS = frozenset(

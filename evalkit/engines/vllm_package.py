@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalkit.engines.prepare import SAMPLE_FAULTS
-from evalkit.errors import ConfigError, EngineError, first_line
+from evalkit.core.errors import ConfigError, EngineError, first_line
+from evalkit.engines.preprocess import SAMPLE_FAULTS
 
 # Set unless the user has: nothing is sent home, results stay alone on stdout, and processes start clean.
 ENVIRONMENT = {

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.types import Generation, Prediction, Request
 from evalkit.engines import vllm_package as package
-from evalkit.engines.loaded import altered_by, ends_of, failed, prediction, suppressed_by
-from evalkit.engines.plain import seed
-from evalkit.engines.prepare import SAMPLE_FAULTS, render
-from evalkit.errors import ConfigError, ModelError
+from evalkit.engines.loaded_model import altered_by, ends_of, failed, prediction, suppressed_by
+from evalkit.engines.plain_decode import seed
+from evalkit.engines.preprocess import SAMPLE_FAULTS, render
 from evalkit.models.checkpoint import CheckpointSpec, ready
-from evalkit.models.forms import recognise
+from evalkit.models.formats import recognise
 from evalkit.models.processors import load_processor
-from evalkit.models.shards import read_json
-from evalkit.types import Generation, Prediction, Request
+from evalkit.models.tensor_files import read_json
 
 # Added to the logit of a token that must never be chosen; vLLM takes nothing larger.
 NEVER = -100.0
@@ -142,7 +142,7 @@ def windows(groups: Sequence[Sequence[Request]], size: int) -> Iterator[list[Seq
 
 def prepare(own: Rules, groups: Sequence[Sequence[Request]]) -> Window:
     """A window: each group's images opened once, its prompts tokenised one by one."""
-    from evalkit.images import open_image
+    from evalkit.core.images import open_image
 
     rows: list[Ready] = []
     failures: list[Prediction] = []

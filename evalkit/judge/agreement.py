@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import DataError
+from evalkit.core.errors import DataError
 from evalkit.judge.config import RELATIVE
 from evalkit.judge.correction import corrected_accuracy, effective_size
+from evalkit.judge.human_labels import LabelLine, Labels, read_labels
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import choose_judge
 from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha, raw_agreement
-from evalkit.judge.labels import LabelLine, Labels, read_labels
 from evalkit.stats import Interval, mean_interval
 
 ALL = "all"
@@ -83,7 +83,7 @@ def check_labels(
     """Agreement of a judge with human labels.
 
     Args:
-        labels: CSV or JSON lines (evalkit.judge.labels).
+        labels: CSV or JSON lines (evalkit.judge.human_labels).
         run: a judged run (folder or its judgments.jsonl); its judgments stand for the file's column `judge`, and its
             judged accuracy is corrected for the judge's mistakes.
         judge: which judge of the run, where several judged.

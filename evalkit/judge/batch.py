@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.chat.reply import CallFailed, Reply, read_completion
-from evalkit.errors import DataError
+from evalkit.clients.response import CallFailed, Reply, read_completion
+from evalkit.core.errors import DataError
+from evalkit.core.files import json_line, write_whole
 from evalkit.judge.plan import Plan, ReadImage, request_body
-from evalkit.store import json_line, write_whole
 
 # The provider's own limits for one file: 50,000 requests and 200 MB.
 MOST_REQUESTS = 50_000

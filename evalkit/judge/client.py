@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evalkit.chat.reply import Reply
-from evalkit.chat.server import Caller, ChatServer
-from evalkit.errors import JudgeError
+from evalkit.clients.openai_client import Caller, ChatServer
+from evalkit.clients.response import Reply
+from evalkit.core.errors import JudgeError
 from evalkit.judge.config import JudgeConfig, read_key
 
 # Parameters that newer models and smaller servers refuse: left out when refused, and the record says so.

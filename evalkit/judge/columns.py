@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit.core.types import digest_json
 from evalkit.judge.config import RELATIVE
-from evalkit.judge.figures import settings_of, win
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import NAME, Judged, choose_judge, judges_in
-from evalkit.types import digest_json
+from evalkit.judge.metrics import settings_of, win
 
 # The judged metrics that are a mean over the samples; a ratio of means has no score of a single sample.
 PICKS: Mapping[str, Mapping[str, Callable[[ItemResult], float]]] = {

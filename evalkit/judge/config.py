@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.chat.server import check_key_name, check_url, place_of
-from evalkit.errors import ConfigError, JudgeError, did_you_mean
-from evalkit.types import digest_json
+from evalkit.clients.openai_client import check_key_name, check_url, place_of
+from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
+from evalkit.core.types import digest_json
 
 RELATIVE = "relative"
 CORRECTNESS = "correctness"

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError, StoreError, did_you_mean
-from evalkit.store import json_line
+from evalkit.core.errors import ConfigError, StoreError, did_you_mean
+from evalkit.core.files import json_line
 
 NAME = "judgments.jsonl"
 REPLIED = ("judged", "refused", "unreadable")

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evalkit.errors import JudgeError
+from evalkit.core.errors import JudgeError
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.types import OPEN, ImageRef, Prediction, Sample, digest_json
 from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE, JudgeConfig
-from evalkit.judge.pictures import data_url
+from evalkit.judge.image_encoding import data_url
+from evalkit.judge.parse_response import response_format
 from evalkit.judge.prompts import Prompt, load_prompt, render
-from evalkit.judge.verdict import response_format
-from evalkit.types import OPEN, ImageRef, Prediction, Sample, digest_json
 
 # What the authors' scripts cut off or leave at the end of a question: a line break and the image's place.
 IMAGE_MARK = "\n<image>"

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ModelError, first_line
-from evalkit.models import parts
-from evalkit.models.forms import recognise
+from evalkit.core.errors import ModelError, first_line
+from evalkit.core.types import Generation, digest_json
+from evalkit.models import components as parts
+from evalkit.models.components import Part
+from evalkit.models.formats import recognise
+from evalkit.models.generation_presets import choose
 from evalkit.models.llava_config import is_openai_tower, tower_inside, tower_name
-from evalkit.models.parts import Part
-from evalkit.models.presets import choose
 from evalkit.models.processors import load_processor
-from evalkit.models.shards import open_folder
 from evalkit.models.templates import read_template
-from evalkit.types import Generation, digest_json
+from evalkit.models.tensor_files import open_folder
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # What else in a checkpoint's folder changes its answers.

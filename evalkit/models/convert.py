@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import evalkit
-from evalkit.errors import ModelError
-from evalkit.models.forms import recognise
+from evalkit.core.errors import ModelError
+from evalkit.models.components import RECORD
+from evalkit.models.formats import recognise
 from evalkit.models.llava_original import LoadedLlava, load_llava
-from evalkit.models.parts import RECORD
 from evalkit.models.processors import load_processor
 
 _PROBE = "Is the lung normal?\n  Two  spaces, é."

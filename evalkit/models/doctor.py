@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import EvalkitError, ModelError
-from evalkit.models.forms import Form, recognise
+from evalkit.core.errors import EvalkitError, ModelError
+from evalkit.core.types import Generation, ImagePlace, Message
+from evalkit.models.components import Part, locate, missing, tower_conflict
+from evalkit.models.formats import Form, recognise
+from evalkit.models.generation_presets import choose
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
-from evalkit.models.parts import Part, locate, missing, tower_conflict
-from evalkit.models.presets import choose
-from evalkit.models.shards import open_folder, read_json
 from evalkit.models.templates import read_template, render
-from evalkit.types import Generation, ImagePlace, Message
+from evalkit.models.tensor_files import open_folder, read_json
 
 QUESTION = "Is the lung normal?"
 

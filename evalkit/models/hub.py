@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.errors import ConfigError, DataError, EvalkitError, ModelError
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError
 
 LOCK = "fetch.lock.json"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evalkit.errors import ModelError
-from evalkit.models.shards import read_json
+from evalkit.core.errors import ModelError
+from evalkit.models.tensor_files import read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, LlavaConfig

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import ModelError
-from evalkit.models.forms import Form, recognise
-from evalkit.models.heap import blocks_apart
+from evalkit.core.errors import ModelError
+from evalkit.core.types import ImagePlace, Message
+from evalkit.models.components import Part, missing
+from evalkit.models.delta_lora import IGNORABLE, Delta, Lora
+from evalkit.models.formats import Form, recognise
 from evalkit.models.llava_config import Original, is_openai_tower, llava_config, read_original, tower_inside
 from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
 from evalkit.models.llava_tower import Tower, choose_tower, tower_config
-from evalkit.models.parts import Part, missing
-from evalkit.models.shards import ADAPTER_FILES, Shape, Shards, TensorSource, open_folder, read_json
-from evalkit.models.sources import IGNORABLE, Delta, Lora
+from evalkit.models.malloc import blocks_apart
 from evalkit.models.templates import read_template, render
-from evalkit.types import ImagePlace, Message
+from evalkit.models.tensor_files import ADAPTER_FILES, Shape, Shards, TensorSource, open_folder, read_json
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
 from evalkit.models.llava_config import Original
-from evalkit.models.shards import read_json
+from evalkit.models.tensor_files import read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerFast

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
+from evalkit.models.delta_lora import IGNORABLE
 from evalkit.models.llava_config import Original, is_openai_tower
-from evalkit.models.shards import Shape, Shards, TensorSource, open_folder, read_json
-from evalkit.models.sources import IGNORABLE
+from evalkit.models.tensor_files import Shape, Shards, TensorSource, open_folder, read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ModelError, first_line
-from evalkit.models.shards import read_json
+from evalkit.core.errors import ModelError, first_line
+from evalkit.models.tensor_files import read_json
 
 # Where a folder may name its processor's class, in transformers' own order.
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")

@@ -8,7 +8,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.files import read_json
 from evalkit.published.table import (
     CONFIDENCES,
     REGIMES,
@@ -20,7 +21,6 @@ from evalkit.published.table import (
     System,
     candidates,
 )
-from evalkit.store import read_json
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.stats.intervals import LEVEL, Interval, _codes, mean_interval
 
 _EXACT_UP_TO = 13  # clusters with a difference; 2^13 sign patterns are fewer than 10,000 drawn ones

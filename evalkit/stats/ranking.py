@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.stats.intervals import LEVEL, _codes, resampled_means
 from evalkit.stats.paired import holm, sign_flip_p
 

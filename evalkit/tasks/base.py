@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from evalkit.types import Message, Sample, digest_json
+from evalkit.core.types import Message, Sample, digest_json
 
 
 # Not slotted: the digest is computed once and kept on the instance.

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit.boxes import read_box, size_of
-from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.boxes import read_box, size_of
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.coloninst_hub import hub_file
 from evalkit.tasks.coloninst_labels import parent_of
@@ -25,7 +26,6 @@ from evalkit.tasks.coloninst_records import (
     read_records,
     unique_ids,
 )
-from evalkit.types import ImagePlace, ImageRef, Message, Sample, digest_json
 
 SPLITS = {"seen": "val", "val": "val", "unseen": "test", "test": "test", "train": "train"}
 _NAMES = {"val": "seen", "test": "unseen", "train": "train"}

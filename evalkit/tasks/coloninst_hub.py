@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError
 
 REPOSITORY = "ai4colonoscopy/ColonINST-v1"
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.boxes import read_box
-from evalkit.errors import DataError
+from evalkit.core.boxes import read_box
+from evalkit.core.errors import DataError
 
 KINDS = ("cls", "reg", "rec", "cap")
 IMAGE_MARK = "<image>"

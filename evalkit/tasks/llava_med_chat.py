@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
-from evalkit.types import ImagePlace, ImageRef, Message, Sample, digest_json
 
 QUESTION_FILE = "llava_med_eval_qa50_qa.jsonl"
 IMAGE_MARK = "<image>"

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import DataError
-from evalkit.tasks.forms import (
+from evalkit.core.errors import DataError
+from evalkit.core.types import CLOSED, OPEN
+from evalkit.tasks.formats import (
     ImageFinder,
     Raw,
     Record,
@@ -23,7 +24,6 @@ from evalkit.tasks.forms import (
     parquet_rows,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
-from evalkit.types import CLOSED, OPEN
 
 FORMS = (
     "Hugging Face parquet, the original pvqa JSON (img_id, sentf, labelf), LLaVA-Med JSON, "

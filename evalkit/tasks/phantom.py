@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evalkit.errors import ConfigError, did_you_mean
+from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, Dice, Scene, draw, scene
 from evalkit.tasks.prompts import prompt_id, render
-from evalkit.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
 
 __all__ = ["QUESTIONS_PER_IMAGE", "Phantom", "draw", "questions"]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit.errors import DataError
+from evalkit.core.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

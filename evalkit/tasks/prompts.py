@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from evalkit.errors import ConfigError, did_you_mean
+from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.tasks.options_zh import chinese_options
 
 SHORT = "Answer the question using a single word or phrase."

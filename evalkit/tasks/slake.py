@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.base import LoadedTask
-from evalkit.tasks.forms import (
+from evalkit.tasks.formats import (
     ImageFinder,
     Raw,
     Record,
@@ -25,7 +26,6 @@ from evalkit.tasks.forms import (
     parquet_rows,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
-from evalkit.types import CLOSED, OPEN
 
 FORMS = "the original JSON with imgs/ or imgs.zip, Hugging Face parquet (English), LLaVA-Med JSON (English)"
 LANGUAGES = ("en", "zh", "all")

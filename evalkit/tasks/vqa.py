@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from evalkit.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.types import CLOSED, OPEN, ImagePlace, Message, Sample
 from evalkit.tasks.base import LoadedTask
-from evalkit.tasks.check import ON_MISSING
-from evalkit.tasks.forms import SPLIT_NAMES, Raw, Rows, samples_of, says_yes_or_no
+from evalkit.tasks.formats import SPLIT_NAMES, Raw, Rows, samples_of, says_yes_or_no
+from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.prompts import check_prompt, options_in, prompt_id, render
-from evalkit.types import CLOSED, OPEN, ImagePlace, Message, Sample
 
 RULES = ("label", "yesno")
 
@@ -27,7 +27,7 @@ class VqaTask(ABC):
         prompt: a variant of `evalkit.tasks.prompts`.
         closed_rule: label (the dataset's own field) or yesno (the gold answer is yes or no).
         allow_counts: accept a copy whose counts differ from the published ones.
-        on_missing_image: error or skip; see `evalkit.tasks.check`.
+        on_missing_image: error or skip; see `evalkit.tasks.image_check`.
     """
 
     # What the hub's snapshot must hold for one split; {split} is filled in.

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.errors import DataError
-from evalkit.tasks.forms import (
+from evalkit.core.errors import DataError
+from evalkit.core.types import CLOSED, OPEN
+from evalkit.tasks.formats import (
     ImageFinder,
     Raw,
     Record,
@@ -23,7 +24,6 @@ from evalkit.tasks.forms import (
     parquet_rows,
 )
 from evalkit.tasks.vqa import VqaTask, unknown_form
-from evalkit.types import CLOSED, OPEN
 
 FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med JSON"
 # Typos of the release, as its own other rows spell them.

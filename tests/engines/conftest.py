@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
 
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
+from tests.support import tiny_llava as tiny
 
 
 @pytest.fixture(autouse=True)

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
 
-from evalkit.engines import check, plain, prefix, tree
-from evalkit.engines.batches import Answerer, Sharing
-from evalkit.engines.loaded import Counters, Loaded
+from evalkit.core.types import Generation, ImageRef, Message, Request
+from evalkit.engines import plain_decode as plain
+from evalkit.engines import prefix_check as check
+from evalkit.engines import prefix_decode as tree
+from evalkit.engines import shared_prefix as prefix
+from evalkit.engines.batching import Answerer, Sharing
+from evalkit.engines.loaded_model import Counters, Loaded
 from evalkit.engines.packing import Limits
-from evalkit.engines.prefix import Shared
-from evalkit.engines.prepare import Group, Row
-from evalkit.types import Generation, ImageRef, Message, Request
+from evalkit.engines.preprocess import Group, Row
+from evalkit.engines.shared_prefix import Shared
+from tests.support import tiny_llava as tiny
 
 pytestmark = pytest.mark.slow
 

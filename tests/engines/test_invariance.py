@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
-from asking import Answer, answers
 
-from evalkit.config import load_option
-from evalkit.engines import tree
+from evalkit.cli.config import load_option
+from evalkit.core.types import Request
+from evalkit.engines import prefix_decode as tree
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.prepare import by_image
+from evalkit.engines.preprocess import by_image
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.types import Request
+from tests.support import tiny_llava as tiny
+from tests.support.engine_answers import Answer, answers
+from tests.support.paths import PACKAGE
 
 QUESTIONS = [6, 1, 4, 2, 1, 1]
 ENGLISH = [
@@ -35,7 +36,7 @@ ENGLISH = [
     "how",
     "many",
 ]
-PHANTOM = Path(__file__).resolve().parents[2] / "evalkit" / "models" / "phantom-llava"
+PHANTOM = PACKAGE / "models" / "phantom-llava"
 
 
 @pytest.fixture(scope="module", params=["random", "phantom"])

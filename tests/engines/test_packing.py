@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.core.types import Generation
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token, tokens_that_fit
-from evalkit.engines.prefix import Shared, common_prefix
-from evalkit.engines.prepare import Group, Row
-from evalkit.types import Generation
+from evalkit.engines.preprocess import Group, Row
+from evalkit.engines.shared_prefix import Shared, common_prefix
 
 NEW = 12
 LOADED: Any = SimpleNamespace(generation=Generation(max_new_tokens=NEW))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.engines.crew import Crew, Needs
-from evalkit.engines.handout import Work
+from evalkit.core.errors import ConfigError, EngineError, ModelError, Partial
+from evalkit.core.types import Generation, Prediction, Request
 from evalkit.engines.ray import Member, RayEngine
+from evalkit.engines.ray_queue import Work
+from evalkit.engines.ray_workers import Crew, Needs
 from evalkit.engines.scripted import ScriptedEngine
-from evalkit.errors import ConfigError, EngineError, ModelError, Partial
-from evalkit.types import Generation, Prediction, Request
 
 
 class RayError(Exception):

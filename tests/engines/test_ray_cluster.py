@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray_inner
-import tiny_llava as tiny
-from asking import Answer, answers
 
+from evalkit.core.types import Prediction, Request
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.ray import RayEngine
-from evalkit.types import Prediction, Request
+from tests.support import ray_inner
+from tests.support import tiny_llava as tiny
+from tests.support.engine_answers import Answer, answers
+from tests.support.paths import ROOT
 
 ray = pytest.importorskip("ray", reason="the package ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -29,8 +30,7 @@ IMAGES = [5] * 24
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    root, here = str(Path(__file__).parents[2]), str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, here, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

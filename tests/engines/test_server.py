@@ -12,16 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import answers
 from hypothesis import given
 from hypothesis import strategies as st
-from served import MODEL, asked, echo, engine, listing, picture_key, pictures, question, serving, spec
 
-from evalkit.engines.asking import Schedule, Session, Turn
-from evalkit.errors import ConfigError, EngineError
-from evalkit.images import open_image
-from evalkit.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
-from tests.fake_server import Act, Body
+from evalkit.core.errors import ConfigError, EngineError
+from evalkit.core.images import open_image
+from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
+from evalkit.engines.request_schedule import Schedule, Session, Turn
+from tests.support.engine_answers import answers
+from tests.support.fake_server import Act, Body
+from tests.support.server_engine import (
+    MODEL,
+    asked,
+    echo,
+    engine,
+    listing,
+    picture_key,
+    pictures,
+    question,
+    serving,
+    spec,
+)
 
 QUESTIONS = [6, 1, 4, 2, 1, 1]
 

@@ -13,11 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from served import MODEL, SOON, echo, picture_key, pictures, question, serving
-
-from tests.fake_server import Act, Body
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.fake_server import Act, Body
+from tests.support.paths import ROOT
+from tests.support.server_engine import MODEL, SOON, echo, picture_key, pictures, question, serving
 
 
 def command(*arguments: str) -> list[str]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import answers, ask_all
-from served import MODEL, SOON, asked, echo, engine, listing, question, serving, spec
 
-from evalkit.errors import ConfigError, EngineError, Partial
-from evalkit.types import ImageRef
-from tests.fake_server import Act, Body
+from evalkit.core.errors import ConfigError, EngineError, Partial
+from evalkit.core.types import ImageRef
+from tests.support.engine_answers import answers, ask_all
+from tests.support.fake_server import Act, Body
+from tests.support.server_engine import MODEL, SOON, asked, echo, engine, listing, question, serving, spec
 
 KEY = "sk-test-0123456789-very-secret"
 

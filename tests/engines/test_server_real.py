@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from asking import answers
 
-from evalkit.config import build, load_option
+from evalkit.cli.config import build, load_option
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.server import ServerEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline import request
-from evalkit.tasks.check import check_images
-from tests.real_server import serve
+from evalkit.pipeline.evaluate import request
+from evalkit.tasks.image_check import check_images
+from tests.support.engine_answers import answers
+from tests.support.paths import PACKAGE
+from tests.support.real_server import serve
 
-FOLDER = Path(__file__).resolve().parents[2] / "evalkit" / "models" / "phantom-llava"
+FOLDER = PACKAGE / "models" / "phantom-llava"
 QUESTIONS = 80
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
-from asking import answers
 
-from evalkit.engines import batches, tree
+from evalkit.core.errors import ConfigError, EngineError
+from evalkit.core.types import Request
+from evalkit.engines import batching as batches
+from evalkit.engines import prefix_decode as tree
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.loaded import Counters
-from evalkit.errors import ConfigError, EngineError
-from evalkit.types import Request
+from evalkit.engines.loaded_model import Counters
+from tests.support import tiny_llava as tiny
+from tests.support.engine_answers import answers
 
 Make = Callable[..., HfEngine]
 
@@ -35,7 +36,7 @@ def plain_answers(engine: Make, requests: list[Request], **settings: Any) -> Any
 def test_eleven_questions_an_image_take_a_seventh_of_the_prefill(
     engine: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evalkit import images
+    from evalkit.core import images
 
     # As SLAKE behind LLaVA-1.5: 576 image tokens, 18 to 31 tokens behind them, 11 questions an image.
     spec = tiny.spec(tiny.save(tmp_path / "model", tiny.model(336), tiny.processor(336)), max_new_tokens=4)
@@ -384,7 +385,7 @@ def test_exact_answers_are_kept_apart_from_others(engine: Make) -> None:
 
 
 def test_the_yaml_names_every_setting(folder: Path) -> None:
-    from evalkit.config import build, load_option
+    from evalkit.cli.config import build, load_option
 
     config = load_option("engine", "hf")
     del config["shard"]  # the run's, not the engine's

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
-from asking import answers, ask_all, blind
 from PIL import Image
 
+from evalkit.core.errors import ConfigError, EngineError, ModelError, Partial
+from evalkit.core.images import open_image
+from evalkit.core.types import Generation, Request
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
-from evalkit.errors import ConfigError, EngineError, ModelError, Partial
-from evalkit.images import open_image
 from evalkit.models.processors import pil_arguments
-from evalkit.types import Generation, Request
+from tests.support import tiny_llava as tiny
+from tests.support.engine_answers import answers, ask_all, blind
+from tests.support.paths import ROOT
 
-FAKE = Path(__file__).parent / "fake_vllm"
+FAKE = ROOT / "tests" / "support" / "fake_vllm"
 QUESTIONS = [4, 1, 3, 2, 3]
 
 

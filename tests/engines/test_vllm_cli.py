@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_server_cli import ROOT, command, environment, folder_of, records
 
-FAKE = Path(__file__).parent / "fake_vllm"
+from tests.engines.test_server_cli import ROOT, command, environment, folder_of, records
+
+FAKE = ROOT / "tests" / "support" / "fake_vllm"
 VLLM = ("engine=vllm", "engine.dtype=float32", "limit=20")
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_llava as tiny
-from asking import answers, blind
 
+from evalkit.core.errors import ModelError
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.vllm import VllmEngine
-from evalkit.errors import ModelError
 from evalkit.models.convert import convert
 from evalkit.models.templates import read_template
-from tests.models import tiny as models
-from tests.models import tiny_hf
+from tests.support import tiny_checkpoints as models
+from tests.support import tiny_hf
+from tests.support import tiny_llava as tiny
+from tests.support.engine_answers import answers, blind
 
 # Warnings of vLLM and what it imports are its own affair.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

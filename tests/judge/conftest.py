@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judge_samples import KEY
+
+from tests.support.judge_samples import KEY
 
 
 @pytest.fixture(autouse=True)

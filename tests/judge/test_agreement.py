@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_samples import answers, chat, config, vqa
 
-from evalkit.errors import DataError
+from evalkit.core.errors import DataError
 from evalkit.judge.agreement import check_labels, majority
+from evalkit.judge.api import judge_run
 from evalkit.judge.correction import corrected_accuracy, effective_size
 from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha, raw_agreement
-from evalkit.judge.session import judge_run
-from tests.fake_server import FakeServer, scores, verdict
+from tests.support.fake_server import FakeServer, scores, verdict
+from tests.support.judge_samples import answers, chat, config, vqa
 
 LEVELS = (0.0, 0.5, 1.0)
 units = st.lists(st.lists(st.sampled_from(LEVELS), min_size=1, max_size=4), min_size=1, max_size=25)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.types import ImagePlace
 from evalkit.tasks.llava_med_chat import LlavaMedChat
-from evalkit.types import ImagePlace
 
 
 def row(number: int, domains: tuple[str, ...] = ("mri",), **changes: object) -> dict:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config
 
-from evalkit.errors import JudgeError, Partial
-from evalkit.judge.session import judge_run
-from tests.fake_server import Act, Body, FakeServer, scores
+from evalkit.core.errors import JudgeError, Partial
+from evalkit.judge.api import judge_run
+from tests.support.fake_server import Act, Body, FakeServer, scores
+from tests.support.judge_samples import answers, chat, config
 
 SOON = {"retry-after-ms": "5"}
 
@@ -218,8 +218,8 @@ def test_a_swapped_pair_with_one_half_missing_is_no_score(tmp_path: Path) -> Non
 def test_an_image_that_cannot_be_sent_is_a_clear_error(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from evalkit.errors import DataError
-    from evalkit.types import ImageRef
+    from evalkit.core.errors import DataError
+    from evalkit.core.types import ImageRef
 
     samples = [replace(s, images=(ImageRef(kind="file", path="x.dcm"),)) for s in chat(2)]
     with FakeServer(lambda n, b: scores(8, 4)) as server, pytest.raises(DataError, match=r"x\.dcm cannot be read"):
@@ -228,8 +228,8 @@ def test_an_image_that_cannot_be_sent_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_judge_one_run_at_once(tmp_path: Path) -> None:
-    from evalkit.errors import StoreError
-    from evalkit.store import RunFolder
+    from evalkit.core.errors import StoreError
+    from evalkit.runs.store import RunFolder
 
     samples = chat(1)
     with RunFolder(tmp_path).locked(), pytest.raises(StoreError, match="Another process"):

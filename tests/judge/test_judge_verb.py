@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fake_server import Act, FakeServer, verdict
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.fake_server import Act, FakeServer, verdict
+from tests.support.paths import ROOT
 
 
 def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.__main__ import main
-from evalkit.scored import read_scored
-from tests.fake_server import FakeServer, verdict
+from evalkit.analysis.run_scores import read_scored
+from tests.support.fake_server import FakeServer, verdict
 
 METRIC = "judge:server judged_accuracy"
 

@@ -12,13 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config
 
-from evalkit.judge.session import judge_run, recompute
-from tests.fake_server import Act, FakeServer, scores
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+from evalkit.judge.api import judge_run, recompute
+from tests.support.fake_server import Act, FakeServer, scores
+from tests.support.judge_samples import answers, chat, config
+from tests.support.paths import ROOT
 
 
 def behave(n: int, body: dict) -> Act:
@@ -35,8 +33,8 @@ def landed(run: Path) -> set[str]:
 
 
 def start(folder: Path, url: str, n: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])}
-    command = [sys.executable, str(HERE / "judge_child.py"), str(folder), url, str(n)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.support.judge_child", str(folder), url, str(n)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

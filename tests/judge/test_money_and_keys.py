@@ -7,12 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from judge_samples import KEY, answers, chat, config
 
-from evalkit.errors import ConfigError, JudgeError, Partial
+from evalkit.core.errors import ConfigError, JudgeError, Partial
+from evalkit.judge.api import judge_run
 from evalkit.judge.config import JudgeConfig
-from evalkit.judge.session import judge_run
-from tests.fake_server import Act, FakeServer, scores
+from tests.support.fake_server import Act, FakeServer, scores
+from tests.support.judge_samples import KEY, answers, chat, config
 
 PRICE = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
 
@@ -216,7 +216,7 @@ def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all_that_was_set_a
 
 
 def test_the_shipped_judges_are_what_they_say() -> None:
-    from evalkit.config import build, load_option, options
+    from evalkit.cli.config import build, load_option, options
 
     for name in options("judge"):
         content = load_option("judge", name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config, vqa
 
-from evalkit.judge.session import judge_run, recompute, remarks
-from tests.fake_server import Act, Body, FakeServer, scores, verdict
+from evalkit.judge.api import judge_run, recompute, remarks
+from tests.support.fake_server import Act, Body, FakeServer, scores, verdict
+from tests.support.judge_samples import answers, chat, config, vqa
 
 
 def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and_is_reported(tmp_path: Path) -> None:

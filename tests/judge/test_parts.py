@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_samples import answers, chat, config, vqa
 
-from evalkit.errors import ConfigError, DataError, Partial
+from evalkit.core.errors import ConfigError, DataError, Partial
+from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.cache import ReplyCache
-from evalkit.judge.pictures import data_url, media_type
+from evalkit.judge.image_encoding import data_url, media_type
+from evalkit.judge.import_reviews import figures_of_reviews, keep, read_reviews
+from evalkit.judge.parse_response import VERDICTS, read_verdict
 from evalkit.judge.plan import make_plan
 from evalkit.judge.prompts import HERE, load_prompt, render
-from evalkit.judge.reviews import figures_of_reviews, keep, read_reviews
-from evalkit.judge.session import judge_run, recompute
-from evalkit.judge.verdict import VERDICTS, read_verdict
-from tests.fake_server import FakeServer, scores, verdict
+from tests.support.fake_server import FakeServer, scores, verdict
+from tests.support.judge_samples import answers, chat, config, vqa
 
 # A released prompt is never edited: change it in a new file vN+1.j2 and add its digest here.
 PROMPTS = {
@@ -245,9 +245,9 @@ def test_images_are_sent_as_they_are_or_as_png() -> None:
 
 
 def test_a_drawn_image_can_be_sent(tmp_path: Path) -> None:
-    from evalkit.judge.pictures import read_image
+    from evalkit.core.types import ImageRef
+    from evalkit.judge.image_encoding import read_image
     from evalkit.tasks.phantom import Phantom
-    from evalkit.types import ImageRef
 
     file = tmp_path / "a.png"
     file.write_bytes(PNG)
@@ -260,7 +260,7 @@ def test_a_drawn_image_can_be_sent(tmp_path: Path) -> None:
 def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from evalkit.types import ImageRef
+    from evalkit.core.types import ImageRef
 
     (tmp_path / "a.png").write_bytes(PNG)
     samples = [replace(s, images=(ImageRef(kind="file", path=str(tmp_path / "a.png")),)) for s in vqa(4)]

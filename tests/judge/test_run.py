@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config, vqa
 
-from evalkit.errors import ConfigError, DataError
-from evalkit.judge.session import judge_run, recompute, remarks
-from evalkit.types import Prediction
-from tests.fake_server import Act, FakeServer, scores, verdict
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.types import Prediction
+from evalkit.judge.api import judge_run, recompute, remarks
+from tests.support.fake_server import Act, FakeServer, scores, verdict
+from tests.support.judge_samples import answers, chat, config, vqa
 
 
 def lines(folder: Path) -> list[dict]:

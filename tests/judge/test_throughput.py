@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config
 
-from evalkit.judge.session import judge_run
+from evalkit.judge.api import judge_run
+from tests.support.judge_samples import answers, chat, config
 
 SERVER = """
 import asyncio, json, sys

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from judge_samples import answers, chat, config
 
+from evalkit.core.types import ImageRef
+from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.plan import make_plan
-from evalkit.judge.session import judge_run, recompute
-from evalkit.types import ImageRef
-from tests.real_server import serve
+from tests.support.judge_samples import answers, chat, config
+from tests.support.real_server import serve
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {% if m['content'] is string %}{{ m['content'] }}{% else %}"

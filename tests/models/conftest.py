@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.models import tiny
+from tests.support import tiny_checkpoints as tiny
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.config import build, load_option
+from evalkit.cli.config import build, load_option
+from evalkit.core.errors import DataError
+from evalkit.core.types import Generation, Prediction, Request, Sample
 from evalkit.engines.baseline import BaselineEngine
-from evalkit.errors import DataError
-from evalkit.models.baselines import Lookup, Majority, leading, most_frequent
-from evalkit.scoring import Context, score_all, tabulate
+from evalkit.models.text_only_baselines import Lookup, Majority, leading, most_frequent
+from evalkit.scoring.aggregate import Context, score_all, tabulate
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
-from evalkit.types import Generation, Prediction, Request, Sample
 
 
 def train(*rows: tuple[str, str, str | None]) -> list[Sample]:

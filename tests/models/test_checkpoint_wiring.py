@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from evalkit.core.errors import ConfigError, ModelError
 from evalkit.engines.hf import HfEngine
-from evalkit.errors import ConfigError, ModelError
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline import describe_generation, request, with_images
-from evalkit.tasks.check import check_images
+from evalkit.pipeline.evaluate import describe_generation, request, with_images
+from evalkit.tasks.image_check import check_images
 from evalkit.tasks.phantom import Phantom
-from tests.models import tiny
-from tests.models.forms import CASES, conf, hugging_face_form, settings_of
+from tests.support import tiny_checkpoints as tiny
+from tests.support.model_formats import CASES, conf, hugging_face_form, settings_of
 
 
 def engine(name: str, **changes) -> HfEngine:

@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
 from evalkit.models import convert as module
 from evalkit.models.convert import RECORD, convert
-from evalkit.models.forms import recognise
+from evalkit.models.formats import recognise
 from evalkit.models.processors import load_processor
 from evalkit.models.templates import read_template
 from tests.models.test_llava_forms_load import assert_same_logits

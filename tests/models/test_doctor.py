@@ -10,14 +10,15 @@ import pytest
 import yaml
 
 from evalkit.models import doctor
+from evalkit.models.components import missing
 from evalkit.models.doctor import describe, diagnose, free_memory
 from evalkit.models.llava_original import load_llava
 from evalkit.models.llava_tower import compare_towers
-from evalkit.models.parts import missing
 from evalkit.models.templates import read_template
 from tests.models.test_templates import GOLDEN
+from tests.support.paths import CONF
 
-MODELS = Path(__file__).parents[2] / "conf" / "model"
+MODELS = CONF / "model"
 
 
 def conf(name: str, **changes):
@@ -77,7 +78,7 @@ def test_with_the_files_it_sees_the_form_the_sizes_and_the_prompt(v15, no_weight
 def test_a_tower_is_equal_to_itself_in_half_precision_too(v15, tmp_path):
     import torch
 
-    from tests.models import tiny
+    from tests.support import tiny_checkpoints as tiny
 
     stored = tiny.tower_tensors(v15.known, "model.vision_tower.vision_tower.")
     half = {n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in stored.items()}

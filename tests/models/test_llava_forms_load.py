@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from evalkit.models.forms import recognise
+from evalkit.models.formats import recognise
 from evalkit.models.llava_original import load_llava
-from tests.models import tiny
+from tests.support import tiny_checkpoints as tiny
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
 SIMPLE = (

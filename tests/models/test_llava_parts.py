@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
+from evalkit.models.delta_lora import Lora
 from evalkit.models.llava_original import load_llava
 from evalkit.models.llava_processor import from_sentencepiece
-from evalkit.models.shards import Shards, open_folder
-from evalkit.models.sources import Lora
-from tests.models import tiny
+from evalkit.models.tensor_files import Shards, open_folder
+from tests.support import tiny_checkpoints as tiny
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

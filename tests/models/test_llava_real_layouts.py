@@ -9,12 +9,12 @@ import math
 
 import pytest
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
+from evalkit.models.delta_lora import Delta, Lora
 from evalkit.models.llava_config import llava_config, read_original
 from evalkit.models.llava_original import check, empty_model, plan
 from evalkit.models.llava_tower import choose_tower, tower_config
-from evalkit.models.sources import Delta, Lora
-from tests.models import tiny
+from tests.support import tiny_checkpoints as tiny
 
 MISTRAL = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -11,16 +11,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
+from evalkit.core.types import Generation
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.models.forms import recognise
+from evalkit.models.components import Part
+from evalkit.models.formats import recognise
 from evalkit.models.llava_original import load_llava
-from evalkit.models.parts import Part
-from evalkit.models.shards import open_folder
 from evalkit.models.templates import read_template
-from evalkit.types import Generation
-from tests.models import tiny
+from evalkit.models.tensor_files import open_folder
+from tests.support import tiny_checkpoints as tiny
+from tests.support.paths import PACKAGE
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_pickled_code_is_refused_and_not_run(v10, tmp_path, how):
 )
 def test_damaged_weights_in_hugging_face_form_are_refused_as_clearly(tmp_path, damage, message):
     folder, sprung = tmp_path / "hf", tmp_path / "sprung"
-    shutil.copytree(Path(__file__).parents[2] / "evalkit" / "models" / "phantom-llava", folder)
+    shutil.copytree(PACKAGE / "models" / "phantom-llava", folder)
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     weights.unlink()

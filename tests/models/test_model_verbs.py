@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from evalkit.__main__ import main
-from tests.hub import COMMIT, FakeHub
-from tests.models.forms import CASES, conf, hugging_face_form, settings_of
+from tests.support.hub import COMMIT, FakeHub
+from tests.support.model_formats import CASES, conf, hugging_face_form, settings_of
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("model.dtype=float32", "model.presets.greedy.max_new_tokens=6")
 
 

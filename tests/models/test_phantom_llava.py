@@ -10,6 +10,7 @@ import pytest
 
 import evalkit
 from evalkit.tasks.phantom import Phantom, draw
+from tests.support.paths import CONF
 
 FOLDER = Path(evalkit.__file__).parent / "models" / "phantom-llava"
 N_IMAGES = 8
@@ -152,7 +153,7 @@ def test_every_answer_ends_by_itself(checkpoint, answered):
 def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(tmp_path):
     from evalkit.models.phantom_parts import make_tokenizer
     from evalkit.tasks.phantom_draw import scene
-    from evalkit.train_phantom import TOKENIZER_IMAGES, texts
+    from evalkit.tools.train_phantom import TOKENIZER_IMAGES, texts
 
     made = make_tokenizer(texts(scene(f"0/train/{index}") for index in range(TOKENIZER_IMAGES)))
     made.save_pretrained(tmp_path)
@@ -209,7 +210,7 @@ def test_the_packed_training_batch_predicts_what_a_single_question_does(checkpoi
     import torch
 
     from evalkit.tasks.phantom_draw import scene
-    from evalkit.train_phantom import pack
+    from evalkit.tools.train_phantom import pack
 
     processor, model = checkpoint
     member = "0/test/3"
@@ -232,7 +233,7 @@ def test_the_packed_training_batch_predicts_what_a_single_question_does(checkpoi
 def test_the_model_yaml_names_the_shipped_folder():
     import yaml
 
-    settings = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "phantom-llava.yaml").read_text("utf-8"))
+    settings = yaml.safe_load((CONF / "model" / "phantom-llava.yaml").read_text("utf-8"))
     assert next(iter(settings)) == "about"
     assert Path(evalkit.__file__).parent / settings["source"].removeprefix("package:") == FOLDER
     config = json.loads((FOLDER / "config.json").read_text("utf-8"))
@@ -241,7 +242,7 @@ def test_the_model_yaml_names_the_shipped_folder():
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
-    from evalkit.train_phantom import Plan, train
+    from evalkit.tools.train_phantom import Plan, train
 
     plan = Plan(n_images=400, batch=16, see_steps=40, answer_steps=40)
     losses = train(tmp_path / "a", plan)

@@ -6,28 +6,29 @@ All go through the code that the real weights go through, processor and all.
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.types import ImagePlace, Message
 from evalkit.engines.hf import HfEngine
-from evalkit.errors import ConfigError, ModelError
-from evalkit.fetch import select
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.models.forms import recognise
+from evalkit.models.components import locate
+from evalkit.models.fetch import select
+from evalkit.models.formats import recognise
+from evalkit.models.generation_presets import choose
 from evalkit.models.hub import model_repos
 from evalkit.models.llava_original import load_configured
-from evalkit.models.parts import locate
-from evalkit.models.presets import choose
 from evalkit.models.templates import chat, read_template, render
-from evalkit.types import ImagePlace, Message
-from tests.models import tiny, tiny_hf
 from tests.models.test_checkpoint_wiring import answers
 from tests.models.test_llava_forms_load import picture
+from tests.support import tiny_checkpoints as tiny
+from tests.support import tiny_hf
+from tests.support.paths import CONF
 
-MODELS = Path(__file__).parents[2] / "conf" / "model"
+MODELS = CONF / "model"
 CONFIGS = {
     path.stem: config
     for path in sorted(MODELS.glob("*.yaml"))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CODE = "import pathlib\npathlib.Path({ran!r}).write_text('ran')\nfrom transformers import {name} as Own\n"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evalkit.errors import ConfigError, ModelError
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.types import ImagePlace, Message
 from evalkit.models.templates import read_template, render
-from evalkit.types import ImagePlace, Message
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, "

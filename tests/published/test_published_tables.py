@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.config import build, load_option, options
-from evalkit.errors import DataError
+from evalkit.cli.config import build, load_option, options
+from evalkit.core.errors import DataError
 from evalkit.published import (
     Figure,
     PublishedTable,

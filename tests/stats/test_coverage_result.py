@@ -1,9 +1,10 @@
 """The committed simulation says what the documentation says of it."""
 
 import json
-from pathlib import Path
 
-RESULT = Path(__file__).parents[2] / "benchmarks/coverage.json"
+from tests.support.paths import ROOT
+
+RESULT = ROOT / "benchmarks/coverage.json"
 
 
 def test_the_clustered_interval_covers_and_the_naive_one_does_not():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.stats import AGGREGATES, ONE_CLUSTER, Interval, cluster_standard_error, mean_interval
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.stats import (
     bootstrap_interval,
     design_effect,

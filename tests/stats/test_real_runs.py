@@ -1,14 +1,12 @@
 """The authors' bootstrap intervals and McNemar tables for five real runs."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from evalkit.stats import bootstrap_interval, mcnemar, paired_interval
+from tests.support.paths import SHARED
 
-SHARED = Path(os.environ.get("EVALKIT_SHARED", Path(__file__).parents[2].parent / "shared"))
 RUNS = SHARED / "data/predictions/qwen2-vl-2b-vqa-rad"
 pytestmark = [
     pytest.mark.data,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evalkit.errors import ConfigError, DataError
-from evalkit.images import digest
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.images import digest
+from evalkit.core.types import ImageRef, Sample
 from evalkit.tasks.base import LoadedTask
-from evalkit.tasks.check import check_images
-from evalkit.types import ImageRef, Sample
+from evalkit.tasks.image_check import check_images
 
 
 def ref(path: Path) -> ImageRef:

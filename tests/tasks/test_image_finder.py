@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import DataError
-from evalkit.images import read_bytes
-from evalkit.tasks.forms import ImageFinder
+from evalkit.core.errors import DataError
+from evalkit.core.images import read_bytes
+from evalkit.tasks.formats import ImageFinder
 
 
 def put(root: Path, name: str, content: bytes = b"x") -> None:

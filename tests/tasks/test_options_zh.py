@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.prompts import options_in
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
-from evalkit.types import CLOSED, OPEN
 
 GOLDEN_ZH = [
     ("图中最大的器官是什么?", ()),  # ends in the character of the question particle 么

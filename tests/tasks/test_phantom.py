@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 import yaml
 
-from evalkit.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.types import ImagePlace
 from evalkit.tasks.phantom import QUESTIONS_PER_IMAGE, SIDES, YES_NO, Phantom, draw, questions
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Dice, scene
-from evalkit.types import ImagePlace
-
-CONF = Path(__file__).parents[2] / "conf"
+from tests.support.paths import CONF
 
 PIXELS = {
     "0/test/0": ("406caa7fa569cea7", (72, 80), "L"),

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
+from evalkit.core.types import ImagePlace, Sample
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.prompts import check_prompt, options_in, prompt_id, render
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
-from evalkit.types import ImagePlace, Sample
 
 YN = ("yes", "no")
 

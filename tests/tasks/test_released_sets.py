@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.audit import Finding, audit
-from evalkit.models.baselines import Lookup
+from evalkit.analysis.dataset_audit import Finding, audit
+from evalkit.core.types import CLOSED, OPEN
+from evalkit.models.text_only_baselines import Lookup
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa import VqaTask
 from evalkit.tasks.vqa_rad import VqaRad
-from evalkit.types import CLOSED, OPEN
 
 pytestmark = pytest.mark.data
 

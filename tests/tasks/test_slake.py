@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import ConfigError, DataError
-from evalkit.images import open_image
-from evalkit.tasks.check import check_images
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.images import open_image
+from evalkit.tasks.image_check import check_images
 from evalkit.tasks.slake import Slake
 
 

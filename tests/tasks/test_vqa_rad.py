@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import ConfigError, DataError
-from evalkit.images import digest, open_image, probe
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.images import digest, open_image, probe
 from evalkit.tasks.vqa_rad import VqaRad, hf_order
 
 

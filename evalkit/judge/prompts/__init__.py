@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.judge.config import JudgeConfig
 
 HERE = Path(__file__).resolve().parent

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError, ModelError, did_you_mean
-from evalkit.types import ImagePlace, Message
+from evalkit.core.errors import ConfigError, ModelError, did_you_mean
+from evalkit.core.types import ImagePlace, Message
 
 _HERE = Path(__file__).parent
 

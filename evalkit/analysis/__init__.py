@@ -1,0 +1,1 @@
+"""What finished runs tell: comparisons, gate, sanity checks."""

@@ -1,0 +1,124 @@
+"""Why two protocols count one answer differently: the first peculiarity of the row on which they are known to differ.
+
+Each protocol's habits are measured with the probes: an effect is what the peculiarity does to a score.  A row's
+difference has the cause of the first probe that fits the row and whose effects pull the two protocols apart in the
+direction in which they are apart.  What no probe explains is "other".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from evalkit.analysis.disagreement.features import Row
+from evalkit.analysis.disagreement.probes import Probe, probes, sample_for
+from evalkit.core.types import Prediction
+from evalkit.scoring.base import ScoringProtocol
+
+OTHER = "other"
+UNREAD = "left unscored by one of them"
+LABEL = "closed by label against closed by yes or no"
+NO_SUCH_ROW = "a row that one of them does not count"
+CHINESE = "Chinese text"
+# Where an unscored row stands among the levels, which are values in [0, 1] otherwise: below wrong.
+UNSCORED = -0.25
+NEAR = 1e-6
+
+# What a reader is told of each cause, in order of precedence.
+CAUSES: dict[str, str] = {
+    LABEL: "one takes the row's label, the other whether the gold answer is yes or no, so one counts the row as closed "
+    "and the other as open",
+    NO_SUCH_ROW: "one of them has no such row at all (it wants options, say)",
+    "the letter of an option": "one of them reads the letter of an option and nothing else",
+    "empty answer": "nothing was said; one of them reads that as an answer",
+    "role prefix": "\"Assistant:\" before the answer is taken off by one and is a word of the answer for the other",
+    "both yes and no": "one finds the gold answer in it, the other sees a contradiction",
+    "cannot tell": "\"cannot be determined\" holds the letters of no",
+    "no inside another word": "\"no\" is found in normal, abnormal, know, diagnosis ...",
+    "yes inside another word": "\"yes\" is found in eyes ...",
+    "a negation other than no": "not, without, none: for one they deny, for the other they are words like any other, "
+    "or hold the letters of no",
+    "no of something else": "\"no\" belongs to a noun (\"no fracture\"): for one it answers the question, for the "
+    "other it does not",
+    "said after the first sentence": "one of them reads the first sentence only",
+    "restates the question": "the answer repeats the question as a statement; one of them reads that as a verdict",
+    "another word for yes or no": "true, yeah, nope ...: one of them knows them",
+    "neither yes nor no said": "there is no verdict in it; one counts that as a no or a yes, or leaves the row "
+    "unscored",
+    "a closed row without yes or no": "the gold is another word, and one of them wants yes or no in every closed "
+    "answer",
+    "names several options": "one finds the gold answer in it, the other sees that it has not chosen",
+    "names none of the options": "it names none of the options; one leaves the row unscored",
+    "a miss that is not counted": "it says the opposite of the gold; one of them drops such rows from the denominator",
+    "gold inside another word": "the gold's letters are part of a longer word (\"ct\" in fracture)",
+    "an introduced answer": "\"the answer is\", <answer> or \\boxed: one of them reads only what follows",
+    "words in parentheses": "one of them deletes what stands in parentheses",
+    "verbose answer": "the gold is in it with more words around it; one wants equality, or pays for each word",
+    "words in another order": "the same words in another order",
+    "repeated words": "one counts each repetition of a word, the other counts it once",
+    "letter case": "one of them tells capitals from small letters",
+    "small words": "a, an, the, and: words for one, dropped by the other",
+    "number words": "two and 2, none and 0 are one for one of them",
+    "aliases": "mri and magnetic resonance imaging are one for one of them",
+    "punctuation": "full stops, commas, hyphens: deleted, made a space, or kept",
+    "white space": "spaces or line breaks inside or around the answer",
+    "nearly all of the gold words": "one calls a recall of 0.75 right",
+    "some of the gold words": "one gives credit for a part",
+    CHINESE: "Chinese is not split into words in the same way",
+    UNREAD: "one of them cannot read it, for the reason that its score gives",
+    OTHER: "none of these",
+}  # fmt: skip
+
+
+class Causes:
+    """The habits of some protocols, and the causes that follow from them.  Made once for all rows."""
+
+    def __init__(self, protocols: Sequence[ScoringProtocol]) -> None:
+        self._protocols = {p.name: p for p in protocols}
+        self._known: dict[tuple[Row, tuple[str, str], tuple[str, str], bool], str] = {}
+
+    @cached_property
+    def _by_kind(self) -> Mapping[tuple[str, str], list[tuple[Probe, Mapping[str, Mapping[str, float]]]]]:
+        """(kind, said) -> probes in order, each with protocol -> metric -> effect."""
+        found: dict[tuple[str, str], list[tuple[Probe, Mapping[str, Mapping[str, float]]]]] = {}
+        for probe in probes():
+            effects = {name: _effects(protocol, probe) for name, protocol in self._protocols.items()}
+            for said in (probe.said,) if probe.said else ("yes", "no", "both", "neither"):
+                found.setdefault((probe.kind, said), []).append((probe, effects))
+        return found
+
+    def cause(self, row: Row, first: tuple[str, str], second: tuple[str, str], higher: bool) -> str:
+        """Why `first` and `second`, each (protocol, metric), give the row different scores.
+
+        higher: whether the first one's is the higher.
+        """
+        if row.kind == "zh":
+            return CHINESE
+        key = (row, first, second, higher)
+        if key not in self._known:
+            self._known[key] = self._find(row, first, second, higher)
+        return self._known[key]
+
+    def _find(self, row: Row, first: tuple[str, str], second: tuple[str, str], higher: bool) -> str:
+        for probe, effects in self._by_kind.get((row.kind, row.said), ()):
+            if probe.feature not in row.features:
+                continue
+            one, two = effects[first[0]].get(first[1]), effects[second[0]].get(second[1])
+            if one is None or two is None:
+                continue
+            if (one - two if higher else two - one) > NEAR:
+                return probe.cause
+        return OTHER
+
+
+def _effects(protocol: ScoringProtocol, probe: Probe) -> dict[str, float]:
+    """What the probe's one thing does to each metric that both of its answers have."""
+    (gold, answer), (other_gold, other_answer) = probe.probe, probe.control
+    with_it = _levels(protocol, probe.kind, gold, answer)
+    without = _levels(protocol, probe.kind, other_gold, other_answer)
+    return {metric: with_it[metric] - without[metric] for metric in with_it.keys() & without.keys()}
+
+
+def _levels(protocol: ScoringProtocol, kind: str, gold: str, answer: str) -> dict[str, float]:
+    scores = protocol.score(sample_for(kind, gold), Prediction(sample_id="probe", text=answer))
+    return {s.metric: UNSCORED if s.value is None else s.value for s in scores}

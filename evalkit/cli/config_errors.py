@@ -1,0 +1,58 @@
+"""Hydra's errors in the words of a user: what was asked, and which names are near."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from evalkit.cli.config import config_dirs, options
+from evalkit.core.errors import ConfigError, did_you_mean
+
+
+def explain(problem: Exception, verb: str) -> ConfigError:
+    """A ConfigError with the near names for a mistyped option, group choice or value."""
+    text = str(problem).strip()
+    if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
+        return _unknown_key(match.group(1).lstrip("+~"), verb)
+    if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '[^']*')[^\n]*(?:\n\s*full_key: (\S+))?", text):
+        return _unknown_key(match.group(2) or match.group(1), verb)
+    if match := re.search(r"In '[^']*': Could not find '([^'/]+)/([^']+)'", text):
+        group, name = match.groups()
+        return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(problem).__name__)
+    if "Ambiguous value" in text:
+        first += " For several at once write 'key=[a,b]'; for a sweep, one run each, add -m."
+    return ConfigError(f"The command line cannot be read: {first}")
+
+
+def _unknown_key(key: str, verb: str) -> ConfigError:
+    known = known_keys(verb)
+    near = did_you_mean(key, known) if len(known) <= 40 else did_you_mean(key, _siblings(key, known))
+    return ConfigError(f"{key!r} is not a setting of `{verb}`. {near}")
+
+
+def _siblings(key: str, known: list[str]) -> list[str]:
+    parent = key.rpartition(".")[0]
+    inside = [k for k in known if k.rpartition(".")[0] == parent]
+    return inside or known
+
+
+def known_keys(verb: str) -> list[str]:
+    """The dotted settings of a verb with its default choices, and the config groups."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dirs()[0]), version_base="1.3"):
+        content: Any = OmegaConf.to_container(compose(verb), resolve=False)
+    return sorted({*_flatten(content, ""), *content})
+
+
+def _flatten(node: Any, prefix: str) -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix]
+    keys: list[str] = []
+    for key, value in node.items():
+        keys += _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return keys

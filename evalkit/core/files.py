@@ -1,0 +1,62 @@
+"""JSON and JSON Lines on disk: written whole, read with errors that name the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.errors import StoreError
+
+# Made once: a run writes many lines.
+_LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
+
+
+def write_whole(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, from one text or piece by piece, so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines([text] if isinstance(text, str) else text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def key_a_line(content: Mapping[str, Any]) -> str:
+    """A JSON object with one key a line, so that a changed column is one changed line of a diff."""
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in content.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def json_line(content: Mapping[str, Any]) -> str:
+    """One line of a .jsonl file."""
+    return _LINE.encode(content) + "\n"
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON file, or a StoreError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {what} at {path}.") from problem
+    except ValueError as problem:
+        raise StoreError(f"The {what} {path} is not valid JSON ({problem}).") from problem
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file of a finished run."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError as problem:
+        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
+    except ValueError as problem:
+        raise StoreError(f"{path} is damaged: {problem}.") from problem

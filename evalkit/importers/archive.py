@@ -1,0 +1,48 @@
+"""JSON members of a zip archive, zstandard-compressed ones (zip method 93) included."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.errors import DataError
+
+_ZSTANDARD = 93  # APPNOTE.TXT 4.4.5; the standard library reads it from Python 3.14 on
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
+
+
+def json_members(path: Path, prefix: str) -> list[tuple[str, Any]]:
+    """(name, parsed JSON) of every member whose name starts with `prefix`, in the archive's order."""
+    found = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.filename.startswith(prefix) and info.filename.endswith(".json"):
+                    found.append((info.filename, json.loads(_content(path, archive, info))))
+    except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError, NotImplementedError) as e:
+        raise DataError(f"{path}: a member of the archive cannot be read ({e}). Copy or write it again.") from None
+    return found
+
+
+def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type != _ZSTANDARD:
+        return archive.read(info)
+    import pyarrow
+
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        header = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        file.seek(header[-2] + header[-1], 1)  # the name and the extra field
+        packed = file.read(info.compress_size)
+    try:
+        with pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd") as stream:
+            content = bytes(stream.read(info.file_size + 1))
+    except OSError as e:
+        raise zipfile.BadZipFile(f"{info.filename}: {e}") from None
+    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile(f"{info.filename}: checksum or size differ")
+    return content

@@ -1,0 +1,74 @@
+"""Run folders of HELM and VHELM: their scenario_state.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from evalkit.core.errors import DataError
+from evalkit.importers.base import Answer, Columns, Format, Raw, answered, as_id, as_text
+from evalkit.importers.columns import objects, pick, refuse_named
+from evalkit.importers.prompts import prompt_text
+
+_REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "endoftext": "stop", "length": "length"}
+
+
+def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+    """One answer a request; requests for perturbed copies of an instance are left out and counted."""
+    refuse_named(columns, "helm")
+    found = pick(raw.whole or {}, "request_states")
+    if not isinstance(found, list):
+        raise DataError(f"{raw.path}: request_states is no list; expected HELM's scenario_state.json.")
+    states = list(enumerate(found, 1))
+    plain = [(row, s) for row, s in states if not pick(s, "instance.perturbation")]
+    left = len(states) - len(plain)
+    notes = [f"{left} requests for perturbed copies of questions left out"] if left else []
+    return [_answer(raw, row, state) for row, state in plain], notes
+
+
+def _answer(raw: Raw, row: int, state: Any) -> Answer:
+    where = f"{raw.path}: request state {row}"
+    if not isinstance(state, Mapping) or not isinstance(state.get("instance"), Mapping):
+        raise DataError(f"{where} has no instance; expected HELM's scenario_state.json.")
+    said = objects(pick(state, "result.completions"))
+    if len(said) > 1:
+        raise DataError(f"{where} has {len(said)} completions; expected one. Which one was scored is not in this file.")
+    if pick(state, "result.success") and said:
+        text, error = answered(as_text(said[0].get("text"), f"{where}, completion"))
+    else:
+        text, error = None, str(pick(state, "result.error") or "no completion")
+    tokens, seconds = said[0].get("tokens") if said else None, pick(state, "result.request_time")
+    reason = pick(said[0], "finish_reason.reason") if said else None
+    return Answer(
+        row=row,
+        id=as_id(pick(state, "instance.id"), f"{where}, instance.id"),
+        question=_question(state["instance"]),
+        reference=_reference(state["instance"], where),
+        text=text,
+        error=error,
+        finish_reason="error" if error else _REASONS.get(str(reason), "unknown"),
+        n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
+        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+    )
+
+
+def _question(instance: Mapping[str, Any]) -> str | None:
+    asked = pick(instance, "input.text")
+    return (
+        asked
+        if asked and isinstance(asked, str)
+        else prompt_text(pick(instance, "input.multimedia_content.media_objects"))
+    )
+
+
+def _reference(instance: Mapping[str, Any], where: str) -> str | None:
+    given = objects(instance.get("references"))
+    correct = [r for r in given if isinstance(r.get("tags"), list) and "correct" in r["tags"]]
+    return as_text(pick(correct[0], "output.text"), f"{where}, reference") if correct else None
+
+
+FORMAT = Format(
+    about="HELM / VHELM, the folder of a run or its scenario_state.json",
+    recognises=lambda raw: raw.whole is not None and isinstance(raw.whole.get("request_states"), list),
+    read=read,
+)

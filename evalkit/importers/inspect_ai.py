@@ -1,0 +1,93 @@
+"""Logs of inspect: an .eval archive (zstandard or deflate) or its .json form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from evalkit.core.errors import DataError
+from evalkit.importers.base import Answer, Columns, Format, Raw, as_id, as_text, first_text
+from evalkit.importers.columns import objects, pick, refuse_named
+from evalkit.importers.prompts import prompt_text
+
+_REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
+_ATTACHMENT = "attachment://"
+
+
+def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+    """One answer a sample and epoch; a sample that failed is an error.  A log that did not end well is noted."""
+    refuse_named(columns, "inspect")
+    if raw.members:
+        samples = [content for _, content in raw.members("samples/")]
+        header = next((content for _, content in raw.members("header.json")), None)
+        status = pick(header, "status") if isinstance(header, Mapping) else "started"
+    else:
+        samples = list(pick(raw.whole or {}, "samples") or ())
+        status = pick(raw.whole or {}, "status")
+    if not samples:
+        raise DataError(
+            f"{raw.path}: no samples inside. Expected an inspect log with samples/*.json; a log written without "
+            "samples holds scores alone."
+        )
+    notes = [f"the log's status is {status!r}, not 'success'"] if status not in (None, "success") else []
+    return [_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes
+
+
+def _answer(raw: Raw, row: int, sample: Any) -> Answer:
+    where = f"{raw.path}: sample {row}"
+    if not isinstance(sample, Mapping):
+        raise DataError(f"{where} is {type(sample).__name__}, expected an object.")
+    text = _attached(sample, _completion(sample))
+    failed = (
+        pick(sample, "error.message") or pick(sample, "output.error") or ("no completion" if text is None else None)
+    )
+    usage = pick(sample, "output.usage.output_tokens")
+    choices = objects(pick(sample, "output.choices"))
+    reason = pick(choices[0], "stop_reason") if choices else None
+    seconds = pick(sample, "output.time")
+    return Answer(
+        row=row,
+        id=as_id(sample.get("id"), f"{where}, id"),
+        question=_question(sample),
+        reference=first_text(sample.get("target"), f"{where}, target"),
+        text=None if failed else as_text(text, f"{where}, completion"),
+        error=str(failed) if failed else None,
+        finish_reason="error" if failed else _REASONS.get(str(reason), "unknown"),
+        n_tokens=usage if isinstance(usage, int) else None,
+        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+    )
+
+
+def _completion(sample: Mapping[str, Any]) -> str | None:
+    choices = pick(sample, "output.choices")
+    if choices == []:
+        return None
+    said = pick(sample, "output.completion")
+    if isinstance(said, str):
+        return said
+    return prompt_text(pick(next(iter(objects(choices)), None), "message.content"))
+
+
+def _question(sample: Mapping[str, Any]) -> str | None:
+    asked = sample.get("input")
+    if isinstance(asked, list):
+        asked = [m for m in asked if isinstance(m, Mapping) and m.get("role", "user") == "user"]
+    return _attached(sample, prompt_text(asked))
+
+
+def _attached(sample: Mapping[str, Any], text: str | None) -> str | None:
+    """Long texts are kept apart, under a name that stands in their place."""
+    if text is None or not text.startswith(_ATTACHMENT):
+        return text
+    kept = pick(sample.get("attachments"), text.removeprefix(_ATTACHMENT))
+    return kept if isinstance(kept, str) else text
+
+
+FORMAT = Format(
+    about="inspect, .eval archives and .json logs",
+    recognises=lambda raw: (
+        raw.kind == "archive"
+        or (raw.whole is not None and "eval" in raw.whole and isinstance(raw.whole.get("samples"), list))
+    ),
+    read=read,
+)

@@ -1,0 +1,73 @@
+"""IntelliScope / ColonINST prediction files: conversations with a turn from "prediction"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.importers.base import Answer, Columns, Format, Raw, Record, answered, as_id, as_text
+from evalkit.importers.columns import refuse_named
+from evalkit.tasks.coloninst_records import unique_ids
+
+
+def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+    """One answer an item, as the model gave it ("<|endoftext|>" included, where the file has it).
+
+    The evaluator's --write_to_json appends its result behind the array, which is no JSON any more; it is ignored.
+    """
+    refuse_named(columns, "intelliscope")
+    answers = [_answer(raw, record) for record in raw.records]
+    if not any(a.text is not None for a in answers):
+        raise DataError(
+            f"{raw.path}: no conversation has a turn from 'prediction'; this is the dataset, not a model's answers."
+        )
+    return _told_apart(answers), []
+
+
+def _told_apart(answers: list[Answer]) -> list[Answer]:
+    """The answers with the task's ids: ten paths of the set stand for two dialogues each."""
+    rows = [(a.id or "", a.question or "", a.reference or "") for a in answers]
+    return [a if a.id in (None, i) else replace(a, id=i) for a, i in zip(answers, unique_ids(rows), strict=True)]
+
+
+def _answer(raw: Raw, record: Record) -> Answer:
+    where = f"{raw.path}: item {record.row}"
+    turns: dict[str, Any] = {}
+    for turn in _turns(record.fields) or ():
+        who = turn.get("from") if isinstance(turn, Mapping) else None
+        if who in turns:
+            raise DataError(
+                f"{where} has several turns from {who!r}; expected one question, one answer and one prediction."
+            )
+        turns[str(who)] = turn.get("value") if isinstance(turn, Mapping) else None
+    text = as_text(turns.get("prediction"), f"{where}, prediction")
+    text, error = answered(text) if "prediction" in turns else (None, "no prediction turn")
+    question = as_text(turns.get("human"), f"{where}, human")
+    return Answer(
+        row=record.row,
+        id=_path(record.fields.get("id"), f"{where}, id"),
+        question=None if question is None else question.replace("<image>", "").strip(),
+        reference=as_text(turns.get("gpt"), f"{where}, gpt"),
+        text=text,
+        error=error,
+    )
+
+
+def _path(value: Any, where: str) -> str | None:
+    path = as_id(value, where)
+    return None if path is None else path.replace("\\", "/")
+
+
+def _turns(fields: Mapping[str, Any]) -> Any:
+    found = fields.get("conversations", fields.get("conversatons"))  # an early release misspells the key
+    return found if isinstance(found, list) else None
+
+
+FORMAT = Format(
+    about="IntelliScope / ColonINST, *_pred_*.json (conversations with a turn from 'prediction')",
+    recognises=lambda raw: bool(raw.records) and all(_turns(r.fields) for r in raw.records[:20]),
+    read=read,
+    allows_tail=True,
+)

@@ -1,0 +1,240 @@
+"""Which answer belongs to which sample.  Never by row order unless that is asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.types import Prediction
+from evalkit.importers.base import Answer, AnswerFile, named
+from evalkit.importers.evalkit_run import to_prediction
+from evalkit.importers.text_match import (
+    check_share,
+    check_texts,
+    ids_name_images,
+    lacking,
+    no_way,
+    normal,
+    order_that_fits,
+    question_in,
+)
+
+if TYPE_CHECKING:
+    from evalkit.tasks.base import LoadedTask
+
+_REPEATS = (
+    "{rows} rows share {same} with another and were paired in the order of the file: no total changes by it, but the "
+    "image and the slices that an answer counts under may"
+)
+_WAYS = ("auto", "id", "question", "position")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Answers brought to a task's samples.
+
+    predictions: one for each sample, in the task's order; a sample without an answer has an error that says so.
+    by: "id", "order:NAME", "question" or "position".  n_matched: samples with an answer.
+    unmatched: answers that belong to no sample.  missing: ids of the samples without an answer.
+    """
+
+    predictions: tuple[Prediction, ...]
+    by: str
+    n_matched: int
+    unmatched: tuple[Answer, ...]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """of: index of a sample -> its answer.  left: answers of no sample."""
+
+    of: dict[int, Answer]
+    left: list[Answer]
+    notes: tuple[str, ...] = ()
+
+
+def join(
+    file: AnswerFile, task: LoadedTask, *, order: str | None = None, by: str = "auto", max_unmatched: float = 0.0
+) -> Joined:
+    """One prediction for each sample of `task`, in its order.
+
+    order: a key of `task.order`: the file's ids are row numbers (from 0) in that numbering of the rows.
+    by: "id"; "question" (normalised question, reference, and among equal ones the k-th with the k-th, within the image
+    where the ids name images); "position" (row k is sample k); "auto": id if the ids are the task's, else question.
+    Wherever rows meet, their questions and references are compared; DataError if more than 2 % read differently, and
+    if more than `max_unmatched` of the task's rows (answers of no sample and samples of no answer together, over n)
+    do not meet.  ConfigError for an unknown `order` or `by`.
+    """
+    _check_settings(task, order, by, max_unmatched)
+    if order:
+        way, pairs = f"order:{order}", _by_order(file, task, order)
+    elif by == "position":
+        way, pairs = by, _by_position(file, task)
+    elif by == "id" or (by == "auto" and _ids_fit(file, task)):
+        way, pairs = "id", _by_id(file, task)
+    else:
+        way, pairs = "question", _by_question(file, task, asked=by == "question")
+    notes = check_texts(file, task, pairs.of, way)
+    if not any(a.question or a.reference for a in pairs.of.values()):
+        notes.append(
+            "the file has neither questions nor references, so that the ids mean these samples could not be checked"
+        )
+    missing = tuple(s.id for i, s in enumerate(task.samples) if i not in pairs.of)
+    check_share(file, task, pairs.left, missing, max_unmatched, way)
+    if pairs.left or missing:
+        notes.append(lacking(pairs.left, missing))
+    none = f"no answer in {Path(file.path).name}"
+    predictions = tuple(
+        to_prediction(pairs.of[i], s.id)
+        if i in pairs.of
+        else Prediction(sample_id=s.id, error=none, finish_reason="error")
+        for i, s in enumerate(task.samples)
+    )
+    return Joined(
+        predictions=predictions, by=way, n_matched=len(pairs.of), unmatched=tuple(pairs.left), missing=missing,
+        notes=(*pairs.notes, *notes),
+    )  # fmt: skip
+
+
+def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched: float) -> None:
+    if by not in _WAYS:
+        raise ConfigError(f"by={by}: there is no such way to join answers to samples. {did_you_mean(by, _WAYS)}")
+    if order and order not in task.order:
+        known = did_you_mean(order, task.order) if task.order else "This form of the task has no other numbering."
+        raise ConfigError(f"task.order={order}: {task.name} ({task.form}) has no such numbering of its rows. {known}")
+    if order and by not in ("auto", "id"):
+        raise ConfigError(f"task.order={order} joins by row number, so by={by} contradicts it. Leave one of them out.")
+    if not 0 <= max_unmatched <= 1:
+        raise ConfigError(f"max_unmatched={max_unmatched}: expected a share between 0 and 1.")
+    if not task.samples:
+        raise DataError(f"task {task.name} has no samples, so there is nothing to join answers to.")
+
+
+def _ids_fit(file: AnswerFile, task: LoadedTask) -> bool:
+    """Whether the ids are the task's: at least half of them exist there and none stands for two questions.
+
+    By chance some do: a fifth of the row numbers 0..450 are ids of VQA-RAD's test rows.
+    """
+    ids = [a.id for a in file.answers]
+    known = {s.id for s in task.samples}
+    hits = sum(i in known for i in ids)
+    if None in ids or len(set(ids)) < len(ids):
+        return False
+    return hits > 0 and (hits * 2 >= len(ids) or not any(a.question for a in file.answers))
+
+
+def _by_id(file: AnswerFile, task: LoadedTask) -> _Pairs:
+    place = {s.id: i for i, s in enumerate(task.samples)}
+    return _by_key(file, lambda a: place.get(a.id) if a.id is not None else None)
+
+
+def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> _Pairs:
+    rows = task.order[order]
+    place = {s.id: i for i, s in enumerate(task.samples)}
+
+    def sample_of(answer: Answer) -> int | None:
+        if answer.id is None or not answer.id.isdecimal():
+            raise DataError(
+                f"{file.path}: row {answer.row} has the id {answer.id!r}, and task.order={order} needs row numbers. "
+                "Leave task.order out, or name the column with id=NAME."
+            )
+        number = int(answer.id)
+        return place.get(rows[number]) if number < len(rows) else None
+
+    return _by_key(file, sample_of)
+
+
+def _by_key(file: AnswerFile, sample_of: Callable[[Answer], int | None]) -> _Pairs:
+    of: dict[int, Answer] = {}
+    left: list[Answer] = []
+    for answer in file.answers:
+        i = sample_of(answer)
+        if i is None:
+            left.append(answer)
+        elif i in of:
+            raise DataError(
+                f"{file.path}: rows {of[i].row} and {answer.row} both have the id {answer.id!r} with different "
+                "questions or references, so the id does not name a sample. Name another column with id=NAME, or "
+                "say by=question."
+            )
+        else:
+            of[i] = answer
+    return _Pairs(of, left)
+
+
+def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
+    if len(file.answers) != len(task.samples):
+        raise DataError(
+            f"{file.path}: {len(file.answers)} answers and {len(task.samples)} samples of {task.name}; by=position "
+            "needs as many of one as of the other, or the rows would slip."
+        )
+    return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order, as asked",))
+
+
+def _by_question(file: AnswerFile, task: LoadedTask, *, asked: bool) -> _Pairs:
+    """The k-th answer with the k-th sample of the same question and reference (and image, if the ids name images)."""
+    if not any(a.question for a in file.answers):
+        raise DataError(no_way(file, task))
+    suggestion = order_that_fits(file, task)
+    if suggestion and not asked:
+        raise DataError(
+            f"{file.path}: its ids are not those of {task.name}; they are row numbers of another numbering of the "
+            f"same rows, whose questions all agree. Say task.order={suggestion}. (by=question joins by the texts "
+            "alone.)"
+        )
+    with_image = ids_name_images(file, task)
+    with_reference = any(a.reference for a in file.answers)
+    waiting: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
+    for i, s in enumerate(task.samples):
+        for reference in {normal(r) for r in s.references} if with_reference else {None}:
+            waiting[s.image_id if with_image else None, normal(s.question), reference].append(i)
+    notes = _check_repeats(file, task, waiting, with_reference=with_reference, asked=asked)
+    known = {key[1] for key in waiting}
+    of: dict[int, Answer] = {}
+    left: list[Answer] = []
+    for answer in file.answers:
+        key = (
+            answer.id if with_image else None,
+            question_in(answer.question, known),
+            normal(answer.reference) if with_reference else None,
+        )
+        free = next((i for i in waiting.get(key, ()) if i not in of), None)
+        if free is None:
+            left.append(answer)
+        else:
+            waiting[key].remove(free)
+            of[free] = answer
+    if with_image:
+        notes.append("ids name images, so answers were joined by image, question and reference")
+    elif any(a.id for a in file.answers):
+        notes.append(f"the file's ids are not those of {task.name} and were not used")
+    return _Pairs(of, left, tuple(notes))
+
+
+def _check_repeats(
+    file: AnswerFile,
+    task: LoadedTask,
+    waiting: dict[tuple[str | None, ...], list[int]],
+    *,
+    with_reference: bool,
+    asked: bool,
+) -> list[str]:
+    """What pairing the k-th with the k-th costs: no total if gold is the same, wrong scores if it is not."""
+    groups = [group for group in waiting.values() if len(group) > 1]
+    unlike = [g for g in groups if len({frozenset(map(normal, task.samples[i].references)) for i in g}) > 1]
+    if unlike and not with_reference and not asked:
+        examples = named([repr(task.samples[g[0]].question) for g in unlike], 3)
+        raise DataError(
+            f"{file.path}: {len(unlike)} questions stand in {task.name} more than once with different gold answers "
+            f"({examples}), and the file has neither the task's ids nor references to tell them apart. Add a column "
+            "with one of them; by=question takes equal questions in the order of the file."
+        )
+    rows = sum(len(g) for g in groups)
+    same = "the same question and reference" if with_reference else "the same question"
+    return [_REPEATS.format(rows=rows, same=same)] if rows else []

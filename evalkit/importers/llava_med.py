@@ -1,0 +1,20 @@
+"""LLaVA and LLaVA-Med answer files: JSON lines with `question_id`, `prompt` and `text`."""
+
+from __future__ import annotations
+
+from evalkit.importers.base import Answer, Columns, Format, Raw
+from evalkit.importers.columns import override, read_columns
+
+_COLUMNS = Columns(id="question_id", prediction="text", question="prompt")
+
+
+def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+    """`prompt` is the question, a hint of the options if there was one, and "<image>"; all of it is kept."""
+    return read_columns(raw, override(_COLUMNS, columns))
+
+
+FORMAT = Format(
+    about="LLaVA / LLaVA-Med answers JSON lines (question_id, prompt, text)",
+    recognises=lambda raw: raw.kind == "records" and {"question_id", "prompt", "text"} <= raw.keys,
+    read=read,
+)

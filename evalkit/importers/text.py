@@ -1,0 +1,205 @@
+"""JSON and JSON lines as people really have them: wrong extensions, byte order marks, trailing commas, torn ends."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.importers.base import Raw, Record
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_STRING_OR_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
+_LIST_KEYS = ("predictions", "results", "answers", "data", "samples", "records", "outputs")
+
+
+def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
+    """The text of a file: UTF-8, or what its byte order mark says.  DataError otherwise."""
+    encoding = next((name for bom, name in _BOMS if content.startswith(bom)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as e:
+        raise DataError(
+            f"{path}: byte {e.start} (line {content[: e.start].count(10) + 1}) is not {encoding.upper()}, and there "
+            "is no byte order mark that names another encoding. Guessing one could change answers: convert the "
+            f"file, for example with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
+        ) from None
+    if "\x00" in text:
+        raise DataError(
+            f"{path}: contains zero bytes, so it is not a text file in an encoding that can be told. Convert it to "
+            "UTF-8."
+        )
+    notes = [] if encoding == "utf-8" else [f"byte order mark read as {encoding.removesuffix('-sig').upper()}"]
+    return text, notes
+
+
+def parse_json(text: str, path: Path) -> Raw | None:
+    """A JSON array, object or JSON lines, whatever the file is called; None if the text is none of them."""
+    body = text.strip()
+    try:
+        if body.startswith("["):
+            return _array(text, path)
+        if body.startswith("{"):
+            return _object(text, path) or _lines(text, path)
+    except (
+        RecursionError,
+        ValueError,
+    ) as e:  # what json raises beside JSONDecodeError: brackets or digits by the thousand
+        raise DataError(f"{path}: JSON that is nested too deeply or holds an endless number ({e}).") from None
+    return None
+
+
+def _loads(text: str) -> tuple[Any, list[str]]:
+    """json.loads that forgives commas before a closing bracket and NaN, and says so.  ValueError as json's."""
+    notes: list[str] = []
+
+    def constant(name: str) -> None:
+        notes.append(f"{name} read as null")
+
+    try:
+        return json.loads(text, parse_constant=constant), notes
+    except json.JSONDecodeError:
+        cleaned = _without_trailing_commas(text)
+        if cleaned == text:
+            raise
+        notes.clear()
+        return json.loads(cleaned, parse_constant=constant), [*notes, "trailing commas ignored"]
+
+
+def _without_trailing_commas(text: str) -> str:
+    return _STRING_OR_TRAILING_COMMA.sub(lambda m: m[0] if m[0].startswith('"') else "", text)
+
+
+def _array(text: str, path: Path) -> Raw:
+    notes: list[str] = []
+    tail = ""
+    try:
+        items, notes = _loads(text)
+    except json.JSONDecodeError as e:
+        items, tail, notes = _array_with_tail(text, path, e)
+    records = _records(list(enumerate(items, 1)), path, "item")
+    if path.suffix == ".jsonl":
+        notes.append("a JSON array, though the file is called .jsonl")
+    return Raw(path=path, kind="records", records=records, tail=tail, notes=_once(notes))
+
+
+def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tuple[list[Any], str, list[str]]:
+    """An array with text behind it; DataError where the array itself is broken."""
+    start = len(text) - len(text.lstrip())
+    source, notes = text, []
+    try:
+        items, end = json.JSONDecoder().raw_decode(source, start)
+    except json.JSONDecodeError:
+        source, notes = _without_trailing_commas(text), ["trailing commas ignored"]
+        try:
+            items, end = json.JSONDecoder().raw_decode(source, len(source) - len(source.lstrip()))
+        except json.JSONDecodeError:
+            raise DataError(
+                f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array cannot "
+                "be read in part, because what is missing cannot be known: repair the file or write it again."
+            ) from None
+    if not isinstance(items, list):
+        raise DataError(f"{path}: expected an array, found {type(items).__name__}.")
+    return items, source[end:].strip(), notes
+
+
+def _object(text: str, path: Path) -> Raw | None:
+    """A file that is one JSON object; None if it is to be read line by line."""
+    lines_by_name = path.suffix == ".jsonl"
+    if "\n" not in text.strip() and lines_by_name:
+        return None
+    try:
+        whole, notes = _loads(text)
+    except json.JSONDecodeError as e:
+        if lines_by_name or "\n" not in text.strip() or _is_json(text.strip().split("\n", 1)[0]):
+            return None
+        raise DataError(
+            f"{path}: broken JSON at line {e.lineno}, column {e.colno}: {e.msg}. Repair the file or write it again."
+        ) from None
+    return Raw(path=path, kind="whole", whole=whole, notes=_once(notes))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        _loads(line.rstrip().rstrip(","))
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _lines(text: str, path: Path) -> Raw:
+    """JSON lines.  Split at LF alone: other line separators of Unicode are legal inside a JSON string."""
+    notes: list[str] = []
+    values: list[tuple[int, Any]] = []
+    torn = 0
+    lines = text.split("\n")
+    last = max(i for i, line in enumerate(lines, 1) if line.strip())
+    for number, line in enumerate(lines, 1):
+        body = line.strip()
+        if not body:
+            continue
+        if body.endswith(","):
+            body = body[:-1]
+            notes.append("trailing commas ignored")
+        try:
+            value, dirt = _loads(body)
+        except json.JSONDecodeError as e:
+            if number == last and not text.endswith("\n"):
+                torn = number
+                continue
+            raise DataError(
+                f"{path}: line {number} is not JSON ({e.msg} at column {e.colno}). Expected one JSON object a line: "
+                "repair the line or write the file again."
+            ) from None
+        notes += dirt
+        values.append((number, value))
+    if path.suffix == ".json":
+        notes.append("JSON lines, though the file is called .json")
+    return Raw(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=_once(notes))
+
+
+def _records(values: list[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:
+    for number, value in values:
+        if not isinstance(value, dict):
+            raise DataError(
+                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields: a bare "
+                "list of answers says nothing of the questions that they belong to."
+            )
+    return tuple(Record(row=number, fields=value) for number, value in values)
+
+
+def unwrap(raw: Raw) -> Raw:
+    """The records inside one JSON object: a list under one of the usual names, or id -> answer.  Else `raw` itself."""
+    whole = raw.whole or {}
+    lists = [
+        k
+        for k in _LIST_KEYS
+        if isinstance(whole.get(k), list) and whole[k] and all(isinstance(v, dict) for v in whole[k])
+    ]
+    if len(lists) == 1:
+        records = tuple(Record(row=i, fields=v) for i, v in enumerate(whole[lists[0]], 1))
+        notes = (*raw.notes, f"answers read from the list under {lists[0]!r}")
+        return Raw(path=raw.path, kind="records", records=records, notes=notes)
+    if whole and all(v is None or isinstance(v, str) for v in whole.values()):
+        records = tuple(Record(row=i, fields={"id": k, "prediction": v}) for i, (k, v) in enumerate(whole.items(), 1))
+        return Raw(
+            path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> answer")
+        )
+    if whole and all(isinstance(v, dict) for v in whole.values()):
+        records = tuple(Record(row=i, fields={"id": k, **v}) for i, (k, v) in enumerate(whole.items(), 1))
+        return Raw(
+            path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> record")
+        )
+    return raw
+
+
+def _once(notes: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(notes))

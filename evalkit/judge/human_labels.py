@@ -1,0 +1,165 @@
+"""Human labels: a CSV or JSON-lines file, one line an answer and rater.
+
+Columns: sample_id and label (also human or human_label); and where there are any: judge (the judge's own label, where
+no run is given), model (which model answered), image_id (the cluster), rater (who labelled).
+Labels are correct, partly, wrong and cannot_tell (also yes/no, true/false, 1/0), or scores of 1 to 10.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.errors import DataError, did_you_mean
+from evalkit.judge.parse_response import HIGHEST, LOWEST
+
+WORDS = {
+    "correct": 1.0,
+    "right": 1.0,
+    "yes": 1.0,
+    "true": 1.0,
+    "partly": 0.5,
+    "partial": 0.5,
+    "partially": 0.5,
+    "wrong": 0.0,
+    "incorrect": 0.0,
+    "no": 0.0,
+    "false": 0.0,
+}
+UNSURE = ("cannot_tell", "cannot tell", "unsure", "")
+COLUMNS = ("sample_id", "label", "judge", "model", "image_id", "rater")
+ALIASES = {"human": "label", "human_label": "label", "id": "sample_id", "question_id": "sample_id"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelLine:
+    """One rater's label of one answer.  Values: 1, 0.5 and 0 (verdicts) or 1 to 10 (scores); None for cannot tell."""
+
+    sample_id: str
+    model: str
+    image_id: str
+    rater: str
+    human: float | None
+    judge: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """A label file.  scale: "verdict" or "score", found by what its labels are."""
+
+    scale: str
+    lines: tuple[LabelLine, ...]
+    has_judge: bool
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label file.
+
+    Raises:
+        DataError: it lacks a column, holds a label that is none, or the same rater labels an answer twice.
+    """
+    rows = _rows(path)
+    scale = _scale(path, [row["label"] for _, row in rows])
+    lines = [
+        LabelLine(
+            sample_id=_needed(row, "sample_id", where),
+            model=_plain(row.get("model")),
+            image_id=_plain(row.get("image_id")) or _needed(row, "sample_id", where),
+            rater=_plain(row.get("rater")),
+            human=read_label(row["label"], scale, where),
+            judge=read_label(row["judge"], scale, where) if "judge" in row else None,
+        )
+        for where, row in rows
+    ]
+    repeated = [k for k, n in Counter((x.sample_id, x.model, x.rater) for x in lines).items() if n > 1]
+    if repeated:
+        raise DataError(
+            f"{path}: {len(repeated)} answers are labelled twice by one rater, first sample {repeated[0][0]!r}. "
+            "Several raters need a column rater, several answering models a column model."
+        )
+    return Labels(scale=scale, lines=tuple(lines), has_judge="judge" in rows[0][1])
+
+
+def read_label(value: Any, scale: str, where: str) -> float | None:
+    """A label's value; None for cannot tell.  Raises DataError for anything else."""
+    text = _plain(value).lower()
+    if text in UNSURE:
+        return None
+    if scale == "verdict":
+        if text in ("1", "1.0", "0", "0.0"):
+            return float(text)
+        if text in WORDS:
+            return WORDS[text]
+        near = did_you_mean(text, ["correct", "partly", "wrong", "cannot_tell"])
+        raise DataError(f"{where}: {value!r} is no verdict. {near}")
+    number = _number(text)
+    if number is None or not LOWEST <= number <= HIGHEST:
+        raise DataError(f"{where}: {value!r} is no score of {LOWEST} to {HIGHEST}.")
+    return number
+
+
+def _scale(path: Path, values: Sequence[Any]) -> str:
+    """Scores where any label is a number above 1; else verdicts."""
+    numbers = [n for v in values if (n := _number(_plain(v).lower())) is not None]
+    if any(n > 1 for n in numbers):
+        if len(numbers) < sum(_plain(v).lower() not in UNSURE for v in values):
+            raise DataError(f"{path}: the labels are partly scores and partly words; give one kind.")
+        return "score"
+    return "verdict"
+
+
+def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"The label file {path} cannot be read ({problem}).") from problem
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    if path.suffix.lower() == ".csv":
+        found: list[Mapping[str, Any]] = list(csv.DictReader(text.splitlines()))
+        numbered = list(enumerate(found, start=2))
+    else:
+        numbered = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                numbered.append((number, json.loads(line)))
+            except ValueError as problem:
+                raise DataError(f"{path}:{number} is not JSON ({problem}); labels are CSV or JSON lines.") from problem
+    for number, row in numbered:
+        where = f"{path}:{number}"
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where} is not a JSON object.")
+        named = {ALIASES.get(str(k).strip(), str(k).strip()): v for k, v in row.items() if k is not None}
+        for column in ("sample_id", "label"):
+            if column not in named:
+                raise DataError(f"{where}: there is no column {column}. {did_you_mean(column, list(named))}")
+        rows.append((where, named))
+    if not rows:
+        raise DataError(f"{path} holds no labels.")
+    return rows
+
+
+def _needed(row: Mapping[str, Any], column: str, where: str) -> str:
+    value = _plain(row.get(column))
+    if not value:
+        raise DataError(f"{where}: {column} is empty.")
+    return value
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return "" if value is None else str(value).strip()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,31 @@
+"""Named decoding settings of a model: `greedy`, ours, and `paper`, what its authors ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.types import Generation
+
+_FIELDS = tuple(f.name for f in fields(Generation))
+
+
+def choose(presets: Mapping[str, Mapping[str, Any]], name: str) -> Generation:
+    """The preset of that name from a model's `presets:` table.  ConfigError for an unknown name or setting.
+
+    >>> choose({"greedy": {"max_new_tokens": 8, "stop": ["###"]}}, "greedy").stop
+    ('###',)
+    """
+    if name not in presets:
+        raise ConfigError(f"this model has no generation preset {name!r}. {did_you_mean(name, presets)}")
+    settings = dict(presets[name])
+    for key, value in settings.items():
+        if key not in _FIELDS:
+            raise ConfigError(
+                f"generation preset {name!r}: {key!r} is no decoding setting. {did_you_mean(key, _FIELDS)}"
+            )
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            settings[key] = tuple(value)
+    return Generation(**settings)

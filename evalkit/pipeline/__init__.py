@@ -1,0 +1,1 @@
+"""From a task and an engine to scored predictions."""

@@ -1,6 +1,0 @@
-"""The page of a run: one HTML file that opens from disk, with every number, slice, sample and image."""
-
-from evalkit.report.data import Difference, page_data
-from evalkit.report.page import write_page
-
-__all__ = ["Difference", "page_data", "write_page"]

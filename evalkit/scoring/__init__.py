@@ -1,0 +1,1 @@
+"""From an answer to scores, from scores to metrics."""

@@ -1,0 +1,43 @@
+"""Plain exact match: equality after lower-casing and without punctuation."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.core.types import Metric, Sample
+from evalkit.scoring.row_protocol import Mark, RowProtocol, best_of, one_of, references
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+_NAMES = ("exact_match", "closed_exact_match", "open_exact_match")
+
+
+class ExactMatch(RowProtocol):
+    """Right when answer and a reference are equal after lower-casing and stripping outer white space.
+
+    punctuation: "delete" takes every ASCII punctuation mark off first ("x-ray" equals "xray"), "keep" does not.
+    """
+
+    metrics = (
+        Metric(name="exact_match"),
+        Metric(name="closed_exact_match", rows="closed"),
+        Metric(name="open_exact_match", rows="open"),
+    )
+    rule = "yesno"
+
+    def __init__(self, *, punctuation: str = "delete", **common: Any) -> None:
+        super().__init__(**common)
+        self.punctuation = one_of("punctuation", punctuation, ("delete", "keep"))
+        self.norm = f"lower-strip-{self.punctuation}-punctuation"
+
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+        said = self._plain(answer)
+        hits = (float(said == self._plain(reference)) for reference in references(sample))
+        return best_of((dict.fromkeys(_NAMES, hit) for hit in hits), said)
+
+    def _plain(self, text: str) -> str:
+        text = text.lower()
+        return (text.translate(_NO_PUNCTUATION) if self.punctuation == "delete" else text).strip()

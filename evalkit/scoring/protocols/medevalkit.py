@@ -1,0 +1,188 @@
+"""MedEvalKit's rule-based scoring (the Lingshu protocol without its judge), as released and mended.
+
+Followed: alibaba-damo-academy/MedEvalKit at 9b12e3b, utils/utils.py and the three data sets' `cal_metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from evalkit.core.types import Metric, Sample
+from evalkit.scoring.row_protocol import Mark, RowProtocol, best_of, references
+from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
+
+_BLEU = {f"bleu_{n}": (1 / n,) * n for n in (1, 2, 3, 4)}
+_ANSWER_MARKS = (
+    *("**answer**:", "**answer**", "*answer*:", "**answer:**"),
+    *("answer is", "answer:", "答案:", "final answer", "final answer is"),
+)
+_CRASH = "the authors' code raises on an answer without words; counted as wrong"
+
+
+class MedEvalKit(RowProtocol):
+    """As released, its judge off.
+
+    rule: "yesno" is what VQA-RAD and PathVQA get: closed where the gold is yes or no, right when exactly one of
+    the substrings yes and no occurs and it is the gold.  "label" is what SLAKE gets: closed by the row's label, where
+    that rule is reached only by a gold in lower case, and everything else needs equality of the whole text.
+
+    `accuracy` over all rows adds closed hits and exact open matches.  Its printed precision, recall and F1 are in
+    truth F1, precision and recall: they stand here under both names.
+    """
+
+    metrics = (
+        Metric(name="accuracy"),
+        Metric(name="closed_accuracy", rows="closed"),
+        Metric(name="open_exact_match", rows="open"),
+        *(Metric(name=f"open_{name}", rows="open") for name in ("precision", "recall", "f1")),
+        *(Metric(name=f"open_printed_{name}", rows="open") for name in ("precision", "recall", "f1")),
+        *(Metric(name=name, rows="open") for name in _BLEU),
+    )
+
+    rule = "yesno"
+    norm = "mek"
+
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+        raw = unwrap(answer)
+        said = raw.lower().strip() if self.rule == "yesno" else raw
+        golds = [gold.lower().strip() if self.rule == "yesno" else gold for gold in references(sample)]
+        if self.is_closed(sample) is not False:
+            hits = (float(self._closed_hit(said, gold)) for gold in golds)
+            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), said)
+        parsed = final_part(said)
+        if not parsed.split() or not parsed.strip("."):
+            return _all_wrong(self.metrics)
+        return best_of((_open(parsed, gold.lower()) for gold in golds), parsed)
+
+    def _closed_hit(self, said: str, gold: str) -> bool:
+        if self.rule == "yesno" or gold in {"yes", "no"}:
+            return says_only(said, gold)
+        return bare(said) == gold.lower()
+
+
+class MedEvalKitFixed(RowProtocol):
+    """The same rules with their slips mended: case, names of precision and recall, empty answers.
+
+    A gold that is yes or no in any case gets the either-or rule, another closed gold
+    equality after stripping; precision, recall and F1 are what they are called.
+    """
+
+    metrics = (
+        Metric(name="accuracy"),
+        Metric(name="closed_accuracy", rows="closed"),
+        Metric(name="open_exact_match", rows="open"),
+        *(Metric(name=f"open_{name}", rows="open") for name in ("precision", "recall", "f1")),
+    )
+
+    rule = "yesno"
+    norm = "mek-strip"
+
+    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+        said = unwrap(answer).lower().strip()
+        golds = [gold.lower().strip() for gold in references(sample)]
+        if self.is_closed(sample) is not False:
+            hits = (
+                float(says_only(said, gold) if gold in {"yes", "no"} else bare(said).strip() == gold) for gold in golds
+            )
+            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), said)
+        parsed = final_part(said).strip()
+        return best_of(
+            ({"accuracy": float(parsed == gold)} | _match_and_overlap(parsed, gold) for gold in golds), parsed
+        )
+
+
+def _match_and_overlap(parsed: str, gold: str) -> dict[str, float]:
+    overlap: Overlap = set_overlap(parsed.lower().split(), gold.split())
+    return {
+        "open_exact_match": float(parsed == gold),
+        "open_precision": overlap.precision,
+        "open_recall": overlap.recall,
+        "open_f1": overlap.f1,
+    }
+
+
+def _open(parsed: str, gold: str) -> dict[str, float]:
+    values = {"accuracy": float(parsed == gold)} | _match_and_overlap(parsed, gold)
+    values["open_printed_precision"] = values["open_f1"]
+    values["open_printed_recall"] = values["open_precision"]
+    values["open_printed_f1"] = values["open_recall"]
+    return values | bleu(_spaced(parsed), _spaced(gold), _BLEU)
+
+
+def _spaced(text: str) -> list[str]:
+    """Its tokens for BLEU: a full stop is one, and so is the nothing between two spaces."""
+    return text.lower().replace(".", " .").split(" ")
+
+
+def _all_wrong(metrics: tuple[Metric, ...]) -> dict[str, Mark]:
+    return {metric.name: Mark(value=0.0, note=_CRASH) for metric in metrics}
+
+
+def unwrap(answer: str) -> str:
+    r"""The content of the last \boxed{}, else of <answer> tags, else the answer itself.
+
+    >>> unwrap(r"so \boxed{lung}"), unwrap("<answer>yes</answer>"), unwrap("no")
+    ('lung', 'yes', 'no')
+    """
+    content = boxed(answer)
+    if content != "None":
+        return content
+    return tagged(answer) if "<answer>" in answer else answer
+
+
+def boxed(text: str) -> str:
+    r"""The content of the last \boxed{} with its braces matched, or the word None."""
+    _, found, rest = text.rpartition(r"\boxed{")
+    depth = 1
+    for place, char in enumerate(rest if found else ""):
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if not depth:
+            return rest[:place].strip()
+    return "None"
+
+
+def tagged(text: str) -> str:
+    """What stands between <answer> and </answer>, all of them joined; the whole text if nothing does."""
+    parts = []
+    rest = text
+    while "<answer>" in rest and "</answer>" in (rest := rest.split("<answer>", 1)[1]):
+        part, rest = rest.split("</answer>", 1)
+        parts.append(part)
+    return " ".join(parts).strip() or text
+
+
+@lru_cache(maxsize=CACHE)
+def final_part(text: str) -> str:
+    """Lower case, and only what follows the last "answer is" and the like.
+
+    A text that holds the word "boxed" without the LaTeX around it becomes the word None.
+
+    >>> final_part("The final answer is lung"), final_part("a boxed area")
+    (' lung', 'None')
+    """
+    text = text.lower()
+    if "boxed" in text:
+        text = boxed(text)
+    elif "<answer>" in text:
+        text = tagged(text)
+    for mark in _ANSWER_MARKS:
+        if mark in text:
+            text = text.rsplit(mark, 1)[1]
+    return text
+
+
+def bare(text: str) -> str:
+    """The final part without line breaks and full stops."""
+    return final_part(text).replace("\n", "").replace(".", "")
+
+
+def says_only(text: str, gold: str) -> bool:
+    """Whether exactly one of the substrings yes and no is in the final part, and it is the gold one.
+
+    >>> says_only("unknown", "no"), says_only("yes, the diagnosis", "yes")
+    (True, False)
+    """
+    part = bare(text)
+    return ("yes" in part) != ("no" in part) and gold.lower() in part

@@ -1,0 +1,313 @@
+"""What the released forms of VQA datasets have in common: finding files, taming types, building samples.
+
+A form is recognised by the keys of its records, never by a file's name; only the split is read from names, because
+most releases say it nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.core.images import digest
+from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
+from evalkit.tasks.prompts import options_in
+
+Record = Mapping[str, Any]
+
+IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+# The MEVF lineage and others name the validation split in different ways.
+SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "validate", "validation", "dev"), "test": ("test",)}
+# Suffixes that LLaVA-Med's answer files put behind a question; the question itself ends before them.
+_HINT = re.compile(r"\s*(?:Please choose from the following two options: \[[^\]]*\])\s*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A row of any form, its types tamed.  label: the dataset's own OPEN or CLOSED, None where it has none."""
+
+    id: str
+    question: str
+    answer: str
+    image_id: str
+    image: ImageRef | None = None
+    label: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What a form's reader gives: the rows of one split in file order."""
+
+    form: str
+    rows: tuple[Raw, ...]
+    order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def text_of(value: Any, where: str) -> str:
+    """A text field as text: numbers written out, white space (tabs too) single, the string "None" kept as it is.
+
+    Raises:
+        DataError: null, a list, an object or not a number (which is what "None" becomes in a table read by pandas).
+    """
+    lost = isinstance(value, float) and not math.isfinite(value)
+    if lost or isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where} is {value!r}; expected text.")
+    return " ".join(str(value).split())
+
+
+def field_of(record: Record, key: str, where: str) -> str:
+    """A field that every row must have, as text.
+
+    Raises:
+        DataError: it is missing or no text.
+    """
+    if key not in record:
+        raise DataError(f"{where} has no field {key!r}; it has {', '.join(map(str, record)) or 'none'}.")
+    return text_of(record[key], f"{where}: {key}")
+
+
+def optional(value: Any) -> str | None:
+    """A field in which VQA-RAD writes "NULL" for nothing."""
+    if value is None or (isinstance(value, str) and value.strip() in ("", "NULL")):
+        return None
+    return " ".join(str(value).split())
+
+
+def label_of(value: Any, where: str) -> str | None:
+    """OPEN or CLOSED, whatever its case and spaces; None when the field is absent.
+
+    Raises:
+        DataError: something else.
+    """
+    if value is None:
+        return None
+    label = str(value).strip().upper()
+    if label not in (OPEN, CLOSED):
+        raise DataError(f"{where}: answer_type is {value!r}; expected OPEN or CLOSED.")
+    return label
+
+
+def says_yes_or_no(answer: str) -> bool:
+    """The other meaning of closed: the gold answer is yes or no."""
+    return answer.strip().lower().rstrip(".") in ("yes", "no")
+
+
+def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
+    """The JSON arrays in a file, or in a folder and the folders inside it; those named like the split come first.
+
+    Raises:
+        DataError: a file that a user named, or one named like the split, is damaged, or nothing is there.
+    """
+    if path.is_file():
+        yield path, _array(path)
+        return
+    if not path.is_dir():
+        raise DataError(f"task.path={path}: there is no such file or folder.")
+    found = [p for pattern in ("*.json", "*/*.json") for p in sorted(path.glob(pattern))]
+    for candidate in sorted(found, key=lambda p: (not names_split(p, split), str(p))):
+        try:
+            content = _json(candidate)
+        except DataError:
+            if names_split(candidate, split):
+                raise
+            continue  # other people's files lie in dataset folders too (detection.json, notes)
+        if _is_array(content):
+            yield candidate, content
+
+
+def _array(path: Path) -> list[Any]:
+    content = _json(path)
+    if not _is_array(content):
+        raise DataError(f"{path} is not a JSON array of records.")
+    return list(content)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError, RecursionError) as problem:
+        raise DataError(f"{path} is not a JSON file: {problem}.") from problem
+
+
+def _is_array(content: Any) -> bool:
+    return isinstance(content, list) and bool(content) and all(isinstance(r, dict) for r in content)
+
+
+def parquet_files(path: Path, split: str) -> list[Path]:
+    """The parquet files of a split, in the order of their names."""
+    if path.is_file():
+        return [path] if path.suffix == ".parquet" else []
+    found = [p for pattern in ("*.parquet", "*/*.parquet") for p in sorted(path.glob(pattern))]
+    return [p for p in found if names_split(p, split)]
+
+
+def names_split(path: Path, split: str) -> bool:
+    """Whether a file is named after a split: test.json, pvqa_test.json, testset.json, test-00000-of-00001.parquet."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return any(word in (name, f"{name}set") for name in SPLIT_NAMES[split] for word in words)
+
+
+def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef | None, str]]:
+    """(row number, its texts, its image, the image's id) of Hugging Face parquet files, one row group at a time.
+
+    The id is the digest of the image's bytes: these forms name no image.  Rows that repeat an image, as most do, share
+    one reference, so that it is checked and kept once.
+
+    Raises:
+        DataError: a file is no parquet file, or damaged.
+    """
+    number = 0
+    refs: dict[str, ImageRef] = {}
+    for path in files:
+        for inside, record in enumerate(_parquet_records(path)):
+            image = record.pop("image", None)
+            content = image.get("bytes") if isinstance(image, dict) else image
+            if content is not None and not isinstance(content, bytes):
+                raise DataError(f"{path}: row {inside} holds no image bytes in the column image.")
+            image_id = hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
+            if content:
+                refs.setdefault(image_id, ImageRef(kind="parquet", path=str(path), member=f"image:{inside}"))
+            yield number, record, refs.get(image_id), image_id
+            number += 1
+
+
+def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            for group in range(table.metadata.num_row_groups):
+                yield from table.read_row_group(group).to_pylist()
+    except (OSError, pyarrow.ArrowException) as problem:
+        raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
+
+
+class ImageFinder:
+    """Finds images by the tail of their path, in a folder tree or in the zip archives that lie in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root if root.is_dir() else root.parent
+        self._found: dict[str, list[ImageRef]] | None = None
+
+    def find(self, name: str) -> ImageRef:
+        """The image; a reference to the place where it was expected when it is not there.
+
+        A name with a folder is looked for with that folder first, then alone where only one file is called so.
+
+        Raises:
+            DataError: several files of that name differ.
+        """
+        if self._found is None:
+            self._found = defaultdict(list)
+            for tail, ref in self._scan():
+                self._found[tail].append(ref)
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        found = self._found.get("/".join(parts[-2:]), [])
+        if not found and len(parts) > 1 and len(alone := self._found.get(parts[-1], [])) == 1:
+            found = alone
+        if not found:
+            return ImageRef(kind="file", path=str(self.root / name))
+        # An unpacked file wins over the archive that it came from.
+        best = [ref for ref in found if ref.kind == "file"] or found
+        if len(best) > 1 and len({digest(ref) for ref in best}) > 1:
+            raise DataError(f"Two different images could be {name}: {best[0]} and {best[1]}. Leave one in task.path.")
+        return best[0]
+
+    def _scan(self) -> Iterator[tuple[str, ImageRef]]:
+        import zipfile
+
+        for archive in sorted(self.root.glob("*.zip")):
+            if not zipfile.is_zipfile(archive):
+                continue
+            with zipfile.ZipFile(archive) as members:
+                for name in members.namelist():
+                    if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
+                        yield from _tails(name, ImageRef(kind="zip", path=str(archive), member=name))
+        for path in sorted(self.root.rglob("*")):
+            if path.suffix.lower() in IMAGE_ENDINGS:
+                yield from _tails(path.as_posix(), ImageRef(kind="file", path=str(path)))
+
+
+def _tails(name: str, ref: ImageRef) -> Iterator[tuple[str, ImageRef]]:
+    parts = PurePosixPath(name).parts
+    yield from {parts[-1]: ref, "/".join(parts[-2:]): ref}.items()
+
+
+def is_conversation(record: Record) -> bool:
+    """LLaVA's layout; early LLaVA-Med files misspell the key."""
+    return "id" in record and ("conversations" in record or "conversatons" in record)
+
+
+def conversation_rows(
+    records: Sequence[Record], images: ImageFinder | None, path: Path, first_word_type: bool = False
+) -> Iterator[Raw]:
+    """The rows of LLaVA-Med's converted JSON: id, image, answer_type, a human and a gpt turn."""
+    for number, record in enumerate(records):
+        where = f"{path}: record {number} (id {record.get('id')!r})"
+        turns = record.get("conversations", record.get("conversatons"))
+        try:
+            question, answer = (next(t["value"] for t in turns if t["from"] == who) for who in ("human", "gpt"))
+        except (TypeError, KeyError, StopIteration, RuntimeError) as problem:
+            raise DataError(f"{where}: expected one turn from human and one from gpt, each with a value.") from problem
+        asked = _HINT.sub("", text_of(question, where).replace("<image>", " ").strip())
+        image = text_of(record.get("image", ""), where)
+        kind = optional(record.get("question_type")) or (
+            asked.split()[0].lower() if first_word_type and asked else None
+        )
+        yield Raw(
+            id=str(record["id"]),
+            question=" ".join(asked.split()),
+            answer=text_of(answer, where),
+            image_id=image or f"row{number}",
+            image=images.find(image) if images and image else None,
+            label=label_of(record.get("answer_type"), where),
+            tags={"question_type": kind} if kind else {},
+        )
+
+
+def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[Sample], list[str]]:
+    """Samples under a closed rule, and the rows that had to be left out because they have no answer.
+
+    Ids that repeat get #2, #3 ... in file order.
+    """
+    samples: list[Sample] = []
+    skipped: list[str] = []
+    seen: Counter[str] = Counter()
+    taken: set[str] = set()
+    for row in rows:
+        seen[row.id] += 1
+        sample_id = row.id
+        while sample_id in taken:
+            seen[row.id] += sample_id != row.id
+            sample_id = f"{row.id}#{seen[row.id]}"
+        taken.add(sample_id)
+        if not row.question:
+            raise DataError(f"{name}: row {sample_id} has no question.")
+        if not row.answer:
+            skipped.append(f"row {sample_id}: its answer is empty")
+            continue
+        kind = row.label if closed_rule == "label" else (CLOSED if says_yes_or_no(row.answer) else OPEN)
+        tags = {**row.tags, **({"answer_type": kind} if kind else {})}
+        samples.append(
+            Sample(
+                id=sample_id,
+                image_id=row.image_id,
+                question=row.question,
+                references=(row.answer,),
+                images=(row.image,) if row.image else (),
+                choices=options_in(row.question) if kind == CLOSED else (),
+                tags=tags,
+            )
+        )
+    return samples, skipped

@@ -1,0 +1,43 @@
+"""Every image of a split is looked at before any weights load."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.images import Broken, probe
+from evalkit.core.types import ImageRef
+from evalkit.tasks.base import LoadedTask
+
+ON_MISSING = ("error", "skip")
+
+
+def check_images(task: LoadedTask, *, on_missing: str = "error") -> tuple[LoadedTask, dict[ImageRef, str]]:
+    """The split with usable images only, and each image's sha256.
+
+    on_missing: "error" refuses a split with a missing or broken image; "skip" leaves its rows out and says which.
+
+    Raises:
+        DataError: an image is missing or broken, naming row and file; or no row is left.
+    """
+    if on_missing not in ON_MISSING:
+        raise ConfigError(f"task.on_missing_image={on_missing} is not possible. {did_you_mean(on_missing, ON_MISSING)}")
+    found = probe(ref for sample in task.samples for ref in sample.images)
+    bad = {ref: outcome.reason for ref, outcome in found.items() if isinstance(outcome, Broken)}
+    without = [s for s in task.samples if not s.images or any(ref in bad for ref in s.images)]
+    if not without:
+        return task, {ref: d for ref, d in found.items() if isinstance(d, str)}
+    reasons = {s.id: next((bad[r] for r in s.images if r in bad), "The row names no image.") for s in without}
+    first = without[0]
+    if on_missing == "error":
+        raise DataError(
+            f"{task.name} ({task.split}): {len(without)} of {len(task.samples)} rows have no usable image "
+            f"({len(bad)} images), first row {first.id}: {reasons[first.id]} Complete the copy that task.path names, "
+            "or leave those rows out with task.on_missing_image=skip; they are then counted beside the score."
+        )
+    gone = {s.id for s in without}
+    kept = tuple(s for s in task.samples if s.id not in gone)
+    if not kept:
+        raise DataError(f"{task.name} ({task.split}): not one row has a usable image; first: {reasons[first.id]}")
+    skipped = (*task.skipped, *(f"row {s.id}: {reasons[s.id]}" for s in without))
+    return replace(task, samples=kept, skipped=skipped), {r: d for r, d in found.items() if isinstance(d, str)}

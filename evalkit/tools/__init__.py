@@ -1,0 +1,1 @@
+"""Run by maintainers only."""

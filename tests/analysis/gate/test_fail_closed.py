@@ -1,0 +1,238 @@
+"""Whatever is wrong with a baseline or a candidate, the gate does not pass: it exits with another code than 0."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evalkit.__main__ import main
+from evalkit.analysis.run_scores import as_file, read_scored
+from evalkit.core.errors import EvalkitError, StoreError
+from tests.support.gate_runs import BASE, METRIC, as_content, exit_code, held, run
+
+SMALL = BASE[:30]
+Content = dict[str, Any]
+# Each damages a baseline's content at the place k of its n samples.
+KINDS: dict[str, Callable[[Content, int, int], Any]] = {
+    "no kind": lambda c, n, k: c.pop("kind"),
+    "another kind": lambda c, n, k: c.update(kind="other"),
+    "no schema": lambda c, n, k: c.pop("schema"),
+    "an older schema": lambda c, n, k: c.update(schema=1),
+    "no header": lambda c, n, k: c.pop("header"),
+    "a header that is a list": lambda c, n, k: c.update(header=[]),
+    "no number of samples": lambda c, n, k: c["header"].pop("n"),
+    "another number of samples": lambda c, n, k: c["header"].update(n=n + 1),
+    "no digest of the data": lambda c, n, k: c["header"].pop("data_sha256"),
+    "other data": lambda c, n, k: c["header"].update(data_sha256="other"),
+    "no prompt": lambda c, n, k: c["header"].update(prompt=None),
+    "a limited run": lambda c, n, k: c["header"].update(limit=n),
+    "a run that is not finished": lambda c, n, k: c["header"].update(status="running"),
+    "no status": lambda c, n, k: c["header"].pop("status"),
+    "no ids": lambda c, n, k: c.pop("ids"),
+    "an empty set": lambda c, n, k: c.update(ids=[]),
+    "a sample less": lambda c, n, k: c["ids"].pop(k),
+    "an id twice": lambda c, n, k: c["ids"].__setitem__(k, c["ids"][k - 1]),
+    "another sample": lambda c, n, k: c["ids"].__setitem__(k, "stranger"),
+    "an id that is null": lambda c, n, k: c["ids"].__setitem__(k, None),
+    "no images": lambda c, n, k: c.pop("image_ids"),
+    "an image less": lambda c, n, k: c["image_ids"].pop(k),
+    "an image that is null": lambda c, n, k: c["image_ids"].__setitem__(k, None),
+    "no scores": lambda c, n, k: c.pop("scores"),
+    "no metrics": lambda c, n, k: c.update(scores={}),
+    "a metric without scores": lambda c, n, k: c["scores"].update({METRIC: []}),
+    "a score less": lambda c, n, k: c["scores"][METRIC].pop(k),
+    "a score that is text": lambda c, n, k: c["scores"][METRIC].__setitem__(k, "1"),
+    "a score that is a truth value": lambda c, n, k: c["scores"][METRIC].__setitem__(k, True),
+    "a score out of range": lambda c, n, k: c["scores"][METRIC].__setitem__(k, 1e12),
+    "a score that is no number": lambda c, n, k: c["scores"][METRIC].__setitem__(k, float("nan")),
+    "a score that is a list": lambda c, n, k: c["scores"][METRIC].__setitem__(k, [1]),
+    "no rows": lambda c, n, k: c.pop("rows"),
+    "a row less": lambda c, n, k: c["rows"][METRIC].pop(k),
+    "a row twice": lambda c, n, k: c["rows"][METRIC].append(k),
+    "a row too far": lambda c, n, k: c["rows"][METRIC].__setitem__(k, n),
+    "a row that is a truth value": lambda c, n, k: c["rows"][METRIC].__setitem__(1, True),
+    "a metric over no rows": lambda c, n, k: c["rows"].update({METRIC: []}),
+    "no signatures": lambda c, n, k: c.pop("signatures"),
+    "no signature": lambda c, n, k: c.update(signatures={}),
+    "a signature that is none": lambda c, n, k: c["signatures"].update({METRIC: "nonsense"}),
+    "a signature that is null": lambda c, n, k: c["signatures"].update({METRIC: None}),
+    "no answers": lambda c, n, k: c.pop("answers"),
+    "an answer less": lambda c, n, k: c["answers"].pop(k),
+    "a failed answer": lambda c, n, k: c["answers"].__setitem__(k, None),
+    "an answer's digest cut short": lambda c, n, k: c["answers"].__setitem__(k, "abc"),
+    "a question less": lambda c, n, k: c["questions"].pop(k),
+    "a text less": lambda c, n, k: c["texts"].pop(k),
+    "a text that is a number": lambda c, n, k: c["texts"].__setitem__(k, 7),
+}
+
+
+def damaged(kind: str, where: float) -> str:
+    content = as_content(run(SMALL))
+    n = len(SMALL)
+    KINDS[kind](content, n, min(int(where * n), n - 1))
+    return as_file(content)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@given(kind=st.sampled_from(sorted(KINDS)), where=st.floats(0, 1))
+def test_no_malformed_baseline_ever_passes(tmp_path: Path, kind: str, where: float) -> None:
+    path = tmp_path / "base.json"
+    path.write_text(damaged(kind, where), encoding="utf-8")
+    with pytest.raises(EvalkitError) as refused:
+        held((read_scored(path), run(SMALL, "b")))
+    assert refused.value.exit_code == 2
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_baseline_that_was_cut_or_changed_anywhere_ever_passes(tmp_path: Path, data: st.DataObject) -> None:
+    whole = as_file(as_content(run(SMALL))).encode()
+    place = data.draw(st.integers(0, len(whole) - 3))
+    byte = data.draw(st.one_of(st.none(), st.integers(0, 255)))
+    broken = whole[:place] if byte is None else whole[:place] + bytes([byte]) + whole[place + 1 :]
+    path = tmp_path / "base.json"
+    path.write_bytes(broken)
+    try:
+        same = byte is not None and json.loads(broken) == json.loads(whole)
+    except ValueError:
+        same = False
+    if not same:
+        with pytest.raises(StoreError):
+            read_scored(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "{", "[]", "null", "{}", "7", '"a"', '{"kind": 1}', "\x00\x01", "[" * 100_000, "NaN"]
+)
+def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "base.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError):
+        read_scored(path)
+    with pytest.raises(StoreError):
+        read_scored(tmp_path / "missing")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run and its baseline file."""
+    place = tmp_path_factory.mktemp("runs")
+    made = ("model=scripted", "model.rule=digest", "task=phantom", "task.n_test=6", "leaderboard=null")
+    assert main([*made, f"out={place / 'runs'}"]) == 0
+    (folder,) = [p for p in (place / "runs").iterdir() if p.is_dir()]
+    assert main(["gate", f"candidate={folder}", f"save={place / 'base.json'}"]) == 0
+    return folder, place / "base.json"
+
+
+def test_the_undamaged_baseline_passes(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, base = runs
+    assert main(["gate", f"baseline={base}", f"candidate={folder}", f"out={tmp_path}"]) == 0
+    assert json.loads((tmp_path / "gate.json").read_text(encoding="utf-8"))["verdict"] == "pass"
+    assert main(["gate", f"baseline={folder}", f"candidate={folder}", f"out={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_of_damage_exits_with_2_and_overwrites_an_earlier_pass(
+    kind: str, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, out = tmp_path / "base.json", tmp_path / "out"
+    base.write_text(damaged(kind, 0.5), encoding="utf-8")
+    out.mkdir()
+    (out / "gate.json").write_text('{"verdict": "pass"}', encoding="utf-8")
+    assert exit_code(baseline=str(base), candidate=str(runs[0]), out=str(out)) == 2
+    assert json.loads((out / "gate.json").read_text(encoding="utf-8"))["verdict"] == "refused"
+    assert "error" in (out / "gate.xml").read_text(encoding="utf-8")
+
+
+def cut(path: Path, lines: int) -> None:
+    kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:-lines]
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def change(path: Path, key: str, value: Any) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content[key] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def without_a_protocol(folder: Path) -> None:
+    lines = (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["protocol"] != "exact-match"]
+    assert len(kept) < len(lines)
+    (folder / "scores.jsonl").write_text("".join(kept), encoding="utf-8")
+
+
+FOLDERS: dict[str, Callable[[Path], Any]] = {
+    "no summary": lambda f: (f / "summary.json").unlink(),
+    "no scores": lambda f: (f / "scores.jsonl").unlink(),
+    "no answers": lambda f: (f / "predictions.jsonl").unlink(),
+    "no manifest": lambda f: (f / "manifest.json").unlink(),
+    "no score in the file": lambda f: (f / "scores.jsonl").write_text("", encoding="utf-8"),
+    "the last scores cut off": lambda f: cut(f / "scores.jsonl", 3),
+    "a whole protocol cut off": without_a_protocol,
+    "the last answers cut off": lambda f: cut(f / "predictions.jsonl", 1),
+    "half a line": lambda f: (f / "scores.jsonl").write_text(
+        (f / "scores.jsonl").read_text(encoding="utf-8")[:-20], encoding="utf-8"
+    ),
+    "lines twice": lambda f: (f / "scores.jsonl").write_text(
+        (f / "scores.jsonl").read_text(encoding="utf-8") * 2, encoding="utf-8"
+    ),
+    "an empty folder": lambda f: [p.unlink() for p in f.iterdir()],
+    "a run that goes on": lambda f: change(f / "manifest.json", "status", "running"),
+    "a limited run": lambda f: change(f / "summary.json", "limit", 5),
+    "other data": lambda f: change(f / "summary.json", "data_sha256", "x"),
+    "a manifest that is a list": lambda f: (f / "manifest.json").write_text("[]", encoding="utf-8"),
+    "a record of prompts that is a list": lambda f: (f / "prompts.json").write_text("[]", encoding="utf-8"),
+    "judgments that are not ours": lambda f: (f / "judgments.jsonl").write_text("{}\n", encoding="utf-8"),
+    "judgments without a plan": lambda f: (f / "judgments.jsonl").write_text('{"record": "plan"}\n', encoding="utf-8"),
+}
+
+
+@pytest.mark.parametrize("side", ["baseline", "candidate"])
+@pytest.mark.parametrize("kind", sorted(FOLDERS))
+def test_a_damaged_run_is_refused_on_either_side(kind: str, side: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(runs[0], broken)
+    FOLDERS[kind](broken)
+    sides = {"baseline": str(runs[0]), "candidate": str(runs[0]), side: str(broken)}
+    assert exit_code(**sides, out=str(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "evalkit gate baseline"}', damaged("no scores", 0.5)])
+def test_the_command_line_exits_with_2(text: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(text, encoding="utf-8")
+    assert main(["gate", f"baseline={tmp_path / 'base.json'}", f"candidate={runs[0]}", f"out={tmp_path}"]) == 2
+    assert main(["gate", f"baseline={tmp_path / 'missing'}", f"candidate={runs[0]}", f"out={tmp_path}"]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["baseline={base}"], ["candidate={folder}"], ["baseline=", "candidate={folder}"],
+        ["baseline=[]", "candidate={folder}"], ["baseline={base}", "candidate=[]"],
+        ["baseline={empty}", "candidate={folder}"], ["baseline={base}", "candidate={empty}"],
+        ["baseline={base}", "candidate={base}"], ["baseline={base}", "candidate={folder}/.."],
+        ["baseline=[{base},{base}]", "candidate={folder}"], ["baseline={base}", "candidate={folder}", "margin=0"],
+        ["baseline={base}", "candidate={folder}", "margin=much"],
+        ["baseline={base}", "candidate={folder}", "margins=3"],
+        ["baseline={base}", "candidate={folder}", "metrics=['strict clsoed_accuracy']"],
+        ["baseline={base}", "candidate={folder}", "metrics=['exact-match constant']"],
+        ["baseline={base}", "candidate={folder}", "metrics=strict"],
+        ["baseline={base}", "dry_run=true", "metrics=['strict x']"], ["dry_run=true"], ["save={empty}/x.json"],
+        ["prompts=true"], ["prompts=true", "baseline={base}", "candidate={folder}"],
+        ["prompts=true", "baseline={folder}", "candidate={empty}"],
+    ],
+)  # fmt: skip
+def test_an_incomplete_or_wrong_command_exits_with_2(
+    arguments: list[str], runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    named = [a.format(folder=runs[0], base=runs[1], empty=tmp_path / "empty") for a in arguments]
+    assert main(["gate", *named]) == 2

@@ -1,0 +1,192 @@
+"""What a score is worth: baselines, yes/no reading, rewordings, rates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalkit.analysis.sanity_checks import consistency, rates, render, worth, yes_no
+from evalkit.cli.config import build, load_option
+from evalkit.core.types import Prediction, Sample
+from evalkit.models.text_only_baselines import Majority
+from evalkit.scoring.aggregate import Context, score_all, tabulate
+from evalkit.tasks.base import LoadedTask
+
+
+def sample(number: int, gold: str, **tags: str) -> Sample:
+    kind = "CLOSED" if gold in ("yes", "no") else "OPEN"
+    return Sample(
+        id=str(number), image_id=f"i{number // 2}", question=f"Is it {number % 3}?", references=(gold,),
+        tags={"answer_type": kind} | tags,
+    )  # fmt: skip
+
+
+def answer(number: int, text: str | None) -> Prediction:
+    return Prediction(sample_id=str(number), text=text, error=None if text is not None else "boom")
+
+
+def test_yes_no_answers_are_read_as_a_diagnostic_test() -> None:
+    golds = ["yes", "yes", "yes", "no", "no", "left"]
+    texts = ["yes", "Yes, it is", "no", "no", "yes", "yes"]
+    read = yes_no([sample(k, g) for k, g in enumerate(golds)], [answer(k, t) for k, t in enumerate(texts)])
+    assert read is not None
+    assert (read["n"], read["n_read"]) == (5, 5)
+    assert read["sensitivity"] == pytest.approx(2 / 3)
+    assert read["specificity"] == pytest.approx(1 / 2)
+    assert read["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert (read["yes_said"], read["yes_gold"]) == (0.6, 0.6)
+
+
+@pytest.mark.parametrize("text", ["", "normal", "yes and no", None])
+def test_what_says_neither_is_not_read(text: str | None) -> None:
+    assert yes_no([sample(0, "yes")], [answer(0, text)]) == {"n": 1, "n_read": 0}
+
+
+def test_a_set_without_yes_no_rows_has_no_such_block() -> None:
+    assert yes_no([sample(0, "lung")], [answer(0, "yes")]) is None
+
+
+def test_rewordings_count_pairs_of_one_image() -> None:
+    samples = [
+        sample(0, "yes", pair="a"),
+        sample(1, "yes", pair="a"),
+        sample(2, "no", pair="b"),
+        sample(3, "no", pair="b"),
+    ]
+    same = consistency(samples, [answer(0, "Yes."), answer(1, "yes"), answer(2, "no"), answer(3, "yes")])
+    assert same is not None
+    assert (same["n_pairs"], same["n_other_gold"], same["same_answer"], same["both_right"]) == (2, 0, 0.5, 0.5)
+    assert consistency(samples[:1], [answer(0, "yes")]) is None
+
+
+def test_linked_questions_with_different_answers_are_no_rewordings() -> None:
+    samples = [
+        sample(0, "yes", pair="a"),
+        sample(1, "no", pair="a"),
+        sample(2, "MRI", pair="b"),
+        sample(3, "mr imaging", pair="b"),
+    ]
+    found = consistency(
+        samples, [answer(0, "yes"), answer(1, "no"), answer(2, "Magnetic resonance"), answer(3, "MRI.")]
+    )
+    assert found is not None
+    assert (found["n_pairs"], found["n_other_gold"], found["same_answer"], found["both_right"]) == (1, 1, 1.0, 1.0)
+    only = consistency(samples[:2], [answer(0, "yes"), answer(1, "no")])
+    assert only is not None and (only["n_pairs"], only["same_answer"]) == (0, None)
+
+
+def test_verdicts_are_compared_and_not_their_wording() -> None:
+    samples = [sample(0, "yes", pair="a"), sample(1, "yes", pair="a")]
+    found = consistency(samples, [answer(0, "Yes, it is"), answer(1, "yes")])
+    assert found is not None and found["same_answer"] == 1.0
+
+
+def test_whether_answers_were_cut_off_is_not_known_of_other_peoples_files() -> None:
+    samples = [sample(0, "yes"), sample(1, "no")]
+    assert rates(samples, [answer(0, "yes"), answer(1, "no")], [])["truncated"] is None
+    cut = Prediction(sample_id="1", text="no", finish_reason="length")
+    assert rates(samples, [answer(0, "yes"), cut], [])["truncated"] == 0.5
+
+
+def test_sensitivity_and_specificity_have_intervals_clustered_by_image() -> None:
+    golds = ["yes", "no"] * 10
+    found = yes_no([sample(k, g) for k, g in enumerate(golds)], [answer(k, "yes") for k in range(20)])
+    assert found is not None
+    assert (found["sensitivity"], found["specificity"]) == (1.0, 0.0)
+    low, high = found["sensitivity_interval"]
+    assert 0.5 < low < high == 1.0
+    assert found["specificity_interval"] == pytest.approx([0.0, 1 - low])
+
+
+def test_a_run_on_blank_images_beside_this_one_is_found_and_compared_row_by_row(tmp_path: Path) -> None:
+    from tests.support.command_line import SCRIPTED, evalkit, folder_of
+
+    blank = evalkit(*SCRIPTED, "image=blank", "model.rule=yes", cwd=tmp_path)
+    assert "this is the run with blank images" in blank.stdout, blank.stderr
+    result = evalkit(*SCRIPTED, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    block = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["worth"]["blank"]
+    assert block["run_id"] == folder_of(blank, tmp_path).name
+    values = {
+        (m["protocol"], m["metric"]): m["value_unscored_wrong"]
+        for m in json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["metrics"]
+        if m["slice"] == "all"
+    }
+    for m in block["metrics"]:
+        assert m["lift"] == pytest.approx(values[m["protocol"], m["metric"]] - m["value"])
+    assert "blank image" in result.stdout and "lift" in result.stdout
+
+
+def test_nothing_is_downloaded_to_learn_a_baseline() -> None:
+    from evalkit.pipeline.evaluate import train_split
+
+    task = build(load_option("task", "vqa-rad"), "vqa-rad")
+    assert "would have to be downloaded" in str(train_split(task))
+
+
+def test_rates_count_failures_empties_and_refusals() -> None:
+    samples = [sample(k, "yes") for k in range(4)]
+    predictions = [answer(0, None), answer(1, " "), answer(2, "I'm sorry, I cannot tell"), answer(3, "yes")]
+    scores = score_all(samples, predictions, [build(load_option("protocol", "strict"), "strict")])
+    found = rates(samples, predictions, scores)
+    assert (found["failed"], found["empty"], found["refusal"]) == (0.25, 0.25, 0.25)
+    assert found["unparsable"] == 0.5
+
+
+def test_a_model_that_is_the_baseline_has_no_lift_over_it_and_no_train_split_is_said(tmp_path: Path) -> None:
+    samples = tuple(sample(k, "yes" if k % 3 else "no") for k in range(12))
+    task = LoadedTask(name="t", split="test", form="made", samples=samples, closed_rule="label", prompt="p")
+    protocols = [build(load_option("protocol", n), n) for n in ("llava-med", "strict")]
+    fitted = Majority().fit(samples)
+    predictions = [answer(k, fitted.answer(s.question, s.answer_type)) for k, s in enumerate(samples)]
+    scores = score_all(samples, predictions, protocols)
+    context = Context(model="m", task=task)
+    rows = tabulate(samples, scores, protocols, context)
+    block = worth(samples, predictions, scores, rows, protocols, context, task, tmp_path)
+    lifts = [m["lift"] for m in block["baselines"]["metrics"] if m["baseline"] == "majority"]
+    assert lifts and set(lifts) == {0.0}
+    assert "lift +0.0" in render(block)
+    unknown = worth(samples, predictions, scores, rows, protocols, context, "no train file", tmp_path)
+    assert "not known: no train file" in render(unknown)
+
+
+@pytest.mark.data
+def test_the_leak_tags_of_the_real_sets(shared: Path) -> None:
+    slake = build(load_option("task", "slake") | {"path": str(shared / "slake")}, "slake").load(images=False)
+    leaked = {s.image_id for s in slake.samples if s.tags["leak"] == "zh-train"}
+    assert (len(leaked), len({s.image_id for s in slake.samples})) == (72, 96)
+    path = build(load_option("task", "pathvqa") | {"path": str(shared / "pathvqa" / "hf")}, "pathvqa").load(
+        images=False
+    )
+    assert sum(s.tags["repeats"] == "conflicting" for s in path.samples) == 951
+
+
+@pytest.mark.data
+def test_what_a_real_score_is_worth(shared: Path, tmp_path: Path) -> None:
+    from tests.support.command_line import evalkit, folder_of
+
+    file = shared / "predictions" / "qwen2-vl-2b-vqa-rad" / "lora_rank4" / "lora_predictions.jsonl"
+    result = evalkit(
+        "score", f"predictions={file}", "task=vqa-rad", f"task.path={shared / 'vqa-rad' / 'osf'}", "task.order=hf",
+        "protocol=all", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    block = summary["worth"]
+    lookup = {
+        m["metric"]: round(100 * m["value"], 1)
+        for m in block["baselines"]["metrics"]
+        if (m["baseline"], m["protocol"]) == ("lookup", "llava-med")
+    }
+    assert (lookup["closed_accuracy"], lookup["open_recall"]) == (52.2, 17.7)
+    assert block["rates"]["truncated"] is None
+    assert block["consistency"]["n_pairs"] + block["consistency"]["n_other_gold"] == 164
+    closed = {
+        p["part"]: p["n"] for p in block["parts"] if (p["protocol"], p["metric"]) == ("llava-med", "closed_accuracy")
+    }
+    assert closed == {"leak=frame": 182, "leak=none": 90}
+    assert block["spread"]["closed"]["lowest"]["protocol"] == "llava-med-run-eval"
+    assert block["spread"]["closed"]["highest"]["protocol"] == "llava-med-2023"
+    assert not any(m["slice"].startswith("pair=") for m in summary["metrics"])

@@ -1,0 +1,246 @@
+"""A leaderboard's folder: a pure function of what lies in it, and every change by hand is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evalkit.analysis.run_scores import as_file
+from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.reports.leaderboard import add, check, rebuild, render, standing
+from tests.support.leaderboard import paper, result, write_run
+from tests.support.paths import ROOT
+
+ZERO = {"role": "model", "regime": "zero-shot", "train": ""}
+HALF = [1.0, 0.0, 1.0, 0.0]
+
+
+def put(folder: Path, run_id: str, values: list[float | None] | list[float]) -> None:
+    """A run's row, with its answers' scores."""
+    summary = result(run_id, values) | {"timing": {"seconds": 3.0}, "skipped": []}
+    summary["metrics"] += [summary["metrics"][0] | {"slice": "modality=CT"}]
+    add(folder, summary, write_run(folder.parent / f"runs-{folder.name}" / run_id, summary, values), ZERO)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A leaderboard with two runs and a paper."""
+    folder = tmp_path / "board"
+    (folder / "published").mkdir(parents=True)
+    table = {
+        "schema": 1, "paper": "A Paper", "version": "v1", "url": "https://example.org", "table": "Table 1",
+        "sources": {"page": {"read": "the page", "confidence": "high"}},
+        "systems": [{"id": "s", "label": "S", "model": "S", "figures": [
+            {"task": "toy", "split": "test", "protocol": "llava-med", "metric": "closed_accuracy", "value": "61.25",
+             "regime": "zero-shot", "source": "page", "n": 4}]}],
+    }  # fmt: skip
+    (folder / "published" / "a.json").write_text(json.dumps(table), encoding="utf-8")
+    put(folder, "a-1", HALF)
+    put(folder, "b-2", [1.0, 1.0, 1.0, 0.0])
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("*")) if p.is_file()}
+
+
+def test_nothing_at_all_makes_a_readme_and_a_page_that_say_so(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    assert check(tmp_path) == ["README.md", "index.html"]
+    rebuild(tmp_path)
+    assert check(tmp_path) == []
+    assert all("There are no results" in (tmp_path / n).read_text("utf-8") for n in ("README.md", "index.html"))
+
+
+def test_one_row_makes_a_table_without_places_and_without_bold() -> None:
+    text = render([result("a-1")], {}, [])["toy.md"]
+    assert "| model | closed_accuracy |" in text
+    assert "**" not in text and "≈" not in text
+
+
+def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without_texts(board: Path) -> None:
+    stored = json.loads((board / "results" / "a-1.json").read_text("utf-8"))
+    assert "timing" not in stored and stored["regime"] == "zero-shot"
+    assert [m["slice"] for m in stored["metrics"]] == ["all"]
+    scores = json.loads((board / "scores" / "a-1.json").read_text("utf-8"))
+    assert scores["scores"]["llava-med closed_accuracy"] == HALF
+    assert scores["texts"] == [] and scores["questions"] == []
+    assert check(board) == []
+
+
+def test_adding_a_run_again_replaces_its_scores(board: Path) -> None:
+    summary = result("a-1", [1.0, 1.0, 0.0, 0.0])
+    summary["metrics"] = [summary["metrics"][0] | {"metric": "bleu_1", "value_unscored_wrong": 0.5}]
+    add(board, summary, None, ZERO)
+    assert not (board / "scores" / "a-1.json").exists()
+    assert check(board) == []
+
+
+@pytest.mark.parametrize("other", [{"role": "baseline"}, {"image": "blank"}])
+def test_the_scores_of_what_is_never_ranked_are_not_kept(board: Path, other: dict[str, str]) -> None:
+    summary = result("c-3", HALF, **{k: v for k, v in other.items() if k == "image"})
+    add(board, summary, write_run(board.parent / "c-3", summary, HALF), {**ZERO, "role": other.get("role", "model")})
+    assert not (board / "scores" / "c-3.json").exists()
+    assert check(board) == []
+
+
+def test_the_tables_do_not_depend_on_the_order_of_adding(board: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(board / "published", other / "published")
+    put(other, "b-2", [1.0, 1.0, 1.0, 0.0])
+    put(other, "a-1", HALF)
+    assert contents(other) == contents(board)
+
+
+def test_another_process_with_another_hash_seed_writes_the_committed_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    shutil.copytree(ROOT / "leaderboards", folder)
+    for path in folder.glob("*.*"):
+        path.unlink()
+    command = [sys.executable, "-m", "evalkit", "board", f"leaderboard={folder}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"})
+    assert contents(folder) == contents(ROOT / "leaderboards")
+
+
+def test_a_second_board_changes_no_byte(board: Path) -> None:
+    before = contents(board)
+    rebuild(board)
+    assert contents(board) == before
+
+
+@pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
+def test_a_figure_changed_in_a_table_is_seen(board: Path, name: str) -> None:
+    text = (board / name).read_text("utf-8")
+    old, new = ("0.6125", "0.6135") if name.endswith("csv") else ("61.25", "61.35")
+    assert old in text
+    (board / name).write_text(text.replace(old, new, 1), "utf-8")
+    assert check(board) == [name]
+    rebuild(board)
+    assert check(board) == []
+
+
+def test_another_line_end_a_missing_table_and_a_left_over_are_seen(board: Path) -> None:
+    (board / "toy.md").write_bytes((board / "toy.md").read_bytes().replace(b"\n", b"\r\n"))
+    (board / "toy.csv").unlink()
+    (board / "old.tex").write_text("x", "utf-8")
+    assert check(board) == ["old.tex", "toy.csv", "toy.md"]
+    rebuild(board)
+    assert check(board) == [] and not (board / "old.tex").exists()
+
+
+def test_a_figure_changed_in_a_paper_is_seen_in_every_table(board: Path) -> None:
+    path = board / "published" / "a.json"
+    path.write_text(path.read_text("utf-8").replace("61.25", "62.25"), "utf-8")
+    assert check(board) == ["index.html", "toy.csv", "toy.md", "toy.tex"]
+
+
+def change(path: Path, edit: Any) -> None:
+    content = json.loads(path.read_text("utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def change_scores(path: Path, edit: Any) -> None:
+    """As `change`, under a digest that is right again: the change is seen by what it says."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["digest"]
+    edit(content)
+    path.write_text(as_file(content), encoding="utf-8")
+
+
+def test_scores_that_were_cut_or_edited_are_refused(board: Path) -> None:
+    change(board / "scores" / "a-1.json", lambda c: c["scores"].update({"llava-med closed_accuracy": [1, 1, 1, 0]}))
+    with pytest.raises(StoreError, match="a-1"):
+        rebuild(board)
+
+
+def better(content: dict[str, Any]) -> None:
+    content["metrics"][0] |= {"value": 0.75, "value_unscored_wrong": 0.75}
+
+
+def test_a_result_that_its_own_scores_contradict_is_refused(board: Path) -> None:
+    change(board / "results" / "a-1.json", better)
+    with pytest.raises(StoreError, match=r"a-1\.json: llava-med closed_accuracy is 0\.500000 over 4 rows, its result"):
+        check(board)
+
+
+def test_scores_that_their_result_contradicts_are_refused(board: Path) -> None:
+    wrong = {"llava-med closed_accuracy": [1, 1, 1, 0]}
+    change_scores(board / "scores" / "a-1.json", lambda c: c["scores"].update(wrong))
+    with pytest.raises(StoreError, match="One of them was changed"):
+        rebuild(board)
+
+
+def test_scores_of_other_data_or_of_no_result_are_refused(board: Path) -> None:
+    change_scores(board / "scores" / "a-1.json", lambda c: c["header"].update(data_sha256="e" * 64))
+    with pytest.raises(StoreError, match="data_sha256"):
+        rebuild(board)
+    (board / "scores" / "a-1.json").rename(board / "scores" / "gone.json")
+    with pytest.raises(StoreError, match="belongs to no result"):
+        rebuild(board)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3"])
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError, match="not a result"):
+        rebuild(tmp_path)
+
+
+def test_a_signature_that_is_none_is_refused_by_name() -> None:
+    bad = result("a-1")
+    bad["metrics"][0]["signature"] = "closed_accuracy"
+    with pytest.raises(StoreError, match="result a-1"):
+        render([bad], {}, [])
+
+
+@pytest.mark.parametrize("task", ["../x", "a/b", "", "README", "index"])
+def test_a_task_that_cannot_name_a_file_is_refused(task: str) -> None:
+    with pytest.raises(DataError, match="cannot name a file"):
+        render([result("a-1", task=task)], {}, [])
+
+
+def test_a_folder_without_papers_takes_the_built_in_ones_of_its_tasks_only(tmp_path: Path) -> None:
+    summary = result("a-1", HALF, task="coloninst-cls", split="unseen")
+    add(tmp_path, summary, None, ZERO)
+    assert "ColonGPT" in (tmp_path / "coloninst-cls.md").read_text("utf-8")
+    assert not (tmp_path / "coloninst-rec.md").exists()
+    assert not (tmp_path / "scores").exists()
+
+
+def test_papers_alone_make_tables() -> None:
+    text = render([], {}, [paper([{"value": "50.0"}])])["toy.md"]
+    assert "figures of papers" in text and "50.0 ~[" in text
+
+
+def test_the_regime_of_a_run_is_what_its_model_says_of_the_task() -> None:
+    said = {"kind": "checkpoint", "trained_on": {"toy": ["train", "seen"], "*": []}}
+    assert standing(said, "toy", "test") == {"role": "model", "regime": "fine-tuned", "train": "train, seen"}
+    assert standing(said, "toy", "seen")["regime"] == "trained-on-this-split"
+    assert standing(said, "other", "test") == {"role": "model", "regime": "zero-shot", "train": ""}
+    assert standing({"trained_on": {"toy": ["train"]}}, "other", "test")["regime"] == "unknown"
+    assert standing({"kind": "checkpoint"}, "toy", "test")["regime"] == "unknown"
+    assert standing({"kind": "baseline"}, "toy", "test")["role"] == "baseline"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "model").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_registered_model_says_its_regime_in_a_form_that_can_be_read(path: Path) -> None:
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert set(content.get("trained_on") or {}) <= {p.stem for p in (ROOT / "conf" / "task").glob("*.yaml")} | {"*"}
+    for task in ("vqa-rad", "phantom"):
+        assert standing(content, task, "test")["regime"] in ("zero-shot", "fine-tuned", "unknown")
+
+
+@pytest.mark.parametrize("wrong", ["train", ["train"], {"toy": "train"}, {"toy": [1]}, {"toy": None}])
+def test_a_regime_that_is_no_mapping_of_splits_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="trained_on"):
+        standing({"trained_on": wrong}, "toy", "test")

@@ -1,0 +1,317 @@
+"""Verdicts on cells: what a run with the published counts gets, and one that is off by one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit.cli.config import load_option, options
+from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.published import load_published
+from evalkit.reports.reproduction import compare_paper, missing_runs, own_rows, parse_paper, read_summaries
+from evalkit.reports.reproduction.verdict import cannot_be
+from tests.support.paper_inputs import impossible, metric, perfect, summary, system, write_json
+
+LLAVA_MED = load_published("llava-med-vqa")
+CHAT = load_published("llava-med-chat")
+LINGSHU = load_published("lingshu-medvqa")
+PAPERS = {name: parse_paper(load_option("paper", name), name) for name in options("paper")}
+FT9 = "llava-med-60k-im-ft9"
+
+
+@pytest.mark.parametrize("name", ["llava-med-vqa", "coloninst", "llava-med-chat", "lingshu-medvqa", "m2i2"])
+def test_runs_with_the_published_counts_reproduce_every_cell_that_a_count_can_print(name: str) -> None:
+    table = load_published(name)
+    cells = compare_paper(table, perfect(table))
+    assert len(cells) == sum(len(s.figures) for s in table.systems)
+    odd = {(c.system.id, c.figure.value) for c in cells if c.verdict != "reproduced"}
+    assert odd == impossible(table)
+    assert {c.verdict for c in cells} <= {"reproduced", "known not to be reproducible"}
+    assert all(c.reproduced == c.figure.value for c in cells if c.verdict == "reproduced")
+
+
+def test_one_closed_answer_more_or_less_deviates_in_every_row() -> None:
+    for step in (1, -1):
+        runs = perfect(LLAVA_MED)
+        for run in runs:
+            for m in run["metrics"]:
+                if m["metric"] == "closed_accuracy":
+                    m["value"] = (round(m["value"] * m["n"]) + step) / m["n"]
+        cells = [c for c in compare_paper(LLAVA_MED, runs) if c.figure.k is not None]
+        assert len(cells) > 90
+        assert {(c.system.id, c.figure.value) for c in cells if c.verdict != "deviates"} == {
+            ("llava-med-vicuna", "83.17")  # the authors' own output is another
+        }
+        cells = [c for c in cells if c.verdict == "deviates"]
+        assert all(f"{(c.figure.k or 0) + step} right, published are {c.figure.k}" in c.why for c in cells)
+
+
+def test_one_open_answer_more_deviates_in_every_row() -> None:
+    runs = perfect(LLAVA_MED)
+    for run in runs:
+        for m in run["metrics"]:
+            if m["metric"] == "open_recall":
+                m["value"] += 1 / m["n"]
+    cells = [c for c in compare_paper(LLAVA_MED, runs) if c.figure.metric == "open_recall"]
+    wrong = {(c.system.id, c.figure.value) for c in cells if c.verdict != "deviates"}
+    assert wrong == {
+        ("llava-med-60k-im-ft15", "61.52"), ("llava-med-vicuna", "84.71"), ("llava-med-vicuna", "38.87"),
+    }  # fmt: skip
+    assert {c.verdict for c in cells} == {"deviates", "known not to be reproducible"}
+
+
+def test_a_value_that_no_count_prints_as_is_told_with_the_count_that_was_cut() -> None:
+    row = system(LLAVA_MED, "llava-med-vicuna")
+    figure = next(f for f in row.figures if f.value == "81.98")
+    why = "no number of right answers among 272 prints as 81.98; 223 of 272 is cut to it instead of rounded"
+    for value in (223 / 272, 222 / 272, 0.5):
+        run = summary(row.id, "vqa-rad", "test", [metric(figure, value)])
+        cell = next(c for c in compare_paper(LLAVA_MED, [run]) if c.figure is figure)
+        assert (cell.verdict, cell.why) == ("known not to be reproducible", why)
+    without = next(c for c in compare_paper(LLAVA_MED, []) if c.figure is figure)
+    assert (without.verdict, without.why) == ("known not to be reproducible", why)
+
+
+def test_a_value_that_is_not_even_cut_says_no_more_than_that() -> None:
+    row = system(LINGSHU, "lingshu-7b")
+    assert cannot_be(LINGSHU, row, row.figures[0]) == "no number of right answers among 451 prints as 67.9"
+
+
+def test_a_contradicted_cell_that_a_run_hits_is_reproduced_and_else_says_what_the_authors_had() -> None:
+    row = system(LLAVA_MED, "llava-med-60k-im-ft15")
+    for value, verdict in ((0.6152, "reproduced"), (0.61527, "known not to be reproducible")):
+        run = summary(row.id, "vqa-rad", "test", [metric(row.figures[0], value)])
+        cell = next(c for c in compare_paper(LLAVA_MED, [run]) if c.run and c.figure.metric == "open_recall")
+        assert cell.verdict == verdict
+        assert ("61.527" in cell.why) == (verdict != "reproduced")
+
+
+def test_without_runs_a_cell_is_not_run_and_says_where_nobody_can() -> None:
+    cells = compare_paper(LLAVA_MED, [])
+    by = {(c.system.id, c.figure.value): c for c in cells}
+    assert by[FT9, "66.26"].verdict == "not run"
+    assert by[FT9, "66.26"].why == ""
+    assert by["llava-med-13b", "31.66"].why == "its weights were never released"
+    assert {c.verdict for c in compare_paper(CHAT, [])} == {"known not to be reproducible"}
+
+
+def within(generation: str, value: float, accept: str = "auto", **changes: Any) -> tuple[str, str]:
+    figure = next(f for f in system(LLAVA_MED, FT9).figures if f.value == "80.88")
+    low, high = value - 0.05, value + 0.05
+    found = metric(figure, value, low=low, high=high) | changes
+    run = summary(FT9, "vqa-rad", "test", [found], generation=generation)
+    cell = next(c for c in compare_paper(LLAVA_MED, [run], accept=accept) if c.figure is figure)
+    return cell.verdict, cell.why
+
+
+@pytest.mark.parametrize(
+    ("generation", "k", "accept", "verdict"),
+    [
+        ("unknown", 220, "auto", "reproduced"),
+        ("unknown", 221, "auto", "deviates"),
+        ("unknown", 221, "interval", "within the interval"),
+        ("greedy.max1024", 220, "auto", "reproduced"),
+        ("greedy.max1024", 221, "auto", "within the interval"),
+        ("greedy.max1024", 221, "exact", "deviates"),
+        ("sample.t0.7", 207, "auto", "within the interval"),
+        ("sample.t0.7", 206, "auto", "deviates"),
+        ("sample.t0.7", 234, "auto", "deviates"),
+        ("sample.t0.7", 233, "auto", "within the interval"),
+    ],
+)
+def test_answers_from_a_file_must_agree_and_new_ones_may_be_within_their_interval(
+    generation: str, k: int, accept: str, verdict: str
+) -> None:
+    said, why = within(generation, k / 272, accept)
+    assert said == verdict
+    assert (why == "") == (k == 220)
+
+
+def test_without_an_interval_nothing_is_within_it() -> None:
+    assert within("greedy.max1024", 221 / 272, low=None, high=None)[0] == "deviates"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image": "blank"}, "blank images"),
+        ({"image": "shuffled"}, "shuffled images"),
+        ({"limit": "100"}, "first 100 samples"),
+        ({"metrics": []}, "has no llava-med closed_accuracy"),
+        ({"n": 251}, "over 251 rows, published over 272"),
+        ({"n_unscored": 3}, "3 of 272 rows are unscored"),
+        ({"value": None}, "has no llava-med closed_accuracy"),
+    ],
+)
+def test_a_run_over_something_else_is_not_comparable_and_says_why(changes: dict[str, Any], said: str) -> None:
+    figure = next(f for f in system(LLAVA_MED, FT9).figures if f.value == "80.88")
+    of_metric = {k: changes.pop(k) for k in ("n", "n_unscored", "value") if k in changes}
+    found = metric(figure, 220 / 272) | of_metric
+    run = summary(FT9, "vqa-rad", "test", [found]) | changes
+    cell = next(c for c in compare_paper(LLAVA_MED, [run]) if c.figure is figure)
+    assert cell.verdict == "not comparable"
+    assert said in cell.why
+
+
+def test_weights_tuned_on_one_set_are_not_the_row_on_another() -> None:
+    models = PAPERS["llava-med-vqa"].models
+    figures = system(LLAVA_MED, FT9).figures
+    metrics = {t: [metric(f, f.fraction) for f in figures if f.task == t] for t in ("vqa-rad", "slake")}
+    runs = [summary("llava-med-v1.0-vqa-rad", task, "test", metrics[task]) for task in metrics]
+    met = [c for c in compare_paper(LLAVA_MED, runs, models) if c.run]
+    assert {(c.system.id, c.figure.task) for c in met} == {(FT9, "vqa-rad")}
+
+
+def test_a_model_that_only_shares_a_rows_name_is_not_that_row() -> None:
+    paper = PAPERS["coloninst"]
+    figure = system(paper.published, "llava-med-v1.0").figures[0]
+    for model, generation, expected in (
+        ("llava-med-v1.0", "greedy.max40", 0),
+        ("llava-med-v1.0", "unknown", 1),
+        ("llava-med-v1.0-coloninst", "greedy.max40", 1),
+    ):
+        run = summary(model, figure.task, figure.split, [metric(figure, figure.fraction)], generation=generation)
+        assert sum(bool(c.run) for c in compare_paper(paper.published, [run], paper.models)) == expected
+    needed = missing_runs(paper, [], registered=options("model"), protocols=options("protocol"), data={}, out="runs")
+    assert {n.model for n in needed} == set(paper.models)
+
+
+def test_another_judge_stands_beside_and_never_reproduces(tmp_path: Path) -> None:
+    paper = PAPERS["llava-med-chat"]
+    run = {**summary("llava-med-v1.0", "llava-med-chat", "test", []), "n": 193}
+    write_json(tmp_path / "a" / "summary.json", run)
+    judged = [
+        {"metric": "relative_score", "slice": s, "value": v, "low": v - 0.1, "high": v + 0.1, "n": n, "n_unscored": 0}
+        for s, v, n in (("all", 0.502, 193), ("type=conversation", 0.551, 143))
+    ]
+    write_json(tmp_path / "a" / "judged-gpt-4.1-2025-04-14.json", {"judge": "gpt-4.1-2025-04-14", "metrics": judged})
+    cells = compare_paper(paper.published, read_summaries([tmp_path]), paper.models, beside=paper.beside)
+    met = {c.figure.slice: c for c in cells if c.run}
+    assert {c.verdict for c in met.values()} == {"not comparable"}
+    assert met["all"].reproduced == met["all"].figure.value == "50.2"
+    assert met["all"].counted == "judge:gpt-4.1-2025-04-14 relative_score"
+    assert met["domain=mri"].value is None
+
+
+def test_the_published_judges_own_scores_are_compared(tmp_path: Path) -> None:
+    paper = PAPERS["llava-med-chat"]
+    write_json(tmp_path / "a" / "summary.json", summary("llava-med-v1.0", "llava-med-chat", "test", []))
+    for value, verdict in ((0.5024, "reproduced"), (0.51, "known not to be reproducible")):
+        one = {"metric": "relative_score", "slice": "all", "value": value, "n": 193, "n_unscored": 0}
+        write_json(tmp_path / "a" / "judged-old.json", {"judge": "gpt-4-0314", "metrics": [one]})
+        cells = compare_paper(paper.published, read_summaries([tmp_path]), paper.models, beside=paper.beside)
+        assert [c.verdict for c in cells if c.run and c.figure.slice == "all"] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("judged_n", "n", "counted", "value"),
+    [
+        (200, 451, "medevalkit closed_accuracy + judge:gpt-4.1-2025-04-14 judged_accuracy", (200 + 100) / 451),
+        (179, 451, "medevalkit accuracy", 0.6),
+        (None, 451, "medevalkit accuracy", 0.6),
+    ],
+)
+def test_lingshus_mix_of_rule_and_judge_is_put_together_only_over_all_rows(
+    judged_n: int | None, n: int, counted: str, value: float
+) -> None:
+    paper = PAPERS["lingshu-medvqa"]
+
+    def one(protocol: str, name: str, v: float, rows: int) -> dict[str, Any]:
+        return {"protocol": protocol, "metric": name, "slice": "all", "value": v, "n": rows, "n_unscored": 0}
+
+    metrics = [one("medevalkit", "closed_accuracy", 200 / 251, 251), one("medevalkit", "accuracy", 0.6, 451)]
+    if judged_n is not None:
+        metrics.append(one("judge:gpt-4.1-2025-04-14", "judged_accuracy", 100 / judged_n, judged_n))
+    run = summary("lingshu-7b", "vqa-rad", "test", metrics, n=n)
+    cells = compare_paper(paper.published, [run], paper.models, beside=paper.beside)
+    cell = next(c for c in cells if c.run)
+    assert (cell.verdict, cell.counted) == ("not comparable", counted)
+    assert cell.value == pytest.approx(value)
+
+
+def test_own_rows_hold_only_numbers_that_are_comparable_with_a_column() -> None:
+    figures = [f for f in system(LLAVA_MED, FT9).figures if f.task == "vqa-rad"]
+    good = summary("mine", "vqa-rad", "test", [metric(f, 0.5) for f in figures])
+    blank = summary("mine", "slake", "test", [metric(f, 0.5) for f in figures], image="blank")
+    other = summary("mine", "pathvqa", "test", [metric(f, 0.5, n=3362) for f in figures])
+    row = own_rows(LLAVA_MED, [good, blank, other], ["mine", "nobody"])
+    assert [len(r.cells) for r in row] == [2, 0]
+    assert {c[0] for c in row[0].cells} == {"vqa-rad"}
+
+
+def test_missing_runs_are_the_registered_models_of_the_paper_under_its_settings() -> None:
+    paper = PAPERS["llava-med-vqa"]
+    about: dict[str, Any] = {"registered": options("model"), "protocols": options("protocol"), "out": "my runs"}
+    needed = missing_runs(paper, [], data={"slake": "/d/slake"}, **about)
+    assert {(n.model, n.task) for n in needed} == {
+        ("llava-med-v1.0", "vqa-rad"), ("llava-med-v1.0", "slake"), ("llava-med-v1.0", "pathvqa"),
+        ("llava-med-v1.0-vqa-rad", "vqa-rad"), ("llava-med-v1.0-slake", "slake"),
+        ("llava-med-v1.0-pathvqa", "pathvqa"),
+    }  # fmt: skip
+    slake = next(n for n in needed if n.model == "llava-med-v1.0-slake")
+    assert slake.overrides == (
+        "model=llava-med-v1.0-slake", "task=slake", "task.split=test", "out='my runs'", "protocol=[llava-med]",
+        "task.path=/d/slake", "generation=paper", "task.prompt=options",
+    )  # fmt: skip
+    there = summary("llava-med-v1.0-slake", "slake", "test", [])
+    assert slake not in missing_runs(paper, [there], data={"slake": "/d/slake"}, **about)
+    assert slake in missing_runs(paper, [{**there, "image": "blank"}], data={"slake": "/d/slake"}, **about)
+    mine = [n for n in missing_runs(paper, [], data={}, own=["phantom-llava"], **about) if n.model == "phantom-llava"]
+    assert {n.task for n in mine} == {"vqa-rad", "slake", "pathvqa"}
+    assert all("generation=paper" not in n.overrides and "task.prompt=options" in n.overrides for n in mine)
+    with pytest.raises(ConfigError, match="own=phantom-lava is no model"):
+        missing_runs(paper, [], data={}, own=["phantom-lava"], **about)
+
+
+@pytest.mark.parametrize("name", options("paper"))
+def test_every_paper_of_the_config_tree_names_rows_models_and_protocols_that_there_are(name: str) -> None:
+    paper = PAPERS[name]
+    assert set(paper.models) <= set(options("model"))
+    known = {*options("protocol"), *(f"judge:{j}" for j in options("judge"))}
+    for terms in paper.beside.values():
+        for term in terms:
+            assert {part.split(" ")[0] for part in term.split(" + ")} <= known
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda c: c.update(models={"m": "nobody"}), ConfigError, "row 'nobody' is not in the table"),
+        (lambda c: c.update(models={"m": {"tasks": ["slake"]}}), ConfigError, "expected the id of a row"),
+        (lambda c: c.update(models={"m": {"row": FT9, "tasks": ["phantom"]}}), ConfigError, "task 'phantom'"),
+        (lambda c: c.update(models=["m"]), ConfigError, "models is"),
+        (lambda c: c.update(setting={}), ConfigError, "'setting' is not a key"),
+        (lambda c: c.update(settings={"slakes": []}), ConfigError, "'slakes' is not in the table"),
+        (lambda c: c.update(settings={"slake": "x=1"}), ConfigError, "a list of texts"),
+        (lambda c: c.update(beside={"lingshu": []}), ConfigError, "'lingshu' is not in the table"),
+        (lambda c: c.update(published=None), ConfigError, "published must name a table"),
+        (lambda c: c.update(published="llava-med"), ConfigError, "llava-med-vqa"),
+        (lambda c: c.update(published={"paper": "Mine"}), DataError, "not empty"),
+    ],
+)
+def test_a_paper_that_is_not_what_it_should_be_is_refused_by_name(change: Any, error: Any, said: str) -> None:
+    content = copy.deepcopy(load_option("paper", "llava-med-vqa"))
+    change(content)
+    with pytest.raises(error, match=said):
+        parse_paper(content, "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("summary.json", [], "is no summary"),
+        ("summary.json", {"run_id": "a"}, "it has no model"),
+        ("summary.json", {**summary("m", "t", "s", []), "metrics": [{"metric": "f1"}]}, "its metrics"),
+        ("judged-x.json", {"judge": "x"}, "it has no metrics"),
+        ("judged-x.json", {"judge": "x", "metrics": {}}, "its metrics"),
+    ],
+)
+def test_files_that_are_no_runs_are_refused_by_name(tmp_path: Path, name: str, content: Any, said: str) -> None:
+    write_json(tmp_path / "a" / "summary.json", summary("m", "t", "s", []))
+    (tmp_path / "a" / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(StoreError, match=said):
+        read_summaries([tmp_path])

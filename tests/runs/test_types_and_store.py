@@ -1,0 +1,126 @@
+"""The values refuse to be half-valid; a run's folder survives a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalkit.core.errors import StoreError
+from evalkit.core.files import json_line
+from evalkit.core.types import Generation, Message, Prediction, Request, Sample, Score
+from evalkit.runs.store import Appender, RunFolder, prediction_record, read_answered, set_aside
+
+SAMPLE = Sample(id="1", image_id="a", question="q?", references=("yes",), tags={"answer_type": "CLOSED"})
+
+
+def prediction(number: int, **kwargs: object) -> Prediction:
+    fields = {"sample_id": "1", "text": f"t{number}", "fingerprint": f"f{number}"} | kwargs
+    return Prediction(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(None, None), ("yes", "failed"), ("", "failed")],
+)
+def test_a_prediction_has_a_text_or_an_error_and_not_both(text: str | None, error: str | None) -> None:
+    with pytest.raises(ValueError, match="exactly one"):
+        Prediction(sample_id="1", text=text, error=error)
+
+
+def test_an_empty_text_is_an_answer() -> None:
+    assert Prediction(sample_id="1", text="").error is None
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, ""), (0.0, "why"), (float("nan"), "")])
+def test_a_score_has_a_finite_value_or_a_reason(value: float | None, reason: str) -> None:
+    with pytest.raises(ValueError, match="score"):
+        Score(sample_id="1", protocol="p", metric="m", value=value, reason=reason)
+
+
+@pytest.mark.parametrize("references", [(), ("",), ("  ", "\t")])
+def test_a_sample_needs_a_reference_with_text(references: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="reference"):
+        Sample(id="1", image_id="a", question="q", references=references)
+
+
+def test_each_thing_that_changes_an_answer_changes_the_fingerprint() -> None:
+    def make(**kwargs: object) -> str:
+        fields: dict[str, object] = {
+            "sample_id": "1", "image_id": "a", "question": "q", "answer_type": None,
+            "messages": (Message(role="user", content=("q",)),), "images": (), "image_digests": ("d",),
+            "generation": Generation(), "checkpoint": "c",
+        }  # fmt: skip
+        return Request(**(fields | kwargs)).fingerprint  # type: ignore[arg-type]
+
+    variants = [
+        make(),
+        make(sample_id="2"),
+        make(messages=(Message(role="user", content=("other",)),)),
+        make(image_digests=("e",)),
+        make(generation=Generation(max_new_tokens=65)),
+        make(checkpoint="c2"),
+    ]
+    assert len(set(variants)) == len(variants)
+    assert make() == make(question="not what is sent")
+
+
+def test_a_torn_last_line_is_cut_off_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    whole = json_line(prediction_record(SAMPLE, prediction(1))).encode()
+    path.write_bytes(whole + whole.replace(b"f1", b"f2")[:-20])
+    assert set(read_answered(path)) == {"f1"}
+    assert path.read_bytes() == whole
+    with Appender(path) as file:
+        file.write([prediction_record(SAMPLE, prediction(3))])
+    assert set(read_answered(path)) == {"f1", "f3"}
+
+
+@given(cut=st.integers(min_value=0, max_value=10_000))
+def test_a_file_cut_anywhere_loses_at_most_the_line_that_was_cut(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "predictions.jsonl"
+    lines = [json_line(prediction_record(SAMPLE, prediction(i, text="é\u2028\n" * i))).encode() for i in range(5)]
+    data = b"".join(lines)[: cut % (sum(map(len, lines)) + 1)]
+    path.write_bytes(data)
+    whole = 0
+    while sum(map(len, lines[: whole + 1])) <= len(data) and whole < 5:
+        whole += 1
+    assert set(read_answered(path)) == {f"f{i}" for i in range(whole)}
+
+
+def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    line = json_line(prediction_record(SAMPLE, prediction(1)))
+    path.write_text(line + "{broken\n" + line, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"predictions\.jsonl:2"):
+        read_answered(path)
+
+
+def test_a_line_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(json.dumps({"question_id": 1, "text": "yes"}) + "\n", encoding="utf-8")
+    with pytest.raises(StoreError, match="not a line that evalkit wrote"):
+        read_answered(path)
+
+
+def test_two_writers_cannot_hold_one_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(StoreError, match="Another process"), RunFolder(tmp_path / "run").locked():
+        pass
+    with folder.locked():
+        pass
+
+
+def test_starting_anew_keeps_the_old_answers(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    for expected in ("predictions.jsonl.1", "predictions.jsonl.2"):
+        path.write_text("x", encoding="utf-8")
+        aside = set_aside(path)
+        assert aside is not None
+        assert aside.name == expected
+    assert set_aside(path) is None

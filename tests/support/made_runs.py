@@ -1,0 +1,78 @@
+"""Finished runs made without a model, written by the same code that `run` writes them with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.cli.config import build, load_option
+from evalkit.core.files import write_json
+from evalkit.core.types import Prediction, Sample
+from evalkit.pipeline.evaluate import conclude
+from evalkit.runs.store import RunFolder, write_predictions
+from evalkit.scoring.aggregate import Context
+from evalkit.tasks.base import LoadedTask
+
+PROTOCOLS = ("llava-med", "strict", "exact-match")
+
+
+def made_samples(n: int, per_image: int = 2) -> list[Sample]:
+    """Every other one closed; tags modality and organ."""
+    drawn = random.Random(0)
+    organs, sights = ("lung", "liver", "brain", "kidney"), ("CT", "MR", "X-ray")
+    found = []
+    for i in range(n):
+        organ, closed = drawn.choice(organs), i % 2 == 0
+        asked = f"Is there a mass in the {organ}?" if closed else f"What is seen in the {organ}?"
+        right = drawn.choice(("yes", "no")) if closed else drawn.choice(("left lung", "liver, kidney", "MRI"))
+        tags = {"answer_type": "CLOSED" if closed else "OPEN", "modality": drawn.choice(sights), "organ": organ}
+        found.append(Sample(id=f"q{i}", image_id=f"im{i // per_image}", question=asked, references=(right,), tags=tags))
+    return found
+
+
+def answered(sample: Sample, text: str) -> Prediction:
+    return Prediction(sample_id=sample.id, text=text, finish_reason="stop", n_tokens=1, seconds=0.25)
+
+
+def failed(sample: Sample, error: str = "CUDA out of memory") -> Prediction:
+    return Prediction(sample_id=sample.id, error=error, finish_reason="error")
+
+
+def mixed(
+    samples: Sequence[Sample], seed: int, texts: Sequence[str] = ("no", "left", "I cannot tell")
+) -> list[Prediction]:
+    """Half of the answers right, some failed, the others as given."""
+    drawn = random.Random(seed)
+    chosen = (drawn.choice([None, *texts, *(4 * ["="])]) for _ in samples)
+    return [
+        failed(s) if t is None else answered(s, s.references[0] if t == "=" else t)
+        for s, t in zip(samples, chosen, strict=True)
+    ]
+
+
+def made_run(
+    folder: Path,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    *,
+    model: str = "made",
+    protocols: Sequence[str] = PROTOCOLS,
+    config: dict[str, Any] | None = None,
+) -> Path:
+    """A run's folder with predictions, scores, summary and, where a config is given, a manifest."""
+    task = LoadedTask(
+        name="toy", split="test", form="made", samples=tuple(samples), closed_rule="label", prompt="plain@0"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder)
+    write_predictions(run.predictions, samples, predictions)
+    scored_by = [build(load_option("protocol", p), p) for p in protocols]
+    with contextlib.redirect_stderr(io.StringIO()):
+        conclude(run, samples, predictions, scored_by, Context(model=model, task=task), {})
+    if config is not None:
+        write_json(run.manifest, {"run_id": folder.name, "model": model, "task": "toy", "config": config, "facts": {}})
+    return folder

@@ -177,8 +177,7 @@ def test_a_run_with_failed_answers_is_refused_on_either_side(side: int) -> None:
 
 
 def test_metrics_of_which_less_is_better_are_refused_and_all_of_them_are_known() -> None:
-    package = PACKAGE
-    text = "\n".join(p.read_text(encoding="utf-8") for p in (package / "scorers").rglob("*.py"))
+    text = "\n".join(p.read_text(encoding="utf-8") for p in (PACKAGE / "scoring").rglob("*.py"))
     named = re.findall(r'Metric\(name="(\w+)"[^)]*higher_is_better=False', text)
     assert set(named) == LOWER_IS_BETTER
     assert len(named) == text.count("higher_is_better=False")

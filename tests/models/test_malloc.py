@@ -15,7 +15,7 @@ COUNT = 100
 GIVEN_BACK = f"""
 import ctypes
 from pathlib import Path
-from evalkit.models.heap import blocks_apart
+from evalkit.models.malloc import blocks_apart
 
 LIBC = ctypes.CDLL(None)
 LIBC.malloc.restype, LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

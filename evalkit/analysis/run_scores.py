@@ -1,215 +1,267 @@
-"""A run as columns of scores, read from its folder or from the baseline file that the gate keeps of it.
+"""The scores of a run as columns, read from its folder or from a gate baseline.
 
-`compare` and `gate` stand on it.  Everything that they rely on is checked here: what does not hold together is refused.
+`compare`, `gate` and leaderboards use it.  Everything that they rely on is checked here; inconsistent input is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from evalkit.core.errors import StoreError
-from evalkit.core.files import key_a_line, read_json, read_lines
-from evalkit.core.types import digest_json
-from evalkit.judge.columns import Column, judged_columns
-from evalkit.runs.store import RunFolder
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricKey, MetricValue, Score, worst_score
+from evalkit.judge.columns import judged_columns
+from evalkit.runs.read import baseline_at, manifest_at, predictions_at, prompts_at, scores_at, summary_at
+from evalkit.runs.schema import Baseline, RunHeader, Summary
+from evalkit.runs.store import RunFolder, baseline_text
 
-# What two runs must share for a difference between them to mean something.
-HEADER = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
-# Digests over all messages and all images, where they are known: scored answers of others have none.
-ASKED = ("messages_sha256", "images_sha256")
-BASELINE = "evalkit gate baseline"
-SCHEMA = 2
-# What `run` and `score` leave in a manifest when they have come to their end.
+# Fields of the header that two runs must share for a difference between their scores to mean something.
+SHARED_FIELDS = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
+# Digests over all messages and all images; None for scored answers of unknown origin.
+PROMPT_DIGESTS = ("messages_sha256", "images_sha256")
+# The status that `run` and `score` write into a manifest when they have finished.
 FINISHED = ("done", "scored")
+# Scores beyond this are damage, not measurements.
+_LARGEST_SCORE = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A run as columns: `scores[metric][k]` is the score of sample `ids[k]`, None where it was not scored.
+class ScoreColumn:
+    """The scores of one metric.
 
-    Metric keys are "PROTOCOL METRIC".  `rows[metric]` are the positions that the metric is over.  `answers` are short
-    digests of the answers, None where generation failed; `texts` the answers, empty for a baseline without them.
-    `refused` says of metrics that are there in part why they cannot be used.
+    values: one per sample of the run, None where it is unscored or not covered.  rows: positions of the samples that
+    the metric covers.
+    """
+
+    values: tuple[float | None, ...]
+    rows: tuple[int, ...]
+    signature: Signature
+    higher_is_better: bool
+
+    @property
+    def worst(self) -> float:
+        """The score that an unscored sample counts as in the worst case."""
+        return worst_score(self.higher_is_better)
+
+    def worst_case(self) -> list[float]:
+        """The scores of the covered samples, unscored ones as the worst case."""
+        return [self.worst if (v := self.values[k]) is None else v for k in self.rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScores:
+    """The scores of a run as columns by metric.
+
+    answers: short digests of the answers, None where generation failed.  questions, texts: the questions and answers,
+    empty for a baseline without them.  refused: metrics that are incomplete, with the reason why they cannot be used.
     """
 
     origin: str
-    header: Mapping[str, Any]
+    header: RunHeader
     ids: tuple[str, ...]
     image_ids: tuple[str, ...]
-    scores: Mapping[str, tuple[float | None, ...]]
-    rows: Mapping[str, tuple[int, ...]]
-    signatures: Mapping[str, str]
+    columns: Mapping[MetricKey, ScoreColumn]
     answers: tuple[str | None, ...]
     questions: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[MetricKey, str] = field(default_factory=dict)
+
+    def rows(self, key: MetricKey) -> tuple[int, ...]:
+        """Positions of the samples that a metric covers; empty where the run has no such metric."""
+        column = self.columns.get(key)
+        return column.rows if column is not None else ()
+
+    def subset(self, ids: frozenset[str]) -> RunScores:
+        """The scores of some of the samples; metrics that cover none of them are dropped."""
+        kept = [k for k, i in enumerate(self.ids) if i in ids]
+        place = {old: new for new, old in enumerate(kept)}
+        columns = {
+            key: replace(
+                column,
+                values=tuple(column.values[k] for k in kept),
+                rows=tuple(place[k] for k in column.rows if k in place),
+            )
+            for key, column in self.columns.items()
+        }
+        return replace(
+            self,
+            ids=tuple(self.ids[k] for k in kept),
+            image_ids=tuple(self.image_ids[k] for k in kept),
+            columns={key: column for key, column in columns.items() if column.rows},
+            answers=tuple(self.answers[k] for k in kept),
+            questions=tuple(self.questions[k] for k in kept) if self.questions else (),
+            texts=tuple(self.texts[k] for k in kept) if self.texts else (),
+        )
 
 
 def answer_digest(text: str) -> str:
-    """What tells answers apart where their text is not kept: 16 hex of sha256."""
+    """16 hex of the sha256 of an answer: tells answers apart where their text is not kept."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
-def read_scored(path: Path) -> Scored:
-    """A run's folder, or a baseline file that `gate save=FILE` wrote.
+def read_run_scores(path: Path) -> RunScores:
+    """The scores in a run's folder, or in a baseline file that `gate save=FILE` wrote.
 
     Raises:
-        StoreError: anything in it is missing, malformed, doubled or does not fit the rest.
+        StoreError: anything is missing, malformed, doubled or inconsistent.
     """
     try:
-        return _checked(_from_file(path) if path.is_file() else _from_folder(path))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, RecursionError) as problem:
+        return _checked(_from_baseline(path) if path.is_file() else _from_folder(path))
+    except (ValueError, OSError, RecursionError) as problem:
         raise StoreError(
-            f"{path} is neither a run of evalkit nor a baseline that it wrote ({type(problem).__name__}: {problem}). "
-            "Make it anew with `python -m evalkit gate candidate=RUN save=FILE`."
+            f"{path} is neither a run of evalkit nor a baseline that it wrote: {problem}. Make a baseline again with "
+            "`python -m evalkit gate candidate=RUN save=FILE`."
         ) from problem
 
 
-def _from_folder(path: Path) -> Scored:
+def _from_folder(path: Path) -> RunScores:
     folder = RunFolder(path)
-    summary = read_json(folder.summary, "summary")
-    answers = read_lines(folder.predictions)
-    ids = tuple(str(a["sample_id"]) for a in answers)
-    columns = _score_columns(read_lines(folder.scores), ids)
-    overall = {f"{m['protocol']} {m['metric']}": m for m in summary["metrics"] if m["slice"] == "all"}
-    for name, column in columns.items():
-        if len(column) != overall[name]["n"]:
-            raise ValueError(f"scores.jsonl holds {len(column)} of the {overall[name]['n']} scores of {name}")
-    if lost := {m["protocol"] for m in overall.values() if m["n"]} - {name.split(" ")[0] for name in columns}:
-        raise ValueError(f"scores.jsonl holds no score of protocol {sorted(lost)[0]}")
-    judged = judged_columns(path, {str(a["sample_id"]): a["text"] for a in answers})
-    columns |= {name: dict(c.values) for name, c in judged.items() if not c.refused}
-    return Scored(
-        origin=str(path),
-        header={k: summary[k] for k in (*HEADER, "model", "run_id", "evalkit", "generation")}
-        | {"status": _status(folder)}
-        | _asked(path),
-        ids=ids,
-        image_ids=tuple(str(a["image_id"]) for a in answers),
-        scores={m: tuple(c.get(i) for i in ids) for m, c in columns.items()},
-        rows={m: tuple(k for k, i in enumerate(ids) if i in c) for m, c in columns.items()},
-        signatures={m: str(o["signature"]) for m, o in overall.items()}
-        | {m: _judged_signature(m, c, summary) for m, c in judged.items()},
-        answers=tuple(None if a["text"] is None else answer_digest(a["text"]) for a in answers),
-        questions=tuple(str(a["question"]) for a in answers),
-        texts=tuple(f"(failed: {a['error']})" if a["text"] is None else str(a["text"]) for a in answers),
-        refused={m: c.refused for m, c in judged.items() if c.refused},
-    )
-
-
-def _score_columns(lines: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Metric -> sample id -> score."""
-    columns: dict[str, dict[str, float | None]] = {}
-    for line in lines:
-        column = columns.setdefault(f"{line['protocol']} {line['metric']}", {})
-        if line["sample_id"] in column:
-            raise ValueError(f"two scores of {line['metric']} for sample {line['sample_id']}")
-        column[line["sample_id"]] = line["value"]
-    known = set(ids)
-    if any(set(c) - known for c in columns.values()):
-        raise ValueError("scores of samples without an answer")
-    return columns
-
-
-def _status(folder: RunFolder) -> str:
-    if not folder.manifest.is_file():
-        return "unknown: it has no manifest.json"
-    return str(read_json(folder.manifest, "manifest")["status"])
-
-
-def _asked(path: Path) -> dict[str, str]:
-    """The digests of what was asked, of a run that recorded it."""
-    file = path / "prompts.json"
-    if not file.is_file():
-        return {}
-    header = read_json(file, "record of what was asked")["header"]
-    return {k: header[k] for k in ASKED if header[k] is not None}
-
-
-def _judged_signature(metric: str, column: Column, summary: Mapping[str, Any]) -> str:
-    """Like the signature of any metric; its parts are named so that none is taken for the prompt of the run itself."""
-    parts = {
-        "task": f"{summary['task']}.{summary['split']}",
-        "n": str(len(column.values)),
-        "data": str(summary["data_sha256"])[:8],
-        "protocol": metric.split(" ")[0],
-        **column.settings,
+    summary = summary_at(folder.summary)
+    answers = predictions_at(folder.predictions)
+    ids = tuple(a.sample_id for a in answers)
+    columns = _scored_columns(summary, scores_at(folder.scores), ids)
+    judged = judged_columns(path, summary, {a.sample_id: a.text for a in answers})
+    columns |= {
+        key: ScoreColumn(
+            values=tuple(c.values.get(i) for i in ids),
+            rows=tuple(k for k, i in enumerate(ids) if i in c.values),
+            signature=c.signature,
+            higher_is_better=True,
+        )
+        for key, c in judged.items()
+        if not c.refused
     }
-    return "|".join([metric.split(" ")[1], *(f"{k}:{v}" for k, v in parts.items())])
-
-
-def _from_file(path: Path) -> Scored:
-    content = read_json(path, "baseline")
-    if content["kind"] != BASELINE or content["schema"] != SCHEMA:
-        raise ValueError(f"kind is {content['kind']!r}, schema {content['schema']!r}; expected {BASELINE!r}, {SCHEMA}")
-    if content["digest"] != _digest(content):
-        raise ValueError("its content is not what was written: the digest differs")
-    return Scored(
+    return RunScores(
         origin=str(path),
-        header=content["header"],
-        ids=tuple(content["ids"]),
-        image_ids=tuple(content["image_ids"]),
-        scores={m: tuple(c) for m, c in content["scores"].items()},
-        rows={m: tuple(c) for m, c in content["rows"].items()},
-        signatures=dict(content["signatures"]),
-        answers=tuple(content["answers"]),
-        questions=tuple(content["questions"]),
-        texts=tuple(content["texts"]),
+        header=_header(folder, summary),
+        ids=ids,
+        image_ids=tuple(a.image_id for a in answers),
+        columns=columns,
+        answers=tuple(None if a.text is None else answer_digest(a.text) for a in answers),
+        questions=tuple(a.question for a in answers),
+        texts=tuple(f"(failed: {a.error})" if a.text is None else a.text for a in answers),
+        refused={key: c.refused for key, c in judged.items() if c.refused},
     )
 
 
-def _checked(run: Scored) -> Scored:
-    """Everything that a comparison relies on, or a ValueError: a gate must fail closed."""
+def _scored_columns(summary: Summary, scores: Sequence[Score], ids: Sequence[str]) -> dict[MetricKey, ScoreColumn]:
+    """The columns of scores.jsonl, with the signature and direction that summary.json records of each."""
+    values: dict[MetricKey, dict[str, float | None]] = {}
+    for score in scores:
+        column = values.setdefault(MetricKey(score.protocol, score.metric), {})
+        if score.sample_id in column:
+            raise ValueError(f"two scores of {score.metric} for sample {score.sample_id}")
+        column[score.sample_id] = score.value
+    known = set(ids)
+    if any(set(c) - known for c in values.values()):
+        raise ValueError("scores of samples without an answer")
+    overall = {m.key: m for m in summary.metrics if m.slice == "all"}
+    if lost := {m.protocol for m in overall.values() if m.n} - {key.protocol for key in values}:
+        raise ValueError(f"scores.jsonl holds no score of protocol {sorted(lost)[0]}")
+    return {key: _column(key, column, overall.get(key), ids) for key, column in values.items()}
+
+
+def _column(
+    key: MetricKey, column: Mapping[str, float | None], overall: MetricValue | None, ids: Sequence[str]
+) -> ScoreColumn:
+    if overall is None or overall.signature is None:
+        raise ValueError(f"scores.jsonl holds {key}, summary.json does not")
+    if len(column) != overall.n:
+        raise ValueError(f"scores.jsonl holds {len(column)} of the {overall.n} scores of {key}")
+    return ScoreColumn(
+        values=tuple(column.get(i) for i in ids),
+        rows=tuple(k for k, i in enumerate(ids) if i in column),
+        signature=overall.signature,
+        higher_is_better=overall.higher_is_better is not False,
+    )
+
+
+def _header(folder: RunFolder, summary: Summary) -> RunHeader:
+    status = manifest_at(folder.manifest).status if folder.manifest.is_file() else "unknown: it has no manifest.json"
+    prompts = prompts_at(folder.prompts).header if folder.prompts.is_file() else None
+    return RunHeader(
+        task=summary.task,
+        split=summary.split,
+        data_sha256=summary.data_sha256,
+        closed_rule=summary.closed_rule,
+        prompt=summary.prompt,
+        image=summary.image,
+        limit=summary.limit,
+        n=summary.n,
+        model=summary.model,
+        run_id=summary.run_id,
+        evalkit=summary.evalkit,
+        generation=summary.generation,
+        status=status,
+        messages_sha256=prompts.messages_sha256 if prompts else None,
+        images_sha256=prompts.images_sha256 if prompts else None,
+    )
+
+
+def _from_baseline(path: Path) -> RunScores:
+    stored = baseline_at(path)
+    names = set(stored.scores)
+    if names != set(stored.rows) or names != set(stored.signatures) or names != set(stored.higher_is_better):
+        raise ValueError("metrics without rows, signature or direction")
+    return RunScores(
+        origin=str(path),
+        header=stored.header,
+        ids=stored.ids,
+        image_ids=stored.image_ids,
+        columns={
+            MetricKey.parse(name): ScoreColumn(
+                values=values,
+                rows=stored.rows[name],
+                signature=stored.signatures[name],
+                higher_is_better=stored.higher_is_better[name],
+            )
+            for name, values in stored.scores.items()
+        },
+        answers=stored.answers,
+        questions=stored.questions,
+        texts=stored.texts,
+    )
+
+
+def _checked(run: RunScores) -> RunScores:
+    """The run, or a ValueError where anything that a comparison relies on does not hold: a gate must fail closed."""
     n = len(run.ids)
-    if missing := [k for k in (*HEADER, "model", "status") if k not in run.header]:
-        raise KeyError(missing[0])
-    if not n or n != run.header["n"] or len(set(run.ids)) != n or not all(isinstance(i, str) and i for i in run.ids):
-        raise ValueError(f"{n} samples where the header says {run.header['n']}, or ids that repeat")
-    if not all(len(c) == n for c in (run.image_ids, run.answers, *run.scores.values())):
+    if not n or n != run.header.n or len(set(run.ids)) != n or not all(run.ids):
+        raise ValueError(f"{n} samples where the header says {run.header.n}, or repeated ids")
+    if not all(len(c) == n for c in (run.image_ids, run.answers)):
         raise ValueError("columns of different lengths")
     if run.texts and (len(run.texts) != n or len(run.questions) != n):
         raise ValueError("columns of different lengths")
-    if not (run.scores or run.refused) or set(run.scores) != set(run.rows) or set(run.scores) - set(run.signatures):
-        raise ValueError("no metrics, or metrics without rows or signature")
-    if not all(isinstance(text, str) for text in (*run.image_ids, *run.questions, *run.texts)):
-        raise ValueError("image ids, questions or answers that are no text")
-    if not all(a is None or (isinstance(a, str) and len(a) == 16) for a in run.answers):
-        raise ValueError("digests of answers that are none")
-    for metric in run.scores:
-        _check_metric(metric, run, n)
+    if not (run.columns or run.refused):
+        raise ValueError("no metrics")
+    if not all(a is None or len(a) == 16 for a in run.answers):
+        raise ValueError("invalid digests of answers")
+    for key, column in run.columns.items():
+        _check_column(key, column, n)
     return run
 
 
-def _check_metric(metric: str, run: Scored, n: int) -> None:
-    signature_parts(run.signatures[metric])
-    rows = run.rows[metric]
-    if len(set(rows)) != len(rows) or any(type(k) is not int or not 0 <= k < n for k in rows):
-        raise ValueError(f"the rows of {metric} are wrong")
-    for value in run.scores[metric]:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and (not number or not -1e9 < value < 1e9):
-            raise ValueError(f"{metric} holds {value!r}")
+def _check_column(key: MetricKey, column: ScoreColumn, n: int) -> None:
+    rows, covered = column.rows, set(column.rows)
+    if len(column.values) != n:
+        raise ValueError("columns of different lengths")
+    if len(covered) != len(rows) or not all(0 <= k < n for k in rows):
+        raise ValueError(f"the rows of {key} are invalid")
+    for k, value in enumerate(column.values):
+        if value is not None and (k not in covered or not -_LARGEST_SCORE < value < _LARGEST_SCORE):
+            raise ValueError(f"{key} has the score {value!r} at position {k}")
 
 
-def signature_parts(signature: str) -> dict[str, str]:
-    """The named parts of a signature; ValueError when it has none."""
-    parts = dict(part.split(":", 1) for part in signature.split("|")[1:])
-    if "task" not in parts or "protocol" not in parts:
-        raise ValueError(f"{signature!r} is not a signature")
-    return parts
-
-
-def incomplete(run: Scored) -> list[str]:
-    """Why a run is only part of one, in words: a gate must not go by it."""
+def incomplete(run: RunScores) -> list[str]:
+    """The reasons why a run is incomplete, in words: a gate must not use it."""
     found = []
-    if run.header["status"] not in FINISHED:
-        found.append(f"{run.origin} did not come to its end (status {run.header['status']}); give its command again")
-    if run.header["limit"] is not None:
-        found.append(f"{run.origin} is over the first {run.header['limit']} samples only (limit={run.header['limit']})")
+    if run.header.status not in FINISHED:
+        found.append(f"{run.origin} is not finished (status {run.header.status}); run its command again")
+    if run.header.limit is not None:
+        found.append(f"{run.origin} covers only the first {run.header.limit} samples (limit={run.header.limit})")
     if failed := [i for i, a in zip(run.ids, run.answers, strict=True) if a is None]:
         found.append(
             f"{run.origin} has no answer to {len(failed)} of {len(run.ids)} samples, first {failed[0]}; the same "
@@ -218,37 +270,30 @@ def incomplete(run: Scored) -> list[str]:
     return found
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    """What a baseline says of all else in it, so that a hand's or a merge's change is seen."""
-    return digest_json({k: v for k, v in content.items() if k != "digest"})
-
-
-def baseline_content(run: Scored, metrics: Sequence[str], with_texts: bool) -> str:
-    """A baseline file: the columns of the metrics that are gated, tens of kilobytes.
+def baseline_file(run: RunScores, keys: Sequence[MetricKey], with_texts: bool) -> str:
+    """The text of a baseline file with these metrics, tens of kilobytes.
 
     Raises:
-        StoreError: a metric is not there, or cannot be used.
+        StoreError: the run lacks a metric, or it cannot be used.
     """
-    for metric in metrics:
-        if metric in run.refused or metric not in run.scores:
-            why = run.refused.get(metric) or f"it has {', '.join(sorted(run.scores))}"
-            raise StoreError(f"{run.origin} cannot be a baseline for {metric}: {why}.")
-    content = {
-        "kind": BASELINE,
-        "schema": SCHEMA,
-        "header": dict(run.header),
-        "signatures": {m: run.signatures[m] for m in metrics},
-        "rows": {m: list(run.rows[m]) for m in metrics},
-        "scores": {m: [None if v is None else round(v, 6) for v in run.scores[m]] for m in metrics},
-        "ids": list(run.ids),
-        "image_ids": list(run.image_ids),
-        "answers": list(run.answers),
-        "questions": list(run.questions) if with_texts else [],
-        "texts": list(run.texts) if with_texts else [],
-    }
-    return as_file(content)
-
-
-def as_file(content: Mapping[str, Any]) -> str:
-    """A baseline's content as its file: one key a line, the digest of all the others last."""
-    return key_a_line({**content, "digest": _digest(content)})
+    for key in keys:
+        if key in run.refused or key not in run.columns:
+            why = run.refused.get(key) or f"it has {', '.join(sorted(map(str, run.columns)))}"
+            raise StoreError(f"{run.origin} cannot be a baseline for {key}: {why}.")
+    columns = {str(key): run.columns[key] for key in keys}
+    return baseline_text(
+        Baseline(
+            header=run.header,
+            signatures={name: c.signature for name, c in columns.items()},
+            higher_is_better={name: c.higher_is_better for name, c in columns.items()},
+            rows={name: c.rows for name, c in columns.items()},
+            # Six decimals: the last digits of a score may differ between machines.
+            scores={name: tuple(None if v is None else round(v, 6) for v in c.values) for name, c in columns.items()},
+            ids=run.ids,
+            image_ids=run.image_ids,
+            answers=run.answers,
+            questions=run.questions if with_texts else (),
+            texts=run.texts if with_texts else (),
+            digest="",
+        )
+    )

@@ -1,4 +1,4 @@
-"""What a person sees: notes and progress on standard error, tables on standard output."""
+"""Terminal output: notes and progress on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from evalkit.core.types import Row
+from evalkit.core.format import interval, percent
+from evalkit.core.types import MetricValue
 
-# Between two plain progress lines where the output is no terminal.
+# Between two plain progress lines where the output is not a terminal.
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Advance(Protocol):
-    """Called with the number of samples that were just answered."""
+    """Callback that receives the number of samples that were just answered."""
 
     def __call__(self, n: int) -> None:
         """Advance the progress."""
@@ -23,24 +24,24 @@ class Advance(Protocol):
 
 
 def note(text: str) -> None:
-    """Something that a reader of the numbers should know."""
+    """Print information that a reader of the numbers needs."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def warn(text: str) -> None:
-    """Something that is wrong but does not stop the run."""
+    """Print a problem that does not stop the run."""
     note(f"warning: {text}")
 
 
 def out(text: str) -> None:
-    """A result."""
+    """Print a result."""
     sys.stdout.write(f"{text}\n")
 
 
 @contextmanager
 def progress(total: int, done: int, what: str) -> Iterator[Advance]:
-    """A bar with samples, rate and time left on a terminal; a plain line every ten seconds elsewhere."""
+    """Progress bar with samples, rate and time left on a terminal; a plain line every ten seconds elsewhere."""
     if sys.stderr.isatty():
         with _bar(total, done, what) as advance:
             yield advance
@@ -49,14 +50,14 @@ def progress(total: int, done: int, what: str) -> Iterator[Advance]:
 
 
 def _lines(total: int, done: int, what: str) -> Advance:
-    state = {"done": done, "said": time.monotonic(), "started": time.monotonic()}
+    state = {"done": done, "printed": time.monotonic(), "started": time.monotonic()}
 
     def advance(n: int) -> None:
         state["done"] += n
         now = time.monotonic()
-        if now - state["said"] < SECONDS_BETWEEN_LINES and state["done"] < total:
+        if now - state["printed"] < SECONDS_BETWEEN_LINES and state["done"] < total:
             return
-        state["said"] = now
+        state["printed"] = now
         rate = (state["done"] - done) / max(now - state["started"], 1e-9)
         left = (total - state["done"]) / rate if rate else 0.0
         note(f"{what}: {int(state['done'])}/{total} samples, {rate:.1f}/s, {left:.0f} s left")
@@ -90,45 +91,29 @@ def _bar(total: int, done: int, what: str) -> Iterator[Advance]:
         yield advance
 
 
-def percent(value: float | None) -> str:
-    """A fraction as a percentage with two decimals; – where there is none.
-
-    >>> percent(0.5), percent(None)
-    ('50.00', '–')
-    """
-    return "–" if value is None else f"{100 * value:.2f}"
-
-
-def interval(row: Row) -> str:
-    """The 95 % interval in percent; – where it is not defined."""
-    if row.low is None or row.high is None:
-        return "–"
-    return f"[{100 * row.low:.2f}, {100 * row.high:.2f}]"
-
-
-def table(rows: Sequence[Row], title: str, caption: str = "") -> None:
-    """Print rows: protocol, metric, slice, value in percent, 95 % interval, n, unscored."""
+def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
+    """Print metric values: protocol, metric, slice, value in percent, 95 % interval, n, unscored."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    with_slices = any(r.slice != "all" for r in rows)
+    with_slices = any(v.slice != "all" for v in values)
     view = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
     for heading in ("protocol", "metric", *(["slice"] if with_slices else [])):
         view.add_column(heading, no_wrap=True)
     for heading in ("value %", "95 % interval", "n", "unscored", "if wrong %"):
         view.add_column(heading, justify="right", no_wrap=True)
     last = ""
-    for row in rows:
+    for row in values:
         if last and row.protocol != last:
             view.add_section()
-        other = percent(row.value_unscored_wrong) if row.n_unscored else ""
+        other = percent(row.value_worst_case) if row.n_unscored else ""
         view.add_row(
             row.protocol if row.protocol != last else "",
             row.metric,
             *([row.slice] if with_slices else []),
             percent(row.value),
-            interval(row),
+            interval(row.low, row.high),
             str(row.n),
             str(row.n_unscored),
             other,

@@ -1,15 +1,15 @@
-"""What can go wrong, as one tree.
+"""The exception tree.
 
 EvalkitError            exit code 2 unless a subclass says otherwise
-├── ConfigError         the command line or a YAML asks for something that cannot be
-├── DataError           a dataset, image or predictions file is not what it should be
-├── ModelError          weights, processor or template are missing or do not fit
+├── ConfigError         invalid command-line option or config value
+├── DataError           invalid data set, image or predictions file
+├── ModelError          weights, processor or template are missing or inconsistent
 ├── EngineError         generation failed in a way that stops the run
-├── StoreError          a run's folder is locked, damaged or belongs to another run
+├── StoreError          a run's folder is locked, damaged or of another run
 ├── JudgeError          the judge cannot be used
-├── Partial             finished in part: what is done is kept (exit code 3)
+├── Partial             partly finished; completed work is kept (exit code 3)
 ├── GateFailed          the candidate is worse (exit code 1)
-└── Inconclusive        the gate cannot tell (exit code 4)
+└── Inconclusive        the gate has no verdict (exit code 4)
 
 Every message is one paragraph: what is wrong, where, what was expected, what to do.
 """
@@ -27,15 +27,15 @@ class EvalkitError(Exception):
 
 
 class ConfigError(EvalkitError):
-    """The command line or a YAML asks for something that cannot be."""
+    """Invalid command-line option or config value."""
 
 
 class DataError(EvalkitError):
-    """A dataset, image or predictions file is not what it should be."""
+    """Invalid data set, image or predictions file."""
 
 
 class ModelError(EvalkitError):
-    """Weights, processor or template are missing or do not fit."""
+    """Weights, processor or template are missing or inconsistent."""
 
 
 class EngineError(EvalkitError):
@@ -43,7 +43,7 @@ class EngineError(EvalkitError):
 
 
 class StoreError(EvalkitError):
-    """A run's folder is locked, damaged or belongs to another run."""
+    """A run's folder is locked, damaged or of another run."""
 
 
 class JudgeError(EvalkitError):
@@ -51,7 +51,7 @@ class JudgeError(EvalkitError):
 
 
 class Partial(EvalkitError):
-    """Finished in part: what is done is kept."""
+    """Partly finished; completed work is kept."""
 
     exit_code = 3
 
@@ -63,7 +63,7 @@ class GateFailed(EvalkitError):
 
 
 class Inconclusive(EvalkitError):
-    """The gate cannot tell at this number of samples."""
+    """The gate has no verdict at this number of samples."""
 
     exit_code = 4
 

@@ -1,7 +1,7 @@
 """The values that travel along the path, on one page.
 
-raw row -> Sample -> Request -> Prediction -> Score -> Row.  Every type is frozen and checks itself when it is
-made, so a later hop never meets a half-valid value.  A failure is data here (`Prediction.error`,
+raw row -> Sample -> Request -> Prediction -> Score -> MetricValue.  Every type is frozen and checks itself when it is
+created, so a later step never receives a half-valid value.  A failure is data here (`Prediction.error`,
 `Score.reason`), never an empty string or a zero.
 """
 
@@ -12,10 +12,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from evalkit.core.signature import Signature
 
 OPEN = "OPEN"
 CLOSED = "CLOSED"
+
+# A tag with more values than this names samples and does not make slices.  ColonINST has 43 categories.
+MAX_SLICE_VALUES = 64
 
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -23,11 +28,11 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """Where an image is, not the image: nothing is opened until `evalkit.core.images` is asked.
+    """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function" of evalkit, member = its argument) or "blank" (a grey image of the size
-    of the image that `path` and `member` of another reference describe, kept in `of`).
+    "draw" (path = "module:function" of evalkit, member = its argument) or "blank" (a grey image of the size of the
+    image that `of` refers to).
     """
 
     kind: Literal["file", "zip", "parquet", "draw", "blank"]
@@ -46,8 +51,8 @@ class Sample:
     """One question about one image (or several), with its gold answers.
 
     `image_id` names the cluster: samples that share it are not independent.  `tags` are the slice keys
-    (answer_type, modality, organ, language, leak flags ...), values are strings.  `context` is what a judge that
-    cannot see the image may be told of it (a caption, the text that mentions it); no model under test is shown it.
+    (answer_type, modality, organ, language, leak flags ...), values are strings.  `context`: text for a judge that
+    cannot see the image (a caption, the text that mentions the image).  Never shown to the evaluated model.
     """
 
     id: str
@@ -73,14 +78,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The place of image number `index` (into `Request.images`) inside a message."""
+    """Position of image number `index` (into `Request.images`) inside a message."""
 
     index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One chat turn: text and image places in the order in which the model is to see them."""
+    """One chat turn: text and image positions in the order in which the model sees them."""
 
     role: Literal["system", "user", "assistant"]
     content: tuple[str | ImagePlace, ...]
@@ -102,11 +107,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What one sample asks of a model: complete, so that an engine never looks back at the task.
+    """One generation request, complete: an engine never needs the task.
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
-    `fingerprint` (sha256 over the sample's id, the prompt, image bytes, weights and settings) is the answer's key.
+    `fingerprint` (sha256 over sample id, prompt, image digests, weights and settings) is the key of the answer.
     """
 
     sample_id: str
@@ -135,9 +140,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What came back: exactly one of `text` and `error`.  An empty text is an answer; an error is not.
+    """The answer to a request: exactly one of `text` and `error`.  An empty text is an answer; an error is not.
 
-    `attempts` says how each attempt went ("503", "no reply", "200") where asking took more than one or came to nothing.
+    `attempts` lists the outcome of each attempt ("503", "no reply", "200") where there was more than one, or none
+    succeeded.
     """
 
     sample_id: str
@@ -158,7 +164,7 @@ class Prediction:
 class Score:
     """One metric of one sample.  `value` is None exactly when `reason` says why it could not be scored.
 
-    `extracted` is what the scorer read out of the answer; `note` an audit trail (an alias used, a rule that fired).
+    `extracted` is the part of the answer that the scorer used; `note` an audit trail (an alias used, a rule applied).
     """
 
     sample_id: str
@@ -178,11 +184,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A number that a protocol defines: which rows it is over and how their scores become one value.
+    """Definition of a metric of a protocol: the samples that it covers and how their scores become one value.
 
     rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
-    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, where it
-    has none of its own (a macro average is another aggregate of the same hits).
+    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
+    metric without scores of its own (a macro average is another aggregate of the same hits).
     """
 
     name: str
@@ -192,29 +198,85 @@ class Metric:
     higher_is_better: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of a result table.
+def worst_score(higher_is_better: bool) -> float:
+    """The score that an unscored sample counts as in the worst case: 0, or 1 where lower is better."""
+    return 0.0 if higher_is_better else 1.0
 
-    `n` is how many rows the dataset says the metric is over, unscored ones included; `value` is over the scored
-    ones, `value_unscored_wrong` counts each unscored one as the worst that it could be
-    (0, or 1 where lower is better).  Fractions, not percentages.
+
+class MetricKey(NamedTuple):
+    """A metric of a protocol.  Its text form, `PROTOCOL METRIC`, is what settings and baseline files use.
+
+    >>> MetricKey.parse("strict open_recall")
+    MetricKey(protocol='strict', metric='open_recall')
+    >>> str(MetricKey("strict", "open_recall"))
+    'strict open_recall'
     """
 
-    model: str
-    task: str
-    split: str
     protocol: str
     metric: str
-    slice: str
+
+    @classmethod
+    def parse(cls, text: str) -> MetricKey:
+        """The key in `PROTOCOL METRIC`.
+
+        Raises:
+            ValueError: the text is not two words.
+        """
+        protocol, _, metric = text.partition(" ")
+        if not protocol or not metric or " " in metric:
+            raise ValueError(f"{text!r} does not name a metric; expected 'PROTOCOL METRIC', as in 'strict open_recall'")
+        return cls(protocol, metric)
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.metric}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricValue:
+    """The value of one metric over one slice, with what must travel with it.
+
+    value, low, high, value_worst_case: fractions, not percentages (judged points keep their scale); low and high are
+    the bounds of the 95 % interval.  n: how many samples the dataset says the metric is over, unscored ones included.
+    value is over the scored samples; value_worst_case counts each unscored sample as the worst possible score (0, or 1
+    where lower is better), and is None where no worst score is defined.  higher_is_better is None for a quantity that
+    is neither better nor worse (the order effect of a judge).  slice: `all` or `tag=value`.  signature: None only for
+    judged values before the run that they belong to is known.
+    """
+
+    protocol: str
+    metric: str
+    slice: str = "all"
     value: float | None
-    value_unscored_wrong: float | None
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     n: int
-    n_unscored: int
-    n_clusters: int
-    signature: str
+    n_unscored: int = 0
+    n_clusters: int = 0
+    value_worst_case: float | None = None
+    higher_is_better: bool | None
+    signature: Signature | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.value, self.low, self.high, self.value_worst_case)
+        if any(x is not None and not math.isfinite(x) for x in numbers):
+            raise ValueError(f"{self.protocol} {self.metric}: {numbers} are not all finite numbers")
+        if self.n < 0 or not 0 <= self.n_unscored <= self.n:
+            raise ValueError(f"{self.protocol} {self.metric}: {self.n_unscored} unscored of {self.n} is not possible")
+
+    @property
+    def key(self) -> MetricKey:
+        """The metric, whatever the slice."""
+        return MetricKey(self.protocol, self.metric)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnscoredCount:
+    """How many samples a metric could not score for one reason."""
+
+    protocol: str
+    metric: str
+    reason: str
+    count: int
 
 
 def digest_json(content: Any) -> str:

@@ -18,13 +18,14 @@ from typing import Any
 
 from evalkit.core import console
 from evalkit.core.errors import EngineError, EvalkitError
-from evalkit.core.types import Request
+from evalkit.core.types import Prediction, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.loaded_model import Counters, Loaded
 from evalkit.engines.preprocess import by_image
 from evalkit.engines.profiling import clocked, machine, machine_limits, memory, work
-from evalkit.runs.store import Behind
+from evalkit.runs.background_writer import BackgroundWriter
+from evalkit.runs.schema import PredictionLine
 
 Texts = dict[str, str | None]
 
@@ -118,15 +119,32 @@ def warm_up(engine: Engine, requests: Sequence[Request]) -> float:
 def answer(engine: Engine, requests: Sequence[Request]) -> tuple[Texts, dict[str, float]]:
     """All requests answered and the answers written as in a run; the texts, and seconds on the clock."""
     texts: Texts = {}
-    of = {r.sample_id: {"image_id": r.image_id, "question": r.question} for r in requests}
+    request_of = {r.sample_id: r for r in requests}
     with tempfile.TemporaryDirectory() as folder:
         started, started_cpu = time.perf_counter(), time.process_time()
-        with Behind(Path(folder) / "predictions.jsonl", lambda p: of[p.sample_id] | asdict(p)) as file:
+        with BackgroundWriter(Path(folder) / "predictions.jsonl", lambda p: _line(request_of[p.sample_id], p)) as file:
             for batch in engine.generate(requests):
                 file.write(batch)
                 texts.update({p.sample_id: p.text for p in batch})
         seconds = {"all": time.perf_counter() - started, "processor": time.process_time() - started_cpu}
     return texts, seconds | {"writing": file.seconds}
+
+
+def _line(request: Request, prediction: Prediction) -> PredictionLine:
+    """The line of an answer, as long as in a run."""
+    return PredictionLine(
+        sample_id=request.sample_id,
+        image_id=request.image_id,
+        question=request.question,
+        references=(),
+        answer_type=request.answer_type,
+        text=prediction.text,
+        error=prediction.error,
+        finish_reason=prediction.finish_reason,
+        n_tokens=prediction.n_tokens,
+        seconds=prediction.seconds,
+        fingerprint=prediction.fingerprint,
+    )
 
 
 def measure(engine: HfEngine, requests: Sequence[Request], limits: dict[str, float]) -> tuple[Texts, dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""What is asked of a model, recorded without one: the prompt of every sample, the digests of its images, the settings.
+"""The prompt record: the prompt of every sample, the digests of its images, the generation settings.
 
-A run keeps the record beside its answers (`prompts.json`); `gate prompts=true` compares two of them.
+A run keeps it next to its answers (`prompts.json`) and derives its requests from the same messages; `gate prompts=true`
+compares two records.  Making one loads no weights.
 """
 
 from __future__ import annotations
@@ -9,36 +10,34 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from evalkit.core.errors import StoreError
-from evalkit.core.files import key_a_line, read_json
 from evalkit.core.images import CONVERSION
-from evalkit.core.types import Generation, ImageRef, Message, Sample, digest_json
-from evalkit.models import components as parts
+from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample, digest_json
+from evalkit.models import components
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.doctor import own_template, tokens
 from evalkit.models.templates import render
-from evalkit.tasks.base import LoadedTask, Task
+from evalkit.runs.read import prompts_at
+from evalkit.runs.schema import PromptFile, PromptHeader
+from evalkit.runs.store import RunFolder
+from evalkit.tasks.base import LoadedTask
 
-KIND = "evalkit prompts"
-SCHEMA = 1
-NAME = "prompts.json"
-# The files beside the weights that make text and pixels into what the model sees, and end its answers.
+# Files next to the weights that turn text and pixels into the model's input, and that end its answers.
 FILES = (
     "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
     "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json",
 )  # fmt: skip
-# Of the header, what is asked; the rest says where it comes from.
+# The fields of the header that determine the model's input; the others say where the record comes from.
 COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens", "files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """How a model's messages become text: its chat template (None where it is not known here) and what that names.
+    """How a model's messages become text: its chat template (None where unknown) and the special tokens that it names.
 
-    files: name -> 16 hex of sha256 of the processor's files.
+    files: name -> 16 hex of the sha256 of the processor's files.
     """
 
     text: str | None = None
@@ -47,12 +46,12 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A record: per sample the text (rendered, or the messages where there is no template), a digest of the messages
-    before the template, and the digests of the images; `images` is None for a model that sees none."""
+class PromptRecord:
+    """The prompts of a run: per sample the text (rendered; the messages where there is no template), a digest of the
+    messages before the template, and the digests of the images.  `images` is None for a model without images."""
 
     origin: str
-    header: Mapping[str, Any]
+    header: PromptHeader
     ids: tuple[str, ...]
     image_ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -62,23 +61,23 @@ class Asked:
     @property
     def rendered(self) -> bool:
         """Whether the texts are the prompts after the chat template."""
-        return self.header["template"] is not None
+        return self.header.template is not None
 
 
 def template_of(spec: CheckpointSpec | None) -> Template:
-    """The template of a checkpoint, from small files alone; an empty one where it is not on this machine."""
+    """The template of a checkpoint, read from its small files; empty where the checkpoint is not on this machine."""
     if spec is None:
         return Template()
-    found = parts.locate(spec.config)
-    folders = [p.folder for p in found if p.folder is not None and p.role != "vision tower"]
-    if not folders or found[0].folder is None:
+    located = components.locate(spec.config)
+    folders = [p.folder for p in located if p.folder is not None and p.role != "vision tower"]
+    if not folders or located[0].folder is None:
         return Template()
-    text = spec.chat_template if spec.chat_template is not None else own_template(found[0].folder)
-    named: dict[str, str] = {}
+    text = spec.chat_template if spec.chat_template is not None else own_template(located[0].folder)
+    special: dict[str, str] = {}
     for folder in reversed(folders):
-        named |= tokens(folder)
+        special |= tokens(folder)
     files = {name: _short((folder / name).read_bytes()) for folder in reversed(folders) for name in _present(folder)}
-    return Template(text=text, tokens=named, files=dict(sorted(files.items())))
+    return Template(text=text, tokens=special, files=dict(sorted(files.items())))
 
 
 def _present(folder: Path) -> list[str]:
@@ -90,9 +89,9 @@ def _short(content: bytes) -> str:
 
 
 def collect(
-    task: Task,
     loaded: LoadedTask,
     samples: Sequence[Sample],
+    messages: Sequence[tuple[Message, ...]],
     digests: Mapping[ImageRef, str] | None,
     *,
     model: str,
@@ -100,36 +99,40 @@ def collect(
     limit: int | None,
     generation: Generation,
     template: Template,
-) -> Asked:
-    """The record of what is asked for samples.
+) -> PromptRecord:
+    """The prompt record of samples.
 
     Args:
-        samples: with the images that the model is to see.
-        digests: sha256 of each image; None for a model that sees none.
+        samples: with the images that the model sees.
+        messages: the chat messages of each sample.
+        digests: sha256 of each image; None for a model without images.
+
+    Raises:
+        ModelError: the chat template cannot be rendered here.
     """
-    messages = [task.messages(s) for s in samples]
     shown = [_plain(m) if template.text is None else render(template.text, m, template.tokens) for m in messages]
     images = None if digests is None else tuple(tuple(_image(r, digests) for r in s.images) for s in samples)
     ids = tuple(s.id for s in samples)
     short = tuple(digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in messages)
-    header = {
-        "model": model,
-        "task": loaded.name,
-        "split": loaded.split,
-        "n": len(samples),
-        "data_sha256": loaded.data_sha256,
-        "prompt": loaded.prompt,
-        "image": image,
-        "image_conversion": None if images is None else CONVERSION,
-        "limit": limit,
-        "generation": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(generation).items()},
-        "template": template.text,
-        "tokens": None if template.tokens is None else dict(template.tokens),
-        "files": None if template.files is None else dict(template.files),
-        **_digests(ids, short, images),
-    }
-    return Asked(
-        origin=f"{model} on {loaded.name} as they are now",
+    header = PromptHeader(
+        model=model,
+        task=loaded.name,
+        split=loaded.split,
+        n=len(samples),
+        data_sha256=loaded.data_sha256,
+        prompt=loaded.prompt,
+        image=image,
+        image_conversion=None if images is None else CONVERSION,
+        limit=limit,
+        generation={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(generation).items()},
+        template=template.text,
+        tokens=None if template.tokens is None else dict(template.tokens),
+        files=None if template.files is None else dict(template.files),
+        messages_sha256=_messages_digest(ids, short),
+        images_sha256=_images_digest(ids, images),
+    )
+    return PromptRecord(
+        origin=f"{model} on {loaded.name} as configured now",
         header=header,
         ids=ids,
         image_ids=tuple(s.image_id for s in samples),
@@ -140,11 +143,11 @@ def collect(
 
 
 def _image(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
-    known = digests[ref.of] if ref.kind == "blank" and ref.of is not None else digests[ref]
-    return ("blank:" if ref.kind == "blank" else "") + known[:16]
+    digest = digests[ref.of] if ref.kind == "blank" and ref.of is not None else digests[ref]
+    return ("blank:" if ref.kind == "blank" else "") + digest[:16]
 
 
-def _part(part: Any) -> Any:
+def _part(part: str | ImagePlace) -> object:
     return part if isinstance(part, str) else {"image": part.index}
 
 
@@ -154,80 +157,73 @@ def _plain(messages: Sequence[Message]) -> str:
     )
 
 
-def _digests(
-    ids: Sequence[str], messages: Sequence[str], images: Sequence[Sequence[str]] | None
-) -> dict[str, str | None]:
-    """The digests of all messages and of all images, sample by sample, in the order of the ids."""
-    pictures = None if images is None else digest_json(sorted(zip(ids, map(list, images), strict=True)))
-    return {"messages_sha256": digest_json(sorted(zip(ids, messages, strict=True))), "images_sha256": pictures}
+def _messages_digest(ids: Sequence[str], messages: Sequence[str]) -> str:
+    """The digest of all messages, sample by sample, in the order of the ids."""
+    return digest_json(sorted(zip(ids, messages, strict=True)))
 
 
-def content(asked: Asked) -> str:
-    """The record as a file: equal texts and images are written once, one key a line."""
-    texts = list(dict.fromkeys(asked.texts))
-    images = list(dict.fromkeys(asked.images or ()))
-    place, spot = {t: k for k, t in enumerate(texts)}, {i: k for k, i in enumerate(images)}
-    record = {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "header": dict(asked.header),
-        "ids": list(asked.ids),
-        "image_ids": list(asked.image_ids),
-        "texts": texts,
-        "text_of": [place[t] for t in asked.texts],
-        "messages": list(asked.messages),
-        "images": [list(i) for i in images],
-        "images_of": None if asked.images is None else [spot[i] for i in asked.images],
-    }
-    return key_a_line(record)
+def _images_digest(ids: Sequence[str], images: Sequence[Sequence[str]] | None) -> str | None:
+    """The digest of all image digests, sample by sample, in the order of the ids."""
+    return None if images is None else digest_json(sorted(zip(ids, map(list, images), strict=True)))
 
 
-def read_asked(path: Path) -> Asked:
-    """A record from its file, or from the run that keeps it.
-
-    Raises:
-        StoreError: there is none, or anything in it is missing, malformed or does not fit the rest.
-    """
-    file = path / NAME if path.is_dir() else path
-    record = read_json(file, "record of what was asked")
-    try:
-        return _checked(_from(record, str(path)))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
-        raise StoreError(
-            f"{file} is not a record of what was asked that evalkit wrote ({type(problem).__name__}: {problem}). Make "
-            "it anew with `python -m evalkit gate prompts=true save=FILE model=NAME task=NAME`."
-        ) from problem
-
-
-def _from(record: Any, origin: str) -> Asked:
-    if record["kind"] != KIND or record["schema"] != SCHEMA:
-        raise ValueError(f"kind is {record['kind']!r}, schema {record['schema']!r}; expected {KIND!r}, {SCHEMA}")
-    texts, images, of = record["texts"], [tuple(i) for i in record["images"]], record["images_of"]
-    if any(type(k) is not int or k < 0 for k in [*record["text_of"], *(of or [])]):
-        raise ValueError("places of texts or images that are no numbers")
-    return Asked(
-        origin=origin,
-        header=dict(record["header"]),
-        ids=tuple(record["ids"]),
-        image_ids=tuple(record["image_ids"]),
-        texts=tuple(texts[k] for k in record["text_of"]),
-        messages=tuple(record["messages"]),
-        images=None if of is None else tuple(images[k] for k in of),
+def as_file(record: PromptRecord) -> PromptFile:
+    """The record as its file: equal texts and image lists are stored once."""
+    texts = list(dict.fromkeys(record.texts))
+    images = list(dict.fromkeys(record.images or ()))
+    text_place, image_place = {t: k for k, t in enumerate(texts)}, {i: k for k, i in enumerate(images)}
+    return PromptFile(
+        header=record.header,
+        ids=record.ids,
+        image_ids=record.image_ids,
+        texts=tuple(texts),
+        text_of=tuple(text_place[t] for t in record.texts),
+        messages=record.messages,
+        images=tuple(images),
+        images_of=None if record.images is None else tuple(image_place[i] for i in record.images),
     )
 
 
-def _checked(asked: Asked) -> Asked:
-    n, header = len(asked.ids), asked.header
-    if missing := [k for k in ("model", "n", "limit", "template", *COMPARED) if k not in header]:
-        raise KeyError(missing[0])
-    columns = (asked.image_ids, asked.texts, asked.messages, asked.ids if asked.images is None else asked.images)
-    if not n or n != header["n"] or len(set(asked.ids)) != n or any(len(c) != n for c in columns):
-        raise ValueError(
-            f"{n} samples where the header says {header['n']}, ids that repeat, or columns of other lengths"
+def read_prompt_record(path: Path) -> PromptRecord:
+    """A prompt record from its file, or from the folder of the run that keeps it.
+
+    Raises:
+        StoreError: the file is missing, or it is invalid or inconsistent.
+    """
+    file = RunFolder(path).prompts if path.is_dir() else path
+    stored = prompts_at(file)
+    if problem := _inconsistency(stored):
+        raise StoreError(
+            f"{file} is not a prompt record that evalkit wrote: {problem}. Make it again with `python -m evalkit gate "
+            "prompts=true save=FILE model=NAME task=NAME`."
         )
-    if not all(isinstance(t, str) and t for t in (*asked.ids, *asked.texts, *asked.messages)):
-        raise ValueError("ids, prompts or digests that are no text")
-    found = _digests(asked.ids, asked.messages, asked.images)
-    if wrong := [k for k, v in found.items() if header[k] != v]:
-        raise ValueError(f"{wrong[0]} in the header is not that of the samples")
-    return asked
+    of = stored.images_of
+    return PromptRecord(
+        origin=str(path),
+        header=stored.header,
+        ids=stored.ids,
+        image_ids=stored.image_ids,
+        texts=tuple(stored.texts[k] for k in stored.text_of),
+        messages=stored.messages,
+        images=None if of is None else tuple(stored.images[k] for k in of),
+    )
+
+
+def _inconsistency(stored: PromptFile) -> str:
+    """The first contradiction within a record; "" for none."""
+    n, header, of = len(stored.ids), stored.header, stored.images_of
+    columns = (stored.image_ids, stored.text_of, stored.messages, stored.ids if of is None else of)
+    if not n or n != header.n or len(set(stored.ids)) != n or any(len(c) != n for c in columns):
+        return f"{n} samples where the header says {header.n}, repeated ids, or columns of different lengths"
+    if any(not 0 <= k < len(stored.texts) for k in stored.text_of):
+        return "text_of has positions outside of texts"
+    if any(not 0 <= k < len(stored.images) for k in of or ()):
+        return "images_of has positions outside of images"
+    if not all((*stored.ids, *stored.texts, *stored.messages)):
+        return "empty ids, prompts or digests"
+    if header.messages_sha256 != _messages_digest(stored.ids, stored.messages):
+        return "messages_sha256 in the header is not that of the samples"
+    images = None if of is None else [stored.images[k] for k in of]
+    if header.images_sha256 != _images_digest(stored.ids, images):
+        return "images_sha256 in the header is not that of the samples"
+    return ""

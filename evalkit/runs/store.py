@@ -1,30 +1,24 @@
-"""A run's folder: what was asked, what came back, what it scored.
+"""A run's folder: its paths, its lock, the answers that it has, and the writers of its files.
 
-Answers are appended as they arrive, one JSON line each, flushed and synced behind the model, so that a kill at any
-moment loses what is in flight and nothing else.  Everything else is written whole and moved into place.
+Answers are appended as they arrive (`evalkit.runs.background_writer`), so that a kill at any moment loses what is in
+flight and nothing else.  Everything else is written whole and moved into place.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.core.errors import StoreError
-from evalkit.core.files import json_line, write_whole
+from evalkit.core.files import json_line, key_a_line, write_json, write_whole
 from evalkit.core.types import Prediction, Sample, Score
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-SCHEMA = 1
+from evalkit.runs.codec import decode, encode
+from evalkit.runs.read import baseline_digest
+from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, PromptFile, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +34,13 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """All that determines the numbers."""
+        """Everything that determines the numbers."""
         return self.path / "manifest.json"
+
+    @property
+    def prompts(self) -> Path:
+        """The prompt record."""
+        return self.path / "prompts.json"
 
     @property
     def scores(self) -> Path:
@@ -53,9 +52,18 @@ class RunFolder:
         """The numbers."""
         return self.path / "summary.json"
 
+    @property
+    def judgments(self) -> Path:
+        """One line a judgment."""
+        return self.path / "judgments.jsonl"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run: two processes cannot write one run.  The lock dies with its process, however that ends."""
+        """Hold the run's lock: two processes cannot write one run.  The lock ends with its process.
+
+        Raises:
+            StoreError: another process holds it.
+        """
         from filelock import FileLock, Timeout
 
         self.path.mkdir(parents=True, exist_ok=True)
@@ -73,175 +81,49 @@ class RunFolder:
             lock.release()
 
 
-def prediction_record(sample: Sample, prediction: Prediction) -> dict[str, Any]:
-    """A line of predictions.jsonl: the answer beside what was asked, so that the file can be read on its own."""
-    attempts = {"attempts": list(prediction.attempts)} if prediction.attempts else {}
-    return {
-        "sample_id": sample.id,
-        "image_id": sample.image_id,
-        "question": sample.question,
-        "references": list(sample.references),
-        "answer_type": sample.answer_type,
-        "text": prediction.text,
-        "error": prediction.error,
-        "finish_reason": prediction.finish_reason,
-        "n_tokens": prediction.n_tokens,
-        "seconds": prediction.seconds,
-        "fingerprint": prediction.fingerprint,
-        **attempts,
-    }
+def answered(path: Path) -> dict[str, Prediction]:
+    """The answers that a run already has: fingerprint -> prediction; the last line of a fingerprint wins.
 
+    A last line without its line break, which a kill leaves behind, is cut off the file.
 
-def prediction_from(record: Mapping[str, Any], where: str) -> Prediction:
-    """The answer in one line of predictions.jsonl."""
-    try:
-        return Prediction(
-            sample_id=record["sample_id"],
-            text=record["text"],
-            error=record["error"],
-            finish_reason=record["finish_reason"],
-            n_tokens=record["n_tokens"],
-            seconds=record["seconds"],
-            fingerprint=record["fingerprint"],
-            attempts=tuple(record.get("attempts", ())),
-        )
-    except (KeyError, TypeError, ValueError) as problem:
-        raise StoreError(
-            f"{where} is not a line that evalkit wrote ({type(problem).__name__}: {problem}). Move the run's folder "
-            "away, or start it anew with resume=false."
-        ) from problem
-
-
-def read_answered(path: Path) -> dict[str, Prediction]:
-    """The answers that a run already has: fingerprint -> prediction, the last line of a fingerprint wins.
-
-    A last line without its end is what a kill leaves: it is cut off the file.  Damage anywhere else is an error.
+    Raises:
+        StoreError: any other line is damaged.
     """
     if not path.exists():
         return {}
-    answered: dict[str, Prediction] = {}
+    found: dict[str, Prediction] = {}
     end = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 break
             prediction = _answer_in(line, f"{path}:{number}")
-            answered[prediction.fingerprint] = prediction
+            found[prediction.fingerprint] = prediction
             end += len(line)
     if end < path.stat().st_size:
         os.truncate(path, end)
-    return answered
+    return found
 
 
 def _answer_in(line: bytes, where: str) -> Prediction:
     try:
-        record = json.loads(line)
-    except ValueError as problem:
+        return decode(PredictionLine, line, where).prediction
+    except StoreError as problem:
         raise StoreError(
-            f"{where} is not JSON: the file was damaged after it was written. Mend or remove that line (its "
-            "sample is then asked again), or start anew with resume=false."
+            f"{problem} Or remove that line (its sample is then asked again), or start over with resume=false."
         ) from problem
-    return prediction_from(record, where)
 
 
-class Appender:
-    """Appends answers to predictions.jsonl; `write` returns when they are on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append whole lines in one go, so that at most the last one can be torn."""
-        self._file.write("".join(json_line(r) for r in records).encode("utf-8"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Appender:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Behind:
-    """Appends answers in a thread of its own, so that the model does not wait for the disk.
-
-    Answers go to the disk in the order in which they were given; those that wait together are written together, and
-    at most `MOST_WAITING` wait before `write` does.  An answer counts as written when it is on the disk: `written` is
-    called then, and not before.  After a failure nothing more is written, so that no line follows a torn one.
-
-    Args:
-        records: makes the lines of answers; called in the thread.
-        written: called in the thread with the number of answers that have reached the disk.
-    """
-
-    MOST_WAITING = 4096
-
-    def __init__(
-        self,
-        path: Path,
-        records: Callable[[Prediction], Mapping[str, Any]],
-        written: Callable[[int], None] | None = None,
-    ) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        self.seconds = 0.0
-        self._records = records
-        self._written = written
-        self._file = Appender(path)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._given: queue.SimpleQueue[Sequence[Prediction]] = queue.SimpleQueue()
-        self._turns: deque[tuple[int, Future[None]]] = deque()
-        self._waiting = 0
-        self._failed = False
-
-    def write(self, answers: Sequence[Prediction]) -> None:
-        """Give answers to the thread; raises what went wrong in it, be it with earlier ones."""
-        self._given.put(answers)
-        self._turns.append((len(answers), self._pool.submit(self._turn)))
-        self._waiting += len(answers)
-        while self._turns and (self._turns[0][1].done() or self._waiting > self.MOST_WAITING):
-            n, turn = self._turns.popleft()
-            self._waiting -= n
-            turn.result()
-
-    def _turn(self) -> None:
-        """Write all that is there; nothing is, where an earlier turn took it along."""
-        if self._failed or self._given.empty():
-            return
-        started = time.perf_counter()
-        self._failed = True
-        waiting = [self._given.get() for _ in range(self._given.qsize())]
-        self._file.write(self._records(answer) for answers in waiting for answer in answers)
-        if self._written is not None:
-            self._written(sum(map(len, waiting)))
-        self._failed = False
-        self.seconds += time.perf_counter() - started
-
-    def close(self) -> None:
-        """Return when all is on the disk; raises what went wrong in the thread."""
-        try:
-            for _, turn in self._turns:
-                turn.result()
-        finally:
-            self._turns.clear()
-            self._pool.shutdown()
-            self._file.close()
-
-    def __enter__(self) -> Behind:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def prediction_text(line: PredictionLine) -> str:
+    """A line of predictions.jsonl; `attempts` is left out where it is empty."""
+    record = encode(line)
+    if not record["attempts"]:
+        del record["attempts"]
+    return json_line(record)
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename an existing file to NAME.1, NAME.2 ...: resume=false starts anew and still loses nothing."""
+    """Rename an existing file to NAME.1, NAME.2 ...: resume=false starts over and still loses nothing."""
     if not path.exists():
         return None
     number = 1
@@ -252,22 +134,51 @@ def set_aside(path: Path) -> Path | None:
 
 
 def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
-    """The whole file, one line a sample."""
+    """Write predictions.jsonl whole, one line a sample."""
     pairs = zip(samples, predictions, strict=True)
-    write_whole(path, (json_line(prediction_record(s, p)) for s, p in pairs))
+    write_whole(path, (prediction_text(PredictionLine.of(s, p)) for s, p in pairs))
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """One line a score; empty fields are left out."""
+    """Write scores.jsonl whole, one line a score; empty fields are left out."""
     write_whole(path, (json_line(_score_record(s)) for s in scores))
 
 
 def _score_record(score: Score) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "sample_id": score.sample_id,
-        "protocol": score.protocol,
-        "metric": score.metric,
-        "value": score.value,
-    }
+    record = {k: getattr(score, k) for k in ("sample_id", "protocol", "metric", "value")}
     more = {"extracted": score.extracted, "reason": score.reason, "note": score.note}
     return record | {k: v for k, v in more.items() if v}
+
+
+def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
+    """Write a manifest, summary, leaderboard result or file of judged scores, whole."""
+    write_json(path, encode(record))
+
+
+def write_prompts(path: Path, record: PromptFile) -> None:
+    """Write a prompt record, whole, one key a line."""
+    write_whole(path, key_a_line(encode(record)))
+
+
+def baseline_text(record: Baseline) -> str:
+    """A baseline as its file: one key a line, so that a changed column is one changed line; the checksum last."""
+    content = {k: v for k, v in encode(record).items() if k != "digest"}
+    return key_a_line({**content, "digest": baseline_digest(content)})
+
+
+def manifest_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration for a manifest: registry names only, no module path of evalkit.
+
+    A `target` of another package stays: nothing else names it.
+    """
+    return {k: _without_targets(v) for k, v in content.items() if not _is_own_target(k, v)}
+
+
+def _without_targets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return manifest_record(value)
+    return [_without_targets(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _is_own_target(key: str, value: Any) -> bool:
+    return key == "target" and isinstance(value, str) and value.startswith("evalkit.")

@@ -1,37 +1,56 @@
-"""From predictions to scores to rows: the dataset decides n, and every number says what it is.
+"""Predictions to scores, scores to metric values.  The data set decides n, and every value carries its signature.
 
-The same code serves `run` and `score`; it needs no images and no model libraries.
+`run` and `score` share this code; it needs no images and no model libraries.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from evalkit import __version__
-from evalkit.core.types import Metric, Prediction, Row, Sample, Score
+from evalkit.core.signature import Signature
+from evalkit.core.types import (
+    MAX_SLICE_VALUES,
+    Metric,
+    MetricValue,
+    Prediction,
+    Sample,
+    Score,
+    UnscoredCount,
+    worst_score,
+)
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.stats import AGGREGATES, Interval
 from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.base import LoadedTask
 
-# A tag with more values than this names samples, not groups, and is not a slice.  ColonINST has 43 categories.
-MOST_VALUES = 64
-# Tags that tie samples together, however few they are.
-TIES = frozenset({"pair"})
+# Tags that link samples to each other and never make slices.
+LINKING_TAGS = frozenset({"pair"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a signature says beside the metric: where the answers came from."""
+class RunProvenance:
+    """The origin of a run's answers, for signatures.
+
+    limit: the run covers only so many samples.  from_file: the answers came from a file of unknown origin.
+    """
 
     model: str
     task: LoadedTask
     image: str = "original"
     generation: str = "unknown"
     prompt: str = "unknown"
-    extra: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    from_file: bool = False
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """Parts of a signature that only some runs have."""
+        if self.from_file:
+            return {"answers": "file"}
+        return {"limit": str(self.limit)} if self.limit else {}
 
 
 def score_all(
@@ -40,27 +59,29 @@ def score_all(
     """Every protocol's scores of every sample.
 
     Raises:
-        RuntimeError: a protocol gave a metric it does not define, twice, or for no stated row; the fault is ours.
+        RuntimeError: a protocol returned a metric twice or one that it does not define (a bug of the protocol).
     """
     scores: list[Score] = []
     for protocol in protocols:
         names = {m.name for m in protocol.metrics}
         for sample, prediction in zip(samples, predictions, strict=True):
             assert sample.id == prediction.sample_id
-            mine = protocol.score(sample, prediction)
-            given = [s.metric for s in mine]
-            if len(set(given)) != len(given) or not names.issuperset(given):
-                raise RuntimeError(f"protocol {protocol.name} gave metrics {given} for {sample.id}, defines {names}")
-            scores += mine
+            scored = protocol.score(sample, prediction)
+            returned = [s.metric for s in scored]
+            if len(set(returned)) != len(returned) or not names.issuperset(returned):
+                raise RuntimeError(
+                    f"protocol {protocol.name} returned the metrics {returned} for {sample.id}; it defines {names}"
+                )
+            scores += scored
     return scores
 
 
 def tabulate(
-    samples: Sequence[Sample], scores: Sequence[Score], protocols: Sequence[ScoringProtocol], context: Context
-) -> list[Row]:
-    """Aggregate scores into rows: for every protocol and metric the slice `all`, then one row a tag value.
+    samples: Sequence[Sample], scores: Sequence[Score], protocols: Sequence[ScoringProtocol], run: RunProvenance
+) -> list[MetricValue]:
+    """Aggregate scores into metric values: for every protocol and metric the slice `all`, then one value per tag value.
 
-    A metric that has no rows in the data gets a row with value None and n = 0.
+    A metric that covers no sample of the data gets value None and n = 0.
     """
     by_metric: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
@@ -69,20 +90,20 @@ def tabulate(
     sliced = slice_tags(samples)
     groups: list[_Group] = []
     grouped: list[str] | None = None
-    rows: list[Row] = []
+    values: list[MetricValue] = []
     for protocol in protocols:
         for metric in protocol.metrics:
-            mine = by_metric.get((protocol.name, metric.of or metric.name), [])
-            ids = [s.sample_id for s in mine]
+            own = by_metric.get((protocol.name, metric.of or metric.name), [])
+            ids = [s.sample_id for s in own]
             if ids != grouped:
                 groups, grouped = _groups([sample_of[i] for i in ids], sliced), ids
-            rows += [_row(group, [mine[i] for i in group.places], protocol, metric, context) for group in groups]
-    return rows
+            values += [_value(group, [own[i] for i in group.places], protocol, metric, run) for group in groups]
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
-    """The samples of a slice, their places among a metric's rows; made once for all metrics over the same rows."""
+    """A slice's samples and their positions; shared by all metrics over the same samples."""
 
     name: str
     places: Sequence[int]
@@ -91,7 +112,7 @@ class _Group:
 
 
 def _groups(samples: Sequence[Sample], sliced: frozenset[str]) -> list[_Group]:
-    """The slice `all`, then by name each slice that does not hold every row, which would say nothing new."""
+    """The slice `all`, then, by name, each slice that does not contain every sample."""
     places: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         for tag, value in sample.tags.items():
@@ -111,45 +132,45 @@ def _groups(samples: Sequence[Sample], sliced: frozenset[str]) -> list[_Group]:
 
 
 def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
-    """The tags whose values make groups rather than name samples."""
+    """The tags whose values make slices: few enough values to be groups rather than names of samples."""
     values: dict[str, set[str]] = {}
     for sample in samples:
         for tag, value in sample.tags.items():
             values.setdefault(tag, set()).add(value)
-    return frozenset(tag for tag, seen in values.items() if len(seen) <= MOST_VALUES and tag not in TIES)
+    return frozenset(tag for tag, seen in values.items() if len(seen) <= MAX_SLICE_VALUES and tag not in LINKING_TAGS)
 
 
-def _row(group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, context: Context) -> Row:
+def _value(
+    group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, run: RunProvenance
+) -> MetricValue:
     scored = [i for i, s in enumerate(scores) if s.value is not None]
     everyone = _aggregate(metric, scores, group.samples, group.clusters)
     value, interval, clusters = *everyone, group.clusters
-    # The other reading, each unscored one as bad as can be, is `everyone`'s.
+    # `everyone` counts each unscored sample as the worst case.
     if len(scored) < len(scores) and protocol.unscored != "wrong":
         clusters = [group.clusters[i] for i in scored]
         value, interval = _aggregate(metric, [scores[i] for i in scored], [group.samples[i] for i in scored], clusters)
-    return Row(
-        model=context.model,
-        task=context.task.name,
-        split=context.task.split,
+    return MetricValue(
         protocol=protocol.name,
         metric=metric.name,
         slice=group.name,
         value=value,
-        value_unscored_wrong=everyone[0],
+        value_worst_case=everyone[0],
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         n=len(scores),
         n_unscored=len(scores) - len(scored),
         n_clusters=len(set(clusters)),
-        signature=signature(metric, protocol, context, len(scores), group.name),
+        higher_is_better=metric.higher_is_better,
+        signature=signature(metric, protocol, run, len(scores), group.name),
     )
 
 
 def _aggregate(
     metric: Metric, scores: Sequence[Score], samples: Sequence[Sample], clusters: Sequence[str]
 ) -> tuple[float | None, Interval | None]:
-    """One value from the scores, each unscored one as the worst that it could be."""
-    worst = 0.0 if metric.higher_is_better else 1.0
+    """One value from the scores, each unscored one counted as the worst possible score."""
+    worst = worst_score(metric.higher_is_better)
     values = [worst if s.value is None else s.value for s in scores]
     if metric.aggregate in LABEL_AGGREGATES:
         labels = [(sample.references[0], s.extracted) for sample, s in zip(samples, scores, strict=True)]
@@ -157,32 +178,29 @@ def _aggregate(
     return AGGREGATES[metric.aggregate](values, clusters)
 
 
-def signature(metric: Metric, protocol: ScoringProtocol, context: Context, n: int, slice_name: str) -> str:
-    """All that determines the number, in a fixed order, version last.
-
-    Two numbers may share a column of a table only when their signatures differ in nothing but the model's part.
-    """
-    task = context.task
-    own = protocol.settings()
+def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: int, slice_name: str) -> Signature:
+    """The signature of a scored metric, its parts in a fixed order."""
+    task = run.task
+    settings = protocol.settings()
     parts = {
         "task": f"{task.name}.{task.split}",
         "n": str(n),
         "slice": slice_name,
         "data": task.data_sha256[:8],
-        # A protocol that goes by the row's label goes by the task's rule for that label.
-        "rule": task.closed_rule if own.get("rule", "label") == "label" else own["rule"],
+        # A protocol that uses the sample's label uses the task's rule for that label.
+        "rule": task.closed_rule if settings.get("rule", "label") == "label" else settings["rule"],
         "protocol": f"{protocol.name}.{protocol.version}",
-        **{k: v for k, v in own.items() if k != "rule"},
-        "prompt": context.prompt,
-        "image": context.image,
-        "gen": context.generation,
-        **context.extra,
+        **{k: v for k, v in settings.items() if k != "rule"},
+        "prompt": run.prompt,
+        "image": run.image,
+        "gen": run.generation,
+        **run.extra,
         "v": __version__,
     }
-    return "|".join([metric.name, *(f"{k}:{v}" for k, v in parts.items())])
+    return Signature.of(metric.name, parts)
 
 
-def reasons(scores: Sequence[Score]) -> list[tuple[str, str, str, int]]:
-    """Why scores are missing: (protocol, metric, reason, how many), most frequent first."""
+def unscored_counts(scores: Sequence[Score]) -> list[UnscoredCount]:
+    """How many scores are missing, by protocol, metric and reason; most frequent first."""
     counted = Counter((s.protocol, s.metric, s.reason) for s in scores if s.value is None)
-    return [(p, m, r, n) for (p, m, r), n in counted.most_common()]
+    return [UnscoredCount(protocol=p, metric=m, reason=r, count=n) for (p, m, r), n in counted.most_common()]

@@ -1,0 +1,204 @@
+"""The end of every run and re-scoring: score -> analyse -> write, and the printed result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit import __version__
+from evalkit.analysis import disagreement, sanity_checks
+from evalkit.analysis.disagreement import ProtocolComparison
+from evalkit.core import console
+from evalkit.core.errors import Partial
+from evalkit.core.files import write_json, write_whole
+from evalkit.core.types import MetricValue, Prediction, Sample, Score
+from evalkit.pipeline.train_split import TrainSplit
+from evalkit.runs.schema import Summary, Timing
+from evalkit.runs.store import RunFolder, write_record, write_scores
+from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate, unscored_counts
+from evalkit.scoring.base import ScoringProtocol
+
+# With this many protocols or more, a run also compares the protocols with each other.
+PROTOCOLS_TO_COMPARE = 4
+# So many reasons for unscored samples are printed; summary.json has all of them.
+SHOWN_REASONS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSettings:
+    """What a task decides about the analysis of its runs.
+
+    baseline_protocols: the protocols under which the image-blind baselines are scored; the first one is printed.
+    reference_protocol: the protocol that the others are compared with.  train: what the baselines learn from; None for
+    no baselines.
+    """
+
+    baseline_protocols: tuple[str, ...] = ("llava-med", "strict", "exact-match")
+    reference_protocol: str = "llava-med"
+    train: TrainSplit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The analysis of a run: sanity checks (empty where no baseline protocol was scored), protocols compared."""
+
+    checks: Mapping[str, Any]
+    comparison: ProtocolComparison | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """The result of a run or re-scoring.  summary is None for a part of a run; texts are printed below the table."""
+
+    folder: Path
+    n_failed: int
+    summary: Summary | None = None
+    texts: tuple[str, ...] = ()
+
+
+def conclude(
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    protocols: Sequence[ScoringProtocol],
+    provenance: RunProvenance,
+    timing: Timing | None,
+    settings: AnalysisSettings,
+) -> Conclusion:
+    """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
+    scores = score_all(samples, predictions, protocols)
+    values = tabulate(samples, scores, protocols, provenance)
+    findings = analyse(samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent)
+    summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
+    write_scores(folder.scores, scores)
+    if findings.comparison is not None:
+        write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
+        write_whole(folder.path / "lens.csv", disagreement.to_csv(findings.comparison))
+    # Last: a folder with a summary is a finished run.
+    write_record(folder.summary, summary)
+    return Conclusion(
+        folder=folder.path,
+        n_failed=summary.n_failed,
+        summary=summary,
+        texts=_texts(findings, settings),
+    )
+
+
+def analyse(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    scores: Sequence[Score],
+    values: Sequence[MetricValue],
+    protocols: Sequence[ScoringProtocol],
+    provenance: RunProvenance,
+    settings: AnalysisSettings,
+    runs: Path,
+) -> Findings:
+    """The sanity checks and, for several protocols, their comparison.
+
+    Args:
+        runs: the folder that may hold a run of the same model on blank images.
+    """
+    checks: dict[str, Any] = {}
+    baseline_protocols = [p for p in protocols if p.name in settings.baseline_protocols]
+    if baseline_protocols:
+        checks = sanity_checks.check_run(
+            samples,
+            predictions,
+            scores,
+            values,
+            baseline_protocols,
+            provenance,
+            None if settings.train is None else settings.train.load_or_reason(),
+            runs,
+        )
+    comparison = None
+    if len(protocols) >= PROTOCOLS_TO_COMPARE:
+        comparison = disagreement.compare_protocols(samples, predictions, scores, values, protocols)
+        checks["spread"] = {c: disagreement.spread_record(comparison, c) for c in comparison.columns}
+    return Findings(checks=checks, comparison=comparison)
+
+
+def _texts(findings: Findings, settings: AnalysisSettings) -> tuple[str, ...]:
+    texts = []
+    if "rates" in findings.checks:
+        texts.append(f"{sanity_checks.render(findings.checks, settings.baseline_protocols[0])}\n")
+    if findings.comparison is not None:
+        texts.append(
+            f"{disagreement.render(findings.comparison, settings.reference_protocol)}\n"
+            "Every pair of protocols, with examples of each cause: lens.json; the matrix: lens.csv\n"
+        )
+    return tuple(texts)
+
+
+def summarise(
+    run_id: str,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    scores: Sequence[Score],
+    values: Sequence[MetricValue],
+    provenance: RunProvenance,
+    timing: Timing | None,
+    findings: Findings,
+) -> Summary:
+    """summary.json: the numbers, what they are over, and the counts of everything that went wrong."""
+    task = provenance.task
+    return Summary(
+        run_id=run_id,
+        evalkit=__version__,
+        model=provenance.model,
+        task=task.name,
+        split=task.split,
+        form=task.form,
+        n=len(samples),
+        n_images=len({s.image_id for s in samples}),
+        data_sha256=task.data_sha256,
+        closed_rule=task.closed_rule,
+        prompt=provenance.prompt,
+        image=provenance.image,
+        generation=provenance.generation,
+        limit=provenance.limit,
+        n_failed=sum(p.error is not None for p in predictions),
+        n_empty=sum(p.text is not None and not p.text.strip() for p in predictions),
+        n_truncated=sum(p.finish_reason == "length" for p in predictions),
+        n_skipped=len(task.skipped),
+        skipped=tuple(task.skipped[:20]),
+        notes=tuple(task.notes),
+        metrics=tuple(values),
+        timing=timing,
+        unscored=tuple(unscored_counts(scores)),
+        sanity_checks=findings.checks,
+    )
+
+
+def show(conclusion: Conclusion, title: str) -> None:
+    """Print the table and what must be known with it; the run's folder alone on the last line.
+
+    Raises:
+        Partial: some samples failed (after everything was printed and written).
+    """
+    summary = conclusion.summary
+    assert summary is not None, "a part of a run has no table"
+    for text in summary.notes:
+        console.note(f"note: {text}")
+    for entry in summary.unscored[:SHOWN_REASONS]:
+        console.warn(f"{entry.protocol} {entry.metric}: {entry.count} unscored: {entry.reason}")
+    if summary.n_skipped:
+        console.warn(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
+    if summary.n_truncated:
+        console.warn(f"{summary.n_truncated} of {summary.n} answers were cut at the token limit")
+    caption = (
+        f"{summary.n} samples on {summary.n_images} images, intervals clustered by image; "
+        f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
+    )
+    console.table([m for m in summary.metrics if m.slice == "all"], title, caption)
+    for text in conclusion.texts:
+        console.out(text)
+    console.out(str(conclusion.folder))
+    if conclusion.n_failed:
+        raise Partial(
+            f"{conclusion.n_failed} of {summary.n} samples failed and are not in the values above. What was answered "
+            "is kept; the same command asks the failed ones again."
+        )

@@ -1,0 +1,166 @@
+"""Readers of the files of a run: each gives the typed record of `evalkit.runs.schema`, or one clear StoreError."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evalkit.core.errors import StoreError
+from evalkit.core.files import read_json
+from evalkit.core.types import Score, digest_json
+from evalkit.runs import legacy
+from evalkit.runs.codec import decode, decode_object, read_records
+from evalkit.runs.schema import (
+    BASELINE_KIND,
+    BASELINE_SCHEMA,
+    JUDGED_SCHEMA,
+    MANIFEST_SCHEMA,
+    PROMPT_KIND,
+    PROMPT_SCHEMA,
+    SUMMARY_SCHEMA,
+    Baseline,
+    JudgedFile,
+    JudgePlan,
+    Judgment,
+    LeaderboardResult,
+    Manifest,
+    PredictionLine,
+    PromptFile,
+    Summary,
+)
+
+Record = TypeVar("Record")
+
+
+def manifest_at(path: Path) -> Manifest:
+    """The manifest in a file, of any schema."""
+    content = read_json(path, "manifest")
+    if legacy.check_schema(content, MANIFEST_SCHEMA, str(path), "manifest") < MANIFEST_SCHEMA:
+        content = legacy.upgraded_manifest(content)
+    return decode_object(Manifest, content, str(path))
+
+
+def summary_at(path: Path) -> Summary:
+    """The summary in a file, of any schema."""
+    return _summary(Summary, path, "summary")
+
+
+def result_at(path: Path) -> LeaderboardResult:
+    """The leaderboard result in a file, of any schema."""
+    return _summary(LeaderboardResult, path, "leaderboard result")
+
+
+def _summary(kind: type[Record], path: Path, what: str) -> Record:
+    content = read_json(path, what)
+    if legacy.check_schema(content, SUMMARY_SCHEMA, str(path), what) < SUMMARY_SCHEMA:
+        content = legacy.upgraded_summary(content, str(path))
+    return decode_object(kind, content, str(path))
+
+
+def predictions_at(path: Path) -> list[PredictionLine]:
+    """The lines of a predictions.jsonl."""
+    return read_records(PredictionLine, path)
+
+
+def scores_at(path: Path) -> list[Score]:
+    """The lines of a scores.jsonl."""
+    return read_records(Score, path)
+
+
+def judged_at(path: Path) -> JudgedFile:
+    """The numbers in a judged-NAME.json, of any schema."""
+    content = read_json(path, "file of judged scores")
+    if legacy.check_schema(content, JUDGED_SCHEMA, str(path), "file of judged scores") < JUDGED_SCHEMA:
+        content = legacy.upgraded_judged(content, str(path))
+    return decode_object(JudgedFile, content, str(path))
+
+
+def judged_files(run: Path) -> list[JudgedFile]:
+    """The numbers of every judge of a run, in order of the judges' names."""
+    return [judged_at(file) for file in sorted(run.glob("judged-*.json"))]
+
+
+def prompts_at(path: Path) -> PromptFile:
+    """The prompt record in a file."""
+    content = read_json(path, "prompt record")
+    _check_kind(content, PROMPT_KIND, path, "prompt record")
+    legacy.check_schema(content, PROMPT_SCHEMA, str(path), "prompt record")
+    return decode_object(PromptFile, content, str(path))
+
+
+def baseline_at(path: Path) -> Baseline:
+    """The gate baseline in a file, of any schema.
+
+    Raises:
+        StoreError: the file is missing, invalid, or changed after it was written (its digest differs).
+    """
+    content = read_json(path, "baseline")
+    _check_kind(content, BASELINE_KIND, path, "baseline")
+    schema = legacy.check_schema(content, BASELINE_SCHEMA, str(path), "baseline")
+    if content.get("digest") != baseline_digest(content):
+        raise StoreError(
+            f"{path}, key 'digest': the checksum of the baseline differs, so it was edited or badly merged after it "
+            "was written. Restore it, or make it again with `python -m evalkit gate candidate=RUN save=FILE`."
+        )
+    if schema < 2:
+        raise StoreError(
+            f"{path} has schema 1, which is not read any more. Make it again with `python -m evalkit gate "
+            "candidate=RUN save=FILE`."
+        )
+    if schema < BASELINE_SCHEMA:
+        content = legacy.upgraded_baseline(content, str(path))
+    return decode_object(Baseline, content, str(path))
+
+
+def baseline_digest(content: Mapping[str, Any]) -> str:
+    """Checksum of a baseline's content but for the checksum itself."""
+    return digest_json({k: v for k, v in content.items() if k != "digest"})
+
+
+def _check_kind(content: Any, kind: str, path: Path, what: str) -> None:
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found != kind:
+        raise StoreError(f"{path} is not a {what} of evalkit: its 'kind' is {found!r}, expected {kind!r}.")
+
+
+def complete_lines(path: Path) -> list[tuple[int, bytes]]:
+    """The lines of a file that is appended to, with their numbers.
+
+    A last line without its line break, which a kill leaves behind, is cut off the file.
+    """
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    return list(enumerate(data[:end].splitlines(), start=1))
+
+
+def journal_at(path: Path) -> list[JudgePlan | Judgment]:
+    """The lines of a judgments.jsonl; see `complete_lines`.
+
+    Raises:
+        StoreError: a line is damaged.
+    """
+    kinds: dict[str, Callable[[bytes, str], JudgePlan | Judgment]] = {
+        "plan": lambda line, where: decode(JudgePlan, line, where),
+        "judgment": lambda line, where: decode(Judgment, line, where),
+    }
+    found: list[JudgePlan | Judgment] = []
+    for number, line in complete_lines(path):
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line).get("record")
+        except (ValueError, AttributeError):
+            raise StoreError(
+                f"{where} is not a JSON object: the file was damaged after it was written. Restore or remove that "
+                "line; its judgment then comes from the cache, or is requested again."
+            ) from None
+        if record not in kinds:
+            raise StoreError(f"{where}, key 'record': expected 'plan' or 'judgment', found {record!r}.")
+        found.append(kinds[record](line, where))
+    return found

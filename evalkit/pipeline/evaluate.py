@@ -66,25 +66,26 @@ def evaluate(
     loaded: LoadedTask,
     digests: Mapping[ImageRef, str],
     engine: Engine,
-    template: Template,
     protocols: Sequence[ScoringProtocol],
     settings: Settings,
     config: Mapping[str, Any],
-    analysis: AnalysisSettings,
+    *,
+    template: Template | None = None,
+    analysis: AnalysisSettings | None = None,
 ) -> Conclusion | None:
     """Answer a checked split with an engine and score the answers.
 
     Args:
         loaded: the split, images already checked.
         digests: sha256 of each image; empty for an engine without images.
-        template: the model's chat template, for the prompt record.
         config: the resolved configuration, for the manifest.
-        analysis: sanity checks and the comparison of protocols.
+        template: the model's chat template, for the prompt record; None where it is not known here.
+        analysis: what the task decides about sanity checks and the comparison of protocols.
 
     Returns:
         The conclusion, without numbers for a part of a run; None for a dry run.
     """
-    given = build_input(task, loaded, digests, engine, template, settings)
+    given = build_input(task, loaded, digests, engine, template or Template(), settings)
     manifest = build_manifest(given, engine, protocols, settings, config)
     folder, samples, requests = _own_part(given, manifest, settings)
     if settings.dry_run:
@@ -114,7 +115,7 @@ def evaluate(
             prompt=given.loaded.prompt,
             limit=settings.limit,
         )
-        return conclude(folder, samples, predictions, protocols, provenance, timing, analysis)
+        return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
 
 
 def build_input(

@@ -1,4 +1,4 @@
-"""Answers are written behind the model: in order, never reported before they are on the disk, failures not hidden."""
+"""Answers are written in the background: in order, never reported before they are on the disk, errors not hidden."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.core.types import Prediction
-from evalkit.runs import store
-from evalkit.runs.store import Appender, Behind
+from evalkit.core.types import Prediction, Sample
+from evalkit.runs import background_writer
+from evalkit.runs.background_writer import Appender, BackgroundWriter
+from evalkit.runs.schema import PredictionLine
 
 
 def answer(number: int, text: str = "yes") -> Prediction:
     return Prediction(sample_id=str(number), text=text, fingerprint=f"f{number}")
 
 
-def record(prediction: Prediction) -> dict[str, Any]:
-    return {"sample_id": prediction.sample_id, "text": prediction.text}
+def record(prediction: Prediction) -> PredictionLine:
+    sample = Sample(id=prediction.sample_id, image_id="a", question="q", references=("yes",))
+    return PredictionLine.of(sample, prediction)
 
 
 def numbers(path: Path) -> list[int]:
@@ -49,14 +51,14 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         assert opened.wait(30)
         sync(number)
 
-    monkeypatch.setattr(store.os, "fsync", fsync)
+    monkeypatch.setattr(background_writer.os, "fsync", fsync)
     yield opened
     opened.set()
 
 
 def test_the_model_does_not_wait_for_the_disk(gate: threading.Event, tmp_path: Path) -> None:
     path, reported = tmp_path / "p.jsonl", []
-    with Behind(path, record, reported.append) as file:
+    with BackgroundWriter(path, record, reported.append) as file:
         for batch in batches([3] * 10):
             file.write(batch)
         assert reported == [], "what is not on the disk is not reported as written"
@@ -70,11 +72,11 @@ def test_the_model_does_not_wait_for_the_disk(gate: threading.Event, tmp_path: P
 def test_no_more_than_a_bounded_number_of_answers_waits(
     gate: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Behind, "MOST_WAITING", 10)
+    monkeypatch.setattr(BackgroundWriter, "MAX_QUEUED", 10)
     given_away: list[int] = []
 
     def model() -> None:
-        with Behind(tmp_path / "p.jsonl", record) as file:
+        with BackgroundWriter(tmp_path / "p.jsonl", record) as file:
             for batch in batches([3] * 20):
                 file.write(batch)
                 given_away.append(len(batch))
@@ -101,14 +103,14 @@ def test_an_answer_is_reported_after_it_was_synced_and_not_before(
         sync(number)
         synced[0] = len(numbers(path))
 
-    monkeypatch.setattr(store.os, "fsync", fsync)
+    monkeypatch.setattr(background_writer.os, "fsync", fsync)
     reported = [0]
 
     def written(n: int) -> None:
         reported[0] += n
         assert reported[0] <= synced[0]
 
-    with Behind(path, record, written) as file:
+    with BackgroundWriter(path, record, written) as file:
         for batch in batches([1, 2, 3] * 30):
             file.write(batch)
     assert reported[0] == synced[0] == 180
@@ -132,7 +134,7 @@ def test_a_full_disk_ends_the_run_and_leaves_a_beginning(sizes: list[int], good:
         reported: list[int] = []
         failure = None
         try:
-            with Behind(path, record, reported.append) as file:
+            with BackgroundWriter(path, record, reported.append) as file:
                 for batch in batches(sizes):
                     file.write(batch)
         except OSError as problem:
@@ -146,7 +148,7 @@ def test_a_full_disk_ends_the_run_and_leaves_a_beginning(sizes: list[int], good:
 
 def test_what_goes_wrong_with_a_line_is_the_error_of_the_run(tmp_path: Path) -> None:
     """A lone surrogate cannot be written as UTF-8."""
-    with pytest.raises(UnicodeEncodeError), Behind(tmp_path / "p.jsonl", record) as file:
+    with pytest.raises(UnicodeEncodeError), BackgroundWriter(tmp_path / "p.jsonl", record) as file:
         file.write([answer(0)])
         file.write([answer(1, text="\ud800")])
 
@@ -157,7 +159,7 @@ def test_the_error_comes_while_the_model_is_still_answering(tmp_path: Path, monk
 
     monkeypatch.setattr(Appender, "write", write)
     asked = 0
-    with pytest.raises(OSError, match="Input/output"), Behind(tmp_path / "p.jsonl", record) as file:
+    with pytest.raises(OSError, match="Input/output"), BackgroundWriter(tmp_path / "p.jsonl", record) as file:
         for batch in batches([1] * 10_000):
             asked += 1
             file.write(batch)
@@ -167,7 +169,7 @@ def test_the_error_comes_while_the_model_is_still_answering(tmp_path: Path, monk
 
 def test_when_the_model_fails_what_it_answered_before_is_kept(gate: threading.Event, tmp_path: Path) -> None:
     threading.Timer(0.1, gate.set).start()
-    with pytest.raises(RuntimeError, match="the model"), Behind(tmp_path / "p.jsonl", record) as file:
+    with pytest.raises(RuntimeError, match="the model"), BackgroundWriter(tmp_path / "p.jsonl", record) as file:
         for batch in batches([2] * 5):
             file.write(batch)
         raise RuntimeError("the model")

@@ -1,4 +1,4 @@
-"""The values refuse to be half-valid; a run's folder survives a kill."""
+"""The core types reject invalid values; a run's folder survives a kill."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.errors import StoreError
-from evalkit.core.files import json_line
 from evalkit.core.types import Generation, Message, Prediction, Request, Sample, Score
-from evalkit.runs.store import Appender, RunFolder, prediction_record, read_answered, set_aside
+from evalkit.runs.background_writer import Appender
+from evalkit.runs.schema import PredictionLine
+from evalkit.runs.store import RunFolder, answered, prediction_text, set_aside
 
 SAMPLE = Sample(id="1", image_id="a", question="q?", references=("yes",), tags={"answer_type": "CLOSED"})
 
@@ -20,6 +21,10 @@ SAMPLE = Sample(id="1", image_id="a", question="q?", references=("yes",), tags={
 def prediction(number: int, **kwargs: object) -> Prediction:
     fields = {"sample_id": "1", "text": f"t{number}", "fingerprint": f"f{number}"} | kwargs
     return Prediction(**fields)  # type: ignore[arg-type]
+
+
+def line(number: int, **kwargs: object) -> str:
+    return prediction_text(PredictionLine.of(SAMPLE, prediction(number, **kwargs)))
 
 
 @pytest.mark.parametrize(
@@ -70,13 +75,13 @@ def test_each_thing_that_changes_an_answer_changes_the_fingerprint() -> None:
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
-    whole = json_line(prediction_record(SAMPLE, prediction(1))).encode()
+    whole = line(1).encode()
     path.write_bytes(whole + whole.replace(b"f1", b"f2")[:-20])
-    assert set(read_answered(path)) == {"f1"}
+    assert set(answered(path)) == {"f1"}
     assert path.read_bytes() == whole
     with Appender(path) as file:
-        file.write([prediction_record(SAMPLE, prediction(3))])
-    assert set(read_answered(path)) == {"f1", "f3"}
+        file.write([PredictionLine.of(SAMPLE, prediction(3))])
+    assert set(answered(path)) == {"f1", "f3"}
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
@@ -84,28 +89,27 @@ def test_a_file_cut_anywhere_loses_at_most_the_line_that_was_cut(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "predictions.jsonl"
-    lines = [json_line(prediction_record(SAMPLE, prediction(i, text="é\u2028\n" * i))).encode() for i in range(5)]
+    lines = [line(i, text="é\u2028\n" * i).encode() for i in range(5)]
     data = b"".join(lines)[: cut % (sum(map(len, lines)) + 1)]
     path.write_bytes(data)
     whole = 0
     while sum(map(len, lines[: whole + 1])) <= len(data) and whole < 5:
         whole += 1
-    assert set(read_answered(path)) == {f"f{i}" for i in range(whole)}
+    assert set(answered(path)) == {f"f{i}" for i in range(whole)}
 
 
 def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
-    line = json_line(prediction_record(SAMPLE, prediction(1)))
-    path.write_text(line + "{broken\n" + line, encoding="utf-8")
+    path.write_text(line(1) + "{broken\n" + line(2), encoding="utf-8")
     with pytest.raises(StoreError, match=r"predictions\.jsonl:2"):
-        read_answered(path)
+        answered(path)
 
 
 def test_a_line_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_text(json.dumps({"question_id": 1, "text": "yes"}) + "\n", encoding="utf-8")
-    with pytest.raises(StoreError, match="not a line that evalkit wrote"):
-        read_answered(path)
+    with pytest.raises(StoreError, match=r"predictions\.jsonl:1, key 'sample_id': field required"):
+        answered(path)
 
 
 def test_two_writers_cannot_hold_one_run(tmp_path: Path) -> None:

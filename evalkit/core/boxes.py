@@ -1,4 +1,4 @@
-"""Boxes as ColonINST writes them, `{<xmin><ymin><xmax><ymax>}`: whole pixels of the original image, edges included."""
+"""Bounding boxes in ColonINST's format, `{<xmin><ymin><xmax><ymax>}`: pixels of the original image, edges included."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import re
 Box = tuple[int, int, int, int]
 
 _NUMBER = re.compile(r"<\s*(\d+)\s*>")
-# Python reads no whole number of more digits than this.
-_MOST_DIGITS = 4300
+# Python's limit on the digits of an integer in a text.
+_MAX_DIGITS = 4300
 # Upper bounds of the area in pixels; the first two are those of COCO.
 _SIZES = ((32**2, "small"), (96**2, "medium"), (256**2, "large"))
 
 
 def read_box(text: str) -> Box | None:
-    """The box in a text, as the official evaluator finds it: exactly four whole numbers in angle brackets.
+    """The box in a text, as the official evaluator reads it: exactly four integers in angle brackets.
 
-    Words around them and spaces inside the brackets do not matter; decimals, signs, square brackets and any other
-    count of numbers give None.
+    Surrounding words and spaces inside the brackets are ignored; decimals, signs, square brackets and any other
+    number of integers give None.
 
     >>> read_box("It is at {<40><12>< 160 ><216>}."), read_box("[40, 12, 160, 216]"), read_box("<1><2><3>")
     ((40, 12, 160, 216), None, None)
     """
     found = _NUMBER.findall(text)
-    if len(found) != 4 or any(len(digits) > _MOST_DIGITS for digits in found):
+    if len(found) != 4 or any(len(digits) > _MAX_DIGITS for digits in found):
         return None
     xmin, ymin, xmax, ymax = (int(digits) for digits in found)
     return xmin, ymin, xmax, ymax
 
 
 def area(box: Box) -> int:
-    """Pixels of a box, both edges included; 0 for an inverted one.
+    """Area of a box in pixels, both edges included; 0 for an inverted box.
 
     >>> area((3, 3, 3, 3)), area((0, 0, 9, 9)), area((9, 0, 0, 9))
     (1, 100, 0)
@@ -40,7 +40,7 @@ def area(box: Box) -> int:
 
 
 def iou(one: Box, other: Box) -> float:
-    """Intersection over union with both edges included (the +1 of PASCAL VOC); 0.0 where nothing is shared.
+    """Intersection over union with both edges included (the +1 of PASCAL VOC); 0.0 for disjoint boxes.
 
     >>> iou((5, 5, 5, 5), (5, 5, 5, 5)), iou((9, 9, 0, 0), (0, 0, 9, 9)), iou((0, 0, 1, 0), (1, 0, 2, 0))
     (1.0, 0.0, 0.3333333333333333)

@@ -1,7 +1,7 @@
-"""Opening images by reference, one way for every form they come in.
+"""Reading images by reference, for every storage format.
 
-Images are opened when a model is about to see them and forgotten afterwards; checking a split decodes each image once,
-cheaply, and keeps only its digest.
+Images are read just before the model needs them and not kept; checking a split decodes each image once, cheaply, and
+keeps only its digest.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from evalkit.core.types import ImageRef
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# How every image becomes 8-bit RGB; the name goes into manifests, so that a change of rule is seen.
+# The conversion of every image to 8-bit RGB; its name is recorded in manifests, so that a changed rule is detected.
 CONVERSION = (
     "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
 )
 GREY = 127
-# Modes that every PIL converts; the others are converted when a split is checked, not first when a model asks.
+# Modes that every PIL version converts; the others are converted already when a split is checked.
 _ORDINARY = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"})
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Why an image cannot be used."""
+    """An image that cannot be used, with the reason."""
 
     reason: str
 
@@ -55,27 +55,27 @@ def open_image(ref: ImageRef) -> Image:
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
     content = read_bytes(ref)
-    with _damage_named(ref), images.open(io.BytesIO(content)) as image:
+    with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
         image.load()
         return to_rgb(image)
 
 
 @contextmanager
-def _damage_named(ref: ImageRef) -> Iterator[None]:
-    """What PIL raises on damaged, cut off or absurdly large files, as a DataError that names the image."""
+def _decoding_errors(ref: ImageRef) -> Iterator[None]:
+    """Turn PIL's errors on damaged, truncated or oversized files into a DataError that names the image."""
     from PIL import Image as images
 
-    # The two of a "decompression bomb" derive from Exception and from Warning alone.
+    # The two "decompression bomb" types derive directly from Exception and Warning.
     bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
     try:
         yield
     except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs) as problem:
-        said = str(problem).rstrip(".") or type(problem).__name__
-        raise DataError(f"The image {ref} cannot be decoded: {said}.") from problem
+        reason = str(problem).rstrip(".") or type(problem).__name__
+        raise DataError(f"The image {ref} cannot be decoded: {reason}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
-    """8-bit RGB by the rule CONVERSION."""
+    """The image as 8-bit RGB, by the rule CONVERSION."""
     from PIL import Image as images
     from PIL import ImageOps
 
@@ -90,7 +90,7 @@ def to_rgb(image: Image) -> Image:
 
 
 def _scaled(image: Image) -> Image:
-    """16-bit, 32-bit and float grey values spread over 0..255: PIL's own conversion would clip them to white."""
+    """16-bit, 32-bit and float grey values scaled to 0..255: PIL's own conversion would clip them to white."""
     import numpy as np
     from PIL import Image as images
 
@@ -99,7 +99,7 @@ def _scaled(image: Image) -> Image:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("grey values that are not finite")
     if image.mode.startswith("I") and low >= 0 and high <= 255:
-        low, high = 0.0, 255.0  # 8-bit values in a wider container stay what they are
+        low, high = 0.0, 255.0  # 8-bit values in a wider type stay unchanged
     scale = 255.0 / (high - low) if high > low else 0.0
     return images.fromarray(np.rint((values - low) * scale).astype(np.uint8)).convert("RGB")
 
@@ -108,7 +108,7 @@ def read_bytes(ref: ImageRef) -> bytes:
     """The encoded bytes of an image; for a drawing its mode, size and raw pixels.
 
     Raises:
-        DataError: the file, archive member or table row is not there.
+        DataError: the file, archive member or table row is missing.
     """
     try:
         if ref.kind == "file":
@@ -137,7 +137,7 @@ def size(ref: ImageRef) -> tuple[int, int]:
 
 
 def _draw(ref: ImageRef) -> Image:
-    """Call the function of evalkit that draws the image; other packages' code is never named by data."""
+    """Call the function of evalkit that draws the image; data cannot name code of other packages."""
     module, _, function = ref.path.partition(":")
     if not module.startswith("evalkit."):
         raise DataError(f"The image {ref} names code outside evalkit.")
@@ -158,7 +158,7 @@ def _archive(path: str) -> Any:
 def _zip_member(path: str, member: str) -> bytes:
     import zipfile
 
-    with _zip_lock:  # one file handle, moved about by every read
+    with _zip_lock:  # one file handle, whose position every read changes
         try:
             content: bytes = _archive(path).read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:  # RuntimeError: encrypted
@@ -202,7 +202,8 @@ def _parquet_cell(path: str, member: str) -> bytes:
 
 
 def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Broken]:
-    """For each distinct image its digest, or why it cannot be used.  Every image is decoded, at the lowest cost."""
+    """The digest of each distinct image, or the reason why it cannot be used.  Every image is decoded, as cheaply as
+    possible."""
     from concurrent.futures import ThreadPoolExecutor
 
     distinct = list(dict.fromkeys(refs))
@@ -216,7 +217,7 @@ def _probe(ref: ImageRef) -> str | Broken:
     try:
         content = read_bytes(ref)
         if ref.kind not in ("draw", "blank"):
-            with _damage_named(ref), images.open(io.BytesIO(content)) as image:
+            with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
                 image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
                 image.load()
                 if image.mode not in _ORDINARY:

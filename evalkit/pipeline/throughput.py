@@ -1,9 +1,9 @@
-"""How fast the same requests are answered one at a time, in static batches, with shared prefixes, by other engines.
+"""Throughput of the same requests one at a time, in static batches, with shared prefixes, and with other engines.
 
-Every mode of engine=hf uses one loaded model; all answer the same requests in the same process, mode after mode,
-repetition after repetition, so that a neighbour on the machine disturbs all of them alike.  Answers are written to a
-file as in a run.  Beside the times stand counters, which do not depend on the machine, and the time that the machine's
-own speed in matrix products and in copying would allow.
+All modes of engine=hf use one loaded model and answer the same requests in the same process, mode after mode,
+repetition after repetition, so that other load on the machine affects all of them alike.  Answers are written to a file
+as in a run.  The result has, next to the times, counters that do not depend on the machine, and the time that the
+machine's own speed of matrix products and copies would allow.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def bench(
     """Measure the modes on the same requests.
 
     Args:
-        make: makes an engine; called with `batch_size`, `share_prefix`, `exact` and `measure_flips`.
-        batch_sizes: the static batches to try; the best one is named.
-        others: further engines by name, which bring their own model; one that cannot answer is left out, and says why.
+        make: engine factory; called with `batch_size`, `share_prefix`, `exact` and `measure_flips`.
+        batch_sizes: the static batch sizes to measure; the best one is named.
+        others: further engines by name, which load their own model; one that fails is left out, with the reason.
 
     Returns:
         JSON content: machine, requests, modes (name -> medians of the repetitions, all runs, counters), ratios.
@@ -53,7 +53,7 @@ def bench(
     modes["shared"] = {"batch_size": None, "share_prefix": "auto"}
     own = {name: make(**settings, measure_flips=0) for name, settings in modes.items()}
     first = own["one"]
-    if first.dtype != "float32":  # what it costs that no answer hangs on its batch
+    if first.dtype != "float32":  # the cost of answers that do not depend on their batch
         own["exact"] = make(exact=True, measure_flips=0)
     for mode in own.values():
         if mode is not first:
@@ -66,7 +66,7 @@ def bench(
     for name, other in (others or {}).items():
         try:
             warm[name] = warm_up(other, requests)
-        except EvalkitError as problem:  # one that is installed need not be able to answer for this model
+        except EvalkitError as problem:  # an installed engine need not support this model
             console.warn(f"{name} is left out: {problem}")
             left_out[name] = str(problem)
             del engines[name]
@@ -85,7 +85,7 @@ def bench(
                 f"{run['peak_mib']} MiB over the model"
             )
     result = {name: summary(runs[name]) | {"warm_up_seconds": warm[name]} for name in engines}
-    for name in engines:  # none in float32; in half precision a near-tie may fall otherwise
+    for name in engines:  # 0 in float32; in half precision a near-tie may be resolved differently
         result[name]["texts_unlike_one"] = sum(texts[name][i] != texts["one"][i] for i in texts["one"])
     return {
         "machine": machine(loaded) | limits,
@@ -103,21 +103,21 @@ def _facts(engine: Engine) -> dict[str, Any]:
 
 
 def warm_up(engine: Engine, requests: Sequence[Request]) -> float:
-    """Answer a few requests, untimed: first-call costs, and the check of sharing, which comes once a run.
+    """Answer a few requests untimed: first-call costs, and the check of shared prefixes, made once a run.
 
     Returns:
-        Seconds; for shared prefixes the check's cost is in them.
+        Seconds; for shared prefixes the cost of the check is included.
     """
     few = [r for group in by_image(requests)[:1] for r in group[:2]]
     started = time.perf_counter()
     for batch in engine.generate(few):
         if errors := [p.error for p in batch if p.error is not None]:
-            raise EngineError(f"the benchmark's own requests fail: {errors[0]}")
+            raise EngineError(f"the benchmark's requests fail: {errors[0]}")
     return round(time.perf_counter() - started, 3)
 
 
 def answer(engine: Engine, requests: Sequence[Request]) -> tuple[Texts, dict[str, float]]:
-    """All requests answered and the answers written as in a run; the texts, and seconds on the clock."""
+    """Answer all requests and write the answers as in a run; the texts, and seconds of wall time."""
     texts: Texts = {}
     request_of = {r.sample_id: r for r in requests}
     with tempfile.TemporaryDirectory() as folder:
@@ -148,9 +148,9 @@ def _line(request: Request, prediction: Prediction) -> PredictionLine:
 
 
 def measure(engine: HfEngine, requests: Sequence[Request], limits: dict[str, float]) -> tuple[Texts, dict[str, Any]]:
-    """One run of engine=hf over all requests: its texts, and what it took.
+    """One run of engine=hf over all requests: its texts and measurements.
 
-    Preparing and writing go on in threads beside the model: their seconds are not part of `all`.
+    Preprocessing and writing run in background threads: their seconds are not part of `all`.
     """
     loaded = engine.load()
     loaded.counters = Counters()
@@ -180,9 +180,10 @@ def measure(engine: HfEngine, requests: Sequence[Request], limits: dict[str, flo
 def measure_other(
     engine: Engine, requests: Sequence[Request], loaded: Loaded, least: float
 ) -> tuple[Texts, dict[str, Any]]:
-    """One run of another engine: what can be known from outside.
+    """One run of another engine, measured from outside.
 
-    loaded: where memory is looked at.  least: seconds at the machine's limit of the same requests with shared prefixes.
+    loaded: the model whose device memory is measured.  least: seconds that the same requests take with shared prefixes
+    at the machine's limits.
     """
     with memory(loaded) as peak:
         texts, seconds = answer(engine, requests)
@@ -204,7 +205,7 @@ def _speed(seconds: Mapping[str, float], n: int, peak: float | None) -> dict[str
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The median run by time, with the range of all."""
+    """The median run by time, with the range over all runs."""
     times = sorted(r["seconds_per_sample"] for r in runs)
     median = min(runs, key=lambda r: abs(r["seconds_per_sample"] - statistics.median(times)))
     peaks = [r["peak_mib"] for r in runs if r["peak_mib"] is not None]
@@ -219,7 +220,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ratios(modes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """How many times as fast sharing is as one at a time and as the best static batch, in time and in tokens."""
+    """Speed-up of shared prefixes over one at a time and over the best static batch, in time and in prefill tokens."""
     shared, one = modes["shared"], modes["one"]
     static = {name: m for name, m in modes.items() if name.startswith("batch")} or {"one": one}
     best = min(static, key=lambda name: float(static[name]["seconds_per_sample"]))
@@ -233,7 +234,7 @@ def ratios(modes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(result: Mapping[str, Any]) -> str:
-    """The figures as plain tables, a line a mode: how fast, and where the time went in percent of it."""
+    """The measurements as plain tables, one line a mode: speed, and the share of time of each phase in percent."""
     lines = [f"{'mode':<10}{'samples/s':>10}{'MiB':>8}{'encodes':>9}{'tokens':>9}{'of limit':>10}{'other texts':>13}"]
     for name, mode in result["modes"].items():
         counters = mode["counters"]

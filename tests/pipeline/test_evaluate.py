@@ -1,9 +1,10 @@
-"""The path with a scripted model: resume, failures, image modes, what is written."""
+"""evaluate with a scripted model: resuming, failures, image modes, the files of a run."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from evalkit.cli.config import build, load_option
 from evalkit.core.errors import ConfigError, DataError, Partial
 from evalkit.core.types import ImageRef, Message, Sample
 from evalkit.engines.scripted import ScriptedEngine
+from evalkit.pipeline.conclude import AnalysisSettings, show
 from evalkit.pipeline.evaluate import Settings, evaluate, limited, with_images
-from evalkit.pipeline.summary import show
+from evalkit.pipeline.train_split import TrainSplit
+from evalkit.runs.prompt_record import read_prompt_record
+from evalkit.runs.read import manifest_at
 from evalkit.tasks.base import LoadedTask
 
 
@@ -91,11 +95,11 @@ def test_a_run_writes_one_line_a_sample_and_the_documented_fields(tmp_path: Path
 
 
 def test_the_rows_of_a_tag_add_up_to_the_whole(tmp_path: Path) -> None:
-    rows = run(tmp_path).rows
+    rows = run(tmp_path).summary.metrics
     for protocol, metric in {(r.protocol, r.metric) for r in rows}:
-        mine = [r for r in rows if (r.protocol, r.metric) == (protocol, metric)]
-        whole = next(r for r in mine if r.slice == "all")
-        parts = [r for r in mine if r.slice.startswith("modality=")]
+        own = [r for r in rows if (r.protocol, r.metric) == (protocol, metric)]
+        whole = next(r for r in own if r.slice == "all")
+        parts = [r for r in own if r.slice.startswith("modality=")]
         assert sum(r.n for r in parts) == whole.n
         assert sum(r.n_unscored for r in parts) == whole.n_unscored
 
@@ -106,12 +110,12 @@ def test_a_second_start_asks_nothing_and_changes_nothing(tmp_path: Path) -> None
     engine = ScriptedEngine(rule="yes")
     second = run(tmp_path, engine)
     assert second.folder == first.folder
-    assert engine.facts()["asked"] == 0
+    assert engine.metadata()["asked"] == 0
     assert (first.folder / "predictions.jsonl").read_bytes() == before
 
 
 class Killed(Exception):
-    """Stands for a kill between two batches."""
+    """A kill between two batches."""
 
 
 class DyingEngine(ScriptedEngine):
@@ -138,7 +142,7 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> No
             run(out, DyingEngine(batches))
         engine = DyingEngine(99)
         resumed = run(out, engine)
-        assert engine.facts()["asked"] == 20 - 3 * batches
+        assert engine.metadata()["asked"] == 20 - 3 * batches
         assert resumed.folder.name == whole.folder.name
         assert lines(resumed.folder / "predictions.jsonl") == lines(whole.folder / "predictions.jsonl")
 
@@ -146,14 +150,16 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> No
 def test_failures_are_counted_named_and_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = run(tmp_path, ScriptedEngine(rule="yes", fail=["0", "1"]))
     assert outcome.n_failed == 2
-    row = next(r for r in outcome.rows if (r.protocol, r.metric, r.slice) == ("strict", "closed_accuracy", "all"))
-    assert (row.value, row.value_unscored_wrong, row.n, row.n_unscored) == (1.0, 0.9, 10, 1)
+    row = next(
+        r for r in outcome.summary.metrics if (r.protocol, r.metric, r.slice) == ("strict", "closed_accuracy", "all")
+    )
+    assert (row.value, row.value_worst_case, row.n, row.n_unscored) == (1.0, 0.9, 10, 1)
     with pytest.raises(Partial, match="2 of 20"):
         show(outcome, "t")
     assert "scripted failure" in capsys.readouterr().err
     engine = ScriptedEngine(rule="yes")
     again = run(tmp_path, engine)
-    assert engine.facts()["asked"] == 2
+    assert engine.metadata()["asked"] == 2
     assert again.n_failed == 0
     assert len(lines(again.folder / "predictions.jsonl")) == 20
 
@@ -162,7 +168,7 @@ def test_resume_false_asks_everything_and_keeps_the_old_file(tmp_path: Path) -> 
     first = run(tmp_path)
     engine = ScriptedEngine(rule="yes")
     run(tmp_path, engine, resume=False)
-    assert engine.facts()["asked"] == 20
+    assert engine.metadata()["asked"] == 20
     assert (first.folder / "predictions.jsonl.1").is_file()
 
 
@@ -173,7 +179,7 @@ def test_an_engine_that_drops_or_doubles_a_request_is_caught(tmp_path: Path) -> 
         def generate(self, requests: Any) -> Any:
             yield from super().generate(requests[:-1])
 
-    with pytest.raises(RuntimeError, match="not exactly once"):
+    with pytest.raises(RuntimeError, match="did not answer 1 requests exactly once"):
         run(tmp_path, Dropping(rule="yes"))
 
 
@@ -212,8 +218,61 @@ def test_shuffling_one_image_is_refused() -> None:
 def test_the_order_of_the_samples_changes_no_row(tmp_path: Path) -> None:
     mixed = list(LOADED.samples)
     random.Random(1).shuffle(mixed)
-    first = run(tmp_path / "a", ScriptedEngine(rule="question")).rows
-    second = run(tmp_path / "b", ScriptedEngine(rule="question"), loaded=replace(LOADED, samples=tuple(mixed))).rows
+    first = run(tmp_path / "a", ScriptedEngine(rule="question")).summary.metrics
+    second = run(
+        tmp_path / "b", ScriptedEngine(rule="question"), loaded=replace(LOADED, samples=tuple(mixed))
+    ).summary.metrics
     for a, b in zip(first, second, strict=True):
         assert (a.slice, a.metric, a.n, a.signature) == (b.slice, b.metric, b.n, b.signature)
         assert a.value == pytest.approx(b.value)
+
+
+def test_the_prompt_record_is_on_disk_before_the_first_answer(tmp_path: Path) -> None:
+    """A kill during generation must not leave a run that can be finished without its prompt record."""
+    with pytest.raises(Killed):
+        run(tmp_path, DyingEngine(0))
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    record = read_prompt_record(folder)
+    assert record.ids == tuple(s.id for s in LOADED.samples)
+    assert record.texts[0] == "user: is there a mass 0?"
+
+
+def test_messages_are_built_once_a_sample(tmp_path: Path) -> None:
+    calls: Counter[str] = Counter()
+
+    class Counting(Toy):
+        """Counts how often a sample's messages are built."""
+
+        def messages(self, item: Sample) -> tuple[Message, ...]:
+            calls[item.id] += 1
+            return super().messages(item)
+
+    evaluate(Counting(), LOADED, {}, ScriptedEngine(rule="yes"), protocols(), Settings(model="m", out=tmp_path), {})  # type: ignore[arg-type]
+    assert set(calls.values()) == {1}
+
+
+def test_the_train_split_is_read_once(tmp_path: Path) -> None:
+    loads = []
+
+    class Counting(Toy):
+        """Counts how often the train split is read."""
+
+        def load_train(self) -> LoadedTask:
+            loads.append(1)
+            return replace(LOADED, split="train")
+
+    train = TrainSplit(Counting())  # type: ignore[arg-type]
+    engine = ScriptedEngine(rule="yes")
+    assert train.loaded.split == "train"
+    settings = Settings(model="m", out=tmp_path)
+    outcome = evaluate(Toy(), LOADED, {}, engine, protocols(), settings, {}, analysis=AnalysisSettings(train=train))  # type: ignore[arg-type]
+    assert outcome is not None
+    assert outcome.summary is not None
+    assert outcome.summary.sanity_checks["baselines"]["train_rows"] == len(LOADED.samples)
+    assert loads == [1]
+
+
+def test_a_manifest_names_protocols_by_name_and_version(tmp_path: Path) -> None:
+    manifest = manifest_at(run(tmp_path).folder / "manifest.json")
+    assert [(p.name, p.version) for p in manifest.protocols] == [("llava-med", 1), ("strict", 1)]
+    assert manifest.status == "done"

@@ -60,3 +60,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
     except ValueError as problem:
         raise StoreError(f"{path} is damaged: {problem}.") from problem
+
+
+def safe_name(name: str) -> str:
+    """A name that is valid as a folder on every file system."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
+from evalkit.core.files import safe_name
 from evalkit.core.types import Prediction, digest_json
-from evalkit.pipeline.evaluate import protocol_versions
+from evalkit.pipeline.manifest import protocol_versions
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import AnswersFile, Manifest
 from evalkit.runs.store import RunFolder, manifest_record
@@ -86,8 +87,3 @@ def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Predi
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
     content = [provenance.task.data_sha256, [[p.sample_id, p.text, p.error] for p in predictions]]
     return RunFolder(out / f"{safe_name(provenance.model)}-{provenance.task.name}-{digest_json(content)[:8]}")
-
-
-def safe_name(name: str) -> str:
-    """A name that is valid as a folder on every file system."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"

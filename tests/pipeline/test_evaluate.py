@@ -16,7 +16,9 @@ from evalkit.core.errors import ConfigError, DataError, Partial
 from evalkit.core.types import ImageRef, Message, Sample
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.conclude import AnalysisSettings, show
-from evalkit.pipeline.evaluate import Settings, evaluate, limited, with_images
+from evalkit.pipeline.evaluate import evaluate
+from evalkit.pipeline.inputs import limited, with_images
+from evalkit.pipeline.settings import Settings
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.prompt_record import read_prompt_record
 from evalkit.runs.read import manifest_at

@@ -1,0 +1,150 @@
+"""The input of a run: samples with the images that the model sees, the prompt record, the requests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, DataError, ModelError
+from evalkit.core.types import ImageRef, Message, Request, Sample
+from evalkit.engines.base import Engine
+from evalkit.pipeline.settings import Settings
+from evalkit.runs.prompt_record import PromptRecord, Template, collect
+from evalkit.tasks.base import LoadedTask, Task
+
+IMAGE_MODES = ("original", "blank", "shuffled")
+SHUFFLE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """Everything that a model is given: samples with the images it sees, their messages, requests, and the record."""
+
+    loaded: LoadedTask
+    samples: tuple[Sample, ...]
+    requests: tuple[Request, ...]
+    prompts: PromptRecord
+
+
+def build_input(
+    task: Task,
+    loaded: LoadedTask,
+    digests: Mapping[ImageRef, str],
+    engine: Engine,
+    template: Template,
+    settings: Settings,
+) -> Input:
+    """The samples, prompt record and requests of a run.  Messages are built once; both derive from them."""
+    loaded = limited(loaded, settings.limit)
+    samples = with_images(loaded.samples, settings.image)
+    messages = [task.messages(s) for s in samples]
+    record = prompt_record(loaded, samples, messages, digests, engine, template, settings)
+    requests = tuple(request(s, m, engine, digests) for s, m in zip(samples, messages, strict=True))
+    return Input(loaded=loaded, samples=samples, requests=requests, prompts=record)
+
+
+def prompt_record(
+    loaded: LoadedTask,
+    samples: Sequence[Sample],
+    messages: Sequence[tuple[Message, ...]],
+    digests: Mapping[ImageRef, str],
+    engine: Engine,
+    template: Template,
+    settings: Settings,
+) -> PromptRecord:
+    """The prompt record; before the chat template, with a warning, where the template cannot be rendered here."""
+
+    def record(rendered_by: Template) -> PromptRecord:
+        return collect(
+            loaded,
+            samples,
+            messages,
+            digests if engine.needs_images else None,
+            model=settings.model,
+            image=settings.image,
+            limit=settings.limit,
+            generation=engine.generation,
+            template=rendered_by,
+        )
+
+    try:
+        return record(template)
+    except ModelError as problem:
+        # The engine may support more of Jinja than the plain rendering here; that must not stop the run.
+        console.warn(f"the prompt record holds the messages before the chat template, not the prompts: {problem}")
+        return record(replace(template, text=None))
+
+
+def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
+    """The first `limit` samples.
+
+    Raises:
+        ConfigError: the limit is not positive.
+    """
+    if limit is None:
+        return loaded
+    if limit < 1:
+        raise ConfigError(f"limit={limit} is not possible; give a number of samples of 1 or more.")
+    return replace(loaded, samples=loaded.samples[:limit])
+
+
+def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[Sample]:
+    """The samples of a run, in the order of its answers.
+
+    Raises:
+        DataError: the data no longer holds one of them.
+    """
+    by_id = {s.id: s for s in samples}
+    if missing := [i for i in ids if i not in by_id]:
+        raise DataError(
+            f"{origin} answers {len(missing)} samples that are missing from its data now, first {missing[0]}. Give the "
+            "data of the run with data.path=DIR."
+        )
+    return [by_id[i] for i in ids]
+
+
+def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
+    """The samples with the images that the model sees.
+
+    blank: a grey image of the same size.  shuffled: every image is replaced by another image of the split, the same
+    one for all questions about it, so that only the link between image and question is lost.
+
+    Raises:
+        DataError: fewer than two different images to shuffle.
+    """
+    if mode == "original":
+        return tuple(samples)
+    if mode == "blank":
+        return tuple(replace(s, images=tuple(ImageRef(kind="blank", of=ref) for ref in s.images)) for s in samples)
+    distinct = list(dict.fromkeys(s.images for s in samples))
+    if len(distinct) < 2:
+        raise DataError("image=shuffled needs at least two different images; this split (or limit) has fewer.")
+    order = list(range(len(distinct)))
+    random.Random(SHUFFLE_SEED).shuffle(order)
+    # Rotate a random permutation so that no sample keeps its own image.
+    swapped = {distinct[a]: distinct[b] for a, b in zip(order, order[1:] + order[:1], strict=True)}
+    return tuple(replace(s, images=swapped[s.images]) for s in samples)
+
+
+def request(sample: Sample, messages: tuple[Message, ...], engine: Engine, digests: Mapping[ImageRef, str]) -> Request:
+    """The generation request of a sample."""
+    return Request(
+        sample_id=sample.id,
+        image_id=sample.image_id,
+        question=sample.question,
+        answer_type=sample.answer_type,
+        messages=messages,
+        images=sample.images if engine.needs_images else (),
+        image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
+        generation=engine.generation,
+        checkpoint=engine.identity,
+    )
+
+
+def _image_digest(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
+    if ref.kind == "blank":
+        assert ref.of is not None
+        return f"blank:{digests[ref.of]}"
+    return digests[ref]

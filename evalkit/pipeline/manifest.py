@@ -1,0 +1,72 @@
+"""The manifest of a run that starts, and the decoding settings in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from evalkit import __version__
+from evalkit.core.images import CONVERSION
+from evalkit.core.types import Generation, digest_json
+from evalkit.engines.base import Engine
+from evalkit.pipeline.inputs import Input
+from evalkit.pipeline.settings import Settings
+from evalkit.runs.schema import IDENTITY, Manifest, ProtocolVersion
+from evalkit.runs.store import manifest_record
+from evalkit.scoring.base import ScoringProtocol
+
+
+def build_manifest(
+    given: Input,
+    engine: Engine,
+    protocols: Sequence[ScoringProtocol],
+    settings: Settings,
+    config: Mapping[str, Any],
+) -> Manifest:
+    """The manifest of a run that starts."""
+    loaded = given.loaded
+    images = sorted({d for r in given.requests for d in r.image_digests})
+    manifest = Manifest(
+        run_id="",
+        model=settings.model,
+        checkpoint=engine.identity,
+        task=loaded.name,
+        split=loaded.split,
+        form=loaded.form,
+        n=len(loaded.samples),
+        data_sha256=loaded.data_sha256,
+        images_sha256=digest_json(images),
+        image_conversion=CONVERSION if images else None,
+        prompt=loaded.prompt,
+        prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
+        image=settings.image,
+        limit=settings.limit,
+        generation=describe_generation(engine.generation),
+        closed_rule=loaded.closed_rule,
+        config=manifest_record(config),
+        protocols=protocol_versions(protocols),
+        status="running",
+        evalkit=__version__,
+    )
+    identity = digest_json({k: getattr(manifest, k) for k in IDENTITY})
+    return replace(manifest, run_id=f"{settings.model}-{loaded.name}-{identity[:8]}")
+
+
+def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:
+    """The protocols by name and version, for manifests."""
+    return tuple(ProtocolVersion(name=p.name, version=p.version) for p in protocols)
+
+
+def describe_generation(generation: Generation) -> str:
+    """Decoding settings in short, for signatures: greedy.max64, or sample.t0.7… with its other settings.
+
+    >>> describe_generation(Generation(max_new_tokens=16))
+    'greedy.max16'
+    """
+    g = generation
+    how = f"sample.t{g.temperature:g}.p{g.top_p:g}.k{g.top_k or 0}.seed{g.seed}" if g.temperature > 0 else "greedy"
+    beams = f".beams{g.num_beams}" if g.num_beams > 1 else ""
+    penalty = f".rep{g.repetition_penalty:g}" if g.repetition_penalty != 1.0 else ""
+    stop = f".stop{digest_json(list(g.stop))[:4]}" if g.stop else ""
+    return f"{how}.max{g.max_new_tokens}{beams}{penalty}{stop}"

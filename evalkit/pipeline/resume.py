@@ -1,0 +1,71 @@
+"""Generation that resumes: answers that a run already has are kept, the missing ones are generated and appended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from evalkit.core import console
+from evalkit.core.types import Prediction, Request, Sample
+from evalkit.engines.base import Engine
+from evalkit.runs.background_writer import BackgroundWriter
+from evalkit.runs.schema import PredictionLine
+from evalkit.runs.store import RunFolder, answered, set_aside, write_predictions
+
+
+class Answers(NamedTuple):
+    """The predictions of a run in sample order; n_asked: how many of them were generated now."""
+
+    predictions: list[Prediction]
+    n_asked: int
+
+
+def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample]) -> None:
+    """Print a dry run's report: how many requests remain, and the first prompt."""
+    known = answered(folder.predictions)
+    waiting = sum(r.fingerprint not in known for r in requests)
+    images = len({r.image_digests for r in requests})
+    console.out(f"dry run: {len(samples)} samples on {images} images, {waiting} still to ask, nothing was loaded")
+    for message in requests[0].messages:
+        text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
+        console.out(f"first prompt, {message.role}: {text!r}")
+    console.out(str(folder.path))
+
+
+def answer_missing(
+    folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool
+) -> Answers:
+    """Generate the missing answers, appending them as they arrive.
+
+    Samples that failed in an earlier run are asked again: what failed then may succeed now.
+    """
+    if not resume:
+        set_aside(folder.predictions)
+    known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
+    waiting = [r for r in requests if r.fingerprint not in known]
+    sample_of = {s.id: s for s in samples}
+    if known:
+        console.note(f"{len(requests) - len(waiting)} of {len(requests)} answers are already in {folder.path}")
+    outstanding = Counter(r.fingerprint for r in waiting)
+    with (
+        console.progress(len(requests), len(requests) - len(waiting), "answering") as advance,
+        BackgroundWriter(folder.predictions, lambda p: PredictionLine.of(sample_of[p.sample_id], p), advance) as writer,
+    ):
+        for batch in engine.generate(waiting):
+            outstanding.subtract(p.fingerprint for p in batch)
+            writer.write(batch)
+            known.update({p.fingerprint: p for p in batch})
+    if wrong := [f for f, n in outstanding.items() if n != 0]:
+        raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
+    predictions = [known[r.fingerprint] for r in requests]
+    # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
+    if _count_lines(folder.predictions) != len(requests):
+        write_predictions(folder.predictions, samples, predictions)
+    return Answers(predictions, len(waiting))
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

@@ -1,0 +1,21 @@
+"""Settings of a run, from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit.pipeline.shards import Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The run's own settings, from the command line."""
+
+    model: str
+    image: str = "original"
+    limit: int | None = None
+    out: Path = Path("runs")
+    resume: bool = True
+    dry_run: bool = False
+    shard: Shard | None = None

@@ -1,84 +1,89 @@
-"""Stored judgments as one score a sample, for what compares runs: never asks a judge."""
+"""Stored judgments as one score per sample, for comparisons of runs; never calls a judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.core.types import digest_json
-from evalkit.judge.config import RELATIVE
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricKey, digest_json
 from evalkit.judge.items import ItemResult, item_results
-from evalkit.judge.journal import NAME, Judged, choose_judge, judges_in
-from evalkit.judge.metrics import settings_of, win
-
-# The judged metrics that are a mean over the samples; a ratio of means has no score of a single sample.
-PICKS: Mapping[str, Mapping[str, Callable[[ItemResult], float]]] = {
-    "relative": {
-        "relative_score": lambda item: item.candidate / item.reference,
-        "candidate_score": lambda item: item.candidate,
-        "win_rate": win,
-    },
-    "correctness": {
-        "judged_accuracy": lambda item: item.reference,
-        "judged_credit": lambda item: item.candidate,
-    },
-}
+from evalkit.judge.journal import PlanJudgments, all_judges
+from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
+from evalkit.judge.metrics import judged_signature, models_returned, protocol_of, settings_of
+from evalkit.runs.schema import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One judged metric: sample id -> score, None where the judge could not tell.
+    """The scores of one judged metric.
 
-    settings: all that determines the judgments, the models that the server said it was among it.
-    refused: why the column cannot be used; empty when it is whole.
+    values: by sample id; None where the judge cannot tell or there was no answer.  refused: reason why the column
+    cannot be used; empty when it is complete.
     """
 
     values: Mapping[str, float | None]
-    settings: Mapping[str, str]
+    signature: Signature
     refused: str = ""
 
 
-def judged_columns(run: Path, answers: Mapping[str, str | None]) -> dict[str, Column]:
-    """The judged metrics of a run, by "judge:NAME METRIC"; empty for a run that nobody judged.
+def judged_columns(run: Path, summary: Summary, answers: Mapping[str, str | None]) -> dict[MetricKey, Column]:
+    """The judged metrics of a run that runs can be compared by; empty for a run without judgments.
 
-    answers: sample id -> text of the run as it is now: judgments of other answers are refused.
+    Args:
+        run: the run's folder.
+        summary: of the run, for the signatures.
+        answers: sample id -> text of the run's present answers: judgments of other answers are refused.
+
+    Raises:
+        StoreError: the run's judgments.jsonl is damaged.
     """
-    if not (run / NAME).is_file():
-        return {}
-    found: dict[str, Column] = {}
-    for judge in judges_in(run / NAME):
-        judged = choose_judge(run, judge)
+    columns: dict[MetricKey, Column] = {}
+    for judged in all_judges(run):
         items = item_results(judged)
-        refused = _refused(judged, items, answers)
-        picks = PICKS["relative" if judged.plan["judged"] == RELATIVE else "correctness"]
-        returned = sorted({str(r["model_returned"]) for r in judged.records if r.get("model_returned")})
-        settings = {f"judge_{k}" if k != "judge" else k: v for k, v in settings_of(judged.plan).items()}
-        for metric, pick in picks.items():
-            found[f"judge:{judge} {metric}"] = Column(
-                values={i.sample_id: pick(i) if i.status == "judged" else None for i in items},
-                settings={**settings, "judge_returned": "+".join(returned) or "unknown"},
-                refused=refused,
-            )
-    return found
+        refused = _refusal(judged, items, answers)
+        for metric in metrics_of(judged.plan.judged, str(judged.plan.config["order"])):
+            if metric.is_comparable:
+                key = MetricKey(protocol_of(judged.plan.judge), metric.name)
+                columns[key] = _column(key, metric, judged, items, summary, refused)
+    return columns
 
 
-def _refused(judged: Judged, items: list[ItemResult], answers: Mapping[str, str | None]) -> str:
-    name = judged.plan["judge"]
-    again = f"give `judge run=… judge={name}` again; nothing is paid twice"
-    unseen = int(judged.plan["n_items"]) - len(items)
+def _column(
+    key: MetricKey,
+    metric: JudgedMetric,
+    judged: PlanJudgments,
+    items: Sequence[ItemResult],
+    summary: Summary,
+    refused: str,
+) -> Column:
+    score = metric.score
+    assert score is not None
+    settings, returned = settings_of(judged.plan), models_returned(judged.judgments)
+    return Column(
+        values={i.sample_id: score(i) if i.status == "judged" else None for i in items},
+        signature=judged_signature(key, "all", len(items), settings, returned, summary),
+        refused=refused,
+    )
+
+
+def _refusal(judged: PlanJudgments, items: Sequence[ItemResult], answers: Mapping[str, str | None]) -> str:
+    plan = judged.plan
+    again = f"run `judge run=… judge={plan.judge}` again; nothing is paid twice"
+    n_unseen = plan.n_items - len(items)
     failed = [i for i in items if i.status == "failed"]
-    if failed or unseen:
+    if failed or n_unseen:
         first = f", first {failed[0].sample_id}: {failed[0].why or 'no reply'}" if failed else ""
-        lost = f"{len(failed) + unseen} of {judged.plan['n_items']} answers"
-        return f"judge {name} gave no judgment for {lost}{first} ({again})"
+        missing = f"{len(failed) + n_unseen} of {plan.n_items} answers"
+        return f"judge {plan.judge} gave no judgment for {missing}{first} ({again})"
     if not items or any(i.sample_id not in answers for i in items):
-        return f"judge {name} judged other samples than this run's ({again})"
-    if judged.plan.get("answers_sha256") != answers_digest({i.sample_id: answers[i.sample_id] for i in items}):
-        return f"judge {name} judged other answers than the ones that the run has now ({again})"
+        return f"judge {plan.judge} judged other samples than those of this run ({again})"
+    if plan.answers_sha256 != answers_digest({i.sample_id: answers[i.sample_id] for i in items}):
+        return f"judge {plan.judge} judged other answers than those that the run has now ({again})"
     return ""
 
 
 def answers_digest(answers: Mapping[str, str | None]) -> str:
-    """What a plan says its judgments are of."""
+    """Digest of the judged answers, sample id -> text, that a plan records."""
     return digest_json(sorted(answers.items()))

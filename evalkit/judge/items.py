@@ -1,21 +1,23 @@
-"""From judgments to answers: each answer's judgments over orders and replicates, or why they are too few."""
+"""Judgments grouped by answer: the mean over orders and replicates, or the reason why there are too few."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from evalkit.judge.config import CANDIDATE_FIRST, REFERENCE_FIRST, RELATIVE
-from evalkit.judge.journal import Judged, Record
+from evalkit.judge.journal import PlanJudgments
+from evalkit.runs.schema import Judgment
 
 CREDIT = {"correct": 1.0, "partly": 0.5, "wrong": 0.0}
 
+ItemStatus = Literal["judged", "cannot_tell", "failed", "no_answer"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """What one order gave an item, mean over its replicates: two scores of 1 to 10, or (correct, credit) of 0 to 1."""
+
+class Points(NamedTuple):
+    """The scores of an item: of reference and candidate (1 to 10); for correctness: correct (0 or 1), credit (0 to 1)."""
 
     reference: float
     candidate: float
@@ -23,12 +25,16 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """One answer's judgments together.  `points` has an entry for every order exactly when the status is "judged"."""
+    """The judgments of one answer.
+
+    points: the mean over the replicates for each presentation order; has every order exactly when the status is
+    "judged".  why: the reason for the statuses "failed" and "no_answer".
+    """
 
     sample_id: str
     image_id: str
     tags: Mapping[str, str]
-    status: Literal["judged", "cannot_tell", "failed", "no_answer"]
+    status: ItemStatus
     points: Mapping[str, Points]
     why: str = ""
 
@@ -43,56 +49,61 @@ class ItemResult:
         return math.fsum(p.candidate for p in self.points.values()) / len(self.points)
 
 
-def item_results(judged: Judged) -> list[ItemResult]:
-    """The judgments gathered by sample, in order of first appearance."""
-    orders = (REFERENCE_FIRST, CANDIDATE_FIRST) if judged.plan["config"]["order"] == "swap" else (REFERENCE_FIRST,)
-    grouped: dict[str, list[Record]] = {}
-    for record in judged.records:
-        grouped.setdefault(record["sample_id"], []).append(record)
-    return [_item(records, orders, judged.plan["judged"] == RELATIVE) for records in grouped.values()]
+def item_results(judged: PlanJudgments) -> list[ItemResult]:
+    """The judgments grouped by sample, in order of first appearance."""
+    orders = (REFERENCE_FIRST, CANDIDATE_FIRST) if judged.plan.config["order"] == "swap" else (REFERENCE_FIRST,)
+    grouped: dict[str, list[Judgment]] = {}
+    for judgment in judged.judgments:
+        grouped.setdefault(judgment.sample_id, []).append(judgment)
+    return [_item(judgments, orders, judged.plan.judged == RELATIVE) for judgments in grouped.values()]
 
 
-def _item(records: Sequence[Record], orders: Sequence[str], relative: bool) -> ItemResult:
-    first = records[0]
+def _item(judgments: Sequence[Judgment], orders: Sequence[str], relative: bool) -> ItemResult:
+    first = judgments[0]
 
-    def result(status: Any, points: Mapping[str, Points], why: str = "") -> ItemResult:
+    def result(status: ItemStatus, points: Mapping[str, Points], why: str | None = "") -> ItemResult:
         return ItemResult(
-            sample_id=first["sample_id"],
-            image_id=first["image_id"],
-            tags=first["tags"],
+            sample_id=first.sample_id,
+            image_id=first.image_id,
+            tags=first.tags,
             status=status,
             points=points,
-            why=why,
+            why=why or "",
         )
 
-    if any(r["status"] == "no_answer" for r in records):
-        return result("no_answer", {}, first["why"])
+    if any(j.status == "no_answer" for j in judgments):
+        return result("no_answer", {}, first.why)
     points: dict[str, Points] = {}
-    untold = False
+    undecided = False
     for order in orders:
-        mine = [r for r in records if r["order"] == order and r["status"] == "judged"]
-        if not mine:
-            # Half of a swapped pair would carry the very bias that the swap is there to remove.
-            why = next((r["why"] for r in records if r["order"] == order), "never asked")
-            return result("failed", {}, why)
-        pairs = [p for r in mine if (p := pair_of(r, relative)) is not None]
-        if pairs:
-            means = [math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True)]
-            points[order] = Points(reference=means[0], candidate=means[1])
+        judged = [j for j in judgments if j.order == order and j.status == "judged"]
+        if not judged:
+            # Half of a swapped pair would have the very bias that the swap removes.
+            return result("failed", {}, next((j.why for j in judgments if j.order == order), "never requested"))
+        scored = [p for j in judged if (p := points_of(j, relative)) is not None]
+        if scored:
+            points[order] = mean_points(scored)
         else:
-            untold = True
-    return result("cannot_tell", {}) if untold else result("judged", points)
+            undecided = True
+    return result("cannot_tell", {}) if undecided else result("judged", points)
 
 
-def pair_of(record: Record, relative: bool) -> tuple[float, float] | None:
-    """Reference and candidate score; or 1 for correct else 0, and the credit.  None for cannot_tell."""
+def mean_points(scored: Sequence[Points]) -> Points:
+    """The mean of each score."""
+    return Points(*(math.fsum(column) / len(scored) for column in zip(*scored, strict=True)))
+
+
+def points_of(judgment: Judgment, relative: bool) -> Points | None:
+    """The scores of one judgment of status "judged"; None for the verdict cannot_tell."""
     if relative:
-        return float(record["scores"]["reference"]), float(record["scores"]["candidate"])
-    credit = CREDIT.get(str(record["verdict"]))
-    return None if credit is None else (float(credit == 1.0), credit)
+        if judgment.scores is None:
+            raise ValueError(f"the judgment of {judgment.sample_id!r} has status 'judged' and no scores")
+        return Points(judgment.scores.reference, judgment.scores.candidate)
+    credit = CREDIT.get(str(judgment.verdict))
+    return None if credit is None else Points(float(credit == 1.0), credit)
 
 
 def preference(points: Points) -> int:
-    """1 when the candidate is scored higher, 0 for a tie, -1 when the reference is."""
+    """1 where the candidate has the higher score, 0 for a tie, -1 where the reference has."""
     gap = points.candidate - points.reference
     return 0 if abs(gap) < 1e-9 else (1 if gap > 0 else -1)

@@ -1,346 +1,212 @@
-"""From judgments to numbers, again whenever wanted: both aggregations, groups, position bias, spread, failures.
+"""Judgments to metric values: both aggregations, slices, position bias, spread, failures; and their signatures.
 
-Works on the lines of judgments.jsonl alone.  A judgment that failed is never a score: it is counted, left out, and
-above `max_failed` there is no number at all.
+Works on the lines of judgments.jsonl alone.  A failed judgment is never a score: it is counted and left out, and above
+`max_failed` there is no value at all.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
-from evalkit import __version__
-from evalkit.core.errors import Partial
-from evalkit.core.types import Row
-from evalkit.judge.config import CANDIDATE_FIRST, REFERENCE_FIRST, RELATIVE
-from evalkit.judge.items import ItemResult, item_results, pair_of, preference
-from evalkit.judge.journal import Judged, Record
-from evalkit.stats import Interval, mean_interval
-
-# A tag with more values than this names samples, not groups.
-MOST_VALUES = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One number.  value, low, high: fractions (scores, order effect: points of the scale); None where there is none.
-
-    n: samples that the number should be over; n_unscored: of these, how many it is not over.
-    """
-
-    metric: str
-    slice: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    n_unscored: int
-    n_clusters: int
-    value_unscored_wrong: float | None = None
+from evalkit.core.signature import Signature
+from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
+from evalkit.judge.config import RELATIVE
+from evalkit.judge.items import ItemResult, item_results
+from evalkit.judge.journal import PlanJudgments
+from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
+from evalkit.judge.replicates import replicate_spread
+from evalkit.runs.schema import JudgedFile, JudgePlan, Judgment
+from evalkit.scoring.aggregate import LINKING_TAGS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """All numbers of one plan.
+class RunIdentity(Protocol):
+    """The parts of a run that go into a signature; a manifest and a summary both have them."""
 
-    outcomes: judgments by status, "not asked" among them.  verdicts: correctness only.  reasons: why judgments failed.
-    spread: with replicates, the mean within-item standard deviation and the score of each replicate.
-    problem: why there are no numbers, or why they are not over everything; empty when all is well.
-    """
+    @property
+    def task(self) -> str: ...
 
-    judge: str
-    judged: str
-    plan: str
-    figures: tuple[Figure, ...]
-    n: int
-    n_failed: int
-    n_no_answer: int
-    n_cannot_tell: int
-    outcomes: Mapping[str, int]
-    verdicts: Mapping[str, int]
-    reasons: Mapping[str, int]
-    spread: Mapping[str, Any]
-    settings: Mapping[str, str]
-    problem: str = ""
+    @property
+    def split(self) -> str: ...
 
-    def get(self, metric: str, slice_name: str = "all") -> Figure:
-        """The number of a metric and slice; KeyError when there is none."""
-        for figure in self.figures:
-            if (figure.metric, figure.slice) == (metric, slice_name):
-                return figure
-        raise KeyError((metric, slice_name))
+    @property
+    def data_sha256(self) -> str: ...
 
-    def rows(self, *, model: str, task: str, split: str) -> list[Row]:
-        """As rows of a result table, under the protocol `judge:NAME`."""
-        return [
-            Row(
-                model=model,
-                task=task,
-                split=split,
-                protocol=f"judge:{self.judge}",
-                metric=f.metric,
-                slice=f.slice,
-                value=f.value,
-                value_unscored_wrong=f.value_unscored_wrong,
-                low=f.low,
-                high=f.high,
-                n=f.n,
-                n_unscored=f.n_unscored,
-                n_clusters=f.n_clusters,
-                signature=self.signature(f, task=task, split=split),
-            )
-            for f in self.figures
-        ]
-
-    def signature(self, figure: Figure, *, task: str, split: str) -> str:
-        """All that determines the number, in a fixed order, version last."""
-        parts = {"task": f"{task}.{split}", "n": str(figure.n), "slice": figure.slice, **self.settings}
-        return "|".join([figure.metric, *(f"{k}:{v}" for k, v in parts.items()), f"v:{__version__}"])
-
-    def check(self) -> None:
-        """Raise Partial when judging is not complete enough for a number, or was not finished."""
-        if self.problem:
-            raise Partial(self.problem)
+    @property
+    def evalkit(self) -> str: ...
 
 
-def compute(judged: Judged, *, max_failed: float | None = None, stopped: str = "") -> Figures:
-    """Every number of a plan from its lines.
+def protocol_of(judge: str) -> str:
+    """The protocol name of a judge's metrics."""
+    return f"judge:{judge}"
+
+
+def compute(judged: PlanJudgments, *, max_failed: float | None = None, stopped: str = "") -> JudgedFile:
+    """Every value of a plan from its judgments, without signatures; see `signed_metrics`.
 
     Args:
-        max_failed: instead of the one that the judgments were made under.
-        stopped: why the session ended early, for the message.
+        max_failed: limit for the share of failed answers; by default the one that the plan records.
+        stopped: reason why the session ended early, for the message.
     """
-    plan = judged.plan
-    config = plan["config"]
+    plan, judgments = judged.plan, judged.judgments
     items = item_results(judged)
-    limit = float(config["max_failed"] if max_failed is None else max_failed)
+    limit = float(plan.config["max_failed"] if max_failed is None else max_failed)
     counts = Counter(item.status for item in items)
-    n = int(plan["n_items"])
-    unseen = n - len(items)
-    failed, asked = counts["failed"] + unseen, n - counts["no_answer"]
-    problem = _problem(plan, failed, asked, limit, stopped, _reasons(judged.records, unseen))
-    too_many = asked > 0 and failed / asked > limit
-    relative = plan["judged"] == RELATIVE
-    measures = _relative_figures if relative else _correctness_figures
-    return Figures(
-        judge=str(plan["judge"]),
-        judged=str(plan["judged"]),
-        plan=str(plan["plan"]),
-        figures=tuple(_sliced(items, unseen, measures, config["order"] == "swap", silent=too_many)),
-        n=n,
-        n_failed=failed,
+    n_unseen = plan.n_items - len(items)
+    n_failed, n_answers = counts["failed"] + n_unseen, plan.n_items - counts["no_answer"]
+    reasons = _reasons(judgments, n_unseen)
+    too_many = n_answers > 0 and n_failed / n_answers > limit
+    return JudgedFile(
+        judge=plan.judge,
+        judged=plan.judged,
+        plan=plan.plan,
+        metrics=tuple(_values(plan, items, n_unseen, without_values=too_many)),
+        n=plan.n_items,
+        n_failed=n_failed,
         n_no_answer=counts["no_answer"],
         n_cannot_tell=counts["cannot_tell"],
-        outcomes=_outcomes(judged.records, int(plan["n_judgments"])),
-        verdicts=dict(Counter(str(r["verdict"]) for r in judged.records if r["verdict"])),
-        reasons=_reasons(judged.records, unseen),
-        spread={} if too_many else _spread(judged.records, relative, int(config["replicates"])),
+        outcomes=_outcomes(judgments, plan.n_judgments),
+        verdicts=dict(Counter(j.verdict for j in judgments if j.verdict)),
+        reasons=reasons,
+        spread={} if too_many else replicate_spread(judgments, plan.judged == RELATIVE, int(plan.config["replicates"])),
         settings=settings_of(plan),
-        problem=problem,
+        models_returned=models_returned(judgments),
+        problem=_problem(plan, n_failed, n_answers, limit, stopped, reasons),
     )
 
 
-Value = tuple[float | None, Interval | None]
-Measure = Callable[[Sequence[ItemResult], Sequence[Hashable]], Value]
-Measures = Callable[[bool], dict[str, Measure]]
-
-
-def mean_of(pick: Callable[[ItemResult], float], *, bounded: bool) -> Measure:
-    """Mean over the items, with its clustered interval."""
-
-    def measure(items: Sequence[ItemResult], clusters: Sequence[Hashable]) -> Value:
-        values = [pick(item) for item in items]
-        if not values:
-            return None, None
-        return math.fsum(values) / len(values), mean_interval(values, clusters, bounded=bounded)
-
-    return measure
-
-
-def ratio_of_means(items: Sequence[ItemResult], clusters: Sequence[Hashable]) -> Value:
-    """Sum of candidate scores over sum of reference scores; interval by linearisation (delta method)."""
-    if not items:
-        return None, None
-    total = math.fsum(item.reference for item in items)
-    ratio = math.fsum(item.candidate for item in items) / total
-    mean = total / len(items)
-    linear = [ratio + (item.candidate - ratio * item.reference) / mean for item in items]
-    return ratio, mean_interval(linear, clusters, bounded=False)
-
-
-def win(item: ItemResult) -> float:
-    """1 where the answer is preferred to the reference, a half for a tie; the mean over the orders."""
-    return math.fsum((preference(p) + 1) / 2 for p in item.points.values()) / len(item.points)
-
-
-def _flipped(item: ItemResult) -> float:
-    return float(preference(item.points[REFERENCE_FIRST]) != preference(item.points[CANDIDATE_FIRST]))
-
-
-def _first_gains(item: ItemResult) -> float:
-    """Points that an answer gains over the other by being shown first."""
-    one, two = item.points[REFERENCE_FIRST], item.points[CANDIDATE_FIRST]
-    return ((one.reference - one.candidate) - (two.reference - two.candidate)) / 2
-
-
-def _relative_figures(swap: bool) -> dict[str, Measure]:
-    measures = {
-        "relative_score": mean_of(lambda i: i.candidate / i.reference, bounded=False),
-        "relative_score_ratio_of_means": ratio_of_means,
-        "reference_score": mean_of(lambda i: i.reference, bounded=False),
-        "candidate_score": mean_of(lambda i: i.candidate, bounded=False),
-        "win_rate": mean_of(win, bounded=True),
-    }
-    if swap:
-        measures["flip_rate"] = mean_of(_flipped, bounded=True)
-        measures["order_effect"] = mean_of(_first_gains, bounded=False)
-    return measures
-
-
-def _correctness_figures(swap: bool) -> dict[str, Measure]:
-    measures = {
-        "judged_accuracy": mean_of(lambda i: i.reference, bounded=True),
-        "judged_credit": mean_of(lambda i: i.candidate, bounded=True),
-    }
-    if swap:
-
-        def differs(item: ItemResult) -> float:
-            one, two = item.points[REFERENCE_FIRST], item.points[CANDIDATE_FIRST]
-            return float(abs(one.candidate - two.candidate) > 1e-9)
-
-        def gains(item: ItemResult) -> float:
-            return item.points[REFERENCE_FIRST].candidate - item.points[CANDIDATE_FIRST].candidate
-
-        measures["flip_rate"] = mean_of(differs, bounded=True)
-        measures["order_effect"] = mean_of(gains, bounded=False)
-    return measures
-
-
-def _sliced(
-    items: Sequence[ItemResult],
-    unseen: int,
-    measures: Callable[[bool], dict[str, Measure]],
-    swap: bool,
-    *,
-    silent: bool,
-) -> Iterable[Figure]:
+def _values(
+    plan: JudgePlan, items: Sequence[ItemResult], n_unseen: int, *, without_values: bool
+) -> Iterator[MetricValue]:
     slices = _slices(items)
-    for metric, measure in measures(swap).items():
-        for name, mine in slices.items():
-            scored = [] if silent else [i for i in mine if i.status == "judged"]
-            value, interval = measure(scored, [i.image_id for i in scored])
-            n = len(mine) + (unseen if name == "all" else 0)
-            pessimistic = metric in ("judged_accuracy", "judged_credit") and value is not None
-            yield Figure(
-                metric=metric,
-                slice=name,
-                value=value,
-                low=interval.low if interval else None,
-                high=interval.high if interval else None,
-                n=n,
-                n_unscored=n - len(scored),
-                n_clusters=len({i.image_id for i in scored}),
-                value_unscored_wrong=value * len(scored) / n if pessimistic and value is not None else None,
-            )
+    for metric in metrics_of(plan.judged, str(plan.config["order"])):
+        for name, members in slices.items():
+            scored = [] if without_values else [i for i in members if i.status == "judged"]
+            # Answers without any judgment have no known tags, so they count in the slice `all` only.
+            n = len(members) + (n_unseen if name == "all" else 0)
+            yield _value(metric, plan.judge, name, scored, n)
+
+
+def _value(metric: JudgedMetric, judge: str, slice_name: str, scored: Sequence[ItemResult], n: int) -> MetricValue:
+    value, interval = metric.estimate(scored)
+    return MetricValue(
+        protocol=protocol_of(judge),
+        metric=metric.name,
+        slice=slice_name,
+        value=value,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n=n,
+        n_unscored=n - len(scored),
+        n_clusters=len({i.image_id for i in scored}),
+        value_worst_case=value * len(scored) / n if metric.has_worst_case and value is not None else None,
+        higher_is_better=metric.higher_is_better,
+    )
 
 
 def _slices(items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
-    """`all`, then one group a tag value; a tag that names samples, or that all share, is no slice."""
-    seen: dict[str, set[str]] = {}
+    """The slice `all`, then, by name, each slice that does not contain every answer.
+
+    The rule is that of `evalkit.scoring.aggregate.slice_tags`.
+    """
+    values: dict[str, set[str]] = {}
     for item in items:
-        for tag, name in item.tags.items():
-            seen.setdefault(tag, set()).add(name)
-    groups: dict[str, list[ItemResult]] = {}
+        for tag, value in item.tags.items():
+            values.setdefault(tag, set()).add(value)
+    sliced = {tag for tag, seen in values.items() if len(seen) <= MAX_SLICE_VALUES and tag not in LINKING_TAGS}
+    members: dict[str, list[ItemResult]] = {}
     for item in items:
-        for tag, name in item.tags.items():
-            if len(seen[tag]) <= MOST_VALUES:
-                groups.setdefault(f"{tag}={name}", []).append(item)
-    return {"all": list(items), **{k: groups[k] for k in sorted(groups) if len(groups[k]) < len(items)}}
+        for tag, value in item.tags.items():
+            if tag in sliced:
+                members.setdefault(f"{tag}={value}", []).append(item)
+    return {"all": list(items), **{k: members[k] for k in sorted(members) if len(members[k]) < len(items)}}
 
 
-def _problem(plan: Record, failed: int, asked: int, limit: float, stopped: str, reasons: Mapping[str, int]) -> str:
-    """The paragraph for Partial; empty when every judgment is there, or few enough failed."""
-    if not failed:
+def _problem(
+    plan: JudgePlan, n_failed: int, n_answers: int, limit: float, stopped: str, reasons: Mapping[str, int]
+) -> str:
+    """The message for Partial; empty when every judgment is there, or few enough failed."""
+    if not n_failed:
         return ""
     why = f" Judging stopped early: {stopped}." if stopped else ""
-    share = failed / asked
+    share = n_failed / n_answers
     top = next(iter(reasons.items()), None)
-    most = f" Most frequent reason: {top[0]} ({top[1]})." if top else ""
-    end = " What is judged is kept; the same command asks for what has no reply yet and pays for nothing twice."
+    frequent = f" Most frequent reason: {top[0]} ({top[1]})." if top else ""
+    end = " All judgments so far are kept; the same command requests the missing ones, and nothing is paid twice."
     if share > limit:
         return (
-            f"Judge {plan['judge']!r} gave no usable judgment for {failed} of {asked} answers ({share:.1%}), more than "
-            f"judge.max_failed={limit:g} allows, so no number is given.{why}{most}{end}"
+            f"Judge {plan.judge!r} gave no usable judgment for {n_failed} of {n_answers} answers ({share:.1%}), more "
+            f"than judge.max_failed={limit:g} allows, so no number is reported.{why}{frequent}{end}"
         )
     if stopped:
-        return f"{failed} of {asked} answers are not judged and not in the values above.{why}{end}"
+        return f"{n_failed} of {n_answers} answers are not judged and not included in the values above.{why}{end}"
     return ""
 
 
-def _reasons(records: Sequence[Record], unseen: int) -> dict[str, int]:
-    counted = Counter(
-        f"{r['status']}: {r['why']}" for r in records if r["status"] in ("refused", "unreadable", "error")
-    )
-    if unseen:
-        counted["not asked"] = unseen
+def _reasons(judgments: Sequence[Judgment], n_unseen: int) -> dict[str, int]:
+    counted = Counter(f"{j.status}: {j.why}" for j in judgments if j.status in ("refused", "unreadable", "error"))
+    if n_unseen:
+        counted["not asked"] = n_unseen
     return dict(counted.most_common())
 
 
-def _outcomes(records: Sequence[Record], expected: int) -> dict[str, int]:
-    counted = Counter(str(r["status"]) for r in records)
+def _outcomes(judgments: Sequence[Judgment], expected: int) -> dict[str, int]:
+    counted = Counter(str(j.status) for j in judgments)
     missing = expected - sum(n for status, n in counted.items() if status != "no_answer")
     return {**counted, **({"not asked": missing} if missing else {})}
 
 
-def _spread(records: Sequence[Record], relative: bool, replicates: int) -> dict[str, Any]:
-    """How much the judge disagrees with itself: per item and order, and in the score of each replicate as a whole."""
-    if replicates < 2:
-        return {}
-    cells: dict[tuple[str, str], list[float]] = {}
-    by_replicate: dict[int, dict[str, list[tuple[float, float]]]] = {}
-    for record in records:
-        pair = pair_of(record, relative) if record["status"] == "judged" else None
-        if pair is None:
-            continue
-        cells.setdefault((record["sample_id"], record["order"]), []).append(pair[1])
-        by_replicate.setdefault(int(record["replicate"]), {}).setdefault(record["sample_id"], []).append(pair)
-    variances = [_variance(v) for v in cells.values() if len(v) > 1]
-    scores = [_replicate_score(by_replicate[k], relative) for k in sorted(by_replicate)]
-    return {
-        "replicates": replicates,
-        "within_item_sd": math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
-        "scores": scores,
-        "scores_sd": math.sqrt(_variance(scores)) if len(scores) > 1 else None,
-    }
-
-
-def _replicate_score(samples: Mapping[str, Sequence[tuple[float, float]]], relative: bool) -> float:
-    values = []
-    for pairs in samples.values():
-        reference, candidate = (math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))
-        values.append(candidate / reference if relative else reference)
-    return math.fsum(values) / len(values)
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
-
-
-def settings_of(plan: Record) -> dict[str, str]:
-    """All that determines a plan's judgments, for signatures."""
-    config = plan["config"]
+def settings_of(plan: JudgePlan) -> dict[str, str]:
+    """Everything that determines a plan's judgments, as text."""
+    config = plan.config
     parameters = ",".join(f"{k}={v}" for k, v in sorted(config["parameters"].items()))
+    revision = f"@{config['revision']}" if config["revision"] else ""
     return {
-        "judge": f"{plan['judge']}.{plan['model_requested']}"
-        + (f"@{config['revision']}" if config["revision"] else ""),
-        "prompt": f"{plan['prompt']}@{str(plan['prompt_sha256'])[:8]}",
-        "style": str(plan["style"]),
+        "judge": f"{plan.judge}.{plan.model_requested}{revision}",
+        "prompt": f"{plan.prompt}@{plan.prompt_sha256[:8]}",
+        "style": plan.style,
         "order": str(config["order"]),
         "replicates": str(config["replicates"]),
         "images": "sent" if config["send_images"] else "none",
         "parameters": parameters or "default",
     }
+
+
+def models_returned(judgments: Iterable[Judgment]) -> tuple[str, ...]:
+    """The model names that the server returned with its replies, sorted."""
+    return tuple(sorted({j.model_returned for j in judgments if j.model_returned}))
+
+
+def judged_signature(
+    key: MetricKey, slice_name: str, n: int, settings: Mapping[str, str], returned: Sequence[str], run: RunIdentity
+) -> Signature:
+    """The signature of a judged metric.
+
+    The judge's settings have the prefix `judge_`, so that none is taken for the prompt of the run itself.
+
+    Args:
+        key: protocol `judge:NAME` and metric.
+        settings, returned: of `settings_of` and `models_returned`.
+        run: manifest or summary of the judged run.
+    """
+    parts = {
+        "task": f"{run.task}.{run.split}",
+        "n": str(n),
+        **({} if slice_name == "all" else {"slice": slice_name}),
+        "data": run.data_sha256[:8],
+        "protocol": key.protocol,
+        **{k if k == "judge" else f"judge_{k}": v for k, v in settings.items()},
+        "judge_returned": "+".join(returned) or "unknown",
+        "v": run.evalkit,
+    }
+    return Signature.of(key.metric, parts)
+
+
+def signed_metrics(scores: JudgedFile, run: RunIdentity) -> tuple[MetricValue, ...]:
+    """The metric values of a judge with their signatures, for a run's summary or manifest."""
+    return tuple(
+        replace(m, signature=judged_signature(m.key, m.slice, m.n, scores.settings, scores.models_returned, run))
+        for m in scores.metrics
+    )

@@ -327,7 +327,7 @@ class JudgePlan:
     answers_sha256: str | None = None
     n_judgments: int
     config: Mapping[str, Any]
-    created: str
+    created: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +352,7 @@ class Judgment:
 
     status: "judged", "refused" or "unreadable" (the judge replied), "error" (no reply; the next session asks again) or
     "no_answer" (there was no answer to judge).  why: the reason for every status but "judged".  raw: the judge's reply.
-    usd: price of the call, 0 for a cached reply.
+    usd: price of the call, 0 for a cached reply.  Judgments imported from review files have neither prompt nor model.
     """
 
     record: Literal["judgment"] = "judgment"
@@ -364,10 +364,10 @@ class Judgment:
     order: str
     replicate: int
     key: str
-    model_requested: str | None
-    prompt: str
-    prompt_sha256: str
-    created: str
+    model_requested: str | None = None
+    prompt: str | None = None
+    prompt_sha256: str | None = None
+    created: str | None = None
     status: Literal["judged", "refused", "unreadable", "error", "no_answer"]
     scores: JudgeScores | None
     verdict: str | None
@@ -389,8 +389,9 @@ class JudgedFile:
 
     metrics: under the protocol `judge:NAME`, without a signature (the run's data complete it).  outcomes: judgments by
     status, "not asked" among them.  verdicts, reasons: counts.  spread: with replicates, the mean within-item standard
-    deviation and the score of each replicate.  settings: everything that determined the judgments.  problem: why there
-    are no numbers, or why they do not cover everything; empty when complete.
+    deviation and the score of each replicate.  settings: everything that determined the judgments; models_returned: the
+    model names that the server returned.  problem: why there are no numbers, or why they do not cover everything;
+    empty when complete.
     """
 
     schema: int = JUDGED_SCHEMA
@@ -407,4 +408,9 @@ class JudgedFile:
     reasons: Mapping[str, int]
     spread: Mapping[str, Any]
     settings: Mapping[str, str]
+    models_returned: tuple[str, ...] = ()
     problem: str = ""
+
+    def find(self, metric: str, slice_name: str = "all") -> MetricValue | None:
+        """The value of a metric over a slice; None where there is no such metric."""
+        return next((m for m in self.metrics if (m.metric, m.slice) == (metric, slice_name)), None)

@@ -1,4 +1,4 @@
-"""Who may import whom: the layers of docs and design, read from the imports themselves."""
+"""Who may import whom: the rooms and their floors (docs/adr/0005-rooms.md), read from the imports themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ HEAVY = {
     "torch", "transformers", "datasets", "pandas", "nltk", "PIL", "numpy", "scipy", "sklearn", "pyarrow", "openai",
     "huggingface_hub", "safetensors", "accelerate", "peft", "rich", "jinja2", "hydra", "omegaconf",
 }  # fmt: skip
-SIBLINGS = ("tasks", "models", "stats", "clients")
+# The floors of the package, lowest first: a room imports rooms of lower floors only.
+FLOORS = (
+    ("core",),
+    ("tasks", "models", "stats", "clients", "published"),
+    ("scoring", "engines", "importers", "runs"),
+    ("judge",),
+    ("analysis",),
+    ("pipeline", "reports", "tools"),
+    ("cli", "integrations"),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+AT_THE_ROOT = {"__init__.py", "__main__.py", "py.typed"}
 HYDRA_EDGE = {"cli/config.py", "__main__.py", "cli/config_errors.py"}
 
 
@@ -63,44 +74,47 @@ def test_only_the_edge_knows_hydra(path: Path) -> None:
     assert not tops & {"hydra", "omegaconf"}
 
 
-def layer(module: str) -> int:
-    part = module.split(".")[1] if "." in module else ""
-    order = [
-        ("core",),
-        ("tasks", "models", "stats", "clients", "published"),
-        ("scoring", "engines", "importers", "runs"),
-        ("judge",),
-        ("analysis",),
-        ("pipeline", "reports", "tools"),
-        ("cli", "__main__"),
-    ]
-    for depth, names in enumerate(order):
-        if part in names:
-            return depth
-    return -1
+def room_of(module: str) -> str:
+    """The room of a dotted name; "" for modules at the root."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOOR else ""
 
 
-def test_every_module_has_a_layer() -> None:
-    unplaced = [name_of(p) for p in MODULES if p.name != "__init__.py" and layer(name_of(p)) < 0]
-    assert not unplaced, f"say in which layer these belong: {unplaced}"
+def test_the_root_holds_the_package_and_its_rooms_alone() -> None:
+    files = {p.name for p in PACKAGE.iterdir() if p.is_file()}
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__" and any(p.rglob("*.py"))}
+    assert files <= AT_THE_ROOT, f"put these into a room: {files - AT_THE_ROOT}"
+    assert folders <= set(FLOOR), f"these rooms have no floor: {folders - set(FLOOR)}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_down_the_layers(path: Path) -> None:
-    mine = layer(name_of(path))
-    ours = {name for name in imports(path, top_level_only=False) if name.startswith("evalkit.")}
-    upwards = {name for name in ours if layer(name) > mine >= 0}
-    assert not upwards, f"{name_of(path)} reaches up to {upwards}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_siblings_never_meet(path: Path) -> None:
-    mine = name_of(path).split(".")[1] if "." in name_of(path) else ""
-    if mine not in SIBLINGS:
+def test_a_room_imports_rooms_of_lower_floors_only(path: Path) -> None:
+    own = room_of(name_of(path))
+    if not own:
         return
-    others = {f"evalkit.{s}" for s in SIBLINGS if s != mine}
-    met = {n for n in imports(path, top_level_only=False) if any(n == o or n.startswith(f"{o}.") for o in others)}
-    assert not met, f"{name_of(path)} knows its sibling {met}"
+    rooms = {(name, room_of(name)) for name in imports(path, top_level_only=False) if name.startswith("evalkit.")}
+    wrong = {name for name, room in rooms if room and room != own and FLOOR[room] >= FLOOR[own]}
+    assert not wrong, f"{name_of(path)} imports {wrong} of its own floor or a higher one"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports at the top of modules have no cycle; a name of a package's __init__ counts as its module."""
+    names = {name_of(p).removesuffix(".__init__"): p for p in MODULES}
+    graph = {n: {m for m in imports(p, top_level_only=True) if m in names and m != n} for n, p in names.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"import cycle: {' -> '.join((*path[path.index(name) :], name))}"
+        if name in finished:
+            return
+        for other in sorted(graph[name]):
+            # A package's __init__ re-exports its own modules, which import each other by their full names.
+            if not name.startswith(f"{other}."):
+                visit(other, (*path, name))
+        finished.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:

@@ -1,6 +1,6 @@
-"""Leaderboards: tables and a page that are a pure function of the figures of papers and the results of runs."""
+"""Leaderboards: tables and a page that are a pure function of published figures and of the results of runs."""
 
+from evalkit.reports.leaderboard.exposure import TrainingExposure, training_exposure
 from evalkit.reports.leaderboard.folder import add, check, rebuild, render
-from evalkit.reports.leaderboard.regime import standing
 
-__all__ = ["add", "check", "rebuild", "render", "standing"]
+__all__ = ["TrainingExposure", "add", "check", "rebuild", "render", "training_exposure"]

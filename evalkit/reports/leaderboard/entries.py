@@ -1,67 +1,74 @@
-"""Rows of a leaderboard: what a run or a paper says, in one form."""
+"""Entries of a leaderboard: the numbers of a run, a paper or an image-blind baseline in one form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from evalkit.analysis.run_scores import Scored, signature_parts
-from evalkit.core.console import percent
-from evalkit.core.errors import StoreError
+from evalkit.analysis.run_scores import RunScores
+from evalkit.core.format import percent
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.published.table import COUNTED
+from evalkit.runs.schema import LeaderboardResult
 from evalkit.stats import wilson
 
-Summary = Mapping[str, Any]
+EntryKind = Literal["run", "paper", "baseline", "control"]
+IntervalKind = Literal["", "clustered by image", "as printed", "Wilson"]
 
-# The metrics that are ranked and shown first: means of values in [0, 1], higher is better.
-HEADLINES = ("closed_accuracy", "open_recall", "exact_match", "accuracy", "mean_iou", "judged_accuracy")
-# Parts of a signature that belong to the row and not to the column: the model, and what it was asked and shown.
-OF_THE_ROW = frozenset({"prompt", "image", "gen", "answers", "limit", "v"})
-# Parts that say what a column is over; the others say how it is counted.
-OF_THE_DATA = frozenset({"task", "n", "slice", "data"})
+# Metrics of papers of which a higher value is known to be better.  Papers do not state directions: rows are not ordered
+# by any other metric, unless a run in the same table has it.
+HIGHER_IS_BETTER_IN_PAPERS = COUNTED | {
+    "bleu_1", "bleu_2", "bleu_3", "bleu_4", "f1", "judged_accuracy", "mean_iou", "open_f1", "open_precision",
+    "open_recall", "overall", "relative_score", "rouge_l",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One number.
+    """One number of an entry.
 
-    value, low, high: fractions; None where there is none.  shown: the value as a percentage; a paper's as it printed
-    it.  order: the value by which rows are put in order: every unscored row counts as wrong.  interval: how the bounds
-    were made: "clustered by image", "as printed", or "Wilson" (rows taken as independent); "" without bounds.
-    source: an address, of a file beside the tables or a page.  where: what stands there.
+    number: its n is 0 where a paper does not state it.  shown: the value as a percentage; a paper's as it is printed.
+    interval: how the bounds were made ("Wilson" takes rows as independent); empty without bounds.  source: the address
+    of a web page or of a file relative to the tables.  where: the place in that source.  faults: known faults.
+    why_not: why the value cannot be reproduced; empty where nothing is known against it.
     """
 
-    value: float | None
+    number: MetricValue
     shown: str
-    order: float | None
-    signature: str
     source: str
     where: str
-    low: float | None = None
-    high: float | None = None
-    interval: str = ""
-    n: int | None = None
-    n_unscored: int = 0
+    interval: IntervalKind = ""
     faults: tuple[str, ...] = ()
     why_not: str = ""
 
+    @property
+    def order(self) -> float | None:
+        """The value that rows are ordered by: each unscored row counts as the worst score."""
+        return self.number.value_worst_case
+
+    @property
+    def n(self) -> int | None:
+        """The number of rows; None where a paper does not state it."""
+        return None if self.number.value is not None and self.number.n == 0 else self.number.n
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One row: a model's numbers under one protocol on the same data.
+class Entry:
+    """One row of a table: the numbers of a model under one protocol on the same data.
 
-    kind: run, paper, baseline (answers without looking at the image) or control (a model that was shown no or other
-    images).  Only runs are ranked.  details: how it was trained and asked.  cells: column -> cell.  short: `where` in a
-    few words.  scored: its answers' scores, where they are stored.  notes: what a reader of the row must know.
+    kind: "baseline" answers without looking at the image, "control" is a model that was shown no or other images.  Only
+    runs are ranked.  details: training, prompt and decoding.  cells: column -> cell.  short: `where` in a few words.
+    scores: the scores of its answers, where they are stored.  notes: failed and truncated answers.
     """
 
     id: str
     name: str
-    kind: str
+    kind: EntryKind
     regime: str
     cells: Mapping[str, Cell]
     source: str
@@ -70,190 +77,200 @@ class Line:
     details: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    scored: Scored | None = None
+    scores: RunScores | None = None
 
 
-def column(metric: str, slice_name: str) -> str:
+def column_name(metric: str, slice_name: str) -> str:
     """The name of a column."""
     return metric if slice_name == "all" else f"{metric}, {slice_name}"
 
 
-def run_cell(result: Summary, metric: Mapping[str, Any]) -> Cell:
-    """A cell of a run's metric."""
-    has_bounds = metric["low"] is not None and metric["value"] is not None
+def run_cell(result: LeaderboardResult, metric: MetricValue) -> Cell:
+    """The cell of a run's metric."""
+    number = metric if metric.value is not None else replace(metric, low=None, high=None)
     return Cell(
-        value=metric["value"],
-        shown=percent(metric["value"]),
-        order=metric["value_unscored_wrong"],
-        signature=metric["signature"],
+        number=number,
+        shown=percent(number.value),
         source=result_address(result),
-        where=f"run {result['run_id']}",
-        low=metric["low"] if has_bounds else None,
-        high=metric["high"] if has_bounds else None,
-        interval="clustered by image" if has_bounds else "",
-        n=metric["n"],
-        n_unscored=metric["n_unscored"],
+        where=f"run {result.run_id}",
+        interval="" if number.low is None else "clustered by image",
     )
 
 
-def result_address(result: Summary) -> str:
-    """Where a result lies, as an address relative to the tables."""
-    return f"results/{quote(str(result['run_id']), safe='')}.json"
+def result_address(result: LeaderboardResult) -> str:
+    """The address of a result's file, relative to the tables."""
+    return f"results/{quote(result.run_id, safe='')}.json"
 
 
-def run_line(result: Summary, metrics: Iterable[Mapping[str, Any]], scored: Scored | None) -> Line:
-    """A row from a run's result: these metrics of it."""
-    kind = "baseline" if result.get("role") == "baseline" else "run" if result["image"] == "original" else "control"
-    suffix = "" if result["image"] == "original" else f", {result['image']} images"
-    train = [f"trained on {result['train']}"] if result.get("train") else []
-    return Line(
-        id=str(result["run_id"]),
-        name=f"{result['model']}{suffix}",
+def run_entry(result: LeaderboardResult, metrics: Iterable[MetricValue], scores: RunScores | None) -> Entry:
+    """The entry of a run with these of its metrics."""
+    kind: EntryKind = "baseline" if result.role == "baseline" else "run" if result.image == "original" else "control"
+    suffix = "" if result.image == "original" else f", {result.image} images"
+    train = [f"trained on {result.train}"] if result.train else []
+    return Entry(
+        id=result.run_id,
+        name=f"{result.model}{suffix}",
         kind=kind,
-        regime=str(result.get("regime", "unknown")),
-        cells={column(m["metric"], m["slice"]): run_cell(result, m) for m in metrics},
+        regime=result.regime,
+        cells={column_name(m.metric, m.slice): run_cell(result, m) for m in metrics},
         source=result_address(result),
-        where=f"run {result['run_id']}",
-        short=str(result["run_id"]),
-        details=(
-            *train,
-            f"prompt {result['prompt']}",
-            str(result.get("generation", "")),
-            f"evalkit {result['evalkit']}",
-        ),
+        where=f"run {result.run_id}",
+        short=result.run_id,
+        details=(*train, f"prompt {result.prompt}", result.generation, f"evalkit {result.evalkit}"),
         notes=_failures(result),
-        scored=scored,
+        scores=scores,
     )
 
 
-def _failures(result: Summary) -> tuple[str, ...]:
-    counts = ((result.get("n_failed", 0), "failed"), (result.get("n_truncated", 0), "were cut at the token limit"))
-    return tuple(f"{n} of {result['n']} answers {what}" for n, what in counts if n)
+def _failures(result: LeaderboardResult) -> tuple[str, ...]:
+    counts = ((result.n_failed, "failed"), (result.n_truncated, "were cut at the token limit"))
+    return tuple(f"{count} of {result.n} answers {what}" for count, what in counts if count)
 
 
-def floor_lines(result: Summary, protocol: str, absent: Iterable[str]) -> list[Line]:
-    """Rows of image-blind baselines that have no run of their own, from what a run's result says of them."""
-    found = (result.get("worth") or {}).get("baselines", {}).get("metrics", [])
-    sizes = {m["metric"]: m for m in result["metrics"] if m["protocol"] == protocol}
-    lines = []
+def baseline_metrics(result: LeaderboardResult) -> Sequence[Mapping[str, Any]]:
+    """The values of image-blind baselines among a result's sanity checks; empty where they were not computed."""
+    baselines: Mapping[str, Any] = result.sanity_checks.get("baselines") or {}
+    found: Sequence[Mapping[str, Any]] = baselines.get("metrics") or ()
+    return found
+
+
+def baseline_entries(result: LeaderboardResult, protocol: str, absent: Iterable[str]) -> list[Entry]:
+    """Entries of image-blind baselines that have no run of their own, from the sanity checks of a run's result."""
+    own = {m.metric: m for m in result.metrics if m.protocol == protocol}
+    where = f"the baselines next to run {result.run_id}"
+    entries = []
     for name in sorted(absent):
         cells = {
-            m["metric"]: Cell(
-                value=m["value"],
-                shown=percent(m["value"]),
-                order=m["value"],
-                signature=column_signature(sizes[m["metric"]]["signature"]),
+            found["metric"]: Cell(
+                number=_baseline_number(own[found["metric"]], found["value"]),
+                shown=percent(found["value"]),
                 source=result_address(result),
-                where=f"the baselines beside run {result['run_id']}",
-                n=sizes[m["metric"]]["n"],
+                where=where,
             )
-            for m in found
-            if m["baseline"] == name and m["protocol"] == protocol and m["metric"] in sizes
+            for found in baseline_metrics(result)
+            if found["baseline"] == name and found["protocol"] == protocol and found["metric"] in own
         }
-        short = f"beside {result['run_id']}"
-        line = Line(
-            id=f"{name} {short}",
+        entry = Entry(
+            id=f"{name} next to {result.run_id}",
             name=name,
             kind="baseline",
             regime="",
             cells=cells,
             source=result_address(result),
-            where=f"the baselines beside run {result['run_id']}",
-            short=short,
+            where=where,
+            short=f"next to {result.run_id}",
             details=("unscored answers count as wrong",),
         )
-        lines += [line] * bool(cells)
-    return lines
+        entries += [entry] * bool(cells)
+    return entries
+
+
+def _baseline_number(own: MetricValue, value: float) -> MetricValue:
+    """A baseline's value over the rows of a run's metric."""
+    assert own.signature is not None
+    return MetricValue(
+        protocol=own.protocol,
+        metric=own.metric,
+        value=value,
+        value_worst_case=value,
+        n=own.n,
+        higher_is_better=own.higher_is_better,
+        # Prompt and decoding are the run's, not the baseline's.
+        signature=Signature.parse(own.signature.column),
+    )
 
 
 def paper_cell(table: PublishedTable, system: System, figure: Figure) -> Cell:
-    """A cell of a figure in a paper."""
-    low, high, interval = _bounds(table, figure)
+    """The cell of a published figure."""
+    bounds = _bounds(table, figure)
     source = table.sources[figure.source]
-    parts = [figure.metric, f"task:{figure.task}.{figure.split}", f"n:{figure.n or 'unknown'}", f"slice:{figure.slice}"]
+    parts = {
+        "task": f"{figure.task}.{figure.split}",
+        "n": str(figure.n or "unknown"),
+        "slice": figure.slice,
+        "protocol": figure.protocol,
+        "paper": table.name,
+    }
     return Cell(
-        value=figure.fraction,
-        shown=shown(figure),
-        order=figure.fraction,
-        signature="|".join([*parts, f"protocol:{figure.protocol}", f"paper:{table.name}"]),
-        source=safe_address(table.url),
-        where=f"{place(table, system)}; read in: {source.read} (confidence: {source.confidence})",
-        low=low,
-        high=high,
-        interval=interval,
-        n=figure.n,
+        number=MetricValue(
+            protocol=figure.protocol,
+            metric=figure.metric,
+            slice=figure.slice,
+            value=figure.fraction,
+            value_worst_case=figure.fraction,
+            low=bounds.low,
+            high=bounds.high,
+            n=figure.n or 0,
+            higher_is_better=True if figure.metric in HIGHER_IS_BETTER_IN_PAPERS else None,
+            signature=Signature.of(figure.metric, parts),
+        ),
+        shown=printed_percent(figure),
+        source=web_address(table.url),
+        where=f"{place_in_paper(table, system)}; read in: {source.read} (confidence: {source.confidence})",
+        interval=bounds.kind,
         faults=tuple(table.faults[key] for key in figure.faults),
         why_not=table.why_not(system, figure),
     )
 
 
-def _bounds(table: PublishedTable, figure: Figure) -> tuple[float | None, float | None, str]:
+class _Bounds(NamedTuple):
+    """The interval of a published figure, as fractions."""
+
+    low: float | None = None
+    high: float | None = None
+    kind: IntervalKind = ""
+
+
+def _bounds(table: PublishedTable, figure: Figure) -> _Bounds:
+    """The printed interval, else Wilson's for a share of a known number of rows."""
     if figure.low:
         low, high = (float(Decimal(text) / figure.scale) for text in (figure.low, figure.high))
-        return low, high, "as printed"
+        return _Bounds(low, high, "as printed")
     if figure.n and figure.metric in COUNTED and figure.unit != "relative" and figure.protocol not in table.foreign:
         hits = round(figure.fraction * figure.n) if figure.k is None else figure.k
         found = wilson(hits, figure.n)
-        return found.low, found.high, "Wilson"
-    return None, None, ""
+        return _Bounds(found.low, found.high, "Wilson")
+    return _Bounds()
 
 
-def shown(figure: Figure) -> str:
+def printed_percent(figure: Figure) -> str:
     """The printed value as a percentage, with the digits that the paper prints.
 
     >>> from types import SimpleNamespace as N
-    >>> shown(N(value="94.50", unit="percent")), shown(N(value="0.535", unit="fraction"))
+    >>> printed_percent(N(value="94.50", unit="percent")), printed_percent(N(value="0.535", unit="fraction"))
     ('94.50', '53.5')
     """
     return figure.value if figure.unit != "fraction" else format(Decimal(figure.value).scaleb(2), "f")
 
 
-def place(table: PublishedTable, system: System) -> str:
-    """Where a paper prints a row."""
+def place_in_paper(table: PublishedTable, system: System) -> str:
+    """The paper, table and version that print a row."""
     return f"{table.paper}, {system.table or table.table}, {table.version}"
 
 
-def safe_address(url: str) -> str:
-    """The address when it is one of the web, else nothing: a link must never run anything."""
+def web_address(url: str) -> str:
+    """The address when it is one of the web, else empty: a link must never run anything."""
     return url if url.startswith(("https://", "http://")) else ""
 
 
-def paper_line(table: PublishedTable, system: System, figures: Sequence[Figure]) -> Line:
-    """A row from a paper: these figures of it."""
+def paper_entry(table: PublishedTable, system: System, figures: Sequence[Figure]) -> Entry:
+    """The entry of a row of a paper with these of its figures."""
     trains = dict.fromkeys((f.train, f.epochs) for f in figures if f.train)
     details = [f"trained on {train}{f', {epochs} epochs' if epochs else ''}" for train, epochs in trains]
     details += ["LoRA"] * bool(system.lora) + ["extra training data"] * bool(system.extra_data)
     details += [f"mean of {count} runs" for count in dict.fromkeys(f.replicates for f in figures) if count > 1]
-    # What is said of every figure of a row is said once, of the row.
+    # Faults of every figure of a row are listed once, at the row.
     common = [key for key in figures[0].faults if len(figures) > 1 and all(key in f.faults for f in figures)]
-    own = [replace(f, faults=tuple(key for key in f.faults if key not in common)) for f in figures]
-    return Line(
+    remaining = [replace(f, faults=tuple(key for key in f.faults if key not in common)) for f in figures]
+    return Entry(
         id=f"{table.name}:{system.id}",
         name=system.label if system.model in system.label else f"{system.model} ({system.label})",
         kind="paper",
         regime=figures[0].regime,
-        cells={column(f.metric, f.slice): paper_cell(table, system, f) for f in own},
-        source=safe_address(table.url),
-        where=place(table, system),
+        cells={column_name(f.metric, f.slice): paper_cell(table, system, f) for f in remaining},
+        source=web_address(table.url),
+        where=place_in_paper(table, system),
         short=f"{table.name}, {(system.table or table.table).split(',')[0]}",
         details=tuple(details),
         faults=tuple(table.faults[key] for key in dict.fromkeys((*system.faults, *common))),
     )
-
-
-def recipe(signature: str, where: str) -> str:
-    """How a number is counted: its signature without what it is over and without the row's own parts.
-
-    Raises:
-        StoreError: it is no signature.
-    """
-    try:
-        parts = signature_parts(signature)
-    except ValueError as problem:
-        raise StoreError(f"{where}: {signature!r} is not a signature; make the result again.") from problem
-    return "|".join(f"{k}:{v}" for k, v in parts.items() if k not in OF_THE_ROW | OF_THE_DATA)
-
-
-def column_signature(signature: str) -> str:
-    """What every row of a column shares: the signature without the row's own parts."""
-    return "|".join(p for p in signature.split("|") if p.split(":", 1)[0] not in OF_THE_ROW)

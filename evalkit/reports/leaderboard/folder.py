@@ -1,169 +1,215 @@
 """A leaderboard's folder.
 
 `published/` holds figures of papers, `results/RUN.json` the summaries of runs without their slices, `scores/RUN.json`
-what each of their answers scored.  Everything else at the top is made from these, so that a merge never conflicts in
-a table and a table that was changed by hand is seen (`board.check=true`).
+the scores of each of their answers.  Everything else at the top is made from these, so that merges never conflict in a
+table and manual edits of a table are detected (`board.check=true`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from evalkit.analysis.run_scores import Scored, baseline_content, read_scored
+from evalkit.analysis.run_scores import RunScores, ScoreColumn, baseline_file, read_run_scores
 from evalkit.core.errors import DataError, StoreError
-from evalkit.core.files import read_json, write_json, write_whole
+from evalkit.core.files import write_whole
+from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import PublishedTable, load_published, published_names
-from evalkit.reports.leaderboard.entries import HEADLINES, Summary
+from evalkit.reports.leaderboard.exposure import TrainingExposure
 from evalkit.reports.leaderboard.page import page
-from evalkit.reports.leaderboard.render import latex, markdown, to_csv
+from evalkit.reports.leaderboard.ranking import HEADLINES
+from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
 from evalkit.reports.leaderboard.tables import Board, board
+from evalkit.runs.read import result_at
+from evalkit.runs.schema import LeaderboardResult, Summary
+from evalkit.runs.store import write_record
 
-MADE = (".md", ".csv", ".tex", ".html")
-NEEDED = frozenset(
-    {"run_id", "model", "task", "split", "data_sha256", "closed_rule", "metrics", "image", "prompt", "n", "evalkit"}
-)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
-# A score's sixth decimal is lost in the file.
-CLOSE = 1e-5
+# Stored scores have six decimals.
+TOLERANCE = 1e-5
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def add(folder: Path, summary: Summary, run: Path | None, standing: Mapping[str, str]) -> None:
-    """Put a run's result, and what each answer scored, among the results, and rebuild the tables.
+def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExposure) -> None:
+    """Store a run's result and the scores of its answers in a leaderboard, and rebuild the tables.
 
-    run: its folder; None where only the summary is known: then no tie and no win is ever computed for it.  The scores
-    of a baseline or a control are not kept: it is never ranked.
-    standing: role, regime and train, as `evalkit.reports.leaderboard.standing` says.
+    Args:
+        run: the run's folder; None where only the summary is known, and then its row is never ranked.  Scores of a
+            baseline or a control are not stored, because these are never ranked.
+        exposure: as `training_exposure` gives it.
     """
-    kept = {k: v for k, v in summary.items() if k not in ("timing", "skipped")} | dict(standing)
-    kept["metrics"] = [m for m in summary["metrics"] if m["slice"] == "all"]
-    write_json(folder / "results" / f"{summary['run_id']}.json", kept)
-    place = folder / "scores" / f"{summary['run_id']}.json"
-    # Scores that an earlier scoring of the same answers left would contradict the new result.
+    result = leaderboard_result(summary, exposure)
+    write_record(folder / "results" / f"{result.run_id}.json", result)
+    scores = _scores_to_store(result, run)
+    place = folder / "scores" / f"{result.run_id}.json"
+    # Scores of an earlier scoring of the same answers would contradict the new result.
     place.unlink(missing_ok=True)
-    if run is not None and kept["role"] == "model" and kept["image"] == "original":
-        scored = read_scored(run)
-        wanted = [m for m in scored.scores if m.rpartition(" ")[2] in HEADLINES and scored.rows[m]]
-        if wanted:
-            write_whole(place, baseline_content(scored, wanted, with_texts=False))
-    rebuild(folder)
+    if scores is not None:
+        write_whole(place, baseline_file(scores, list(scores.columns), with_texts=False))
+    others = read_results(folder, skipped=result.run_id)
+    results = sorted([*others, result], key=lambda r: r.run_id)
+    stored = read_scores(folder, others, skipped=result.run_id)
+    _write_tables(folder, results, stored if scores is None else {**stored, result.run_id: scores})
+
+
+def leaderboard_result(summary: Summary, exposure: TrainingExposure) -> LeaderboardResult:
+    """A run's summary as a leaderboard keeps it: without slices, timing and skipped rows."""
+    kept = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
+    kept |= {"timing": None, "skipped": (), "metrics": tuple(m for m in summary.metrics if m.slice == "all")}
+    return LeaderboardResult(**kept, role=exposure.role, regime=exposure.regime, train=exposure.train)
+
+
+def _scores_to_store(result: LeaderboardResult, run: Path | None) -> RunScores | None:
+    """The scores of a run in the metrics that are ranked; None where the run is never ranked or has none."""
+    if run is None or result.role != "model" or result.image != "original":
+        return None
+    scores = read_run_scores(run)
+    ranked = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.rows}
+    # Rounded as in the file, so that the tables are the same when they are rebuilt from it.
+    columns = {key: replace(c, values=tuple(_rounded(v) for v in c.values)) for key, c in ranked.items()}
+    return replace(scores, columns=columns) if columns else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def rebuild(folder: Path) -> list[Path]:
-    """Write every table of a leaderboard folder; returns what was written."""
-    files = _files(folder)
+    """Write every table of a leaderboard folder; returns the written files."""
+    results = read_results(folder)
+    return _write_tables(folder, results, read_scores(folder, results))
+
+
+def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> list[Path]:
+    files = _tables(folder, results, scores)
     for name, text in files.items():
         write_whole(folder / name, text)
-    for name in _made(folder) - set(files):
+    for name in _generated(folder) - set(files):
         (folder / name).unlink()
     return [folder / name for name in files]
 
 
 def check(folder: Path) -> list[str]:
-    """The names of files that are not what the folder's inputs make: changed, missing or left over."""
-    files = _files(folder)
+    """The names of files that differ from the tables that the folder's inputs make: changed, missing or left over."""
+    results = read_results(folder)
+    files = _tables(folder, results, read_scores(folder, results))
     changed = [
         n for n, text in files.items() if not (folder / n).is_file() or (folder / n).read_bytes() != text.encode()
     ]
-    return sorted({*changed, *(_made(folder) - set(files))})
+    return sorted({*changed, *(_generated(folder) - set(files))})
 
 
-def _made(folder: Path) -> set[str]:
-    return {p.name for p in folder.glob("*") if p.suffix in MADE and not p.name.startswith(".")}
+def _generated(folder: Path) -> set[str]:
+    return {p.name for p in folder.glob("*") if p.suffix in GENERATED and not p.name.startswith(".")}
 
 
-def _files(folder: Path) -> dict[str, str]:
-    results = read_results(folder)
-    return render(results, read_scores(folder, results), read_published(folder, {r["task"] for r in results}))
+def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> dict[str, str]:
+    return render(results, scores, read_published(folder, {r.task for r in results}))
 
 
 def read_published(folder: Path, tasks: set[str]) -> list[PublishedTable]:
-    """The folder's own figures of papers; without such a folder evalkit's own, of the tasks that have results."""
+    """The folder's own figures of papers; without a folder `published/` evalkit's own, of the tasks with results."""
     own = folder / "published"
     if own.is_dir():
         return [load_published(name, own) for name in published_names(own)]
-    tables = [load_published(name) for name in published_names()]
-    return [_only(table, tasks) for table in tables]
+    return [_only(load_published(name), tasks) for name in published_names()]
 
 
 def _only(table: PublishedTable, tasks: set[str]) -> PublishedTable:
-    from dataclasses import replace
-
     systems = [replace(s, figures=tuple(f for f in s.figures if f.task in tasks)) for s in table.systems]
     return replace(table, systems=tuple(s for s in systems if s.figures))
 
 
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The results of a leaderboard folder, by run id.
+def read_results(folder: Path, skipped: str | None = None) -> list[LeaderboardResult]:
+    """The results of a leaderboard folder in order of their file names.
+
+    Args:
+        skipped: id of a run whose result is not read.
 
     Raises:
-        StoreError: a file is no result of evalkit.
+        StoreError: a file is not a result of evalkit, or is named after another run.
     """
     found = []
     for path in sorted((folder / "results").glob("*.json")):
-        content = read_json(path, "result")
-        missing = NEEDED - set(content) if isinstance(content, dict) else NEEDED
-        if missing or content["run_id"] != path.stem:
-            raise StoreError(f"{path} is not a result of evalkit: {', '.join(sorted(missing)) or 'run_id'} is wrong.")
-        found.append(content)
+        if path.stem == skipped:
+            continue
+        result = result_at(path)
+        if result.run_id != path.stem:
+            raise StoreError(
+                f"{path}, key 'run_id': found {result.run_id!r}, expected the file's name. Rename the file."
+            )
+        found.append(result)
     return found
 
 
-def read_scores(folder: Path, results: Sequence[Summary]) -> dict[str, Scored]:
-    """Run id -> what its answers scored, where that is stored.
+def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str | None = None) -> dict[str, RunScores]:
+    """Run id -> scores of its answers, where they are stored.
+
+    Args:
+        skipped: id of a run whose scores are not read.
 
     Raises:
-        StoreError: a file is damaged, belongs to no result, or says another value than its result.
+        StoreError: a file is damaged, belongs to no result, or contradicts its result.
     """
-    known = {str(r["run_id"]): r for r in results}
+    by_id = {r.run_id: r for r in results}
     found = {}
     for path in sorted((folder / "scores").glob("*.json")):
-        if path.stem not in known:
-            raise StoreError(f"{path} belongs to no result in {folder / 'results'}; remove it, or bring its result.")
-        scored = read_scored(path)
-        _agree(scored, known[path.stem], path)
-        found[path.stem] = scored
+        if path.stem == skipped:
+            continue
+        if path.stem not in by_id:
+            raise StoreError(f"{path} belongs to no result in {folder / 'results'}; remove it, or add its result.")
+        scores = read_run_scores(path)
+        _check_agreement(scores, by_id[path.stem], path)
+        found[path.stem] = scores
     return found
 
 
-def _agree(scored: Scored, result: Summary, path: Path) -> None:
-    """A result's headline numbers are the means of its stored scores: a figure changed in either is seen."""
+def _check_agreement(scores: RunScores, result: LeaderboardResult, path: Path) -> None:
+    """Refuse stored scores that contradict their result: one of the two was changed."""
     for key in ("run_id", "task", "split", "data_sha256"):
-        if scored.header.get(key) != result[key]:
-            raise StoreError(f"{path}: {key} is {scored.header.get(key)!r}, its result says {result[key]!r}.")
-    for metric in result["metrics"]:
-        rows = scored.rows.get(f"{metric['protocol']} {metric['metric']}", ())
-        if not rows:
-            continue
-        values = scored.scores[f"{metric['protocol']} {metric['metric']}"]
-        value = sum(values[k] or 0.0 for k in rows) / len(rows)
-        if len(rows) != metric["n"] or abs(value - metric["value_unscored_wrong"]) > CLOSE:
-            raise StoreError(
-                f"{path}: {metric['protocol']} {metric['metric']} is {value:.6f} over {len(rows)} rows, its result "
-                f"says {metric['value_unscored_wrong']} over {metric['n']}. One of them was changed: run it again."
-            )
+        stored, expected = getattr(scores.header, key), getattr(result, key)
+        if stored != expected:
+            raise StoreError(f"{path}: {key} is {stored!r}, the result has {expected!r}.")
+    for metric in result.metrics:
+        column = scores.columns.get(metric.key)
+        if column is not None and column.rows:
+            _check_column(metric.key, column, metric, path)
+
+
+def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path: Path) -> None:
+    """Compare the mean of stored scores, unscored rows as the worst score, with the result's worst case."""
+    if column.higher_is_better is not (metric.higher_is_better is not False):
+        raise StoreError(f"{path}: {key} has another direction than its result. One of them was changed.")
+    worst_case = column.worst_case()
+    value = sum(worst_case) / len(worst_case)
+    expected = metric.value_worst_case
+    if len(worst_case) != metric.n or expected is None or abs(value - expected) > TOLERANCE:
+        raise StoreError(
+            f"{path}: {key} is {value:.6f} over {len(worst_case)} rows, its result has {expected} over {metric.n}. One "
+            "of them was changed: run the run's command again."
+        )
 
 
 def render(
-    results: Sequence[Summary], scores: Mapping[str, Scored], published: Sequence[PublishedTable]
+    results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores], published: Sequence[PublishedTable]
 ) -> dict[str, str]:
     """File name -> content: README.md, index.html, and TASK.md, TASK.csv and TASK.tex for each task.
 
     Raises:
-        DataError: a task's name cannot be the name of a file.
+        DataError: a task's name is not valid as the name of a file.
     """
-    tasks = sorted({r["task"] for r in results} | {f.task for t in published for s in t.systems for f in s.figures})
+    tasks = sorted({r.task for r in results} | {f.task for t in published for s in t.systems for f in s.figures})
     files: dict[str, str] = {}
     boards: list[Board] = []
     for task in tasks:
-        if not _NAME.fullmatch(task) or task.lower() in RESERVED:
+        if not _FILE_NAME.fullmatch(task) or task.lower() in RESERVED:
             raise DataError(f"The task {task!r} cannot name a file; expected letters, digits, '.', '_' and '-'.")
-        found = board(task, [r for r in results if r["task"] == task], scores, published)
+        found = board(task, [r for r in results if r.task == task], scores, published)
         boards.append(found)
-        files |= {f"{task}.md": markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": latex(found)}
+        files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}
     files["README.md"] = _readme(boards)
     files["index.html"] = page(boards)
     return files
@@ -173,7 +219,8 @@ def _readme(boards: Sequence[Board]) -> str:
     lines = ["# Leaderboards", ""]
     lines += [
         "Made by `python -m evalkit board` from the figures of papers in `published/`, the results of runs in",
-        "`results/` and their answers' scores in `scores/`; do not edit by hand. `index.html` is the same as one page.",
+        "`results/` and the scores of their answers in `scores/`; do not edit by hand. `index.html` has all of it on",
+        "one page.",
         "",
     ]
     lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
@@ -181,6 +228,5 @@ def _readme(boards: Sequence[Board]) -> str:
 
 
 def _size(board: Board) -> str:
-    lines = {line.id: line.kind for s in board.sections for t in s.tables for line in t.lines}
-    kinds = list(lines.values())
+    kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
     return f"{len(kinds) - kinds.count('paper')} rows of runs, {kinds.count('paper')} rows of papers"

@@ -1,36 +1,52 @@
-"""What the marks in a table mean, of those that can be in it."""
+"""Footnotes of a table: an explanation of each sign that occurs in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evalkit.reports.leaderboard.entries import Line
-from evalkit.reports.leaderboard.ranking import Standing
+from evalkit.reports.leaderboard.entries import Entry
+from evalkit.reports.leaderboard.ranking import Place
 
 PLACES = (
     "Places are among the runs whose answers' scores are stored, by paired comparison on the same answers (95 %, "
-    "clustered by image, Holm): ≈ cannot be told from the best; bold: can be told from every other such run."
+    "clustered by image, Holm): ≈ not significantly different from the best; bold: significantly different from every "
+    "other such run."
 )
-BESIDE_RUNS = (
-    "Rows of papers stand by the printed value, without their answers: neither a tie nor a win is claimed for or "
-    "against them. They are over as many rows of a split of that name; that the rows are the same cannot be checked."
+NEXT_TO_RUNS = (
+    "Rows of papers are ordered by the printed value, without their answers: neither a tie nor a win is claimed for or "
+    "against them. They are over as many rows of a split of the same name; whether the rows are the same cannot be "
+    "checked."
 )
-PAPERS = "Rows of papers stand by the printed value, without their answers: ties cannot be known."
-UNSTORED = "Runs without stored scores of their answers have no place: ties cannot be known."
+PAPERS = "Rows of papers are ordered by the printed value, without their answers: ties are not known."
+UNSTORED = "Runs without stored scores of their answers have no place: ties are not known."
 WILSON = (
     "~ marks Wilson's interval of the printed value over n rows, as if they were independent: it is too narrow where "
     "rows share an image."
 )
+LOWER_FIRST = "Lower is better for {column}: the lowest value comes first."
+BY_NAME = "Rows are listed by name: whether a higher {column} is better is not known."
 
 
-def how_to_read(lines: Sequence[Line], places: Mapping[str, Mapping[str, Standing]], reason: str) -> list[str]:
-    """Footnotes of a table.  places: as in `Table`.  reason: why it is no ranking, "" where it is one."""
-    runs = [line for line in lines if line.kind == "run"]
-    said = [PLACES] if any(places.values()) else []
-    if len(runs) > 1 and not reason and any(line.scored is None for line in runs):
-        said.append(UNSTORED)
-    if any(line.kind == "paper" for line in lines):
-        said.append(BESIDE_RUNS if runs and not reason else PAPERS)
-    if any(cell.interval == "Wilson" for line in lines for cell in line.cells.values()):
-        said.append(WILSON)
-    return said
+def how_to_read(entries: Sequence[Entry], places: Mapping[str, Mapping[str, Place]], reason: str) -> list[str]:
+    """Footnotes of a table.
+
+    Args:
+        places: as in `Table`.
+        reason: why the rows are not ranked; empty where they are.
+    """
+    runs = [entry for entry in entries if entry.kind == "run"]
+    notes = [PLACES] if any(places.values()) else []
+    if len(runs) > 1 and not reason and any(entry.scores is None for entry in runs):
+        notes.append(UNSTORED)
+    if any(entry.kind == "paper" for entry in entries):
+        notes.append(NEXT_TO_RUNS if runs and not reason else PAPERS)
+    if any(cell.interval == "Wilson" for entry in entries for cell in entry.cells.values()):
+        notes.append(WILSON)
+    return notes
+
+
+def order_notes(column: str, higher_is_better: bool | None) -> list[str]:
+    """The footnote on the order of the rows, where it is not highest first."""
+    if higher_is_better:
+        return []
+    return [(BY_NAME if higher_is_better is None else LOWER_FIRST).format(column=column)]

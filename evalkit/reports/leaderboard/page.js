@@ -1,32 +1,33 @@
 "use strict";
 (function () {
 const $ = (id) => document.getElementById(id);
-const all = (where, what) => Array.from(where.querySelectorAll(what));
+const all = (root, selector) => Array.from(root.querySelectorAll(selector));
 document.body.classList.add("scripted");
 $("filters").hidden = false;
 document.querySelector(".keys").hidden = false;
 
-// A heading sorts its table: best first, worst first, then the order it came in.
+// A heading sorts its table: best first, worst first, then the original order.
 for (const table of all(document, "table")) {
   const body = table.tBodies[0], original = Array.from(body.rows), heads = Array.from(table.tHead.rows[0].cells);
-  heads.forEach((head, place) => {
+  heads.forEach((head, position) => {
     if (head.classList.contains("place")) return;
     const button = document.createElement("button"), numeric = head.classList.contains("number");
     button.type = "button"; button.className = "sort"; button.textContent = head.textContent;
     head.textContent = ""; head.append(button); head.setAttribute("aria-sort", "none");
-    const first = numeric ? "descending" : "ascending", second = numeric ? "ascending" : "descending";
+    const first = numeric && head.dataset.best !== "lowest" ? "descending" : "ascending";
+    const second = first === "ascending" ? "descending" : "ascending";
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort"), next = now === "none" ? first : now === first ? second : "none";
       for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", next);
       const sign = next === "ascending" ? 1 : -1;
       const rows = original.slice();
-      if (next !== "none") rows.sort((a, b) => numeric ? byNumber(a.cells[place], b.cells[place], sign) : sign * nameOf(a).localeCompare(nameOf(b)));
+      if (next !== "none") rows.sort((a, b) => numeric ? byNumber(a.cells[position], b.cells[position], sign) : sign * nameOf(a).localeCompare(nameOf(b)));
       body.append(...rows);
     });
   });
 }
-// A row without the number stands last either way.
+// A row without a value is last in both directions.
 function byNumber(a, b, sign) {
   const x = a.dataset.order, y = b.dataset.order;
   return x === "" || y === "" ? (x === "") - (y === "") : sign * (Number(x) - Number(y));
@@ -42,8 +43,8 @@ function filter() {
   const task = $("task").value, words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean), runs = $("runs").checked;
   const live = new Set();
   let n = 0;
-  for (const { row, board, task: mine, text } of known) {
-    const shown = (!task || mine === task) && words.every((w) => text.includes(w)) && !(runs && row.classList.contains("paper"));
+  for (const { row, board, task: rowTask, text } of known) {
+    const shown = (!task || rowTask === task) && words.every((w) => text.includes(w)) && !(runs && row.classList.contains("paper"));
     row.hidden = !shown;
     if (shown) { n += 1; for (let e = board; e && e !== document.body; e = e.parentElement) live.add(e); }
   }
@@ -58,7 +59,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target === $("text")) { $("text").value = ""; filter(); $("text").blur(); }
 });
 // An address with #TASK shows that task.
-const asked = decodeURIComponent(location.hash.slice(1));
-if (Array.from($("task").options).some((o) => o.value === asked)) $("task").value = asked;
+const wanted = decodeURIComponent(location.hash.slice(1));
+if (Array.from($("task").options).some((o) => o.value === wanted)) $("task").value = wanted;
 filter();
 })();

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from evalkit.reports.leaderboard.entries import HEADLINES, Cell, Line
+from evalkit.core.format import percent
+from evalkit.reports.leaderboard.entries import Cell, Entry
+from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import (
     INTRODUCTION,
-    KINDS,
+    LABELS,
     bounds,
-    columns_shown,
     faults,
     is_best,
     is_tied,
-    places,
+    place_text,
+    shown_columns,
     title,
     unscored,
 )
@@ -49,38 +51,41 @@ def _board(board: Board) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    shown = set(columns_shown(table))
+    shown = set(shown_columns(table))
     return {
         "title": title(table),
-        "counted": table.counted,
+        "recipe": table.recipe,
         "ranked": not table.reason,
-        "columns": [{"name": name, "extra": name not in shown} for name in table.columns],
+        "columns": [
+            {"name": name, "extra": name not in shown, "lower": table.higher_is_better[name] is False}
+            for name in table.columns
+        ],
         "n_extra": len(table.columns) - len(shown),
-        "lines": [_line(table, line, shown) for line in table.lines],
-        "placed": any(places(table, line) for line in table.lines),
+        "entries": [_entry(table, entry, shown) for entry in table.entries],
+        "placed": any(place_text(table, entry) for entry in table.entries),
         "effect": table.effect,
         "notes": table.notes,
     }
 
 
-def _line(table: Table, line: Line, shown: set[str]) -> dict[str, Any]:
+def _entry(table: Table, entry: Entry, shown: set[str]) -> dict[str, Any]:
     return {
-        "name": line.name,
-        "kind": line.kind,
-        "label": KINDS[line.kind] or ("paper" if line.kind == "paper" else "run"),
-        "places": places(table, line),
-        "details": (*line.details, *line.notes),
-        "faults": faults(line),
-        "source": line.source,
-        "where": line.where,
-        "short": line.short,
-        "cells": [_cell(table, line, name, extra=name not in shown) for name in table.columns],
+        "name": entry.name,
+        "kind": entry.kind,
+        "label": LABELS[entry.kind] or ("paper" if entry.kind == "paper" else "run"),
+        "place": place_text(table, entry),
+        "details": (*entry.details, *entry.notes),
+        "faults": faults(entry),
+        "source": entry.source,
+        "where": entry.where,
+        "short": entry.short,
+        "cells": [_cell(table, entry, name, extra=name not in shown) for name in table.columns],
     }
 
 
-def _cell(table: Table, line: Line, name: str, *, extra: bool) -> dict[str, Any] | None:
-    cell: Cell | None = line.cells.get(name)
-    if cell is None or cell.value is None:
+def _cell(table: Table, entry: Entry, name: str, *, extra: bool) -> dict[str, Any] | None:
+    cell: Cell | None = entry.cells.get(name)
+    if cell is None or cell.number.value is None:
         return {"shown": "–", "extra": extra, "order": "", "empty": True}
     return {
         "shown": cell.shown,
@@ -90,16 +95,16 @@ def _cell(table: Table, line: Line, name: str, *, extra: bool) -> dict[str, Any]
         "bounds": bounds(cell),
         "n": cell.n,
         "unscored": unscored(cell),
-        "best": is_best(table, name, line),
-        "tied": is_tied(table, name, line),
+        "best": is_best(table, name, entry),
+        "tied": is_tied(table, name, entry),
         "source": cell.source,
-        "title": f"{cell.where}\n{cell.signature}",
+        "title": f"{cell.where}\n{cell.number.signature}",
         "faults": faults(cell),
         "bar": _bar(cell) if name in HEADLINES else None,
     }
 
 
 def _bar(cell: Cell) -> dict[str, str]:
-    """Where value and interval stand between 0 and 100, for the eye."""
-    ends = {"value": cell.value, "low": cell.low, "high": cell.high}
-    return {key: "" if number is None else f"{100 * number:.1f}" for key, number in ends.items()}
+    """Positions of value and interval on a scale from 0 to 100; empty without an interval."""
+    ends = {"value": cell.number.value, "low": cell.number.low, "high": cell.number.high}
+    return {key: "" if number is None else percent(number, 1) for key, number in ends.items()}

@@ -1,14 +1,16 @@
-"""Which rows cannot be told from the best, and how small a difference the rows could show."""
+"""Ranking within a table: ties with the best run, and the smallest difference that the rows could show."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from evalkit.analysis.paired import aligned
+from evalkit.analysis.paired import ASSUMED_DISCORDANCE, aligned
+from evalkit.core.types import MetricKey, worst_score
 from evalkit.published.table import COUNTED
-from evalkit.reports.leaderboard.entries import HEADLINES, Line
+from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.stats import (
     design_effect,
     paired_minimum_detectable_effect,
@@ -16,16 +18,16 @@ from evalkit.stats import (
     unpaired_minimum_detectable_effect,
 )
 
-# The share of answers that change between two models, where no two runs are there to show it.
-ASSUMED_DISCORDANCE = 0.1
+# The metrics that are ranked and shown first: means of scores in [0, 1].
+HEADLINES = ("closed_accuracy", "open_recall", "exact_match", "accuracy", "mean_iou", "judged_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Place:
     """A run's place in a column, among the runs of a table whose answers' scores are stored.
 
-    low, high: 95 % interval of the rank.  tied: cannot be told from the first.  best: is the first, and all others
-    can be told from it.
+    low, high: 95 % interval of the rank.  tied: not significantly different from the first.  best: the first, and
+    significantly different from all others.
     """
 
     low: int
@@ -34,106 +36,129 @@ class Standing:
     best: bool
 
     @property
-    def places(self) -> str:
+    def text(self) -> str:
         """The interval of the rank: 1, or 1–3."""
         return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
 
 
-def metric_key(protocol: str, column: str) -> str:
-    """A column's name among stored scores."""
-    return f"{protocol} {column}"
+def column_direction(column: str, entries: Iterable[Entry]) -> bool | None:
+    """Whether higher is better in a column; None where it is not known or the entries disagree.
 
-
-def rivals(protocol: str, column: str, lines: Sequence[Line]) -> list[Line]:
-    """The runs that can be ranked in a column."""
-    key = metric_key(protocol, column)
-    return [x for x in lines if x.kind == "run" and column in x.cells and x.scored and x.scored.rows.get(key)]
-
-
-def standings(protocol: str, column: str, lines: Sequence[Line]) -> dict[str, Standing]:
-    """Line id -> place, by paired comparison of the scores of the same answers; empty for fewer than two runs.
-
-    Unscored rows count as wrong.  Raises DataError: stored scores are over other rows.
+    The runs decide where there are any: papers do not state directions.
     """
-    if column not in HEADLINES or len(mine := rivals(protocol, column, lines)) < 2:
+    cells = [(entry.kind, entry.cells[column].number.higher_is_better) for entry in entries if column in entry.cells]
+    of_runs = {direction for kind, direction in cells if kind != "paper"}
+    found = of_runs or {direction for _, direction in cells}
+    return found.pop() if len(found) == 1 else None
+
+
+def sort_value(cell: Cell | None, higher_is_better: bool) -> float:
+    """The value that entries are sorted by, ascending: best first, missing values last."""
+    if cell is None or cell.order is None:
+        return math.inf
+    return -cell.order if higher_is_better else cell.order
+
+
+def ranked_runs(key: MetricKey, entries: Sequence[Entry]) -> list[Entry]:
+    """The runs that can be ranked by a metric: those with stored scores."""
+    return [e for e in entries if e.kind == "run" and key.metric in e.cells and e.scores and e.scores.rows(key)]
+
+
+def places(key: MetricKey, entries: Sequence[Entry]) -> dict[str, Place]:
+    """Entry id -> place, by paired comparison of the scores of the same answers.
+
+    Empty for fewer than two runs, for a metric that is not ranked, and for one without a direction.  Unscored rows
+    count as the worst score.
+
+    Raises:
+        DataError: the stored scores of two runs cover different rows.
+    """
+    higher_is_better = column_direction(key.metric, entries)
+    runs = ranked_runs(key, entries)
+    if key.metric not in HEADLINES or higher_is_better is None or len(runs) < 2:
         return {}
-    scores, clusters = _scores(protocol, column, mine)
-    found = rank_models(scores, clusters)
-    alone = sum(rank.tied for rank in found) == 1
-    return {
-        rank.name: Standing(low=rank.low, high=rank.high, tied=rank.tied, best=rank.tied and alone) for rank in found
-    }
+    scores = _aligned_scores(key, runs)
+    ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better)
+    alone = sum(rank.tied for rank in ranks) == 1
+    return {rank.name: Place(low=rank.low, high=rank.high, tied=rank.tied, best=rank.tied and alone) for rank in ranks}
 
 
-def _scores(protocol: str, column: str, lines: Sequence[Line]) -> tuple[dict[str, list[float]], list[str]]:
-    """Line id -> scores in the first line's order of rows, and the rows' images."""
-    key = metric_key(protocol, column)
-    first = lines[0].scored
+class _AlignedRuns(NamedTuple):
+    """Scores of several runs over the same rows, by entry id, and the images of the rows."""
+
+    values: dict[str, list[float]]
+    clusters: list[str]
+
+
+def _aligned_scores(key: MetricKey, entries: Sequence[Entry]) -> _AlignedRuns:
+    """The scores in the first entry's order of rows."""
+    first = entries[0].scores
     assert first is not None
-    scores: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     clusters: list[str] = []
-    for line in lines:
-        assert line.scored is not None
-        scores[lines[0].id], scores[line.id], clusters = aligned(first, line.scored, key)
-    return scores, clusters
+    for entry in entries:
+        assert entry.scores is not None
+        _, values[entry.id], clusters = aligned(first, entry.scores, key)
+    return _AlignedRuns(values, clusters)
 
 
-def detectable(protocol: str, column: str, lines: Sequence[Line]) -> str:
-    """How small a true difference a column can show, in words; "" where it cannot be said."""
-    cells = [(line, line.cells[column]) for line in lines if column in line.cells and line.kind in ("run", "paper")]
-    known = [(line, cell) for line, cell in cells if cell.n and cell.order is not None]
-    if column not in HEADLINES or not known:
+def detectable_effect(key: MetricKey, entries: Sequence[Entry]) -> str:
+    """The smallest true difference that a column can show, in words; empty where it is not known."""
+    column = key.metric
+    higher_is_better = column_direction(column, entries)
+    cells = [(e, e.cells[column]) for e in entries if column in e.cells and e.kind in ("run", "paper")]
+    known = [(e, cell) for e, cell in cells if cell.n and cell.order is not None]
+    if column not in HEADLINES or higher_is_better is None or not known:
         return ""
-    best, cell = max(known, key=lambda pair: pair[1].order or 0.0)
-    n, p = cell.n or 1, cell.order or 0.0
-    mine = rivals(protocol, column, lines)
-    said = []
-    if any(line.kind == "run" for line, _ in cells):
-        said.append(_paired(protocol, column, mine, n))
-    if any(line.kind == "paper" for line, _ in cells) or not said:
-        effect, how = _of_mean(protocol, column, best)
-        points = 100 * unpaired_minimum_detectable_effect(n, p, design_effect=effect)
-        # A mean of values in [0, 1] varies at most as much as a share of hits.
-        bound = "" if column in COUNTED else "up to "
-        said.append(f"{bound}{points:.1f} points, a figure of a paper against another row, unpaired, {how}")
-    return f"{column}, {n} rows: {'; '.join(said)}"
+    best, cell = min(known, key=lambda pair: sort_value(pair[1], higher_is_better))
+    n, share = cell.n or 1, cell.order or 0.0
+    texts = []
+    if any(e.kind == "run" for e, _ in cells):
+        texts.append(_paired_effect(key, ranked_runs(key, entries), n, higher_is_better))
+    if any(e.kind == "paper" for e, _ in cells) or not texts:
+        texts.append(_unpaired_effect(key, best, n, share))
+    return f"{column}, {n} rows: {'; '.join(texts)}"
 
 
-def _paired(protocol: str, column: str, mine: Sequence[Line], n: int) -> str:
-    if len(mine) > 1:
-        scores, clusters = _scores(protocol, column, mine)
-        order = sorted(scores, key=lambda name: (-math.fsum(scores[name]), name))
-        deltas = [b - a for a, b in zip(scores[order[0]], scores[order[1]], strict=True)]
+def _paired_effect(key: MetricKey, runs: Sequence[Entry], n: int, higher_is_better: bool) -> str:
+    if len(runs) > 1:
+        scores = _aligned_scores(key, runs)
+        sign = -1.0 if higher_is_better else 1.0
+        order = sorted(scores.values, key=lambda name: (sign * math.fsum(scores.values[name]), name))
+        deltas = [b - a for a, b in zip(scores.values[order[0]], scores.values[order[1]], strict=True)]
         squares = math.fsum(d * d for d in deltas) / len(deltas)
         if squares:
-            effect = design_effect(deltas, clusters) or 1.0
+            effect = design_effect(deltas, scores.clusters) or 1.0
             points = 100 * paired_minimum_detectable_effect(len(deltas), squares, design_effect=effect)
-            changed = sum(map(bool, deltas)) / len(deltas)
-            return (
-                f"{points:.1f} points, two runs, paired, as the first two differ on {100 * changed:.1f} % of the rows"
-            )
+            changed = 100 * sum(map(bool, deltas)) / len(deltas)
+            return f"{points:.1f} points, two runs, paired, as the first two differ on {changed:.1f} % of the rows"
     points = 100 * paired_minimum_detectable_effect(n, ASSUMED_DISCORDANCE)
     return f"{points:.1f} points, two runs, paired, where they differ on {100 * ASSUMED_DISCORDANCE:.0f} % of the rows"
 
 
-def _of_mean(protocol: str, column: str, line: Line) -> tuple[float, str]:
-    """The design effect of a row's mean, and how it is known."""
-    if line in rivals(protocol, column, [line]):
-        assert line.scored is not None
-        values, _, clusters = aligned(line.scored, line.scored, metric_key(protocol, column))
-        if effect := design_effect(values, clusters):
-            return effect, f"design effect {effect:.2f} of the best row"
-    return 1.0, "rows taken as independent"
+def _unpaired_effect(key: MetricKey, best: Entry, n: int, share: float) -> str:
+    effect, basis = 1.0, "rows taken as independent"
+    if ranked_runs(key, [best]):
+        scores = _aligned_scores(key, [best])
+        if found := design_effect(scores.values[best.id], scores.clusters):
+            effect, basis = found, f"design effect {found:.2f} of the best row"
+    points = 100 * unpaired_minimum_detectable_effect(n, share, design_effect=effect)
+    # A mean of scores in [0, 1] varies at most as much as a share of hits.
+    bound = "" if key.metric in COUNTED else "up to "
+    return f"{bound}{points:.1f} points, a figure of a paper against another row, unpaired, {basis}"
 
 
-def best_of_all(column: str, line: Line, lines: Sequence[Line], places: Mapping[str, Standing]) -> bool:
-    """Whether a run may be printed bold: told from all other runs, and no row that it was not tested against is higher.
+def is_best_of_all(column: str, entry: Entry, entries: Sequence[Entry], found: Mapping[str, Place]) -> bool:
+    """Whether a run is printed bold: best among the runs, and better than every row that was not tested against it.
 
     Rows of papers, and runs without stored scores, are outside of the test.
     """
-    mine = places.get(line.id)
-    if mine is None or not mine.best:
+    place = found.get(entry.id)
+    higher_is_better = column_direction(column, entries)
+    value = entry.cells[column].order if column in entry.cells else None
+    if place is None or not place.best or value is None or higher_is_better is None:
         return False
-    others = [x.cells[column].order for x in lines if x.id not in places and column in x.cells]
-    own = line.cells[column].order
-    return own is not None and all(own > (other or 0.0) for other in others)
+    worst = worst_score(higher_is_better)
+    untested = [e.cells[column].order for e in entries if e.id not in found and column in e.cells]
+    others = [worst if other is None else other for other in untested]
+    return all(value > other if higher_is_better else value < other for other in others)

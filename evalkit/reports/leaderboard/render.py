@@ -4,93 +4,101 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
-from evalkit.reports.latex import Raw, escape
-from evalkit.reports.latex import table as latex_table
-from evalkit.reports.leaderboard.entries import HEADLINES, Cell, Line, column_signature
-from evalkit.reports.leaderboard.ranking import best_of_all
+from evalkit.core.format import interval, percent
+from evalkit.reports import latex, markdown
+from evalkit.reports.leaderboard.entries import Cell, Entry
+from evalkit.reports.leaderboard.ranking import HEADLINES, is_best_of_all
 from evalkit.reports.leaderboard.tables import Board, Section, Table
 
 CSV_COLUMNS = (
     "task", "data", "protocol", "counted", "regime", "not_ranked_because", "kind", "row", "details", "metric", "value",
-    "low", "high", "interval", "n", "n_unscored", "value_unscored_wrong", "places", "tied_with_best", "faults",
+    "low", "high", "interval", "n", "n_unscored", "value_worst_case", "places", "tied_with_best", "faults",
     "not_reproducible", "signature", "source", "where",
 )  # fmt: skip
-KINDS = {"run": "", "paper": "", "baseline": "no image", "control": "control"}
+# Kind of an entry -> its label next to the name.
+LABELS = {"run": "", "paper": "", "baseline": "no image", "control": "control"}
 INTRODUCTION = (
-    "Percent, with the 95 % interval and n. n counts every row of the metric; unscored rows are named in brackets, are "
-    "not in the value where the protocol leaves them out, and count as wrong for the order. Rows are comparable inside "
-    "one table only."
+    "Percent, with the 95 % interval and n. n is the number of all rows of the metric. Unscored rows are stated in "
+    "brackets: protocols that exclude them leave them out of the value, and for the order of the rows each counts as the "
+    "worst score. Rows are comparable within one table only."
 )
 
 
-def columns_shown(table: Table) -> list[str]:
-    """The columns of a printed table: what papers report and what is ranked; the rest is in the CSV and the page."""
-    printed = {name for line in table.lines if line.kind == "paper" for name in line.cells}
+def shown_columns(table: Table) -> list[str]:
+    """The columns of a printed table: metrics of papers and ranked ones; CSV and page have the others too."""
+    printed = {name for entry in table.entries if entry.kind == "paper" for name in entry.cells}
     return [c for c in table.columns if c in HEADLINES or c in printed] or list(table.columns[:1])
 
 
-def is_best(table: Table, name: str, line: Line) -> bool:
+def is_best(table: Table, name: str, entry: Entry) -> bool:
     """Whether a number is printed bold."""
-    return best_of_all(name, line, table.lines, table.standings.get(name, {}))
+    return is_best_of_all(name, entry, table.entries, table.places.get(name, {}))
 
 
-def is_tied(table: Table, name: str, line: Line) -> bool:
-    """Whether a number cannot be told from the best of its column, other than being the best alone."""
-    found = table.standings.get(name, {}).get(line.id)
-    return found is not None and found.tied and not found.best
+def is_tied(table: Table, name: str, entry: Entry) -> bool:
+    """Whether a number is not significantly different from the best of its column, and not the only best one."""
+    place = table.places.get(name, {}).get(entry.id)
+    return place is not None and place.tied and not place.best
 
 
-def places(table: Table, line: Line) -> str:
-    """The row's places in the column that orders the table; "" where it has none."""
-    found = table.standings.get(table.columns[0], {}).get(line.id)
-    return found.places if found else ""
+def place_text(table: Table, entry: Entry) -> str:
+    """The place in the column that orders the table; empty where the entry has none."""
+    place = table.places.get(table.columns[0], {}).get(entry.id)
+    return place.text if place else ""
 
 
 def bounds(cell: Cell) -> str:
-    """The interval in percent; "" without one.  ~ where it is not the value's own."""
-    if cell.low is None or cell.high is None:
+    """The interval in percent; empty without one.  ~ marks one that the paper does not print."""
+    if cell.number.low is None or cell.number.high is None:
         return ""
-    return f"{'~' if cell.interval == 'Wilson' else ''}[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
+    return f"{'~' if cell.interval == 'Wilson' else ''}{interval(cell.number.low, cell.number.high, 1)}"
 
 
 def unscored(cell: Cell) -> str:
-    """How many rows have no score, and the value with each of them wrong; "" for none."""
-    if not cell.n_unscored:
+    """The number of unscored rows, and the value with each of them as the worst score; empty for none."""
+    if not cell.number.n_unscored:
         return ""
-    return f"({cell.n_unscored} unscored; {'–' if cell.order is None else f'{100 * cell.order:.2f}'} with them wrong)"
+    return f"({cell.number.n_unscored} unscored; {percent(cell.order)} in the worst case)"
 
 
-def row_name(line: Line) -> str:
-    """The row's name, and what it is when it is no model like the others."""
-    return f"{line.name} ({KINDS[line.kind]})" if KINDS[line.kind] else line.name
+def row_name(entry: Entry) -> str:
+    """The entry's name, with its label where it is no ordinary model."""
+    return f"{entry.name} ({LABELS[entry.kind]})" if LABELS[entry.kind] else entry.name
 
 
-class Marks:
+def faults(item: Cell | Entry) -> list[str]:
+    """The known faults of a number or an entry, in words."""
+    why = [f"cannot be reproduced: {item.why_not}"] if isinstance(item, Cell) and item.why_not else []
+    return [*item.faults, *why]
+
+
+class Footnotes:
     """Numbers for footnotes, in order of first use."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """No footnotes yet."""
         self.texts: list[str] = []
 
-    def of(self, texts: Sequence[str]) -> str:
-        """[1][2] for these texts."""
+    def marks(self, texts: Sequence[str]) -> str:
+        """The marks of these texts, as in [1][2]."""
         for text in texts:
             if text not in self.texts:
                 self.texts.append(text)
         return "".join(f"[{self.texts.index(text) + 1}]" for text in texts)
 
 
-def faults(item: Cell | Line) -> list[str]:
-    """What is known against a number or row, in words."""
-    why = [f"cannot be reproduced: {item.why_not}"] if isinstance(item, Cell) and item.why_not else []
-    return [*item.faults, *why]
+def title(table: Table) -> str:
+    """The title of a table: protocol and regime, or why it is not ranked."""
+    if table.reason:
+        return f"{table.protocol + ', ' if table.protocol else ''}not ranked: {table.reason}"
+    return f"{table.protocol}, {table.heading}"
 
 
-def markdown(board: Board) -> str:
-    """A task's page."""
+def to_markdown(board: Board) -> str:
+    """The leaderboard of a task as Markdown."""
+    md = markdown.escape
     parts = [f"# {md(board.task)}", "", INTRODUCTION]
     for section in board.sections:
         parts += ["", f"## {md(section.heading)}", ""]
@@ -100,77 +108,52 @@ def markdown(board: Board) -> str:
     if board.papers:
         parts += ["", "## The papers", ""]
     for paper in board.papers:
-        parts += [f"- {_link(paper.name, paper.source)}", *(f"  - {md(text)}" for text in paper.notes)]
+        parts += [f"- {markdown.link(paper.name, paper.source)}", *(f"  - {md(text)}" for text in paper.notes)]
     return "\n".join(parts) + "\n"
 
 
-def title(table: Table) -> str:
-    """What a table is: protocol and regime, or why it is no ranking."""
-    if table.reason:
-        return f"{table.protocol + ', ' if table.protocol else ''}not ranked: {table.reason}"
-    return f"{table.protocol}, {table.heading}"
-
-
 def _markdown_table(table: Table) -> list[str]:
-    names = columns_shown(table)
-    marks = Marks()
+    md = markdown.escape
+    names = shown_columns(table)
+    footnotes = Footnotes()
     lines = ["", f"### {md(title(table))}", ""]
-    lines += [f"Counted by `{_code(table.counted)}`", ""] if table.counted else []
-    placed = any(places(table, line) for line in table.lines)
+    lines += [f"Protocol settings: `{markdown.code(table.recipe)}`", ""] if table.recipe else []
+    placed = any(place_text(table, entry) for entry in table.entries)
     head = [*(["place"] if placed else []), "model", *names, "how", "source"]
     lines += ["| " + " | ".join(map(md, head)) + " |", "|" + "---|" * len(head)]
-    for line in table.lines:
-        cells = [_markdown_cell(table, name, line, marks) for name in names]
-        how = "; ".join(md(text) for text in (*line.details, *line.notes))
-        row = [places(table, line) or "·"] if placed else []
-        row += [md(row_name(line)) + marks.of(faults(line)), *cells, how, _link(line.short, line.source)]
+    for entry in table.entries:
+        cells = [_markdown_cell(table, name, entry, footnotes) for name in names]
+        how = "; ".join(md(text) for text in (*entry.details, *entry.notes))
+        row = [place_text(table, entry) or "·"] if placed else []
+        name = md(row_name(entry)) + footnotes.marks(faults(entry))
+        row += [name, *cells, how, markdown.link(entry.short, entry.source)]
         lines.append("| " + " | ".join(row) + " |")
     lines.append("")
     lines += [f"- {md(text)}" for text in (table.effect, *table.notes) if text]
-    lines += [f"- [{k}] {md(text)}" for k, text in enumerate(marks.texts, 1)]
+    lines += [f"- [{k}] {md(text)}" for k, text in enumerate(footnotes.texts, 1)]
     if signatures := _signatures(table, names):
-        lines += ["- Signatures, but for the row's own prompt, decoding and version:", *signatures]
+        lines += ["- Signatures, without each row's own prompt, decoding and version:", *signatures]
     return lines
 
 
 def _signatures(table: Table, names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
-        shared = dict.fromkeys(
-            column_signature(x.cells[name].signature) for x in table.lines if x.kind != "paper" and name in x.cells
-        )
-        found += [f"  - `{_code(text)}`" for text in shared]
+        signatures = [e.cells[name].number.signature for e in table.entries if e.kind != "paper" and name in e.cells]
+        shared = dict.fromkeys(signature.column for signature in signatures if signature is not None)
+        found += [f"  - `{markdown.code(text)}`" for text in shared]
     return found
 
 
-def _markdown_cell(table: Table, name: str, line: Line, marks: Marks) -> str:
-    cell = line.cells.get(name)
-    if cell is None or cell.value is None:
+def _markdown_cell(table: Table, name: str, entry: Entry, footnotes: Footnotes) -> str:
+    cell = entry.cells.get(name)
+    if cell is None or cell.number.value is None:
         return "–"
-    value = f"**{md(cell.shown)}**" if is_best(table, name, line) else md(cell.shown)
-    tied = " ≈" if is_tied(table, name, line) else ""
+    shown = markdown.escape(cell.shown)
+    value = f"**{shown}**" if is_best(table, name, entry) else shown
+    tied = " ≈" if is_tied(table, name, entry) else ""
     rest = [bounds(cell), f"n={cell.n}" if cell.n else "", unscored(cell)]
-    return " ".join([value + tied + marks.of(faults(cell)), *(text for text in rest if text)])
-
-
-def md(text: str) -> str:
-    r"""Text that Markdown shows as it is, in one line.
-
-    >>> print(md("open_f1|b <script> _x_"))
-    open_f1\|b &lt;script> \_x\_
-    """
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    # An underscore inside a word is no emphasis.
-    return re.sub(r"[\\`*|\[\]]|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", plain)
-
-
-def _code(text: str) -> str:
-    return " ".join(text.split()).replace("`", "'")
-
-
-def _link(text: str, address: str) -> str:
-    clean = address.replace(" ", "%20").replace("(", "%28").replace(")", "%29").replace("<", "%3C").replace("|", "%7C")
-    return f"[{md(text)}]({clean})" if address else md(text)
+    return " ".join([value + tied + footnotes.marks(faults(cell)), *(text for text in rest if text)])
 
 
 def to_csv(board: Board) -> str:
@@ -180,39 +163,39 @@ def to_csv(board: Board) -> str:
     writer.writeheader()
     for section in board.sections:
         for table in section.tables:
-            for line in table.lines:
+            for entry in table.entries:
                 for name in table.columns:
-                    if name in line.cells:
-                        writer.writerow(_record(board, section, table, line, name))
+                    if name in entry.cells:
+                        writer.writerow(_csv_record(board, section, table, entry, name))
     return text.getvalue()
 
 
-def _record(board: Board, section: Section, table: Table, line: Line, name: str) -> dict[str, object]:
-    cell = line.cells[name]
-    found = table.standings.get(name, {}).get(line.id)
+def _csv_record(board: Board, section: Section, table: Table, entry: Entry, name: str) -> dict[str, object]:
+    cell = entry.cells[name]
+    place = table.places.get(name, {}).get(entry.id)
     return {
         "task": board.task,
         "data": section.heading,
         "protocol": table.protocol,
-        "counted": table.counted,
-        "regime": "" if line.kind == "baseline" else line.regime,
+        "counted": table.recipe,
+        "regime": "" if entry.kind == "baseline" else entry.regime,
         "not_ranked_because": table.reason,
-        "kind": line.kind,
-        "row": line.name,
-        "details": "; ".join((*line.details, *line.notes)),
+        "kind": entry.kind,
+        "row": entry.name,
+        "details": "; ".join((*entry.details, *entry.notes)),
         "metric": name,
-        "value": _rounded(cell.value),
-        "low": _rounded(cell.low),
-        "high": _rounded(cell.high),
+        "value": _rounded(cell.number.value),
+        "low": _rounded(cell.number.low),
+        "high": _rounded(cell.number.high),
         "interval": cell.interval,
         "n": cell.n,
-        "n_unscored": cell.n_unscored,
-        "value_unscored_wrong": _rounded(cell.order),
-        "places": found.places if found else "",
-        "tied_with_best": "" if found is None else "yes" if found.tied else "no",
-        "faults": "; ".join((*line.faults, *cell.faults)),
+        "n_unscored": cell.number.n_unscored,
+        "value_worst_case": _rounded(cell.order),
+        "places": place.text if place else "",
+        "tied_with_best": "" if place is None else "yes" if place.tied else "no",
+        "faults": "; ".join((*entry.faults, *cell.faults)),
         "not_reproducible": cell.why_not,
-        "signature": cell.signature,
+        "signature": str(cell.number.signature),
         "source": cell.source,
         "where": cell.where,
     }
@@ -223,7 +206,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def latex(board: Board) -> str:
+def to_latex(board: Board) -> str:
     """A task's tables, ready to paste."""
     return "\n".join(
         _latex_table(board, section, table, k)
@@ -232,40 +215,38 @@ def latex(board: Board) -> str:
 
 
 def _latex_table(board: Board, section: Section, table: Table, number: int) -> str:
-    names = columns_shown(table)
-    marks = Marks()
-    sizes = {name: {x.cells[name].n for x in table.lines if name in x.cells} for name in names}
+    names = shown_columns(table)
+    footnotes = Footnotes()
+    sizes = {name: {e.cells[name].n for e in table.entries if name in e.cells} for name in names}
+    # A number of rows that all entries share is in the heading instead of in each cell.
     shared = {name: next(iter(found)) if len(found) == 1 else None for name, found in sizes.items()}
-    placed = any(places(table, line) for line in table.lines)
+    placed = any(place_text(table, entry) for entry in table.entries)
     head = [f"{name} (n={shared[name]})" if shared[name] else name for name in names]
     rows = []
-    for line in table.lines:
-        cells = [_latex_cell(table, name, line, marks, shared[name]) for name in names]
-        place = [places(table, line) or "–"] if placed else []
-        rows.append([*place, row_name(line) + marks.of(faults(line)), *cells])
-    counted = [f"Counted by {table.counted}."] if table.counted else []
-    notes = [
-        INTRODUCTION,
-        *counted,
-        *([table.effect] if table.effect else []),
-        *table.notes,
-        *(f"[{k}] {text}" for k, text in enumerate(marks.texts, 1)),
-    ]
-    return latex_table(
+    for entry in table.entries:
+        cells = [_latex_cell(table, name, entry, footnotes, shared[name]) for name in names]
+        place = [place_text(table, entry) or "–"] if placed else []
+        rows.append([*place, row_name(entry) + footnotes.marks(faults(entry)), *cells])
+    recipe = [f"Protocol settings: {table.recipe}."] if table.recipe else []
+    effect = [table.effect] if table.effect else []
+    marked = [f"[{k}] {text}" for k, text in enumerate(footnotes.texts, 1)]
+    return latex.table(
         [*(["place"] if placed else []), "model", *head],
         rows,
         align="r" * placed + "l" * (1 + len(names)),
         caption=f"{board.task}, {section.heading}: {title(table)}.",
         label=f"tab:{board.task}-{number}",
-        notes=notes,
+        notes=[INTRODUCTION, *recipe, *effect, *table.notes, *marked],
     )
 
 
-def _latex_cell(table: Table, name: str, line: Line, marks: Marks, shared: int | None) -> str:
-    cell = line.cells.get(name)
-    if cell is None or cell.value is None:
+def _latex_cell(table: Table, name: str, entry: Entry, footnotes: Footnotes, shared: int | None) -> str:
+    cell = entry.cells.get(name)
+    if cell is None or cell.number.value is None:
         return "–"
-    value = rf"\textbf{{{escape(cell.shown)}}}" if is_best(table, name, line) else escape(cell.shown)
-    tied = [r"$\approx$"] if is_tied(table, name, line) else []
+    shown = latex.escape(cell.shown)
+    value = rf"\textbf{{{shown}}}" if is_best(table, name, entry) else shown
+    tied = [r"$\approx$"] if is_tied(table, name, entry) else []
     rest = [bounds(cell), "" if shared or not cell.n else f"n={cell.n}", unscored(cell)]
-    return Raw(" ".join([value + escape(marks.of(faults(cell))), *tied, *(escape(text) for text in rest if text)]))
+    texts = [latex.escape(text) for text in rest if text]
+    return latex.Raw(" ".join([value + latex.escape(footnotes.marks(faults(cell))), *tied, *texts]))

@@ -1,63 +1,77 @@
-"""Which rows may stand in one table.
+"""Tables of a task: which rows are in one table, in which order, and which are not ranked.
 
-Runs share one when they are over the same data and counted in the same way.  A paper's row joins them when split,
-protocol and every n agree; beyond that nobody can check.  Regimes never share a table, and what cannot be compared is
-listed with the reason, in no order of merit.
+Runs share a table when they are over the same data, scored under the same protocol with the same settings.  A paper's
+row joins them when split, protocol and every n agree; more cannot be checked.  Regimes never share a table.  Rows that
+are not comparable are listed with the reason, in no order of merit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from evalkit.analysis.run_scores import Scored
-from evalkit.published import Figure, PublishedTable, System
+from evalkit.analysis.run_scores import RunScores
+from evalkit.core.types import MetricKey
+from evalkit.published import Figure, PublishedTable
 from evalkit.reports.leaderboard.entries import (
-    HEADLINES,
-    Line,
-    Summary,
-    floor_lines,
-    paper_line,
-    recipe,
-    run_line,
-    safe_address,
+    Entry,
+    baseline_entries,
+    baseline_metrics,
+    paper_entry,
+    run_entry,
+    web_address,
 )
-from evalkit.reports.leaderboard.footnotes import how_to_read
-from evalkit.reports.leaderboard.ranking import Standing, detectable, standings
-from evalkit.reports.leaderboard.regime import RANKED
+from evalkit.reports.leaderboard.exposure import RANKED_REGIMES
+from evalkit.reports.leaderboard.footnotes import how_to_read, order_notes
+from evalkit.reports.leaderboard.groups import (
+    FOREIGN_PROTOCOL,
+    ComparableGroup,
+    data_groups,
+    paper_rows,
+    why_not_comparable,
+)
+from evalkit.reports.leaderboard.ranking import (
+    HEADLINES,
+    Place,
+    column_direction,
+    detectable_effect,
+    places,
+    sort_value,
+)
+from evalkit.runs.schema import LeaderboardResult
 
-# What two results must share to stand in one table.
-SAME = ("task", "split", "data_sha256", "closed_rule")
-FLOORS = ("lookup", "majority")
-FOREIGN = "counted in a way that evalkit cannot compute"
-UNKNOWN_REGIME = "what the model was trained on is not known"
+# Image-blind baselines that every table should have.
+BASELINES = ("lookup", "majority")
+UNKNOWN_REGIME = "the training data of the model is not known"
 PAPERS_ONLY = "figures of papers"
-NO_RUN = "No run among the results is over as many rows under the same protocol."
+NO_RUN = "No run among the results covers as many rows under the same protocol."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows that may be compared, or, with a `reason`, rows that may not.
+    """Rows that are comparable, or, with a `reason`, rows that are not.
 
-    columns: in order; the first one orders the rows.  standings: column -> line id -> its place among the runs whose
-    answers are stored.  effect: the minimum detectable effect, in words.  notes: the other footnotes.
+    recipe: the settings of the protocol.  columns: the first one orders the rows.  higher_is_better: column ->
+    direction, None where it is not known.  places: column -> entry id -> place among the runs whose answers' scores
+    are stored.  effect: the minimum detectable effect, in words.  notes: the other footnotes.
     """
 
     protocol: str
-    counted: str
+    recipe: str
     heading: str
     reason: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
-    standings: Mapping[str, Mapping[str, Standing]]
+    higher_is_better: Mapping[str, bool | None]
+    entries: tuple[Entry, ...]
+    places: Mapping[str, Mapping[str, Place]]
     effect: str
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Everything over the same data: a heading, what is known of the data, tables."""
+    """The tables over the same data, with a heading and remarks about the data."""
 
     heading: str
     about: tuple[str, ...]
@@ -65,8 +79,8 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paper:
-    """A paper whose figures stand in the tables, and what a reader of any of them must know."""
+class PaperNotes:
+    """A paper whose figures are in the tables, and the caveats that hold for all of them."""
 
     name: str
     source: str
@@ -75,45 +89,38 @@ class Paper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """A task's page."""
+    """The leaderboard of a task."""
 
     task: str
     sections: tuple[Section, ...]
-    papers: tuple[Paper, ...]
+    papers: tuple[PaperNotes, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Slot:
-    """One way of counting on one set of rows, being filled."""
+class _NotComparable(NamedTuple):
+    """The split, the protocol and the reason of rows of papers that are comparable with nothing."""
 
     split: str
     protocol: str
-    counted: str
-    runs: list[tuple[Summary, list[Mapping[str, Any]]]] = field(default_factory=list)
-    papers: list[Line] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-
-    def fits(self, line: Line) -> bool:
-        """Whether no column has another n."""
-        return all(self.sizes.get(c, cell.n) == cell.n for c, cell in line.cells.items())
-
-    def take(self, line: Line) -> None:
-        """A paper's row joins."""
-        self.papers.append(line)
-        for name, cell in line.cells.items():
-            assert cell.n is not None
-            self.sizes.setdefault(name, cell.n)
+    reason: str
 
 
 def board(
-    task: str, results: Sequence[Summary], scored: Mapping[str, Scored], published: Sequence[PublishedTable]
+    task: str,
+    results: Sequence[LeaderboardResult],
+    scores: Mapping[str, RunScores],
+    published: Sequence[PublishedTable],
 ) -> Board:
-    """All that is known of a task."""
+    """The leaderboard of a task.
+
+    Args:
+        results: of this task.
+        scores: run id -> scores of its answers, where they are stored.
+    """
     papers = [t for t in sorted(published, key=lambda t: t.name) if any(_figures(task, t))]
     return Board(
         task=task,
-        sections=tuple(sections(task, results, scored, papers)),
-        papers=tuple(_paper(task, table) for table in papers),
+        sections=tuple(_sections(task, results, scores, papers)),
+        papers=tuple(_paper_notes(task, table) for table in papers),
     )
 
 
@@ -121,185 +128,146 @@ def _figures(task: str, table: PublishedTable) -> Iterable[Figure]:
     return (f for s in table.systems for f in s.figures if f.task == task)
 
 
-def _paper(task: str, table: PublishedTable) -> Paper:
+def _paper_notes(task: str, table: PublishedTable) -> PaperNotes:
     trains = dict.fromkeys(f.train for f in _figures(task, table) if f.train)
-    return Paper(
+    return PaperNotes(
         name=f"{table.paper}, {table.version}",
-        source=safe_address(table.url),
+        source=web_address(table.url),
         notes=(*table.notes, *(f"{train}: {table.trains[train]}" for train in trains)),
     )
 
 
-def sections(
-    task: str, results: Sequence[Summary], scored: Mapping[str, Scored], published: Sequence[PublishedTable]
+def _sections(
+    task: str,
+    results: Sequence[LeaderboardResult],
+    scores: Mapping[str, RunScores],
+    published: Sequence[PublishedTable],
 ) -> list[Section]:
-    """Tables: first those that runs and papers share, then figures that only papers have.
-
-    results: of this task.  scored: run id -> its answers' scores, where they are stored.
-    """
-    bases = _bases(results)
-    slots = [slot for group in bases for slot in group[1]]
-    alone: list[_Slot] = []
-    outside: dict[tuple[str, str, str], list[Line]] = {}
-    for table, system, figures in _rows(task, published):
-        line = paper_line(table, system, figures)
-        figure = figures[0]
-        if reason := _why_outside(table, figure):
-            said = RANKED.get(line.regime, UNKNOWN_REGIME)
-            line = replace(line, details=(said, *line.details))
-            outside.setdefault((figure.split, figure.protocol, reason), []).append(line)
+    """First the tables with runs, then the figures that only papers have."""
+    data = data_groups(results)
+    papers_alone: list[ComparableGroup] = []
+    outside: dict[_NotComparable, list[Entry]] = {}
+    for row in paper_rows(task, published):
+        entry, figure = paper_entry(row.table, row.system, row.figures), row.figures[0]
+        if reason := why_not_comparable(row):
+            regime = RANKED_REGIMES.get(entry.regime, UNKNOWN_REGIME)
+            entry = replace(entry, details=(regime, *entry.details))
+            outside.setdefault(_NotComparable(figure.split, figure.protocol, reason), []).append(entry)
             continue
-        mine = [s for s in (*slots, *alone) if (s.split, s.protocol) == (figure.split, figure.protocol)]
-        slot = next((s for s in mine if s.fits(line)), None)
-        if slot is None:
-            slot = _Slot(split=figure.split, protocol=figure.protocol, counted="")
-            alone.append(slot)
-        slot.take(line)
+        with_runs = [group for found in data for group in found.groups]
+        group = _group_for(entry, figure, [*with_runs, *papers_alone])
+        if group is None:
+            group = ComparableGroup(split=figure.split, protocol=figure.protocol, recipe="")
+            papers_alone.append(group)
+        group.add_paper(entry)
     found = [
-        Section(heading=heading, about=about, tables=_models_first([t for s in group for t in _tables(s, scored)]))
-        for (heading, about), group in bases
+        Section(
+            heading=d.heading,
+            about=d.about,
+            tables=_baselines_last([t for group in d.groups for t in _group_tables(group, scores)]),
+        )
+        for d in data
     ]
-    splits = sorted({s.split for s in alone} | {key[0] for key in outside})
-    return found + [_papers_section(split, alone, outside, {t.name: t for t in published}) for split in splits]
+    splits = sorted({g.split for g in papers_alone} | {key.split for key in outside})
+    by_name = {t.name: t for t in published}
+    return found + [_papers_section(split, papers_alone, outside, by_name) for split in splits]
 
 
-def _models_first(tables: Sequence[Table]) -> tuple[Table, ...]:
-    """Tables that hold nothing but baselines go last."""
-    return tuple(sorted(tables, key=lambda t: all(line.kind == "baseline" for line in t.lines)))
+def _group_for(entry: Entry, figure: Figure, groups: Iterable[ComparableGroup]) -> ComparableGroup | None:
+    """The group that a paper's entry joins; None where no group has its split, protocol and numbers of rows."""
+    wanted = (figure.split, figure.protocol)
+    return next((g for g in groups if (g.split, g.protocol) == wanted and g.accepts(entry)), None)
 
 
-def _rows(task: str, published: Sequence[PublishedTable]) -> Iterable[tuple[PublishedTable, System, list[Figure]]]:
-    """Every paper's rows of a task: the figures of a system that share split, protocol, regime and knowing n."""
-    for table in published:
-        for system in table.systems:
-            groups: dict[tuple[Any, ...], list[Figure]] = {}
-            for figure in system.figures:
-                if figure.task == task:
-                    key = (figure.split, figure.protocol, figure.regime, figure.n is None)
-                    groups.setdefault(key, []).append(figure)
-            for figures in groups.values():
-                yield table, system, figures
-
-
-def _why_outside(table: PublishedTable, figure: Figure) -> str:
-    """Why a paper's figures can be compared with nothing here; "" where they can."""
-    if figure.protocol in table.foreign:
-        return f"{FOREIGN} ({table.name})"
-    if figure.split == "unknown":
-        return "the split is not known"
-    return "the paper does not say over how many rows" if figure.n is None else ""
-
-
-def _bases(results: Sequence[Summary]) -> list[tuple[tuple[str, tuple[str, ...]], list[_Slot]]]:
-    """Heading, what is known of the data, and the ways of counting, of each set of rows."""
-    groups: dict[tuple[str, ...], list[Summary]] = {}
-    for result in sorted(results, key=lambda r: (r["model"], r["run_id"])):
-        groups.setdefault(tuple(str(result[k]) for k in SAME), []).append(result)
-    return [(_about(groups[key]), _slots(groups[key])) for key in sorted(groups)]
-
-
-def _about(group: Sequence[Summary]) -> tuple[str, tuple[str, ...]]:
-    first = group[0]
-    heading = f"{first['split']}, {first['n']} samples, closed by {first['closed_rule']}"
-    texts = sorted({text for result in group for text in result.get("notes", ())})
-    return heading, (f"Data sha256 {first['data_sha256'][:16]}, {first.get('n_images', '?')} images.", *texts)
-
-
-def _slots(group: Sequence[Summary]) -> list[_Slot]:
-    slots: dict[tuple[str, str], _Slot] = {}
-    order = list(dict.fromkeys(m["protocol"] for r in group for m in r["metrics"]))
-    for result in group:
-        mine: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for metric in result["metrics"]:
-            counted = recipe(metric["signature"], f"result {result['run_id']}, {metric['metric']}")
-            mine.setdefault((metric["protocol"], counted), []).append(metric)
-        for key, metrics in mine.items():
-            slot = slots.setdefault(key, _Slot(split=result["split"], protocol=key[0], counted=key[1]))
-            slot.runs.append((result, metrics))
-            slot.sizes |= {m["metric"]: m["n"] for m in metrics}
-    return [slots[key] for key in sorted(slots, key=lambda k: (order.index(k[0]), k[1]))]
+def _baselines_last(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """The tables in order, those with nothing but baselines last."""
+    return tuple(sorted(tables, key=lambda t: all(entry.kind == "baseline" for entry in t.entries)))
 
 
 def _papers_section(
     split: str,
-    alone: Sequence[_Slot],
-    outside: Mapping[tuple[str, str, str], Sequence[Line]],
-    named: Mapping[str, PublishedTable],
+    papers_alone: Sequence[ComparableGroup],
+    outside: Mapping[_NotComparable, Sequence[Entry]],
+    by_name: Mapping[str, PublishedTable],
 ) -> Section:
-    tables = [t for s in alone if s.split == split for t in _tables(s, {})]
-    for where, protocol, reason in sorted(outside):
-        if where == split:
-            lines = outside[where, protocol, reason]
-            foreign = named[lines[0].id.partition(":")[0]].foreign
-            said = [f"{protocol}: {foreign[protocol]}"] if protocol in foreign and reason.startswith(FOREIGN) else []
-            slot = _Slot(split=split, protocol=protocol, counted="")
-            tables.append(_table(slot, lines, reason=reason, said=said))
+    tables = [t for group in papers_alone if group.split == split for t in _group_tables(group, {})]
+    for key in sorted(outside):
+        if key.split == split:
+            entries = outside[key]
+            foreign = by_name[entries[0].id.partition(":")[0]].foreign
+            explained = key.protocol in foreign and key.reason.startswith(FOREIGN_PROTOCOL)
+            notes = [f"{key.protocol}: {foreign[key.protocol]}"] if explained else []
+            group = ComparableGroup(split=split, protocol=key.protocol, recipe="")
+            tables.append(_table(group, entries, reason=key.reason, notes=notes))
     return Section(heading=f"{split}, {PAPERS_ONLY}", about=(NO_RUN,), tables=tuple(tables))
 
 
-def _tables(slot: _Slot, scored: Mapping[str, Scored]) -> list[Table]:
-    """A slot's tables, one a regime; the image-blind baselines stand in each of them."""
-    lines = [run_line(r, m, scored.get(str(r["run_id"]))) for r, m in slot.runs] + slot.papers
-    floors = [line for line in lines if line.kind == "baseline"]
-    absent = set(FLOORS) - {line.name for line in floors}
-    source = next((r for r, _ in slot.runs if (r.get("worth") or {}).get("baselines", {}).get("metrics")), None)
+def _group_tables(group: ComparableGroup, scores: Mapping[str, RunScores]) -> list[Table]:
+    """A group's tables, one for each regime; the image-blind baselines are in each of them."""
+    runs = [run_entry(r.result, r.metrics, scores.get(r.result.run_id)) for r in group.runs]
+    entries = runs + group.papers
+    baselines = [entry for entry in entries if entry.kind == "baseline"]
+    absent = set(BASELINES) - {entry.name for entry in baselines}
+    source = next((r.result for r in group.runs if baseline_metrics(r.result)), None)
     if source is not None and absent:
-        floors += floor_lines(source, slot.protocol, absent)
-    said = _absent(slot, floors)
-    found = []
-    for regime in (*RANKED, "unknown"):
-        if mine := [line for line in lines if line.kind != "baseline" and line.regime == regime]:
-            reason = "" if regime in RANKED else UNKNOWN_REGIME
-            heading = RANKED.get(regime, "")
-            found.append(_table(slot, [*mine, *floors], heading=heading, reason=reason, said=said))
-    if not found and floors:
-        found.append(_table(slot, floors, heading="image-blind baselines only", said=said))
-    return found
+        baselines += baseline_entries(source, group.protocol, absent)
+    notes = _absent_note(group, baselines)
+    tables = []
+    for regime in (*RANKED_REGIMES, "unknown"):
+        if members := [entry for entry in entries if entry.kind != "baseline" and entry.regime == regime]:
+            reason = "" if regime in RANKED_REGIMES else UNKNOWN_REGIME
+            heading = RANKED_REGIMES.get(regime, "")
+            tables.append(_table(group, [*members, *baselines], heading=heading, reason=reason, notes=notes))
+    if not tables and baselines:
+        tables.append(_table(group, baselines, heading="image-blind baselines only", notes=notes))
+    return tables
 
 
-def _absent(slot: _Slot, floors: Sequence[Line]) -> list[str]:
-    """Which of the rows that a table must have beside its models are not among the results."""
-    names = {line.name for line in floors}
-    missing = [name for name in FLOORS if name not in names]
-    if not any(r["image"] == "blank" for r, _ in slot.runs):
+def _absent_note(group: ComparableGroup, baselines: Sequence[Entry]) -> list[str]:
+    """A note on the baselines and controls that the results lack."""
+    names = {entry.name for entry in baselines}
+    missing = [name for name in BASELINES if name not in names]
+    if not any(r.result.image == "blank" for r in group.runs):
         missing.append("a model on blank images")
     return [f"Not among the results on these rows: {', '.join(missing)}."] if missing else []
 
 
 def _table(
-    slot: _Slot,
-    lines: Sequence[Line],
+    group: ComparableGroup,
+    entries: Sequence[Entry],
     *,
     heading: str = "",
     reason: str = "",
-    said: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Table:
-    columns = list(dict.fromkeys(name for line in lines for name in line.cells))
+    columns = list(dict.fromkeys(name for entry in entries for name in entry.cells))
     columns.sort(key=lambda name: (HEADLINES.index(name) if name in HEADLINES else len(HEADLINES), ", " in name))
-    ranked = columns if not reason else []
-    places = {name: standings(slot.protocol, name, lines) for name in ranked}
-    notes = [*how_to_read(lines, places, reason), *said]
-    limits = [text for name in ranked if (text := detectable(slot.protocol, name, lines))]
-    effect = f"Minimum detectable effect (power 80 %, two-sided 5 %): {'. '.join(limits)}." if limits else ""
+    directions = {name: column_direction(name, entries) for name in columns}
+    keys = [MetricKey(group.protocol, name) for name in columns] if not reason else []
+    found = {key.metric: places(key, entries) for key in keys}
+    effects = [text for key in keys if (text := detectable_effect(key, entries))]
+    order = [] if reason else order_notes(columns[0], directions[columns[0]])
     return Table(
-        protocol=slot.protocol,
-        counted=slot.counted,
+        protocol=group.protocol,
+        recipe=group.recipe,
         heading=heading,
         reason=reason,
         columns=tuple(columns),
-        lines=tuple(_ordered(lines, "" if reason else columns[0])),
-        standings={name: found for name, found in places.items() if found},
-        effect=effect,
-        notes=tuple(dict.fromkeys(notes)),
+        higher_is_better=directions,
+        entries=tuple(_by_name(entries) if reason else _best_first(entries, columns[0], directions[columns[0]])),
+        places={name: by_entry for name, by_entry in found.items() if by_entry},
+        effect=f"Minimum detectable effect (power 80 %, two-sided 5 %): {'. '.join(effects)}." if effects else "",
+        notes=tuple(dict.fromkeys([*how_to_read(entries, found, reason), *order, *notes])),
     )
 
 
-def _ordered(lines: Sequence[Line], by: str) -> list[Line]:
-    """Best first by a column; without one by name, which is no order of merit."""
+def _best_first(entries: Sequence[Entry], column: str, higher_is_better: bool | None) -> list[Entry]:
+    """The entries by a column, best first; by name where the column has no direction."""
+    if higher_is_better is None:
+        return _by_name(entries)
+    return sorted(entries, key=lambda e: (sort_value(e.cells.get(column), higher_is_better), e.name, e.id))
 
-    def key(line: Line) -> tuple[float, str, str]:
-        cell = line.cells.get(by)
-        value = -1.0 if cell is None or cell.order is None else cell.order
-        return (-value if by else 0.0, line.name, line.id)
 
-    return sorted(lines, key=key)
+def _by_name(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries by name, which is no order of merit."""
+    return sorted(entries, key=lambda e: (e.name, e.id))

@@ -1,4 +1,4 @@
-"""A leaderboard's folder: a pure function of what lies in it, and every change by hand is seen."""
+"""A leaderboard's folder: its tables are a pure function of its inputs, and manual edits are detected."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from evalkit.analysis.run_scores import as_file
 from evalkit.core.errors import ConfigError, DataError, StoreError
-from evalkit.reports.leaderboard import add, check, rebuild, render, standing
-from tests.support.leaderboard import paper, result, write_run
+from evalkit.core.types import digest_json
+from evalkit.reports.leaderboard import TrainingExposure, add, check, rebuild, render, training_exposure
+from evalkit.reports.leaderboard import folder as folder_module
+from evalkit.runs.schema import Timing
+from tests.support.leaderboard import metric, paper, result, with_metrics, write_run
 from tests.support.paths import ROOT
 
-ZERO = {"role": "model", "regime": "zero-shot", "train": ""}
+ZERO_SHOT = TrainingExposure(role="model", regime="zero-shot")
 HALF = [1.0, 0.0, 1.0, 0.0]
 
 
 def put(folder: Path, run_id: str, values: list[float | None] | list[float]) -> None:
-    """A run's row, with its answers' scores."""
-    summary = result(run_id, values) | {"timing": {"seconds": 3.0}, "skipped": []}
-    summary["metrics"] += [summary["metrics"][0] | {"slice": "modality=CT"}]
-    add(folder, summary, write_run(folder.parent / f"runs-{folder.name}" / run_id, summary, values), ZERO)
+    """Add a run with the scores of its answers."""
+    summary = result(run_id, values, timing=Timing(seconds=3.0), skipped=("a row without an image",))
+    summary = with_metrics(summary, replace(summary.metrics[0], slice="modality=CT"))
+    add(folder, summary, write_run(folder.parent / f"runs-{folder.name}" / run_id, summary, values), ZERO_SHOT)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.glob("*")) if p.is_file()}
 
 
-def test_nothing_at_all_makes_a_readme_and_a_page_that_say_so(tmp_path: Path) -> None:
+def test_an_empty_folder_makes_a_readme_and_a_page_that_say_so(tmp_path: Path) -> None:
     (tmp_path / "published").mkdir()
     assert check(tmp_path) == ["README.md", "index.html"]
     rebuild(tmp_path)
@@ -68,7 +71,7 @@ def test_one_row_makes_a_table_without_places_and_without_bold() -> None:
 
 def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without_texts(board: Path) -> None:
     stored = json.loads((board / "results" / "a-1.json").read_text("utf-8"))
-    assert "timing" not in stored and stored["regime"] == "zero-shot"
+    assert stored["timing"] is None and stored["skipped"] == [] and stored["regime"] == "zero-shot"
     assert [m["slice"] for m in stored["metrics"]] == ["all"]
     scores = json.loads((board / "scores" / "a-1.json").read_text("utf-8"))
     assert scores["scores"]["llava-med closed_accuracy"] == HALF
@@ -76,18 +79,44 @@ def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without
     assert check(board) == []
 
 
+def test_adding_does_not_read_back_what_it_wrote(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(folder_module, "result_at", _noting(folder_module.result_at, read))
+    monkeypatch.setattr(folder_module, "read_run_scores", _noting(folder_module.read_run_scores, read))
+    put(board, "c-3", [1.0, 0.0, 0.0, 0.0])
+    ours = [Path(path).relative_to(board.parent).as_posix() for path in read]
+    assert sorted(ours) == [
+        "board/results/a-1.json", "board/results/b-2.json", "board/scores/a-1.json", "board/scores/b-2.json",
+        "runs-board/c-3",
+    ]  # fmt: skip
+    monkeypatch.undo()
+    assert check(board) == []
+
+
+def _noting(reader: Any, read: list[str]) -> Any:
+    def noted(path: Path) -> Any:
+        read.append(str(path))
+        return reader(path)
+
+    return noted
+
+
+def test_scores_of_many_digits_make_the_same_tables_when_they_are_read_back(board: Path) -> None:
+    put(board, "c-3", [1 / 3, 2 / 3, 1 / 7, 0.0])
+    assert check(board) == []
+
+
 def test_adding_a_run_again_replaces_its_scores(board: Path) -> None:
-    summary = result("a-1", [1.0, 1.0, 0.0, 0.0])
-    summary["metrics"] = [summary["metrics"][0] | {"metric": "bleu_1", "value_unscored_wrong": 0.5}]
-    add(board, summary, None, ZERO)
+    add(board, result("a-1", [1.0, 1.0, 0.0, 0.0], metrics=(metric("bleu_1", [1.0, 0.0]),)), None, ZERO_SHOT)
     assert not (board / "scores" / "a-1.json").exists()
     assert check(board) == []
 
 
 @pytest.mark.parametrize("other", [{"role": "baseline"}, {"image": "blank"}])
-def test_the_scores_of_what_is_never_ranked_are_not_kept(board: Path, other: dict[str, str]) -> None:
+def test_scores_of_baselines_and_controls_are_not_stored(board: Path, other: dict[str, str]) -> None:
     summary = result("c-3", HALF, **{k: v for k, v in other.items() if k == "image"})
-    add(board, summary, write_run(board.parent / "c-3", summary, HALF), {**ZERO, "role": other.get("role", "model")})
+    exposure = replace(ZERO_SHOT, role=other.get("role", "model"))
+    add(board, summary, write_run(board.parent / "c-3", summary, HALF), exposure)
     assert not (board / "scores" / "c-3.json").exists()
     assert check(board) == []
 
@@ -117,7 +146,7 @@ def test_a_second_board_changes_no_byte(board: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
-def test_a_figure_changed_in_a_table_is_seen(board: Path, name: str) -> None:
+def test_a_figure_changed_in_a_table_is_detected(board: Path, name: str) -> None:
     text = (board / name).read_text("utf-8")
     old, new = ("0.6125", "0.6135") if name.endswith("csv") else ("61.25", "61.35")
     assert old in text
@@ -127,7 +156,7 @@ def test_a_figure_changed_in_a_table_is_seen(board: Path, name: str) -> None:
     assert check(board) == []
 
 
-def test_another_line_end_a_missing_table_and_a_left_over_are_seen(board: Path) -> None:
+def test_another_line_end_a_missing_table_and_a_left_over_one_are_detected(board: Path) -> None:
     (board / "toy.md").write_bytes((board / "toy.md").read_bytes().replace(b"\n", b"\r\n"))
     (board / "toy.csv").unlink()
     (board / "old.tex").write_text("x", "utf-8")
@@ -136,7 +165,7 @@ def test_another_line_end_a_missing_table_and_a_left_over_are_seen(board: Path) 
     assert check(board) == [] and not (board / "old.tex").exists()
 
 
-def test_a_figure_changed_in_a_paper_is_seen_in_every_table(board: Path) -> None:
+def test_a_figure_changed_in_a_paper_changes_every_table(board: Path) -> None:
     path = board / "published" / "a.json"
     path.write_text(path.read_text("utf-8").replace("61.25", "62.25"), "utf-8")
     assert check(board) == ["index.html", "toy.csv", "toy.md", "toy.tex"]
@@ -149,11 +178,11 @@ def change(path: Path, edit: Any) -> None:
 
 
 def change_scores(path: Path, edit: Any) -> None:
-    """As `change`, under a digest that is right again: the change is seen by what it says."""
+    """As `change`, with the matching digest."""
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["digest"]
     edit(content)
-    path.write_text(as_file(content), encoding="utf-8")
+    path.write_text(json.dumps({**content, "digest": digest_json(content)}), encoding="utf-8")
 
 
 def test_scores_that_were_cut_or_edited_are_refused(board: Path) -> None:
@@ -163,7 +192,7 @@ def test_scores_that_were_cut_or_edited_are_refused(board: Path) -> None:
 
 
 def better(content: dict[str, Any]) -> None:
-    content["metrics"][0] |= {"value": 0.75, "value_unscored_wrong": 0.75}
+    content["metrics"][0] |= {"value": 0.75, "value_worst_case": 0.75}
 
 
 def test_a_result_that_its_own_scores_contradict_is_refused(board: Path) -> None:
@@ -179,6 +208,25 @@ def test_scores_that_their_result_contradicts_are_refused(board: Path) -> None:
         rebuild(board)
 
 
+def test_scores_of_another_direction_than_their_result_are_refused(board: Path) -> None:
+    lower = {"llava-med closed_accuracy": False}
+    change_scores(board / "scores" / "a-1.json", lambda c: c["higher_is_better"].update(lower))
+    with pytest.raises(StoreError, match="another direction than its result"):
+        rebuild(board)
+
+
+def test_the_worst_case_of_a_lower_is_better_metric_counts_unscored_rows_as_one(tmp_path: Path) -> None:
+    values = [1.0, 0.0, 0.0, None]
+    summary = result("a-1", values, metrics=(metric("accuracy", values, higher_is_better=False),))
+    assert summary.metrics[0].value_worst_case == 0.5
+    (tmp_path / "published").mkdir()
+    add(tmp_path, summary, write_run(tmp_path / "run", summary, values), ZERO_SHOT)
+    assert check(tmp_path) == []
+    change(tmp_path / "results" / "a-1.json", lambda c: c["metrics"][0].update(value_worst_case=0.25))
+    with pytest.raises(StoreError, match=r"accuracy is 0\.500000 over 4 rows, its result has 0\.25 over 4"):
+        check(tmp_path)
+
+
 def test_scores_of_other_data_or_of_no_result_are_refused(board: Path) -> None:
     change_scores(board / "scores" / "a-1.json", lambda c: c["header"].update(data_sha256="e" * 64))
     with pytest.raises(StoreError, match="data_sha256"):
@@ -188,19 +236,32 @@ def test_scores_of_other_data_or_of_no_result_are_refused(board: Path) -> None:
         rebuild(board)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "3"])
-def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "key 'schema'"),
+        ("[]", "is not a leaderboard result of evalkit"),
+        ("3", "is not a leaderboard result of evalkit"),
+        ('{"schema": 2, "run_id": "a"}', "key 'evalkit'"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.json").write_text(text, encoding="utf-8")
-    with pytest.raises(StoreError, match="not a result"):
+    with pytest.raises(StoreError, match=message):
         rebuild(tmp_path)
 
 
-def test_a_signature_that_is_none_is_refused_by_name() -> None:
-    bad = result("a-1")
-    bad["metrics"][0]["signature"] = "closed_accuracy"
-    with pytest.raises(StoreError, match="result a-1"):
-        render([bad], {}, [])
+def test_a_result_under_another_name_is_refused(board: Path) -> None:
+    (board / "results" / "a-1.json").rename(board / "results" / "other.json")
+    with pytest.raises(StoreError, match=r"other\.json, key 'run_id': found 'a-1'"):
+        rebuild(board)
+
+
+def test_an_invalid_signature_is_refused_with_file_and_key(board: Path) -> None:
+    change(board / "results" / "a-1.json", lambda c: c["metrics"][0].update(signature="closed_accuracy"))
+    with pytest.raises(StoreError, match=r"a-1\.json, key 'metrics\.0\.signature'"):
+        rebuild(board)
 
 
 @pytest.mark.parametrize("task", ["../x", "a/b", "", "README", "index"])
@@ -211,7 +272,7 @@ def test_a_task_that_cannot_name_a_file_is_refused(task: str) -> None:
 
 def test_a_folder_without_papers_takes_the_built_in_ones_of_its_tasks_only(tmp_path: Path) -> None:
     summary = result("a-1", HALF, task="coloninst-cls", split="unseen")
-    add(tmp_path, summary, None, ZERO)
+    add(tmp_path, summary, None, ZERO_SHOT)
     assert "ColonGPT" in (tmp_path / "coloninst-cls.md").read_text("utf-8")
     assert not (tmp_path / "coloninst-rec.md").exists()
     assert not (tmp_path / "scores").exists()
@@ -222,25 +283,26 @@ def test_papers_alone_make_tables() -> None:
     assert "figures of papers" in text and "50.0 ~[" in text
 
 
-def test_the_regime_of_a_run_is_what_its_model_says_of_the_task() -> None:
-    said = {"kind": "checkpoint", "trained_on": {"toy": ["train", "seen"], "*": []}}
-    assert standing(said, "toy", "test") == {"role": "model", "regime": "fine-tuned", "train": "train, seen"}
-    assert standing(said, "toy", "seen")["regime"] == "trained-on-this-split"
-    assert standing(said, "other", "test") == {"role": "model", "regime": "zero-shot", "train": ""}
-    assert standing({"trained_on": {"toy": ["train"]}}, "other", "test")["regime"] == "unknown"
-    assert standing({"kind": "checkpoint"}, "toy", "test")["regime"] == "unknown"
-    assert standing({"kind": "baseline"}, "toy", "test")["role"] == "baseline"
+def test_the_regime_of_a_run_follows_from_what_its_model_was_trained_on() -> None:
+    model = {"kind": "checkpoint", "trained_on": {"toy": ["train", "seen"], "*": []}}
+    tuned = TrainingExposure(role="model", regime="fine-tuned", train="train, seen")
+    assert training_exposure(model, "toy", "test") == tuned
+    assert training_exposure(model, "toy", "seen").regime == "trained-on-this-split"
+    assert training_exposure(model, "other", "test") == ZERO_SHOT
+    assert training_exposure({"trained_on": {"toy": ["train"]}}, "other", "test").regime == "unknown"
+    assert training_exposure({"kind": "checkpoint"}, "toy", "test").regime == "unknown"
+    assert training_exposure({"kind": "baseline"}, "toy", "test").role == "baseline"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "model").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_registered_model_says_its_regime_in_a_form_that_can_be_read(path: Path) -> None:
+def test_every_registered_model_states_its_training_data_in_a_valid_form(path: Path) -> None:
     content = yaml.safe_load(path.read_text("utf-8"))
     assert set(content.get("trained_on") or {}) <= {p.stem for p in (ROOT / "conf" / "task").glob("*.yaml")} | {"*"}
     for task in ("vqa-rad", "phantom"):
-        assert standing(content, task, "test")["regime"] in ("zero-shot", "fine-tuned", "unknown")
+        assert training_exposure(content, task, "test").regime in ("zero-shot", "fine-tuned", "unknown")
 
 
 @pytest.mark.parametrize("wrong", ["train", ["train"], {"toy": "train"}, {"toy": [1]}, {"toy": None}])
-def test_a_regime_that_is_no_mapping_of_splits_is_refused(wrong: object) -> None:
+def test_training_data_that_is_no_mapping_of_splits_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="trained_on"):
-        standing({"trained_on": wrong}, "toy", "test")
+        training_exposure({"trained_on": wrong}, "toy", "test")

@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.reports.leaderboard import render
 from tests.support.browser import Browser, chromium
-from tests.support.leaderboard import metric, paper, result
+from tests.support.leaderboard import metric, paper, result, with_metrics
 from tests.support.paths import ROOT
 
 EVIL = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -26,12 +26,10 @@ def browser() -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with runs, papers, a row without a number, and names that would like to be markup."""
     runs = [
-        result("a-1", [1.0, 0.0, 0.0, 0.0]),
+        with_metrics(result("a-1", [1.0, 0.0, 0.0, 0.0]), metric("bleu_1", [0.5])),
         result("b-1", [1.0, 1.0, 1.0, 1.0]),
-        result("c-1", [None, None, None, None]),
+        result("c-1", metrics=(metric("closed_accuracy", [None] * 4, value_worst_case=None),), n=4),
     ]
-    runs[0]["metrics"].append(metric("bleu_1", [0.5]))
-    runs[2]["metrics"][0]["value_unscored_wrong"] = None
     table = paper([{"value": "60.0", "n": 4, "faults": ["f"]}], faults={"f": EVIL}, notes=[EVIL])
     other = [result("d-1", [1.0, 0.0], task="other", model=EVIL)]
     path = tmp_path_factory.mktemp("page") / "index.html"
@@ -126,3 +124,18 @@ def test_the_page_fits_its_window_and_can_be_read(browser: Browser, width: int, 
 def test_without_script_every_number_is_there(page: Path) -> None:
     text = page.read_text("utf-8")
     assert text.count('class="value') == 5 and 'id="filters" hidden' in text
+
+
+def test_a_lower_is_better_column_sorts_lowest_first(browser: Browser, tmp_path: Path) -> None:
+    runs = [
+        result(f"{name}-1", values, metrics=(metric("accuracy", values, higher_is_better=False),))
+        for name, values in (("a", [1.0, 1.0]), ("b", [0.0, 1.0]), ("c", [0.0, 0.0]))
+    ]
+    path = tmp_path / "index.html"
+    path.write_text(render(runs, {}, [])["index.html"], encoding="utf-8")
+    browser.open(path)
+    assert browser.run(NAMES) == "c b a"
+    click(browser, "th.number button")
+    assert browser.run(NAMES) == "c b a"
+    click(browser, "th.number button")
+    assert browser.run(NAMES) == "a b c"

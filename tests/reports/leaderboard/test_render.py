@@ -1,15 +1,14 @@
-"""What is printed: nothing is lost, nothing runs, and every number says what it is."""
+"""The written tables: complete, escaped, and every number with its interval and source."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from typing import Any
 
 from evalkit.reports.leaderboard import render
 from evalkit.stats import wilson
-from tests.support.leaderboard import metric, paper, result, scored
+from tests.support.leaderboard import metric, paper, result, stored_scores, with_metrics
 
 EVIL = '<script>alert(1)</script>|**x**`"&\n# head'
 
@@ -19,8 +18,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_every_number_of_runs_and_papers_is_one_line_of_the_csv() -> None:
-    one = result("a-1")
-    one["metrics"].append(metric("bleu_1", [0.5, 0.25]))
+    one = with_metrics(result("a-1"), metric("bleu_1", [0.5, 0.25]))
     files = render([one], {}, [paper([{"value": "50.0"}, {"value": "61.5", "n": None}])])
     found = {(r["row"], r["metric"]): r for r in rows(files["toy.csv"])}
     assert set(found) == {("a", "closed_accuracy"), ("a", "bleu_1")} | {
@@ -28,20 +26,20 @@ def test_every_number_of_runs_and_papers_is_one_line_of_the_csv() -> None:
     }
     run = found["a", "closed_accuracy"]
     assert (run["value"], run["low"], run["high"], run["n"]) == ("0.5", "0.25", "0.75", "2")
-    assert run["signature"] == one["metrics"][0]["signature"] and run["source"] == "results/a-1.json"
+    assert run["signature"] == str(one.metrics[0].signature) and run["source"] == "results/a-1.json"
     printed = found["System 0", "closed_accuracy"]
     bounds = wilson(1, 2)
     assert (printed["low"], printed["interval"]) == (str(round(bounds.low or 0, 6)), "Wilson")
-    assert found["System 1", "closed_accuracy"]["not_ranked_because"].startswith("the paper does not say")
+    assert found["System 1", "closed_accuracy"]["not_ranked_because"].startswith("the paper does not state")
 
 
 def test_a_markdown_cell_has_value_interval_n_and_unscored() -> None:
     text = render([result("a-1", [1.0, 1.0, 0.0, None])], {}, [])["toy.md"]
-    assert "66.67 [25.0, 75.0] n=4 (1 unscored; 50.00 with them wrong)" in text
+    assert "66.67 [25.0, 75.0] n=4 (1 unscored; 50.00 in the worst case)" in text
     assert "closed_accuracy|task:toy.test|n:4|slice:all|data:dddddddd" in text
 
 
-def test_a_paper_keeps_its_digits_and_its_faults_and_source_stand_beside_it() -> None:
+def test_a_paper_keeps_its_digits_with_its_faults_and_its_source() -> None:
     table = paper(
         [{"value": "94.50", "faults": ["f"]}, {"value": "0.535", "unit": "fraction", "metric": "mean_iou"}],
         faults={"f": "the epoch was picked on the test set"},
@@ -56,7 +54,7 @@ def test_a_paper_keeps_its_digits_and_its_faults_and_source_stand_beside_it() ->
 def test_bold_and_ties_are_in_markdown_and_latex() -> None:
     good, bad = [1.0] * 70 + [0.0] * 10, [1.0] * 20 + [0.0] * 60
     results = [result("a-1", good), result("b-1", bad), result("c-1", good)]
-    stored = {r["run_id"]: scored(r, v) for r, v in zip(results, (good, bad, good), strict=True)}
+    stored = {r.run_id: stored_scores(r, v) for r, v in zip(results, (good, bad, good), strict=True)}
     two = {k: stored[k] for k in ("a-1", "b-1")}
     files = render(results[:2], two, [])
     assert "| 1 | a | **87.50** [" in files["toy.md"] and r"1 & a & \textbf{87.50} [" in files["toy.tex"]
@@ -74,7 +72,7 @@ def test_latex_has_booktabs_rules_and_balanced_tables() -> None:
 
 def test_untrusted_names_are_text_everywhere() -> None:
     table = paper([{"value": "50.0", "faults": ["f"]}], faults={"f": EVIL}, notes=[EVIL])
-    files = render([result("a-1", model=EVIL, notes=[EVIL], prompt=EVIL)], {}, [table])
+    files = render([result("a-1", model=EVIL, notes=(EVIL,), prompt=EVIL)], {}, [table])
     assert "<script>alert" not in files["toy.md"] and "<script>alert" not in files["index.html"]
     assert "&lt;script&gt;alert(1)" in files["index.html"]
     widths = {len(re.findall(r"(?<!\\)\|", x)) for x in files["toy.md"].splitlines() if x.startswith("|")}
@@ -82,9 +80,15 @@ def test_untrusted_names_are_text_everywhere() -> None:
     assert any(r["row"] == EVIL for r in rows(files["toy.csv"]))
 
 
-def test_two_metrics_of_one_row_stand_side_by_side_and_the_rest_is_in_csv_and_page() -> None:
-    one: dict[str, Any] = result("a-1")
-    one["metrics"] += [metric("open_recall", [0.5]), metric("bleu_1", [0.5, 0.25])]
+def test_headline_metrics_are_columns_and_the_others_are_in_csv_and_page() -> None:
+    one = with_metrics(result("a-1"), metric("open_recall", [0.5]), metric("bleu_1", [0.5, 0.25]))
     files = render([one], {}, [])
     assert "| model | closed_accuracy | open_recall | how | source |" in files["toy.md"]
     assert "bleu_1" not in files["toy.md"] and "bleu_1" in files["toy.csv"] and "bleu_1" in files["index.html"]
+
+
+def test_only_a_lower_is_better_column_of_the_page_is_marked_as_such() -> None:
+    values = [1.0, 0.0]
+    lower = result("a-1", values, metrics=(metric("accuracy", values, higher_is_better=False),))
+    assert '<th scope="col" class="number" data-best="lowest">accuracy</th>' in render([lower], {}, [])["index.html"]
+    assert 'data-best="lowest"' not in render([result("a-1")], {}, [])["index.html"]

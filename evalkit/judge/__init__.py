@@ -1,1 +1,1 @@
-"""Scores by a language model to be believed: pinned, swapped, counted, stored, and measured against people."""
+"""Scores by a language model: pinned judges, both answer orders, stored judgments, agreement with people."""

@@ -1,6 +1,6 @@
-"""Replies kept across runs, by content: SQLite, because it is in the standard library and survives kills.
+"""Cache of replies across runs, by content: SQLite, because it is in the standard library and survives kills.
 
-Write-ahead logging where the file system can do it (network file systems cannot), an ordinary journal where not.
+Write-ahead logging where the file system supports it (network file systems do not), an ordinary journal elsewhere.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from evalkit.core.errors import JudgeError
 
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
-SECONDS_TO_WAIT = 30.0
+LOCK_TIMEOUT_SECONDS = 30.0
 
 
 class ReplyCache:
-    """key (sha256 of a call's content) -> the reply, as JSON.  Safe for several processes at once.
+    """Replies as JSON by key (sha256 of a call's content).  Safe for several processes at once.
 
-    vfs: an SQLite file system layer by name, for tests of what a network file system does.
+    vfs: name of an SQLite file system layer, for tests of network file systems.
     """
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
@@ -30,12 +30,12 @@ class ReplyCache:
             self._db, self.mode = _open(path, vfs)
         except (OSError, sqlite3.Error) as problem:
             raise JudgeError(
-                f"The judge's cache {path} cannot be used ({problem}). Name another file with judge.cache=FILE, or do "
-                "without one with judge.cache=null; judgments already in the run's folder are not asked again."
+                f"The judge's cache {path} cannot be used ({problem}). Choose another file with judge.cache=FILE, or "
+                "none with judge.cache=null; judgments that are already in the run's folder are not requested again."
             ) from problem
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The reply kept under a key."""
+        """The reply stored under a key; None where there is none."""
         row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -44,7 +44,7 @@ class ReplyCache:
         return reply
 
     def put(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Keep replies, in one transaction."""
+        """Store replies, in one transaction."""
         rows = [(key, json.dumps(reply, ensure_ascii=False)) for key, reply in entries]
         with self._db:
             self._db.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?)", rows)
@@ -55,18 +55,18 @@ class ReplyCache:
 
 
 def _open(path: Path, vfs: str | None) -> tuple[sqlite3.Connection, str]:
-    """A connection that has been written through once, and the journal mode that works there."""
+    """A connection that one write has succeeded on, and the journal mode that works there."""
     last: sqlite3.Error | None = None
     for wanted in ("WAL", "DELETE"):
         layer = f"?vfs={vfs}" if vfs else ""
-        db = sqlite3.connect(f"{path.absolute().as_uri()}{layer}", uri=True, timeout=SECONDS_TO_WAIT)
+        db = sqlite3.connect(f"{path.absolute().as_uri()}{layer}", uri=True, timeout=LOCK_TIMEOUT_SECONDS)
         try:
             mode = str(db.execute(f"PRAGMA journal_mode={wanted}").fetchone()[0]).upper()
             db.execute("PRAGMA synchronous=NORMAL" if mode == "WAL" else "PRAGMA synchronous=FULL")
             with db:
                 db.execute(_TABLE)
         except sqlite3.OperationalError as problem:
-            # Some network file systems agree to WAL and then fail at the first write.
+            # Some network file systems accept WAL and then fail on the first write.
             last = problem
             db.close()
             continue

@@ -1,4 +1,4 @@
-"""Whom a judge asks: an OpenAI-compatible server, or a model in this process."""
+"""Clients of a judge: an OpenAI-compatible server, or a model in this process."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from evalkit.clients.response import Reply
 from evalkit.core.errors import JudgeError
 from evalkit.judge.config import JudgeConfig, read_key
 
-# Parameters that newer models and smaller servers refuse: left out when refused, and the record says so.
+# Parameters that newer models and smaller servers refuse: omitted when refused, which the judgment records.
 DISPENSABLE = ("response_format", "temperature", "top_p", "seed")
 
 
-class Asker(Protocol):
-    """Whatever answers a request body: a server, or a model in this process."""
+class JudgeClient(Protocol):
+    """Sends request bodies and returns replies."""
 
-    async def ask(self, body: Mapping[str, Any]) -> Reply:
-        """The reply.  Raises CallFailed for this call, JudgeError when no call can succeed."""
+    async def send(self, body: Mapping[str, Any]) -> Reply:
+        """Send one request.  Raises CallFailed for this call, JudgeError when no call can succeed."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
 @dataclass(slots=True)
-class ServerAsker:
-    """An OpenAI-compatible server."""
+class ServerClient:
+    """Client of an OpenAI-compatible server.
+
+    announced_shutdown: ISO date on which the provider turns the model off, as the server reports it; see `check`.
+    """
 
     config: JudgeConfig
-    announced: str | None = None
+    announced_shutdown: str | None = None
     server: ChatServer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,23 +55,23 @@ class ServerAsker:
         )
 
     async def check(self) -> None:
-        """Ask the server about the model, which costs nothing; `announced` is the shutdown date that it gave.
+        """Request the model's entry from the server, which costs nothing, and set `announced_shutdown`.
 
-        A server that cannot say (many local ones cannot) is not an error: the first call will tell.
+        A server without such entries (many local ones) is not an error: the first call will show whether it works.
 
         Raises:
             JudgeError: the key is refused, or the server has no such model.
         """
-        told = await self.server.tell(f"/models/{self.config.model}")
-        if told.status == 404:
+        entry = await self.server.tell(f"/models/{self.config.model}")
+        if entry.status == 404:
             names = [str(entry["id"]) for entry in await self.server.models() or []]
             if names and self.config.model not in names:
                 raise self.server.unknown_model(names)
-        if isinstance(told.content, dict) and isinstance(told.content.get("shutdown_date"), str):
-            self.announced = told.content["shutdown_date"]
+        if isinstance(entry.content, dict) and isinstance(entry.content.get("shutdown_date"), str):
+            self.announced_shutdown = entry.content["shutdown_date"]
 
-    async def ask(self, body: Mapping[str, Any]) -> Reply:
-        """One call."""
+    async def send(self, body: Mapping[str, Any]) -> Reply:
+        """Send one request."""
         return await self.server.ask(body)
 
     async def close(self) -> None:
@@ -77,17 +80,17 @@ class ServerAsker:
 
 
 @dataclass(slots=True)
-class LocalAsker:
-    """A judge in this process: `complete` takes the messages and returns the reply's text.
+class LocalClient:
+    """Client of a model in this process: `complete` maps chat messages to the text of the reply.
 
-    Called one at a time, in a thread of its own, so that what has landed is written while the next is computed.
+    Calls run one at a time, in a thread, so that finished replies are written while the next one is computed.
     """
 
     config: JudgeConfig
     complete: Callable[[list[dict[str, Any]]], str]
 
-    async def ask(self, body: Mapping[str, Any]) -> Reply:
-        """One call."""
+    async def send(self, body: Mapping[str, Any]) -> Reply:
+        """Compute one reply."""
         import asyncio
 
         started = time.perf_counter()
@@ -95,4 +98,4 @@ class LocalAsker:
         return Reply(text=text, model=self.config.model, seconds=round(time.perf_counter() - started, 4))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no connections."""

@@ -1,7 +1,7 @@
-"""What a judge is: a server, a dated model, its parameters, a prompt, and how much may be spent.
+"""Configuration of a judge: server, dated model, parameters, prompt, budget.
 
-One YAML a judge under conf/judge; its keys are the fields of `JudgeConfig`.  The key to a hosted server is named by
-an environment variable and read from there at the moment of the call: no field of this class can hold it.
+One YAML per judge under conf/judge; its keys are the fields of `JudgeConfig`.  The API key of a hosted server is read
+from an environment variable when a client is created; no field of this class contains it.
 """
 
 from __future__ import annotations
@@ -38,35 +38,37 @@ DATED = re.compile(r"(19|20)\d\d-?\d\d-?\d\d|-\d{4}$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeConfig:
-    """A judge and how it is asked.
+    """A judge, its requests and its limits.
 
     Args:
-        name: as in `judge=NAME`; goes into every record and row.
-        model: the name that the server knows; a dated snapshot wherever there is one.
-        base_url: of an OpenAI-compatible server, up to and with `/v1`.
-        api_key_env: the environment variable that holds the key; None for a server that wants none.
-        revision: commit of open weights, for the record and the cache key.
-        shutdown: ISO date on which the provider turns the model off, None when nothing is announced.
+        name: as in `judge=NAME`; part of every judgment and metric.
+        model: its name on the server; a dated snapshot wherever there is one.
+        base_url: of an OpenAI-compatible server, including `/v1`.
+        api_key_env: name of the environment variable with the API key; None for a server without keys.
+        revision: commit of open weights; part of the plan and of the cache key.
+        shutdown: ISO date on which the provider turns the model off; None where none is announced.
         price: {"input": USD, "output": USD (per million tokens), "date": ISO date, "batch_factor": share of the price
-            that a batch costs}; None is "unknown", which is not zero.
-        parameters: sent as they are (temperature, seed, max_tokens ...).
-        structured: "auto" asks for JSON under a schema and goes on without where the server refuses; "off" never asks.
+            that a batch costs}; None where it is unknown, which is not zero.
+        parameters: of every request (temperature, seed, max_tokens ...), sent unchanged.
+        structured: "auto" requests JSON under a schema, and continues without where the server refuses; "off" never
+            requests it.
         judged: "relative" (two scores of 1 to 10), "correctness" (one verdict), "auto" (relative where the samples
-            carry a context for a judge).
-        prompt_version: of the shipped prompt of that name.
-        prompt_file: a prompt of the user's own instead, a Jinja file with the same variables.
-        style: how question and context are handed to the prompt: evalkit's own, or as one of LLaVA-Med's two
-            published scripts does (docs/judge.md).
-        rows: which samples correctness is asked for.
-        order: "swap" asks both orders of reference and candidate and takes the mean.
-        replicates: how often each is asked.
+            have a context for a judge).
+        prompt_version: of the shipped prompt of the judged task.
+        prompt_file: a user's own prompt instead, a Jinja file with the same variables.
+        style: form of question and context in the prompt: evalkit's own, or that of one of LLaVA-Med's two published
+            scripts (docs/judge.md).
+        rows: samples that correctness covers, "open" or "all".
+        order: "reference_first", or "swap" for both orders of reference and candidate and their mean.
+        replicates: number of judgments per answer and order.
         send_images: attach the image.
-        max_failed: largest share of asked samples without a judgment at which a number is still given.
+        max_failed: largest share of answers without a judgment at which a value is still reported.
         concurrency: calls in flight.
-        timeout: seconds a call may take; retries: further attempts of the SDK.
-        budget_usd, budget_tokens: over all calls for this run by this judge, earlier sessions included.
-        cache: SQLite file of replies, "default" for the user's cache folder, None for none.
-        offline: answer from run folder and cache only.
+        timeout: of a call, in seconds; retries: further attempts of the SDK.
+        budget_usd, budget_tokens: limits over all calls of this judge for this run, earlier sessions included.
+        image_tokens: assumed tokens per image, for estimates and budgets.
+        cache: SQLite file of replies; "default" for the user's cache folder, None for none.
+        offline: use the run folder and the cache only.
         transport: "server", "batch" (write and collect the provider's batch files) or "local" (a callable).
     """
 
@@ -102,37 +104,37 @@ class JudgeConfig:
         for key, allowed in CHOICES.items():
             given = getattr(self, key)
             if given not in allowed:
-                raise ConfigError(f"judge.{key}={given} is not possible. {did_you_mean(str(given), allowed)}")
+                raise ConfigError(f"judge.{key}={given} is not a valid value. {did_you_mean(str(given), allowed)}")
         _check_numbers(self)
         _check_server(self)
         _check_price(self.price)
         if self.budget_usd is not None and self.price is None:
             raise ConfigError(
-                f"judge.budget_usd={self.budget_usd} cannot be kept: the price of judge {self.name!r} is unknown. Give "
-                "judge.price.input and judge.price.output (USD per million tokens) and judge.price.date, or use "
+                f"judge.budget_usd={self.budget_usd} cannot be enforced: the price of judge {self.name!r} is unknown. "
+                "Give judge.price.input and judge.price.output (USD per million tokens) and judge.price.date, or use "
                 "judge.budget_tokens."
             )
 
     @property
     def server(self) -> str:
-        """Which server the replies are from, for records and cache keys: host, port and path."""
+        """Host, port and path of the server, for plans and cache keys."""
         if self.transport == "local":
             return "in-process"
         return place_of(self.base_url or "")
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """The orders that are asked."""
+        """The presentation orders of reference and candidate."""
         return (REFERENCE_FIRST, CANDIDATE_FIRST) if self.order == "swap" else (REFERENCE_FIRST,)
 
     @property
     def max_output_tokens(self) -> int:
-        """The most that one reply can cost."""
+        """Upper bound of the tokens of one reply."""
         given = self.parameters.get("max_completion_tokens", self.parameters.get("max_tokens", 1024))
         return int(given)
 
     def cache_path(self) -> Path | None:
-        """Where the replies are kept across runs."""
+        """File of the replies of all runs; None for no cache."""
         if self.cache is None:
             return None
         if self.cache != "default":
@@ -141,40 +143,44 @@ class JudgeConfig:
         return (Path(base) if base else Path.home() / ".cache") / "evalkit" / "judge.sqlite"
 
     def record(self) -> dict[str, Any]:
-        """The settings that make the judgments, for the plan line of judgments.jsonl."""
+        """The settings that determine the judgments, for the plan line of judgments.jsonl."""
         kept = asdict(self)
         for key in ("cache", "offline", "concurrency", "timeout", "retries", "budget_usd", "budget_tokens"):
             del kept[key]
         return {**kept, "price": dict(self.price) if self.price else None, "parameters": dict(self.parameters)}
 
     def digest(self) -> str:
-        """8 hex of what makes the judgments."""
+        """8 hex of the digest of `record`."""
         return digest_json(self.record())[:8]
 
 
 def read_key(config: JudgeConfig) -> str | None:
-    """The key from the environment, or a JudgeError that says which variable was expected."""
+    """The API key from the environment; None for a server without keys.
+
+    Raises:
+        JudgeError: the environment variable is not set.
+    """
     if config.api_key_env is None:
         return None
     key = os.environ.get(config.api_key_env, "").strip()
     if not key:
         raise JudgeError(
             f"Judge {config.name!r} needs a key for {config.server}, and the environment variable {config.api_key_env} "
-            "is not set. Nothing was asked and nothing spent. Set the variable (never the key on the command line or "
-            "in a YAML), name another with judge.api_key_env, or judge with a local server: judge=server "
+            "is not set. No request was sent and nothing was spent. Set the variable (never put the key on the command "
+            "line or in a YAML), choose another with judge.api_key_env, or use a local server: judge=server "
             "judge.base_url=http://localhost:8000/v1 judge.model=NAME."
         )
     return key
 
 
 def check_lifetime(config: JudgeConfig, today: date, announced: str | None = None) -> list[str]:
-    """Warnings about how long this judge can still be asked.
+    """Warnings about the lifetime of a judge: an announced shutdown, a model name without a date.
 
     Args:
-        announced: the `shutdown_date` that the server itself gave, which is believed before the YAML.
+        announced: the `shutdown_date` that the server reports; takes precedence over the YAML.
 
     Raises:
-        JudgeError: the model is already gone.
+        JudgeError: the model was already shut down.
     """
     warnings: list[str] = []
     shutdown = announced or config.shutdown
@@ -182,9 +188,9 @@ def check_lifetime(config: JudgeConfig, today: date, announced: str | None = Non
         day = date.fromisoformat(shutdown)
         if day <= today:
             raise JudgeError(
-                f"Judge {config.name!r} cannot be asked: {config.model} was shut down on {day}. Nothing was asked and "
-                "nothing spent. Judgments that are stored can be aggregated for ever; for new ones choose another "
-                "judge (`python -m evalkit list judges`) and expect another number."
+                f"Judge {config.name!r} is not available: {config.model} was shut down on {day}. No request was sent "
+                "and nothing was spent. Stored judgments can still be aggregated; for new ones choose another judge "
+                "(`python -m evalkit list judges`), which gives different numbers."
             )
         warnings.append(
             f"judge {config.name}: {config.model} will be shut down on {day}, in {(day - today).days} days; after that "
@@ -193,8 +199,8 @@ def check_lifetime(config: JudgeConfig, today: date, announced: str | None = Non
     host = urlsplit(config.base_url or "").hostname
     if host in HOSTED and config.model and not DATED.search(config.model):
         warnings.append(
-            f"judge {config.name}: {config.model} is an alias without a date, and what stands behind it can change "
-            "between two calls. Prefer a dated snapshot."
+            f"judge {config.name}: {config.model} is an alias without a date; its model can change between two calls. "
+            "Prefer a dated snapshot."
         )
     return warnings
 
@@ -211,8 +217,8 @@ def _check_numbers(config: JudgeConfig) -> None:
         "prompt_version": config.prompt_version >= 1,
         "image_tokens": config.image_tokens >= 0,
     }
-    for key, fine in rules.items():
-        if not fine:
+    for key, is_valid in rules.items():
+        if not is_valid:
             raise ConfigError(f"judge.{key}={getattr(config, key)} is out of range.")
     if config.shutdown is not None:
         try:
@@ -223,7 +229,7 @@ def _check_numbers(config: JudgeConfig) -> None:
 
 def _check_server(config: JudgeConfig) -> None:
     if not config.model:
-        raise ConfigError(f"Judge {config.name!r} has no model; give judge.model=NAME as the server knows it.")
+        raise ConfigError(f"Judge {config.name!r} has no model; set judge.model=NAME, its name on the server.")
     if config.transport == "server" or config.base_url:
         check_url(config.base_url, "judge.base_url", f"Judge {config.name!r}")
     check_key_name(config.api_key_env, "judge.api_key_env")
@@ -238,6 +244,6 @@ def _check_price(price: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"judge.price.{key} is not a setting. {did_you_mean(key, known)}")
     for key in ("input", "output"):
         if not isinstance(price.get(key), int | float) or price[key] < 0:
-            raise ConfigError(f"judge.price.{key} must be given in USD per million tokens.")
+            raise ConfigError(f"judge.price.{key} must be a price in USD per million tokens.")
     if not price.get("date"):
-        raise ConfigError("judge.price.date must say when these prices were read.")
+        raise ConfigError("judge.price.date must be the date of these prices.")

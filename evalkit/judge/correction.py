@@ -1,7 +1,7 @@
-"""The judged accuracy corrected for what the judge is known to get wrong.
+"""Correction of a judged accuracy for the known errors of the judge.
 
 Rogan and Gladen's estimator with the interval of Lee et al. 2025, "How to correctly report LLM-as-a-judge
-evaluations", arXiv 2511.21140: uncertainty of the judged set and of the labelled set together.
+evaluations", arXiv 2511.21140: it includes the uncertainty of the judged and of the labelled answers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from evalkit.stats import cluster_standard_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corrected:
-    """A corrected accuracy, in [0, 1]; `why` says why there is none."""
+class CorrectedAccuracy:
+    """A corrected accuracy, in [0, 1]; `why`: the reason where there is no value or no interval."""
 
     value: float | None
     low: float | None = None
@@ -31,41 +31,41 @@ def corrected_accuracy(
     n_wrong: float,
     n_right: float,
     level: float = 0.95,
-) -> Corrected:
-    """Accuracy behind a judged accuracy `p` over `n` answers.
+) -> CorrectedAccuracy:
+    """The true accuracy estimated from a judged accuracy `p` over `n` answers.
 
     Args:
-        specificity: share of the wrong answers that the judge calls wrong, over `n_wrong` labelled ones.
-        sensitivity: share of the right answers that the judge calls right, over `n_right` labelled ones.
-        n, n_wrong, n_right: numbers of independent rows; effective numbers, need not be whole.
+        specificity: share of the wrong answers that the judge rates wrong, over `n_wrong` labelled ones.
+        sensitivity: share of the correct answers that the judge rates correct, over `n_right` labelled ones.
+        n, n_wrong, n_right: effective numbers of independent answers; need not be integers.
     """
     from scipy.special import ndtri
 
     if specificity + sensitivity <= 1:
-        return Corrected(
+        return CorrectedAccuracy(
             value=None,
-            why=f"sensitivity {sensitivity:.2f} and specificity {specificity:.2f} make a judge that knows nothing",
+            why=f"sensitivity {sensitivity:.2f} and specificity {specificity:.2f} are no better than chance",
         )
     value = _clip((p + specificity - 1) / (specificity + sensitivity - 1))
     z = float(ndtri((1 + level) / 2))
-    # Agresti and Coull's smoothing of each proportion, as the paper has it.
+    # Agresti and Coull's smoothing of each proportion, as in the paper.
     ps, n = (n * p + z * z / 2) / (n + z * z), n + z * z
     q0, n_wrong = (n_wrong * specificity + 1) / (n_wrong + 2), n_wrong + 2
     q1, n_right = (n_right * sensitivity + 1) / (n_right + 2), n_right + 2
     gain = q0 + q1 - 1
     if gain <= 0:
-        return Corrected(value=value, why="too few labels for an interval")
+        return CorrectedAccuracy(value=value, why="too few labels for an interval")
     theta = (ps + q0 - 1) / gain
     shift = 2 * z * z * (-(1 - theta) * q0 * (1 - q0) / n_wrong + theta * q1 * (1 - q1) / n_right)
     variance = ps * (1 - ps) / n + (1 - theta) ** 2 * q0 * (1 - q0) / n_wrong + theta**2 * q1 * (1 - q1) / n_right
     half = z * math.sqrt(variance) / gain
-    return Corrected(value=value, low=_clip(theta + shift - half), high=_clip(theta + shift + half))
+    return CorrectedAccuracy(value=value, low=_clip(theta + shift - half), high=_clip(theta + shift + half))
 
 
 def effective_size(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """How many independent zeros and ones tell as much as these clustered ones; never more than there are.
+    """Number of independent zeros and ones with the variance of these clustered ones; at most their number.
 
-    Where all are equal the variance says nothing, and the number of clusters is the cautious answer.
+    Where all values are equal the variance is zero, and the number of clusters is the conservative choice.
     """
     n, k = len(values), len(set(clusters))
     if k < 2 or k == n:

@@ -1,4 +1,4 @@
-"""Asking: bounded concurrency, every reply landed at once, a clean stop when money, server or key is gone."""
+"""Execution of a plan: bounded concurrency, replies stored at once, a clean stop without budget, server or key."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
 
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import EvalkitError
-from evalkit.judge.budget import Budget, most_tokens, price_of
+from evalkit.judge.budget import Budget, max_tokens_of
 from evalkit.judge.cache import ReplyCache
-from evalkit.judge.client import Asker
-from evalkit.judge.columns import answers_digest
-from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
+from evalkit.judge.client import JudgeClient
 from evalkit.judge.journal import Journal
-from evalkit.judge.parse_response import Verdict, read_verdict
-from evalkit.judge.plan import Plan, ReadImage, Slot, request_body
+from evalkit.judge.plan import Plan, ReadImage, request_body
+from evalkit.judge.records import error_judgment, judgments_of
 
-# So many failed calls with no success between them are an outage; to go on would only make it longer.
-FAILURES_IN_A_ROW = 10
+# This many failed calls without a success in between are an outage; continuing would only prolong it.
+MAX_FAILURES_IN_A_ROW = 10
 
 
 @dataclass(slots=True)
 class Session:
-    """One session of judging.  `stopped` says why it ended early; `asked` and `failed` count calls."""
+    """One session of judging.
+
+    stopped: reason why it ended early.  n_calls, n_failed_calls: calls made, and those without a reply.  fatal: the
+    error after which no call can succeed.  warnings: for the user, at the end.
+    """
 
     plan: Plan
     journal: Journal
@@ -36,195 +36,99 @@ class Session:
     read_image: ReadImage
     advance: Callable[[int], None]
     stopped: str = ""
-    asked: int = 0
-    failed: int = 0
+    n_calls: int = 0
+    n_failed_calls: int = 0
     seconds: float = 0.0
     fatal: EvalkitError | None = None
-    notes: list[str] = field(default_factory=list)
-    _in_a_row: int = field(default=0)
-    _landing: dict[str, Reply] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _failed_in_a_row: int = field(default=0)
+    _unsaved: dict[str, Reply] = field(default_factory=dict)
 
-    async def run(self, keys: Sequence[str], asker: Asker) -> None:
-        """Ask all of `keys`; returns when each is landed, or there is a reason to stop.  The caller closes `asker`.
+    async def run(self, keys: Sequence[str], client: JudgeClient) -> None:
+        """Make the calls `keys`; returns when each has ended or there is a reason to stop.  The caller closes `client`.
 
         Raises:
-            EvalkitError: no call can succeed, and none has.
+            EvalkitError: no call can succeed, and none did.
         """
         started = time.perf_counter()
-        waiting = iter(keys)
+        pending = iter(keys)
         workers = 1 if self.plan.config.transport == "local" else min(self.plan.config.concurrency, len(keys))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
-                    group.create_task(self._work(waiting, asker))
+                    group.create_task(self._work(pending, client))
         finally:
-            self._land_now()
+            self._save_pending()
             self.seconds = time.perf_counter() - started
-        if self.fatal is not None and self.asked == self.failed:
+        if self.fatal is not None and self.n_calls == self.n_failed_calls:
             raise self.fatal
 
-    async def _work(self, waiting: Iterator[str], asker: Asker) -> None:
-        for key in waiting:
+    async def _work(self, pending: Iterator[str], client: JudgeClient) -> None:
+        for key in pending:
             if self.stopped:
                 return
             if not self.budget.limited:
-                self._count(await self._ask(key, asker))
+                self._count(await self._call(key, client))
                 continue
-            most = most_tokens(self.plan, key)
-            aside = await self.budget.take(most)
-            if aside is None:
+            limit = max_tokens_of(self.plan, key)
+            reserved = await self.budget.reserve(limit)
+            if reserved is None:
                 self.stopped = self.stopped or self.budget.exhausted
                 return
-            await self.budget.settle(aside, most, await self._ask(key, asker))
+            await self.budget.settle(reserved, limit, await self._call(key, client))
 
     def _count(self, reply: Reply | None) -> None:
         if reply is not None:
             self.budget.tokens_in += reply.tokens_in or 0
             self.budget.tokens_out += reply.tokens_out or 0
 
-    async def _ask(self, key: str, asker: Asker) -> Reply | None:
-        """Ask and land one call; not when there was a reason to stop while it waited for its turn."""
+    async def _call(self, key: str, client: JudgeClient) -> Reply | None:
+        """Make one call and store its reply; None where it failed, or where the session stopped before it."""
         if self.stopped:
             return None
-        self.asked += 1
+        self.n_calls += 1
         try:
-            reply = await asker.ask(request_body(self.plan, key, self.read_image))
+            reply = await client.send(request_body(self.plan, key, self.read_image))
         except CallFailed as problem:
             self._failed(key, str(problem))
             return None
         except EvalkitError as problem:
-            self.failed += 1
+            self.n_failed_calls += 1
             self.fatal = self.fatal or problem
             self.stopped = self.stopped or str(problem)
             return None
-        self._in_a_row = 0
-        self._land_soon(key, reply)
+        self._failed_in_a_row = 0
+        self._save_soon(key, reply)
         return reply
 
     def _failed(self, key: str, why: str) -> None:
-        self.failed += 1
-        self._in_a_row += 1
-        self.journal.write([error_record(self.plan, slot, key, why) for slot in self.plan.calls[key]])
+        self.n_failed_calls += 1
+        self._failed_in_a_row += 1
+        self.journal.write([error_judgment(self.plan, slot, key, why) for slot in self.plan.calls[key]])
         self.advance(len(self.plan.calls[key]))
-        limit = max(FAILURES_IN_A_ROW, self.plan.config.concurrency)
-        if self._in_a_row >= limit and not self.stopped:
-            self.stopped = f"{self._in_a_row} calls in a row brought no reply (the last: {why})"
+        limit = max(MAX_FAILURES_IN_A_ROW, self.plan.config.concurrency)
+        if self._failed_in_a_row >= limit and not self.stopped:
+            self.stopped = f"{self._failed_in_a_row} calls in a row brought no reply (the last: {why})"
 
-    def land(self, replies: Mapping[str, Reply]) -> None:
-        """Keep replies that were paid for: first in the cache, then in the run; a kill between loses nothing."""
+    def save(self, replies: Mapping[str, Reply]) -> None:
+        """Store paid replies: first in the cache, then in the run, so that a kill in between loses nothing."""
         if self.cache is not None:
             try:
                 self.cache.put((key, reply.record()) for key, reply in replies.items())
             except sqlite3.Error as problem:
-                # A full or locked disk under the cache must not cost a reply that was paid for.
-                self.notes.append(f"the judge's cache was given up ({problem}); this run's own file goes on")
+                # A full disk or a locked cache must not lose a paid reply.
+                self.warnings.append(f"the judge's cache failed ({problem}); judging continues without it")
                 self.cache = None
-        fill(self.plan, self.journal, replies, cached=False)
+        self.journal.write(judgments_of(self.plan, replies, cached=False))
         self.advance(sum(len(self.plan.calls[key]) for key in replies))
 
-    def _land_soon(self, key: str, reply: Reply) -> None:
-        """Land a reply together with all that came in the same turn of the event loop: one transaction, one write."""
-        if not self._landing:
-            asyncio.get_running_loop().call_soon(self._land_now)
-        self._landing[key] = reply
+    def _save_soon(self, key: str, reply: Reply) -> None:
+        """Store a reply together with all others of this turn of the event loop: one transaction, one write."""
+        if not self._unsaved:
+            asyncio.get_running_loop().call_soon(self._save_pending)
+        self._unsaved[key] = reply
 
-    def _land_now(self) -> None:
-        if self._landing:
-            replies, self._landing = self._landing, {}
-            self.land(replies)
-
-
-def fill(plan: Plan, journal: Journal, replies: Mapping[str, Reply], *, cached: bool) -> None:
-    """Write the judgments that replies give."""
-    records = []
-    for key, reply in replies.items():
-        verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish)
-        records += [judgment_record(plan, slot, key, reply, verdict, cached=cached) for slot in plan.calls[key]]
-    journal.write(records)
-
-
-def judgment_record(
-    plan: Plan, slot: Slot, key: str, reply: Reply, verdict: Verdict, *, cached: bool
-) -> dict[str, Any]:
-    """A line of judgments.jsonl for a reply."""
-    return {
-        **_head(plan, slot, key),
-        "status": verdict.status,
-        "scores": _scores(plan, slot, verdict),
-        "verdict": verdict.label,
-        "why": verdict.why,
-        "raw": reply.refusal if reply.text is None else reply.text,
-        "model_returned": reply.model,
-        "system_fingerprint": reply.fingerprint,
-        "finish_reason": reply.finish,
-        "dropped": list(reply.dropped),
-        "usage": {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out},
-        "usd": 0.0 if cached else price_of(plan.config, reply.tokens_in, reply.tokens_out),
-        "seconds": reply.seconds,
-        "cached": cached,
-    }
-
-
-def error_record(plan: Plan, slot: Slot, key: str, why: str) -> dict[str, Any]:
-    """A line of judgments.jsonl for a call without a reply."""
-    return {**_head(plan, slot, key), "status": "error", "scores": None, "verdict": None, "why": why, "cached": False}
-
-
-def no_answer_records(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Lines for the samples that have no answer to judge."""
-    for index, item in enumerate(plan.items):
-        if item.answer is None:
-            head = _head(plan, Slot(index, REFERENCE_FIRST, 0), "")
-            yield {**head, "status": "no_answer", "scores": None, "verdict": None, "why": item.error, "cached": False}
-
-
-def plan_record(plan: Plan) -> dict[str, Any]:
-    """The line that says what a plan's judgments are of."""
-    return {
-        "record": "plan",
-        "plan": plan.id,
-        "judge": plan.config.name,
-        "judged": plan.judged,
-        "server": plan.config.server,
-        "model_requested": plan.config.model,
-        "prompt": plan.prompt.name,
-        "prompt_sha256": plan.prompt.sha256,
-        "style": plan.config.style,
-        "n_items": len(plan.items),
-        "answers_sha256": answers_digest({item.sample.id: item.answer for item in plan.items}),
-        "n_judgments": plan.n_slots,
-        "config": plan.config.record(),
-        "created": _now(),
-    }
-
-
-def _head(plan: Plan, slot: Slot, key: str) -> dict[str, Any]:
-    sample = plan.items[slot.item].sample
-    return {
-        "record": "judgment",
-        "plan": plan.id,
-        "judge": plan.config.name,
-        "sample_id": sample.id,
-        "image_id": sample.image_id,
-        "tags": dict(sample.tags),
-        "order": slot.order,
-        "replicate": slot.replicate,
-        "key": key,
-        "model_requested": plan.config.model,
-        "prompt": plan.prompt.name,
-        "prompt_sha256": plan.prompt.sha256,
-        "created": _now(),
-    }
-
-
-def _scores(plan: Plan, slot: Slot, verdict: Verdict) -> dict[str, float] | None:
-    if plan.judged != RELATIVE or verdict.first is None or verdict.second is None:
-        return None
-    first, second = verdict.first, verdict.second
-    if slot.order == REFERENCE_FIRST:
-        return {"reference": first, "candidate": second}
-    return {"reference": second, "candidate": first}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _save_pending(self) -> None:
+        if self._unsaved:
+            replies, self._unsaved = self._unsaved, {}
+            self.save(replies)

@@ -1,14 +1,13 @@
-"""Human labels: a CSV or JSON-lines file, one line an answer and rater.
+"""Human labels: a CSV or JSON Lines file, one line per answer and rater.
 
-Columns: sample_id and label (also human or human_label); and where there are any: judge (the judge's own label, where
-no run is given), model (which model answered), image_id (the cluster), rater (who labelled).
+Columns: sample_id and label (also human or human_label); optional: judge (the judge's label, where no run is given),
+model (the answering model), image_id (the cluster), rater.
 Labels are correct, partly, wrong and cannot_tell (also yes/no, true/false, 1/0), or scores of 1 to 10.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError, did_you_mean
+from evalkit.judge.json_lines import LocatedObject, located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST
 
 WORDS = {
@@ -50,7 +50,7 @@ class LabelLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """A label file.  scale: "verdict" or "score", found by what its labels are."""
+    """A label file.  scale: "verdict" or "score", inferred from its labels; has_judge: it has a column judge."""
 
     scale: str
     lines: tuple[LabelLine, ...]
@@ -61,15 +61,15 @@ def read_labels(path: Path) -> Labels:
     """Read a label file.
 
     Raises:
-        DataError: it lacks a column, holds a label that is none, or the same rater labels an answer twice.
+        DataError: a column is missing, a label is invalid, or a rater labels an answer twice.
     """
     rows = _rows(path)
     scale = _scale(path, [row["label"] for _, row in rows])
     lines = [
         LabelLine(
-            sample_id=_needed(row, "sample_id", where),
+            sample_id=_required(row, "sample_id", where),
             model=_plain(row.get("model")),
-            image_id=_plain(row.get("image_id")) or _needed(row, "sample_id", where),
+            image_id=_plain(row.get("image_id")) or _required(row, "sample_id", where),
             rater=_plain(row.get("rater")),
             human=read_label(row["label"], scale, where),
             judge=read_label(row["judge"], scale, where) if "judge" in row else None,
@@ -86,7 +86,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def read_label(value: Any, scale: str, where: str) -> float | None:
-    """A label's value; None for cannot tell.  Raises DataError for anything else."""
+    """The value of a label; None for cannot tell.  Raises DataError for an invalid label."""
     text = _plain(value).lower()
     if text in UNSURE:
         return None
@@ -96,56 +96,48 @@ def read_label(value: Any, scale: str, where: str) -> float | None:
         if text in WORDS:
             return WORDS[text]
         near = did_you_mean(text, ["correct", "partly", "wrong", "cannot_tell"])
-        raise DataError(f"{where}: {value!r} is no verdict. {near}")
+        raise DataError(f"{where}: {value!r} is not a verdict. {near}")
     number = _number(text)
     if number is None or not LOWEST <= number <= HIGHEST:
-        raise DataError(f"{where}: {value!r} is no score of {LOWEST} to {HIGHEST}.")
+        raise DataError(f"{where}: {value!r} is not a score from {LOWEST} to {HIGHEST}.")
     return number
 
 
 def _scale(path: Path, values: Sequence[Any]) -> str:
-    """Scores where any label is a number above 1; else verdicts."""
+    """ "score" where any label is a number above 1, else "verdict"."""
     numbers = [n for v in values if (n := _number(_plain(v).lower())) is not None]
     if any(n > 1 for n in numbers):
         if len(numbers) < sum(_plain(v).lower() not in UNSURE for v in values):
-            raise DataError(f"{path}: the labels are partly scores and partly words; give one kind.")
+            raise DataError(f"{path}: the labels are partly scores and partly words; use one kind.")
         return "score"
     return "verdict"
 
 
-def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+def _rows(path: Path) -> list[LocatedObject]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"The label file {path} cannot be read ({problem}).") from problem
-    rows: list[tuple[str, Mapping[str, Any]]] = []
     if path.suffix.lower() == ".csv":
-        found: list[Mapping[str, Any]] = list(csv.DictReader(text.splitlines()))
-        numbered = list(enumerate(found, start=2))
+        lines = csv.DictReader(text.splitlines())
+        found = [LocatedObject(f"{path}:{number}", line) for number, line in enumerate(lines, start=2)]
     else:
-        numbered = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                numbered.append((number, json.loads(line)))
-            except ValueError as problem:
-                raise DataError(f"{path}:{number} is not JSON ({problem}); labels are CSV or JSON lines.") from problem
-    for number, row in numbered:
-        where = f"{path}:{number}"
-        if not isinstance(row, Mapping):
-            raise DataError(f"{where} is not a JSON object.")
-        named = {ALIASES.get(str(k).strip(), str(k).strip()): v for k, v in row.items() if k is not None}
-        for column in ("sample_id", "label"):
-            if column not in named:
-                raise DataError(f"{where}: there is no column {column}. {did_you_mean(column, list(named))}")
-        rows.append((where, named))
-    if not rows:
-        raise DataError(f"{path} holds no labels.")
-    return rows
+        found = list(located_objects(path, text.splitlines(), "Labels are CSV or JSON Lines."))
+    if not found:
+        raise DataError(f"{path} has no labels.")
+    return [_with_column_names(row) for row in found]
 
 
-def _needed(row: Mapping[str, Any], column: str, where: str) -> str:
+def _with_column_names(row: LocatedObject) -> LocatedObject:
+    """The row with aliases of columns replaced by their names."""
+    named = {ALIASES.get(str(k).strip(), str(k).strip()): v for k, v in row.content.items() if k is not None}
+    for column in ("sample_id", "label"):
+        if column not in named:
+            raise DataError(f"{row.where}: the column {column} is missing. {did_you_mean(column, list(named))}")
+    return LocatedObject(row.where, named)
+
+
+def _required(row: Mapping[str, Any], column: str, where: str) -> str:
     value = _plain(row.get(column))
     if not value:
         raise DataError(f"{where}: {column} is empty.")

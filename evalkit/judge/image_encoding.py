@@ -1,4 +1,4 @@
-"""Images for judges that can see."""
+"""Images in the form that chat APIs take, for judges with vision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg
 
 
 def read_image(ref: ImageRef) -> bytes:
-    """The bytes of an image of the task; a drawn or blank one, which has none, as PNG."""
+    """The bytes of an image of the task; of a drawn or blank one, which has no file, as PNG."""
     from evalkit.core.images import open_image, read_bytes
 
     if ref.kind not in ("draw", "blank"):
@@ -23,7 +23,11 @@ def read_image(ref: ImageRef) -> bytes:
 
 
 def data_url(data: bytes, where: str) -> str:
-    """An image as the chat API takes it: the file's own bytes where servers can read them, else re-encoded as PNG."""
+    """An image as a data URL: the file's own bytes where servers can read their format, else re-encoded as PNG.
+
+    Raises:
+        DataError: the image, named `where`, cannot be decoded.
+    """
     kind = media_type(data)
     if kind is None:
         data, kind = _as_png(data, where), "image/png"
@@ -31,7 +35,7 @@ def data_url(data: bytes, where: str) -> str:
 
 
 def media_type(data: bytes) -> str | None:
-    """The type of a PNG, JPEG, GIF or WebP; None for anything else."""
+    """The media type of a PNG, JPEG, GIF or WebP; None for other formats."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in SIGNATURES if data.startswith(start)), None)
@@ -47,6 +51,6 @@ def _as_png(data: bytes, where: str) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             to_rgb(image).save(out, format="PNG")
-    except (OSError, SyntaxError, ValueError) as problem:  # what PIL raises on damaged and foreign files
+    except (OSError, SyntaxError, ValueError) as problem:  # the errors of PIL for damaged files and other formats
         raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem
     return out.getvalue()

@@ -1,28 +1,31 @@
-"""Other people's score files: the review JSONL of LLaVA and the two of LLaVA-Med, as judgments of our own form.
+"""Import of review files of other tools as judgments: the JSON Lines of LLaVA and of both LLaVA-Med versions.
 
-- LLaVA: `tuple` [first, second] with `content`, and a `category`; [-1, -1] is its way to say that parsing failed.
+- LLaVA: `tuple` [first, second] with `content`, and a `category`; [-1, -1] marks a failed parse.
 - LLaVA-Med 1.5: `gpt_eval`, the judge's text, with `type` and `domain`.  LLaVA-Med 1.0: the same under `result`.
 
-In all of them the reference stands first and was never swapped.
+All of them present the reference first, without a swap.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import digest_json
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
-from evalkit.judge.journal import NAME, Journal, Judged
-from evalkit.judge.metrics import Figures, compute
+from evalkit.judge.journal import Journal, PlanJudgments
+from evalkit.judge.json_lines import located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST, Verdict, read_verdict
+from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment
+from evalkit.runs.store import RunFolder
 
-# The authors' precedence: a figure of two domains belongs to the first of these.
+# The authors' precedence: a figure of several domains counts in the first of these.
 DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
-TEXTS = {"gpt_eval": "llava-med-1.5", "result": "llava-med-1.0", "content": "llava", "review": "llava"}
+# Fields with the text of a review, and the style of the tool that writes them.
+STYLES = {"gpt_eval": "llava-med-1.5", "result": "llava-med-1.0", "content": "llava", "review": "llava"}
 
 
 def domain_of(flags: Mapping[str, Any]) -> str | None:
@@ -30,112 +33,117 @@ def domain_of(flags: Mapping[str, Any]) -> str | None:
     return next((name for name in DOMAINS if flags.get(name)), None)
 
 
-def read_reviews(path: Path, *, judge: str = "review", max_failed: float = 0.02) -> Judged:
-    """The judgments in a review file; `evalkit.judge.metrics.compute` makes the numbers.
+def read_reviews(path: Path, *, judge: str = "review", max_failed: float = 0.02) -> PlanJudgments:
+    """The judgments in a review file; `evalkit.judge.metrics.compute` computes their values.
 
     Args:
-        judge: the name to show, since most files do not say who judged.
-        max_failed: largest share of unreadable reviews at which a number is still given.
+        judge: name of the judge, since most files do not record it.
+        max_failed: largest share of unreadable reviews at which a value is still reported.
 
     Raises:
         DataError: a line is not a review, or a question is reviewed twice.
     """
-    records: list[dict[str, Any]] = []
+    reviews: list[_Review] = []
     seen: set[str] = set()
-    form = ""
-    for where, row in _rows(path):
-        record, form = _record(row, where)
-        if record["sample_id"] in seen:
-            raise DataError(
-                f"{where}: question {record['sample_id']} is reviewed a second time; keep one review a question (an "
-                "interrupted run was perhaps appended to)."
-            )
-        seen.add(record["sample_id"])
-        records.append(record)
-    if not records:
-        raise DataError(f"{path} holds no reviews.")
-    plan = _plan(path, judge, form, len(records), max_failed)
-    return Judged(plan=plan, records=tuple({**r, "plan": plan["plan"], "judge": judge} for r in records))
-
-
-def figures_of_reviews(path: Path, *, judge: str = "review", max_failed: float = 0.02) -> Figures:
-    """The numbers of a review file."""
-    return compute(read_reviews(path, judge=judge, max_failed=max_failed))
-
-
-def keep(judged: Judged, run_dir: Path) -> None:
-    """Append read-in judgments to a run's judgments.jsonl."""
-    journal = Journal(run_dir / NAME)
-    journal.write([judged.plan, *judged.records])
-    journal.close()
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"The review file {path} cannot be read ({problem}).") from problem
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except ValueError as problem:
-            raise DataError(f"{where} is not JSON ({problem}).") from problem
-        if not isinstance(row, dict) or "question_id" not in row:
-            raise DataError(f"{where} is not a review: an object with question_id was expected.")
-        yield where, row
+    for where, content in located_objects(path, text.splitlines(), "A review file has one JSON object per line."):
+        review = _review(content, where)
+        if review.sample_id in seen:
+            raise DataError(
+                f"{where}: question {review.sample_id} is reviewed a second time; keep one review per question (an "
+                "interrupted run was perhaps appended to)."
+            )
+        seen.add(review.sample_id)
+        reviews.append(review)
+    if not reviews:
+        raise DataError(f"{path} has no reviews.")
+    plan = _plan(path, judge, reviews[-1].style, len(reviews), max_failed)
+    return PlanJudgments(plan=plan, judgments=tuple(_judgment(r, plan) for r in reviews))
 
 
-def _record(row: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
-    field = next((name for name in TEXTS if isinstance(row.get(name), str)), None)
-    pair = row.get("tuple")
+def append_judgments(judged: PlanJudgments, run_dir: Path) -> None:
+    """Append imported judgments to a run's judgments.jsonl."""
+    journal = Journal(RunFolder(run_dir).judgments)
+    journal.write([judged.plan, *judged.judgments])
+    journal.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Review:
+    """One review.  style: the prompt style of the tool that wrote it."""
+
+    sample_id: str
+    image_id: str
+    tags: Mapping[str, str]
+    verdict: Verdict
+    text: str
+    style: str
+
+
+def _review(content: Mapping[str, Any], where: str) -> _Review:
+    if "question_id" not in content:
+        raise DataError(f"{where} is not a review: expected an object with question_id.")
+    field = next((name for name in STYLES if isinstance(content.get(name), str)), None)
+    pair = content.get("tuple")
     if field is None and not isinstance(pair, list):
-        raise DataError(f"{where} holds no review: one of {', '.join(TEXTS)} or tuple was expected.")
-    text = str(row[field]) if field is not None else ""
-    verdict = _of_tuple(pair) if isinstance(pair, list) else read_verdict(RELATIVE, text)
-    judged = verdict.first is not None
-    tags = {"type": row.get("type") or row.get("category"), "domain": domain_of(row.get("domain") or {})}
-    record = {
-        "record": "judgment",
-        "sample_id": str(row["question_id"]),
-        "image_id": str(row.get("pair_id") or row.get("image") or row["question_id"]),
-        "tags": {k: str(v) for k, v in tags.items() if v},
-        "order": REFERENCE_FIRST,
-        "replicate": 0,
-        "key": "",
-        "status": verdict.status,
-        "scores": {"reference": verdict.first, "candidate": verdict.second} if judged else None,
-        "verdict": None,
-        "why": verdict.why,
-        "raw": text,
-        "cached": False,
-    }
-    return record, TEXTS[field] if field is not None else "llava"
+        raise DataError(f"{where} has no review: expected one of {', '.join(STYLES)} or tuple.")
+    text = str(content[field]) if field is not None else ""
+    tags = {"type": content.get("type") or content.get("category"), "domain": domain_of(content.get("domain") or {})}
+    return _Review(
+        sample_id=str(content["question_id"]),
+        image_id=str(content.get("pair_id") or content.get("image") or content["question_id"]),
+        tags={k: str(v) for k, v in tags.items() if v},
+        verdict=_verdict_of_pair(pair) if isinstance(pair, list) else read_verdict(RELATIVE, text),
+        text=text,
+        style=STYLES[field] if field is not None else "llava",
+    )
 
 
-def _of_tuple(pair: list[Any]) -> Verdict:
+def _verdict_of_pair(pair: list[Any]) -> Verdict:
     numbers = [float(v) for v in pair if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(pair) != 2 or len(numbers) != 2 or not all(LOWEST <= v <= HIGHEST for v in numbers):
         return Verdict(status="unreadable", why=f"scores {pair} are not two numbers of {LOWEST} to {HIGHEST}")
     return Verdict(status="judged", first=numbers[0], second=numbers[1])
 
 
-def _plan(path: Path, judge: str, form: str, n: int, max_failed: float) -> dict[str, Any]:
-    return {
-        "record": "plan",
-        "plan": digest_json([str(path.name), judge, form, n])[:16],
-        "judge": judge,
-        "judged": RELATIVE,
-        "server": "unknown",
-        "model_requested": "unknown",
-        "prompt": f"review:{form}",
-        "prompt_sha256": "unknown",
-        "style": form,
-        "n_items": n,
-        "n_judgments": n,
-        "config": {
+def _judgment(review: _Review, plan: JudgePlan) -> Judgment:
+    verdict = review.verdict
+    scores = None
+    if verdict.first is not None and verdict.second is not None:
+        scores = JudgeScores(reference=verdict.first, candidate=verdict.second)
+    return Judgment(
+        plan=plan.plan,
+        judge=plan.judge,
+        sample_id=review.sample_id,
+        image_id=review.image_id,
+        tags=review.tags,
+        order=REFERENCE_FIRST,
+        replicate=0,
+        key="",
+        status=verdict.status,
+        scores=scores,
+        verdict=None,
+        why=verdict.why,
+        raw=review.text,
+    )
+
+
+def _plan(path: Path, judge: str, style: str, n: int, max_failed: float) -> JudgePlan:
+    return JudgePlan(
+        plan=digest_json([path.name, judge, style, n])[:16],
+        judge=judge,
+        judged=RELATIVE,
+        server="unknown",
+        model_requested="unknown",
+        prompt=f"review:{style}",
+        prompt_sha256="unknown",
+        style=style,
+        n_items=n,
+        n_judgments=n,
+        config={
             "order": REFERENCE_FIRST,
             "replicates": 1,
             "max_failed": max_failed,
@@ -143,4 +151,4 @@ def _plan(path: Path, judge: str, form: str, n: int, max_failed: float) -> dict[
             "revision": None,
             "send_images": False,
         },
-    }
+    )

@@ -17,7 +17,7 @@ ItemStatus = Literal["judged", "cannot_tell", "failed", "no_answer"]
 
 
 class Points(NamedTuple):
-    """The scores of an item: of reference and candidate (1 to 10); for correctness: correct (0 or 1), credit (0 to 1)."""
+    """Scores of reference and candidate, 1 to 10; for correctness: 1 for correct else 0, and the credit of 0 to 1."""
 
     reference: float
     candidate: float

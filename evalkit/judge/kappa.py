@@ -6,18 +6,25 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.stats import Interval
 
 
-def raw_agreement(pairs: Sequence[tuple[Any, Any]]) -> float | None:
-    """Share of equal pairs; None for none."""
+class LabelPair(NamedTuple):
+    """The labels of one answer by two raters."""
+
+    first: float
+    second: float
+
+
+def raw_agreement(pairs: Sequence[LabelPair]) -> float | None:
+    """Share of equal pairs; None without pairs."""
     return sum(a == b for a, b in pairs) / len(pairs) if pairs else None
 
 
-def cohen_kappa(pairs: Sequence[tuple[Any, Any]], labels: Sequence[Any], *, quadratic: bool = False) -> float | None:
-    """Cohen's kappa of two raters over `labels` in their order; None where it is undefined (one label throughout)."""
+def cohen_kappa(pairs: Sequence[LabelPair], labels: Sequence[float], *, quadratic: bool = False) -> float | None:
+    """Cohen's kappa of two raters over `labels` in their order; None where it is undefined (all labels are equal)."""
     from sklearn.metrics import cohen_kappa_score
 
     if len({value for pair in pairs for value in pair}) < 2:
@@ -37,8 +44,8 @@ def krippendorff_alpha(units: Sequence[Sequence[float]], *, interval: bool = Fal
     """Krippendorff's alpha (Krippendorff 2011, "Computing Krippendorff's alpha-reliability").
 
     Args:
-        units: for each unit the values of those who rated it, any number of them; a unit with one value says nothing.
-        interval: squared difference of the values as the distance; else equal or not.
+        units: for each unit the values of its raters, any number of them; a unit with one value has no effect.
+        interval: the distance is the squared difference of the values; else 0 for equal values and 1 for others.
 
     Returns:
         1 for perfect agreement, 0 for chance, below 0 for worse; None where it is undefined (no pairs, or one value).
@@ -72,7 +79,7 @@ def jackknife_interval(
     low: float = -1.0,
     high: float = 1.0,
 ) -> Interval | None:
-    """Interval of a statistic of rows by leaving out one cluster at a time, t with K-1 degrees, within [low, high].
+    """Interval of a statistic of rows by leaving out one cluster at a time, t with K-1 degrees, clipped to [low, high].
 
     None where the statistic is undefined; no bounds where it is undefined without some cluster, or K < 3.
     Reference: Efron and Tibshirani 1993, chapter 11.
@@ -90,8 +97,8 @@ def jackknife_interval(
         return Interval(low=None, high=None, method="undefined: fewer than three clusters")
     without: list[float] = []
     for left_out in members.values():
-        gone = set(left_out)
-        value = statistic([row for index, row in enumerate(rows) if index not in gone])
+        omitted = set(left_out)
+        value = statistic([row for index, row in enumerate(rows) if index not in omitted])
         if value is None:
             return Interval(low=None, high=None, method="undefined: rests on one cluster")
         without.append(value)

@@ -1,6 +1,6 @@
-"""A judge in this process: a registered checkpoint asked through transformers, one reply at a time.
+"""A judge in this process: a registered checkpoint run with transformers, one reply at a time.
 
-It runs in a process of its own after the answering run has ended, so the answering model's memory is free by then.
+The verb `judge` runs in its own process after the judged run has ended, so the judged model's memory is free.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ DATA_URL = "data:"
 def local_complete(
     spec: CheckpointSpec, *, device: str, dtype: str, max_tokens: int
 ) -> Callable[[list[dict[str, Any]]], str]:
-    """A function from chat messages (as the OpenAI interface takes them, images as data URLs) to the reply's text.
+    """A function that maps chat messages (in the form of the OpenAI API, images as data URLs) to the text of the reply.
 
-    Greedy; the weights are loaded at the first call.
+    Decoding is greedy; the weights are loaded on the first call.
 
     Raises:
-        ModelError: the checkpoint is not here or does not load.
+        ModelError: the checkpoint is not on this machine or does not load.
     """
     parts = checkpoint.locate(spec)
     loaded: list[Any] = []
@@ -61,7 +61,7 @@ def _reply(model: Any, processor: Any, messages: list[dict[str, Any]], max_token
 
 
 def _content(content: str | list[Mapping[str, Any]], images: list[Any]) -> list[dict[str, str]]:
-    """A message's parts for a chat template; pictures are taken out into `images`, in their order."""
+    """The parts of a message for a chat template; its images are appended to `images`, in their order."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     parts: list[dict[str, str]] = []
@@ -78,5 +78,5 @@ def _image(url: str) -> Any:
     from PIL import Image
 
     if not url.startswith(DATA_URL):
-        raise JudgeError("A judge in this process takes images as data URLs only.")
+        raise JudgeError("A judge in this process accepts images as data URLs only, and this one is none.")
     return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")

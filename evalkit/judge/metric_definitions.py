@@ -127,7 +127,7 @@ CORRECTNESS_SWAP_METRICS = (
 
 
 def metrics_of(judged: str, order: str) -> tuple[JudgedMetric, ...]:
-    """The metrics of a judged task ("relative" or "correctness"), those of the swapped order included where it is used."""
+    """The metrics of a judged task ("relative" or "correctness"); with order "swap" also those of position bias."""
     if judged == RELATIVE:
         return RELATIVE_METRICS + (RELATIVE_SWAP_METRICS if order == "swap" else ())
     return CORRECTNESS_METRICS + (CORRECTNESS_SWAP_METRICS if order == "swap" else ())

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from evalkit.core.errors import Partial
 from evalkit.core.signature import Signature
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
 from evalkit.judge.config import RELATIVE
@@ -75,6 +76,12 @@ def compute(judged: PlanJudgments, *, max_failed: float | None = None, stopped: 
         models_returned=models_returned(judgments),
         problem=_problem(plan, n_failed, n_answers, limit, stopped, reasons),
     )
+
+
+def check_complete(scores: JudgedFile) -> None:
+    """Raise Partial when there are no values, or judging stopped before all answers were judged."""
+    if scores.problem:
+        raise Partial(scores.problem)
 
 
 def _values(

@@ -1,4 +1,4 @@
-"""What a judge said: one of three outcomes, judged, refused and unreadable.  Nothing else becomes a score, ever."""
+"""Reading of a judge's reply: judged, refused or unreadable.  Only a judged reply gives a score."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from evalkit.judge.config import RELATIVE
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
 LOWEST, HIGHEST = 1, 10
-# A failed attempt to read JSON costs the length of the text, so a reply of nothing but braces would take for ever.
-MOST_BRACES = 100
+# A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
+MAX_FAILED_BRACES = 100
 
 _THINKING = re.compile(r"<think>.*?</think>", re.S)
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
@@ -29,8 +29,8 @@ _REFUSAL = re.compile(
 class Verdict:
     """The outcome of one call.
 
-    first, second: scores of 1 to 10 of the answers in the order shown (relative).  label: one of VERDICTS
-    (correctness).  why: what is wrong, given exactly when the status is not "judged".
+    first, second: scores of 1 to 10 of the answers in the order presented (relative).  label: one of VERDICTS
+    (correctness).  why: the problem, given exactly when the status is not "judged".
     """
 
     status: Literal["judged", "refused", "unreadable"]
@@ -41,11 +41,11 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if (self.status == "judged") == bool(self.why):
-            raise ValueError(f"a verdict that is {self.status} with the reason {self.why!r}")
+            raise ValueError(f"a verdict of status {self.status!r} with the reason {self.why!r}")
 
 
 def response_format(judged: str) -> dict[str, Any]:
-    """The JSON schema that the server is asked to hold its reply to."""
+    """The `response_format` of a request: the JSON schema of the reply."""
     if judged == RELATIVE:
         score = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
         fields: dict[str, Any] = {"reason": {"type": "string"}, "score_1": score, "score_2": score}
@@ -56,11 +56,12 @@ def response_format(judged: str) -> dict[str, Any]:
 
 
 def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, finish: str | None = None) -> Verdict:
-    """Read a reply.
+    """The outcome of a reply.
 
     Args:
-        text: the reply's text, None or empty when there is none.
-        refusal: what the server gave in its own field for refusals.
+        judged: the judged task, "relative" or "correctness".
+        text: of the reply; None or empty where there is none.
+        refusal: content of the API's field for refusals.
         finish: the server's finish reason.
     """
     if refusal or finish == "content_filter":
@@ -80,7 +81,7 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
 
 
 def _read_relative(body: str) -> Verdict | str:
-    """The two scores, from a JSON object or from a first line of two numbers; else what is wrong."""
+    """The two scores, from a JSON object or from a first line of two numbers; else the problem."""
     objects = [o for o in json_objects(body) if "score_1" in o or "score_2" in o]
     if objects:
         pairs = {(_number(o.get("score_1")), _number(o.get("score_2"))) for o in objects}
@@ -100,7 +101,7 @@ def _read_relative(body: str) -> Verdict | str:
 
 
 def _read_correctness(body: str) -> Verdict | str:
-    """The verdict, from a JSON object or from a reply that is nothing but the word; else what is wrong."""
+    """The verdict, from a JSON object or from a reply of that word alone; else the problem."""
     objects = [o for o in json_objects(body) if "verdict" in o]
     if objects:
         labels = {o["verdict"] if isinstance(o["verdict"], str) else None for o in objects}
@@ -121,11 +122,11 @@ def _number(value: Any) -> float | None:
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The outermost JSON objects in a text, in order; what is not JSON is passed over, up to MOST_BRACES times."""
+    """The outermost JSON objects in a text, in order; skips text that is not JSON, up to MAX_FAILED_BRACES times."""
     decoder = json.JSONDecoder()
     position = text.find("{")
     failed = 0
-    while position >= 0 and failed < MOST_BRACES:
+    while position >= 0 and failed < MAX_FAILED_BRACES:
         try:
             value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""What is to be asked: one item an answer, one slot an item x order x replicate, one call a distinct content.
+"""Plan of a judge's calls: one item per answer, one slot per item x order x replicate, one call per distinct content.
 
-Two slots whose content is the same (the same question, reference and answer about samples of one image, or reference
-and answer with equal text under a swap) share one call.
+Slots with the same content (question, reference and answer, or reference and answer with equal text under a swap)
+share one call.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from evalkit.core.types import OPEN, ImageRef, Prediction, Sample, digest_json
 from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE, JudgeConfig
 from evalkit.judge.image_encoding import data_url
 from evalkit.judge.parse_response import response_format
-from evalkit.judge.prompts import Prompt, load_prompt, render
+from evalkit.judge.prompts import Prompt, PromptMessage, load_prompt, render
 
-# What the authors' scripts cut off or leave at the end of a question: a line break and the image's place.
+# The end of a question in LLaVA-Med's files: a line break and the image mark, which one of its scripts cuts off.
 IMAGE_MARK = "\n<image>"
 
 ReadImage = Callable[[ImageRef], bytes]
@@ -26,7 +26,7 @@ ReadImage = Callable[[ImageRef], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One answer to be judged; `error` says why there is none."""
+    """One answer to judge; where there is none, `answer` is None and `error` is the reason."""
 
     sample: Sample
     answer: str | None
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One judgment of one item: in which order, the how-manieth."""
+    """One judgment: item index, presentation order, replicate index."""
 
     item: int
     order: str
@@ -44,10 +44,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that one judge is to be asked about one run.
+    """All calls of one judge for one run.
 
-    id: 16 hex over the keys and the slots: the same plan is met again when a run is judged again.
-    calls: key -> the slots that its reply fills.  digests: sha256 of each image that is sent.
+    id: 16 hex of the digest of keys and slots; judging the same run again gives the same id.  calls: key -> the slots
+    that its reply fills.  digests: sha256 of each image that is sent; empty where none is.
     """
 
     config: JudgeConfig
@@ -60,64 +60,63 @@ class Plan:
 
     @property
     def n_slots(self) -> int:
-        """How many judgments there will be."""
+        """Number of judgments."""
         return sum(len(slots) for slots in self.calls.values())
 
     def messages(self, key: str, read_image: ReadImage) -> list[dict[str, Any]]:
-        """The messages of a call as the chat API takes them, images as data URLs (read only now)."""
+        """The messages of a call in the form of the chat API, images as data URLs; the images are read here."""
         slot = self.calls[key][0]
         item = self.items[slot.item]
-        parts = rendered(self, item, slot.order)
-        messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in parts]
+        messages: list[dict[str, Any]] = [{"role": m.role, "content": m.text} for m in rendered(self, item, slot.order)]
         if self.digests:
-            pictures = [
+            images = [
                 {"type": "image_url", "image_url": {"url": data_url(read_image(ref), str(ref))}}
                 for ref in item.sample.images
             ]
-            messages[-1]["content"] = [*pictures, {"type": "text", "text": messages[-1]["content"]}]
+            messages[-1]["content"] = [*images, {"type": "text", "text": messages[-1]["content"]}]
         return messages
 
     def n_images(self, key: str) -> int:
-        """How many images a call carries."""
+        """Number of images of a call."""
         return len(self.items[self.calls[key][0].item].sample.images) if self.digests else 0
 
     def characters(self, key: str) -> int:
-        """Length of a call's text."""
+        """Length of a call's text in characters."""
         slot = self.calls[key][0]
-        return sum(len(text) for _, text in rendered(self, self.items[slot.item], slot.order))
+        return sum(len(m.text) for m in rendered(self, self.items[slot.item], slot.order))
 
 
 def make_plan(
     config: JudgeConfig, samples: Sequence[Sample], predictions: Sequence[Prediction], read_image: ReadImage
 ) -> Plan:
-    """Everything to ask, with the key of every call.
+    """The plan for a run's answers.
 
     Raises:
         ConfigError: the judged task does not fit the samples.
-        DataError: samples and predictions are not of the same run.
+        DataError: samples and predictions do not belong to the same run.
     """
-    judged = what_is_judged(config, samples)
+    judged = judged_task(config, samples)
     items = make_items(config, judged, samples, predictions)
     prompt = load_prompt(config, judged)
     digests: dict[ImageRef, str] = {}
     if config.send_images:
         wanted = dict.fromkeys(ref for item in items if item.answer is not None for ref in item.sample.images)
         if not wanted:
-            raise ConfigError("judge.send_images=true, but the samples of this task carry no images.")
+            raise ConfigError("judge.send_images=true, but the samples of this task have no images.")
         digests = {ref: hashlib.sha256(read_image(ref)).hexdigest() for ref in wanted}
     draft = Plan(config=config, judged=judged, prompt=prompt, items=items, calls={}, digests=digests, id="")
     calls: dict[str, list[Slot]] = {}
     for slot in _slots(config, items):
         calls.setdefault(call_key(draft, slot), []).append(slot)
-    slots = {key: tuple(mine) for key, mine in calls.items()}
-    listed = [[key, [[items[s.item].sample.id, s.order, s.replicate] for s in mine]] for key, mine in slots.items()]
+    slots = {key: tuple(filled) for key, filled in calls.items()}
+    listed = [[key, [[items[s.item].sample.id, s.order, s.replicate] for s in filled]] for key, filled in slots.items()]
     unanswered = [item.sample.id for item in items if item.answer is None]
     identity = digest_json([config.name, config.digest(), listed, unanswered])[:16]
     return Plan(config=config, judged=judged, prompt=prompt, items=items, calls=slots, digests=digests, id=identity)
 
 
-def what_is_judged(config: JudgeConfig, samples: Sequence[Sample]) -> str:
-    """Which of the two judged tasks: as configured, else by whether the samples carry a context for a judge."""
+def judged_task(config: JudgeConfig, samples: Sequence[Sample]) -> str:
+    """The judged task: the configured one; for "auto", relative where every sample has a context for a judge."""
     if config.judged != "auto":
         return config.judged
     return RELATIVE if samples and all(s.context for s in samples) else CORRECTNESS
@@ -126,19 +125,26 @@ def what_is_judged(config: JudgeConfig, samples: Sequence[Sample]) -> str:
 def make_items(
     config: JudgeConfig, judged: str, samples: Sequence[Sample], predictions: Sequence[Prediction]
 ) -> tuple[Item, ...]:
-    """The samples that the judged task is over, each with its answer, joined by id."""
+    """The samples that the judged task covers, each with its answer, joined by id.
+
+    Raises:
+        ConfigError: the task has no open questions and judge.rows=open.
+        DataError: the predictions do not belong to the samples.
+    """
     answers = {p.sample_id: p for p in predictions}
     ids = {s.id for s in samples}
     if len(answers) != len(predictions) or (strays := [i for i in answers if i not in ids]):
-        what = f"answers for unknown samples such as {strays[0]!r}" if len(answers) == len(predictions) else "repeats"
-        raise DataError(f"The run's predictions do not fit the task's samples: {what}. Was it another task or split?")
+        found = f"answers for unknown samples such as {strays[0]!r}" if len(answers) == len(predictions) else "repeats"
+        raise DataError(
+            f"The run's predictions do not fit the task's samples: {found}. Does the run have another task or split?"
+        )
     chosen = list(samples)
     if judged == CORRECTNESS and config.rows == "open":
         chosen = [s for s in samples if s.answer_type == OPEN]
         if not chosen:
             raise ConfigError(
-                "No sample of this task is marked OPEN, so there is nothing for judge.rows=open; judge.rows=all asks "
-                "about every sample."
+                "No sample of this task is marked OPEN, so judge.rows=open covers none; judge.rows=all judges every "
+                "sample."
             )
     missing = [s.id for s in chosen if s.id not in answers]
     if missing and len(missing) == len(chosen):
@@ -163,22 +169,23 @@ def _slots(config: JudgeConfig, items: Sequence[Item]) -> Iterator[Slot]:
                 yield Slot(index, order, replicate)
 
 
-def rendered(plan: Plan, item: Item, order: str) -> list[tuple[str, str]]:
-    """(role, text) of each message about an item."""
+def rendered(plan: Plan, item: Item, order: str) -> list[PromptMessage]:
+    """The messages about an item."""
     return render(plan.prompt, variables(plan.config, item, order, bool(plan.digests)))
 
 
 def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> dict[str, Any]:
-    """What a prompt may say, in the configured style.
+    """The variables of a prompt, in the configured style.
 
-    evalkit: the question without image mark, the mentions as sentences, nothing where there are none.
-    llava-med-1.0: the question without its last eight characters, the mentions as Python prints them, None for none.
-    llava-med-1.5: likewise, but the question with its image mark, as that version's script leaves it.
+    evalkit: the question without image mark, the mentions as sentences, empty where there are none.
+    llava-med-1.0: the question without its last eight characters, the mentions as Python prints them, None where
+    there are none.
+    llava-med-1.5: the same, but the question with its image mark, as that version's script leaves it.
     """
     sample = item.sample
     reference = sample.references[0] if len(sample.references) == 1 else " | ".join(sample.references)
     candidate = item.answer or ""
-    own = config.style == "evalkit"
+    is_plain = config.style == "evalkit"
     raw = sample.context.get("question", sample.question)
     if config.style == "llava-med-1.0":
         question = raw[: -len(IMAGE_MARK)]
@@ -190,7 +197,7 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
     return {
         "question": question,
         "caption": sample.context.get("caption", ""),
-        "mentions": sample.context.get("mentions" if own else "mentions_repr", "" if own else "None"),
+        "mentions": sample.context.get("mentions" if is_plain else "mentions_repr", "" if is_plain else "None"),
         "reference": reference,
         "candidate": candidate,
         "answer_1": reference if first else candidate,
@@ -201,7 +208,7 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
 
 
 def call_key(plan: Plan, slot: Slot) -> str:
-    """sha256 over all that determines a reply; the same content is never paid for twice, in this run or another."""
+    """sha256 of everything that determines a reply: the same content is paid once, in this run and others."""
     config = plan.config
     item = plan.items[slot.item]
     images = [plan.digests[ref] for ref in item.sample.images] if plan.digests else []
@@ -221,7 +228,7 @@ def call_key(plan: Plan, slot: Slot) -> str:
 
 
 def wants_schema(config: JudgeConfig) -> bool:
-    """Whether JSON under a schema is asked for: not with a user's own prompt, which says itself what it wants."""
+    """Whether the request asks for JSON under a schema; not for a user's own prompt, which defines its own format."""
     return config.structured == "auto" and config.prompt_file is None
 
 

@@ -104,7 +104,7 @@ def test_the_corrected_accuracy_is_the_papers(given_: tuple, value: float, low: 
 def test_a_perfect_judge_needs_no_correction_and_a_blind_one_gives_no_number() -> None:
     assert corrected_accuracy(0.6, 1.0, 1.0, 1000, 500, 500).value == pytest.approx(0.6)
     blind = corrected_accuracy(0.6, 0.4, 0.6, 1000, 500, 500)
-    assert blind.value is None and "knows nothing" in blind.why
+    assert blind.value is None and "no better than chance" in blind.why
 
 
 def test_the_corrected_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -215,7 +215,7 @@ def test_a_judged_run_is_compared_with_people_and_its_score_corrected(tmp_path: 
     whole = found.groups[0]
     assert whole.n_images == 40
     assert whole.get("sensitivity").value == 1.0 and whole.get("specificity").value == pytest.approx(0.8)
-    assert whole.get("judged_accuracy").value == outcome.figures.get("judged_accuracy").value == pytest.approx(0.8)
+    assert whole.get("judged_accuracy").value == outcome.scores.find("judged_accuracy").value == pytest.approx(0.8)
     corrected = whole.get("corrected_accuracy")
     assert corrected.value == pytest.approx(0.75) and corrected.n == 200
     assert corrected.low < 0.75 < corrected.high and corrected.high - corrected.low > 0.05
@@ -254,11 +254,11 @@ def test_csv_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "no labels"),
-        ([{"id": "a", "judge": "wrong"}], "no column label"),
-        ([{"sample": "a", "label": "wrong"}], "no column sample_id"),
-        ([{"sample_id": "a", "label": "maybe", "judge": "wrong"}], "no verdict"),
-        ([{"sample_id": "a", "label": 11, "judge": 3}], "no score"),
+        ([], "has no labels"),
+        ([{"id": "a", "judge": "wrong"}], "column label is missing"),
+        ([{"sample": "a", "label": "wrong"}], "column sample_id is missing"),
+        ([{"sample_id": "a", "label": "maybe", "judge": "wrong"}], "not a verdict"),
+        ([{"sample_id": "a", "label": 11, "judge": 3}], "not a score"),
         ([{"sample_id": "a", "label": 5, "judge": 3}, {"sample_id": "b", "label": "wrong", "judge": 3}], "one kind"),
         ([{"sample_id": "a", "label": "wrong"}], "no column judge"),
         ([{"sample_id": "a", "label": "wrong", "judge": "wrong"}] * 2, "twice by one rater"),

@@ -53,7 +53,7 @@ def test_a_passing_fault_is_retried_and_costs_no_judgment(tmp_path: Path, fault:
         outcome = judge_run(tmp_path, config(server.url, retries=1), samples, answers(samples))
         assert len(server.calls) == 8 and len(server.answered) == 4
     outcome.check()
-    assert outcome.figures.get("relative_score").value == 0.5
+    assert outcome.scores.find("relative_score").value == 0.5
 
 
 def test_retry_after_is_waited_for(tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_a_lasting_fault_of_one_call_is_counted_excluded_and_no_score(tmp_path: 
         assert len(set(server.answered)) == 19 + (status != "error" or name == "time-out")
         strict = judge_run(tmp_path, config(server.url, retries=0, timeout=0.4), samples, answers(samples))
     outcome.check()
-    figure = outcome.figures.get("relative_score")
-    assert (figure.value, figure.n, figure.n_unscored, outcome.figures.n_failed) == (0.5, 20, 1, 1)
-    assert outcome.figures.outcomes == {"judged": 19, status: 1}
-    (reason,) = outcome.figures.reasons
+    figure = outcome.scores.find("relative_score")
+    assert (figure.value, figure.n, figure.n_unscored, outcome.scores.n_failed) == (0.5, 20, 1, 1)
+    assert outcome.scores.outcomes == {"judged": 19, status: 1}
+    (reason,) = outcome.scores.reasons
     assert reason.startswith(status) and why in reason
-    assert strict.figures.get("relative_score").value is None, "1 of 20 is more than 2 %"
-    assert strict.asked == (1 if status == "error" else 0), "only what brought no reply is asked again"
+    assert strict.scores.find("relative_score").value is None, "1 of 20 is more than 2 %"
+    assert strict.n_calls == (1 if status == "error" else 0), "only what brought no reply is asked again"
     with pytest.raises(Partial, match="no number"):
         strict.check()
 
@@ -117,7 +117,7 @@ def test_an_outage_of_all_calls_gives_no_score_and_exit_code_3(tmp_path: Path) -
     with FakeServer(lambda n, b: Act(status=500, headers=SOON), models=lambda p: Act(status=500)) as server:
         outcome = judge_run(tmp_path, config(server.url, retries=1), samples, answers(samples))
         assert len(server.calls) <= 2 * (10 + 4), "the outage is noticed and not sat out a hundred times"
-    assert all(f.value is None and f.low is None for f in outcome.figures.figures)
+    assert all(m.value is None and m.low is None for m in outcome.scores.metrics)
     with pytest.raises(Partial, match="calls in a row") as caught:
         outcome.check()
     assert caught.value.exit_code == 3
@@ -126,8 +126,8 @@ def test_an_outage_of_all_calls_gives_no_score_and_exit_code_3(tmp_path: Path) -
 def test_a_server_that_is_not_there_gives_no_score_and_exit_code_3(tmp_path: Path) -> None:
     samples = chat(6)
     outcome = judge_run(tmp_path, config("http://127.0.0.1:9/v1", retries=0), samples, answers(samples))
-    assert outcome.figures.get("relative_score").value is None
-    assert outcome.figures.outcomes == {"error": 6}
+    assert outcome.scores.find("relative_score").value is None
+    assert outcome.scores.outcomes == {"error": 6}
     with pytest.raises(Partial):
         outcome.check()
 
@@ -143,18 +143,18 @@ def test_after_an_outage_only_what_is_missing_is_asked(tmp_path: Path, first: in
     with FakeServer(behave) as server:
         settings = config(server.url, retries=0, cache=None)
         broken = judge_run(tmp_path, settings, samples, answers(samples))
-        assert broken.figures.get("relative_score").value is None
+        assert broken.scores.find("relative_score").value is None
         with pytest.raises(Partial):
             broken.check()
         paid = len(server.answered)
-        assert broken.figures.outcomes.get("judged", 0) == paid
+        assert broken.scores.outcomes.get("judged", 0) == paid
         down["now"] = False
         mended = judge_run(tmp_path, settings, samples, answers(samples))
         assert sorted(server.answered) == sorted(set(server.answered)) and len(server.answered) == 100
     mended.check()
-    assert mended.asked == 100 - paid
-    assert mended.figures.get("relative_score").value == 0.5
-    assert mended.figures.outcomes == {"judged": 100}
+    assert mended.n_calls == 100 - paid
+    assert mended.scores.find("relative_score").value == 0.5
+    assert mended.scores.outcomes == {"judged": 100}
 
 
 def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path)
     with FakeServer(lambda n, b: scores(8, 4) if n < 20 else Act(status=401, error={"message": "no"})) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert len(server.calls) <= 20 + 4
-    assert outcome.figures.outcomes["judged"] == 20
+    assert outcome.scores.outcomes["judged"] == 20
     with pytest.raises(Partial, match="refuses the key"):
         outcome.check()
 
@@ -185,8 +185,8 @@ def test_a_torn_last_line_is_cut_off_and_its_judgment_asked_again(tmp_path: Path
         file = tmp_path / "judgments.jsonl"
         file.write_bytes(file.read_bytes()[:-40])
         again = judge_run(tmp_path, settings, samples, answers(samples))
-        assert again.asked == 1 and len(server.calls) == 9
-    assert again.figures.figures == whole.figures.figures
+        assert again.n_calls == 1 and len(server.calls) == 9
+    assert again.scores.metrics == whole.scores.metrics
 
 
 def test_damage_inside_the_file_is_an_error_that_names_the_line(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_damage_inside_the_file_is_an_error_that_names_the_line(tmp_path: Path) 
         file = tmp_path / "judgments.jsonl"
         text = file.read_text().splitlines(keepends=True)
         file.write_text("".join([text[0], "{]\n", *text[2:]]))
-        with pytest.raises(Exception, match=r"judgments\.jsonl:2 is not JSON"):
+        with pytest.raises(Exception, match=r"judgments\.jsonl:2 is not a JSON object"):
             judge_run(tmp_path, config(server.url), samples, answers(samples))
 
 
@@ -211,8 +211,8 @@ def test_a_swapped_pair_with_one_half_missing_is_no_score(tmp_path: Path) -> Non
     with FakeServer(behave) as server:
         settings = config(server.url, order="swap", max_failed=0.2)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
-    assert outcome.figures.outcomes == {"judged": 19, "unreadable": 1}
-    assert outcome.figures.get("relative_score").n_unscored == 1
+    assert outcome.scores.outcomes == {"judged": 19, "unreadable": 1}
+    assert outcome.scores.find("relative_score").n_unscored == 1
 
 
 def test_an_image_that_cannot_be_sent_is_a_clear_error(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
         repeated = sum(count - 1 for count in Counter(server.answered).values())
         assert repeated <= kills * 8, "at most what was in flight at a kill is asked twice"
         assert set(server.answered) == set(uninterrupted)
-    assert recompute(folder / "run").figures == whole.figures.figures
+    assert recompute(folder / "run").metrics == whole.scores.metrics
 
 
 def test_a_killed_judging_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_no_key_is_one_clear_paragraph_before_anything_is_asked(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
     samples = chat(2)
     with FakeServer(lambda n, b: scores(8, 4)) as server:
-        with pytest.raises(JudgeError, match=r"JUDGE_TEST_KEY is not set\. Nothing was asked") as caught:
+        with pytest.raises(JudgeError, match=r"JUDGE_TEST_KEY is not set\. No request was sent") as caught:
             judge_run(tmp_path, config(server.url), samples, answers(samples))
         assert "\n" not in str(caught.value) and caught.value.exit_code == 2
         assert not server.headers
@@ -186,11 +186,11 @@ def test_a_budget_in_tokens_stops_cleanly_is_never_exceeded_and_goes_on_when_rai
         with pytest.raises(Partial, match="budget of 10000 tokens is used up"):
             first.check()
         again = judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
-        assert (again.asked, len(server.calls)) == (0, made), "what earlier sessions spent counts"
+        assert (again.n_calls, len(server.calls)) == (0, made), "what earlier sessions spent counts"
         last = judge_run(tmp_path, config(server.url, budget_tokens=40_000), samples, answers(samples))
         assert len(server.calls) == 40
     last.check()
-    assert last.figures.get("relative_score").value == 0.5
+    assert last.scores.find("relative_score").value == 0.5
 
 
 def test_a_budget_in_dollars_counts_what_the_server_counted(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.judge.api import judge_run, recompute, remarks
+from evalkit.judge.api import judge_run, recompute
+from evalkit.judge.remarks import remarks
 from tests.support.fake_server import Act, Body, FakeServer, scores, verdict
 from tests.support.judge_samples import answers, chat, config, vqa
 
@@ -17,16 +18,16 @@ def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and
         plain = judge_run(tmp_path / "plain", config(server.url), samples, answers(samples))
         swapped = judge_run(tmp_path / "swap", config(server.url, order="swap"), samples, answers(samples))
         assert len(server.calls) == 40, "the order that was already asked comes from the cache"
-    assert plain.figures.get("relative_score").value == pytest.approx(5 / 9)
-    assert plain.figures.get("win_rate").value == 0
-    figures = swapped.figures
-    assert figures.get("relative_score").value == pytest.approx(1.0)
-    assert figures.get("relative_score_ratio_of_means").value == pytest.approx(1.0)
-    assert figures.get("win_rate").value == 0.5
-    assert figures.get("flip_rate").value == 1.0
-    assert figures.get("order_effect").value == pytest.approx(4.0)
-    said = " ".join(remarks(figures))
-    assert "changed its mind in 100.0% of the pairs" in said and "+4.00 points" in said and "do not use" in said
+    assert plain.scores.find("relative_score").value == pytest.approx(5 / 9)
+    assert plain.scores.find("win_rate").value == 0
+    judged = swapped.scores
+    assert judged.find("relative_score").value == pytest.approx(1.0)
+    assert judged.find("relative_score_ratio_of_means").value == pytest.approx(1.0)
+    assert judged.find("win_rate").value == 0.5
+    assert judged.find("flip_rate").value == 1.0
+    assert judged.find("order_effect").value == pytest.approx(4.0)
+    said = " ".join(remarks(judged))
+    assert "changed its preference in 100.0% of the pairs" in said and "+4.00 points" in said and "do not use" in said
 
 
 def test_a_judge_that_reads_the_answers_does_not_flip(tmp_path: Path) -> None:
@@ -37,10 +38,10 @@ def test_a_judge_that_reads_the_answers_does_not_flip(tmp_path: Path) -> None:
         return scores(8, 6) if text.index("It shows finding") < text.index("It is answer") else scores(6, 8)
 
     with FakeServer(behave) as server:
-        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
-    assert figures.get("relative_score").value == pytest.approx(0.75)
-    assert (figures.get("flip_rate").value, figures.get("order_effect").value) == (0.0, 0.0)
-    assert "do not use" not in " ".join(remarks(figures))
+        judged = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).scores
+    assert judged.find("relative_score").value == pytest.approx(0.75)
+    assert (judged.find("flip_rate").value, judged.find("order_effect").value) == (0.0, 0.0)
+    assert "do not use" not in " ".join(remarks(judged))
 
 
 def test_the_mean_is_taken_over_the_scores_and_the_ratio_after_it(tmp_path: Path) -> None:
@@ -51,10 +52,10 @@ def test_the_mean_is_taken_over_the_scores_and_the_ratio_after_it(tmp_path: Path
         return scores(10, 4) if text.index("It shows finding") < text.index("It is answer") else scores(8, 6)
 
     with FakeServer(behave) as server:
-        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
-    assert figures.get("relative_score").value == pytest.approx(((4 + 8) / 2) / ((10 + 6) / 2))
-    assert figures.get("flip_rate").value == 1.0
-    assert figures.get("order_effect").value == pytest.approx((6 + 2) / 2)
+        judged = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).scores
+    assert judged.find("relative_score").value == pytest.approx(((4 + 8) / 2) / ((10 + 6) / 2))
+    assert judged.find("flip_rate").value == 1.0
+    assert judged.find("order_effect").value == pytest.approx((6 + 2) / 2)
 
 
 def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
@@ -66,10 +67,10 @@ def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
         return verdict("correct" if reference_first or "number 0" in text else "wrong")
 
     with FakeServer(behave) as server:
-        figures = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).figures
-    assert figures.get("judged_accuracy").value == pytest.approx((1 + 3 * 0.5) / 4)
-    assert figures.get("flip_rate").value == 0.75
-    assert figures.get("order_effect").value == 0.75
+        judged = judge_run(tmp_path, config(server.url, order="swap"), samples, answers(samples)).scores
+    assert judged.find("judged_accuracy").value == pytest.approx((1 + 3 * 0.5) / 4)
+    assert judged.find("flip_rate").value == 0.75
+    assert judged.find("order_effect").value == 0.75
 
 
 def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(tmp_path: Path) -> None:
@@ -84,13 +85,13 @@ def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(
         assert len(server.calls) == 30
         again = judge_run(tmp_path, settings, samples, answers(samples))
         assert len(server.calls) == 30
-    figures = outcome.figures
-    assert figures.get("relative_score").value == pytest.approx(0.75)
-    assert figures.spread["scores"] == pytest.approx([0.5, 0.75, 1.0])
-    assert figures.spread["scores_sd"] == pytest.approx(0.25)
-    assert figures.spread["within_item_sd"] == pytest.approx(2.0)
-    assert "3 replicates" in " ".join(remarks(figures))
-    assert again.figures == figures == recompute(tmp_path)
+    judged = outcome.scores
+    assert judged.find("relative_score").value == pytest.approx(0.75)
+    assert judged.spread["scores"] == pytest.approx([0.5, 0.75, 1.0])
+    assert judged.spread["scores_sd"] == pytest.approx(0.25)
+    assert judged.spread["within_item_sd"] == pytest.approx(2.0)
+    assert "3 replicates" in " ".join(remarks(judged))
+    assert again.scores == judged == recompute(tmp_path)
 
 
 def test_one_failed_replicate_leaves_the_item_judged_by_the_others(tmp_path: Path) -> None:
@@ -99,6 +100,6 @@ def test_one_failed_replicate_leaves_the_item_judged_by_the_others(tmp_path: Pat
         settings = config(server.url, replicates=2, concurrency=1)
         outcome = judge_run(tmp_path, settings, samples, answers(samples))
     outcome.check()
-    assert outcome.figures.get("relative_score").n_unscored == 0
-    assert outcome.figures.outcomes == {"judged": 7, "unreadable": 1}
-    assert "1 unreadable" in " ".join(remarks(outcome.figures))
+    assert outcome.scores.find("relative_score").n_unscored == 0
+    assert outcome.scores.outcomes == {"judged": 7, "unreadable": 1}
+    assert "1 unreadable" in " ".join(remarks(outcome.scores))

@@ -16,12 +16,13 @@ from evalkit.core.errors import ConfigError, DataError, Partial
 from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.image_encoding import data_url, media_type
-from evalkit.judge.import_reviews import figures_of_reviews, keep, read_reviews
+from evalkit.judge.import_reviews import append_judgments, read_reviews
+from evalkit.judge.metrics import check_complete, compute, signed_metrics
 from evalkit.judge.parse_response import VERDICTS, read_verdict
 from evalkit.judge.plan import make_plan
 from evalkit.judge.prompts import HERE, load_prompt, render
 from tests.support.fake_server import FakeServer, scores, verdict
-from tests.support.judge_samples import answers, chat, config, vqa
+from tests.support.judge_samples import IDENTITY, answers, chat, config, vqa
 
 # A released prompt is never edited: change it in a new file vN+1.j2 and add its digest here.
 PROMPTS = {
@@ -176,14 +177,15 @@ def test_a_users_own_prompt_is_named_in_row_and_record_and_asks_for_no_schema(tm
         assert all(
             "response_format" not in c and c["messages"][0] == {"role": "system", "content": "S"} for c in server.calls
         )
-    signature = outcome.figures.rows(model="m", task="t", split="test")[0].signature
-    assert "prompt:file:theirs.j2@" in signature and "style:llava-med-1.5" in signature
+    signature = signed_metrics(outcome.scores, IDENTITY)[0].signature
+    assert signature["judge_prompt"].startswith("file:theirs.j2@")
+    assert signature["judge_style"] == "llava-med-1.5" and signature.get("prompt") is None
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{{ question", "no valid template"),
+        ("{{ question", "not a valid template"),
         ("{{ caption.nothing }}", "cannot be filled in"),
         ("{{ unknown }}", "cannot be filled in"),
         ("{{ question.__class__.__mro__ }}", "cannot be filled in"),
@@ -273,7 +275,7 @@ def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
             picture, text = call["messages"][1]["content"]
             assert picture["image_url"]["url"].endswith(base64.b64encode(PNG).decode())
             assert "The image is attached" in text["text"]
-    with pytest.raises(ConfigError, match="carry no images"):
+    with pytest.raises(ConfigError, match="have no images"):
         judge_run(tmp_path / "r2", config("http://127.0.0.1:1/v1", send_images=True), vqa(4), answers(vqa(4)))
 
 
@@ -303,14 +305,14 @@ def test_batch_files_are_written_collected_in_parts_and_end_as_any_other_judging
     out.write_text("".join(json.dumps(x) + "\n" for x in lines))
     said: list[str] = []
     second = judge_run(tmp_path, settings, samples, answers(samples), say=said.append)
-    assert second.figures.outcomes == {"judged": 3, "error": 1, "not asked": 2}
+    assert second.scores.outcomes == {"judged": 3, "error": 1, "not asked": 2}
     assert len(second.files[0].read_text().splitlines()) == 3
     assert any("1 lines of the output" in s for s in said)
     (file.parent / "output-2.jsonl").write_text("".join(json.dumps(reply(r)) + "\n" for r in requests[3:]))
     third = judge_run(tmp_path, settings, samples, answers(samples))
     third.check()
-    assert third.files == () and third.figures.get("relative_score").value == 0.75
-    assert recompute(tmp_path) == third.figures
+    assert third.files == () and third.scores.find("relative_score").value == 0.75
+    assert recompute(tmp_path) == third.scores
     records = [json.loads(line) for line in (tmp_path / "judgments.jsonl").read_text().splitlines()]
     paid = [r for r in records if r.get("status") == "judged"]
     assert len(paid) == 6 and paid[0]["usd"] == pytest.approx(0.5 * (100 * 2 + 10 * 8) / 1e6)
@@ -336,29 +338,29 @@ def test_the_review_files_of_llava_and_of_both_llava_med_versions_are_read(tmp_p
     head = {"type": "conversation", "domain": domain, "pair_id": "p"}
     for key in ("gpt_eval", "result"):
         rows = [{**head, "question_id": i, key: f"{s}\n\nbecause"} for i, s in enumerate(["8 4", "10 10"])]
-        figures = figures_of_reviews(reviews(tmp_path, rows))
-        assert figures.get("relative_score").value == 0.75
-        assert figures.get("relative_score_ratio_of_means").value == pytest.approx(14 / 18)
+        judged = compute(read_reviews(reviews(tmp_path, rows)))
+        assert judged.find("relative_score").value == 0.75
+        assert judged.find("relative_score_ratio_of_means").value == pytest.approx(14 / 18)
     llava = [
         {"question_id": i, "content": "x", "tuple": t, "category": "llava_bench_conv"}
         for i, t in enumerate([[8.0, 4.0]] * 3)
     ]
     judged = read_reviews(reviews(tmp_path, llava), judge="gpt-4-0314")
-    assert judged.records[0]["tags"] == {"type": "llava_bench_conv"}
-    keep(judged, tmp_path)
-    assert recompute(tmp_path, "gpt-4-0314").get("relative_score").value == 0.5
+    assert judged.judgments[0].tags == {"type": "llava_bench_conv"}
+    append_judgments(judged, tmp_path)
+    assert recompute(tmp_path, "gpt-4-0314").find("relative_score").value == 0.5
 
 
 def test_a_failed_parse_in_a_review_file_is_counted_and_not_averaged_in(tmp_path: Path) -> None:
     rows = [{"question_id": i, "content": "x", "tuple": [8, 4]} for i in range(99)]
     path = reviews(tmp_path, [*rows, {"question_id": 99, "content": "?", "tuple": [-1, -1]}])
-    figures = figures_of_reviews(path)
-    assert figures.get("relative_score").value == 0.5 and figures.n_failed == 1
+    judged = compute(read_reviews(path))
+    assert judged.find("relative_score").value == 0.5 and judged.n_failed == 1
     outage = reviews(tmp_path, [{"question_id": i, "content": "", "tuple": [-1, -1]} for i in range(60)])
-    figures = figures_of_reviews(outage)
-    assert figures.get("relative_score").value is None
+    judged = compute(read_reviews(outage))
+    assert judged.find("relative_score").value is None
     with pytest.raises(Partial):
-        figures.check()
+        check_complete(judged)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +368,7 @@ def test_a_failed_parse_in_a_review_file_is_counted_and_not_averaged_in(tmp_path
     [
         ([], "no reviews"),
         ([{"id": 1}], "question_id"),
-        ([{"question_id": 1}], "holds no review"),
+        ([{"question_id": 1}], "has no review"),
         ([{"question_id": 1, "result": "8 4"}, {"question_id": 1, "result": "8 4"}], "second time"),
     ],
 )
@@ -381,8 +383,8 @@ def test_both_aggregations_equal_their_definitions(pairs: list[tuple[int, int]])
 
     with tempfile.TemporaryDirectory() as folder:
         rows = [{"question_id": i, "result": f"{a} {b}"} for i, (a, b) in enumerate(pairs)]
-        figures = figures_of_reviews(reviews(Path(folder), rows))
-    assert math.isclose(figures.get("relative_score").value, sum(b / a for a, b in pairs) / len(pairs))
+        judged = compute(read_reviews(reviews(Path(folder), rows)))
+    assert math.isclose(judged.find("relative_score").value, sum(b / a for a, b in pairs) / len(pairs))
     assert math.isclose(
-        figures.get("relative_score_ratio_of_means").value, sum(b for _, b in pairs) / sum(a for a, _ in pairs)
+        judged.find("relative_score_ratio_of_means").value, sum(b for _, b in pairs) / sum(a for a, _ in pairs)
     )

@@ -9,9 +9,11 @@ import pytest
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import Prediction
-from evalkit.judge.api import judge_run, recompute, remarks
+from evalkit.judge.api import judge_run, recompute
+from evalkit.judge.metrics import signed_metrics
+from evalkit.judge.remarks import remarks
 from tests.support.fake_server import Act, FakeServer, scores, verdict
-from tests.support.judge_samples import answers, chat, config, vqa
+from tests.support.judge_samples import IDENTITY, answers, chat, config, vqa
 
 
 def lines(folder: Path) -> list[dict]:
@@ -32,24 +34,25 @@ def test_relative_scores_come_with_both_aggregations_groups_and_intervals(tmp_pa
         assert len(server.calls) == 40
         assert 1 < server.most_busy <= 4
     outcome.check()
-    figures = outcome.figures
-    assert figures.get("relative_score").value == pytest.approx((26 * 0.5 + 14 * 0.8) / 40)
-    assert figures.get("relative_score_ratio_of_means").value == pytest.approx((26 * 5 + 14 * 4) / (26 * 10 + 14 * 5))
-    assert figures.get("reference_score").value == pytest.approx((26 * 10 + 14 * 5) / 40)
-    assert figures.get("candidate_score").value == pytest.approx((26 * 5 + 14 * 4) / 40)
-    assert figures.get("win_rate").value == 0
-    assert figures.get("relative_score", "type=conversation").n == 30
-    assert figures.get("relative_score", "type=detailed_description").value == pytest.approx((6 * 0.5 + 4 * 0.8) / 10)
-    assert {f.slice for f in figures.figures if f.metric == "relative_score"} >= {
+    judged = outcome.scores
+    assert judged.find("relative_score").value == pytest.approx((26 * 0.5 + 14 * 0.8) / 40)
+    assert judged.find("relative_score_ratio_of_means").value == pytest.approx((26 * 5 + 14 * 4) / (26 * 10 + 14 * 5))
+    assert judged.find("reference_score").value == pytest.approx((26 * 10 + 14 * 5) / 40)
+    assert judged.find("candidate_score").value == pytest.approx((26 * 5 + 14 * 4) / 40)
+    assert judged.find("win_rate").value == 0
+    assert judged.find("relative_score", "type=conversation").n == 30
+    assert judged.find("relative_score", "type=detailed_description").value == pytest.approx((6 * 0.5 + 4 * 0.8) / 10)
+    assert {m.slice for m in judged.metrics if m.metric == "relative_score"} >= {
         f"domain={d}" for d in ("chest_xray", "mri", "histology", "gross", "ct_scan")
     }
-    whole = figures.get("relative_score")
+    whole = judged.find("relative_score")
     assert whole.n_clusters == 10 and whole.low < whole.value < whole.high
     written = json.loads((tmp_path / "judged-server.json").read_text())
     assert written["metrics"][0]["metric"] == "relative_score"
-    rows = figures.rows(model="m", task="llava-med-chat", split="test")
-    assert rows[0].protocol == "judge:server"
-    assert "prompt:relative.v1@" in rows[0].signature and "order:reference_first" in rows[0].signature
+    assert written["metrics"][0]["protocol"] == "judge:server" and written["models_returned"] == ["judge-2026-01-01"]
+    signature = signed_metrics(judged, IDENTITY)[0].signature
+    assert signature["protocol"] == "judge:server" and signature["judge_order"] == "reference_first"
+    assert signature["judge_prompt"].startswith("relative.v1@")
 
 
 def test_every_record_says_who_judged_what_with_which_prompt(tmp_path: Path) -> None:
@@ -75,23 +78,23 @@ def test_judged_correctness_is_over_the_open_rows_and_cannot_tell_is_no_score(tm
     labels = ["correct", "partly", "wrong", "cannot_tell", "correct"] * 2
     with FakeServer(lambda n, b: verdict(labels[n])) as server:
         outcome = judge_run(tmp_path, config(server.url, concurrency=1), samples, answers(samples))
-    figures = outcome.figures
-    assert figures.n == 10 and figures.n_cannot_tell == 2
-    accuracy = figures.get("judged_accuracy")
+    judged = outcome.scores
+    assert judged.n == 10 and judged.n_cannot_tell == 2
+    accuracy = judged.find("judged_accuracy")
     assert (accuracy.value, accuracy.n, accuracy.n_unscored) == (0.5, 10, 2)
-    assert accuracy.value_unscored_wrong == pytest.approx(0.4)
-    assert figures.get("judged_credit").value == pytest.approx(5 / 8)
-    assert figures.verdicts == {"correct": 4, "partly": 2, "wrong": 2, "cannot_tell": 2}
+    assert accuracy.value_worst_case == pytest.approx(0.4)
+    assert judged.find("judged_credit").value == pytest.approx(5 / 8)
+    assert judged.verdicts == {"correct": 4, "partly": 2, "wrong": 2, "cannot_tell": 2}
     outcome.check()
-    assert any("cannot tell" in text for text in remarks(figures))
+    assert any("cannot tell" in text for text in remarks(judged))
 
 
 def test_rows_all_asks_about_closed_questions_too(tmp_path: Path) -> None:
     samples = vqa(6)
     with FakeServer(lambda n, b: verdict("correct")) as server:
         outcome = judge_run(tmp_path, config(server.url, rows="all"), samples, answers(samples))
-    assert outcome.figures.n == 6
-    assert outcome.figures.get("judged_accuracy", "answer_type=OPEN").n == 3
+    assert outcome.scores.n == 6
+    assert outcome.scores.find("judged_accuracy", "answer_type=OPEN").n == 3
 
 
 def test_no_open_rows_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
@@ -112,15 +115,15 @@ def test_an_answer_that_the_model_failed_to_give_is_counted_and_never_judged(tmp
         outcome = judge_run(tmp_path, config(server.url), samples, predictions)
         assert len(server.calls) == 6
     outcome.check()
-    figure = outcome.figures.get("relative_score")
-    assert (figure.value, figure.n, figure.n_unscored, outcome.figures.n_no_answer) == (1.0, 8, 2, 2)
+    figure = outcome.scores.find("relative_score")
+    assert (figure.value, figure.n, figure.n_unscored, outcome.scores.n_no_answer) == (1.0, 8, 2, 2)
 
 
 def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
     samples = vqa(2)
     with FakeServer(lambda n, b: verdict("wrong")) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples, ""))
-    assert outcome.figures.get("judged_accuracy").value == 0
+    assert outcome.scores.find("judged_accuracy").value == 0
 
 
 def test_judging_again_makes_no_call_and_another_run_is_served_from_the_cache(tmp_path: Path) -> None:
@@ -131,9 +134,9 @@ def test_judging_again_makes_no_call_and_another_run_is_served_from_the_cache(tm
         other = judge_run(tmp_path / "b", config(server.url), samples, answers(samples))
         offline = judge_run(tmp_path / "c", config(server.url, offline=True), samples, answers(samples))
         assert len(server.calls) == 12
-    assert (first.asked, again.asked, other.asked, offline.asked) == (12, 0, 0, 0)
-    assert (again.from_cache, other.from_cache, offline.from_cache) == (0, 12, 12)
-    assert first.figures.figures == again.figures.figures == other.figures.figures == offline.figures.figures
+    assert (first.n_calls, again.n_calls, other.n_calls, offline.n_calls) == (12, 0, 0, 0)
+    assert (again.n_from_cache, other.n_from_cache, offline.n_from_cache) == (0, 12, 12)
+    assert first.scores.metrics == again.scores.metrics == other.scores.metrics == offline.scores.metrics
     assert all(r["cached"] and r["usd"] == 0 for r in lines(tmp_path / "b")[1:])
 
 
@@ -160,8 +163,8 @@ def test_offline_without_the_replies_gives_no_number_and_needs_no_key(
     monkeypatch.delenv("JUDGE_TEST_KEY")
     samples = chat(4)
     outcome = judge_run(tmp_path, config("http://127.0.0.1:9/v1", offline=True), samples, answers(samples))
-    assert outcome.figures.get("relative_score").value is None
-    assert "offline" in outcome.figures.problem
+    assert outcome.scores.find("relative_score").value is None
+    assert "offline" in outcome.scores.problem
 
 
 def test_a_changed_answer_is_asked_anew_and_the_others_are_not(tmp_path: Path) -> None:
@@ -172,8 +175,8 @@ def test_a_changed_answer_is_asked_anew_and_the_others_are_not(tmp_path: Path) -
         judge_run(tmp_path, config(server.url, cache=None), samples, before)
         outcome = judge_run(tmp_path, config(server.url, cache=None), samples, after)
         assert len(server.calls) == 7
-    assert (outcome.asked, outcome.from_cache) == (1, 5)
-    assert recompute(tmp_path).figures == outcome.figures.figures
+    assert (outcome.n_calls, outcome.n_from_cache) == (1, 5)
+    assert recompute(tmp_path).metrics == outcome.scores.metrics
 
 
 def test_scores_are_recomputed_from_the_file_alone(tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_scores_are_recomputed_from_the_file_alone(tmp_path: Path) -> None:
         outcome = judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
     alone = tmp_path / "elsewhere.jsonl"
     alone.write_bytes((tmp_path / "run" / "judgments.jsonl").read_bytes())
-    assert recompute(alone) == outcome.figures
+    assert recompute(alone) == outcome.scores
 
 
 def test_recomputing_an_unfinished_file_gives_no_number(tmp_path: Path) -> None:
@@ -192,11 +195,11 @@ def test_recomputing_an_unfinished_file_gives_no_number(tmp_path: Path) -> None:
     file = tmp_path / "judgments.jsonl"
     kept = file.read_text().splitlines(keepends=True)[:6]
     file.write_text("".join(kept))
-    figures = recompute(tmp_path)
-    assert figures.get("relative_score").value is None
-    assert figures.outcomes == {"judged": 5, "not asked": 5}
-    assert "no number" in figures.problem
-    assert recompute(tmp_path, max_failed=0.6).get("relative_score").value == 0.5
+    judged = recompute(tmp_path)
+    assert judged.find("relative_score").value is None
+    assert judged.outcomes == {"judged": 5, "not asked": 5}
+    assert "no number" in judged.problem
+    assert recompute(tmp_path, max_failed=0.6).find("relative_score").value == 0.5
 
 
 def test_several_judges_may_judge_one_run_and_must_then_be_named(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_several_judges_may_judge_one_run_and_must_then_be_named(tmp_path: Path)
         judge_run(tmp_path, config(server.url, name="second", replicates=2), samples, answers(samples))
     with pytest.raises(ConfigError, match="second"):
         recompute(tmp_path)
-    assert recompute(tmp_path, "server").get("relative_score").value == 1.0
+    assert recompute(tmp_path, "server").find("relative_score").value == 1.0
     assert recompute(tmp_path, "second").n == 4
 
 
@@ -216,7 +219,7 @@ def test_equal_contents_share_one_call(tmp_path: Path) -> None:
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         outcome = judge_run(tmp_path, config(server.url), same, answers(same, "the same"))
         assert len(server.calls) == 1
-    assert outcome.figures.get("relative_score").n == 4
+    assert outcome.scores.find("relative_score").n == 4
     outcome.check()
 
 
@@ -235,7 +238,7 @@ def test_a_server_without_structured_output_is_asked_without_and_the_record_says
         assert len(server.calls) == 7
     outcome.check()
     assert {tuple(r["dropped"]) for r in lines(tmp_path)[1:]} == {("response_format", "temperature")}
-    assert outcome.figures.get("relative_score").value == 0.5
+    assert outcome.scores.find("relative_score").value == 0.5
 
 
 def test_a_judge_in_this_process_needs_no_server(tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ def test_a_judge_in_this_process_needs_no_server(tmp_path: Path) -> None:
 
     settings = config("http://unused/v1", transport="local", api_key_env=None)
     outcome = judge_run(tmp_path, settings, samples, answers(samples), complete=complete)
-    assert len(seen) == 4 and outcome.figures.get("relative_score").value == 2.0
+    assert len(seen) == 4 and outcome.scores.find("relative_score").value == 2.0
     assert lines(tmp_path)[0]["server"] == "in-process"
 
 
@@ -264,4 +267,4 @@ def test_what_is_said_before_the_first_call_gives_calls_tokens_and_price(tmp_pat
             assert "4 calls to make, 0 judgments already there" in sentence and expected in sentence
     assert lines(tmp_path / "a")[1]["usd"] is None
     assert lines(tmp_path / "b")[1]["usd"] == pytest.approx(300 * 2e-6 + 20 * 8e-6)
-    assert outcome.estimate.usd < outcome.estimate.usd_most
+    assert outcome.estimate.usd < outcome.estimate.usd_max

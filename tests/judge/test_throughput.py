@@ -58,14 +58,14 @@ def calls_so_far(url: str) -> int:
 
 @pytest.mark.slow
 def test_two_thousand_judgments_take_little_more_than_the_ideal(tmp_path: Path) -> None:
-    from evalkit.judge.client import ServerAsker
+    from evalkit.judge.client import ServerClient
 
     samples = chat(N)
     process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     url = f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
     try:
-        ServerAsker(config(url))  # the imports are not what is measured
+        ServerClient(config(url))  # the imports are not what is measured
         cache = str(tmp_path / "cache.sqlite")
         ideal = N / CONCURRENCY * LATENCY
         seconds, grown = [], []

@@ -111,14 +111,14 @@ def test_a_run_is_judged_by_a_real_server_with_and_without_images(tmp_path: Path
         made = config(url, send_images=seeing, **settings)
         outcome = judge_run(run, made, samples, answers(samples), read_image=read)
         outcome.check()
-        assert outcome.asked == 12 and outcome.failed == 0
-        figures = outcome.figures
-        assert figures.outcomes == {"judged": 12}
-        assert figures.get("relative_score").value == pytest.approx(1.0), "it always prefers the first answer"
-        assert figures.get("flip_rate").value == 1.0
-        assert recompute(run) == figures
+        assert outcome.n_calls == 12 and outcome.n_failed_calls == 0
+        judged = outcome.scores
+        assert judged.outcomes == {"judged": 12}
+        assert judged.find("relative_score").value == pytest.approx(1.0), "it always prefers the first answer"
+        assert judged.find("flip_rate").value == 1.0
+        assert recompute(run) == judged
         again = judge_run(run, made, samples, answers(samples), read_image=read)
-        assert again.asked == 0
+        assert again.n_calls == 0
         tokens[seeing] = outcome.tokens_in
         plan = make_plan(made, samples, answers(samples), read)
         characters[seeing] = sum(plan.characters(key) for key in plan.calls)

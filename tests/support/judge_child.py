@@ -1,4 +1,4 @@
-"""Judges in a process of its own, to be killed: python -m tests.support.judge_child FOLDER URL N."""
+"""Judging in a separate process, which tests kill: python -m tests.support.judge_child FOLDER URL N."""
 
 from __future__ import annotations
 

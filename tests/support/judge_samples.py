@@ -1,17 +1,20 @@
-"""What the judge's tests share: samples with context, open samples, and a configuration for the tests' server."""
+"""Samples with context, open samples, and a judge on the tests' server, for the tests of the judge."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from evalkit.core.types import Prediction, Sample
 from evalkit.judge.config import JudgeConfig
 
+# The parts of a run that go into the signatures of its judged metrics.
+IDENTITY = SimpleNamespace(task="chat", split="test", data_sha256="0123456789abcdef", evalkit="0.1.0")
 KEY = "sk-test-0123456789-very-secret"
 
 
 def chat(n: int) -> list[Sample]:
-    """n chat questions, four an image, of two types and five domains, with the context that a judge is given."""
+    """n chat questions, four per image, of two types and five domains, with the context for a judge."""
     domains = ("chest_xray", "mri", "histology", "gross", "ct_scan")
     return [
         Sample(
@@ -32,7 +35,7 @@ def chat(n: int) -> list[Sample]:
 
 
 def vqa(n: int) -> list[Sample]:
-    """n questions, half of them open, two an image."""
+    """n questions, half of them open, two per image."""
     return [
         Sample(
             id=f"q{i}",
@@ -46,10 +49,12 @@ def vqa(n: int) -> list[Sample]:
 
 
 def answers(samples: list[Sample], text: str = "It is answer {}.") -> list[Prediction]:
+    """One answer per sample; {} in the text becomes its id."""
     return [Prediction(sample_id=s.id, text=text.format(s.id)) for s in samples]
 
 
 def config(url: str, **changes: Any) -> JudgeConfig:
+    """A judge on the server at a URL; changes replace its settings."""
     settings: dict[str, Any] = {
         "name": "server",
         "model": "judge-2026-01-01",

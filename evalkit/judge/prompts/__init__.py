@@ -1,4 +1,4 @@
-"""The judges' prompts: `<id>/vN.j2`, one file a version, never edited once released (a new version is a new file)."""
+"""Prompts of judges: `<id>/vN.j2`, one file per version, never edited after its release (a change is a new version)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
 from evalkit.judge.config import JudgeConfig
@@ -15,46 +15,46 @@ from evalkit.judge.config import JudgeConfig
 HERE = Path(__file__).resolve().parent
 
 
+class PromptMessage(NamedTuple):
+    """One message of a rendered prompt."""
+
+    role: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt's text and which it is.
+    """The text of a prompt and its identity.
 
     name: "relative.v1", or "file:NAME" for a user's own.  sha256: of the file's bytes.
-    shipped: whether it is ours, which asks for JSON; a user's own may ask for two numbers on the first line.
     """
 
     name: str
     text: str
     sha256: str
-    shipped: bool
-
-    @property
-    def label(self) -> str:
-        """Name and 8 hex of the digest, for signatures."""
-        return f"{self.name}@{self.sha256[:8]}"
 
 
 def load_prompt(config: JudgeConfig, judged: str) -> Prompt:
-    """The prompt that a judge uses for a judged task.
+    """The prompt of a judge for a judged task.
 
     Raises:
-        ConfigError: there is no such version, or the user's file cannot be read or is no valid template.
+        ConfigError: there is no such version, or the user's file cannot be read or is not a valid template.
     """
     if config.prompt_file is not None:
         path = Path(config.prompt_file).expanduser()
-        prompt = _read(path, f"file:{path.name}", shipped=False)
+        prompt = _read(path, f"file:{path.name}")
     else:
         path = HERE / judged / f"v{config.prompt_version}.j2"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("v*.j2"))
-            raise ConfigError(f"There is no version {config.prompt_version} of the prompt {judged}; there is {known}.")
-        prompt = _read(path, f"{judged}.v{config.prompt_version}", shipped=True)
+            raise ConfigError(f"The prompt {judged!r} has no version {config.prompt_version}; versions: {known}.")
+        prompt = _read(path, f"{judged}.v{config.prompt_version}")
     _compile(prompt.text, prompt.name)
     return prompt
 
 
-def render(prompt: Prompt, variables: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(role, text) of each message: the blocks `system` and `user` of the file, or all of it as the user's message.
+def render(prompt: Prompt, variables: Mapping[str, Any]) -> list[PromptMessage]:
+    """The messages of a prompt: the blocks `system` and `user` of the file, or all of it as the user's message.
 
     Variables: question, caption, mentions, reference, candidate, answer_1, answer_2, first_is_reference, has_image.
     """
@@ -63,25 +63,27 @@ def render(prompt: Prompt, variables: Mapping[str, Any]) -> list[tuple[str, str]
     template = _compile(prompt.text, prompt.name)
     try:
         if "user" not in template.blocks:
-            return [("user", template.render(variables))]
+            return [PromptMessage("user", template.render(variables))]
         context = template.new_context(dict(variables))
         return [
-            (role, "".join(template.blocks[role](context))) for role in ("system", "user") if role in template.blocks
+            PromptMessage(role, "".join(template.blocks[role](context)))
+            for role in ("system", "user")
+            if role in template.blocks
         ]
     except (UndefinedError, SecurityError) as problem:
         known = ", ".join(sorted(variables))
         raise ConfigError(
-            f"The judge's prompt {prompt.name} cannot be filled in: {problem}. It may use {known}."
+            f"The judge's prompt {prompt.name} cannot be filled in: {problem}. Its variables are {known}."
         ) from problem
 
 
-def _read(path: Path, name: str, *, shipped: bool) -> Prompt:
+def _read(path: Path, name: str) -> Prompt:
     try:
         data = path.read_bytes()
         text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"The judge's prompt {path} cannot be read ({problem}).") from problem
-    return Prompt(name=name, text=text, sha256=hashlib.sha256(data).hexdigest(), shipped=shipped)
+    return Prompt(name=name, text=text, sha256=hashlib.sha256(data).hexdigest())
 
 
 @cache
@@ -89,11 +91,11 @@ def _compile(text: str, name: str) -> Any:
     from jinja2 import StrictUndefined, TemplateSyntaxError
     from jinja2.sandbox import SandboxedEnvironment
 
-    # The sandbox because a prompt file is passed on like any text; no autoescape because the text is no HTML.
+    # Sandboxed because prompt files are exchanged between users; no autoescape because the text is not HTML.
     environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     try:
         return environment.from_string(text)
     except TemplateSyntaxError as problem:
         raise ConfigError(
-            f"The judge's prompt {name} is no valid template: line {problem.lineno}: {problem}."
+            f"The judge's prompt {name} is not a valid template: line {problem.lineno}: {problem}."
         ) from problem

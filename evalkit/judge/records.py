@@ -1,0 +1,102 @@
+"""Lines of judgments.jsonl for a plan: the plan itself, judgments from replies, failed calls, missing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from evalkit.clients.response import Reply
+from evalkit.judge.budget import price_of
+from evalkit.judge.columns import answers_digest
+from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
+from evalkit.judge.parse_response import Verdict, read_verdict
+from evalkit.judge.plan import Plan, Slot
+from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment, TokenUsage
+
+
+def plan_line(plan: Plan) -> JudgePlan:
+    """The line that describes a plan."""
+    return JudgePlan(
+        plan=plan.id,
+        judge=plan.config.name,
+        judged=plan.judged,
+        server=plan.config.server,
+        model_requested=plan.config.model,
+        prompt=plan.prompt.name,
+        prompt_sha256=plan.prompt.sha256,
+        style=plan.config.style,
+        n_items=len(plan.items),
+        answers_sha256=answers_digest({item.sample.id: item.answer for item in plan.items}),
+        n_judgments=plan.n_slots,
+        config=plan.config.record(),
+        created=_now(),
+    )
+
+
+def judgments_of(plan: Plan, replies: Mapping[str, Reply], *, cached: bool) -> Iterator[Judgment]:
+    """The judgments in replies, by call key; one for every slot of the call."""
+    for key, reply in replies.items():
+        verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish)
+        for slot in plan.calls[key]:
+            yield _judgment(plan, slot, key, reply, verdict, cached=cached)
+
+
+def _judgment(plan: Plan, slot: Slot, key: str, reply: Reply, verdict: Verdict, *, cached: bool) -> Judgment:
+    return replace(
+        error_judgment(plan, slot, key, verdict.why),
+        status=verdict.status,
+        scores=_scores(plan, slot, verdict),
+        verdict=verdict.label,
+        raw=reply.refusal if reply.text is None else reply.text,
+        model_returned=reply.model,
+        system_fingerprint=reply.fingerprint,
+        finish_reason=reply.finish,
+        dropped=reply.dropped,
+        usage=TokenUsage(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out),
+        usd=0.0 if cached else price_of(plan.config, reply.tokens_in, reply.tokens_out),
+        seconds=reply.seconds,
+        cached=cached,
+    )
+
+
+def error_judgment(plan: Plan, slot: Slot, key: str, why: str) -> Judgment:
+    """The judgment of a call without a reply."""
+    sample = plan.items[slot.item].sample
+    return Judgment(
+        plan=plan.id,
+        judge=plan.config.name,
+        sample_id=sample.id,
+        image_id=sample.image_id,
+        tags=dict(sample.tags),
+        order=slot.order,
+        replicate=slot.replicate,
+        key=key,
+        model_requested=plan.config.model,
+        prompt=plan.prompt.name,
+        prompt_sha256=plan.prompt.sha256,
+        created=_now(),
+        status="error",
+        scores=None,
+        verdict=None,
+        why=why,
+    )
+
+
+def missing_answers(plan: Plan) -> Iterator[Judgment]:
+    """One judgment of status "no_answer" for each sample without an answer."""
+    for index, item in enumerate(plan.items):
+        if item.answer is None:
+            yield replace(error_judgment(plan, Slot(index, REFERENCE_FIRST, 0), "", item.error), status="no_answer")
+
+
+def _scores(plan: Plan, slot: Slot, verdict: Verdict) -> JudgeScores | None:
+    if plan.judged != RELATIVE or verdict.first is None or verdict.second is None:
+        return None
+    if slot.order == REFERENCE_FIRST:
+        return JudgeScores(reference=verdict.first, candidate=verdict.second)
+    return JudgeScores(reference=verdict.second, candidate=verdict.first)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The gate over judged metrics: from stored judgments alone, and only where they are whole and of these answers."""
+"""The gate on judged metrics: from stored judgments alone, which must be complete and of the present answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.__main__ import main
-from evalkit.analysis.run_scores import read_scored
+from evalkit.analysis.run_scores import read_run_scores
+from evalkit.core.types import MetricKey
 from tests.support.fake_server import FakeServer, verdict
 
 METRIC = "judge:server judged_accuracy"
@@ -22,8 +23,8 @@ def make_run(place: Path, rule: str) -> Path:
     return folder
 
 
-def let_judge(run: Path, model: str = "tiny", every: int = 2) -> None:
-    """A server that finds every so-many-th answer correct judges the run; it is gone when this returns."""
+def judge_with_server(run: Path, model: str = "tiny", every: int = 2) -> None:
+    """Judge the run with a server, stopped afterwards, that rates one of `every` answers correct."""
     with FakeServer(lambda n, body: verdict("correct" if n % every == 0 else "wrong")) as server:
         where = (f"judge.base_url={server.url}/v1", f"judge.model={model}", "judge.concurrency=1")
         assert main(["judge", f"run={run}", "judge=server", *where]) == 0
@@ -38,13 +39,13 @@ def gate(baseline: Path, candidate: Path, out: Path, *more: str) -> tuple[int, d
 @pytest.fixture
 def judged(tmp_path: Path) -> Path:
     run = make_run(tmp_path / "first", "digest")
-    let_judge(run)
+    judge_with_server(run)
     return run
 
 
 def test_stored_judgments_are_gated_without_a_judge(judged: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "second", "question")
-    let_judge(other, every=1)
+    judge_with_server(other, every=1)
     code, content = gate(judged, other, tmp_path, "margin=0.05")
     (metric,) = content["comparisons"][0]["metrics"]
     summary = json.loads((other / "judged-server.json").read_text(encoding="utf-8"))
@@ -59,10 +60,11 @@ def test_a_baseline_file_keeps_judged_scores(judged: Path, tmp_path: Path) -> No
     file = tmp_path / "base.json"
     assert main(["gate", f"candidate={judged}", f"save={file}", f"metrics=['{METRIC}']"]) == 0
     assert gate(file, judged, tmp_path)[0] == 0
-    assert read_scored(file).scores[METRIC] == read_scored(judged).scores[METRIC]
+    key = MetricKey.parse(METRIC)
+    assert read_run_scores(file).columns[key] == read_run_scores(judged).columns[key]
 
 
-def test_a_candidate_without_judgments_is_refused_and_no_judge_is_asked(judged: Path, tmp_path: Path) -> None:
+def test_a_candidate_without_judgments_is_refused_and_no_judge_is_called(judged: Path, tmp_path: Path) -> None:
     bare = make_run(tmp_path / "second", "question")
     code, content = gate(judged, bare, tmp_path)
     assert (code, content["verdict"]) == (2, "refused")
@@ -72,7 +74,7 @@ def test_a_candidate_without_judgments_is_refused_and_no_judge_is_asked(judged: 
 
 def test_another_judge_model_is_refused_with_the_difference(judged: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "second", "question")
-    let_judge(other, model="bigger")
+    judge_with_server(other, model="bigger")
     code, content = gate(judged, other, tmp_path)
     assert code == 2
     assert "judge: server.tiny against server.bigger" in content["reason"]
@@ -86,10 +88,10 @@ def test_judgments_of_other_answers_are_refused(judged: Path, tmp_path: Path) ->
     (moved / "predictions.jsonl").write_text(text + "\n", encoding="utf-8")
     code, content = gate(judged, moved, tmp_path)
     assert code == 2
-    assert "judged other answers than the ones that the run has now" in content["reason"]
+    assert "judged other answers than those that the run has now" in content["reason"]
 
 
-def test_a_lost_judgment_is_refused(judged: Path, tmp_path: Path) -> None:
+def test_a_missing_judgment_is_refused(judged: Path, tmp_path: Path) -> None:
     partial = tmp_path / "partial"
     shutil.copytree(judged, partial)
     lines = (partial / "judgments.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)

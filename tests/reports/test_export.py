@@ -1,27 +1,26 @@
-"""Exports: they have the form that other tools read, and no number travels without its interval, n and failures."""
+"""Exports: valid in the formats of other tools, every number with its interval, n, failures and direction."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from evalkit.cli.config import build, load_option, options
 from evalkit.core.errors import ConfigError, DataError, StoreError
-from evalkit.core.types import Sample
+from evalkit.core.types import Metric, MetricValue, Prediction, Sample, Score
 from evalkit.importers import read_answers
-from evalkit.reports.export import read_run
+from evalkit.reports.export import FinishedRun, read_run
 from evalkit.reports.export.every_eval_ever import write_every_eval_ever
 from evalkit.reports.export.latex_table import write_latex
 from evalkit.reports.export.lm_eval import write_lm_eval
 from evalkit.reports.export.model_index import write_model_index
-from evalkit.reports.export.run import LOWER_IS_BETTER
 from tests.support.export_schemas import EVERY_EVAL_EVER, EVERY_EVAL_EVER_SAMPLE, LM_EVAL
-from tests.support.made_runs import answered, failed, made_run, made_samples, mixed
+from tests.support.made_runs import answered, failed, made_run, made_run_under, made_samples, mixed
 
 
 def load(path: Path) -> Any:
@@ -54,7 +53,7 @@ def nothing_scored(tmp_path: Path) -> Path:
     return made_run(tmp_path / "dead-toy-00000000", samples, [failed(s) for s in samples])
 
 
-def test_nothing_scored_is_said_where_the_form_can_say_it_and_refused_where_not(
+def test_a_run_without_scores_is_exported_where_the_format_has_a_place_for_it_and_else_refused(
     nothing_scored: Path, tmp_path: Path
 ) -> None:
     run = read_run(nothing_scored)
@@ -82,30 +81,30 @@ def test_every_eval_ever_has_every_number_with_interval_counts_and_signature(ord
     wanted = {f"toy/{m['protocol']}/{m['metric']}": m for m in summary["metrics"] if m["slice"] == "all"}
     assert {r["evaluation_name"] for r in content["evaluation_results"]} == set(wanted)
     for result in content["evaluation_results"]:
-        metric, told = wanted[result["evaluation_name"]], result["score_details"]
-        assert told["score"] == metric["value"]
-        assert told["uncertainty"]["num_samples"] == metric["n"] - metric["n_unscored"]
-        interval = told["uncertainty"]["confidence_interval"]
+        metric, details = wanted[result["evaluation_name"]], result["score_details"]
+        assert details["score"] == metric["value"]
+        assert details["uncertainty"]["num_samples"] == metric["n"] - metric["n_unscored"]
+        interval = details["uncertainty"]["confidence_interval"]
         assert (interval["lower"], interval["upper"]) == (metric["low"], metric["high"])
-        assert told["details"]["n_unscored"] == str(metric["n_unscored"])
-        assert told["details"]["n_failed"] == str(summary["n_failed"]) != "0"
-        assert told["details"]["signature"] == metric["signature"]
+        assert details["details"]["n_unscored"] == str(metric["n_unscored"])
+        assert details["details"]["n_failed"] == str(summary["n_failed"]) != "0"
+        assert details["details"]["signature"] == metric["signature"]
     detail = content["detailed_evaluation_results"]
     assert samples == tmp_path / detail["file_path"] and detail["total_rows"] == len(lines(samples))
     assert detail["checksum"] == hashlib.sha256(samples.read_bytes()).hexdigest()
     assert detail["additional_details"]["n_unscored_left_out"] == str(len(lines(unscored)))
 
 
-def test_the_mean_of_the_sample_lines_is_the_number_that_they_belong_to(ordinary: Path, tmp_path: Path) -> None:
+def test_the_mean_of_the_sample_lines_is_their_number(ordinary: Path, tmp_path: Path) -> None:
     path, samples, unscored = write_every_eval_ever(read_run(ordinary), tmp_path)
     rows = lines(samples)
     for row in rows:
         check(row, EVERY_EVAL_EVER_SAMPLE)
     for result in load(path)["evaluation_results"]:
-        mine = [r["evaluation"]["score"] for r in rows if r["evaluation_result_id"] == result["evaluation_result_id"]]
-        assert sum(mine) / len(mine) == pytest.approx(result["score_details"]["score"])
+        scores = [r["evaluation"]["score"] for r in rows if r["evaluation_result_id"] == result["evaluation_result_id"]]
+        assert sum(scores) / len(scores) == pytest.approx(result["score_details"]["score"])
         left = [u for u in lines(unscored) if f"toy/{u['protocol']}/{u['metric']}" == result["evaluation_name"]]
-        assert len(mine) + len(left) == int(result["score_details"]["details"]["n"])
+        assert len(scores) + len(left) == int(result["score_details"]["details"]["n"])
     assert all(u["reason"] for u in lines(unscored))
     assert any("CUDA out of memory" in u["reason"] or "failed" in u["reason"] for u in lines(unscored))
 
@@ -123,7 +122,7 @@ def test_exporting_again_replaces_the_files(ordinary: Path, tmp_path: Path) -> N
     assert len(list((tmp_path / "data").rglob("*.*"))) == 2
 
 
-def test_a_number_without_a_value_is_named_and_not_made_a_zero(tmp_path: Path) -> None:
+def test_a_number_without_a_value_is_named_and_not_exported_as_zero(tmp_path: Path) -> None:
     samples = [s for s in made_samples(12) if s.answer_type == "CLOSED"]
     run = read_run(made_run(tmp_path / "run", samples, [answered(s, "yes") for s in samples], protocols=("llava-med",)))
     content = load(write_every_eval_ever(run, tmp_path / "out")[0])
@@ -171,7 +170,7 @@ def test_the_hub_reads_the_model_index_back(ordinary: Path, tmp_path: Path) -> N
         assert result.dataset_args["n_failed"] == summary["n_failed"]
 
 
-def test_the_harness_form_holds_the_numbers_and_is_read_back_by_our_own_reader(ordinary: Path, tmp_path: Path) -> None:
+def test_the_harness_files_have_the_numbers_and_are_read_back_by_the_importer(ordinary: Path, tmp_path: Path) -> None:
     results, samples = write_lm_eval(read_run(ordinary), tmp_path)
     content = load(results)
     check(content, LM_EVAL)
@@ -179,14 +178,14 @@ def test_the_harness_form_holds_the_numbers_and_is_read_back_by_our_own_reader(o
     toy, key = content["results"]["toy"], metric["metric"]
     assert toy[f"{key},strict"] == metric["value"] and toy[f"{key}_low,strict"] == metric["low"]
     assert toy[f"{key}_n,strict"] == metric["n"] and toy[f"{key}_unscored,strict"] == metric["n_unscored"]
-    told = [r for r in lines(ordinary / "predictions.jsonl") if r["text"] is not None]
-    assert content["n-samples"]["toy"] == {"original": 40, "effective": len(told)}
+    answers = [r for r in lines(ordinary / "predictions.jsonl") if r["text"] is not None]
+    assert content["n-samples"]["toy"] == {"original": 40, "effective": len(answers)}
     one = tmp_path / "one.jsonl"
     one.write_text("".join(json.dumps(r) + "\n" for r in lines(samples) if r["filter"] == "strict"), encoding="utf-8")
-    assert [a.text for a in read_answers(one).answers] == [r["text"] for r in told]
+    assert [a.text for a in read_answers(one).answers] == [r["text"] for r in answers]
 
 
-def test_slices_come_when_asked_for(ordinary: Path, tmp_path: Path) -> None:
+def test_slices_are_exported_on_request(ordinary: Path, tmp_path: Path) -> None:
     assert {n.slice for n in read_run(ordinary).numbers} == {"all"}
     run = read_run(ordinary, slices=True)
     assert "organ=lung" in {n.slice for n in run.numbers}
@@ -195,7 +194,7 @@ def test_slices_come_when_asked_for(ordinary: Path, tmp_path: Path) -> None:
     assert "toy:organ=lung" in load(write_lm_eval(run, tmp_path)[0])["results"]
 
 
-def test_a_run_with_other_images_is_no_result_of_the_task_itself(ordinary: Path, tmp_path: Path) -> None:
+def test_a_run_with_other_images_is_named_as_such(ordinary: Path, tmp_path: Path) -> None:
     summary = load(ordinary / "summary.json") | {"image": "blank"}
     (ordinary / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     run = read_run(ordinary)
@@ -206,7 +205,7 @@ def test_a_run_with_other_images_is_no_result_of_the_task_itself(ordinary: Path,
 
 
 def judged(folder: Path, samples: list[Sample], **changes: Any) -> None:
-    """Judged scores beside a run, by the code that judges, from replies that are given here or do not come."""
+    """Judge a run with given replies."""
     from evalkit.core.types import Prediction
     from evalkit.judge.api import judge_run
     from evalkit.judge.config import JudgeConfig
@@ -214,8 +213,10 @@ def judged(folder: Path, samples: list[Sample], **changes: Any) -> None:
     def reply(messages: list[dict[str, Any]]) -> str:
         return changes.get("reply", '{"verdict": "correct", "why": "same"}')
 
-    made = {r["sample_id"]: r for r in lines(folder / "predictions.jsonl")}
-    predictions = [Prediction(sample_id=s.id, text=made[s.id]["text"], error=made[s.id]["error"]) for s in samples]
+    answers = {r["sample_id"]: r for r in lines(folder / "predictions.jsonl")}
+    predictions = [
+        Prediction(sample_id=s.id, text=answers[s.id]["text"], error=answers[s.id]["error"]) for s in samples
+    ]
     config = JudgeConfig(name="tiny", model="tiny-judge", transport="local", rows="all", cache=None, retries=0)
     judge_run(folder, config, samples, predictions, complete=reply)
 
@@ -239,7 +240,7 @@ def test_a_judge_outage_is_named_in_every_form_and_gives_no_number(tmp_path: Pat
     judged(folder, samples, reply="the service is not there")
     run = read_run(folder)
     lost = next(n for n in run.missing if n.metric == "judged_accuracy")
-    assert "judg" in lost.problem
+    assert "judg" in run.problem(lost)
     about = load(write_every_eval_ever(run, tmp_path)[0])["eval_library"]["additional_details"]
     assert "judge:tiny/judged_accuracy" in about["numbers_without_a_value"]
     assert "judge:tiny/judged\\_accuracy: no value" in write_latex(run, tmp_path)[0].read_text(encoding="utf-8")
@@ -269,15 +270,76 @@ def test_bad_input_is_refused(ordinary: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no summary"):
         read_run(tmp_path)
     (ordinary / "summary.json").write_text('{"run_id": "x"}', encoding="utf-8")
-    with pytest.raises(StoreError, match="it has no evalkit"):
+    with pytest.raises(StoreError, match="key 'schema'"):
         read_run(ordinary)
 
 
-def test_which_metrics_are_better_when_lower_is_what_the_protocols_say() -> None:
-    settings = {"coloninst": [{"task": t} for t in ("cls", "reg", "rec", "cap")]}
-    found = set()
-    for name in set(options("protocol")) - {"all"}:
-        for extra in settings.get(name, [{}]):
-            protocol = build(load_option("protocol", name) | extra, name)
-            found |= {m.name for m in protocol.metrics if not m.higher_is_better}
-    assert found == LOWER_IS_BETTER - {"flip_rate"}
+class ErrorRates:
+    """A plug-in protocol with a metric of which lower is better."""
+
+    name = "error-rates"
+    version = 1
+    unscored = "exclude"
+    metrics: tuple[Metric, ...] = (Metric(name="error_rate", higher_is_better=False), Metric(name="exact_match"))
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return None
+
+    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
+        hit = float(prediction.text == sample.references[0])
+        values = {"error_rate": 1 - hit, "exact_match": hit}
+        return [Score(sample_id=sample.id, protocol=self.name, metric=m, value=v) for m, v in values.items()]
+
+    def settings(self) -> dict[str, str]:
+        return {}
+
+
+def exported_directions(run: FinishedRun, out: Path) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Metric -> lower_is_better in Every Eval Ever, and metric -> higher_is_better in the harness's results."""
+    content = load(write_every_eval_ever(run, out)[0])
+    check(content, EVERY_EVAL_EVER)
+    configs = [r["metric_config"] for r in content["evaluation_results"]]
+    results = load(write_lm_eval(run, out)[0])
+    check(results, LM_EVAL)
+    return {c["metric_name"]: c["lower_is_better"] for c in configs}, results["higher_is_better"]["toy"]
+
+
+def test_the_direction_of_a_plug_in_protocols_metric_is_exported(tmp_path: Path) -> None:
+    samples = made_samples(8)
+    predictions = [answered(s, s.references[0] if k < 6 else "nothing") for k, s in enumerate(samples)]
+    run = read_run(made_run_under(tmp_path / "run", samples, predictions, [ErrorRates()]))
+    lower, higher = exported_directions(run, tmp_path / "out")
+    assert lower == {"error_rate": True, "exact_match": False}
+    assert higher == {"error_rate": False, "exact_match": True}
+    rows = lines(next((tmp_path / "out" / "data").rglob("*_samples.jsonl")))
+    correct = {(r["sample_id"], r["evaluation_name"]): r["evaluation"]["is_correct"] for r in rows}
+    assert all(correct[s.id, "toy/error-rates/error_rate"] == (k < 6) for k, s in enumerate(samples))
+    assert all(correct[s.id, "toy/error-rates/exact_match"] == (k < 6) for k, s in enumerate(samples))
+
+
+def with_numbers(run: FinishedRun, **directions: bool | None) -> FinishedRun:
+    """A run whose only numbers are these metrics, under the protocols p-0, p-1 ..."""
+    signature = run.numbers[0].signature
+    numbers = [
+        MetricValue(protocol=f"p-{k}", metric=m, value=0.5, n=4, higher_is_better=d, signature=signature)
+        for k, (m, d) in enumerate(directions.items())
+    ]
+    return replace(run, numbers=tuple(numbers))
+
+
+def test_rates_of_failures_are_lower_is_better_and_a_quantity_without_a_direction_makes_no_claim(
+    ordinary: Path, tmp_path: Path
+) -> None:
+    run = with_numbers(
+        read_run(ordinary), unparsable_rate=False, flip_rate=False, order_effect=None, reference_score=None
+    )
+    lower, higher = exported_directions(run, tmp_path)
+    assert lower == {"unparsable_rate": True, "flip_rate": True, "order_effect": False, "reference_score": False}
+    assert higher == {"unparsable_rate": False, "flip_rate": False}
+
+
+def test_a_name_with_opposite_directions_in_two_protocols_makes_no_claim(ordinary: Path, tmp_path: Path) -> None:
+    run = read_run(ordinary)
+    opposite = with_numbers(run, agreement=True).numbers[0]
+    run = replace(run, numbers=(opposite, replace(opposite, protocol="other", higher_is_better=False)))
+    assert load(write_lm_eval(run, tmp_path)[0])["higher_is_better"]["toy"] == {}

@@ -1,4 +1,4 @@
-"""What the exported files must look like, as JSON Schemas in our own words: the required parts of each format."""
+"""JSON Schemas of the exported files: the required parts of each format, in our own words."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ RESULT = record(
         "score_details": record(
             {
                 "score": NUMBER,
-                # Ours: the format would let them be absent.
+                # A rule of evalkit: the format does not require them.
                 "details": {**TEXTS, "required": ["n", "n_unscored", "n_failed", "signature"]},
                 "uncertainty": record({"num_samples": {"type": "integer"}}, {"confidence_interval": INTERVAL}),
             }

@@ -1,4 +1,4 @@
-"""Finished runs made without a model, written by the same code that `run` writes them with."""
+"""Finished runs made without a model, written by the code that `run` uses."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.cli.config import build, load_option
-from evalkit.core.files import write_json
 from evalkit.core.types import Prediction, Sample
-from evalkit.pipeline.evaluate import conclude
-from evalkit.runs.store import RunFolder, write_predictions
-from evalkit.scoring.aggregate import Context
+from evalkit.pipeline.conclude import AnalysisSettings, conclude
+from evalkit.runs.schema import Manifest
+from evalkit.runs.store import RunFolder, write_predictions, write_record
+from evalkit.scoring.aggregate import RunProvenance
+from evalkit.scoring.base import ScoringProtocol
 from evalkit.tasks.base import LoadedTask
 
 PROTOCOLS = ("llava-med", "strict", "exact-match")
 
 
 def made_samples(n: int, per_image: int = 2) -> list[Sample]:
-    """Every other one closed; tags modality and organ."""
+    """Samples, every other one closed, with the tags modality and organ."""
     drawn = random.Random(0)
-    organs, sights = ("lung", "liver", "brain", "kidney"), ("CT", "MR", "X-ray")
+    organs, modalities = ("lung", "liver", "brain", "kidney"), ("CT", "MR", "X-ray")
     found = []
     for i in range(n):
         organ, closed = drawn.choice(organs), i % 2 == 0
-        asked = f"Is there a mass in the {organ}?" if closed else f"What is seen in the {organ}?"
+        question = f"Is there a mass in the {organ}?" if closed else f"What is seen in the {organ}?"
         right = drawn.choice(("yes", "no")) if closed else drawn.choice(("left lung", "liver, kidney", "MRI"))
-        tags = {"answer_type": "CLOSED" if closed else "OPEN", "modality": drawn.choice(sights), "organ": organ}
-        found.append(Sample(id=f"q{i}", image_id=f"im{i // per_image}", question=asked, references=(right,), tags=tags))
+        tags = {"answer_type": "CLOSED" if closed else "OPEN", "modality": drawn.choice(modalities), "organ": organ}
+        found.append(
+            Sample(id=f"q{i}", image_id=f"im{i // per_image}", question=question, references=(right,), tags=tags)
+        )
     return found
 
 
@@ -64,15 +67,45 @@ def made_run(
     config: dict[str, Any] | None = None,
 ) -> Path:
     """A run's folder with predictions, scores, summary and, where a config is given, a manifest."""
+    built: list[ScoringProtocol] = [build(load_option("protocol", p), p) for p in protocols]
+    return made_run_under(folder, samples, predictions, built, model=model, config=config)
+
+
+def made_run_under(
+    folder: Path,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    protocols: Sequence[ScoringProtocol],
+    *,
+    model: str = "made",
+    config: dict[str, Any] | None = None,
+) -> Path:
+    """As `made_run`, with protocols that need not be registered."""
     task = LoadedTask(
         name="toy", split="test", form="made", samples=tuple(samples), closed_rule="label", prompt="plain@0"
     )
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
     write_predictions(run.predictions, samples, predictions)
-    scored_by = [build(load_option("protocol", p), p) for p in protocols]
+    provenance = RunProvenance(model=model, task=task)
     with contextlib.redirect_stderr(io.StringIO()):
-        conclude(run, samples, predictions, scored_by, Context(model=model, task=task), {})
+        conclude(run, samples, predictions, protocols, provenance, None, AnalysisSettings())
     if config is not None:
-        write_json(run.manifest, {"run_id": folder.name, "model": model, "task": "toy", "config": config, "facts": {}})
+        manifest = Manifest(
+            run_id=folder.name,
+            model=model,
+            task=task.name,
+            split=task.split,
+            form=task.form,
+            n=len(samples),
+            data_sha256=task.data_sha256,
+            prompt=provenance.prompt,
+            image=provenance.image,
+            generation=provenance.generation,
+            closed_rule=task.closed_rule,
+            config=config,
+            status="done",
+            evalkit="0.1.0",
+        )
+        write_record(run.manifest, manifest)
     return folder

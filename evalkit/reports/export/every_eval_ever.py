@@ -1,7 +1,7 @@
-"""Every Eval Ever 0.3.0: one JSON of the run's numbers, one JSONL with a line for each sample and number.
+"""Every Eval Ever 0.3.0: one JSON of the run's numbers, and one JSONL with a line for each sample and number.
 
-The format has no place for a score that is missing: numbers without a value stand by name in
-`eval_library.additional_details`, unscored samples in `unscored.jsonl` beside the data tree, and both are counted.
+The format has no place for a missing score: numbers without a value are named in `eval_library.additional_details`,
+unscored samples are in `unscored.jsonl` next to the data tree, and both are counted.
 """
 
 from __future__ import annotations
@@ -10,14 +10,25 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core.errors import ConfigError, did_you_mean
-from evalkit.core.files import json_line, write_json, write_whole
-from evalkit.pipeline.rescore import safe
-from evalkit.reports.export.run import CONFIDENCE, INTERVAL, FinishedRun, Number
+from evalkit.core.files import json_line, safe_name, write_json, write_whole
+from evalkit.core.types import MetricKey, MetricValue, Score
+from evalkit.reports.export.run import (
+    CONFIDENCE,
+    INTERVAL,
+    UNIT_INTERVAL,
+    FinishedRun,
+    bounds_of,
+    details_of,
+    lower_is_better,
+    name_of,
+)
+from evalkit.runs.codec import encode
+from evalkit.runs.schema import PredictionLine
 
 VERSION = "0.3.0"
 RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
@@ -27,10 +38,10 @@ Record = dict[str, Any]
 def write_every_eval_ever(
     run: FinishedRun, out: Path, *, organization: str = "unknown", relationship: str = "other"
 ) -> list[Path]:
-    """Write `data/TASK/DEVELOPER/MODEL/UUID.json`, `UUID_samples.jsonl` and, for what is unscored, `unscored.jsonl`.
+    """Write `data/TASK/DEVELOPER/MODEL/UUID.json`, `UUID_samples.jsonl` and, for unscored samples, `unscored.jsonl`.
 
     Args:
-        organization: who publishes the numbers.
+        organization: the publisher of the numbers.
         relationship: of the evaluator to the model: first_party, third_party, collaborative or other.
 
     Raises:
@@ -39,31 +50,17 @@ def write_every_eval_ever(
     """
     if relationship not in RELATIONSHIPS:
         raise ConfigError(f"relationship={relationship} is not possible. {did_you_mean(relationship, RELATIONSHIPS)}")
-    numbers = run.valued
-    made = str(int(time.time()))
-    evaluation_id = f"{run.summary['task']}/{run.model_id}/{made}"
-    folder = f"data/{safe(run.summary['task'])}/{run.model_id}"
+    created = str(int(time.time()))
+    evaluation_id = f"{run.summary.task}/{run.model_id}/{created}"
+    folder = f"data/{safe_name(run.summary.task)}/{run.model_id}"
     name = str(_uuid(run))
-    rows, unscored = _rows(run, evaluation_id)
+    aggregate = _aggregate(run, evaluation_id, created, organization, relationship)
+    lines = _sample_lines(run, evaluation_id)
     for old in (out / folder / f"{name}_samples.jsonl", out / "unscored.jsonl"):
         old.unlink(missing_ok=True)
-    aggregate = {
-        "schema_version": VERSION,
-        "evaluation_id": evaluation_id,
-        "retrieved_timestamp": made,
-        "source_metadata": {
-            "source_name": "evalkit",
-            "source_type": "evaluation_run",
-            "source_organization_name": organization,
-            "evaluator_relationship": relationship,
-        },
-        "eval_library": {"name": "evalkit", "version": str(run.summary["evalkit"]), "additional_details": _about(run)},
-        "model_info": _model(run),
-        "evaluation_results": [_result(run, n, evaluation_id) for n in numbers],
-    }
     written = []
-    if rows:
-        text = "".join(map(json_line, rows))
+    if lines.scored:
+        text = "".join(map(json_line, lines.scored))
         samples = f"{folder}/{name}_samples.jsonl"
         write_whole(out / samples, text)
         written.append(out / samples)
@@ -72,20 +69,38 @@ def write_every_eval_ever(
             "file_path": samples,
             "hash_algorithm": "sha256",
             "checksum": hashlib.sha256(text.encode("utf-8")).hexdigest(),
-            "total_rows": len(rows),
-            "additional_details": {"n_unscored_left_out": str(len(unscored))},
+            "total_rows": len(lines.scored),
+            "additional_details": {"n_unscored_left_out": str(len(lines.unscored))},
         }
-    if unscored:
-        write_whole(out / "unscored.jsonl", "".join(map(json_line, unscored)))
+    if lines.unscored:
+        write_whole(out / "unscored.jsonl", "".join(map(json_line, lines.unscored)))
         written.append(out / "unscored.jsonl")
     write_json(out / folder / f"{name}.json", aggregate)
     return [out / folder / f"{name}.json", *written]
 
 
 def _uuid(run: FinishedRun) -> uuid.UUID:
-    """The same for the same answers, so that exporting again replaces the files."""
-    digest = hashlib.sha256(run.folder.predictions.read_bytes() + str(run.summary["run_id"]).encode("utf-8"))
+    """The same UUID for the same answers, so that exporting again replaces the files."""
+    digest = hashlib.sha256(run.folder.predictions.read_bytes() + run.summary.run_id.encode("utf-8"))
     return uuid.UUID(bytes=digest.digest()[:16], version=4)
+
+
+def _aggregate(run: FinishedRun, evaluation_id: str, created: str, organization: str, relationship: str) -> Record:
+    """The JSON of the run's numbers, without the reference to the file of samples."""
+    return {
+        "schema_version": VERSION,
+        "evaluation_id": evaluation_id,
+        "retrieved_timestamp": created,
+        "source_metadata": {
+            "source_name": "evalkit",
+            "source_type": "evaluation_run",
+            "source_organization_name": organization,
+            "evaluator_relationship": relationship,
+        },
+        "eval_library": {"name": "evalkit", "version": run.summary.evalkit, "additional_details": _about(run)},
+        "model_info": _model(run),
+        "evaluation_results": [_result(run, n, evaluation_id) for n in run.valued],
+    }
 
 
 def _texts(content: Mapping[str, Any]) -> dict[str, str]:
@@ -93,30 +108,37 @@ def _texts(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _about(run: FinishedRun) -> dict[str, str]:
-    manifest = {k: run.manifest[k] for k in ("images_sha256", "prompts_sha256") if run.manifest.get(k)}
-    missing = [{"name": n.name, "n": n.n, "n_unscored": n.n_unscored, "why": n.problem} for n in run.missing]
-    reasons = {"why_unscored": u} if (u := run.summary.get("unscored")) else {}
+    manifest = run.manifest
+    digests = {
+        "images_sha256": manifest.images_sha256 if manifest else None,
+        "prompts_sha256": manifest.prompts_sha256 if manifest else None,
+    }
+    missing = [{"name": name_of(n), "n": n.n, "n_unscored": n.n_unscored, "why": run.problem(n)} for n in run.missing]
+    reasons = {"why_unscored": encode(run.summary.unscored)} if run.summary.unscored else {}
     without = {"numbers_without_a_value": missing} if missing else {}
-    return _texts({**run.conditions(), **run.counts(), **manifest, **reasons, **without})
+    known = {k: v for k, v in digests.items() if v}
+    return _texts({**run.conditions(), **run.counts(), **known, **reasons, **without})
 
 
 def _model(run: FinishedRun) -> Record:
-    facts, config = run.manifest.get("facts") or {}, run.config
+    metadata = run.manifest.facts if run.manifest is not None else {}
+    config = run.config
     model, engine = config.get("model") or {}, str((config.get("choices") or {}).get("engine") or "")
     source = str(model.get("source") or "")
-    # Whoever runs a server decides how it runs; a path tells nothing of who may have the weights.
-    here = model.get("kind") == "checkpoint" and engine != "server"
+    # The operator of a server decides how it runs; a path says nothing about who may have the weights.
+    local = model.get("kind") == "checkpoint" and engine != "server"
     details = {
-        "deployment_type": "self_deployed" if here else "unknown",
-        "model_availability": "open_weights" if here and source == run.model_id else "unknown",
+        "deployment_type": "self_deployed" if local else "unknown",
+        "model_availability": "open_weights" if local and source == run.model_id else "unknown",
         **{k: model[k] for k in ("revision", "licence", "kind") if model.get(k)},
-        **{k: facts[k] for k in ("weights_sha256", "dtype", "device", "image_processor") if facts.get(k)},
+        **{k: metadata[k] for k in ("weights_sha256", "dtype", "device", "image_processor") if metadata.get(k)},
     }
-    known = {"name": facts.get("engine"), "version": facts.get(str(facts.get("engine"))) or facts.get("transformers")}
-    platform = {"inference_engine": {k: str(v) for k, v in known.items() if v}} if known["name"] else {}
+    name = metadata.get("engine")
+    known = {"name": name, "version": metadata.get(str(name)) or metadata.get("transformers")}
+    platform = {"inference_engine": {k: str(v) for k, v in known.items() if v}} if name else {}
     developer, _, _ = run.model_id.partition("/")
     return {
-        "name": str(run.summary["model"]),
+        "name": run.summary.model,
         "id": run.model_id,
         "developer": developer,
         **platform,
@@ -124,7 +146,7 @@ def _model(run: FinishedRun) -> Record:
     }
 
 
-def _result(run: FinishedRun, number: Number, evaluation_id: str) -> Record:
+def _result(run: FinishedRun, number: MetricValue, evaluation_id: str) -> Record:
     uncertainty: Record = {"num_samples": number.n - number.n_unscored}
     if number.low is not None and number.high is not None:
         uncertainty["confidence_interval"] = {
@@ -134,105 +156,116 @@ def _result(run: FinishedRun, number: Number, evaluation_id: str) -> Record:
             "method": INTERVAL,
         }
     return {
-        "evaluation_result_id": f"{evaluation_id}#{number.name}",
-        "evaluation_name": f"{run.task}/{number.name}",
+        "evaluation_result_id": f"{evaluation_id}#{name_of(number)}",
+        "evaluation_name": f"{run.task}/{name_of(number)}",
         "source_data": _source(run),
-        "metric_config": _metric(number),
+        "metric_config": _metric(run, number),
         "score_details": {
             "score": number.value,
-            "details": _texts({**run.counts(), **number.facts()}),
+            "details": _texts({**run.counts(), **details_of(number)}),
             "uncertainty": uncertainty,
         },
         "generation_config": {"additional_details": run.conditions()},
     }
 
 
-def _metric(number: Number) -> Record:
+def _metric(run: FinishedRun, number: MetricValue) -> Record:
     assert number.value is not None
-    low, high = number.bounds
-    # Some published readings count a repeated word again and can pass 1.
+    low, high = bounds_of(number)
+    # Some published protocols count a repeated word again and can pass 1.
     low = None if low is not None and number.value < low else low
     high = None if high is not None and number.value > high else high
     metric: Record = {
         "evaluation_description": f"{number.metric} under the protocol {number.protocol}, rows: {number.slice}",
         "metric_id": f"evalkit.{number.protocol}.{number.metric}",
         "metric_name": number.metric,
-        "metric_unit": "proportion" if (low, high) == (0.0, 1.0) else "points",
-        "lower_is_better": number.lower_is_better,
+        "metric_unit": "proportion" if (low, high) == UNIT_INTERVAL else "points",
+        # The format demands a boolean, also for a quantity without a direction.
+        "lower_is_better": lower_is_better(number),
         "score_type": "continuous",
         "min_score": "-Infinity" if low is None else low,
         "max_score": "Infinity" if high is None else high,
         "additional_details": {"protocol": number.protocol, "slice": number.slice},
     }
-    if number.judge:
-        name = number.judge.get("judge", number.protocol)
+    judge = run.judges.get(number.protocol)
+    if judge is not None:
         unknown = {"deployment_type": "unknown", "model_availability": "unknown"}
+        name = judge.settings.get("judge", number.protocol)
         metric["llm_scoring"] = {
             "judges": [{"model_info": {"name": name, "id": f"judge/{name}", "additional_details": unknown}}],
-            "input_prompt": number.judge.get("prompt", "unknown"),
-            "additional_details": dict(number.judge),
+            "input_prompt": judge.settings.get("prompt", "unknown"),
+            "additional_details": dict(judge.settings),
         }
     return metric
 
 
 def _source(run: FinishedRun) -> Record:
     s = run.summary
-    common = {"dataset_name": str(s["task"]), "additional_details": _texts(run.conditions() | {"split": s["split"]})}
+    common = {"dataset_name": s.task, "additional_details": _texts(run.conditions() | {"split": s.split})}
     if run.dataset_repo is None:
         return {**common, "source_type": "other"}
-    repo = {"hf_repo": run.dataset_repo, "hf_split": str(s["split"]), "samples_number": int(s["n"])}
+    repo = {"hf_repo": run.dataset_repo, "hf_split": s.split, "samples_number": s.n}
     return {**common, "source_type": "hf_dataset", **repo}
 
 
-def _rows(run: FinishedRun, evaluation_id: str) -> tuple[list[Record], list[Record]]:
-    """The lines of scored samples, and the scores that are missing, each with its reason."""
-    of = {str(a["sample_id"]): a for a in run.answers}
-    names = {(n.protocol, n.metric): n for n in run.valued if n.slice == "all"}
-    rows, unscored = [], []
-    for score in _known(run.scores(), of):
-        answer, number = of[score["sample_id"]], names.get((score["protocol"], score["metric"]))
-        if score["value"] is None or number is None:
-            why = score.get("reason") or "the metric has no value over all rows"
-            unscored.append({**{k: score[k] for k in ("sample_id", "protocol", "metric")}, "reason": why})
+class _SampleLines(NamedTuple):
+    """The lines of scored samples, and those of unscored ones, each with its reason."""
+
+    scored: list[Record]
+    unscored: list[Record]
+
+
+def _sample_lines(run: FinishedRun, evaluation_id: str) -> _SampleLines:
+    answers = {a.sample_id: a for a in run.answers}
+    numbers = {n.key: n for n in run.valued if n.slice == "all"}
+    lines = _SampleLines([], [])
+    for score in run.scores():
+        answer, number = answers.get(score.sample_id), numbers.get(MetricKey(score.protocol, score.metric))
+        if answer is None:
+            continue
+        if score.value is None or number is None:
+            reason = score.reason or "the metric has no value over all rows"
+            key = {"sample_id": score.sample_id, "protocol": score.protocol, "metric": score.metric}
+            lines.unscored.append({**key, "reason": reason})
         else:
-            rows.append(_row(run, evaluation_id, answer, score, number))
-    return rows, unscored
+            lines.scored.append(_line(run, evaluation_id, answer, score, score.value, number))
+    return lines
 
 
-def _known(scores: Iterator[Mapping[str, Any]], of: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    return (s for s in scores if s["sample_id"] in of)
-
-
-def _row(
-    run: FinishedRun, evaluation_id: str, answer: Record | Mapping[str, Any], score: Any, number: Number
+def _line(
+    run: FinishedRun, evaluation_id: str, answer: PredictionLine, score: Score, value: float, number: MetricValue
 ) -> Record:
-    text, references = answer["text"], list(answer["references"])
-    best = score["value"] <= 0 if number.lower_is_better else score["value"] >= 1
-    raw = json.dumps([answer["question"], references], ensure_ascii=False)
-    more = {"image_id": answer["image_id"], "answer_type": answer["answer_type"], "finish": answer["finish_reason"]}
-    seconds = answer["seconds"]
+    """The line of one score."""
+    raw = json.dumps([answer.question, list(answer.references)], ensure_ascii=False)
+    metadata = {
+        "image_id": answer.image_id,
+        "answer_type": answer.answer_type,
+        "finish": answer.finish_reason,
+        "note": score.note,
+    }
+    performance = {"performance": {"latency_ms": 1000 * answer.seconds}} if answer.seconds is not None else {}
     return {
         "schema_version": VERSION,
         "evaluation_id": evaluation_id,
         "model_id": run.model_id,
-        "evaluation_name": f"{run.task}/{number.name}",
-        "evaluation_result_id": f"{evaluation_id}#{number.name}",
-        "sample_id": str(answer["sample_id"]),
+        "evaluation_name": f"{run.task}/{name_of(number)}",
+        "evaluation_result_id": f"{evaluation_id}#{name_of(number)}",
+        "sample_id": answer.sample_id,
         "sample_hash": hashlib.sha256(raw.encode("utf-8")).hexdigest(),
         "interaction_type": "single_turn",
-        "input": {"raw": answer["question"], "reference": references},
-        "output": {"raw": [] if text is None else [text]},
+        "input": {"raw": answer.question, "reference": list(answer.references)},
+        "output": {"raw": [] if answer.text is None else [answer.text]},
         "answer_attribution": [
             {
                 "turn_idx": 0,
                 "source": "output.raw",
-                "extracted_value": score.get("extracted") or text or "",
+                "extracted_value": score.extracted or answer.text or "",
                 "extraction_method": number.protocol,
                 "is_terminal": True,
             }
         ],
-        "evaluation": {"score": score["value"], "is_correct": best},
-        **({"performance": {"latency_ms": 1000 * seconds}} if seconds is not None else {}),
-        **({"error": answer["error"]} if answer["error"] is not None else {}),
-        "metadata": {k: str(v) for k, v in (more | {"note": score.get("note")}).items() if v},
+        "evaluation": {"score": value, "is_correct": value <= 0 if lower_is_better(number) else value >= 1},
+        **performance,
+        **({"error": answer.error} if answer.error is not None else {}),
+        "metadata": {k: v for k, v in metadata.items() if v},
     }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.core.files import write_whole
-from evalkit.reports.export.run import FinishedRun
+from evalkit.reports.export.run import FinishedRun, details_of, name_of
 
 
 def write_model_index(run: FinishedRun, out: Path) -> list[Path]:
     """Write RUN.yaml.  Values are fractions; interval, n, unscored and signature are each metric's args.
 
-    Numbers without a value cannot stand in it: comments at its head name them.
+    Comments at the top name the numbers without a value, for which the format has no place.
 
     Raises:
         DataError: the run has no number.
@@ -24,21 +24,21 @@ def write_model_index(run: FinishedRun, out: Path) -> list[Path]:
         EvalResult(
             task_type="visual-question-answering",
             task_name="Medical visual question answering",
-            dataset_type=run.dataset_repo or str(s["task"]),
+            dataset_type=run.dataset_repo or s.task,
             dataset_name=run.task,
-            dataset_split=str(s["split"]),
+            dataset_split=s.split,
             dataset_revision=task.get("revision"),
             dataset_args={**run.counts(), **run.conditions()},
             metric_type=n.metric,
             metric_name=f"{n.metric} ({n.protocol}{'' if n.slice == 'all' else ', ' + n.slice})",
             metric_value=n.value,
             metric_config=n.protocol,
-            metric_args=n.facts(),
+            metric_args=details_of(n),
         )
         for n in run.valued
     ]
     card = ModelCardData(model_name=run.model_id, eval_results=results)
-    head = "".join(f"# without a value: {n.name}: {' '.join(n.problem.split())}\n" for n in run.missing)
-    path = out / f"{s['run_id']}.yaml"
+    head = "".join(f"# without a value: {name_of(n)}: {' '.join(run.problem(n).split())}\n" for n in run.missing)
+    path = out / f"{s.run_id}.yaml"
     write_whole(path, head + card.to_yaml() + "\n")
     return [path]

@@ -21,8 +21,8 @@ CSV_COLUMNS = (
 LABELS = {"run": "", "paper": "", "baseline": "no image", "control": "control"}
 INTRODUCTION = (
     "Percent, with the 95 % interval and n. n is the number of all rows of the metric. Unscored rows are stated in "
-    "brackets: protocols that exclude them leave them out of the value, and for the order of the rows each counts as the "
-    "worst score. Rows are comparable within one table only."
+    "brackets: protocols that exclude them leave them out of the value, and for the order of the rows each counts as "
+    "the worst score. Rows are comparable within one table only."
 )
 
 

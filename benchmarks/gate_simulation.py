@@ -1,9 +1,9 @@
-"""Does the gate pass a worse model?  Simulated pairs of runs at the sizes of VQA-RAD, SLAKE and PathVQA.
+"""Rate of wrong verdicts of the gate, over simulated pairs of runs of the sizes of VQA-RAD, SLAKE and PathVQA.
 
     python benchmarks/gate_simulation.py [--pairs 2000] [--out benchmarks/results/gate-simulation.json]
 
-Each pair goes through the gate's own `judge`.  Two models that differ by nothing but churn turn a share `churn` of the
-answers, half of them for the worse; a worse model also loses `worse` times the margin.  Losses and gains of one image's
+Each pair is decided by the gate's own `decide`.  Two equal models differ on a share `churn` of the answers, half of
+them for the worse; a worse model also loses `worse` times the margin.  Losses and gains of one image's
 questions come together (Dirichlet-multinomial, intraclass correlation `icc`).  "Theory" is the normal approximation
 with the exact clustered variance of this model.  A pass or improvement of a model that is worse by the margin or more
 is a wrong pass; the gate promises at most 5 % of them.
@@ -23,8 +23,12 @@ from statistics import NormalDist
 import numpy as np
 
 from evalkit import __version__
-from evalkit.analysis.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, judge, smallest_margin
-from evalkit.analysis.run_scores import Scored
+from evalkit.analysis.gate.inputs import RunPair
+from evalkit.analysis.gate.verdicts import ALPHA, BOUND, FAIL, IMPROVED, INCONCLUSIVE, PASS, decide, smallest_margin
+from evalkit.analysis.run_scores import RunScores, ScoreColumn
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricKey
+from evalkit.runs.schema import RunHeader
 
 # Images by how many test questions they have, in the released sets (VQA-RAD as on OSF, SLAKE's English rows, PathVQA as
 # on the Hugging Face hub).
@@ -38,18 +42,23 @@ IMAGES = {
         16: 27, 17: 12, 18: 8, 19: 7, 20: 3, 21: 3, 22: 2, 23: 1, 25: 1, 27: 1, 28: 1,
     },
 }  # fmt: skip
-METRIC = "strict accuracy"
-# What a change of a graded score comes to.
+METRIC = MetricKey("strict", "accuracy")
+# Sizes of a change of a graded score.
 STEPS = (0.5, 1.0)
 ACCURACY = 0.7
-HEADER = dict.fromkeys(("split", "data_sha256", "closed_rule", "prompt", "image"), "same") | {
-    "limit": None, "status": "done", "model": "simulated", "run_id": "simulated",
-}  # fmt: skip
+HEADER = RunHeader(
+    task="", split="test", data_sha256="same", closed_rule="same", prompt="same", image="same", limit=None, n=0,
+    model="simulated", run_id="simulated", evalkit=__version__, generation="same", status="done",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """worse: how many margins worse the candidate is in truth.  graded: changes of a half as well as of a whole."""
+    """A simulated setting.
+
+    worse: how many margins the candidate is worse.  churn: share of answers on which equal models differ.  icc:
+    intraclass correlation of changes on one image.  graded: scores change by a half as well as by a whole.
+    """
 
     task: str
     worse: int
@@ -60,33 +69,44 @@ class Setting:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Of answers that are lost and won; more of them where a change is less than a whole."""
+        """The shares of answers that are lost and won; larger where a change is less than a whole."""
         size = sum(STEPS) / len(STEPS) if self.graded else 1.0
         return (self.churn / 2 + self.worse * self.margin) / size, self.churn / 2 / size
 
 
 def sizes(task: str) -> np.ndarray:
+    """The number of questions of each image, shape (images,)."""
     return np.repeat(list(IMAGES[task]), list(IMAGES[task].values()))
 
 
-def baseline(task: str) -> Scored:
-    """A run of the set's size; its scores are put in pair by pair."""
+def baseline(task: str) -> RunScores:
+    """A run of the set's size, all of its scores 0."""
     image = np.repeat(np.arange(len(sizes(task))), sizes(task)).astype(str).tolist()
     n = len(image)
-    return Scored(
+    column = ScoreColumn(
+        values=(0.0,) * n,
+        rows=tuple(range(n)),
+        signature=Signature.of(METRIC.metric, {"task": task, "protocol": f"{METRIC.protocol}.1"}),
+        higher_is_better=True,
+    )
+    return RunScores(
         origin="baseline",
-        header=HEADER | {"task": task, "n": n},
+        header=replace(HEADER, task=task, n=n),
         ids=tuple(map(str, range(n))),
         image_ids=tuple(image),
-        scores={},
-        rows={METRIC: tuple(range(n))},
-        signatures={METRIC: f"accuracy|task:{task}|protocol:strict.1"},
+        columns={METRIC: column},
         answers=("0" * 16,) * n,
     )
 
 
+def with_scores(run: RunScores, values: np.ndarray) -> RunScores:
+    """The run with other scores."""
+    column = replace(run.columns[METRIC], values=tuple(values.astype(float).tolist()))
+    return replace(run, columns={METRIC: column})
+
+
 def changes(rng: np.random.Generator, setting: Setting) -> np.ndarray:
-    """Per question -1 (lost), 0 or 1 (won), or half of it."""
+    """The change of each question's score, shape (questions,): -1 (lost), 0 or 1 (won), or half of it."""
     lost, won = setting.shares
     images = sizes(setting.task)
     spread = (1 - setting.icc) / setting.icc if setting.icc else math.inf
@@ -100,22 +120,21 @@ def changes(rng: np.random.Generator, setting: Setting) -> np.ndarray:
     return found * rng.choice(STEPS, size=len(found)) if setting.graded else found
 
 
-def pair_of(rng: np.random.Generator, setting: Setting, empty: Scored) -> tuple[Scored, Scored]:
+def pair_of(rng: np.random.Generator, setting: Setting, empty: RunScores) -> RunPair:
     """A baseline and a candidate whose scores differ by `changes`; every changed score is another answer."""
     delta = changes(rng, setting)
     before = np.where(delta == 0, rng.random(len(delta)) < ACCURACY, np.maximum(-delta, 0.0))
     after = before + delta
     candidate = replace(
-        empty,
+        with_scores(empty, after),
         origin="candidate",
-        scores={METRIC: tuple(after.tolist())},
         answers=tuple("0" * 16 if d == 0 else "1" * 16 for d in delta.tolist()),
     )
-    return replace(empty, scores={METRIC: tuple(before.astype(float).tolist())}), candidate
+    return RunPair(with_scores(empty, before), candidate)
 
 
 def standard_error(setting: Setting) -> float:
-    """Of the mean difference, exactly, under the model."""
+    """The exact standard error of the mean difference under the model."""
     lost, won = setting.shares
     images = sizes(setting.task).astype(float)
     steps = STEPS if setting.graded else (1.0,)
@@ -136,12 +155,12 @@ def theory(setting: Setting) -> dict[str, float]:
 
 
 def simulate(setting: Setting, pairs: int, seed: int) -> dict[str, object]:
-    """Verdicts of `pairs` pairs, as shares."""
+    """The shares of verdicts over `pairs` pairs."""
     rng = np.random.default_rng([seed, *map(ord, repr(setting))])
     empty, verdicts = baseline(setting.task), Counter[str]()
     for _ in range(pairs):
-        (held,) = judge([pair_of(rng, setting, empty)], [[METRIC]], {METRIC: setting.margin})
-        verdicts[held.verdicts[0].verdict] += 1
+        (comparison,) = decide([pair_of(rng, setting, empty)], [[METRIC]], {METRIC: setting.margin})
+        verdicts[comparison.verdicts[0].verdict] += 1
     images = sizes(setting.task)
     passed = (verdicts[PASS] + verdicts[IMPROVED]) / pairs
     return {
@@ -164,14 +183,14 @@ def simulate(setting: Setting, pairs: int, seed: int) -> dict[str, object]:
 
 
 def certifiable(task: str, churn: float, icc: float) -> float:
-    """The margin, in tenths of a point, that an equal candidate passes four times of five."""
+    """The margin, rounded up to a tenth of a point, that an equal candidate passes in four cases of five."""
     images = sizes(task)
     effect = 1 + icc * ((images**2).sum() / images.sum() - 1)
     return math.ceil(1000 * smallest_margin(int(images.sum() / effect), churn)) / 1000
 
 
 def settings() -> list[Setting]:
-    """Equal, worse by the margin and by twice it; then the margin alone where the statistic has it hard."""
+    """Equal, worse by the margin and by twice it; then worse by the margin in settings that are hard for the test."""
     found = []
     for task in IMAGES:
         for worse in (0, 1, 2):

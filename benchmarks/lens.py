@@ -1,10 +1,10 @@
-"""How long everything after the last answer takes on PathVQA's 6,719 rows under every protocol.
+"""Time of everything after the last answer on PathVQA's 6,719 samples under every protocol.
 
     python benchmarks/lens.py [--out benchmarks/lens.json]
 
-Scores, every metric of every slice with its interval, the lens with all pairs and causes, what the score is worth
-(two image-blind baselines scored as well).  Rows and answers are generated: half closed, half of the answers right,
-most of them in sentences, because short answers are the easy case.  Wall time and processor time of one process.
+Scores, every metric of every slice with its interval, the comparison of protocols with all pairs and causes, the sanity
+checks (two image-blind baselines scored as well).  Samples and answers are generated: half closed, half of the answers
+right, most of them in sentences, because short answers are the easy case.  Wall time and processor time of one process.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from evalkit.analysis.disagreement import OTHER, look, to_json
-from evalkit.analysis.sanity_checks import worth
+from evalkit.analysis.disagreement import OTHER, compare_protocols, to_json
+from evalkit.analysis.sanity_checks import check_run
 from evalkit.cli.config import build, protocols_for
 from evalkit.core.types import CLOSED, OPEN, Prediction, Sample
-from evalkit.scoring.aggregate import Context, score_all, slice_tags, tabulate
+from evalkit.scoring.aggregate import RunProvenance, score_all, slice_tags, tabulate
 from evalkit.tasks.base import LoadedTask
 
 ROWS, TRAIN, IMAGES = 6719, 19654, 858
+BASELINE_PROTOCOLS = ("llava-med", "strict", "exact-match")
 NOUNS = (
     "lung",
     "liver",
@@ -99,8 +100,11 @@ def main() -> None:
     predictions = answers(rng, test)
     chosen = protocols_for({"all": {}}, {"name": "pathvqa"})
     protocols = [build(content, name) for name, content in chosen.items()]
-    context = Context(model="generated", task=test)
-    tabulate(test.samples[:9], score_all(test.samples[:9], predictions[:9], protocols), protocols, context)  # imports
+    provenance = RunProvenance(model="generated", task=test)
+    tabulate(
+        test.samples[:9], score_all(test.samples[:9], predictions[:9], protocols), protocols, provenance
+    )  # imports
+    baseline_protocols = [p for p in protocols if p.name in BASELINE_PROTOCOLS]
     seconds: dict[str, dict[str, float]] = {}
 
     def timed(stage: str, what: Callable[[], Any]) -> Any:
@@ -113,23 +117,25 @@ def main() -> None:
         return result
 
     scores = timed("score", lambda: score_all(test.samples, predictions, protocols))
-    rows = timed("slices and intervals", lambda: tabulate(test.samples, scores, protocols, context))
-    lens = timed("lens", lambda: look(test.samples, predictions, scores, rows, protocols))
+    values = timed("slices and intervals", lambda: tabulate(test.samples, scores, protocols, provenance))
+    comparison = timed("lens", lambda: compare_protocols(test.samples, predictions, scores, values, protocols))
     with TemporaryDirectory() as folder:
         timed(
-            "worth",
-            lambda: worth(test.samples, predictions, scores, rows, protocols, context, train, Path(folder)),
+            "sanity checks",
+            lambda: check_run(
+                test.samples, predictions, scores, values, baseline_protocols, provenance, train, Path(folder)
+            ),
         )
     causes: Counter[str] = Counter()
-    for d in lens.differences:
+    for d in comparison.differences:
         causes.update(d.causes)
     result = {
         "rows": ROWS,
         "protocols": len(protocols),
         "slices": sum(len({s.tags[t] for s in test.samples}) for t in slice_tags(test.samples)),
-        "intervals": len(rows),
+        "intervals": len(values),
         "scores": len(scores),
-        "pairs": len(to_json(lens)["differences"]),
+        "pairs": len(to_json(comparison)["differences"]),
         "differences": causes.total(),
         "unexplained": causes[OTHER],
         "seconds": seconds,

@@ -2,94 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from evalkit.analysis.paired import Paired, aligned, differences, only, pair
-from evalkit.analysis.run_scores import ASKED, Scored
+from evalkit.analysis.paired import Paired, aligned, incompatibilities, pair
+from evalkit.analysis.run_scores import PROMPT_DIGESTS, RunScores
 from evalkit.core.errors import ConfigError, DataError
-from evalkit.core.types import Sample
+from evalkit.core.format import interval, percent
+from evalkit.core.types import MetricKey, Sample
 from evalkit.scoring.aggregate import slice_tags
 from evalkit.stats import holm, sign_flip_p
 
 LEVEL = 0.95
-# Another prompt or blanked images may be the very thing that is compared; a signature beside each run says which.
-WHAT_WAS_ASKED = frozenset({"prompt", "image", "answers", *ASKED})
+# A different prompt or blanked images may be what the comparison is about; the heading of each table names them.
+PROMPT_PARTS = frozenset({"prompt", "image", "answers", *PROMPT_DIGESTS})
 
 
-def compare(runs: Sequence[Scored], metrics: Sequence[str] | None) -> list[tuple[Scored, list[Paired]]]:
-    """For each run after the first the paired differences of the metrics.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """A run and its paired differences from the first run, one per metric."""
+
+    run: RunScores
+    pairs: tuple[Paired, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceDifference:
+    """The paired difference of a metric within one slice, `tag=value`."""
+
+    slice: str
+    paired: Paired
+
+
+def compare(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[RunComparison]:
+    """Paired differences of each run after the first.
+
+    Args:
+        runs: two or more; the first is the reference.
+        metrics: `PROTOCOL METRIC` each; None for every metric that all runs have.
 
     Raises:
-        ConfigError: fewer than two runs, or no metric that all of them have.
-        DataError: two runs are not over the same rows under the same protocols; says every difference.
+        ConfigError: fewer than two runs, an invalid name of a metric, or no metric that all runs have.
+        DataError: two runs are not over the same samples under the same protocols; names every difference.
     """
     if len(runs) < 2:
         raise ConfigError("compare needs at least two runs: runs=[DIR,DIR].")
     first = runs[0]
-    shared = [m for m in first.scores if all(m in r.scores for r in runs) and first.rows[m]]
-    wanted = list(metrics) if metrics else shared
+    shared = [key for key, c in first.columns.items() if c.rows and all(key in r.columns for r in runs)]
+    wanted = metric_keys(metrics) if metrics else shared
     if not wanted:
         raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
     for other in runs[1:]:
-        if found := differences(first, other, wanted, WHAT_WAS_ASKED):
-            raise DataError(f"{first.origin} and {other.origin} may not be compared: {'; '.join(found)}.")
-    return [(other, [pair(first, other, m, LEVEL) for m in wanted]) for other in runs[1:]]
+        if found := incompatibilities(first, other, wanted, PROMPT_PARTS):
+            raise DataError(f"Runs are not comparable: {first.origin} and {other.origin}: {'; '.join(found)}.")
+    return [RunComparison(run=other, pairs=tuple(pair(first, other, k, LEVEL) for k in wanted)) for other in runs[1:]]
 
 
-def by_slice(runs: Sequence[Scored], metrics: Sequence[str], samples: Sequence[Sample]) -> list[tuple[str, Paired]]:
-    """The first metric rows of two runs within each tag value: ("modality=CT", difference), in order of the names."""
+def metric_keys(names: Sequence[str]) -> list[MetricKey]:
+    """The metrics named by a setting, each once.
+
+    Raises:
+        ConfigError: a name is not `PROTOCOL METRIC`.
+    """
+    try:
+        return list(dict.fromkeys(MetricKey.parse(name) for name in names))
+    except ValueError as problem:
+        raise ConfigError(f"metrics: {problem}.") from None
+
+
+def by_slice(
+    first: RunScores, second: RunScores, keys: Sequence[MetricKey], samples: Sequence[Sample]
+) -> list[SliceDifference]:
+    """The paired differences of two runs within each tag value, in order of the slices' names."""
     groups: dict[str, set[str]] = {}
+    tags = slice_tags(samples)
     for sample in samples:
-        for tag in slice_tags(samples):
-            if tag in sample.tags:
-                groups.setdefault(f"{tag}={sample.tags[tag]}", set()).add(sample.id)
+        for tag in tags & sample.tags.keys():
+            groups.setdefault(f"{tag}={sample.tags[tag]}", set()).add(sample.id)
     found = []
     for name in sorted(groups):
-        first, second = (only(run, frozenset(groups[name])) for run in runs[:2])
-        found += [(name, pair(first, second, m, LEVEL)) for m in metrics if m in first.rows and m in second.rows]
+        one, two = (run.subset(frozenset(groups[name])) for run in (first, second))
+        both = [k for k in keys if k in one.columns and k in two.columns]
+        found += [SliceDifference(slice=name, paired=pair(one, two, k, LEVEL)) for k in both]
     return found
 
 
-def render_slices(found: Sequence[tuple[str, Paired]]) -> str:
-    """One line a slice and metric."""
-    width = max((len(name) for name, _ in found), default=0)
-    lines = []
-    for name, p in found:
-        low, high = p.interval.low, p.interval.high
-        bounds = "–" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-        lines.append(
-            f"  {name:<{width}}  {p.metric}  {100 * p.difference:+6.2f} {bounds}  worse {p.n_worse}, "
-            f"better {p.n_better} of {p.n}"
-        )
-    return "\n".join(lines)
+def render_slices(found: Sequence[SliceDifference]) -> str:
+    """One line per slice and metric."""
+    width = max((len(d.slice) for d in found), default=0)
+    return "\n".join(
+        f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_bounds(d.paired)}  "
+        f"{_counts(d.paired)}"
+        for d in found
+    )
 
 
-def render(results: Sequence[tuple[Scored, list[Paired]]], first: Scored, flips: int) -> str:
-    """The comparison as text: a table a run, then the first changed answers."""
+def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> str:
+    """The comparison as text: a table per run, then its first `flips` changed answers."""
     parts = []
-    for other, pairs in results:
-        p_values = holm([sign_flip_p(*aligned(first, other, p.metric)) for p in pairs])
-        names = [
-            f"{run.header['model']} ({run.header['run_id']}, image {run.header['image']})" for run in (other, first)
-        ]
+    for result in results:
+        p_values = holm([sign_flip_p(*aligned(first, result.run, p.key)) for p in result.pairs])
+        names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
         parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
-        width = max(len(p.metric) for p in pairs)
-        for p, q in zip(pairs, p_values, strict=True):
-            low, high = p.interval.low, p.interval.high
-            bounds = "–" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-            parts.append(
-                f"  {p.metric:<{width}}  {100 * p.first:6.2f} -> {100 * p.second:6.2f}  {100 * p.difference:+6.2f} "
-                f"{bounds:<18} p={q:.4f}  worse {p.n_worse}, better {p.n_better} of {p.n}"
-            )
-        parts += _changed(first, other, pairs, flips)
+        width = max(len(str(p.key)) for p in result.pairs)
+        parts += [
+            f"  {p.key!s:<{width}}  {percent(p.first):>6} -> {percent(p.second):>6}  "
+            f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p={q:.4f}  {_counts(p)}"
+            for p, q in zip(result.pairs, p_values, strict=True)
+        ]
+        parts += _changed(first, result, flips)
     return "\n".join(parts)
 
 
-def _changed(first: Scored, other: Scored, pairs: Sequence[Paired], most: int) -> list[str]:
-    place = {i: k for k, i in enumerate(other.ids)}
-    seen = list(dict.fromkeys(k for p in pairs for k in p.flipped))
+def _bounds(p: Paired) -> str:
+    return interval(p.interval.low, p.interval.high, signed=True)
+
+
+def _counts(p: Paired) -> str:
+    return f"worse {p.n_worse}, better {p.n_better} of {p.n}{p.direction}"
+
+
+def _changed(first: RunScores, result: RunComparison, limit: int) -> list[str]:
+    other = result.run
+    place: Mapping[str, int] = {i: k for k, i in enumerate(other.ids)}
+    seen = list(dict.fromkeys(k for p in result.pairs for k in p.flipped))
     lines = [f"  {len(seen)} samples changed their score in some metric"] if seen else ["  no sample changed its score"]
-    for k in seen[:most]:
+    for k in seen[:limit]:
         old = first.texts[k] if first.texts else "?"
         new = other.texts[place[first.ids[k]]] if other.texts else "?"
         question = first.questions[k] if first.questions else ""

@@ -1,7 +1,7 @@
-"""What is wrong with a copy of a dataset: facts with counts and examples, no verdict.
+"""Audit of a copy of a dataset: findings with counts and examples, no verdict.
 
-Counts against the published ones are checked at load; here is what even a complete copy holds: duplicates, answers that
-contradict one another, and what it shares with other splits: questions, answers, and pictures whatever they are called.
+Counts are checked against the published ones when the data are loaded; the audit covers problems that even a complete
+copy has: duplicates, contradictory answers, and questions, answers and images that it shares with other splits.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from evalkit.analysis.image_fingerprint import Fingerprint, fingerprints, matches
+from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, matches
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.base import LoadedTask, Task
@@ -24,7 +25,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One check's outcome.  count: rows or pairs concerned; 0 says that the check found nothing."""
+    """The result of one check.  count: number of rows or pairs; 0 where the check found nothing."""
 
     check: str
     count: int
@@ -35,28 +36,27 @@ class Finding:
 def audit(task: Task, *, images: bool = True, others: Mapping[str, LoadedTask | str] | None = None) -> list[Finding]:
     """Every finding on the task's configured split.
 
-    images: look at the image files too.  others: name -> another split that it may share something with, or why that
-    one cannot be looked at; with references to images where `images` is asked for.
+    Args:
+        images: check the image files too.
+        others: name -> another split to compare with, or why it cannot be loaded; with references to images where
+            `images` is true.
     """
     loaded = task.load(images=images)
-    findings = [_counts(loaded), _rules(loaded), *_skipped(loaded)]
+    findings = [_counts(loaded), _closed_rules(loaded), *_skipped(loaded)]
     if images:
         findings.append(_images(loaded))
     findings += [_duplicates(loaded), _conflicts(loaded), *_against_train(task, loaded)]
+    loadable = {name: other for name, other in (others or {}).items() if not isinstance(other, str)}
     for name, other in (others or {}).items():
         if isinstance(other, str):
-            new = [Finding(check=f"{name} split", count=0, text=f"not looked at: {other}")]
+            new = [Finding(check=f"{name} split", count=0, text=f"not checked: {other}")]
         else:
-            new = _texts_shared(loaded, other, name)
+            new = _shared_texts(loaded, other, name)
         known = {f.check for f in findings}
         findings += [f for f in new if f.check not in known]
-    if images:
-        mine = _pictures(loaded)
-        findings += [
-            _same_pictures(mine, _pictures(other), name)
-            for name, other in (others or {}).items()
-            if not isinstance(other, str)
-        ]
+    if images and loadable:
+        own = _fingerprints(loaded)
+        findings += [_shared_pictures(own, _fingerprints(other), name) for name, other in loadable.items()]
     return findings
 
 
@@ -64,19 +64,19 @@ def _against_train(task: Task, loaded: LoadedTask) -> list[Finding]:
     try:
         train = task.load_train()
     except DataError as problem:
-        return [Finding(check="train split", count=0, text=f"not looked at: {problem}")]
+        return [Finding(check="train split", count=0, text=f"not checked: {problem}")]
     others = task.other_train() if isinstance(task, VqaTask) else {}
     shared = [_shared_images(loaded, t, name) for name, t in others.items()]
-    return [*_texts_shared(loaded, train, "train"), *_leaks(loaded), *shared]
+    return [*_shared_texts(loaded, train, "train"), *_leaks(loaded), *shared]
 
 
 def _images(task: LoadedTask) -> Finding:
     n = len(task.samples)
     try:
-        kept, digests = check_images(task, on_missing="skip")
-    except DataError as problem:  # not one row is left, which is a finding too
+        checked, digests = check_images(task, on_missing="skip")
+    except DataError as problem:  # no row is left, which is a finding too
         return Finding(check="images", count=n, text=f"rows without a usable image, of {n}", examples=(str(problem),))
-    skipped = kept.skipped[len(task.skipped) :]
+    skipped = checked.skipped[len(task.skipped) :]
     text = f"rows without a usable image, of {n}; {len(set(digests.values()))} images differ"
     return Finding(check="images", count=len(skipped), text=text, examples=skipped[:EXAMPLES])
 
@@ -87,7 +87,7 @@ def _counts(task: LoadedTask) -> Finding:
     return Finding(check="rows", count=len(task.samples), text="; ".join((text, *task.notes)))
 
 
-def _rules(task: LoadedTask) -> Finding:
+def _closed_rules(task: LoadedTask) -> Finding:
     labelled = Counter(s.answer_type for s in task.samples)
     yes_no = sum(says_yes_or_no(s.references[0]) for s in task.samples)
     differ = [s for s in task.samples if (s.answer_type == CLOSED) != says_yes_or_no(s.references[0])]
@@ -106,22 +106,34 @@ def _skipped(task: LoadedTask) -> list[Finding]:
     return [Finding(check="left out", count=len(task.skipped), text="rows left out", examples=task.skipped[:EXAMPLES])]
 
 
+class _Row(NamedTuple):
+    """A row by the texts that identify it."""
+
+    image_id: str
+    question: str
+    answer: str
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Row:
+        return cls(sample.image_id, same_text(sample.question), same_text(sample.references[0]))
+
+
 def _duplicates(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="duplicates", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question), normal(s.references[0])))
-    again = [s for group in groups for s in group[1:]]
+    groups = _groups(task.samples, _Row.of)
+    repeated = [s for group in groups for s in group[1:]]
     text = "rows that repeat an earlier row's image, question and answer"
-    return Finding(check="duplicates", count=len(again), text=text, examples=_shown(again))
+    return Finding(check="duplicates", count=len(repeated), text=text, examples=_shown(repeated))
 
 
 def _conflicts(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question)))
-    conflicting = [g for g in groups if len({normal(s.references[0]) for s in g}) > 1]
+    groups = _groups(task.samples, lambda s: (s.image_id, same_text(s.question)))
+    conflicting = [g for g in groups if len({same_text(s.references[0]) for s in g}) > 1]
     rows = sum(len(g) for g in conflicting)
-    both = sum({"yes", "no"} <= {normal(s.references[0]) for s in g} for g in conflicting)
+    both = sum({"yes", "no"} <= {same_text(s.references[0]) for s in g} for g in conflicting)
     examples = tuple(f"{g[0].image_id}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
     return Finding(
         check="conflicts",
@@ -131,29 +143,34 @@ def _conflicts(task: LoadedTask) -> Finding:
     )
 
 
-def _texts_shared(task: LoadedTask, other: LoadedTask, name: str) -> list[Finding]:
-    """What the split shares with another one.  Images are compared by id, where there are ids."""
-    seen_questions = {normal(s.question) for s in other.samples}
-    seen_answers = {normal(s.references[0]) for s in other.samples}
-    seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in other.samples}
-    named = _names_images(task) and _names_images(other)
-    keys = [(s.image_id, normal(s.question), normal(s.references[0])) for s in task.samples]
-    same = [s for s, key in zip(task.samples, keys, strict=True) if named and key in seen_rows]
-    wording = [s for s in task.samples if normal(s.question) in seen_questions]
-    answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
-    n = len(task.samples)
+def _shared_texts(task: LoadedTask, other: LoadedTask, name: str) -> list[Finding]:
+    """Images, rows, questions and answers that the split shares with another one; images by id, where there are ids."""
+    rows = [_Row.of(s) for s in task.samples]
+    known = {_Row.of(s) for s in other.samples}
+    questions, answers = {r.question for r in known}, {r.answer for r in known}
+    comparable = _names_images(task) and _names_images(other)
+    same = [s for s, row in zip(task.samples, rows, strict=True) if comparable and row in known]
+    n = len(rows)
     return [
         _shared_images(task, other, name),
         Finding(
             check=f"{name} rows",
             count=len(same),
             text=f"rows whose image, question and answer are a row of {name}"
-            if named
+            if comparable
             else "not comparable: no image names",
             examples=_shown(same),
         ),
-        Finding(check=f"{name} questions", count=len(wording), text=f"of {n} question texts occur in {name}"),
-        Finding(check=f"{name} answers", count=len(answers), text=f"of {n} answers occur in {name}"),
+        Finding(
+            check=f"{name} questions",
+            count=sum(r.question in questions for r in rows),
+            text=f"of {n} question texts occur in {name}",
+        ),
+        Finding(
+            check=f"{name} answers",
+            count=sum(r.answer in answers for r in rows),
+            text=f"of {n} answers occur in {name}",
+        ),
     ]
 
 
@@ -172,11 +189,7 @@ def _leaks(task: LoadedTask) -> list[Finding]:
     return [Finding(check="leaks", count=len(leaked), text=text, examples=_shown(leaked))]
 
 
-Pictures = tuple[dict[str, Fingerprint], dict[str, str]]
-
-
-def _pictures(task: LoadedTask) -> Pictures:
-    """Fingerprints of a split's images by name, and why some have none."""
+def _fingerprints(task: LoadedTask) -> Fingerprints:
     refs: dict[str, ImageRef] = {}
     for sample in task.samples:
         for k, ref in enumerate(sample.images):
@@ -184,16 +197,16 @@ def _pictures(task: LoadedTask) -> Pictures:
     return fingerprints(refs)
 
 
-def _same_pictures(mine: Pictures, theirs: Pictures, name: str) -> Finding:
-    """Images that are a picture of the other split, whatever either calls it (`evalkit.analysis.image_fingerprint`)."""
-    found = matches(mine[0], theirs[0])
-    renamed = [m for m in found if m.name != m.other and m.name not in theirs[0]]
-    unseen = f"{len(mine[1])} here and {len(theirs[1])} there cannot be compared"
+def _shared_pictures(own: Fingerprints, other: Fingerprints, name: str) -> Finding:
+    """Images that show the same picture as one of the other split, whatever their names."""
+    found = matches(own.by_name, other.by_name)
+    renamed = [m for m in found if m.name != m.other and m.name not in other.by_name]
+    unusable = f"{len(own.failures)} here and {len(other.failures)} there cannot be compared"
     return Finding(
         check=f"{name} pictures",
         count=len(found),
-        text=f"of {len(mine[0])} images look like one of {len(theirs[0])} in {name}, {len(renamed)} of them under "
-        f"another name only; {unseen}",
+        text=f"of {len(own.by_name)} images look like one of {len(other.by_name)} in {name}, {len(renamed)} of them "
+        f"under another name only; {unusable}",
         examples=tuple(
             f"{m.name} is {m.other} ({m.bits} of 64 bits apart, correlation {m.correlation:.3f})" for m in renamed
         )[:EXAMPLES],
@@ -213,12 +226,16 @@ def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
 
 
 def _names_images(task: LoadedTask) -> bool:
-    """Whether the form names its images: the readers give one made-up id a row where it does not."""
+    """Whether the form names its images; where it does not, the readers generate one id per row."""
     return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
 
 
-def normal(text: str) -> str:
-    """Case, white space and a space before a question mark do not make another text."""
+def same_text(text: str) -> str:
+    """The text in the form in which duplicates are found: case, white space and a space before `?` do not count.
+
+    >>> same_text(" Is it  normal ?")
+    'is it normal?'
+    """
     return " ".join(text.lower().split()).replace(" ?", "?")
 
 
@@ -236,8 +253,8 @@ def _shown(samples: Sequence[Sample]) -> tuple[str, ...]:
 def render(findings: Sequence[Finding]) -> str:
     """The findings as text, with examples indented below."""
     lines = []
-    wide = max((len(f.check) for f in findings), default=0) + 1
+    width = max(max((len(f.check) for f in findings), default=0) + 1, 16)
     for f in findings:
-        lines.append(f"{f.check:<{max(wide, 16)}}{f.count:>7}  {f.text}")
-        lines += [f"{'':<{max(wide, 16) + 9}}e.g. {example}" for example in f.examples]
+        lines.append(f"{f.check:<{width}}{f.count:>7}  {f.text}")
+        lines += [f"{'':<{width + 9}}e.g. {example}" for example in f.examples]
     return "\n".join(lines)

@@ -1,17 +1,17 @@
-"""Pictures that are one picture in another file: found by a 64-bit hash, confirmed on a 64 x 64 thumbnail.
+"""Detection of the same picture in two files: proposed by a 64-bit hash, confirmed on a 64 x 64 thumbnail.
 
-dHash: the picture in grey, shrunk to 9 x 8 by area means; each bit says whether a cell is clearly brighter than its
+dHash: the picture in grey, shrunk to 9 x 8 by area means; each bit records whether a cell is clearly brighter than its
 right neighbour.  Scaling, recompression and brightness hardly change it.  Radiographs of two patients are often as
-close as two files of one picture, so a hash alone accuses wrongly: what it proposes must also correlate.
+close as two files of one picture, so a hash alone gives false matches: the thumbnails must correlate too.
 
-docs/audit.md says on which images the thresholds were set.
+docs/audit.md describes the images on which the thresholds were set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import DataError
 from evalkit.core.images import open_image
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WIDTH, HEIGHT, THUMBNAIL = 9, 8, 64
-# Two hashes at most so many bits apart may be one picture,
+# Two hashes at most so many bits apart may be of the same picture;
 NEAR = 6
-# and are when their thumbnails correlate so much.
+# they are if their thumbnails correlate at least so much.
 SAME = 0.985
-# How much brighter a cell must be: in a black margin a cell is brighter than the next by noise alone.
+# How much brighter a cell must be, in grey levels: in a black margin cells differ by noise alone.
 STEP = 2
-# A picture whose cells all lie within so many grey levels has no gradients to compare.
+# A picture whose cells are all within so many grey levels has no gradients to compare.
 FLAT = 8
 
 
@@ -41,12 +41,22 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A picture of one set and the picture of another set that it is."""
+    """An image `name` of one set that shows the same picture as the image `other` of another set.
+
+    bits: differing bits of the hashes.
+    """
 
     name: str
     other: str
     bits: int
     correlation: float
+
+
+class Fingerprints(NamedTuple):
+    """Fingerprints by the image's name, and by name why an image has none (unreadable, or almost flat)."""
+
+    by_name: dict[str, Fingerprint]
+    failures: dict[str, str]
 
 
 def dhash(image: Image) -> int | None:
@@ -68,20 +78,15 @@ def _grey(image: Image, width: int, height: int) -> bytes:
     return image.convert("L").resize((width, height), images.Resampling.BOX).tobytes()
 
 
-def distance(first: int, second: int) -> int:
-    """In how many of the 64 bits two hashes differ."""
-    return (first ^ second).bit_count()
-
-
-def fingerprints(images: Mapping[str, ImageRef], workers: int = 4) -> tuple[dict[str, Fingerprint], dict[str, str]]:
-    """Name -> fingerprint, and name -> why there is none (it cannot be opened, or is almost flat)."""
+def fingerprints(images: Mapping[str, ImageRef], workers: int = 4) -> Fingerprints:
+    """The fingerprints of images."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(images, pool.map(_fingerprint, images.values()), strict=True))
-    return (
-        {name: f for name, f in found.items() if isinstance(f, Fingerprint)},
-        {name: f for name, f in found.items() if isinstance(f, str)},
+    return Fingerprints(
+        by_name={name: f for name, f in found.items() if isinstance(f, Fingerprint)},
+        failures={name: f for name, f in found.items() if isinstance(f, str)},
     )
 
 
@@ -97,7 +102,7 @@ def _fingerprint(ref: ImageRef) -> Fingerprint | str:
 
 
 def matches(first: Mapping[str, Fingerprint], second: Mapping[str, Fingerprint]) -> list[Match]:
-    """For each picture of `first` that is in `second` its best match, by correlation."""
+    """For each image of `first` whose picture is in `second` the best match, by correlation."""
     import numpy as np
 
     if not first or not second:
@@ -106,12 +111,12 @@ def matches(first: Mapping[str, Fingerprint], second: Mapping[str, Fingerprint])
     bits = np.array([second[n].bits for n in names], dtype=np.uint64)
     thumbnails = _normed(f.thumbnail for f in second.values())
     found = []
-    for name, mine in first.items():
-        apart = _popcount(bits ^ np.uint64(mine.bits))
+    for name, own in first.items():
+        apart = _popcount(bits ^ np.uint64(own.bits))
         near = np.flatnonzero(apart <= NEAR)
         if not len(near):
             continue
-        correlations = thumbnails[near] @ _normed([mine.thumbnail])[0]
+        correlations = thumbnails[near] @ _normed([own.thumbnail])[0]
         best = int(np.argmax(correlations))
         if correlations[best] >= SAME:
             place = int(near[best])

@@ -1,65 +1,111 @@
-"""Two runs over the same samples: what may be compared, and the paired difference with its interval.
+"""Two runs over the same samples: whether they are comparable, and the paired difference of a metric with its interval.
 
-`compare` and `gate` both stand on this page.
+`compare`, `gate` and the leaderboards use it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from evalkit.analysis.run_scores import ASKED, HEADER, Scored, signature_parts
+from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
+from evalkit.core.types import MetricKey
 from evalkit.stats import Interval, cluster_standard_error, gather, restricted_interval, restricted_t
 
-# Parts of a signature that may differ: they belong to the model or to the program, and are said, not refused.
+# Parts of a signature that may differ, because they belong to the model or to the program: recorded, not refused.
 MAY_DIFFER = frozenset({"gen", "v"})
+# Share of samples on which two similar models differ, assumed where no two runs show it.
+ASSUMED_DISCORDANCE = 0.10
 
 
-def differences(a: Scored, b: Scored, metrics: Sequence[str], allowed: frozenset[str] = frozenset()) -> list[str]:
-    """Why two runs may not be compared, in words; empty when they may.
+def incompatibilities(
+    a: RunScores, b: RunScores, keys: Sequence[MetricKey], allowed: frozenset[str] = frozenset()
+) -> list[str]:
+    """The reasons why two runs are not comparable, in words; empty when they are.
 
-    allowed: parts of header and signature that may differ: what was asked (prompt, image) may be what is compared.
+    allowed: fields of the header and parts of signatures that may differ.
     """
+    one, two = a.header, b.header
     found = [
-        f"{k}: {a.header[k]} against {b.header[k]}" for k in HEADER if k not in allowed and a.header[k] != b.header[k]
+        f"{k}: {getattr(one, k)} against {getattr(two, k)}"
+        for k in SHARED_FIELDS
+        if k not in allowed and getattr(one, k) != getattr(two, k)
     ]
-    for k in ASKED:
-        one, two = a.header.get(k), b.header.get(k)
-        if k not in allowed and None not in (one, two) and one != two:
-            found.append(f"{k}: {one} against {two} (`gate prompts=true` says which samples were asked otherwise)")
+    for k in PROMPT_DIGESTS:
+        first, second = getattr(one, k), getattr(two, k)
+        if k not in allowed and None not in (first, second) and first != second:
+            found.append(f"{k}: {first} against {second} (`gate prompts=true` lists the samples whose prompts differ)")
     if set(a.ids) != set(b.ids):
         only_a, only_b = sorted(set(a.ids) - set(b.ids)), sorted(set(b.ids) - set(a.ids))
         found.append(
             f"samples: {len(only_a)} only in the first {only_a[:3]}, {len(only_b)} only in the second {only_b[:3]}"
         )
-    for metric in metrics:
-        for run in (a, b):
-            if metric in run.refused:
-                found.append(f"{metric}: {run.origin}: {run.refused[metric]}")
-            elif metric not in run.scores:
-                found.append(f"{metric}: not scored in {run.origin}; it has {', '.join(sorted(run.scores))}")
-        if metric in a.scores and metric in b.scores:
-            found += _signature_differences(metric, a.signatures[metric], b.signatures[metric], allowed)
+    for key in keys:
+        found += _metric_incompatibilities(a, b, key, allowed)
     return found
 
 
-def _signature_differences(metric: str, first: str, second: str, allowed: frozenset[str]) -> list[str]:
-    one, two = signature_parts(first), signature_parts(second)
-    keys = [k for k in dict.fromkeys((*one, *two)) if k not in MAY_DIFFER | allowed]
-    return [f"{metric}, {k}: {one.get(k, '–')} against {two.get(k, '–')}" for k in keys if one.get(k) != two.get(k)]
+def _metric_incompatibilities(a: RunScores, b: RunScores, key: MetricKey, allowed: frozenset[str]) -> list[str]:
+    found = []
+    for run in (a, b):
+        if key in run.refused:
+            found.append(f"{key}: {run.origin}: {run.refused[key]}")
+        elif key not in run.columns:
+            found.append(f"{key}: not scored in {run.origin}; it has {', '.join(sorted(map(str, run.columns)))}")
+    one, two = a.columns.get(key), b.columns.get(key)
+    if one is None or two is None:
+        return found
+    if one.higher_is_better != two.higher_is_better:
+        found.append(f"{key}: {_direction(one.higher_is_better)} against {_direction(two.higher_is_better)}")
+    different = one.signature.differences(two.signature, ignored=MAY_DIFFER | allowed)
+    return found + [f"{key}, {part}: {first} against {second}" for part, first, second in different]
+
+
+def _direction(higher_is_better: bool) -> str:
+    return "higher is better" if higher_is_better else "lower is better"
+
+
+class AlignedScores(NamedTuple):
+    """Scores of two runs over the same samples, one per sample, and the images that the samples are about."""
+
+    first: list[float]
+    second: list[float]
+    clusters: list[str]
+
+
+def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
+    """The scores of both runs over the metric's samples in the first run's order, unscored ones as the worst case.
+
+    Raises:
+        DataError: the metric covers no sample, or not the same ones in both runs.
+    """
+    rows = a.rows(key)
+    if not rows:
+        raise DataError(f"{key} covers no sample of {a.origin}, so there is nothing to compare.")
+    if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows(key)}:
+        raise DataError(f"{key} covers different samples in {a.origin} and in {b.origin}.")
+    second = {b.ids[k]: v for k, v in zip(b.rows(key), b.columns[key].worst_case(), strict=True)}
+    return AlignedScores(
+        first=a.columns[key].worst_case(),
+        second=[second[a.ids[k]] for k in rows],
+        clusters=[a.image_ids[k] for k in rows],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """The difference second - first of one metric over the same rows.
+    """The difference second - first of one metric over the same samples.
 
-    An unscored row counts as 0 on its side, so that failing can never help.  n_worse and n_better are the discordant
-    rows, `flipped` their positions in the first run.  p_worse: one-sided p of a difference this low or lower were the
-    two equal.  standard_error: under the difference that was found; NaN for one cluster.
+    An unscored sample counts as the worst case in its run, so a failure never improves a value.  interval: of the
+    difference.  n_worse, n_better: samples that became worse and better, by the metric's direction; flipped: their
+    positions in the first run.  p_worse: one-sided p value of a change this bad or worse if the two runs were equal.
+    standard_error: of the difference; NaN for one cluster.
     """
 
-    metric: str
+    key: MetricKey
+    higher_is_better: bool
     n: int
     n_clusters: int
     first: float
@@ -70,84 +116,70 @@ class Paired:
     p_worse: float
     n_worse: int
     n_better: int
-    n_unscored: tuple[int, int]
+    first_unscored: int
+    second_unscored: int
     flipped: tuple[int, ...]
 
+    @property
+    def gain(self) -> float:
+        """How much better the second run is; negative where it is worse."""
+        return self.difference if self.higher_is_better else -self.difference
 
-def only(run: Scored, ids: frozenset[str]) -> Scored:
-    """The run over some of its samples; metrics that have no row left are dropped."""
-    kept = [k for k, i in enumerate(run.ids) if i in ids]
-    place = {old: new for new, old in enumerate(kept)}
-    rows = {m: tuple(place[k] for k in r if k in place) for m, r in run.rows.items()}
-    live = [m for m, r in rows.items() if r]
-    return replace(
-        run,
-        ids=tuple(run.ids[k] for k in kept),
-        image_ids=tuple(run.image_ids[k] for k in kept),
-        scores={m: tuple(run.scores[m][k] for k in kept) for m in live},
-        rows={m: rows[m] for m in live},
-        answers=tuple(run.answers[k] for k in kept),
-        questions=tuple(run.questions[k] for k in kept) if run.questions else (),
-        texts=tuple(run.texts[k] for k in kept) if run.texts else (),
-    )
+    @property
+    def gain_low(self) -> float | None:
+        """The lower bound of the gain; None for one cluster."""
+        if self.higher_is_better or self.interval.high is None:
+            return self.interval.low
+        return -self.interval.high
 
-
-def aligned(a: Scored, b: Scored, metric: str) -> tuple[list[float], list[float], list[str]]:
-    """The scores of both runs over the metric's rows, in the first run's order, unscored as 0, and the clusters.
-
-    Raises:
-        DataError: the metric has no rows, or not the same ones on both sides.
-    """
-    rows = a.rows[metric]
-    if not rows:
-        raise DataError(f"{metric} has no rows in {a.origin}, so there is nothing to compare.")
-    if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows[metric]}:
-        raise DataError(f"{metric} is over other rows in {a.origin} than in {b.origin}.")
-    place = {i: k for k, i in enumerate(b.ids)}
-    one = [a.scores[metric][k] or 0.0 for k in rows]
-    two = [b.scores[metric][place[a.ids[k]]] or 0.0 for k in rows]
-    return one, two, [a.image_ids[k] for k in rows]
+    @property
+    def direction(self) -> str:
+        """A remark for a line of text: empty, or that lower is better."""
+        return "" if self.higher_is_better else ", lower is better"
 
 
-def pair(a: Scored, b: Scored, metric: str, level: float) -> Paired:
+def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
     """The paired difference of a metric with its image-clustered interval at `level` (two-sided).
 
     Raises:
-        DataError: the metric has no rows, or not the same ones on both sides.
+        DataError: the metric covers no sample, or not the same ones in both runs.
     """
-    one, two, clusters = aligned(a, b, metric)
-    rows = a.rows[metric]
+    one, two, clusters = aligned(a, b, key)
+    higher_is_better = a.columns[key].higher_is_better
     deltas = [y - x for x, y in zip(one, two, strict=True)]
+    gains = deltas if higher_is_better else [-d for d in deltas]
     interval = restricted_interval(deltas, clusters, level)
     assert interval is not None
-    n = len(rows)
     return Paired(
-        metric=metric,
-        n=n,
+        key=key,
+        higher_is_better=higher_is_better,
+        n=len(deltas),
         n_clusters=len(set(clusters)),
-        first=sum(one) / n,
-        second=sum(two) / n,
-        difference=sum(deltas) / n,
+        first=sum(one) / len(one),
+        second=sum(two) / len(two),
+        difference=sum(deltas) / len(deltas),
         interval=interval,
         standard_error=_standard_error(deltas, clusters),
-        p_worse=_p_worse(deltas, clusters),
-        n_worse=sum(d < 0 for d in deltas),
-        n_better=sum(d > 0 for d in deltas),
-        n_unscored=(
-            sum(a.scores[metric][k] is None for k in rows),
-            sum(b.scores[metric][k] is None for k in b.rows[metric]),
-        ),
-        flipped=tuple(k for k, d in zip(rows, deltas, strict=True) if d),
+        p_worse=_p_worse(gains, clusters),
+        n_worse=sum(g < 0 for g in gains),
+        n_better=sum(g > 0 for g in gains),
+        first_unscored=_unscored(a, key),
+        second_unscored=_unscored(b, key),
+        flipped=tuple(k for k, d in zip(a.rows(key), deltas, strict=True) if d),
     )
+
+
+def _unscored(run: RunScores, key: MetricKey) -> int:
+    return sum(run.columns[key].values[k] is None for k in run.rows(key))
 
 
 def _standard_error(deltas: Sequence[float], clusters: Sequence[str]) -> float:
     return cluster_standard_error(deltas, clusters) if len(set(clusters)) > 1 else float("nan")
 
 
-def _p_worse(deltas: Sequence[float], clusters: Sequence[str]) -> float:
-    """t with clusters - 1 degrees; 1.0 where nothing differs or there is one cluster."""
+def _p_worse(gains: Sequence[float], clusters: Sequence[str]) -> float:
+    """p from t with clusters - 1 degrees of freedom; 1.0 where nothing differs or there is one cluster."""
     from scipy.special import stdtr
 
     k = len(set(clusters))
-    return float(stdtr(k - 1, restricted_t(gather(deltas, clusters), 0.0))) if k > 1 and any(deltas) else 1.0
+    return float(stdtr(k - 1, restricted_t(gather(gains, clusters), 0.0))) if k > 1 and any(gains) else 1.0

@@ -1,4 +1,4 @@
-"""The audit: facts about a copy, none of them made up where a form does not say enough."""
+"""The audit of a dataset copy: correct counts, and no count where a form has too little information."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evalkit.analysis.dataset_audit import Finding, audit, normal, render
+from evalkit.analysis.dataset_audit import Finding, audit, render, same_text
 from evalkit.core.errors import DataError
 from evalkit.core.types import ImageRef, Sample
 from evalkit.tasks.base import LoadedTask
@@ -74,20 +74,20 @@ def test_every_check_counts_what_is_there():
     assert by["leaks"].examples[0].startswith("5 (b)")
 
 
-def test_a_clean_copy_has_nothing_to_say_and_a_missing_train_split_is_said():
+def test_a_clean_copy_has_no_findings_and_a_missing_train_split_is_reported():
     by = found(Copy(split(row("1", "a", "Is it?", "yes", "CLOSED"))))
     assert {c: f.count for c, f in by.items()} == {
         "rows": 1, "closed": 0, "duplicates": 0, "conflicts": 0, "train split": 0,
     }  # fmt: skip
-    assert by["train split"].text == "not looked at: there is none."
+    assert by["train split"].text == "not checked: there is none."
 
 
-def test_made_up_image_ids_are_never_compared():
+def test_generated_image_ids_are_never_compared():
     test = split(row("1", "row0", "Is it?", "yes"), row("2", "row1", "Is it?", "no"))
     train = split(row("3", "row0", "Is it?", "yes"), name="train")
     named = split(row("4", "row0", "Is it?", "yes"), row("5", "synpic1.jpg", "Is it?", "yes"), name="train")
-    for mine, other in ((test, train), (test, named), (named, train)):
-        by = found(Copy(mine, other))
+    for own, other in ((test, train), (test, named), (named, train)):
+        by = found(Copy(own, other))
         assert (by["train images"].count, by["train rows"].count) == (0, 0)
         assert "not comparable" in by["train images"].text and "not comparable" in by["train rows"].text
     assert found(Copy(test, train))["duplicates"].text.startswith("not comparable")
@@ -112,9 +112,9 @@ def test_unusable_images_are_a_finding_even_when_none_is_left(tmp_path):
     assert "images" not in found(Copy(split(gone)))
 
 
-def test_case_space_and_the_space_before_a_question_mark_make_no_other_text():
-    assert normal(" What  IS\tit ?") == normal("what is it?")
-    assert normal("is it") != normal("is it?")
+def test_case_space_and_the_space_before_a_question_mark_make_no_different_text():
+    assert same_text(" What  IS\tit ?") == same_text("what is it?")
+    assert same_text("is it") != same_text("is it?")
 
 
 def test_the_text_shows_counts_and_examples():

@@ -1,4 +1,4 @@
-"""The lens: one cause a difference, causes that add up, protocols that count alike found out."""
+"""Disagreement of protocols: one cause per difference, causes that add up, groups of protocols that count alike."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from evalkit.analysis.disagreement import (
     COLUMNS,
     OTHER,
     Causes,
-    Lens,
-    look,
+    ProtocolComparison,
+    compare_protocols,
+    features_of,
     render,
-    row_of,
     spread,
     to_csv,
     to_json,
@@ -26,8 +26,8 @@ from evalkit.analysis.disagreement import (
 from evalkit.analysis.disagreement.probe_cases import CASES
 from evalkit.analysis.disagreement.probes import probes, sample_for
 from evalkit.cli.config import build, load_option, options
-from evalkit.core.types import Metric, Prediction, Sample, Score
-from evalkit.scoring.aggregate import Context, score_all, tabulate
+from evalkit.core.types import Metric, MetricKey, Prediction, Sample, Score
+from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate
 from evalkit.tasks.base import LoadedTask
 from tests.support.paths import ROOT
 
@@ -45,25 +45,25 @@ def sample(number: int, gold: str, closed: bool) -> Sample:
     )
 
 
-def lens_of(pairs: list[tuple[str, bool, str]], names: tuple[str, ...] = NAMES) -> Lens:
+def comparison_of(pairs: list[tuple[str, bool, str]], names: tuple[str, ...] = NAMES) -> ProtocolComparison:
     samples = tuple(sample(k, gold, closed) for k, (gold, closed, _) in enumerate(pairs))
-    return lens_over(samples, [text for _, _, text in pairs], names)
+    return comparison_over(samples, [text for _, _, text in pairs], names)
 
 
-def lens_over(samples: tuple[Sample, ...], texts: list[str], names: tuple[str, ...]) -> Lens:
+def comparison_over(samples: tuple[Sample, ...], texts: list[str], names: tuple[str, ...]) -> ProtocolComparison:
     predictions = [Prediction(sample_id=s.id, text=text) for s, text in zip(samples, texts, strict=True)]
     protocols = [build(load_option("protocol", n), n) for n in names]
     task = LoadedTask(name="vqa-rad", split="test", form="made", samples=samples, closed_rule="label", prompt="plain@0")
     scores = score_all(samples, predictions, protocols)
-    rows = tabulate(samples, scores, protocols, Context(model="m", task=task))
-    return look(samples, predictions, scores, rows, protocols)
+    values = tabulate(samples, scores, protocols, RunProvenance(model="m", task=task))
+    return compare_protocols(samples, predictions, scores, values, protocols)
 
 
 def cause_of(gold: str, answer: str, closed: bool, first: tuple[str, str], second: tuple[str, str]) -> str:
-    """The cause that the lens gives for one answer; fails when the two protocols agree on it."""
+    """The cause that the comparison gives for one answer; fails when the two protocols agree on it."""
     agreed = [("yes", True, "yes"), ("qqq", False, "qqq")]  # so that both protocols have rows of every kind
-    lens = lens_of([(gold, closed, answer), *agreed], names=(first[0], second[0]))
-    (found,) = [d for d in lens.differences if d.n and d.column == first[1]]
+    comparison = comparison_of([(gold, closed, answer), *agreed], names=(first[0], second[0]))
+    (found,) = [d for d in comparison.differences if d.n and d.column == first[1]]
     assert found.n == 1
     (cause,) = found.causes
     return cause
@@ -126,8 +126,8 @@ def test_the_cause_of_a_difference(
 
 
 def test_a_capital_in_the_gold_answer_is_a_cause_where_it_matters() -> None:
-    lens = lens_of([("Yes", True, "yes")], names=("medevalkit", "helm"))
-    assert not [d for d in lens.differences if d.column == "closed"]
+    comparison = comparison_of([("Yes", True, "yes")], names=("medevalkit", "helm"))
+    assert not [d for d in comparison.differences if d.column == "closed"]
     assert cause_of("Yes", "Yes, it is", True, ("medevalkit-slake", "closed"), ("llava-med", "closed")) in (
         "letter case",
         "verbose answer",
@@ -135,19 +135,19 @@ def test_a_capital_in_the_gold_answer_is_a_cause_where_it_matters() -> None:
 
 
 def test_a_protocol_that_wants_options_counts_rows_with_options_only() -> None:
-    lens = lens_of([("yes", True, "yes"), ("no", True, "no")], names=("huatuogpt-vision", "llava-med"))
-    assert ("huatuogpt-vision", "closed") not in lens.cells
+    comparison = comparison_of([("yes", True, "yes"), ("no", True, "no")], names=("huatuogpt-vision", "llava-med"))
+    assert ("huatuogpt-vision", "closed") not in comparison.cells
     samples = tuple(
         Sample(id=str(k), image_id=str(k), question="?", references=("yes",), choices=c, tags={"answer_type": "CLOSED"})
         for k, c in enumerate([("yes", "no"), ()])
     )
-    lens = lens_over(samples, ["yes", "yes"], ("huatuogpt-vision", "llava-med"))
-    (found,) = lens.differences
+    comparison = comparison_over(samples, ["yes", "yes"], ("huatuogpt-vision", "llava-med"))
+    (found,) = comparison.differences
     assert found.causes == {"a row that one of them does not count": 1, "the letter of an option": 1}
-    assert spread(lens, "closed") is None, "a protocol that can read none of its rows has no value"
+    assert spread(comparison, "closed") is None, "a protocol that can read none of its rows has no value"
 
 
-def test_a_protocol_of_ones_own_is_explained_as_the_published_ones_are() -> None:
+def test_a_plug_in_protocol_is_explained_like_the_published_ones() -> None:
     class Shouting:
         """Right when the answer is in capitals."""
 
@@ -165,10 +165,11 @@ def test_a_protocol_of_ones_own_is_explained_as_the_published_ones_are() -> None
             return [Score(sample_id=sample.id, protocol=self.name, metric="accuracy", value=float(hit))]
 
     causes = Causes([Shouting(), build(load_option("protocol", "lmms-eval"), "lmms-eval")])
-    row = row_of(sample(0, "left lung", False), "Left lung")
-    assert causes.cause(row, ("shouting", "accuracy"), ("lmms-eval", "accuracy"), True) == "letter case"
-    # What pulls the two the other way explains nothing.
-    assert causes.cause(row, ("shouting", "accuracy"), ("lmms-eval", "accuracy"), False) == OTHER
+    answer = features_of(sample(0, "left lung", False), "Left lung")
+    shouting, lmms_eval = MetricKey("shouting", "accuracy"), MetricKey("lmms-eval", "accuracy")
+    assert causes.cause(answer, shouting, lmms_eval, True) == "letter case"
+    # An effect in the opposite direction explains nothing.
+    assert causes.cause(answer, shouting, lmms_eval, False) == OTHER
 
 
 def test_every_cause_of_the_cases_is_explained_to_the_reader() -> None:
@@ -178,7 +179,7 @@ def test_every_cause_of_the_cases_is_explained_to_the_reader() -> None:
 def test_every_feature_of_the_cases_can_be_found_in_a_row() -> None:
     found: set[str] = set()
     for probe in probes():
-        found |= row_of(sample_for(probe.kind, probe.probe[0]), probe.probe[1]).features
+        found |= features_of(sample_for(probe.kind, probe.probe[0]), probe.probe[1]).features
     assert {feature for _, feature, _ in CASES} <= found
 
 
@@ -200,25 +201,27 @@ ANSWERS = st.sampled_from(
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["yes", "no", "left", "2", "ct scan"]), st.booleans(), ANSWERS), min_size=1))
 def test_the_causes_add_up_to_the_rows_that_differ(pairs: list[tuple[str, bool, str]]) -> None:
-    lens = lens_of(pairs)
-    for d in lens.differences:
+    comparison = comparison_of(pairs)
+    for d in comparison.differences:
         assert sum(d.causes.values()) == d.n > 0
         assert d.n <= len(pairs)
-    for column, groups in lens.alike.items():
+    for column, groups in comparison.alike.items():
         members = [p for g in groups for p in g]
         assert len(members) == len(set(members))
-        shown = {frozenset((d.first, d.second)) for d in lens.differences if d.column == column}
+        shown = {frozenset((d.first, d.second)) for d in comparison.differences if d.column == column}
         assert len(shown) == len(groups) * (len(groups) - 1) // 2
 
 
-def test_the_matrix_the_files_and_the_text_say_the_same() -> None:
-    lens = lens_of([("yes", True, "Yes, it is abnormal"), ("no", True, "normal"), ("left lung", False, "left left")])
-    content = json.loads(json.dumps(to_json(lens)))
+def test_the_matrix_the_files_and_the_text_agree() -> None:
+    comparison = comparison_of(
+        [("yes", True, "Yes, it is abnormal"), ("no", True, "normal"), ("left lung", False, "left left")]
+    )
+    content = json.loads(json.dumps(to_json(comparison)))
     assert content["columns"] == [c for c in COLUMNS if c in content["columns"]]
-    assert len(to_csv(lens).splitlines()) == len(lens.cells) + 1
-    text = render(lens, "llava-med")
+    assert len(to_csv(comparison).splitlines()) == len(comparison.cells) + 1
+    text = render(comparison, "llava-med")
     assert "closed, counted differently from llava-med" in text
-    low, high = spread(lens, "closed") or (None, None)
+    low, high = spread(comparison, "closed") or (None, None)
     assert low is not None and high is not None
     assert low.value is not None and high.value is not None and low.value <= high.value
 
@@ -246,20 +249,20 @@ def test_every_published_protocol_on_generated_answers_adds_up_and_leaves_little
     pairs = []
     for _ in range(400):
         gold = rng.choice(golds)
-        said = " ".join(rng.choices(words, k=rng.randint(0, 7)))
+        filler = " ".join(rng.choices(words, k=rng.randint(0, 7)))
         text = rng.choice(
-            [gold, said, f"{said} {gold}", f"Assistant: {gold}", f"{gold}.", f"{gold} {gold}", f"The {gold}"]
+            [gold, filler, f"{filler} {gold}", f"Assistant: {gold}", f"{gold}.", f"{gold} {gold}", f"The {gold}"]
         )
         pairs.append((gold, rng.random() < 0.5, text))
     names = tuple(n for n in options("protocol") if n != "all" and not n.startswith(("coloninst", "judge")))
-    lens = lens_of(pairs, names)
-    for d in lens.differences:
+    comparison = comparison_of(pairs, names)
+    for d in comparison.differences:
         assert sum(d.causes.values()) == d.n
         for cause, examples in d.examples.items():
             assert 0 < len(examples) <= min(3, d.causes[cause])
-    every = sum(d.n for d in lens.differences)
+    every = sum(d.n for d in comparison.differences)
     assert every > 10_000
-    assert sum(d.causes.get(OTHER, 0) for d in lens.differences) < 0.02 * every
+    assert sum(d.causes.get(OTHER, 0) for d in comparison.differences) < 0.02 * every
 
 
 def test_a_run_under_every_protocol_shows_the_lens_and_writes_it(tmp_path: Path) -> None:
@@ -284,7 +287,7 @@ def test_the_committed_figure_is_under_ten_seconds_for_pathvqa_and_explains_near
 
 
 def documented() -> list[tuple[str, str, int, dict[str, int]]]:
-    """The table of causes in docs/lens.md: (column, first protocol of the line, rows, causes)."""
+    """The table of causes in docs/comparison.md: (column, first protocol of the line, rows, causes)."""
     lines = []
     for line in (ROOT / "docs" / "lens.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -313,16 +316,16 @@ def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> 
         "protocol=all", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    lens = json.loads((folder_of(result, tmp_path) / "lens.json").read_text(encoding="utf-8"))
+    comparison = json.loads((folder_of(result, tmp_path) / "lens.json").read_text(encoding="utf-8"))
     for column, protocol, n, causes in documented():
         (found,) = [
             d
-            for d in lens["differences"]
+            for d in comparison["differences"]
             if d["column"] == column and {d["first"], d["second"]} == {protocol, "llava-med"}
         ]
         assert (found["n"], {c["cause"]: c["n"] for c in found["causes"]}) == (n, causes), (column, protocol)
     pair = next(
-        d for d in lens["differences"]
+        d for d in comparison["differences"]
         if d["column"] == "closed" and {d["first"], d["second"]} == {"llava-med", "exact-match"}
     )  # fmt: skip
     # 272 rows are closed by label, 251 by yes or no: nothing else separates the two on these short answers.

@@ -1,4 +1,4 @@
-"""Pictures found again in other files, and look-alikes that are not."""
+"""Images that show the same picture in another file are found, and similar images are not."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from evalkit.analysis.dataset_audit import audit
-from evalkit.analysis.image_fingerprint import NEAR, SAME, Fingerprint, dhash, distance, fingerprints, matches
+from evalkit.analysis.image_fingerprint import NEAR, SAME, Fingerprint, dhash, fingerprints, matches
 from evalkit.core.types import ImageRef, Sample
 from evalkit.tasks.base import LoadedTask
+
+
+def distance(first: int, second: int) -> int:
+    """The number of bits, of 64, in which two hashes differ."""
+    return (first ^ second).bit_count()
 
 
 def picture(number: int) -> Image.Image:
@@ -39,10 +44,10 @@ def prints(folder: Path, images: dict[str, Image.Image]) -> dict[str, Fingerprin
     for name, image in images.items():
         image.save(folder / f"{name}.png")
         refs[name] = ImageRef(kind="file", path=str(folder / f"{name}.png"))
-    return fingerprints(refs)[0]
+    return fingerprints(refs).by_name
 
 
-def test_a_flat_picture_has_no_hash_and_a_broken_one_says_so(tmp_path):
+def test_a_flat_picture_has_no_hash_and_a_broken_one_is_reported(tmp_path):
     assert dhash(Image.new("RGB", (40, 30), (9, 9, 9))) is None
     (tmp_path / "broken.png").write_bytes(b"no picture")
     Image.new("L", (9, 9)).save(tmp_path / "flat.png")
@@ -77,18 +82,18 @@ def test_the_distance_is_a_metric_of_64_bits(a, b):
     ],
 )
 def test_a_changed_file_is_the_same_picture(change, tmp_path):
-    mine = prints(tmp_path, {str(k): picture(k) for k in range(12)})
+    own = prints(tmp_path, {str(k): picture(k) for k in range(12)})
     other = prints(tmp_path, {f"again {k}": change(picture(k)).convert("RGB") for k in range(12)})
-    found = matches(mine, other)
+    found = matches(own, other)
     assert {(m.name, m.other) for m in found} == {(str(k), f"again {k}") for k in range(12)}
     assert all(m.bits <= NEAR and m.correlation >= SAME for m in found)
 
 
 def test_mirrored_and_other_pictures_do_not_match(tmp_path):
-    mine = prints(tmp_path, {str(k): picture(k) for k in range(12)})
+    own = prints(tmp_path, {str(k): picture(k) for k in range(12)})
     other = prints(tmp_path, {f"m{k}": picture(k).transpose(Image.Transpose.FLIP_LEFT_RIGHT) for k in range(12)})
-    assert not [m for m in matches(mine, other) if m.name == m.other[1:]]
-    assert matches(mine, {}) == matches({}, mine) == []
+    assert not [m for m in matches(own, other) if m.name == m.other[1:]]
+    assert matches(own, {}) == matches({}, own) == []
 
 
 def test_an_equal_hash_without_an_equal_picture_is_no_match():
@@ -123,7 +128,7 @@ def test_the_audit_finds_a_renamed_picture_in_another_split(tmp_path):
     assert by["train images"].count == 0
     assert by["train pictures"].count == 1
     assert by["train pictures"].examples[0].startswith("a is c (")
-    assert by["validation split"].text == "not looked at: there is none."
+    assert by["validation split"].text == "not checked: there is none."
     assert not [c for c in {f.check for f in audit(Copy(), images=False, others={"train": train})} if "pictures" in c]
 
 
@@ -134,7 +139,7 @@ def test_slake_test_shares_a_picture_with_its_english_train_split(shared):
     config = load_option("task", "slake") | {"path": str(shared / "slake")}
     test, train = (build(config | {"split": s}, "slake").load(images=True) for s in ("test", "train"))
     refs = [{s.image_id: s.images[0] for s in t.samples} for t in (test, train)]
-    (mine, without), (theirs, _) = (fingerprints(r) for r in refs)
-    assert len(mine) == 96 and not without
-    found = matches(mine, theirs)
+    (own, without), (other, _) = (fingerprints(r) for r in refs)
+    assert len(own) == 96 and not without
+    found = matches(own, other)
     assert {(m.name, m.other) for m in found} == {("xmlab629/source.jpg", "xmlab630/source.jpg")}

@@ -1,4 +1,4 @@
-"""What a score is worth: baselines, yes/no reading, rewordings, rates."""
+"""Sanity checks for a run: baselines, yes/no answers, rewordings, rates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.analysis.sanity_checks import consistency, rates, render, worth, yes_no
+from evalkit.analysis.sanity_checks import check_run, consistency, rates, render, yes_no
 from evalkit.cli.config import build, load_option
-from evalkit.core.types import Prediction, Sample
+from evalkit.core.types import Metric, Prediction, Sample, Score
 from evalkit.models.text_only_baselines import Majority
-from evalkit.scoring.aggregate import Context, score_all, tabulate
+from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate
 from evalkit.tasks.base import LoadedTask
 
 
@@ -40,11 +40,11 @@ def test_yes_no_answers_are_read_as_a_diagnostic_test() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "normal", "yes and no", None])
-def test_what_says_neither_is_not_read(text: str | None) -> None:
+def test_an_answer_without_a_verdict_is_not_read(text: str | None) -> None:
     assert yes_no([sample(0, "yes")], [answer(0, text)]) == {"n": 1, "n_read": 0}
 
 
-def test_a_set_without_yes_no_rows_has_no_such_block() -> None:
+def test_a_set_without_yes_no_questions_has_no_such_block() -> None:
     assert yes_no([sample(0, "lung")], [answer(0, "yes")]) is None
 
 
@@ -61,7 +61,7 @@ def test_rewordings_count_pairs_of_one_image() -> None:
     assert consistency(samples[:1], [answer(0, "yes")]) is None
 
 
-def test_linked_questions_with_different_answers_are_no_rewordings() -> None:
+def test_linked_questions_with_different_answers_are_not_rewordings() -> None:
     samples = [
         sample(0, "yes", pair="a"),
         sample(1, "no", pair="a"),
@@ -83,7 +83,7 @@ def test_verdicts_are_compared_and_not_their_wording() -> None:
     assert found is not None and found["same_answer"] == 1.0
 
 
-def test_whether_answers_were_cut_off_is_not_known_of_other_peoples_files() -> None:
+def test_the_rate_of_truncated_answers_is_unknown_for_files_of_other_tools() -> None:
     samples = [sample(0, "yes"), sample(1, "no")]
     assert rates(samples, [answer(0, "yes"), answer(1, "no")], [])["truncated"] is None
     cut = Prediction(sample_id="1", text="no", finish_reason="length")
@@ -100,30 +100,27 @@ def test_sensitivity_and_specificity_have_intervals_clustered_by_image() -> None
     assert found["specificity_interval"] == pytest.approx([0.0, 1 - low])
 
 
-def test_a_run_on_blank_images_beside_this_one_is_found_and_compared_row_by_row(tmp_path: Path) -> None:
+def test_a_run_on_blank_images_in_the_same_folder_is_found_and_compared_sample_by_sample(tmp_path: Path) -> None:
     from tests.support.command_line import SCRIPTED, evalkit, folder_of
 
     blank = evalkit(*SCRIPTED, "image=blank", "model.rule=yes", cwd=tmp_path)
     assert "this is the run with blank images" in blank.stdout, blank.stderr
     result = evalkit(*SCRIPTED, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    block = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["worth"]["blank"]
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    block = summary["sanity_checks"]["blank"]
     assert block["run_id"] == folder_of(blank, tmp_path).name
-    values = {
-        (m["protocol"], m["metric"]): m["value_unscored_wrong"]
-        for m in json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))["metrics"]
-        if m["slice"] == "all"
-    }
+    values = {(m["protocol"], m["metric"]): m["value_worst_case"] for m in summary["metrics"] if m["slice"] == "all"}
     for m in block["metrics"]:
         assert m["lift"] == pytest.approx(values[m["protocol"], m["metric"]] - m["value"])
     assert "blank image" in result.stdout and "lift" in result.stdout
 
 
-def test_nothing_is_downloaded_to_learn_a_baseline() -> None:
-    from evalkit.pipeline.evaluate import train_split
+def test_nothing_is_downloaded_to_fit_a_baseline() -> None:
+    from evalkit.pipeline.train_split import TrainSplit
 
     task = build(load_option("task", "vqa-rad"), "vqa-rad")
-    assert "would have to be downloaded" in str(train_split(task))
+    assert "would have to be downloaded" in str(TrainSplit(task).load_or_reason())
 
 
 def test_rates_count_failures_empties_and_refusals() -> None:
@@ -135,21 +132,60 @@ def test_rates_count_failures_empties_and_refusals() -> None:
     assert found["unparsable"] == 0.5
 
 
-def test_a_model_that_is_the_baseline_has_no_lift_over_it_and_no_train_split_is_said(tmp_path: Path) -> None:
+def test_a_model_that_is_the_baseline_has_no_lift_over_it_and_a_missing_train_split_is_reported(tmp_path: Path) -> None:
     samples = tuple(sample(k, "yes" if k % 3 else "no") for k in range(12))
     task = LoadedTask(name="t", split="test", form="made", samples=samples, closed_rule="label", prompt="p")
     protocols = [build(load_option("protocol", n), n) for n in ("llava-med", "strict")]
     fitted = Majority().fit(samples)
     predictions = [answer(k, fitted.answer(s.question, s.answer_type)) for k, s in enumerate(samples)]
     scores = score_all(samples, predictions, protocols)
-    context = Context(model="m", task=task)
-    rows = tabulate(samples, scores, protocols, context)
-    block = worth(samples, predictions, scores, rows, protocols, context, task, tmp_path)
+    provenance = RunProvenance(model="m", task=task)
+    values = tabulate(samples, scores, protocols, provenance)
+    block = check_run(samples, predictions, scores, values, protocols, provenance, task, tmp_path)
     lifts = [m["lift"] for m in block["baselines"]["metrics"] if m["baseline"] == "majority"]
     assert lifts and set(lifts) == {0.0}
-    assert "lift +0.0" in render(block)
-    unknown = worth(samples, predictions, scores, rows, protocols, context, "no train file", tmp_path)
-    assert "not known: no train file" in render(unknown)
+    assert "lift +0.0" in render(block, "llava-med")
+    unknown = check_run(samples, predictions, scores, values, protocols, provenance, "no train file", tmp_path)
+    assert "not known: no train file" in render(unknown, "llava-med")
+
+
+class ErrorRate:
+    """A plug-in protocol that counts wrong answers under the name of a headline metric."""
+
+    name, version, unscored = "errors", 1, "exclude"
+    metrics = (Metric(name="exact_match", higher_is_better=False),)
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return None
+
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
+        value = None if prediction.text is None else float(prediction.text != sample.references[0])
+        reason = "no answer" if value is None else ""
+        return [Score(sample_id=sample.id, protocol=self.name, metric="exact_match", value=value, reason=reason)]
+
+
+@pytest.mark.parametrize(("text", "lift"), [("yes", 1 / 3), ("zzz", -2 / 3), (None, -2 / 3)])
+def test_the_lift_of_an_error_rate_is_positive_where_the_run_makes_fewer_errors(
+    text: str | None, lift: float, tmp_path: Path
+) -> None:
+    samples = tuple(sample(k, "yes") for k in range(12))
+    train = tuple(sample(k, "yes" if k % 3 else "no") for k in range(12))
+    task, other = (
+        LoadedTask(name="t", split="test", form="made", samples=s, closed_rule="label", prompt="p")
+        for s in (samples, train)
+    )
+    # The lookup baseline answers "no" to every third question and errs there.
+    predictions = [answer(k, text) for k in range(12)]
+    provenance, protocols = RunProvenance(model="m", task=task), [ErrorRate()]
+    scores = score_all(samples, predictions, protocols)
+    values = tabulate(samples, scores, protocols, provenance)
+    block = check_run(samples, predictions, scores, values, protocols, provenance, other, tmp_path)
+    (lookup,) = [m for m in block["baselines"]["metrics"] if m["baseline"] == "lookup"]
+    assert (lookup["value"], lookup["lift"]) == pytest.approx((1 / 3, lift))
+    assert lookup["low"] <= lookup["lift"] <= lookup["high"]
 
 
 @pytest.mark.data
@@ -164,7 +200,7 @@ def test_the_leak_tags_of_the_real_sets(shared: Path) -> None:
 
 
 @pytest.mark.data
-def test_what_a_real_score_is_worth(shared: Path, tmp_path: Path) -> None:
+def test_the_sanity_checks_of_real_answers(shared: Path, tmp_path: Path) -> None:
     from tests.support.command_line import evalkit, folder_of
 
     file = shared / "predictions" / "qwen2-vl-2b-vqa-rad" / "lora_rank4" / "lora_predictions.jsonl"
@@ -174,7 +210,7 @@ def test_what_a_real_score_is_worth(shared: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
-    block = summary["worth"]
+    block = summary["sanity_checks"]
     lookup = {
         m["metric"]: round(100 * m["value"], 1)
         for m in block["baselines"]["metrics"]

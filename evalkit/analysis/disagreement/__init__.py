@@ -1,29 +1,28 @@
-"""The same answers under every protocol, side by side, and why two protocols count an answer differently."""
+"""The same answers under every protocol, and why two protocols score an answer differently (the lens)."""
 
 from evalkit.analysis.disagreement.causes import CAUSES, OTHER, Causes
-from evalkit.analysis.disagreement.features import row_of
+from evalkit.analysis.disagreement.features import features_of
 from evalkit.analysis.disagreement.matrix import (
     COLUMNS,
+    Cell,
     Difference,
-    Lens,
-    look,
-    render,
+    ProtocolComparison,
+    compare_protocols,
     spread,
-    spread_record,
-    to_csv,
-    to_json,
 )
+from evalkit.analysis.disagreement.output import render, spread_record, to_csv, to_json
 
 __all__ = [
     "CAUSES",
     "COLUMNS",
     "OTHER",
     "Causes",
+    "Cell",
     "Difference",
-    "Lens",
-    "look",
+    "ProtocolComparison",
+    "compare_protocols",
+    "features_of",
     "render",
-    "row_of",
     "spread",
     "spread_record",
     "to_csv",

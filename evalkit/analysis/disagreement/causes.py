@@ -1,18 +1,19 @@
-"""Why two protocols count one answer differently: the first peculiarity of the row on which they are known to differ.
+"""Why two protocols score one answer differently: the first feature of the answer on which they are known to differ.
 
-Each protocol's habits are measured with the probes: an effect is what the peculiarity does to a score.  A row's
-difference has the cause of the first probe that fits the row and whose effects pull the two protocols apart in the
-direction in which they are apart.  What no probe explains is "other".
+The rules of each protocol are measured with the probes: an effect is what a feature does to a score.  The cause of a
+difference is that of the first probe whose feature the answer has and whose effects separate the two protocols in the
+direction of the difference.  What no probe explains is "other".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
-from evalkit.analysis.disagreement.features import Row
-from evalkit.analysis.disagreement.probes import Probe, probes, sample_for
-from evalkit.core.types import Prediction
+from evalkit.analysis.disagreement.features import AnswerFeatures
+from evalkit.analysis.disagreement.probes import GoldAnswer, Probe, probes, sample_for
+from evalkit.core.types import MetricKey, Prediction
 from evalkit.scoring.base import ScoringProtocol
 
 OTHER = "other"
@@ -20,11 +21,12 @@ UNREAD = "left unscored by one of them"
 LABEL = "closed by label against closed by yes or no"
 NO_SUCH_ROW = "a row that one of them does not count"
 CHINESE = "Chinese text"
-# Where an unscored row stands among the levels, which are values in [0, 1] otherwise: below wrong.
+# The level of an unscored answer; the other levels are scores in [0, 1], so it is below wrong.
 UNSCORED = -0.25
+# Effects closer than this are equal.
 NEAR = 1e-6
 
-# What a reader is told of each cause, in order of precedence.
+# The explanation of each cause, in order of precedence; part of lens.json and docs/lens.md.
 CAUSES: dict[str, str] = {
     LABEL: "one takes the row's label, the other whether the gold answer is yes or no, so one counts the row as closed "
     "and the other as open",
@@ -70,55 +72,57 @@ CAUSES: dict[str, str] = {
 }  # fmt: skip
 
 
+class _MeasuredProbe(NamedTuple):
+    """A probe and its effect on each metric of each protocol, by protocol and metric."""
+
+    probe: Probe
+    effects: Mapping[str, Mapping[str, float]]
+
+
 class Causes:
-    """The habits of some protocols, and the causes that follow from them.  Made once for all rows."""
+    """The rules of some protocols, measured with the probes, and the causes that follow.  Made once for all."""
 
     def __init__(self, protocols: Sequence[ScoringProtocol]) -> None:
         self._protocols = {p.name: p for p in protocols}
-        self._known: dict[tuple[Row, tuple[str, str], tuple[str, str], bool], str] = {}
+        self._known: dict[tuple[AnswerFeatures, MetricKey, MetricKey, bool], str] = {}
 
     @cached_property
-    def _by_kind(self) -> Mapping[tuple[str, str], list[tuple[Probe, Mapping[str, Mapping[str, float]]]]]:
-        """(kind, said) -> probes in order, each with protocol -> metric -> effect."""
-        found: dict[tuple[str, str], list[tuple[Probe, Mapping[str, Mapping[str, float]]]]] = {}
+    def _by_kind(self) -> Mapping[tuple[str, str], list[_MeasuredProbe]]:
+        """(kind, verdict) -> the measured probes, in order."""
+        found: dict[tuple[str, str], list[_MeasuredProbe]] = {}
         for probe in probes():
             effects = {name: _effects(protocol, probe) for name, protocol in self._protocols.items()}
-            for said in (probe.said,) if probe.said else ("yes", "no", "both", "neither"):
-                found.setdefault((probe.kind, said), []).append((probe, effects))
+            for verdict in (probe.verdict,) if probe.verdict else ("yes", "no", "both", "neither"):
+                found.setdefault((probe.kind, verdict), []).append(_MeasuredProbe(probe, effects))
         return found
 
-    def cause(self, row: Row, first: tuple[str, str], second: tuple[str, str], higher: bool) -> str:
-        """Why `first` and `second`, each (protocol, metric), give the row different scores.
-
-        higher: whether the first one's is the higher.
-        """
-        if row.kind == "zh":
+    def cause(self, answer: AnswerFeatures, first: MetricKey, second: MetricKey, first_is_higher: bool) -> str:
+        """The reason why two metrics give one answer different scores."""
+        if answer.kind == "zh":
             return CHINESE
-        key = (row, first, second, higher)
+        key = (answer, first, second, first_is_higher)
         if key not in self._known:
-            self._known[key] = self._find(row, first, second, higher)
+            self._known[key] = self._find(answer, first, second, first_is_higher)
         return self._known[key]
 
-    def _find(self, row: Row, first: tuple[str, str], second: tuple[str, str], higher: bool) -> str:
-        for probe, effects in self._by_kind.get((row.kind, row.said), ()):
-            if probe.feature not in row.features:
+    def _find(self, answer: AnswerFeatures, first: MetricKey, second: MetricKey, first_is_higher: bool) -> str:
+        for probe, effects in self._by_kind.get((answer.kind, answer.verdict), ()):
+            if probe.feature not in answer.features:
                 continue
-            one, two = effects[first[0]].get(first[1]), effects[second[0]].get(second[1])
+            one, two = effects[first.protocol].get(first.metric), effects[second.protocol].get(second.metric)
             if one is None or two is None:
                 continue
-            if (one - two if higher else two - one) > NEAR:
+            if (one - two if first_is_higher else two - one) > NEAR:
                 return probe.cause
         return OTHER
 
 
 def _effects(protocol: ScoringProtocol, probe: Probe) -> dict[str, float]:
-    """What the probe's one thing does to each metric that both of its answers have."""
-    (gold, answer), (other_gold, other_answer) = probe.probe, probe.control
-    with_it = _levels(protocol, probe.kind, gold, answer)
-    without = _levels(protocol, probe.kind, other_gold, other_answer)
+    """The effect of the tested thing on each metric that scores both answers of the probe."""
+    with_it, without = (_levels(protocol, probe.kind, answer) for answer in (probe.probe, probe.control))
     return {metric: with_it[metric] - without[metric] for metric in with_it.keys() & without.keys()}
 
 
-def _levels(protocol: ScoringProtocol, kind: str, gold: str, answer: str) -> dict[str, float]:
-    scores = protocol.score(sample_for(kind, gold), Prediction(sample_id="probe", text=answer))
+def _levels(protocol: ScoringProtocol, kind: str, case: GoldAnswer) -> dict[str, float]:
+    scores = protocol.score(sample_for(kind, case.gold), Prediction(sample_id="probe", text=case.answer))
     return {s.metric: UNSCORED if s.value is None else s.value for s in scores}

@@ -1,27 +1,24 @@
-"""The lens: the same answers under every protocol, side by side, and why two protocols count an answer differently.
+"""The matrix of protocols and kinds of numbers, and why two protocols of a column score answers differently.
 
-One row a protocol, one column a kind of number.  Every row of the data that two protocols of a column treat differently
-gets exactly one cause, so that the causes of a pair add up to the rows that differ.
+One row per protocol, one column per kind of number.  Every sample that two protocols of a column treat differently gets
+exactly one cause, so the causes of a pair add up to the samples that differ.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
-from evalkit.analysis.disagreement.causes import CAUSES, LABEL, NO_SUCH_ROW, OTHER, UNREAD, UNSCORED, Causes
-from evalkit.analysis.disagreement.features import Row as Seen
-from evalkit.analysis.disagreement.features import row_of
-from evalkit.core.console import percent
-from evalkit.core.types import Prediction, Row, Sample, Score
+from evalkit.analysis.disagreement.causes import LABEL, NO_SUCH_ROW, OTHER, UNREAD, UNSCORED, Causes
+from evalkit.analysis.disagreement.features import AnswerFeatures, features_of
+from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score
 from evalkit.scoring.base import ScoringProtocol
 
-# Column -> the metric that stands for it, the first of these that a protocol has.
+# Column -> its metric, the first of these that a protocol has.  All are higher-is-better; a protocol whose metric of
+# that name is not has no number for the column.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "closed": ("closed_accuracy", "closed_exact_match"),
     "open accuracy": ("open_accuracy", "open_exact_match"),
@@ -33,15 +30,21 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 EXAMPLES = 3
 # Scores that are equal to so many decimals are one score: some authors add 1e-8 to a denominator.
 DIGITS = 6
-
 ABSENT = "not a row of the metric"
+
+
+class Cell(NamedTuple):
+    """A place in the matrix."""
+
+    protocol: str
+    column: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Two protocols in one column: the rows that they treat differently, by cause.
+    """Two protocols in one column: the number n of samples that they treat differently, by cause.
 
-    examples: for each cause up to three of (sample id, question, reference, answer, first's value, second's value).
+    examples: for each cause up to three records of sample_id, question, reference, answer, and the scores of both.
     """
 
     column: str
@@ -53,72 +56,91 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lens:
-    """cells: (protocol, column) -> the row of the table.  alike: protocols that treat every row of a column alike."""
+class ProtocolComparison:
+    """The matrix.  alike: groups of protocols that treat every sample of a column alike, by column."""
 
     protocols: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: Mapping[tuple[str, str], Row]
+    cells: Mapping[Cell, MetricValue]
     alike: Mapping[str, tuple[tuple[str, ...], ...]]
     differences: tuple[Difference, ...]
 
 
-def look(
+def compare_protocols(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
     scores: Sequence[Score],
-    rows: Sequence[Row],
+    values: Sequence[MetricValue],
     protocols: Sequence[ScoringProtocol],
-) -> Lens:
-    """Compare every two protocols of every column over the rows of the data.
+) -> ProtocolComparison:
+    """Compare every two protocols of every column on the same answers.
 
-    scores, rows: of these samples under these protocols.
+    scores, values: of these samples under these protocols.
     """
-    whole = {(r.protocol, r.metric): r for r in rows if r.slice == "all"}
     names = tuple(p.name for p in protocols)
-    cells: dict[tuple[str, str], Row] = {}
-    for protocol in names:
-        for column, metrics in COLUMNS.items():
-            row = next((whole[protocol, m] for m in metrics if (protocol, m) in whole), None)
-            if row is not None and row.n:
-                cells[protocol, column] = row
+    cells = _cells(names, values)
     columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in names))
-    why = _Why(samples, predictions, protocols)
+    explainer = _Explainer(samples, predictions, protocols)
     levels = _levels(scores, cells, {s.id: k for k, s in enumerate(samples)})
     alike: dict[str, tuple[tuple[str, ...], ...]] = {}
     differences: list[Difference] = []
     for column in columns:
         groups = _alike([p for p in names if (p, column) in cells], levels, column)
         alike[column] = tuple(tuple(g) for g in groups)
-        differences += why.differences(column, [cells[g[0], column] for g in groups], levels)
-    return Lens(protocols=names, columns=columns, cells=cells, alike=alike, differences=tuple(differences))
+        differences += explainer.differences(column, [cells[Cell(g[0], column)] for g in groups], levels)
+    return ProtocolComparison(
+        protocols=names, columns=columns, cells=cells, alike=alike, differences=tuple(differences)
+    )
 
 
-Levels = Mapping[tuple[str, str], Sequence[float | None]]
+def _cells(protocols: Sequence[str], values: Sequence[MetricValue]) -> dict[Cell, MetricValue]:
+    overall = {v.key: v for v in values if v.slice == "all" and v.higher_is_better is not False}
+    cells: dict[Cell, MetricValue] = {}
+    for protocol in protocols:
+        for column, metrics in COLUMNS.items():
+            keys = (MetricKey(protocol, m) for m in metrics)
+            value = next((overall[k] for k in keys if k in overall), None)
+            if value is not None and value.n:
+                cells[Cell(protocol, column)] = value
+    return cells
+
+
+# The level of each sample in a cell: its score, UNSCORED, or None where the metric does not cover it.
+Levels = Mapping[Cell, Sequence[float | None]]
 
 
 def _levels(
-    scores: Sequence[Score], cells: Mapping[tuple[str, str], Row], place: Mapping[str, int]
-) -> dict[tuple[str, str], list[float | None]]:
-    """(protocol, column) -> the level of each row: see `causes.level`; rounded, so that equal values are equal."""
-    column_of = {(protocol, row.metric): (protocol, column) for (protocol, column), row in cells.items()}
-    found: dict[tuple[str, str], list[float | None]] = {key: [None] * len(place) for key in cells}
+    scores: Sequence[Score], cells: Mapping[Cell, MetricValue], place: Mapping[str, int]
+) -> dict[Cell, list[float | None]]:
+    """The levels of every cell, rounded so that equal scores are equal."""
+    cell_of = {value.key: cell for cell, value in cells.items()}
+    found: dict[Cell, list[float | None]] = {cell: [None] * len(place) for cell in cells}
     for score in scores:
-        key = column_of.get((score.protocol, score.metric))
-        if key is not None:
-            found[key][place[score.sample_id]] = UNSCORED if score.value is None else round(score.value, DIGITS)
+        cell = cell_of.get(MetricKey(score.protocol, score.metric))
+        if cell is not None:
+            found[cell][place[score.sample_id]] = UNSCORED if score.value is None else round(score.value, DIGITS)
     return found
 
 
 def _alike(protocols: Sequence[str], levels: Levels, column: str) -> list[list[str]]:
     groups: dict[tuple[float | None, ...], list[str]] = {}
     for protocol in protocols:
-        groups.setdefault(tuple(levels[protocol, column]), []).append(protocol)
+        groups.setdefault(tuple(levels[Cell(protocol, column)]), []).append(protocol)
     return list(groups.values())
 
 
-class _Why:
-    """The differences of protocols in a column.  Rows that are alike in all that decides a cause are looked at once."""
+class _SampleGroup(NamedTuple):
+    """Everything that decides a cause; samples that share it are explained once.
+
+    levels: of each compared protocol.
+    """
+
+    answer: AnswerFeatures
+    levels: tuple[float | None, ...]
+
+
+class _Explainer:
+    """Finds the differences of protocols in a column and their causes."""
 
     def __init__(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol]
@@ -126,34 +148,34 @@ class _Why:
         self.samples, self.predictions = samples, predictions
         self.protocols = {p.name: p for p in protocols}
         self.causes = Causes(protocols)
-        self.seen: dict[int, Seen] = {}
+        self.features: dict[int, AnswerFeatures] = {}
 
-    def differences(self, column: str, heads: Sequence[Row], levels: Levels) -> list[Difference]:
-        """One for every two of the heads, which are the column's protocols without those that count alike."""
+    def differences(self, column: str, heads: Sequence[MetricValue], levels: Levels) -> list[Difference]:
+        """One difference for every two heads: the column's protocols, one of each group that treats samples alike."""
         if len(heads) < 2:
             return []
-        alike: dict[tuple[Seen, tuple[float | None, ...]], list[int]] = defaultdict(list)
-        for k, values in enumerate(zip(*(levels[h.protocol, column] for h in heads), strict=True)):
+        groups: dict[_SampleGroup, list[int]] = defaultdict(list)
+        for k, values in enumerate(zip(*(levels[Cell(h.protocol, column)] for h in heads), strict=True)):
             if any(v != values[0] for v in values[1:]):
-                if k not in self.seen:
-                    self.seen[k] = row_of(self.samples[k], self.predictions[k].text or "")
-                alike[self.seen[k], values].append(k)
-        return [self._difference(column, heads, a, b, alike) for a, b in combinations(range(len(heads)), 2)]
+                if k not in self.features:
+                    self.features[k] = features_of(self.samples[k], self.predictions[k].text or "")
+                groups[_SampleGroup(self.features[k], values)].append(k)
+        return [self._difference(column, heads, a, b, groups) for a, b in combinations(range(len(heads)), 2)]
 
     def _difference(
         self,
         column: str,
-        heads: Sequence[Row],
+        heads: Sequence[MetricValue],
         a: int,
         b: int,
-        alike: Mapping[tuple[Seen, tuple[float | None, ...]], Sequence[int]],
+        groups: Mapping[_SampleGroup, Sequence[int]],
     ) -> Difference:
         counts: Counter[str] = Counter()
         examples: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for (row, values), members in alike.items():
+        for (answer, values), members in groups.items():
             if values[a] == values[b]:
                 continue
-            cause = self._cause(row, heads[a], heads[b], values[a], values[b], members[0])
+            cause = self._cause(answer, heads[a], heads[b], values[a], values[b], members[0])
             counts[cause] += len(members)
             for k in members[: EXAMPLES - len(examples[cause])]:
                 examples[cause].append(self._example(k, values[a], values[b]))
@@ -166,11 +188,20 @@ class _Why:
             examples=examples,
         )
 
-    def _cause(self, row: Seen, first: Row, second: Row, one: float | None, two: float | None, k: int) -> str:
+    def _cause(
+        self,
+        answer: AnswerFeatures,
+        first: MetricValue,
+        second: MetricValue,
+        one: float | None,
+        two: float | None,
+        place: int,
+    ) -> str:
+        """The cause of two different levels of the sample at `place`."""
         if one is None or two is None:
             missing = self.protocols[(first if one is None else second).protocol]
-            return NO_SUCH_ROW if missing.is_closed(self.samples[k]) is None else LABEL
-        cause = self.causes.cause(row, (first.protocol, first.metric), (second.protocol, second.metric), one > two)
+            return NO_SUCH_ROW if missing.is_closed(self.samples[place]) is None else LABEL
+        cause = self.causes.cause(answer, first.key, second.key, one > two)
         return UNREAD if cause == OTHER and UNSCORED in (one, two) else cause
 
     def _example(self, k: int, one: float | None, two: float | None) -> Mapping[str, Any]:
@@ -180,111 +211,34 @@ class _Why:
             "question": sample.question,
             "reference": sample.references[0],
             "answer": self.predictions[k].text,
-            "first": _view(one),
-            "second": _view(two),
+            "first": _shown_level(one),
+            "second": _shown_level(two),
         }
 
 
-def _view(value: float | None) -> float | str:
-    """A level for readers."""
-    return ABSENT if value is None else "unscored" if value == UNSCORED else value
+def _shown_level(level: float | None) -> float | str:
+    """A level as a score, or in words where there is none."""
+    return ABSENT if level is None else "unscored" if level == UNSCORED else level
 
 
-def spread(lens: Lens, column: str) -> tuple[Row, Row] | None:
-    """The lowest and the highest value of a column; None when fewer than two protocols have one.
+class Spread(NamedTuple):
+    """The lowest and the highest value of a column."""
 
-    A protocol that could read fewer than half of its rows takes no part: its value is about the others.
+    lowest: MetricValue
+    highest: MetricValue
+
+
+def spread(comparison: ProtocolComparison, column: str) -> Spread | None:
+    """The spread of a column over protocols; None when fewer than two have a value.
+
+    A protocol that could read fewer than half of its samples is left out: its value is about too few of them.
     """
-    found = [r for (_, c), r in lens.cells.items() if c == column and r.value is not None and 2 * r.n_unscored <= r.n]
+    found = [
+        v
+        for cell, v in comparison.cells.items()
+        if cell.column == column and v.value is not None and 2 * v.n_unscored <= v.n
+    ]
     if len(found) < 2:
         return None
-    by_value = sorted(found, key=lambda r: (r.value or 0.0, r.protocol))
-    return by_value[0], by_value[-1]
-
-
-def spread_record(lens: Lens, column: str) -> dict[str, Any] | None:
-    """The spread for summary.json: lowest and highest, each with its protocol, metric and value."""
-    ends = spread(lens, column)
-    if ends is None:
-        return None
-    return {
-        end: {"protocol": r.protocol, "metric": r.metric, "value": r.value}
-        for end, r in zip(("lowest", "highest"), ends, strict=True)
-    }
-
-
-def to_json(lens: Lens) -> dict[str, Any]:
-    """lens.json."""
-    return {
-        "columns": list(lens.columns),
-        "rows": [
-            {
-                "protocol": p,
-                **{
-                    c: {"metric": r.metric, "value": r.value, "low": r.low, "high": r.high, "n": r.n}
-                    | {"n_unscored": r.n_unscored}
-                    for c in lens.columns
-                    if (r := lens.cells.get((p, c))) is not None
-                },
-            }
-            for p in lens.protocols
-        ],
-        "spread": {c: spread_record(lens, c) for c in lens.columns},
-        "causes": {c: text for c, text in CAUSES.items() if any(c in d.causes for d in lens.differences)},
-        "alike": {c: [list(g) for g in groups] for c, groups in lens.alike.items()},
-        "differences": [
-            {
-                "column": d.column,
-                "first": d.first,
-                "second": d.second,
-                "n": d.n,
-                "causes": [{"cause": k, "n": v, "examples": list(d.examples[k])} for k, v in d.causes.items()],
-            }
-            for d in lens.differences
-        ],
-    }
-
-
-def to_csv(lens: Lens) -> str:
-    """lens.csv: one line a protocol and column."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "column", "metric", "value", "low", "high", "n", "n_unscored"])
-    for (protocol, column), r in lens.cells.items():
-        writer.writerow([protocol, column, r.metric, r.value, r.low, r.high, r.n, r.n_unscored])
-    return text.getvalue()
-
-
-def render(lens: Lens, reference: str) -> str:
-    """The matrix in percent, the spread of each column, and why the others differ from `reference`."""
-    width = max(len(p) for p in lens.protocols)
-    lines = [" " * width + "".join(f"{c:>15}" for c in lens.columns)]
-    for protocol in lens.protocols:
-        cells = [lens.cells.get((protocol, c)) for c in lens.columns]
-        lines.append(f"{protocol:<{width}}" + "".join(f"{'' if r is None else _cell(r):>15}" for r in cells))
-    ends = [spread(lens, c) for c in lens.columns]
-    shown = ["" if e is None else f"{percent(e[0].value)}–{percent(e[1].value)}" for e in ends]
-    lines += [f"{'spread':<{width}}" + "".join(f"{s:>15}" for s in shown), "* some rows unscored, see the table above"]
-    for column in lens.columns:
-        lines += _against(lens, column, reference)
-    return "\n".join(lines)
-
-
-def _cell(row: Row) -> str:
-    return percent(row.value) + ("*" if row.n_unscored else " ")
-
-
-def _against(lens: Lens, column: str, reference: str) -> list[str]:
-    """The causes of each protocol's difference from the reference in a column, the most frequent three."""
-    group_of = {p: g for g in lens.alike[column] for p in g}
-    if reference not in group_of:
-        return []
-    head = group_of[reference][0]
-    lines = []
-    for d in lens.differences:
-        if d.column == column and head in (d.first, d.second):
-            other = d.second if d.first == head else d.first
-            causes = ", ".join(f"{n} {cause}" for cause, n in list(d.causes.items())[:3])
-            more = f", {len(d.causes) - 3} more kinds" if len(d.causes) > 3 else ""
-            lines.append(f"  {', '.join(group_of[other])}: {d.n} rows: {causes}{more}")
-    return [f"{column}, counted differently from {', '.join(group_of[reference])}:", *lines] if lines else []
+    by_value = sorted(found, key=lambda v: (v.value or 0.0, v.protocol))
+    return Spread(by_value[0], by_value[-1])

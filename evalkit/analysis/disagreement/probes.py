@@ -1,56 +1,67 @@
-"""The experiments by which a protocol's habits are found: pairs of answers that differ in one thing.
+"""The experiments that find a protocol's rules: pairs of answers that differ in one thing.
 
-A protocol is asked to score both; what the one thing does to the score is its effect.  Nothing is assumed about any
-protocol, so a user's own is explained in the same way.
+A protocol scores both answers of a pair; the difference of the two scores is the effect of that one thing.  Nothing is
+assumed about any protocol, so a plug-in protocol is explained in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from evalkit.analysis.disagreement.probe_cases import CASES
+from evalkit.analysis.disagreement.probe_cases import CASES, Case
 from evalkit.core.types import CLOSED, OPEN, Sample
+
+
+class GoldAnswer(NamedTuple):
+    """A gold answer and an answer to score against it."""
+
+    gold: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Two (gold, answer) pairs, the second without the thing that is tested.
+    """Two answers with their gold answers, the second without the thing that is tested.
 
-    feature: a name of `evalkit.analysis.disagreement.features`; the rows that have it are explained by the probe.
-    kind: what the gold answer is: yes, no, option (closed, but neither), open; with a capital where the gold has one.
-    said: which of the words yes and no the answer holds (yes, no, both, neither); "" where that does not matter.
+    feature: a name of `evalkit.analysis.disagreement.features`; the probe explains samples that have it.
+    kind: the kind of the gold answer: yes, no, option (closed, but neither), open; capitalised where the gold is.
+    verdict: which of the words yes and no the answer contains (yes, no, both, neither); "" where that does not matter.
     """
 
     cause: str
     feature: str
     kind: str
-    said: str
-    probe: tuple[str, str]
-    control: tuple[str, str]
+    verdict: str
+    probe: GoldAnswer
+    control: GoldAnswer
 
 
-_ASKED = {"yes": "Is there a mass?", "no": "Is there a mass?", "option": "Is it left or right?", "open": "Where is it?"}
+_QUESTIONS = {
+    "yes": "Is there a mass?", "no": "Is there a mass?", "option": "Is it left or right?", "open": "Where is it?",
+}  # fmt: skip
 
 
 def probes() -> Iterator[Probe]:
-    """Every experiment, in order of precedence; each once with the gold in lower case and once with its capital."""
+    """Every experiment, in order of precedence; each once with the gold in lower case and once capitalised."""
     for cause, feature, cases in CASES:
-        for kind, said, gold, answer, control in cases:
-            yield Probe(
-                cause=cause, feature=feature, kind=kind, said=said, probe=(gold, answer), control=(gold, control)
-            )
-            big = gold[0].upper() + gold[1:]
-            yield Probe(
-                cause=cause,
-                feature=feature,
-                kind=kind.capitalize(),
-                said=said,
-                probe=(big, answer),
-                control=(big, control),
-            )
+        for case in cases:
+            yield _probe(cause, feature, case, case.kind, case.gold)
+            yield _probe(cause, feature, case, case.kind.capitalize(), case.gold[0].upper() + case.gold[1:])
         if feature == "case":
             yield from _case_of_gold(cause)
+
+
+def _probe(cause: str, feature: str, case: Case, kind: str, gold: str) -> Probe:
+    return Probe(
+        cause=cause,
+        feature=feature,
+        kind=kind,
+        verdict=case.verdict,
+        probe=GoldAnswer(gold, case.answer),
+        control=GoldAnswer(gold, case.control),
+    )
 
 
 def _case_of_gold(cause: str) -> Iterator[Probe]:
@@ -60,21 +71,21 @@ def _case_of_gold(cause: str) -> Iterator[Probe]:
                 cause=cause,
                 feature="case",
                 kind=kind.capitalize(),
-                said="",
-                probe=(gold.capitalize(), answer),
-                control=(gold, answer),
+                verdict="",
+                probe=GoldAnswer(gold.capitalize(), answer),
+                control=GoldAnswer(gold, answer),
             )
 
 
 def sample_for(kind: str, gold: str) -> Sample:
-    """The row that a probe stands for."""
+    """A sample with this gold answer, as a probe needs it."""
     low = kind.lower()
     other = {"yes": "no", "no": "yes", "option": "right"}.get(low)
     return Sample(
         id="probe",
         image_id="probe",
-        question=_ASKED[low],
+        question=_QUESTIONS[low],
         references=(gold,),
-        choices=(other, gold.split()[0]) if other else (),  # the gold is B, by its first word as in a question
+        choices=(other, gold.split()[0]) if other else (),  # the gold is option B, named by its first word
         tags={"answer_type": OPEN if low == "open" else CLOSED},
     )

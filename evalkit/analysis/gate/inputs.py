@@ -1,67 +1,89 @@
-"""What is held against what: baselines and candidates from files, runs or folders of them, matched by task."""
+"""Inputs of the gate: baselines and candidates from files, runs or folders of them, matched by task and split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from evalkit.analysis.run_scores import Scored, read_scored
+from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import read_json
+from evalkit.runs.read import baseline_at, result_at
+from evalkit.runs.schema import BASELINE_KIND
 from evalkit.runs.store import RunFolder
 
 
-def matched(baselines: Sequence[Path], candidates: Sequence[Path]) -> list[tuple[Scored, Scored]]:
+class RunPair(NamedTuple):
+    """A baseline and the candidate that is compared with it."""
+
+    baseline: RunScores
+    candidate: RunScores
+
+
+class TaskSplit(NamedTuple):
+    """A task and its split, by which baselines and candidates are matched."""
+
+    task: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.task} ({self.split})"
+
+
+def match_by_task(baselines: Sequence[Path], candidates: Sequence[Path]) -> list[RunPair]:
     """Each baseline with the candidate of the same task and split, in the order of the baselines.
 
     Raises:
-        StoreError: one of them cannot be read, or a folder holds none.
+        StoreError: one of them cannot be read, or a folder contains none.
         DataError: a task has no counterpart on the other side, or two on one side.
     """
-    one, two = (_by_task([read_scored(p) for p in expanded(paths)]) for paths in (baselines, candidates))
+    one, two = (_by_task(read_run_scores(p) for p in expand(paths)) for paths in (baselines, candidates))
     if set(one) != set(two):
-        lonely = [f"{_said(k)} has no candidate" for k in one if k not in two]
-        lonely += [f"{_said(k)} has no baseline" for k in two if k not in one]
+        unmatched = [f"{k} has no candidate" for k in one if k not in two]
+        unmatched += [f"{k} has no baseline" for k in two if k not in one]
         raise DataError(
-            f"Every baseline needs a candidate of the same task, and every candidate a baseline: {'; '.join(lonely)}."
+            "Every baseline needs a candidate of the same task and split, and every candidate a baseline: "
+            f"{'; '.join(unmatched)}."
         )
-    return [(one[key], two[key]) for key in one]
+    return [RunPair(one[key], two[key]) for key in one]
 
 
-def _by_task(runs: Iterable[Scored]) -> dict[tuple[str, str], Scored]:
-    found: dict[tuple[str, str], Scored] = {}
+def _by_task(runs: Iterable[RunScores]) -> dict[TaskSplit, RunScores]:
+    found: dict[TaskSplit, RunScores] = {}
     for run in runs:
-        key = (str(run.header["task"]), str(run.header["split"]))
+        key = TaskSplit(run.header.task, run.header.split)
         if key in found:
             raise DataError(
-                f"{found[key].origin} and {run.origin} are both of {_said(key)}: a gate takes one of each task on a "
-                "side; name the one that is meant."
+                f"{found[key].origin} and {run.origin} are both of {key}; a gate takes one run of each task and split "
+                "on a side. Name only one of them."
             )
         found[key] = run
     return found
 
 
-def _said(key: tuple[str, str]) -> str:
-    return f"{key[0]} ({key[1]})"
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """The paths with every folder that is not a run replaced by the baseline files and runs in it.
 
-
-def expanded(paths: Sequence[Path]) -> list[Path]:
-    """Files and runs as they are; a folder of baselines or runs as everything of the kind that lies in it.
+    A leaderboard result is replaced by the stored baseline of its run.
 
     Raises:
-        StoreError: there is nothing at a path, or nothing of the kind in a folder; or a path is a leaderboard result.
+        StoreError: a path does not exist, a folder has neither runs nor baselines, or a leaderboard result has no
+            stored baseline.
     """
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise StoreError(f"There is nothing at {path}; a run's folder or a file of `gate save=FILE` was expected.")
-        inside = [path] if path.is_file() or is_run(path) else _inside(path)
+            raise StoreError(
+                f"{path} does not exist; expected the folder of a run or a file that `gate save=FILE` wrote."
+            )
+        inside = [path] if path.is_file() or is_run(path) else _runs_and_baselines(path)
         if not inside:
-            raise StoreError(f"{path} is no run and holds neither runs nor baselines (.json).")
+            raise StoreError(f"{path} is not a run and contains neither runs nor baselines (.json).")
         found += inside
     if not found:
         raise StoreError("No file and no run was named.")
-    return [_kept(path) if path.is_file() else path for path in found]
+    return [_stored_baseline(path) if path.is_file() else path for path in found]
 
 
 def is_run(path: Path) -> bool:
@@ -70,29 +92,38 @@ def is_run(path: Path) -> bool:
     return folder.summary.is_file() or folder.manifest.is_file()
 
 
-def _inside(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.suffix == ".json" if p.is_file()) + sorted(
-        p for p in path.iterdir() if p.is_dir() and is_run(p)
-    )
+def _runs_and_baselines(folder: Path) -> list[Path]:
+    entries = sorted(folder.iterdir())
+    return [p for p in entries if p.suffix == ".json" and p.is_file()] + [
+        p for p in entries if p.is_dir() and is_run(p)
+    ]
 
 
-def _kept(path: Path) -> Path:
-    """The baseline file itself; for a leaderboard result the baseline of the same run that lies in `gate/` beside it.
+def _stored_baseline(path: Path) -> Path:
+    """A baseline file as it is; for a leaderboard result the baseline of its run in the leaderboard's `gate/`.
 
-    A result has no score of a single sample, and without them there is no paired difference.
+    A result contains no score of a single sample, and a paired difference needs them.
     """
-    content = read_json(path, "baseline")
-    if not (isinstance(content, dict) and "run_id" in content and "metrics" in content):
+    if not _is_result(path):
         return path
-    run_id = content["run_id"]
-    for file in sorted((path.parent.parent / "gate").glob("*.json")):
-        kept = read_json(file, "baseline")
-        header = kept.get("header") if isinstance(kept, dict) else None
-        if isinstance(header, dict) and header.get("run_id") == run_id:
+    run_id = result_at(path).run_id
+    folder = path.parent.parent / "gate"
+    for file in sorted(folder.glob("*.json")):
+        if _kind_of(file) == BASELINE_KIND and baseline_at(file).header.run_id == run_id:
             return file
     raise StoreError(
-        f"{path} is a leaderboard result: it holds {run_id}'s numbers but no score of a single sample, and a gate "
-        "needs those, because two numbers without their pairs could only be told apart at several times the margin. "
-        f"Make a baseline of the run itself, `python -m evalkit gate candidate=RUNS/{run_id} save=FILE`; one that lies "
-        f"in {path.parent.parent / 'gate'} is found by itself."
+        f"{path} is a leaderboard result: it contains the numbers of {run_id} but no score of a single sample. A gate "
+        "needs those, because two numbers without paired scores can only be told apart at several times the margin. "
+        f"Make a baseline of the run, `python -m evalkit gate candidate=RUNS/{run_id} save=FILE`; one in {folder} is "
+        "found automatically."
     )
+
+
+def _kind_of(path: Path) -> object:
+    content = read_json(path, "baseline")
+    return content.get("kind") if isinstance(content, dict) else None
+
+
+def _is_result(path: Path) -> bool:
+    content = read_json(path, "baseline")
+    return isinstance(content, dict) and "run_id" in content and "metrics" in content

@@ -1,4 +1,4 @@
-"""What two records of what is asked have otherwise, in words: `gate prompts=true`."""
+"""Differences between two prompt records, in words: `gate prompts=true`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import difflib
 import json
 from dataclasses import dataclass
 
-from evalkit.runs.prompt_record import COMPARED, Asked
+from evalkit.runs.prompt_record import COMPARED, PromptRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What is asked otherwise.  settings: in words.  prompts, images: ids of the samples.  added, gone: ids.
+class PromptChanges:
+    """What changed between two prompt records.
 
-    notes: what a reader must know that is no change.
+    settings: in words.  prompts, images: ids of the samples with a different prompt or image.  added, gone: ids of new
+    and removed samples.  notes: remarks for the reader that are not changes.
     """
 
     settings: tuple[str, ...]
@@ -29,73 +30,82 @@ class Changes:
         return bool(self.settings or self.prompts or self.images or self.added or self.gone)
 
 
-def compare(before: Asked, now: Asked) -> Changes:
-    """What is asked otherwise than before; the messages before the chat template where one side has none."""
+def compare(before: PromptRecord, now: PromptRecord) -> PromptChanges:
+    """The changes from `before` to `now`.
+
+    Compares the rendered prompts, or the messages before the chat template where one side has no template.
+    """
     both = before.rendered and now.rendered
-    skipped = {k for k in ("tokens", "files") if before.header[k] is None or now.header[k] is None}
-    settings = [
-        f"{k}: {json.dumps(before.header[k])} -> {json.dumps(now.header[k])}"
-        for k in COMPARED
-        if k not in skipped and before.header[k] != now.header[k]
-    ]
-    if both and before.header["template"] != now.header["template"]:
-        settings.append("chat template:\n" + difference(before.header["template"], now.header["template"]))
-    if (before.images is None) != (now.images is None):
-        settings.append("one side sees images and the other none")
-    if before.rendered != now.rendered:
-        # Fails closed: what the template made of the messages can be held against nothing.
-        lacking = now if before.rendered else before
-        settings.append(
-            f"the chat template is known on one side only: {lacking.origin} was recorded where the model's tokenizer "
-            "files were not; `fetch` them (no weights are needed) and record it again"
-        )
-    notes = [] if both else ["no chat template: the messages before the template are compared"]
-    if before.header.get("data_sha256") != now.header.get("data_sha256"):
-        notes.append("the data differ (data_sha256): questions, reference answers or ids")
-    if before.header["model"] != now.header["model"]:
-        notes.append(f"the models differ: {before.header['model']} and {now.header['model']}")
     place = {i: k for k, i in enumerate(now.ids)}
     shared = [(k, place[i]) for k, i in enumerate(before.ids) if i in place]
     one, two = (before.texts, now.texts) if both else (before.messages, now.messages)
-    seen, shown = _pictures(before), _pictures(now)
-    return Changes(
-        settings=tuple(settings),
+    old, new = before.images or (), now.images or ()
+    return PromptChanges(
+        settings=tuple(_settings(before, now)),
         prompts=tuple(before.ids[a] for a, b in shared if one[a] != two[b]),
-        images=tuple(before.ids[a] for a, b in shared if seen and shown and seen[a] != shown[b]),
+        images=tuple(before.ids[a] for a, b in shared if old and new and old[a] != new[b]),
         added=tuple(sorted(set(now.ids) - set(before.ids))),
         gone=tuple(sorted(set(before.ids) - set(now.ids))),
-        notes=tuple(notes),
+        notes=tuple(_notes(before, now)),
     )
 
 
-def _pictures(asked: Asked) -> tuple[tuple[str, ...], ...]:
-    return asked.images or ()
+def _settings(before: PromptRecord, now: PromptRecord) -> list[str]:
+    old, new = before.header, now.header
+    unknown = {k for k in ("tokens", "files") if getattr(old, k) is None or getattr(new, k) is None}
+    changed = [k for k in COMPARED if k not in unknown and getattr(old, k) != getattr(new, k)]
+    found = [f"{k}: {json.dumps(getattr(old, k))} -> {json.dumps(getattr(new, k))}" for k in changed]
+    if old.template is not None and new.template is not None and old.template != new.template:
+        found.append("chat template:\n" + difference(old.template, new.template))
+    if (before.images is None) != (now.images is None):
+        found.append("the model of one side takes images, the other does not")
+    if before.rendered != now.rendered:
+        # A change, so that the gate fails closed: rendered and unrendered prompts cannot be compared.
+        lacking = now if before.rendered else before
+        found.append(
+            f"the chat template is known on one side only: {lacking.origin} was recorded on a machine without the "
+            "model's tokenizer files; `fetch` them (no weights are needed) and record it again"
+        )
+    return found
+
+
+def _notes(before: PromptRecord, now: PromptRecord) -> list[str]:
+    found = [] if before.rendered and now.rendered else ["no chat template: messages before the template are compared"]
+    if before.header.data_sha256 != now.header.data_sha256:
+        found.append("the data differ (data_sha256): questions, reference answers or ids")
+    if before.header.model != now.header.model:
+        found.append(f"the models differ: {before.header.model} and {now.header.model}")
+    return found
 
 
 def difference(old: str, new: str) -> str:
-    """The lines that differ, marked - and +, line breaks of the texts shown."""
+    """The lines that differ, marked - and +, with the line breaks of the texts."""
     lines = difflib.ndiff(old.splitlines(), new.splitlines())
     return "\n".join(f"    {line}" for line in lines if line[:1] in "-+")
 
 
-def describe(before: Asked, now: Asked, changes: Changes, most: int) -> str:
-    """The changes as text, the first few prompts and images in full."""
+def describe(before: PromptRecord, now: PromptRecord, changes: PromptChanges, limit: int) -> str:
+    """The changes as text, the first `limit` prompts and images in full."""
     lines = [f"note: {text}" for text in changes.notes]
     lines += [f"changed: {text}" for text in changes.settings]
-    old, new = ({i: k for k, i in enumerate(side.ids)} for side in (before, now))
-    for ids, what in (
-        (changes.gone, "samples are asked no more"),
-        (changes.added, "samples are new"),
-        (changes.images, "samples have other images"),
-        (changes.prompts, "samples have another prompt"),
+    for ids, text in (
+        (changes.gone, "samples were removed"),
+        (changes.added, "samples were added"),
+        (changes.images, "samples have different images"),
+        (changes.prompts, "samples have a different prompt"),
     ):
         if ids:
-            lines.append(f"{len(ids)} {what}: {', '.join(ids[:most])}{' …' if len(ids) > most else ''}")
-    for i in changes.images[:most]:
-        a, b = _pictures(before)[old[i]], _pictures(now)[new[i]]
-        lines.append(f"  {i}: image {before.image_ids[old[i]]} {' '.join(a)} -> {now.image_ids[new[i]]} {' '.join(b)}")
-    for i in changes.prompts[:most]:
+            lines.append(f"{len(ids)} {text}: {', '.join(ids[:limit])}{' …' if len(ids) > limit else ''}")
+    old, new = ({i: k for k, i in enumerate(side.ids)} for side in (before, now))
+    for i in changes.images[:limit]:
+        lines.append(f"  {i}: image {_images(before, old[i])} -> {_images(now, new[i])}")
+    for i in changes.prompts[:limit]:
         lines += [f"  {i}:", difference(before.texts[old[i]], now.texts[new[i]])]
-    end = "changed" if changes.any else f"all {now.header['n']} samples are asked the same"
+    end = "changed" if changes.any else f"all {now.header.n} samples have the same prompts and images"
     lines.append(f"{before.origin} against {now.origin}: {end}")
     return "\n".join(lines)
+
+
+def _images(record: PromptRecord, place: int) -> str:
+    digests = record.images[place] if record.images is not None else ()
+    return f"{record.image_ids[place]} {' '.join(digests)}"

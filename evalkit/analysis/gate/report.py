@@ -1,11 +1,11 @@
-"""What a gate leaves behind: gate.json, JUnit XML for the CI's test view, Markdown for its job summary."""
+"""The files that a gate writes: gate.json, JUnit XML for the CI's test view, Markdown for its job summary."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from evalkit.analysis.gate.verdicts import (
@@ -14,21 +14,24 @@ from evalkit.analysis.gate.verdicts import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    Comparison,
-    Verdict,
+    GateComparison,
+    MetricVerdict,
     needed_margin,
     overall,
 )
 from evalkit.core.files import write_whole
+from evalkit.core.format import interval, percent
+from evalkit.core.types import worst_score
+from evalkit.runs.codec import encode
 
 SCHEMA = 2
 REFUSED = "refused"
-# Job summaries are cut by CI services (1 MiB at the strictest); gate.json has everything.
+# CI services cut job summaries (at 1 MiB for the strictest); gate.json has everything.
 MOST_SHOWN = 50
 
 
-def record(comparisons: Sequence[Comparison], exact: bool = False) -> dict[str, Any]:
-    """gate.json."""
+def record(comparisons: Sequence[GateComparison], exact: bool = False) -> dict[str, Any]:
+    """The content of gate.json."""
     return {
         "schema": SCHEMA,
         "verdict": overall(comparisons, exact),
@@ -39,25 +42,31 @@ def record(comparisons: Sequence[Comparison], exact: bool = False) -> dict[str, 
     }
 
 
-def _comparison(c: Comparison) -> dict[str, Any]:
+def refusal(message: str) -> dict[str, Any]:
+    """The content of gate.json when the gate was refused; it replaces an earlier verdict in the same place."""
+    return {"schema": SCHEMA, "verdict": REFUSED, "reason": message, "comparisons": []}
+
+
+def _comparison(c: GateComparison) -> dict[str, Any]:
     header = c.baseline.header
     return {
-        "task": header["task"],
-        "split": header["split"],
-        "n": header["n"],
-        "baseline": {"origin": c.baseline.origin, **header},
-        "candidate": {"origin": c.candidate.origin, **c.candidate.header},
+        "task": header.task,
+        "split": header.split,
+        "n": header.n,
+        "baseline": {"origin": c.baseline.origin, **encode(header)},
+        "candidate": {"origin": c.candidate.origin, **encode(c.candidate.header)},
         "metrics": [_metric(v) for v in c.verdicts],
-        "n_moved": len(c.moved),
-        "flipped": flips(c),
-        "moved": moved(c),
+        "n_moved": len(c.changed_answers),
+        "flipped": _changed_scores(c),
+        "moved": _changed_answers(c),
     }
 
 
-def _metric(v: Verdict) -> dict[str, Any]:
+def _metric(v: MetricVerdict) -> dict[str, Any]:
     p = v.paired
     return {
-        "metric": v.metric,
+        "metric": str(v.key),
+        "higher_is_better": p.higher_is_better,
         "verdict": v.verdict,
         "margin": v.margin,
         "baseline": p.first,
@@ -72,33 +81,33 @@ def _metric(v: Verdict) -> dict[str, Any]:
         "n_images": p.n_clusters,
         "n_worse": p.n_worse,
         "n_better": p.n_better,
-        "n_unscored": list(p.n_unscored),
+        "n_unscored": [p.first_unscored, p.second_unscored],
         "smallest_margin": needed_margin(p),
     }
 
 
-def flips(c: Comparison) -> list[dict[str, Any]]:
-    """Every sample whose score changed, metric by metric, with image and both answers where they are known."""
+def _changed_scores(c: GateComparison) -> list[dict[str, Any]]:
+    """Every sample whose score changed, by metric, with image and both answers where they are known."""
     place = {i: k for k, i in enumerate(c.candidate.ids)}
     return [
         {
-            "metric": v.metric,
+            "metric": str(v.key),
             **_sample(c, k, place),
-            "baseline": c.baseline.scores[v.metric][k],
-            "candidate": c.candidate.scores[v.metric][place[c.baseline.ids[k]]],
+            "baseline": c.baseline.columns[v.key].values[k],
+            "candidate": c.candidate.columns[v.key].values[place[c.baseline.ids[k]]],
         }
         for v in c.verdicts
         for k in v.paired.flipped
     ]
 
 
-def moved(c: Comparison) -> list[dict[str, Any]]:
-    """Every sample whose answer is another text, whether or not a score changed."""
+def _changed_answers(c: GateComparison) -> list[dict[str, Any]]:
+    """Every sample whose answer has another text, whether or not a score changed."""
     place = {i: k for k, i in enumerate(c.candidate.ids)}
-    return [_sample(c, k, place) for k in c.moved]
+    return [_sample(c, k, place) for k in c.changed_answers]
 
 
-def _sample(c: Comparison, k: int, place: Mapping[str, int]) -> dict[str, Any]:
+def _sample(c: GateComparison, k: int, place: Mapping[str, int]) -> dict[str, Any]:
     a, b = c.baseline, c.candidate
     other = place[a.ids[k]]
     questions, at = (b.questions, other) if b.questions else (a.questions, k)
@@ -111,107 +120,126 @@ def _sample(c: Comparison, k: int, place: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def refusal(message: str) -> dict[str, Any]:
-    """gate.json of a gate that could not be held: an earlier verdict in the same place must not outlive it."""
-    return {"schema": SCHEMA, "verdict": REFUSED, "reason": message, "comparisons": []}
+def sentence(m: Mapping[str, Any]) -> str:
+    """The verdict of a metric (an entry of gate.json) in words."""
+    worst = f"{worst_score(m['higher_is_better']):.0f}"
+    one, two = m["n_unscored"]
+    unscored = f"; unscored {one} and {two}, counted as {worst}" if one or two else ""
+    direction = "" if m["higher_is_better"] else "; lower is better"
+    return (
+        f"{m['metric']}: {m['verdict']}; {percent(m['baseline'])} -> {percent(m['candidate'])}, difference "
+        f"{_difference(m)} against a margin of {percent(m['margin'])}; {m['n_worse']} worse, "
+        f"{m['n_better']} better of {m['n']} on {m['n_images']} images{unscored}{direction}"
+    )
+
+
+def exact_sentence(c: Mapping[str, Any]) -> str:
+    """The verdict of exact=true on a comparison (an entry of gate.json) in words."""
+    return f"{c['n_moved']} of {c['n']} answers differ from the baseline's, {len(c['flipped'])} scores changed"
+
+
+def _difference(m: Mapping[str, Any]) -> str:
+    return f"{percent(m['difference'], signed=True)} {interval(m['low'], m['high'], signed=True)}"
+
+
+class _Case(NamedTuple):
+    """A test case of the JUnit file."""
+
+    task: str
+    name: str
+    verdict: str
+    message: str
+
+
+def _cases(content: Mapping[str, Any]) -> list[_Case]:
+    if content["verdict"] == REFUSED:
+        return [_Case("gate", "inputs", REFUSED, content["reason"])]
+    comparisons = content["comparisons"]
+    if content["exact"]:
+        return [
+            _Case(c["task"], "answers", FAIL if c["n_moved"] or c["flipped"] else PASS, exact_sentence(c))
+            for c in comparisons
+        ]
+    return [_Case(c["task"], m["metric"], m["verdict"], sentence(m)) for c in comparisons for m in c["metrics"]]
 
 
 def junit(content: Mapping[str, Any]) -> str:
-    """JUnit XML: a test case a task and metric, a failure for fail, a skip for inconclusive, an error for refused."""
-    cases = [(c["task"], m["metric"], m["verdict"], sentence(m)) for c in content["comparisons"] for m in c["metrics"]]
-    if content["verdict"] == REFUSED:
-        cases = [("gate", "inputs", REFUSED, content["reason"])]
-    elif content["exact"]:
-        cases = [
-            (c["task"], "answers", FAIL if c["n_moved"] or c["flipped"] else PASS, exactly(c))
-            for c in content["comparisons"]
-        ]
+    """JUnit XML: a test case per task and metric; failure for fail, skipped for inconclusive, error for refused."""
+    cases = _cases(content)
     kinds = {FAIL: "failure", INCONCLUSIVE: "skipped", REFUSED: "error"}
     suite = ElementTree.Element(
         "testsuite",
         name="evalkit gate",
         tests=str(len(cases)),
-        failures=str(sum(kind == FAIL for _, _, kind, _ in cases)),
-        skipped=str(sum(kind == INCONCLUSIVE for _, _, kind, _ in cases)),
-        errors=str(sum(kind == REFUSED for _, _, kind, _ in cases)),
+        failures=str(sum(c.verdict == FAIL for c in cases)),
+        skipped=str(sum(c.verdict == INCONCLUSIVE for c in cases)),
+        errors=str(sum(c.verdict == REFUSED for c in cases)),
     )
-    for task, name, verdict, said in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"evalkit.analysis.gate.{task}", name=name)
-        if verdict in kinds:
-            ElementTree.SubElement(case, kinds[verdict], message=printable(said))
+    for c in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"evalkit.gate.{c.task}", name=c.name)
+        if c.verdict in kinds:
+            ElementTree.SubElement(case, kinds[c.verdict], message=_printable(c.message))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def printable(text: str) -> str:
-    """Without the characters that XML cannot hold."""
+def _printable(text: str) -> str:
+    """The text with a replacement for the characters that XML cannot represent."""
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
-def sentence(m: Mapping[str, Any]) -> str:
-    """A metric's verdict in words."""
-    lost = f"; unscored {m['n_unscored'][0]} and {m['n_unscored'][1]}, counted as 0" if any(m["n_unscored"]) else ""
-    return (
-        f"{m['metric']}: {m['verdict']}; {100 * m['baseline']:.2f} -> {100 * m['candidate']:.2f}, difference "
-        f"{100 * m['difference']:+.2f} {_bounds(m)} against a margin of {100 * m['margin']:.2f}; {m['n_worse']} worse, "
-        f"{m['n_better']} better of {m['n']} on {m['n_images']} images{lost}"
-    )
-
-
-def exactly(c: Mapping[str, Any]) -> str:
-    """The verdict of exact=true in words."""
-    return f"{c['n_moved']} of {c['n']} answers are not the baseline's, {len(c['flipped'])} scores changed"
-
-
-def _bounds(m: Mapping[str, Any]) -> str:
-    return "–" if m["low"] is None else f"[{100 * m['low']:+.2f}, {100 * m['high']:+.2f}]"
-
-
-def markdown(content: Mapping[str, Any], most: int = MOST_SHOWN) -> str:
-    """A job summary."""
+def markdown(content: Mapping[str, Any], limit: int = MOST_SHOWN) -> str:
+    """A job summary with the first `limit` changed samples of each comparison."""
     lines = [f"## evalkit gate: {content['verdict']}", ""]
     if content["verdict"] == REFUSED:
-        return "\n".join([*lines, _cell(content["reason"], 2000)]) + "\n"
-    interval = f"difference [{100 * content['interval_level']:.0f} %]"
-    names = ("task", "metric", "verdict", "baseline", "candidate", interval, "margin", "worse", "better", "n", "images")
-    lines += ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+        return "\n".join([*lines, _escaped(content["reason"], 2000)]) + "\n"
+    lines += _metric_table(content)
     for c in content["comparisons"]:
-        for m in c["metrics"]:
-            cells = (
-                c["task"], m["metric"], m["verdict"], f"{100 * m['baseline']:.2f}", f"{100 * m['candidate']:.2f}",
-                f"{100 * m['difference']:+.2f} {_bounds(m)}", f"{100 * m['margin']:.2f}", m["n_worse"], m["n_better"],
-                m["n"], m["n_images"],
-            )  # fmt: skip
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    for c in content["comparisons"]:
-        one, two = (_cell(str(c[side]["model"])) for side in ("candidate", "baseline"))
-        lines += ["", f"{one} against {two} on {c['task']} ({c['split']}), {c['n']} samples: {exactly(c)}"]
-        lines += _changed(c["flipped"], "changed scores", most)
+        one, two = (_escaped(str(c[side]["model"])) for side in ("candidate", "baseline"))
+        lines += ["", f"{one} against {two} on {c['task']} ({c['split']}), {c['n']} samples: {exact_sentence(c)}"]
+        lines += _sample_table(c["flipped"], "changed scores", limit)
         if content["exact"]:
-            lines += _changed(c["moved"], "changed answers", most)
+            lines += _sample_table(c["moved"], "changed answers", limit)
     return "\n".join(lines) + "\n"
 
 
-def _changed(found: Sequence[Mapping[str, Any]], what: str, most: int) -> list[str]:
+def _metric_table(content: Mapping[str, Any]) -> list[str]:
+    difference = f"difference [{percent(content['interval_level'], 0)} %]"
+    names = (
+        "task", "metric", "verdict", "baseline", "candidate", difference, "margin", "worse", "better", "n", "images",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for c in content["comparisons"]:
+        for m in c["metrics"]:
+            name = m["metric"] if m["higher_is_better"] else f"{m['metric']} (lower is better)"
+            cells = (
+                c["task"], name, m["verdict"], percent(m["baseline"]), percent(m["candidate"]), _difference(m),
+                percent(m["margin"]), m["n_worse"], m["n_better"], m["n"], m["n_images"],
+            )  # fmt: skip
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int) -> list[str]:
     if not found:
         return []
-    lines = ["", f"### {len(found)} {what}", "", "| sample | image | question | baseline | candidate |"]
+    lines = ["", f"### {len(found)} {title}", "", "| sample | image | question | baseline | candidate |"]
     lines.append("|---|---|---|---|---|")
-    for f in found[:most]:
+    for f in found[:limit]:
         cells = (f["sample_id"], f["image_id"], f["question"], f["baseline_text"], f["candidate_text"])
-        lines.append("| " + " | ".join(_cell(c) for c in cells) + " |")
-    return lines + ([f"\n{len(found) - most} more in gate.json"] if len(found) > most else [])
+        lines.append("| " + " | ".join(_escaped(c) for c in cells) + " |")
+    return lines + ([f"\n{len(found) - limit} more in gate.json"] if len(found) > limit else [])
 
 
-def _cell(text: str | None, most: int = 120) -> str:
-    """Untrusted text in a Markdown table: no pipes, no markup, no line breaks."""
-    clean = " ".join((text or "–").split())[:most]
+def _escaped(text: str | None, limit: int = 120) -> str:
+    """Untrusted text for a Markdown table: no pipes, no markup, no line breaks."""
+    clean = " ".join((text or "–").split())[:limit]
     for mark in "\\`*_[]<>|":
         clean = clean.replace(mark, f"&#{ord(mark)};")
     return clean
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """gate.json, gate.xml and gate.md."""
+    """Write gate.json, gate.xml and gate.md."""
     write_whole(folder / "gate.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     write_whole(folder / "gate.xml", junit(content))
     write_whole(folder / "gate.md", markdown(content))

@@ -1,38 +1,38 @@
-"""The verdicts: each metric of each pair of runs, all p values under one Holm adjustment, and the gate as a whole."""
+"""The verdicts: one per metric of each pair of runs, all p values under one Holm adjustment, and one for the gate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.analysis.paired import Paired, differences, pair
-from evalkit.analysis.run_scores import Scored, incomplete
+from evalkit.analysis.compare import metric_keys
+from evalkit.analysis.gate.inputs import RunPair
+from evalkit.analysis.paired import ASSUMED_DISCORDANCE, Paired, incompatibilities, pair
+from evalkit.analysis.run_scores import RunScores, incomplete
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.types import MetricKey
 from evalkit.stats import holm, paired_minimum_detectable_effect
 
 # The share of wrong passes, wrong fails and wrong improvements that a gate promises not to exceed.
 ALPHA = 0.05
-# The nominal level of the bound that a pass goes by.  Where few answers change, any such test errs up to a quarter more
-# often than it says (benchmarks/gate_simulation.py: 6 % at a nominal 5 %); at 3.5 % it errs in less than 5 % for all.
+# The nominal level of the bound that decides on a pass.  Where few answers change, any such test errs up to a quarter
+# more often than its level (benchmarks/gate_simulation.py: 6 % at a nominal 5 %); at 3.5 % it errs in less than 5 % of
+# all settings.
 BOUND = 0.035
 PASS, IMPROVED, FAIL, INCONCLUSIVE = "pass", "improved", "fail", "inconclusive"
-# The metrics of all protocols of which less is better.
-LOWER_IS_BETTER = frozenset({"unparsable_rate"})
-# Share of rows on which two similar models differ, assumed before anything is known of the candidate.
-ASSUMED_DISCORDANCE = 0.10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """One metric's verdict.
+class MetricVerdict:
+    """The verdict of one metric.
 
-    paired.interval: two-sided 93 %, that is two one-sided bounds of level BOUND.
-    p_worse, p_better: one-sided p of "not worse at all" and of "not better at all", each Holm-adjusted over all metrics
-    of the gate.
+    margin: how much worse is accepted, in the metric's direction.  paired.interval: two-sided 93 %, that is two
+    one-sided bounds of level BOUND.  p_worse, p_better: one-sided p values of "not worse at all" and "not better at
+    all", each Holm-adjusted over all metrics of the gate.
     """
 
-    metric: str
+    key: MetricKey
     verdict: str
     margin: float
     paired: Paired
@@ -41,39 +41,41 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A baseline and its candidate.  moved: positions in the baseline of the answers that are not the same text."""
+class GateComparison:
+    """A baseline and its candidate.  changed_answers: positions in the baseline of the answers whose text differs."""
 
-    baseline: Scored
-    candidate: Scored
-    verdicts: tuple[Verdict, ...]
-    moved: tuple[int, ...]
+    baseline: RunScores
+    candidate: RunScores
+    verdicts: tuple[MetricVerdict, ...]
+    changed_answers: tuple[int, ...]
 
 
-def judge(
-    matches: Sequence[tuple[Scored, Scored]], metrics: Sequence[Sequence[str]], margin_of: Mapping[str, float]
-) -> list[Comparison]:
-    """The verdict of each metric of each (baseline, candidate).
+def decide(
+    pairs: Sequence[RunPair], metrics: Sequence[Sequence[MetricKey]], margin_of: Mapping[MetricKey, float]
+) -> list[GateComparison]:
+    """The verdict of each metric of each pair of runs.
 
-    pass: lower bound > -margin, or not one answer differs.  improved: significantly better than equal.  fail: worse by
-    more than the margin in point and significantly worse than equal.  inconclusive: anything else.  The gate as a whole
-    passes when every metric does, which needs no correction because all of them must hold; it fails when one fails,
-    which is why "worse" (and "better", one of which is news too) are Holm-adjusted over all of its metrics.
+    Better and worse follow each metric's direction.  pass: the lower bound of the gain is above -margin, or not one
+    answer differs.  improved: significantly better than equal.  fail: the point estimate is worse by more than the
+    margin, and significantly worse than equal.  inconclusive: anything else.  The gate as a whole passes when every
+    metric does, which needs no correction because all of them must pass; it fails when one fails, so the p values of
+    "worse" (and of "better", where one is news too) are Holm-adjusted over all of its metrics.
 
     Args:
-        matches: (baseline, candidate) each.
-        metrics: of each match, "PROTOCOL METRIC"; as `chosen` gives them.
-        margin_of: metric -> how much worse is accepted, as a fraction; as `margins_of` gives it.
+        pairs: the runs.
+        metrics: of each pair, as `choose_metrics` gives them.
+        margin_of: how much worse each metric may be, as a fraction; as `margins_of` gives it.
 
     Raises:
-        DataError: two runs may not be compared, or one is not whole; says every difference of every pair.
+        DataError: two runs are not comparable, or one is incomplete; names every difference of every pair.
     """
-    if found := [text for (a, b), mine in zip(matches, metrics, strict=True) for text in _obstacles(a, b, mine)]:
+    matches = list(zip(pairs, metrics, strict=True))
+    if found := [text for match, keys in matches for text in _obstacles(match, keys)]:
         raise DataError(
-            f"The gate cannot go by this: {'; '.join(found)}. It needs whole runs over the same rows, prompts and "
-            "protocol versions on both sides; make the baseline anew if the change is meant."
+            f"Runs are not comparable: {'; '.join(found)}. The gate needs complete runs over the same samples, prompts "
+            "and protocol versions on both sides; make a new baseline if the change is intended."
         )
-    drafts = [_draft(a, b, mine, margin_of) for (a, b), mine in zip(matches, metrics, strict=True)]
+    drafts = [_draft(match, keys, margin_of) for match, keys in matches]
     flat = [v for draft in drafts for v in draft.verdicts]
     worse, better = iter(holm([v.p_worse for v in flat])), iter(holm([v.p_better for v in flat]))
     return [
@@ -85,94 +87,96 @@ def judge(
     ]
 
 
-def gated(run: Scored) -> list[str]:
-    """The metrics that a gate watches when none are named: every accuracy, recall and exact match that has rows."""
-    return [m for m in run.scores if m.endswith(("accuracy", "recall", "exact_match")) and run.rows[m]]
+def default_metrics(run: RunScores) -> list[MetricKey]:
+    """The metrics that a gate checks when none are named: every accuracy, recall and exact match that has samples."""
+    return [k for k, c in run.columns.items() if k.metric.endswith(("accuracy", "recall", "exact_match")) and c.rows]
 
 
-def chosen(matches: Sequence[Sequence[Scored]], wanted: Sequence[str] | None) -> list[list[str]]:
+def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str] | None) -> list[list[MetricKey]]:
     """The metrics to gate of each match (a baseline, or a baseline and its candidate).
 
-    wanted: a named metric counts for the matches of which one side has it, so that tasks may have different ones; the
-    side that lacks it is refused further on.  None: `gated` of each baseline.
+    wanted: `PROTOCOL METRIC` each; a metric counts for the matches in which one side has it, so that tasks may have
+    different ones, and `decide` refuses the side that lacks it.  None: `default_metrics` of each baseline.
 
     Raises:
-        ConfigError: no side of any match has a named metric, nothing is left to gate in one, or less of it is better.
+        ConfigError: a name is invalid, no side of any match has the metric, or a match has nothing to gate.
     """
-    if falling := [m for m in wanted or () if m.split(" ")[-1] in LOWER_IS_BETTER]:
-        raise ConfigError(f"Of {falling[0]} less is better, and a gate watches only metrics of which more is better.")
-    known = [{m for run in match for m in (*run.scores, *run.refused)} for match in matches]
-    everything = set().union(*known)
-    if strangers := [m for m in wanted or () if m not in everything]:
-        raise ConfigError(f"No run here has the metric {strangers[0]!r}. {did_you_mean(strangers[0], everything)}")
+    known = [{k for run in match for k in (*run.columns, *run.refused)} for match in matches]
+    every = {str(k): k for keys in known for k in keys}
+    if unknown := [name for name in wanted or () if name not in every]:
+        raise ConfigError(f"No run here has the metric {unknown[0]!r}. {did_you_mean(unknown[0], every)}")
+    keys = metric_keys(wanted or ())
     found = []
-    for (baseline, *_), names in zip(matches, known, strict=True):
-        found.append(gated(baseline) if wanted is None else [m for m in dict.fromkeys(wanted) if m in names])
+    for (baseline, *_), available in zip(matches, known, strict=True):
+        found.append(default_metrics(baseline) if wanted is None else [k for k in keys if k in available])
         if not found[-1]:
             none = "no accuracy or recall" if wanted is None else f"none of {', '.join(wanted)}"
             raise ConfigError(
-                f"There is nothing to gate in {baseline.origin}: {none} "
-                f"among {', '.join(sorted(names))}. Name metrics with metrics=['llava-med closed_accuracy']."
+                f"There is nothing to gate in {baseline.origin}: {none} among "
+                f"{', '.join(sorted(map(str, available)))}. Name metrics with metrics=['llava-med closed_accuracy']."
             )
     return found
 
 
-def margins_of(metrics: Sequence[str], common: float, own: Mapping[str, float]) -> dict[str, float]:
-    """Each metric's margin: its own, or the common one.
+def margins_of(keys: Iterable[MetricKey], common: float, by_metric: Mapping[str, float]) -> dict[MetricKey, float]:
+    """The margin of each metric: its own one where `by_metric` has it, else the common one.
 
     Raises:
-        ConfigError: a margin is not a fraction between 0 and 1, or is of a metric that is not gated.
+        ConfigError: a margin is not a fraction between 0 and 1, or belongs to a metric that is not gated.
     """
-    if strangers := sorted(set(own) - set(metrics)):
-        raise ConfigError(f"margins names {strangers[0]!r}, which is not gated here; gated: {', '.join(metrics)}.")
-    found = {m: own.get(m, common) for m in metrics}
-    for metric, margin in found.items():
+    names = {str(k): k for k in keys}
+    if unknown := sorted(set(by_metric) - set(names)):
+        raise ConfigError(f"margins names {unknown[0]!r}, which is not gated here; gated: {', '.join(names)}.")
+    found = {key: by_metric.get(name, common) for name, key in names.items()}
+    for key, margin in found.items():
         number = isinstance(margin, int | float) and not isinstance(margin, bool)
         if not number or not 0 < margin < 1:
             raise ConfigError(
-                f"a margin of {margin} for {metric} is not possible; give a fraction such as 0.02 for two percentage "
+                f"The margin {margin} for {key} is invalid; expected a fraction such as 0.02 for two percentage "
                 "points, or exact=true to accept no change at all."
             )
     return found
 
 
-def _obstacles(baseline: Scored, candidate: Scored, metrics: Sequence[str]) -> list[str]:
+def _obstacles(match: RunPair, keys: Sequence[MetricKey]) -> list[str]:
+    baseline, candidate = match
     if found := [*incomplete(baseline), *incomplete(candidate)]:
         return found
-    both = f"{baseline.origin} and {candidate.origin} may not be compared"
-    return [f"{both}: {'; '.join(found)}"] if (found := differences(baseline, candidate, metrics)) else []
+    found = incompatibilities(baseline, candidate, keys)
+    return [f"{baseline.origin} and {candidate.origin}: {'; '.join(found)}"] if found else []
 
 
-def _draft(a: Scored, b: Scored, metrics: Sequence[str], margin_of: Mapping[str, float]) -> Comparison:
-    """The pairs with their own p values, nothing decided."""
+def _draft(match: RunPair, keys: Sequence[MetricKey], margin_of: Mapping[MetricKey, float]) -> GateComparison:
+    """The comparison with unadjusted p values and without verdicts."""
+    a, b = match
     verdicts = []
-    for metric in metrics:
-        p = pair(a, b, metric, 1 - 2 * BOUND)
+    for key in keys:
+        p = pair(a, b, key, 1 - 2 * BOUND)
         better = 1.0 if p.interval.low is None or not p.flipped else 1.0 - p.p_worse
         verdicts.append(
-            Verdict(metric=metric, verdict="", margin=margin_of[metric], paired=p, p_worse=p.p_worse, p_better=better)
+            MetricVerdict(key=key, verdict="", margin=margin_of[key], paired=p, p_worse=p.p_worse, p_better=better)
         )
     place = {i: k for k, i in enumerate(b.ids)}
-    moved = tuple(k for k, i in enumerate(a.ids) if a.answers[k] != b.answers[place[i]])
-    return Comparison(baseline=a, candidate=b, verdicts=tuple(verdicts), moved=moved)
+    changed = tuple(k for k, i in enumerate(a.ids) if a.answers[k] != b.answers[place[i]])
+    return GateComparison(baseline=a, candidate=b, verdicts=tuple(verdicts), changed_answers=changed)
 
 
-def _decided(v: Verdict, comparison: Comparison) -> Verdict:
-    same = not comparison.moved and not v.paired.flipped  # the very same answers: nothing to estimate
-    return replace(v, verdict=PASS if same else _verdict(v))
+def _decided(v: MetricVerdict, comparison: GateComparison) -> MetricVerdict:
+    identical = not comparison.changed_answers and not v.paired.flipped  # nothing to estimate
+    return replace(v, verdict=PASS if identical else _verdict(v))
 
 
-def _verdict(v: Verdict) -> str:
-    low = v.paired.interval.low
+def _verdict(v: MetricVerdict) -> str:
+    low = v.paired.gain_low
     if low is None:
         return INCONCLUSIVE  # one image: no variance can be estimated
     if low > -v.margin:
         return IMPROVED if low > 0 and v.p_better < ALPHA else PASS
-    return FAIL if v.paired.difference < -v.margin and v.p_worse < ALPHA else INCONCLUSIVE
+    return FAIL if v.paired.gain < -v.margin and v.p_worse < ALPHA else INCONCLUSIVE
 
 
 def smallest_margin(n: int, discordance: float = ASSUMED_DISCORDANCE, power: float = 0.8) -> float:
-    """The margin that n independent rows can certify for an equal candidate with the given power.
+    """The margin that n independent samples can certify for an equal candidate with the given power.
 
     >>> round(smallest_margin(451), 3)
     0.04
@@ -181,19 +185,19 @@ def smallest_margin(n: int, discordance: float = ASSUMED_DISCORDANCE, power: flo
 
 
 def needed_margin(p: Paired) -> float:
-    """The same for changes as frequent and as clustered as the ones that were seen."""
+    """The margin that could be certified if changes are as frequent and as clustered as the observed ones."""
     if not p.flipped or math.isnan(p.standard_error) or p.standard_error == 0.0:
         return smallest_margin(p.n, 1 / p.n)
     return smallest_margin(1, p.standard_error**2)
 
 
-def overall(comparisons: Sequence[Comparison], exact: bool = False) -> str:
+def overall(comparisons: Sequence[GateComparison], exact: bool = False) -> str:
     """The gate's verdict: fail when one fails, inconclusive when one is, improved when all are, else pass.
 
-    exact: fail when one answer moved, or one score of the same answer, else pass.
+    exact: fail when the text of one answer differs, or one score of the same text, else pass.
     """
     if exact:
-        changed = any(c.moved or any(v.paired.flipped for v in c.verdicts) for c in comparisons)
+        changed = any(c.changed_answers or any(v.paired.flipped for v in c.verdicts) for c in comparisons)
         return FAIL if changed else PASS
     kinds = {v.verdict for c in comparisons for v in c.verdicts}
     for kind in (FAIL, INCONCLUSIVE):

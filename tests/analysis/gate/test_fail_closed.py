@@ -1,10 +1,11 @@
-"""Whatever is wrong with a baseline or a candidate, the gate does not pass: it exits with another code than 0."""
+"""A gate with an invalid baseline or candidate never passes: its exit code is not 0."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.__main__ import main
-from evalkit.analysis.run_scores import as_file, read_scored
+from evalkit.analysis.gate.verdicts import overall
+from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.errors import EvalkitError, StoreError
-from tests.support.gate_runs import BASE, METRIC, as_content, exit_code, held, run
+from tests.support.gate_runs import BASE, ERROR_RATE, as_content, as_text, exit_code, gate_runs, run
+from tests.support.paths import ROOT
 
 SMALL = BASE[:30]
+METRIC = "strict closed_accuracy"
 Content = dict[str, Any]
-# Each damages a baseline's content at the place k of its n samples.
+# Each damages the content of a baseline at position k of its n samples.
 KINDS: dict[str, Callable[[Content, int, int], Any]] = {
     "no kind": lambda c, n, k: c.pop("kind"),
     "another kind": lambda c, n, k: c.update(kind="other"),
@@ -63,6 +67,14 @@ KINDS: dict[str, Callable[[Content, int, int], Any]] = {
     "no signature": lambda c, n, k: c.update(signatures={}),
     "a signature that is none": lambda c, n, k: c["signatures"].update({METRIC: "nonsense"}),
     "a signature that is null": lambda c, n, k: c["signatures"].update({METRIC: None}),
+    "a signature without a protocol": lambda c, n, k: c["signatures"].update({METRIC: "closed_accuracy|task:toy.test"}),
+    "no directions": lambda c, n, k: c.pop("higher_is_better"),
+    "a metric without a direction": lambda c, n, k: c.update(higher_is_better={}),
+    "a direction that is text": lambda c, n, k: c["higher_is_better"].update({METRIC: "true"}),
+    "a direction that is null": lambda c, n, k: c["higher_is_better"].update({METRIC: None}),
+    "a direction that is a number": lambda c, n, k: c["higher_is_better"].update({METRIC: 1}),
+    "the other direction": lambda c, n, k: c["higher_is_better"].update({METRIC: False}),
+    "a later schema": lambda c, n, k: c.update(schema=99),
     "no answers": lambda c, n, k: c.pop("answers"),
     "an answer less": lambda c, n, k: c["answers"].pop(k),
     "a failed answer": lambda c, n, k: c["answers"].__setitem__(k, None),
@@ -77,7 +89,7 @@ def damaged(kind: str, where: float) -> str:
     content = as_content(run(SMALL))
     n = len(SMALL)
     KINDS[kind](content, n, min(int(where * n), n - 1))
-    return as_file(content)
+    return as_text(content)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
@@ -86,14 +98,14 @@ def test_no_malformed_baseline_ever_passes(tmp_path: Path, kind: str, where: flo
     path = tmp_path / "base.json"
     path.write_text(damaged(kind, where), encoding="utf-8")
     with pytest.raises(EvalkitError) as refused:
-        held((read_scored(path), run(SMALL, "b")))
+        gate_runs((read_run_scores(path), run(SMALL, "b")))
     assert refused.value.exit_code == 2
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_baseline_that_was_cut_or_changed_anywhere_ever_passes(tmp_path: Path, data: st.DataObject) -> None:
-    whole = as_file(as_content(run(SMALL))).encode()
+    whole = as_text(as_content(run(SMALL))).encode()
     place = data.draw(st.integers(0, len(whole) - 3))
     byte = data.draw(st.one_of(st.none(), st.integers(0, 255)))
     broken = whole[:place] if byte is None else whole[:place] + bytes([byte]) + whole[place + 1 :]
@@ -105,7 +117,44 @@ def test_no_baseline_that_was_cut_or_changed_anywhere_ever_passes(tmp_path: Path
         same = False
     if not same:
         with pytest.raises(StoreError):
-            read_scored(path)
+            read_run_scores(path)
+
+
+OLD_BASELINE = ROOT / "leaderboards" / "gate" / "phantom-llava-phantom.json"
+
+
+def test_a_baseline_of_schema_2_still_gates(tmp_path: Path) -> None:
+    assert json.loads(OLD_BASELINE.read_text(encoding="utf-8"))["schema"] == 2
+    old = read_run_scores(OLD_BASELINE)
+    assert all(c.higher_is_better for c in old.columns.values())
+    path = tmp_path / "new.json"
+    path.write_text(as_text(as_content(old)), encoding="utf-8")
+    new = read_run_scores(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["schema"] == 3
+    (comparison,) = gate_runs((old, new))
+    assert [v.verdict for v in comparison.verdicts] == ["pass"] * 3
+    changed = replace(new, answers=("f" * 16, *new.answers[1:]))
+    assert overall(gate_runs((old, changed)), exact=True) == "fail"
+
+
+@pytest.mark.parametrize("kind", ["a sample less", "a score that is text", "no signatures", "no header"])
+def test_a_damaged_baseline_of_schema_2_is_refused(kind: str, tmp_path: Path) -> None:
+    content = as_content(run(SMALL)) | {"schema": 2}
+    del content["higher_is_better"]
+    KINDS[kind](content, len(SMALL), 3)
+    (tmp_path / "base.json").write_text(as_text(content), encoding="utf-8")
+    with pytest.raises(StoreError):
+        read_run_scores(tmp_path / "base.json")
+
+
+def test_a_baseline_of_schema_2_of_a_plug_in_protocol_is_refused_because_its_direction_is_unknown(
+    tmp_path: Path,
+) -> None:
+    content = as_content(run(SMALL, key=ERROR_RATE)) | {"schema": 2}
+    del content["higher_is_better"]
+    (tmp_path / "base.json").write_text(as_text(content), encoding="utf-8")
+    with pytest.raises(StoreError, match="direction"):
+        read_run_scores(tmp_path / "base.json")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +164,9 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, text: str) -> Non
     path = tmp_path / "base.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(StoreError):
-        read_scored(path)
+        read_run_scores(path)
     with pytest.raises(StoreError):
-        read_scored(tmp_path / "missing")
+        read_run_scores(tmp_path / "missing")
 
 
 @pytest.fixture(scope="module")

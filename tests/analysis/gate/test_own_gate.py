@@ -1,4 +1,4 @@
-"""evalkit's own gate on phantom-llava: one moved answer is seen, whatever moved it."""
+"""evalkit's own gate on phantom-llava detects one changed answer, whatever changed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.__main__ import main
-from evalkit.analysis.run_scores import read_scored
+from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.types import Prediction, Request
 from evalkit.engines.hf import HfEngine
 from evalkit.tasks.base import LoadedTask
@@ -45,8 +45,8 @@ def test_the_same_code_gives_the_same_answers(baseline: Path, tmp_path: Path) ->
 def test_two_answers_with_each_others_images_fail_the_gate(
     baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that hands two requests each other's image, as a fault in its batching would."""
-    texts = dict(zip((run := read_scored(baseline)).ids, run.texts, strict=True))
+    """An engine that swaps the images of two requests, as a fault in its batching would."""
+    texts = dict(zip((run := read_run_scores(baseline)).ids, run.texts, strict=True))
     generate = HfEngine.generate
     swapped: list[str] = []
 
@@ -62,9 +62,9 @@ def test_two_answers_with_each_others_images_fail_the_gate(
             a.sample_id: replace(a, images=b.images, image_digests=b.image_digests),
             b.sample_id: replace(b, images=a.images, image_digests=a.image_digests),
         }
-        told = {r.sample_id: r.fingerprint for r in requests}  # the pipeline would notice requests that it never made
+        original = {r.sample_id: r.fingerprint for r in requests}  # the pipeline refuses unknown requests
         for answered in generate(engine, [other.get(r.sample_id, r) for r in requests]):
-            yield [replace(p, fingerprint=told[p.sample_id]) for p in answered]
+            yield [replace(p, fingerprint=original[p.sample_id]) for p in answered]
 
     monkeypatch.setattr(HfEngine, "generate", confused)
     code, content = gate(baseline, phantom_llava(tmp_path / "confused"), tmp_path)
@@ -75,7 +75,7 @@ def test_two_answers_with_each_others_images_fail_the_gate(
 def test_two_samples_with_each_others_images_in_the_data_are_refused(
     baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that takes two pictures for each other: other images are asked about, so there is nothing to compare."""
+    """A reader that swaps two images: the prompts have different images, so the runs are not comparable."""
     load = Phantom.load
 
     def mistaken(task: Phantom, *, images: bool = True) -> LoadedTask:
@@ -91,9 +91,9 @@ def test_two_samples_with_each_others_images_in_the_data_are_refused(
 
 
 def test_the_committed_baseline_is_whole_and_ci_gates_on_it_exactly() -> None:
-    run = read_scored(BASELINE)
-    assert (run.header["model"], len(run.ids), len(run.texts)) == ("phantom-llava", 600, 600)
-    assert len(run.scores) == 3
+    run = read_run_scores(BASELINE)
+    assert (run.header.model, len(run.ids), len(run.texts)) == ("phantom-llava", 600, 600)
+    assert len(run.columns) == 3
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (line,) = [line for line in script.splitlines() if "evalkit gate" in line]
     assert "baseline=leaderboards/gate/phantom-llava-phantom.json" in line and "exact=true" in line

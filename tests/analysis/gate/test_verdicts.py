@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,26 @@ from xml.etree import ElementTree
 import pytest
 from scipy.stats import norm
 
-from evalkit.analysis.gate.report import junit, markdown, record, refusal
+from evalkit.analysis.gate.report import junit, markdown, record, refusal, sentence
 from evalkit.analysis.gate.verdicts import (
     BOUND,
     FAIL,
     IMPROVED,
     INCONCLUSIVE,
-    LOWER_IS_BETTER,
     PASS,
-    Comparison,
+    GateComparison,
     needed_margin,
     overall,
     smallest_margin,
 )
 from evalkit.analysis.paired import pair
-from evalkit.analysis.run_scores import Scored, baseline_content, read_scored
+from evalkit.analysis.run_scores import baseline_file, read_run_scores
 from evalkit.core.errors import ConfigError, DataError
-from tests.support.gate_runs import BASE, METRIC, both, flip, held, one, run
-from tests.support.paths import PACKAGE
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricKey
+from tests.support.gate_runs import BASE, ERROR_RATE, METRIC, both, flip, gate_runs, one, run, with_column
 
-RECALL = "strict open_recall"
+RECALL = MetricKey("strict", "open_recall")
 
 
 @pytest.mark.parametrize(
@@ -89,25 +88,25 @@ def test_answers_that_cannot_be_scored_never_help() -> None:
 
 def test_metrics_have_their_own_margins_and_unknown_names_are_refused() -> None:
     a, b = run(BASE), run(flip(BASE, 90, 30), "b")
-    assert held((a, b), margins={METRIC: 0.05})[0].verdicts[0].verdict == PASS
+    assert gate_runs((a, b), margins={str(METRIC): 0.05})[0].verdicts[0].verdict == PASS
     with pytest.raises(ConfigError, match="'strict close_accuracy'"):
-        held((a, b), margins={"strict close_accuracy": 0.05})
+        gate_runs((a, b), margins={"strict close_accuracy": 0.05})
     with pytest.raises(ConfigError, match=r"'strict close_accuracy'.*strict closed_accuracy"):
-        held((a, b), metrics=[METRIC, "strict close_accuracy"])
+        gate_runs((a, b), metrics=[str(METRIC), "strict close_accuracy"])
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1, 1.0, 2.0, float("nan"), True, "much", None])
 def test_a_margin_that_is_no_fraction_is_refused(margin: Any) -> None:
     with pytest.raises(ConfigError, match="margin"):
-        held((run(BASE), run(BASE)), margin=margin)
+        gate_runs((run(BASE), run(BASE)), margin=margin)
 
 
 def test_several_tasks_and_metrics_share_one_holm_adjustment() -> None:
     worse = flip(BASE[:600], 20, 6)  # 2.3 points worse: p near 0.003 alone
-    alone = held((run(BASE[:600]), run(worse, "b")), margin=0.02)
+    alone = gate_runs((run(BASE[:600]), run(worse, "b")), margin=0.02)
     assert alone[0].verdicts[0].verdict == FAIL
     same = [(run(BASE[:900], task=f"other{k}"), run(BASE[:900], "b", task=f"other{k}")) for k in range(40)]
-    many = held((run(BASE[:600]), run(worse, "b")), *same, margin=0.02)
+    many = gate_runs((run(BASE[:600]), run(worse, "b")), *same, margin=0.02)
     (first,) = many[0].verdicts
     assert first.p_worse == pytest.approx(41 * alone[0].verdicts[0].p_worse)
     assert first.verdict == INCONCLUSIVE
@@ -115,57 +114,59 @@ def test_several_tasks_and_metrics_share_one_holm_adjustment() -> None:
     assert overall(many) == INCONCLUSIVE
 
 
-def test_two_metrics_of_one_run_are_held_with_a_margin_each() -> None:
-    a = both(run(BASE), run(BASE, metric=RECALL))
-    b = both(run(flip(BASE, 90, 30), "b"), run(flip(BASE, 90, 30), "b", metric=RECALL))
-    (comparison,) = held((a, b), margins={RECALL: 0.05})
-    assert {v.metric: v.verdict for v in comparison.verdicts} == {METRIC: INCONCLUSIVE, RECALL: PASS}
+def test_two_metrics_of_one_run_have_a_margin_each() -> None:
+    a = both(run(BASE), run(BASE, key=RECALL))
+    b = both(run(flip(BASE, 90, 30), "b"), run(flip(BASE, 90, 30), "b", key=RECALL))
+    (comparison,) = gate_runs((a, b), margins={str(RECALL): 0.05})
+    assert {v.key: v.verdict for v in comparison.verdicts} == {METRIC: INCONCLUSIVE, RECALL: PASS}
 
 
 def test_a_metric_that_only_the_candidate_has_is_refused() -> None:
     with pytest.raises(DataError, match="strict open_recall: not scored in a"):
-        held((run(BASE), both(run(BASE, "b"), run(BASE, "b", metric=RECALL))), metrics=[METRIC, RECALL])
+        gate_runs((run(BASE), both(run(BASE, "b"), run(BASE, "b", key=RECALL))), metrics=[str(METRIC), str(RECALL)])
 
 
 @pytest.mark.parametrize("key", ["task", "split", "data_sha256", "closed_rule", "prompt", "image"])
 def test_different_conditions_are_refused_with_the_difference(key: str) -> None:
     with pytest.raises(DataError, match=f"{key}: .* against other"):
-        held((run(BASE), run(BASE, "b", **{key: "other"})))
+        gate_runs((run(BASE), run(BASE, "b", **{key: "other"})))
 
 
 def test_other_prompts_under_the_same_name_are_refused() -> None:
     with pytest.raises(DataError, match=r"messages_sha256: x against y .*prompts=true"):
-        held((run(BASE, messages_sha256="x"), run(BASE, "b", messages_sha256="y")))
-    held((run(BASE, messages_sha256="x"), run(BASE, "b")))
+        gate_runs((run(BASE, messages_sha256="x"), run(BASE, "b", messages_sha256="y")))
+    gate_runs((run(BASE, messages_sha256="x"), run(BASE, "b")))
 
 
 def test_another_protocol_version_is_refused_and_another_decoding_is_not() -> None:
     other = run(BASE, "b")
-    newer = replace(other, signatures={METRIC: other.signatures[METRIC].replace("strict.1", "strict.2")})
+    newer = with_column(
+        other, signature=Signature.parse(str(other.columns[METRIC].signature).replace("strict.1", "strict.2"))
+    )
     with pytest.raises(DataError, match=r"protocol: strict\.1 against strict\.2"):
-        held((run(BASE), newer))
-    held((run(BASE), other))  # gen:a against gen:b
+        gate_runs((run(BASE), newer))
+    gate_runs((run(BASE), other))  # gen:a against gen:b
 
 
 def test_other_samples_are_refused() -> None:
     with pytest.raises(DataError, match="1 only in the first"):
-        held((run(BASE), run(BASE[:-1], "b", n=len(BASE))))
+        gate_runs((run(BASE), run(BASE[:-1], "b", n=len(BASE))))
 
 
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"limit": 10}, "first 10 samples only"),
-        ({"status": "running"}, "did not come to its end"),
-        ({"status": "unknown: it has no manifest.json"}, "did not come to its end"),
+        ({"limit": 10}, "covers only the first 10 samples"),
+        ({"status": "running"}, "is not finished"),
+        ({"status": "unknown: it has no manifest.json"}, "is not finished"),
     ],
 )
-def test_a_run_that_is_not_whole_is_refused_on_either_side(side: int, change: dict[str, Any], words: str) -> None:
+def test_an_incomplete_run_is_refused_on_either_side(side: int, change: dict[str, Any], words: str) -> None:
     runs = [run(BASE), run(BASE, "b")]
-    runs[side] = replace(runs[side], header={**runs[side].header, **change})
+    runs[side] = replace(runs[side], header=replace(runs[side].header, **change))
     with pytest.raises(DataError, match=words):
-        held((runs[0], runs[1]))
+        gate_runs((runs[0], runs[1]))
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -173,30 +174,75 @@ def test_a_run_with_failed_answers_is_refused_on_either_side(side: int) -> None:
     runs = [run(BASE), run(BASE, "b")]
     runs[side] = replace(runs[side], answers=(None, *runs[side].answers[1:]))
     with pytest.raises(DataError, match="no answer to 1 of 3000 samples, first 0"):
-        held((runs[0], runs[1]))
+        gate_runs((runs[0], runs[1]))
 
 
-def test_metrics_of_which_less_is_better_are_refused_and_all_of_them_are_known() -> None:
-    text = "\n".join(p.read_text(encoding="utf-8") for p in (PACKAGE / "scoring").rglob("*.py"))
-    named = re.findall(r'Metric\(name="(\w+)"[^)]*higher_is_better=False', text)
-    assert set(named) == LOWER_IS_BETTER
-    assert len(named) == text.count("higher_is_better=False")
-    with pytest.raises(ConfigError, match="less is better"):
-        held((run(BASE), run(BASE, "b")), metrics=["coloninst unparsable_rate"])
+@pytest.mark.parametrize(
+    ("lost", "won", "expected"), [(0, 300, FAIL), (300, 0, IMPROVED), (60, 60, PASS), (30, 90, INCONCLUSIVE)]
+)
+def test_a_higher_error_rate_is_worse(lost: int, won: int, expected: str) -> None:
+    errors = run(BASE, key=ERROR_RATE, higher_is_better=False)
+    candidate = run(flip(BASE, lost, won), "b", key=ERROR_RATE, higher_is_better=False)
+    verdict = one(errors, candidate, metrics=[str(ERROR_RATE)])
+    assert verdict.verdict == expected
+    assert (verdict.paired.n_worse, verdict.paired.n_better) == (won, lost)
+    assert verdict.paired.difference == pytest.approx((won - lost) / len(BASE))
+
+
+def test_an_error_rate_and_the_accuracy_of_the_same_answers_have_the_same_verdict() -> None:
+    right = [flip(BASE, lost, won) for lost, won in ((0, 0), (160, 60))]
+    wrong = [[1.0 - (v or 0.0) for v in values] for values in right]
+    accuracy = one(run(right[0]), run(right[1], "b"), 0.035)
+    errors = one(
+        *(run(v, o, ERROR_RATE, higher_is_better=False) for v, o in zip(wrong, "ab", strict=True)),
+        margin=0.035,
+        metrics=[str(ERROR_RATE)],
+    )
+    assert errors.verdict == accuracy.verdict
+    assert (errors.p_worse, errors.p_better) == pytest.approx((accuracy.p_worse, accuracy.p_better))
+    assert errors.paired.gain_low == pytest.approx(accuracy.paired.gain_low)
+    assert (errors.paired.n_worse, errors.paired.n_better) == (accuracy.paired.n_worse, accuracy.paired.n_better)
+
+
+def test_failed_generations_do_not_improve_an_error_rate() -> None:
+    half = [1.0, 0.0] * 20
+    failed: list[float | None] = [None if v == 1.0 else v for v in half]
+    all_failed: list[float | None] = [None] * 40
+    errors = {"key": ERROR_RATE, "higher_is_better": False}
+    assert pair(run(half, **errors), run(failed, "b", **errors), ERROR_RATE, 0.95).second == 0.5
+    worse = pair(run(half, **errors), run(all_failed, "b", **errors), ERROR_RATE, 0.95)
+    assert (worse.second, worse.n_worse, worse.n_better, worse.second_unscored) == (1.0, 20, 0, 40)
+
+
+def test_runs_that_disagree_on_the_direction_of_a_metric_are_refused() -> None:
+    with pytest.raises(DataError, match="strict closed_accuracy: higher is better against lower is better"):
+        gate_runs((run(BASE), run(BASE, "b", higher_is_better=False)))
+
+
+def test_the_reports_state_the_direction() -> None:
+    runs = (run(BASE, key=ERROR_RATE, higher_is_better=False), run(BASE, "b", ERROR_RATE, higher_is_better=False))
+    content = record(gate_runs(runs, metrics=[str(ERROR_RATE)]))
+    (metric,) = content["comparisons"][0]["metrics"]
+    assert metric["higher_is_better"] is False
+    assert sentence(metric).endswith("lower is better")
+    assert "plugin error_rate (lower is better)" in markdown(content)
+    (metric,) = record(gate_runs((run(BASE), run(BASE, "b"))))["comparisons"][0]["metrics"]
+    assert metric["higher_is_better"] is True
+    assert "is better" not in sentence(metric)
 
 
 def test_the_order_of_the_candidate_does_not_matter() -> None:
     straight = run(flip(BASE, 40, 20), "b")
     mixed = list(range(len(BASE)))
     random.Random(9).shuffle(mixed)
-    columns = ("ids", "image_ids", "questions", "texts", "answers")
+    fields = ("ids", "image_ids", "questions", "texts", "answers")
+    values = straight.columns[METRIC].values
     shuffled = replace(
-        straight,
-        **{f: tuple(getattr(straight, f)[k] for k in mixed) for f in columns},
-        scores={METRIC: tuple(straight.scores[METRIC][k] for k in mixed)},
-    )  # fmt: skip
+        with_column(straight, values=tuple(values[k] for k in mixed)),
+        **{f: tuple(getattr(straight, f)[k] for k in mixed) for f in fields},
+    )
     assert pair(run(BASE), straight, METRIC, 0.9) == pair(run(BASE), shuffled, METRIC, 0.9)
-    assert held((run(BASE), straight))[0].moved == held((run(BASE), shuffled))[0].moved
+    assert gate_runs((run(BASE), straight))[0].changed_answers == gate_runs((run(BASE), shuffled))[0].changed_answers
 
 
 def test_the_smallest_margins_are_those_of_the_power_formula() -> None:
@@ -208,8 +254,8 @@ def test_the_smallest_margins_are_those_of_the_power_formula() -> None:
     assert needed_margin(independent) == pytest.approx(smallest_margin(3000, 0.04), rel=0.1)
 
 
-def verdicts(*kinds: str) -> list[Comparison]:
-    (made,) = held((run(BASE), run(BASE, "b")))
+def verdicts(*kinds: str) -> list[GateComparison]:
+    (made,) = gate_runs((run(BASE), run(BASE, "b")))
     return [replace(made, verdicts=tuple(replace(made.verdicts[0], verdict=k) for k in kinds))]
 
 
@@ -221,18 +267,18 @@ def test_one_failure_fails_the_whole_gate_and_all_must_improve() -> None:
     assert overall([*verdicts(IMPROVED), *verdicts(FAIL)]) == FAIL
 
 
-def test_exact_sees_one_moved_answer_and_one_moved_score() -> None:
+def test_exact_detects_one_changed_answer_and_one_changed_score() -> None:
     base, same = run(BASE), run(BASE, "b")
-    assert overall(held((base, same)), exact=True) == PASS
+    assert overall(gate_runs((base, same)), exact=True) == PASS
     moved = replace(same, answers=("f" * 16, *same.answers[1:]))
-    assert overall(held((base, moved)), exact=True) == FAIL
-    assert overall(held((base, moved))) == PASS
-    rescored = replace(same, scores={METRIC: tuple(flip(BASE, 1, 0))})
-    assert overall(held((base, rescored)), exact=True) == FAIL
+    assert overall(gate_runs((base, moved)), exact=True) == FAIL
+    assert overall(gate_runs((base, moved))) == PASS
+    rescored = with_column(same, values=tuple(flip(BASE, 1, 0)))
+    assert overall(gate_runs((base, rescored)), exact=True) == FAIL
 
 
-def test_the_reports_say_the_same() -> None:
-    content = record(held((run(BASE), run(flip(BASE, 300, 0), "b"))))
+def test_the_reports_agree() -> None:
+    content = record(gate_runs((run(BASE), run(flip(BASE, 300, 0), "b"))))
     (comparison,) = content["comparisons"]
     assert (content["verdict"], len(comparison["flipped"]), comparison["n_moved"]) == (FAIL, 300, 300)
     assert {f["image_id"] for f in comparison["flipped"]} <= set(run(BASE).image_ids)
@@ -241,9 +287,9 @@ def test_the_reports_say_the_same() -> None:
     suite = ElementTree.fromstring(junit(content))
     assert (suite.get("failures"), suite.get("tests")) == ("1", "1")
     assert suite.find("testcase/failure") is not None
-    open_ = ElementTree.fromstring(junit(record(held((run(BASE), run(flip(BASE, 90, 30), "b"))))))
+    open_ = ElementTree.fromstring(junit(record(gate_runs((run(BASE), run(flip(BASE, 90, 30), "b"))))))
     assert (open_.get("failures"), open_.get("skipped")) == ("0", "1")
-    exact = record(held((run(BASE), run(flip(BASE, 1, 0), "b"))), exact=True)
+    exact = record(gate_runs((run(BASE), run(flip(BASE, 1, 0), "b"))), exact=True)
     assert (exact["verdict"], ElementTree.fromstring(junit(exact)).get("failures")) == (FAIL, "1")
     assert "1 changed answers" in markdown(exact)
 
@@ -259,7 +305,7 @@ def test_a_refusal_is_an_error_in_junit_and_no_verdict() -> None:
 def test_untrusted_answers_cannot_break_the_summary_or_the_xml() -> None:
     candidate = run(flip(BASE, 1, 0), "b", model="m|<b>\x01")
     nasty = replace(candidate, texts=tuple("a | b\n<script>x</script>`\x01" for _ in candidate.texts))
-    content = record(held((run(BASE), nasty)))
+    content = record(gate_runs((run(BASE), nasty)))
     text = markdown(content)
     assert "<script>" not in text and "<b>" not in text
     assert all(line.count("|") == 6 for line in text.split("changed scores")[1].splitlines() if line.startswith("|"))
@@ -268,10 +314,10 @@ def test_untrusted_answers_cannot_break_the_summary_or_the_xml() -> None:
 
 def test_a_saved_baseline_reads_back_and_gates_the_same(tmp_path: Path) -> None:
     path = tmp_path / "base.json"
-    path.write_text(baseline_content(run(BASE), [METRIC], with_texts=False), encoding="utf-8")
+    path.write_text(baseline_file(run(BASE), [METRIC], with_texts=False), encoding="utf-8")
     assert path.stat().st_size < 160_000
     candidate = run(flip(BASE, 300, 0), "b")
-    stored: Scored = read_scored(path)
-    (direct,), (kept,) = held((run(BASE), candidate)), held((stored, candidate))
+    stored = read_run_scores(path)
+    (direct,), (kept,) = gate_runs((run(BASE), candidate)), gate_runs((stored, candidate))
     assert kept.verdicts == direct.verdicts
-    assert kept.moved == direct.moved
+    assert kept.changed_answers == direct.changed_answers

@@ -1,0 +1,102 @@
+"""A comparison of protocols as text, lens.json and lens.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from evalkit.analysis.disagreement.causes import CAUSES
+from evalkit.analysis.disagreement.matrix import Cell, Difference, ProtocolComparison, spread
+from evalkit.core.format import percent
+from evalkit.core.types import MetricValue
+
+# So many of the most frequent causes of a difference are printed; lens.json has all of them.
+SHOWN_CAUSES = 3
+
+
+def spread_record(comparison: ProtocolComparison, column: str) -> dict[str, Any] | None:
+    """The spread for summary.json: lowest and highest, each with its protocol, metric and value."""
+    ends = spread(comparison, column)
+    if ends is None:
+        return None
+    return {
+        end: {"protocol": v.protocol, "metric": v.metric, "value": v.value} for end, v in ends._asdict().items()
+    }  # fmt: skip
+
+
+def to_json(comparison: ProtocolComparison) -> dict[str, Any]:
+    """The content of lens.json."""
+    return {
+        "columns": list(comparison.columns),
+        "rows": [_row(comparison, p) for p in comparison.protocols],
+        "spread": {c: spread_record(comparison, c) for c in comparison.columns},
+        "causes": {c: text for c, text in CAUSES.items() if any(c in d.causes for d in comparison.differences)},
+        "alike": {c: [list(g) for g in groups] for c, groups in comparison.alike.items()},
+        "differences": [_difference(d) for d in comparison.differences],
+    }
+
+
+def _row(comparison: ProtocolComparison, protocol: str) -> dict[str, Any]:
+    cells = {c: comparison.cells.get(Cell(protocol, c)) for c in comparison.columns}
+    fields = ("metric", "value", "low", "high", "n", "n_unscored")
+    return {
+        "protocol": protocol,
+        **{c: {k: getattr(v, k) for k in fields} for c, v in cells.items() if v is not None},
+    }
+
+
+def _difference(d: Difference) -> dict[str, Any]:
+    return {
+        "column": d.column,
+        "first": d.first,
+        "second": d.second,
+        "n": d.n,
+        "causes": [{"cause": c, "n": n, "examples": list(d.examples[c])} for c, n in d.causes.items()],
+    }
+
+
+def to_csv(comparison: ProtocolComparison) -> str:
+    """The text of lens.csv: one line per protocol and column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["protocol", "column", "metric", "value", "low", "high", "n", "n_unscored"])
+    for (protocol, column), v in comparison.cells.items():
+        writer.writerow([protocol, column, v.metric, v.value, v.low, v.high, v.n, v.n_unscored])
+    return text.getvalue()
+
+
+def render(comparison: ProtocolComparison, reference: str) -> str:
+    """The matrix in percent, the spread of each column, and why the other protocols differ from `reference`."""
+    width = max(len(p) for p in comparison.protocols)
+    lines = [" " * width + "".join(f"{c:>15}" for c in comparison.columns)]
+    for protocol in comparison.protocols:
+        cells = [comparison.cells.get(Cell(protocol, c)) for c in comparison.columns]
+        lines.append(f"{protocol:<{width}}" + "".join(f"{'' if v is None else _cell(v):>15}" for v in cells))
+    ends = [spread(comparison, c) for c in comparison.columns]
+    shown = ["" if e is None else f"{percent(e.lowest.value)}–{percent(e.highest.value)}" for e in ends]
+    lines += [f"{'spread':<{width}}" + "".join(f"{s:>15}" for s in shown), "* some rows unscored, see the table above"]
+    for column in comparison.columns:
+        lines += _against(comparison, column, reference)
+    return "\n".join(lines)
+
+
+def _cell(v: MetricValue) -> str:
+    return percent(v.value) + ("*" if v.n_unscored else " ")
+
+
+def _against(comparison: ProtocolComparison, column: str, reference: str) -> list[str]:
+    """The most frequent causes of each protocol's difference from the reference in a column."""
+    group_of = {p: g for g in comparison.alike[column] for p in g}
+    if reference not in group_of:
+        return []
+    head = group_of[reference][0]
+    lines = []
+    for d in comparison.differences:
+        if d.column == column and head in (d.first, d.second):
+            other = d.second if d.first == head else d.first
+            causes = ", ".join(f"{n} {cause}" for cause, n in list(d.causes.items())[:SHOWN_CAUSES])
+            rest = len(d.causes) - SHOWN_CAUSES
+            more = f", {rest} more kinds" if rest > 0 else ""
+            lines.append(f"  {', '.join(group_of[other])}: {d.n} rows: {causes}{more}")
+    return [f"{column}, counted differently from {', '.join(group_of[reference])}:", *lines] if lines else []

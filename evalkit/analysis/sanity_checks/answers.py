@@ -1,0 +1,137 @@
+"""Statistics of a run's answers: rates of failures, yes/no answers as a diagnostic test, consistency of rewordings."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from evalkit.core.types import Prediction, Sample, Score
+from evalkit.models.text_only_baselines import normal
+from evalkit.scoring.text.medical import read_list
+from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.stats import mean_interval
+
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:cannot|can't|can not)|as an ai|unable to (?:determine|answer|"
+    r"provide)|cannot be determined|consult (?:a|your) (?:doctor|physician|radiologist))\b",
+    re.I,
+)
+
+
+def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> dict[str, Any]:
+    """Shares of all samples; unparsable: closed answers that `strict` could not read, as a share of its closed samples.
+
+    truncated: None where no answer records how it ended, as in files of other tools.
+    """
+    n = len(samples)
+    closed = [s for s in scores if (s.protocol, s.metric) == ("strict", "closed_accuracy")]
+    texts = [p.text for p in predictions if p.text is not None]
+    return {
+        "failed": sum(p.error is not None for p in predictions) / n,
+        "empty": sum(not t.strip() for t in texts) / n,
+        "truncated": sum(p.finish_reason == "length" for p in predictions) / n
+        if any(p.finish_reason != "unknown" for p in predictions)
+        else None,
+        "refusal": sum(bool(_REFUSAL.search(t)) for t in texts) / n,
+        "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,
+        "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
+    }
+
+
+class _Verdict(NamedTuple):
+    """A yes/no sample whose answer could be read: whether the reference and the answer are yes, and its image."""
+
+    gold: bool
+    answer: bool
+    image_id: str
+
+
+def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[str, Any] | None:
+    """Yes/no samples as a diagnostic test: yes-bias, sensitivity, specificity; None without such samples.
+
+    n_read: the answers that say yes or no; the shares are over them, with intervals clustered by image.
+    """
+    read: list[_Verdict] = []
+    n = 0
+    for sample, prediction in zip(samples, predictions, strict=True):
+        gold = sample.references[0].strip().lower().rstrip(".")
+        if gold not in ("yes", "no"):
+            continue
+        n += 1
+        text = prediction.text or ""
+        verdict = read_verdict(text, sample.question).says if text.strip() else None
+        if verdict is not None:
+            read.append(_Verdict(gold == "yes", verdict == "yes", sample.image_id))
+    if not read:
+        return {"n": n, "n_read": 0} if n else None
+    hits = {gold: [float(v.answer == gold) for v in read if v.gold == gold] for gold in (True, False)}
+    images = {gold: [v.image_id for v in read if v.gold == gold] for gold in (True, False)}
+    sensitivity, specificity = (sum(hits[gold]) / len(hits[gold]) if hits[gold] else None for gold in (True, False))
+    return {
+        "n": n,
+        "n_read": len(read),
+        "yes_said": sum(v.answer for v in read) / len(read),
+        "yes_gold": sum(v.gold for v in read) / len(read),
+        "sensitivity": sensitivity,
+        "sensitivity_interval": _bounds(hits[True], images[True]),
+        "specificity": specificity,
+        "specificity_interval": _bounds(hits[False], images[False]),
+        "balanced_accuracy": None if sensitivity is None or specificity is None else (sensitivity + specificity) / 2,
+    }
+
+
+def _bounds(values: Sequence[float], images: Sequence[str]) -> list[float | None]:
+    interval = mean_interval(values, images)
+    return [interval.low, interval.high] if interval else [None, None]
+
+
+class _Answer(NamedTuple):
+    """A sample and the text of its answer."""
+
+    sample: Sample
+    text: str
+
+    @property
+    def reading(self) -> object:
+        """The content of the answer, as `strict` reads it."""
+        return _reading(self.sample, self.text)
+
+    @property
+    def gold(self) -> object:
+        """The content of the reference answer, read in the same way."""
+        return _reading(self.sample, self.sample.references[0])
+
+
+def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict[str, Any] | None:
+    """Rewordings of one question about one image (tag `pair`): how many pairs get the same answer.
+
+    Linked questions may differ in meaning ("is the trachea normal?", "is it midline?"), so only pairs with the same
+    reference answer count; n_other_gold is the number of the others.  Answers are the same when `strict` reads the same
+    from both: the verdict where the reference is yes or no, else the list after aliases.
+    """
+    groups: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if (pair := sample.tags.get("pair")) and prediction.text is not None:
+            groups[sample.image_id, pair].append(_Answer(sample, prediction.text))
+    linked = [(a, b) for group in groups.values() for k, a in enumerate(group) for b in group[k + 1 :]]
+    if not linked:
+        return None
+    pairs = [(a, b) for a, b in linked if a.gold == b.gold]
+    same = [float(a.reading == b.reading) for a, b in pairs]
+    right = sum(a.reading == b.reading == a.gold for a, b in pairs)
+    return {
+        "n_pairs": len(pairs),
+        "n_other_gold": len(linked) - len(pairs),
+        "same_answer": sum(same) / len(same) if same else None,
+        "interval": _bounds(same, [a.sample.image_id for a, _ in pairs]),
+        "both_right": right / len(pairs) if pairs else None,
+    }
+
+
+def _reading(sample: Sample, text: str) -> object:
+    """The verdict of an answer to a yes/no question (its text where unreadable), else the list of its terms."""
+    if gold_polarity(sample.references[0], sample.question) and text.strip():
+        return read_verdict(text, sample.question).says or normal(text)
+    return read_list(text)[0]

@@ -1,0 +1,144 @@
+"""Lift of a run over image-blind baselines, and over the same model on blank images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
+from evalkit.models.text_only_baselines import Lookup, Majority
+from evalkit.runs.read import manifest_at, scores_at
+from evalkit.runs.store import RunFolder
+from evalkit.scoring.aggregate import RunProvenance, score_all
+from evalkit.scoring.base import ScoringProtocol
+from evalkit.stats import paired_interval
+from evalkit.tasks.base import LoadedTask
+
+# The metrics whose lift over a baseline is reported, where a protocol has them.
+LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match")
+# Samples that a baseline answers before they are scored: memory must not hold all their scores.
+BATCH = 1000
+
+# Sample id -> score of one metric, None where it is unscored.
+Column = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Scores of one metric, sample by sample; None where unscored."""
+
+    ids: list[str] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+
+
+def baseline_lifts(
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    protocols: Sequence[ScoringProtocol],
+    train: LoadedTask | str | None,
+) -> dict[str, Any]:
+    """The values of majority and lookup on the same samples, with the run's paired lift over each (95 % intervals).
+
+    An unscored sample counts as the worst case on either side.
+    """
+    if train is None or isinstance(train, str):
+        return {"unknown": train or "the task has no train split to learn from"}
+    found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": []}
+    image_of = {s.id: s.image_id for s in samples}
+    run = _lift_columns(scores)
+    direction = {MetricKey(p.name, m.name): m.higher_is_better for p in protocols for m in p.metrics}
+    for name, kind in (("majority", Majority()), ("lookup", Lookup())):
+        fitted = kind.fit(train.samples)
+        for key, baseline in _baseline_scores(fitted, samples, protocols).items():
+            lift = _lift(run[key], baseline, image_of, direction[key])
+            found["metrics"].append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift})
+    return found
+
+
+def _baseline_scores(
+    fitted: Majority | Lookup, samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]
+) -> dict[MetricKey, _Scores]:
+    found: dict[MetricKey, _Scores] = defaultdict(_Scores)
+    for start in range(0, len(samples), BATCH):
+        part = samples[start : start + BATCH]
+        answers = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in part]
+        for score in score_all(part, answers, protocols):
+            if score.metric in LIFT_METRICS:
+                column = found[MetricKey(score.protocol, score.metric)]
+                column.ids.append(score.sample_id)
+                column.values.append(score.value)
+    return found
+
+
+def blank_image_lifts(
+    runs: Path,
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    values: Sequence[MetricValue],
+    provenance: RunProvenance,
+) -> dict[str, Any]:
+    """The lift over the same model on blank images, where `runs` has such a run over the same samples and prompt."""
+    if provenance.image == "blank":
+        return {"unknown": "this is the run with blank images"}
+    folder = _blank_run(runs, provenance)
+    if folder is None:
+        return {"unknown": "no run of this model with image=blank over the same samples and prompt is in this folder"}
+    image_of = {s.id: s.image_id for s in samples}
+    direction = {v.key: v.higher_is_better is not False for v in values}
+    blank = _columns(scores_at(folder.scores))
+    return {
+        "run_id": manifest_at(folder.manifest).run_id,
+        "metrics": [
+            {"protocol": key.protocol, "metric": key.metric}
+            | _lift(column, _Scores(list(blank[key]), list(blank[key].values())), image_of, direction[key])
+            for key, column in _lift_columns(scores).items()
+            if key in blank and blank[key].keys() <= image_of.keys()
+        ],
+    }
+
+
+def _blank_run(runs: Path, provenance: RunProvenance) -> RunFolder | None:
+    """The first finished run with blank images that is otherwise the same."""
+    task = provenance.task
+    wanted = {
+        "model": provenance.model, "task": task.name, "split": task.split, "data_sha256": task.data_sha256,
+        "prompt": provenance.prompt, "image": "blank", "generation": provenance.generation, "limit": None,
+    }  # fmt: skip
+    for path in sorted(runs.glob("*/summary.json")):
+        folder = RunFolder(path.parent)
+        if not folder.manifest.is_file():
+            continue
+        manifest = manifest_at(folder.manifest)
+        if all(getattr(manifest, k) == v for k, v in wanted.items()):
+            return folder
+    return None
+
+
+def _columns(scores: Iterable[Score]) -> dict[MetricKey, dict[str, float | None]]:
+    found: dict[MetricKey, dict[str, float | None]] = defaultdict(dict)
+    for s in scores:
+        found[MetricKey(s.protocol, s.metric)][s.sample_id] = s.value
+    return found
+
+
+def _lift_columns(scores: Iterable[Score]) -> dict[MetricKey, dict[str, float | None]]:
+    return _columns(s for s in scores if s.metric in LIFT_METRICS)
+
+
+def _lift(run: Column, other: _Scores, image_of: Mapping[str, str], higher_is_better: bool) -> dict[str, Any]:
+    """The other's value, and how much better the run is on the same samples; unscored ones count as the worst case."""
+    worst = worst_score(higher_is_better)
+    ours = [worst if (v := run.get(i)) is None else v for i in other.ids]
+    others = [worst if v is None else v for v in other.values]
+    # The second minus the first is the gain.
+    first, second = (others, ours) if higher_is_better else (ours, others)
+    interval = paired_interval(first, second, [image_of[i] for i in other.ids])
+    return {
+        "value": sum(others) / len(others),
+        "lift": (sum(second) - sum(first)) / len(others),
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+    }

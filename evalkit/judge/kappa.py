@@ -86,8 +86,8 @@ def jackknife_interval(
     """
     from scipy.special import stdtrit
 
-    whole = statistic(rows)
-    if whole is None:
+    estimate = statistic(rows)
+    if estimate is None:
         return None
     members: dict[Hashable, list[int]] = {}
     for index, cluster in enumerate(clusters):
@@ -106,4 +106,4 @@ def jackknife_interval(
     error = math.sqrt((k - 1) / k * math.fsum((v - mean) ** 2 for v in without))
     half = float(stdtrit(k - 1, (1 + level) / 2)) * error
     method = f"cluster jackknife, {k} clusters"
-    return Interval(low=max(low, whole - half), high=min(high, whole + half), method=method)
+    return Interval(low=max(low, estimate - half), high=min(high, estimate + half), method=method)

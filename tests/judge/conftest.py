@@ -1,4 +1,4 @@
-"""Every judge test has a cache folder and a key of its own."""
+"""Separate cache folder and API key for every test of the judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the judge right?  Measures against second implementations, the correction against its paper's numbers."""
+"""Agreement with people: measures against other implementations, the correction against published values."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_alpha_equals_nltk(values: list[list[float]], interval: bool) -> None:
     from nltk.metrics.agreement import AnnotationTask
     from nltk.metrics.distance import binary_distance, interval_distance
 
-    mine = krippendorff_alpha(values, interval=interval)
+    ours = krippendorff_alpha(values, interval=interval)
     paired = [v for v in values if len(v) > 1]
     if len({x for v in paired for x in v}) < 2:
-        assert mine is None
+        assert ours is None
         return
     data = [(f"rater{r}", f"unit{u}", x) for u, v in enumerate(paired) for r, x in enumerate(v)]
-    theirs = AnnotationTask(data, distance=interval_distance if interval else binary_distance).alpha()
-    assert mine == pytest.approx(theirs, abs=1e-9)
+    reference = AnnotationTask(data, distance=interval_distance if interval else binary_distance).alpha()
+    assert ours == pytest.approx(reference, abs=1e-9)
 
 
 def test_alpha_of_krippendorffs_own_example() -> None:
@@ -70,7 +70,7 @@ def test_kappa_equals_its_definition_and_is_none_where_undefined(pairs: list[tup
         assert cohen_kappa(pairs, LEVELS, quadratic=quadratic) == pytest.approx(1 - observed / expected)
 
 
-def test_raw_agreement_of_nothing_is_none() -> None:
+def test_raw_agreement_without_pairs_is_none() -> None:
     assert raw_agreement([]) is None
     assert raw_agreement([(1, 1), (1, 0)]) == 0.5
 
@@ -81,33 +81,35 @@ def test_the_jackknife_of_a_mean_is_the_clustered_interval() -> None:
     rng = random.Random(1)
     clusters = [f"c{i // 3}" for i in range(60)]
     values = [rng.random() for _ in clusters]
-    mine = jackknife_interval(lambda rows: math.fsum(rows) / len(rows), values, clusters, low=0.0, high=1.0)
+    ours = jackknife_interval(lambda rows: math.fsum(rows) / len(rows), values, clusters, low=0.0, high=1.0)
     other = mean_interval(values, clusters)
-    assert mine is not None and other is not None
-    assert (mine.low, mine.high) == pytest.approx((other.low, other.high), abs=2e-3)
+    assert ours is not None and other is not None
+    assert (ours.low, ours.high) == pytest.approx((other.low, other.high), abs=2e-3)
 
 
 @pytest.mark.parametrize(
     ("given_", "value", "low", "high"),
     [
-        # What the code that the paper's authors published gives, to four places.
+        # Values of the authors' published code, to four places.
         ((0.5, 0.9, 0.9, 10_000, 5_000, 5_000), 0.5, 0.4857, 0.5143),
         ((0.7, 0.8, 0.9, 200, 100, 100), 0.7143, 0.6002, 0.8322),
         ((0.95, 0.7, 0.95, 50, 20, 30), 1.0, 0.8147, 1.0),
     ],
 )
-def test_the_corrected_accuracy_is_the_papers(given_: tuple, value: float, low: float, high: float) -> None:
+def test_the_corrected_accuracy_equals_the_published_values(
+    given_: tuple, value: float, low: float, high: float
+) -> None:
     found = corrected_accuracy(*given_)
     assert (found.value, found.low, found.high) == pytest.approx((value, low, high), abs=1e-4)
 
 
-def test_a_perfect_judge_needs_no_correction_and_a_blind_one_gives_no_number() -> None:
+def test_a_perfect_judge_needs_no_correction_and_one_at_chance_gives_no_value() -> None:
     assert corrected_accuracy(0.6, 1.0, 1.0, 1000, 500, 500).value == pytest.approx(0.6)
     blind = corrected_accuracy(0.6, 0.4, 0.6, 1000, 500, 500)
     assert blind.value is None and "no better than chance" in blind.why
 
 
-def test_the_corrected_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_corrected_interval_has_its_nominal_coverage() -> None:
     rng = random.Random(7)
     truth, q0, q1, n, m = 0.4, 0.85, 0.9, 400, 120
     p = truth * q1 + (1 - truth) * (1 - q0)
@@ -123,7 +125,7 @@ def test_the_corrected_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.91 <= hits / 300 <= 0.99
 
 
-def test_dependent_rows_count_for_less() -> None:
+def test_clustered_answers_have_a_smaller_effective_size() -> None:
     values = [float(i % 2) for i in range(50) for _ in range(4)]
     clusters = [i for i in range(50) for _ in range(4)]
     assert effective_size(values, clusters) == pytest.approx(49, abs=1.5)
@@ -148,7 +150,7 @@ def labelled(n: int, seed: int = 0) -> list[dict]:
     return rows
 
 
-def test_agreement_is_given_for_all_and_for_every_answering_model(tmp_path: Path) -> None:
+def test_agreement_is_reported_for_all_and_for_every_answering_model(tmp_path: Path) -> None:
     from sklearn.metrics import cohen_kappa_score, recall_score
 
     rows = labelled(120)
@@ -161,18 +163,18 @@ def test_agreement_is_given_for_all_and_for_every_answering_model(tmp_path: Path
         sum(a == b for a, b in zip(human, judge, strict=True)) / 120
     )
     assert whole.get("cohen_kappa").value == pytest.approx(cohen_kappa_score(human, judge))
-    right, said = [h == "correct" for h in human], [j == "correct" for j in judge]
-    assert whole.get("sensitivity").value == pytest.approx(recall_score(right, said))
-    assert whole.get("specificity").value == pytest.approx(recall_score(right, said, pos_label=False))
+    right, judged_right = [h == "correct" for h in human], [j == "correct" for j in judge]
+    assert whole.get("sensitivity").value == pytest.approx(recall_score(right, judged_right))
+    assert whole.get("specificity").value == pytest.approx(recall_score(right, judged_right, pos_label=False))
     for measure in whole.measures:
         if measure.measure != "krippendorff_alpha_people":
             assert measure.low < measure.value < measure.high, measure
-    assert whole.get("krippendorff_alpha_people").value is None, "one rater cannot agree with himself"
+    assert whole.get("krippendorff_alpha_people").value is None, "one rater alone has no agreement"
     assert any("one rater" in note for note in found.notes)
     assert json.dumps(found.record())
 
 
-def test_several_raters_vote_and_their_own_agreement_is_given(tmp_path: Path) -> None:
+def test_several_raters_vote_and_their_agreement_is_reported(tmp_path: Path) -> None:
     rows = []
     for i in range(30):
         votes = ["correct", "correct", "wrong"] if i % 2 else ["wrong", "wrong", "wrong"]
@@ -205,7 +207,7 @@ def test_a_judged_run_is_compared_with_people_and_its_score_corrected(tmp_path: 
     def behave(n: int, body: dict):
         number = int(body["messages"][1]["content"].split("organ is number ")[1].split("?")[0])
         right = truth[f"q{number}"]
-        # Every fifth of the wrong answers passes as correct, no right one fails.
+        # One of five wrong answers is rated correct, no correct one is rated wrong.
         return verdict("correct" if right or number % 5 == 0 else "wrong")
 
     with FakeServer(behave) as server:
@@ -232,7 +234,7 @@ def test_scores_are_compared_as_scores(tmp_path: Path) -> None:
         check_labels(write(tmp_path / "v.jsonl", [{"sample_id": "1", "label": "wrong"}]), run=tmp_path / "run")
 
 
-def test_labels_of_several_models_are_not_compared_with_one_run_unasked(tmp_path: Path) -> None:
+def test_labels_of_several_models_need_a_model_to_be_compared_with_one_run(tmp_path: Path) -> None:
     samples = vqa(8)
     with FakeServer(lambda n, b: verdict("correct")) as server:
         judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
@@ -271,5 +273,5 @@ def test_a_bad_label_file_is_refused_with_the_reason(tmp_path: Path, rows: list[
 
 
 @pytest.mark.parametrize(("values", "expected"), [([], None), ([1.0], 1.0), ([1.0, 0.0], None), ([1.0, 0.0, 1.0], 1.0)])
-def test_the_majority_is_none_when_there_is_none(values: list[float], expected: float | None) -> None:
+def test_the_majority_is_none_for_ties_and_without_values(values: list[float], expected: float | None) -> None:
     assert majority(values) == expected

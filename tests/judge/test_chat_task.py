@@ -1,4 +1,4 @@
-"""The chat task: counts, domain precedence, image marks, null contexts; on rows of our own in the released form."""
+"""The chat task: counts, domain precedence, image marks, null contexts; on made-up rows in the released form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load(tmp_path: Path, rows: list[dict], **settings: object):
     return task.load(images=False)
 
 
-def test_a_row_becomes_a_sample_with_what_a_judge_may_be_told(tmp_path: Path) -> None:
+def test_a_row_becomes_a_sample_with_the_context_for_a_judge(tmp_path: Path) -> None:
     (sample,) = load(tmp_path, [row(0)]).samples
     assert (sample.id, sample.image_id, sample.question) == ("0", "pair0", "What is 0?")
     assert sample.references == ("It is 0.",)
@@ -65,14 +65,14 @@ def test_a_null_context_is_empty_for_our_prompt_and_none_for_the_authors(tmp_pat
         (("histology", "mri"), "mri"),
     ],
 )
-def test_a_figure_of_two_domains_goes_by_the_authors_precedence(
+def test_a_figure_of_two_domains_follows_the_authors_precedence(
     tmp_path: Path, domains: tuple[str, ...], expected: str
 ) -> None:
     (sample,) = load(tmp_path, [row(0, domains)]).samples
     assert sample.tags["domain"] == expected
 
 
-def test_the_image_stands_before_or_after_the_question(tmp_path: Path) -> None:
+def test_the_image_is_placed_before_or_after_the_question(tmp_path: Path) -> None:
     file = write(tmp_path / "qa.jsonl", [row(0)])
     for first in (True, False):
         task = LlavaMedChat(path=file, image_first=first, check_counts=False)
@@ -81,7 +81,7 @@ def test_the_image_stands_before_or_after_the_question(tmp_path: Path) -> None:
         assert message.content == expected
 
 
-def test_a_copy_that_differs_from_the_published_counts_says_so(tmp_path: Path) -> None:
+def test_a_copy_that_differs_from_the_published_counts_has_a_note(tmp_path: Path) -> None:
     loaded = LlavaMedChat(path=write(tmp_path / "qa.jsonl", [row(0)])).load(images=False)
     assert "conversation 1 (published 143)" in loaded.notes[0] and "published 14" in loaded.notes[0]
 
@@ -111,7 +111,7 @@ def test_a_bad_question_file_is_refused(tmp_path: Path, rows: list[dict], messag
         load(tmp_path, rows)
 
 
-def test_a_git_lfs_pointer_is_named_as_what_it_is(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
     file = tmp_path / "qa.jsonl"
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(DataError, match="git lfs pull"):
@@ -127,7 +127,7 @@ def test_missing_images_are_named_with_the_setting_that_gives_them(tmp_path: Pat
     assert LlavaMedChat(path=file).load().samples[0].images[0].path.endswith("images/0.jpg")
 
 
-def test_without_a_path_it_is_said_which_file_is_wanted() -> None:
+def test_without_a_path_the_error_names_the_setting() -> None:
     with pytest.raises(ConfigError, match=r"task\.path=FILE"):
         LlavaMedChat().load()
     with pytest.raises(ConfigError, match="one split"):

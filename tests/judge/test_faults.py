@@ -1,4 +1,4 @@
-"""A server that misbehaves: nothing lost, nothing paid twice, failures counted, no number above the limit."""
+"""Faulty servers: nothing is lost or paid twice, failures are counted, no value is reported above the limit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_passing_fault_is_retried_and_costs_no_judgment(tmp_path: Path, fault:
     assert outcome.scores.find("relative_score").value == 0.5
 
 
-def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+def test_retry_after_is_respected(tmp_path: Path) -> None:
     samples = chat(1)
     started = time.monotonic()
     with FakeServer(once(Act(status=429, headers={"retry-after": "1"}))) as server:
@@ -88,7 +88,7 @@ LASTING = {
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_fault_of_one_call_is_counted_excluded_and_no_score(tmp_path: Path, name: str) -> None:
+def test_a_lasting_fault_of_one_call_is_counted_and_gives_no_score(tmp_path: Path, name: str) -> None:
     fault, status, why = LASTING[name]
     samples = chat(20)
 
@@ -107,7 +107,7 @@ def test_a_lasting_fault_of_one_call_is_counted_excluded_and_no_score(tmp_path: 
     (reason,) = outcome.scores.reasons
     assert reason.startswith(status) and why in reason
     assert strict.scores.find("relative_score").value is None, "1 of 20 is more than 2 %"
-    assert strict.n_calls == (1 if status == "error" else 0), "only what brought no reply is asked again"
+    assert strict.n_calls == (1 if status == "error" else 0), "only calls without a reply are repeated"
     with pytest.raises(Partial, match="no number"):
         strict.check()
 
@@ -116,14 +116,14 @@ def test_an_outage_of_all_calls_gives_no_score_and_exit_code_3(tmp_path: Path) -
     samples = chat(100)
     with FakeServer(lambda n, b: Act(status=500, headers=SOON), models=lambda p: Act(status=500)) as server:
         outcome = judge_run(tmp_path, config(server.url, retries=1), samples, answers(samples))
-        assert len(server.calls) <= 2 * (10 + 4), "the outage is noticed and not sat out a hundred times"
+        assert len(server.calls) <= 2 * (10 + 4), "an outage ends the session early"
     assert all(m.value is None and m.low is None for m in outcome.scores.metrics)
     with pytest.raises(Partial, match="calls in a row") as caught:
         outcome.check()
     assert caught.value.exit_code == 3
 
 
-def test_a_server_that_is_not_there_gives_no_score_and_exit_code_3(tmp_path: Path) -> None:
+def test_a_missing_server_gives_no_score_and_exit_code_3(tmp_path: Path) -> None:
     samples = chat(6)
     outcome = judge_run(tmp_path, config("http://127.0.0.1:9/v1", retries=0), samples, answers(samples))
     assert outcome.scores.find("relative_score").value is None
@@ -133,7 +133,7 @@ def test_a_server_that_is_not_there_gives_no_score_and_exit_code_3(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 30), (30, 70), (85, 10_000)], ids=["start", "middle", "end"])
-def test_after_an_outage_only_what_is_missing_is_asked(tmp_path: Path, first: int, last: int) -> None:
+def test_after_an_outage_only_missing_judgments_are_requested(tmp_path: Path, first: int, last: int) -> None:
     samples = chat(100)
     down = {"now": True}
 
@@ -149,15 +149,15 @@ def test_after_an_outage_only_what_is_missing_is_asked(tmp_path: Path, first: in
         paid = len(server.answered)
         assert broken.scores.outcomes.get("judged", 0) == paid
         down["now"] = False
-        mended = judge_run(tmp_path, settings, samples, answers(samples))
+        repaired = judge_run(tmp_path, settings, samples, answers(samples))
         assert sorted(server.answered) == sorted(set(server.answered)) and len(server.answered) == 100
-    mended.check()
-    assert mended.n_calls == 100 - paid
-    assert mended.scores.find("relative_score").value == 0.5
-    assert mended.scores.outcomes == {"judged": 100}
+    repaired.check()
+    assert repaired.n_calls == 100 - paid
+    assert repaired.scores.find("relative_score").value == 0.5
+    assert repaired.scores.outcomes == {"judged": 100}
 
 
-def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path) -> None:
+def test_a_key_that_is_revoked_during_a_session_stops_it_at_once(tmp_path: Path) -> None:
     samples = chat(50)
     with FakeServer(lambda n, b: scores(8, 4) if n < 20 else Act(status=401, error={"message": "no"})) as server:
         outcome = judge_run(tmp_path, config(server.url), samples, answers(samples))
@@ -167,7 +167,7 @@ def test_a_key_that_is_revoked_half_way_stops_everything_at_once(tmp_path: Path)
         outcome.check()
 
 
-def test_no_credit_left_is_a_stop_and_not_fifty_failures(tmp_path: Path) -> None:
+def test_an_exhausted_account_stops_the_session_instead_of_failing_every_call(tmp_path: Path) -> None:
     samples = chat(50)
     act = Act(status=429, headers=SOON, error={"message": "quota", "code": "insufficient_quota"})
     with FakeServer(lambda n, b: scores(8, 4) if n < 10 else act) as server:
@@ -177,7 +177,7 @@ def test_no_credit_left_is_a_stop_and_not_fifty_failures(tmp_path: Path) -> None
         outcome.check()
 
 
-def test_a_torn_last_line_is_cut_off_and_its_judgment_asked_again(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_cut_off_and_its_judgment_requested_again(tmp_path: Path) -> None:
     samples = chat(8)
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, cache=None)
@@ -200,7 +200,7 @@ def test_damage_inside_the_file_is_an_error_that_names_the_line(tmp_path: Path) 
             judge_run(tmp_path, config(server.url), samples, answers(samples))
 
 
-def test_a_swapped_pair_with_one_half_missing_is_no_score(tmp_path: Path) -> None:
+def test_a_swapped_pair_with_one_half_missing_is_not_scored(tmp_path: Path) -> None:
     samples = chat(10)
 
     def behave(n: int, body: Body) -> Act:
@@ -236,7 +236,7 @@ def test_two_processes_cannot_judge_one_run_at_once(tmp_path: Path) -> None:
         judge_run(tmp_path, config("http://127.0.0.1:9/v1"), samples, answers(samples))
 
 
-def test_an_unusable_cache_is_a_clear_error_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_unusable_cache_is_a_clear_error_before_any_request(tmp_path: Path) -> None:
     broken = tmp_path / "cache.sqlite"
     broken.write_bytes(b"this is no database, and longer than a header of one hundred bytes " * 4)
     samples = chat(1)

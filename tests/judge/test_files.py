@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.analysis.paired import MAY_DIFFER
 from evalkit.core.errors import StoreError
+from evalkit.core.signature import Signature
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, Prediction, Sample
 from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.columns import judged_columns
@@ -118,6 +120,19 @@ def test_file_columns_and_recomputed_values_have_one_signature(tmp_path: Path) -
         m.signature for m in numbers.metrics
     ]
     assert judged == judged_at(tmp_path / "judged-server.json")
+
+
+def test_a_signature_of_the_first_release_is_comparable_with_todays(tmp_path: Path) -> None:
+    samples = vqa(8)
+    judged_by_verdicts(tmp_path, samples)
+    columns = judged_columns(tmp_path, summary(8), {s.id: f"It is answer {s.id}." for s in samples})
+    saved = Signature.parse(
+        "judged_credit|task:chat.test|n:8|data:01234567|protocol:judge:server|judge:server.judge-2026-01-01"
+        "|judge_prompt:correctness.v1@ce571ed1|judge_style:evalkit|judge_order:reference_first|judge_replicates:1"
+        "|judge_images:none|judge_parameters:max_tokens=200,temperature=0|judge_returned:judge-2026-01-01"
+    )
+    today = columns[MetricKey("judge:server", "judged_credit")].signature
+    assert today.differences(saved, MAY_DIFFER) == []
 
 
 def test_scores_of_samples_carry_the_reply_or_the_reason(tmp_path: Path) -> None:

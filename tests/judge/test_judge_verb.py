@@ -1,4 +1,4 @@
-"""`evalkit judge` as a user runs it: on a finished run, against a server on loopback."""
+"""The verb `judge` in a subprocess: on a finished run, with a server on loopback."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def scripted_run(tmp_path: Path) -> str:
     return result.stdout.strip().splitlines()[-1]
 
 
-def test_a_run_is_judged_and_a_second_time_costs_nothing(tmp_path: Path) -> None:
+def test_a_run_is_judged_and_judging_it_again_makes_no_call(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
     with FakeServer(lambda n, body: verdict("correct" if n % 2 else "wrong")) as server:
         judge = ("judge", f"run={run}", "judge=server", f"judge.base_url={server.url}/v1", "judge.model=tiny")
         first = evalkit(*judge, cwd=tmp_path)
         assert first.returncode == 0, first.stderr
-        asked = len(server.calls)
+        n_calls = len(server.calls)
         again = evalkit(*judge, cwd=tmp_path)
         assert again.returncode == 0, again.stderr
-        assert len(server.calls) == asked > 0
+        assert len(server.calls) == n_calls > 0
     assert "judged_accuracy" in first.stdout
     assert first.stdout.splitlines()[-1] == run
     judged = json.loads((tmp_path / run / "judged-server.json").read_text(encoding="utf-8"))
@@ -65,18 +65,18 @@ def test_no_judge_is_one_paragraph(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_checkpoint_in_this_process_can_judge_and_what_it_cannot_say_is_unreadable(tmp_path: Path) -> None:
+def test_a_checkpoint_in_this_process_can_judge_and_its_invalid_replies_are_unreadable(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
     result = evalkit(
         "judge", f"run={run}", "judge=local", "judge.model=phantom-llava", "judge.parameters.max_tokens=8", cwd=tmp_path
     )  # fmt: skip
-    assert result.returncode == 3, result.stderr  # it knows nothing but phantoms: no verdict, so no number
+    assert result.returncode == 3, result.stderr  # trained on phantoms only: no verdict, so no value
     assert "unreadable" in result.stderr
     lines = (tmp_path / run / "judgments.jsonl").read_text(encoding="utf-8").splitlines()
     assert any('"raw"' in line or '"text"' in line for line in lines)
 
 
-def test_captions_are_judged_when_all_rows_are_asked_for(tmp_path: Path) -> None:
+def test_captions_are_judged_with_rows_all(tmp_path: Path) -> None:
     tree = tmp_path / "cap.json"
     records = [
         {

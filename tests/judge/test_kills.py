@@ -1,4 +1,4 @@
-"""Killed at random moments and started again: the same judgments as uninterrupted, and no call repeated."""
+"""Sessions that are killed and continued: the same judgments as without a kill, and no call is repeated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def behave(n: int, body: dict) -> Act:
     return act
 
 
-def landed(run: Path) -> set[str]:
+def stored_keys(run: Path) -> set[str]:
     file = run / "judgments.jsonl"
     whole = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     return {r["key"] for r in map(json.loads, whole) if r["record"] == "judgment"}
@@ -50,7 +50,7 @@ def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
         for _ in range(kills):
             before = len(server.calls)
             process = start(folder, server.url, n)
-            # Killed some calls after its first one: while it starts there is nothing to lose.
+            # The kill comes some calls after the first one: before that there is nothing to lose.
             target = before + rng.randint(1, max(1, n // 2))
             deadline = time.monotonic() + 60
             while len(server.calls) < target and process.poll() is None and time.monotonic() < deadline:
@@ -60,25 +60,25 @@ def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
             process.communicate(timeout=30)
             in_flight += len(server.calls) - before
             time.sleep(0.1)
-        kept = landed(folder / "run")
-        asked_before_last = len(server.calls)
+        kept = stored_keys(folder / "run")
+        calls_before_last = len(server.calls)
         process = start(folder, server.url, n)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output.decode()
-        asked = len(server.calls) - asked_before_last
-        # A reply that reached the cache but not yet the journal when the kill came is not asked again either.
-        assert 2 * n - len(kept) - kills * 8 <= asked <= 2 * n - len(kept), "what had landed is not asked again"
+        n_calls = len(server.calls) - calls_before_last
+        # A reply that was in the cache but not yet in the journal at the kill is not requested again either.
+        assert 2 * n - len(kept) - kills * 8 <= n_calls <= 2 * n - len(kept), "stored judgments are not requested again"
         repeated = sum(count - 1 for count in Counter(server.answered).values())
-        assert repeated <= kills * 8, "at most what was in flight at a kill is asked twice"
+        assert repeated <= kills * 8, "at most the calls in flight at a kill are repeated"
         assert set(server.answered) == set(uninterrupted)
     assert recompute(folder / "run").metrics == whole.scores.metrics
 
 
-def test_a_killed_judging_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_session_is_continued(tmp_path: Path) -> None:
     kill_until_done(tmp_path, n=20, kills=1, seed=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_many_random_moments(tmp_path: Path, seed: int) -> None:
+def test_sessions_killed_at_random_moments_are_continued(tmp_path: Path, seed: int) -> None:
     kill_until_done(tmp_path, n=100, kills=5, seed=seed)

@@ -1,4 +1,4 @@
-"""Position bias and self-disagreement are measured and said."""
+"""Position bias and disagreement between replicates: measured and reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and
     with FakeServer(lambda n, b: scores(9, 5)) as server:
         plain = judge_run(tmp_path / "plain", config(server.url), samples, answers(samples))
         swapped = judge_run(tmp_path / "swap", config(server.url, order="swap"), samples, answers(samples))
-        assert len(server.calls) == 40, "the order that was already asked comes from the cache"
+        assert len(server.calls) == 40, "the judgments of the first order come from the cache"
     assert plain.scores.find("relative_score").value == pytest.approx(5 / 9)
     assert plain.scores.find("win_rate").value == 0
     judged = swapped.scores
@@ -26,8 +26,12 @@ def test_a_judge_that_prefers_the_first_answer_scores_fifty_fifty_after_swap_and
     assert judged.find("win_rate").value == 0.5
     assert judged.find("flip_rate").value == 1.0
     assert judged.find("order_effect").value == pytest.approx(4.0)
-    said = " ".join(remarks(judged))
-    assert "changed its preference in 100.0% of the pairs" in said and "+4.00 points" in said and "do not use" in said
+    messages = " ".join(remarks(judged))
+    assert (
+        "changed its preference in 100.0% of the pairs" in messages
+        and "+4.00 points" in messages
+        and "do not use" in messages
+    )
 
 
 def test_a_judge_that_reads_the_answers_does_not_flip(tmp_path: Path) -> None:
@@ -58,7 +62,7 @@ def test_the_mean_is_taken_over_the_scores_and_the_ratio_after_it(tmp_path: Path
     assert judged.find("order_effect").value == pytest.approx((6 + 2) / 2)
 
 
-def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
+def test_verdicts_can_be_requested_in_both_orders(tmp_path: Path) -> None:
     samples = vqa(8)
 
     def behave(n: int, body: Body) -> Act:
@@ -73,7 +77,7 @@ def test_verdicts_can_be_asked_in_both_orders(tmp_path: Path) -> None:
     assert judged.find("order_effect").value == 0.75
 
 
-def test_replicates_are_asked_with_seeds_of_their_own_and_their_spread_is_given(tmp_path: Path) -> None:
+def test_replicates_have_different_seeds_and_their_spread_is_reported(tmp_path: Path) -> None:
     samples = chat(10)
 
     def behave(n: int, body: Body) -> Act:

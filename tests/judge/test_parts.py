@@ -1,4 +1,4 @@
-"""The judge's parts one by one: reading replies, prompts, cache, batch files, review files, images."""
+"""Parts of the judge: parsing of replies, prompts, cache, batch files, review files, images."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def text_of(plan) -> str:
     return plan.messages(next(iter(plan.calls)), lambda ref: b"")[-1]["content"]
 
 
-def test_the_prompt_holds_question_context_reference_and_answer_and_no_leftover() -> None:
+def test_the_prompt_has_question_context_reference_and_answer_and_no_template_marks() -> None:
     text = text_of(plan_of())
     for part in (
         "What does figure 0 show?",
@@ -153,8 +153,8 @@ def test_a_missing_context_leaves_no_empty_heading() -> None:
     assert "<text_about_the_figure>\nNone\n" in text("llava-med-1.0")
 
 
-def test_a_users_own_prompt_file_gets_what_each_published_script_put_in(tmp_path: Path) -> None:
-    file = tmp_path / "mine.txt"
+def test_a_users_own_prompt_file_is_filled_in_as_by_each_published_script(tmp_path: Path) -> None:
+    file = tmp_path / "custom.txt"
     file.write_text("{{ caption }}|{{ mentions }}|{{ question }}|{{ answer_1 }}|{{ answer_2 }}", encoding="utf-8")
     found = {
         style: text_of(plan_of(prompt_file=str(file), style=style))
@@ -167,8 +167,8 @@ def test_a_users_own_prompt_file_gets_what_each_published_script_put_in(tmp_path
     assert found["llava-med-1.5"] == f"Fig. 0: a finding|{mentions}|What does figure 0 show?\n<image>|{tail}"
 
 
-def test_a_users_own_prompt_is_named_in_row_and_record_and_asks_for_no_schema(tmp_path: Path) -> None:
-    file = tmp_path / "theirs.j2"
+def test_a_users_own_prompt_is_in_the_signature_and_requests_no_schema(tmp_path: Path) -> None:
+    file = tmp_path / "custom.j2"
     file.write_text("{% block system %}S{% endblock %}{% block user %}{{ question }}{% endblock %}", encoding="utf-8")
     samples = chat(4)
     with FakeServer(lambda n, b: scores(8, 4)) as server:
@@ -178,7 +178,7 @@ def test_a_users_own_prompt_is_named_in_row_and_record_and_asks_for_no_schema(tm
             "response_format" not in c and c["messages"][0] == {"role": "system", "content": "S"} for c in server.calls
         )
     signature = signed_metrics(outcome.scores, IDENTITY)[0].signature
-    assert signature["judge_prompt"].startswith("file:theirs.j2@")
+    assert signature["judge_prompt"].startswith("file:custom.j2@")
     assert signature["judge_style"] == "llava-med-1.5" and signature.get("prompt") is None
 
 
@@ -198,12 +198,12 @@ def test_a_bad_prompt_file_is_a_clear_error(tmp_path: Path, text: str, message: 
         plan_of(prompt_file=str(file))
 
 
-def test_an_unknown_prompt_version_names_those_there_are() -> None:
+def test_an_unknown_prompt_version_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="v1"):
         load_prompt(config("http://127.0.0.1:1/v1", prompt_version=99), "relative")
 
 
-def test_text_in_an_answer_is_never_run_as_a_template() -> None:
+def test_text_in_an_answer_is_never_rendered_as_a_template() -> None:
     prompt = load_prompt(config("http://127.0.0.1:1/v1"), "correctness")
     variables = {"question": "{{ 7 * 7 }}", "reference": "r", "candidate": "{% raw %}", "first_is_reference": True}
     text = render(prompt, {**variables, "has_image": False})[-1][1]
@@ -221,8 +221,8 @@ def test_the_cache_keeps_replies_across_connections(tmp_path: Path) -> None:
     second.close()
 
 
-def test_the_cache_works_where_write_ahead_logging_cannot(tmp_path: Path) -> None:
-    # This layer of SQLite has no shared memory, just as network file systems have none.
+def test_the_cache_works_without_write_ahead_logging(tmp_path: Path) -> None:
+    # This layer of SQLite has no shared memory, as on network file systems.
     cache = ReplyCache(tmp_path / "cache.sqlite", vfs="unix-dotfile")
     assert cache.mode == "DELETE"
     cache.put([("k", {"text": "x"})])
@@ -259,7 +259,7 @@ def test_a_drawn_image_can_be_sent(tmp_path: Path) -> None:
     assert media_type(read_image(ImageRef(kind="blank", of=drawn))) == "image/png"
 
 
-def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
+def test_with_send_images_every_call_has_its_image(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from evalkit.core.types import ImageRef
@@ -279,7 +279,7 @@ def test_with_send_images_every_call_carries_its_image(tmp_path: Path) -> None:
         judge_run(tmp_path / "r2", config("http://127.0.0.1:1/v1", send_images=True), vqa(4), answers(vqa(4)))
 
 
-def test_batch_files_are_written_collected_in_parts_and_end_as_any_other_judging(tmp_path: Path) -> None:
+def test_batch_files_are_written_and_their_output_may_arrive_in_parts(tmp_path: Path) -> None:
     samples = chat(6)
     price = {"input": 2.0, "output": 8.0, "date": "2026-03-18", "batch_factor": 0.5}
     settings = config("https://api.openai.com/v1", transport="batch", api_key_env=None, price=price)
@@ -303,11 +303,11 @@ def test_batch_files_are_written_collected_in_parts_and_end_as_any_other_judging
     expired = {"custom_id": requests[5]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
     lines = [reply(r) for r in reversed(requests[:3])] + [stranger, expired]
     out.write_text("".join(json.dumps(x) + "\n" for x in lines))
-    said: list[str] = []
-    second = judge_run(tmp_path, settings, samples, answers(samples), say=said.append)
+    messages: list[str] = []
+    second = judge_run(tmp_path, settings, samples, answers(samples), say=messages.append)
     assert second.scores.outcomes == {"judged": 3, "error": 1, "not asked": 2}
     assert len(second.files[0].read_text().splitlines()) == 3
-    assert any("1 lines of the output" in s for s in said)
+    assert any("1 lines of the output" in s for s in messages)
     (file.parent / "output-2.jsonl").write_text("".join(json.dumps(reply(r)) + "\n" for r in requests[3:]))
     third = judge_run(tmp_path, settings, samples, answers(samples))
     third.check()
@@ -351,7 +351,7 @@ def test_the_review_files_of_llava_and_of_both_llava_med_versions_are_read(tmp_p
     assert recompute(tmp_path, "gpt-4-0314").find("relative_score").value == 0.5
 
 
-def test_a_failed_parse_in_a_review_file_is_counted_and_not_averaged_in(tmp_path: Path) -> None:
+def test_a_failed_parse_in_a_review_file_is_counted_and_not_averaged(tmp_path: Path) -> None:
     rows = [{"question_id": i, "content": "x", "tuple": [8, 4]} for i in range(99)]
     path = reviews(tmp_path, [*rows, {"question_id": 99, "content": "?", "tuple": [-1, -1]}])
     judged = compute(read_reviews(path))
@@ -372,7 +372,7 @@ def test_a_failed_parse_in_a_review_file_is_counted_and_not_averaged_in(tmp_path
         ([{"question_id": 1, "result": "8 4"}, {"question_id": 1, "result": "8 4"}], "second time"),
     ],
 )
-def test_a_file_that_is_no_review_file_is_refused(tmp_path: Path, rows: list[dict], message: str) -> None:
+def test_an_invalid_review_file_is_refused(tmp_path: Path, rows: list[dict], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_reviews(reviews(tmp_path, rows))
 

@@ -1,4 +1,4 @@
-"""Judging a run against a server that behaves."""
+"""Judging with a server without faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "judgments.jsonl").read_text().splitlines()]
 
 
-def test_relative_scores_come_with_both_aggregations_groups_and_intervals(tmp_path: Path) -> None:
+def test_relative_scores_have_both_aggregations_slices_and_intervals(tmp_path: Path) -> None:
     samples = chat(40)
 
     def behave(n: int, body: dict) -> Act:
@@ -55,7 +55,7 @@ def test_relative_scores_come_with_both_aggregations_groups_and_intervals(tmp_pa
     assert signature["judge_prompt"].startswith("relative.v1@")
 
 
-def test_every_record_says_who_judged_what_with_which_prompt(tmp_path: Path) -> None:
+def test_every_line_records_judge_prompt_and_usage(tmp_path: Path) -> None:
     samples = chat(3)
     with FakeServer(lambda n, b: scores(9, 6)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
@@ -73,7 +73,7 @@ def test_every_record_says_who_judged_what_with_which_prompt(tmp_path: Path) -> 
         assert record["image_id"].startswith("image-") and record["tags"]["domain"]
 
 
-def test_judged_correctness_is_over_the_open_rows_and_cannot_tell_is_no_score(tmp_path: Path) -> None:
+def test_correctness_covers_the_open_samples_and_cannot_tell_is_unscored(tmp_path: Path) -> None:
     samples = vqa(20)
     labels = ["correct", "partly", "wrong", "cannot_tell", "correct"] * 2
     with FakeServer(lambda n, b: verdict(labels[n])) as server:
@@ -89,7 +89,7 @@ def test_judged_correctness_is_over_the_open_rows_and_cannot_tell_is_no_score(tm
     assert any("cannot tell" in text for text in remarks(judged))
 
 
-def test_rows_all_asks_about_closed_questions_too(tmp_path: Path) -> None:
+def test_rows_all_includes_closed_questions(tmp_path: Path) -> None:
     samples = vqa(6)
     with FakeServer(lambda n, b: verdict("correct")) as server:
         outcome = judge_run(tmp_path, config(server.url, rows="all"), samples, answers(samples))
@@ -97,7 +97,7 @@ def test_rows_all_asks_about_closed_questions_too(tmp_path: Path) -> None:
     assert outcome.scores.find("judged_accuracy", "answer_type=OPEN").n == 3
 
 
-def test_no_open_rows_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
+def test_a_task_without_open_questions_is_an_error_that_names_rows_all(tmp_path: Path) -> None:
     samples = [s for s in vqa(6) if s.answer_type == "CLOSED"]
     with pytest.raises(ConfigError, match="rows=all"):
         judge_run(tmp_path, config("http://127.0.0.1:9/v1"), samples, answers(samples))
@@ -149,7 +149,7 @@ def test_judging_again_makes_no_call_and_another_run_is_served_from_the_cache(tm
         {"revision": "abc"},
     ],
 )
-def test_the_cache_is_keyed_on_all_that_determines_a_reply(tmp_path: Path, change: dict) -> None:
+def test_the_cache_key_includes_everything_that_determines_a_reply(tmp_path: Path, change: dict) -> None:
     samples = chat(2)
     with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=500)) as server:
         judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
@@ -157,7 +157,7 @@ def test_the_cache_is_keyed_on_all_that_determines_a_reply(tmp_path: Path, chang
         assert len(server.calls) == 4
 
 
-def test_offline_without_the_replies_gives_no_number_and_needs_no_key(
+def test_offline_without_the_replies_gives_no_value_and_needs_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JUDGE_TEST_KEY")
@@ -167,7 +167,7 @@ def test_offline_without_the_replies_gives_no_number_and_needs_no_key(
     assert "offline" in outcome.scores.problem
 
 
-def test_a_changed_answer_is_asked_anew_and_the_others_are_not(tmp_path: Path) -> None:
+def test_only_changed_answers_are_judged_again(tmp_path: Path) -> None:
     samples = chat(6)
     before = answers(samples)
     after = [Prediction(sample_id="0", text="another answer"), *before[1:]]
@@ -202,7 +202,7 @@ def test_recomputing_an_unfinished_file_gives_no_number(tmp_path: Path) -> None:
     assert recompute(tmp_path, max_failed=0.6).find("relative_score").value == 0.5
 
 
-def test_several_judges_may_judge_one_run_and_must_then_be_named(tmp_path: Path) -> None:
+def test_with_several_judges_of_one_run_the_judge_must_be_named(tmp_path: Path) -> None:
     samples = chat(4)
     with FakeServer(lambda n, b: scores(8, 8 if n < 4 else 4)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples))
@@ -223,7 +223,7 @@ def test_equal_contents_share_one_call(tmp_path: Path) -> None:
     outcome.check()
 
 
-def test_a_server_without_structured_output_is_asked_without_and_the_record_says_so(tmp_path: Path) -> None:
+def test_refused_parameters_are_dropped_and_recorded(tmp_path: Path) -> None:
     samples = chat(5)
 
     def behave(n: int, body: dict) -> Act:
@@ -255,15 +255,15 @@ def test_a_judge_in_this_process_needs_no_server(tmp_path: Path) -> None:
     assert lines(tmp_path)[0]["server"] == "in-process"
 
 
-def test_what_is_said_before_the_first_call_gives_calls_tokens_and_price(tmp_path: Path) -> None:
+def test_the_estimate_before_the_first_call_has_calls_tokens_and_price(tmp_path: Path) -> None:
     samples = chat(4)
     price = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         for folder, given, expected in (("a", None, "price unknown"), ("b", price, "prices of 2026-03-18")):
-            said: list[str] = []
+            messages: list[str] = []
             settings = config(server.url, price=given, cache=None)
-            outcome = judge_run(tmp_path / folder, settings, samples, answers(samples), say=said.append)
-            sentence = next(s for s in said if s.startswith("judge:"))
+            outcome = judge_run(tmp_path / folder, settings, samples, answers(samples), say=messages.append)
+            sentence = next(s for s in messages if s.startswith("judge:"))
             assert "4 calls to make, 0 judgments already there" in sentence and expected in sentence
     assert lines(tmp_path / "a")[1]["usd"] is None
     assert lines(tmp_path / "b")[1]["usd"] == pytest.approx(300 * 2e-6 + 20 * 8e-6)

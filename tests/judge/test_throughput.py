@@ -1,4 +1,4 @@
-"""2,000 judgments at 50 ms each and 64 at a time: near the ideal, memory flat, and again for nothing from the cache."""
+"""Throughput: 2,000 judgments at 50 ms each, 64 at a time, in near-ideal time and constant memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_two_thousand_judgments_take_little_more_than_the_ideal(tmp_path: Path) 
     assert process.stdout is not None
     url = f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
     try:
-        ServerClient(config(url))  # the imports are not what is measured
+        ServerClient(config(url))  # imports, before the measurement
         cache = str(tmp_path / "cache.sqlite")
         ideal = N / CONCURRENCY * LATENCY
         seconds, grown = [], []
@@ -76,12 +76,12 @@ def test_two_thousand_judgments_take_little_more_than_the_ideal(tmp_path: Path) 
             grown.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
             outcome.check()
             seconds.append(outcome.seconds)
-        print(f"ideal {ideal:.2f} s, asked in {[round(s, 2) for s in seconds]} s, memory grew by {grown} MiB")
+        print(f"ideal {ideal:.2f} s, measured {[round(s, 2) for s in seconds]} s, memory grew by {grown} MiB")
         assert calls_so_far(url) == 3 * N
         assert grown[-1] < 20, "memory grows with the calls in flight and not with the judgments"
         warm = config(url, concurrency=CONCURRENCY, cache=f"{cache}.0")
         judge_run(tmp_path / "warm", warm, samples, answers(samples))
-        assert calls_so_far(url) == 3 * N, "from the cache with no call at all"
+        assert calls_so_far(url) == 3 * N, "everything comes from the cache"
         if os.getloadavg()[0] > (os.cpu_count() or 1):
             pytest.skip(f"the machine is busy, so the time says nothing: {min(seconds):.2f} s, ideal {ideal:.2f} s")
         assert min(seconds) <= 1.5 * ideal

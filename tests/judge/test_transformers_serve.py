@@ -1,4 +1,4 @@
-"""The whole path against a real OpenAI-compatible server: `transformers serve` with a tiny LLaVA, images included."""
+"""Judging with a real OpenAI-compatible server, `transformers serve` with a tiny LLaVA, images included."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_run_is_judged_by_a_real_server_with_and_without_images(tmp_path: Path
         assert outcome.n_calls == 12 and outcome.n_failed_calls == 0
         judged = outcome.scores
         assert judged.outcomes == {"judged": 12}
-        assert judged.find("relative_score").value == pytest.approx(1.0), "it always prefers the first answer"
+        assert judged.find("relative_score").value == pytest.approx(1.0), "this judge always prefers the first answer"
         assert judged.find("flip_rate").value == 1.0
         assert recompute(run) == judged
         again = judge_run(run, made, samples, answers(samples), read_image=read)
@@ -122,5 +122,7 @@ def test_a_run_is_judged_by_a_real_server_with_and_without_images(tmp_path: Path
         tokens[seeing] = outcome.tokens_in
         plan = make_plan(made, samples, answers(samples), read)
         characters[seeing] = sum(plan.characters(key) for key in plan.calls)
-    # One token a character, and four a picture: the server counts what the vision tower gave it.
-    assert tokens[True] - tokens[False] == characters[True] - characters[False] + 12 * 4, "the images were really seen"
+    # One token per character and four per image, as the server counts them.
+    assert tokens[True] - tokens[False] == characters[True] - characters[False] + 12 * 4, (
+        "the server counted the images"
+    )

@@ -1,4 +1,4 @@
-"""Nothing is spent before it is said and allowed, and the key is seen nowhere."""
+"""Cost and keys: estimates, budgets, lifetimes of models, and no API key in any file or message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.judge_samples import KEY, answers, chat, config
 PRICE = {"input": 2.0, "output": 8.0, "date": "2026-03-18"}
 
 
-def test_no_key_is_one_clear_paragraph_before_anything_is_asked(
+def test_a_missing_key_is_one_clear_paragraph_before_any_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JUDGE_TEST_KEY")
@@ -30,7 +30,7 @@ def test_no_key_is_one_clear_paragraph_before_anything_is_asked(
         assert not server.headers
 
 
-def test_a_server_that_wants_no_key_is_not_sent_one_that_lies_about(
+def test_a_server_without_keys_is_not_sent_the_key_of_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers-key")
@@ -60,14 +60,14 @@ def test_an_unknown_model_is_one_clear_paragraph_with_the_near_names(tmp_path: P
 
 
 @pytest.mark.parametrize("status", [404, 405, 500, 501])
-def test_a_server_that_cannot_say_what_it_has_is_asked_all_the_same(tmp_path: Path, status: int) -> None:
+def test_a_server_without_a_list_of_models_is_used(tmp_path: Path, status: int) -> None:
     samples = chat(2)
     with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(status=status)) as server:
         judge_run(tmp_path, config(server.url), samples, answers(samples)).check()
         assert len(server.calls) == 2
 
 
-def test_an_unknown_model_that_only_the_first_call_shows_is_an_error_too(tmp_path: Path) -> None:
+def test_an_unknown_model_that_only_the_first_call_reveals_is_an_error(tmp_path: Path) -> None:
     samples = chat(30)
     act = Act(status=404, error={"message": "The model `x` does not exist", "code": "model_not_found"})
     with FakeServer(lambda n, b: act, models=lambda path: Act(status=500)) as server:
@@ -76,7 +76,7 @@ def test_an_unknown_model_that_only_the_first_call_shows_is_an_error_too(tmp_pat
         assert len(server.calls) <= 4
 
 
-def test_a_model_that_is_gone_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_a_model_that_was_shut_down_is_refused_before_any_request(tmp_path: Path) -> None:
     samples = chat(2)
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, shutdown="2026-10-23")
@@ -85,21 +85,21 @@ def test_a_model_that_is_gone_is_refused_before_anything_is_asked(tmp_path: Path
         assert not server.headers
 
 
-def test_a_model_that_will_go_is_warned_about_from_the_yaml_and_from_the_server(tmp_path: Path) -> None:
+def test_an_announced_shutdown_in_the_yaml_or_from_the_server_gives_a_warning(tmp_path: Path) -> None:
     samples = chat(2)
     entry = {"id": "judge-2026-01-01", "shutdown_date": "2027-02-01"}
-    said: list[str] = []
+    messages: list[str] = []
     with FakeServer(lambda n, b: scores(8, 4), models=lambda path: Act(message=entry)) as server:
         settings = config(server.url, shutdown="2027-01-14")
-        judge_run(tmp_path, settings, samples, answers(samples), say=said.append, today=date(2026, 11, 23))
-        warned = [s for s in said if s.startswith("warning")]
+        judge_run(tmp_path, settings, samples, answers(samples), say=messages.append, today=date(2026, 11, 23))
+        warned = [s for s in messages if s.startswith("warning")]
         assert "2027-01-14, in 52 days" in warned[0] and "2027-02-01, in 70 days" in warned[1]
         gone = date(2027, 3, 1)
         with pytest.raises(JudgeError, match="2027-02-01"):
             judge_run(tmp_path / "b", config(server.url, cache=None), samples, answers(samples), today=gone)
 
 
-def test_judgments_of_a_vanished_judge_are_still_had_from_the_cache(tmp_path: Path) -> None:
+def test_judgments_of_a_judge_that_was_shut_down_still_come_from_the_cache(tmp_path: Path) -> None:
     samples = chat(2)
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         judge_run(tmp_path / "a", config(server.url), samples, answers(samples))
@@ -107,7 +107,7 @@ def test_judgments_of_a_vanished_judge_are_still_had_from_the_cache(tmp_path: Pa
         judge_run(tmp_path / "b", settings, samples, answers(samples), today=date(2026, 11, 23)).check()
 
 
-def test_an_alias_without_a_date_is_warned_about() -> None:
+def test_a_model_name_without_a_date_gives_a_warning() -> None:
     from evalkit.judge.config import check_lifetime
 
     def warnings(model: str) -> list[str]:
@@ -130,17 +130,25 @@ def test_the_key_is_in_no_file_log_or_message_even_when_the_server_echoes_it(
             return Act(status=400, error={"message": f"bad request by {KEY}"})
         return scores(8, 4)
 
-    said: list[str] = []
+    messages: list[str] = []
     with FakeServer(behave) as server:
         settings = config(server.url, transport="server", replicates=2)
-        outcome = judge_run(tmp_path / "run", settings, samples, answers(samples), say=said.append)
-        assert any(KEY in str(h) for h in server.headers), "the key was really used"
+        outcome = judge_run(tmp_path / "run", settings, samples, answers(samples), say=messages.append)
+        assert any(KEY in str(h) for h in server.headers), "the key was sent"
     batch = config(server.url, transport="batch", name="batch", cache=None)
-    judge_run(tmp_path / "run", batch, samples, answers(samples), say=said.append)
+    judge_run(tmp_path / "run", batch, samples, answers(samples), say=messages.append)
     with pytest.raises(Partial) as caught:
         outcome.check()
     captured = capfd.readouterr()
-    for text in (caplog.text, captured.out, captured.err, str(caught.value), str(outcome), repr(said), repr(settings)):
+    for text in (
+        caplog.text,
+        captured.out,
+        captured.err,
+        str(caught.value),
+        str(outcome),
+        repr(messages),
+        repr(settings),
+    ):
         assert KEY not in text
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert {"judgments.jsonl", "judge.sqlite", "judged-server.json", "requests-001.jsonl"} <= {p.name for p in files}
@@ -174,7 +182,7 @@ def test_a_wrong_setting_is_refused_without_repeating_a_key(change: dict, messag
     assert KEY not in str(caught.value)
 
 
-def test_a_budget_in_tokens_stops_cleanly_is_never_exceeded_and_goes_on_when_raised(tmp_path: Path) -> None:
+def test_a_budget_in_tokens_is_never_exceeded_and_judging_continues_with_a_higher_one(tmp_path: Path) -> None:
     samples = chat(40)
     act = scores(8, 4)
     act.usage = {"prompt_tokens": 400, "completion_tokens": 100}
@@ -186,14 +194,14 @@ def test_a_budget_in_tokens_stops_cleanly_is_never_exceeded_and_goes_on_when_rai
         with pytest.raises(Partial, match="budget of 10000 tokens is used up"):
             first.check()
         again = judge_run(tmp_path, config(server.url, budget_tokens=10_000), samples, answers(samples))
-        assert (again.n_calls, len(server.calls)) == (0, made), "what earlier sessions spent counts"
+        assert (again.n_calls, len(server.calls)) == (0, made), "the tokens of earlier sessions count"
         last = judge_run(tmp_path, config(server.url, budget_tokens=40_000), samples, answers(samples))
         assert len(server.calls) == 40
     last.check()
     assert last.scores.find("relative_score").value == 0.5
 
 
-def test_a_budget_in_dollars_counts_what_the_server_counted(tmp_path: Path) -> None:
+def test_a_budget_in_dollars_uses_the_token_counts_of_the_server(tmp_path: Path) -> None:
     samples = chat(40)
     act = scores(8, 4)
     act.usage = {"prompt_tokens": 1000, "completion_tokens": 100}
@@ -206,7 +214,7 @@ def test_a_budget_in_dollars_counts_what_the_server_counted(tmp_path: Path) -> N
         outcome.check()
 
 
-def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all_that_was_set_aside(tmp_path: Path) -> None:
+def test_without_token_counts_a_call_costs_everything_that_was_reserved(tmp_path: Path) -> None:
     samples = chat(40)
     act = scores(8, 4)
     act.usage = None
@@ -215,7 +223,7 @@ def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all_that_was_set_a
         assert 5 < len(server.calls) < 20
 
 
-def test_the_shipped_judges_are_what_they_say() -> None:
+def test_the_shipped_judges_are_valid_and_named_after_their_files() -> None:
     from evalkit.cli.config import build, load_option, options
 
     for name in options("judge"):

@@ -13,6 +13,9 @@ from tests.support.paths import ROOT
 # Two processes of tests and the commands they start share the cores: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# --doctest-modules imports every file of the folders that it visits: these include programs and a stand-in for vLLM.
+collect_ignore = ["support"]
+
 # How long an example takes says what else the machine does, not whether the code is right.
 settings.register_profile("evalkit", deadline=None)
 settings.load_profile("evalkit")

@@ -129,7 +129,7 @@ def _from_folder(path: Path) -> RunScores:
             values=tuple(c.values.get(i) for i in ids),
             rows=tuple(k for k, i in enumerate(ids) if i in c.values),
             signature=c.signature,
-            higher_is_better=True,
+            higher_is_better=True,  # of every judged metric that runs can be compared by
         )
         for key, c in judged.items()
         if not c.refused

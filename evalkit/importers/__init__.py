@@ -6,16 +6,10 @@ Nothing is ever unpickled or evaluated.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers import evalkit_run as own
-from evalkit.importers import generic as plain
-from evalkit.importers import helm, intelliscope, vlmevalkit
-from evalkit.importers import inspect_ai as inspect_log
-from evalkit.importers import llava_med as llavamed
-from evalkit.importers import lm_eval as harness
-from evalkit.importers import medevalkit as medical
 from evalkit.importers.base import Answer, AnswerFile, Columns, Format, Raw, named
 from evalkit.importers.join import Joined, join
 from evalkit.importers.load import load
@@ -23,20 +17,31 @@ from evalkit.importers.text_match import normal
 
 __all__ = ["FORMATS", "Answer", "AnswerFile", "Joined", "join", "read_answers"]
 
-# In the order in which they are tried: the first one that recognises the content reads it.
-FORMATS: dict[str, Format] = {
-    "evalkit": own.FORMAT,
-    "llava-med": llavamed.FORMAT,
-    "lm-eval": harness.LM_EVAL,
-    "lmms-eval": harness.LMMS_EVAL,
-    "vlmevalkit": vlmevalkit.FORMAT,
-    "medevalkit": medical.MEDEVALKIT,
-    "medvlmbench": medical.MEDVLMBENCH,
-    "intelliscope": intelliscope.FORMAT,
-    "inspect": inspect_log.FORMAT,
-    "helm": helm.FORMAT,
-    "plain": plain.FORMAT,
+# One line a format: its name on the command line, and MODULE:OBJECT in this folder.
+# In the order in which they are tried: the first one that recognises the content reads it, so `plain` is the last.
+_PLACES = {
+    "evalkit": "evalkit_run:FORMAT",
+    "llava-med": "llava_med:FORMAT",
+    "lm-eval": "lm_eval:LM_EVAL",
+    "lmms-eval": "lm_eval:LMMS_EVAL",
+    "vlmevalkit": "vlmevalkit:FORMAT",
+    "medevalkit": "medevalkit:MEDEVALKIT",
+    "medvlmbench": "medevalkit:MEDVLMBENCH",
+    "intelliscope": "intelliscope:FORMAT",
+    "inspect": "inspect_ai:FORMAT",
+    "helm": "helm:FORMAT",
+    "plain": "generic:FORMAT",
 }
+
+
+def _format(place: str) -> Format:
+    module, _, name = place.partition(":")
+    found = getattr(import_module(f"{__name__}.{module}"), name)
+    assert isinstance(found, Format), f"{place} is not a Format"
+    return found
+
+
+FORMATS: dict[str, Format] = {name: _format(place) for name, place in _PLACES.items()}
 
 
 def read_answers(

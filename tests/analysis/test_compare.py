@@ -1,15 +1,21 @@
-"""compare through the command line: differences, slices, refusals."""
+"""compare through the command line: differences, slices, refusals, directions."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-from tests.support.command_line import evalkit, folder_of
+import pytest
+
+from tests.support.command_line import environment, evalkit, folder_of, lines
 
 RUN = ("model=scripted", "task=phantom", "limit=60")
 
 
-def test_two_runs_are_compared_in_whole_and_by_slice(tmp_path: Path) -> None:
+def test_two_runs_are_compared_overall_and_by_slice(tmp_path: Path) -> None:
     first = folder_of(evalkit(*RUN, "model.rule=yes", cwd=tmp_path), tmp_path)
     second = folder_of(evalkit(*RUN, "model.rule=question", cwd=tmp_path), tmp_path)
     metric = "metrics=['strict closed_accuracy']"
@@ -21,9 +27,78 @@ def test_two_runs_are_compared_in_whole_and_by_slice(tmp_path: Path) -> None:
     assert "no sample changed its score" in same.stdout
 
 
-def test_runs_over_other_rows_are_refused_with_the_difference(tmp_path: Path) -> None:
+def test_runs_over_different_samples_are_refused_with_the_difference(tmp_path: Path) -> None:
     first = folder_of(evalkit(*RUN, cwd=tmp_path), tmp_path)
     second = folder_of(evalkit("model=scripted", "task=phantom", "limit=50", cwd=tmp_path), tmp_path)
     result = evalkit("compare", f"runs=[{first},{second}]", cwd=tmp_path)
     assert result.returncode == 2
-    assert "n: 60 against 50" in result.stderr
+    assert "Runs are not comparable" in result.stderr and "n: 60 against 50" in result.stderr
+
+
+PLUG_IN = """
+from evalkit.core.types import Metric, Score
+
+
+class ErrorRate:
+    unscored = "exclude"
+    metrics = (Metric(name="error_rate", higher_is_better=False),)
+
+    def __init__(self, *, name, version, **common):
+        self.name, self.version, self.card = name, version, {}
+
+    def is_closed(self, sample):
+        return None
+
+    def settings(self):
+        return {}
+
+    def score(self, sample, prediction):
+        value = None if prediction.text is None else float(prediction.text.lower() != sample.references[0].lower())
+        reason = "no answer" if value is None else ""
+        return [Score(sample_id=sample.id, protocol=self.name, metric="error_rate", value=value, reason=reason)]
+"""
+PLUGGED = tuple(f"+protocol.plugged.{setting}" for setting in ("target=plugged:ErrorRate", "name=plugged", "version=1"))
+METRIC = "metrics=['plugged error_rate']"
+
+
+def scored(place: Path, name: str, answers: list[dict[str, Any]]) -> Path:
+    """The run of answers that were scored under the plug-in protocol."""
+    (place / "plugged.py").write_text(PLUG_IN, encoding="utf-8")
+    file = place / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(a) + "\n" for a in answers), encoding="utf-8")
+    command = ("score", f"predictions={file}", "task=phantom", f"name={name}", *PLUGGED)
+    result = subprocess.run(
+        [sys.executable, "-m", "evalkit", *command],
+        cwd=place,
+        env=environment() | {"EVALKIT_TRUST": "plugged"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder_of(result, place)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The right answer to every sample of phantom, in the form of predictions.jsonl."""
+    place = tmp_path_factory.mktemp("answers")
+    folder = folder_of(evalkit("model=scripted", "task=phantom", cwd=place), place)
+    found = lines(folder / "predictions.jsonl")
+    return [{"sample_id": a["sample_id"], "text": a["references"][0]} for a in found]
+
+
+def test_a_plug_in_protocol_of_which_lower_is_better_is_compared_and_gated_by_its_direction(
+    answers: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    wrong = [a | {"text": "zzz"} if k % 4 == 0 else a for k, a in enumerate(answers)]
+    good, bad = scored(tmp_path, "good", answers), scored(tmp_path, "bad", wrong)
+    result = evalkit("compare", f"runs=[{good},{bad}]", METRIC, cwd=tmp_path)
+    assert "worse 150, better 0 of 600, lower is better" in result.stdout
+    result = evalkit("gate", f"baseline={good}", f"candidate={bad}", METRIC, "out=gate", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    (metric,) = json.loads((tmp_path / "gate" / "gate.json").read_text(encoding="utf-8"))["comparisons"][0]["metrics"]
+    assert (metric["verdict"], metric["higher_is_better"]) == ("fail", False)
+    result = evalkit("gate", f"baseline={bad}", f"candidate={good}", METRIC, "out=gate", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "plugged error_rate: improved" in result.stdout

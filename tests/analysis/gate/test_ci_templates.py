@@ -1,4 +1,4 @@
-"""The templates of docs/ci are valid, and their commands, run as they stand there, gate."""
+"""The templates of docs/ci are valid, and their commands, run unchanged, gate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gitlab() -> tuple[dict[str, str], list[str]]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user's repository holds: a baseline and a record of prompts; and `python` on the path."""
+    """A user's repository with a baseline and a prompt record, and `python` on the path."""
     place = tmp_path_factory.mktemp("repository")
     made = ("model=scripted", "model.rule=yes", "task=phantom", f"out={place / 'old'}", "leaderboard=null")
     assert main([*made]) == 0
@@ -89,7 +89,7 @@ def test_the_commands_of_a_template_gate(
 
 
 @pytest.mark.parametrize("template", [github, gitlab])
-def test_the_variables_of_a_template_name_what_there_is(template: Any) -> None:
+def test_the_variables_of_a_template_name_existing_configurations(template: Any) -> None:
     variables, commands = template()
     assert (ROOT / "conf" / "model" / f"{variables['MODEL']}.yaml").is_file()
     assert (ROOT / "conf" / "task" / f"{variables['TASK']}.yaml").is_file()

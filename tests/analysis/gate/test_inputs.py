@@ -45,10 +45,8 @@ def test_folders_of_runs_and_of_baselines_are_matched_by_task_and_split(place: P
     assert code == 0
     assert all(m["verdict"] == "pass" and m["difference"] > 0 for c in content["comparisons"] for m in c["metrics"])
     assert (tmp_path / "gate.xml").read_text(encoding="utf-8").count("<testcase") == 2
-    straight = main(
-        ["gate", f"baseline={place / 'old'}", f"candidate={place / 'new'}", f"out={tmp_path}", "margin=0.3"]
-    )
-    assert straight in (0, 4)
+    again = main(["gate", f"baseline={place / 'old'}", f"candidate={place / 'new'}", f"out={tmp_path}", "margin=0.3"])
+    assert again in (0, 4)
 
 
 def test_a_task_without_a_counterpart_is_refused(place: Path, tmp_path: Path) -> None:
@@ -65,7 +63,7 @@ def test_two_runs_of_one_task_on_a_side_are_refused(place: Path, tmp_path: Path)
     assert "are both of phantom" in read(tmp_path)["reason"]
 
 
-def test_a_leaderboard_result_stands_for_the_baseline_of_its_run_or_says_how_to_make_one(
+def test_a_leaderboard_result_selects_the_baseline_of_its_run_or_the_message_says_how_to_make_one(
     place: Path, tmp_path: Path
 ) -> None:
     run = made(tmp_path / "runs", "scripted", "phantom", "model.rule=digest")
@@ -77,13 +75,13 @@ def test_a_leaderboard_result_stands_for_the_baseline_of_its_run_or_says_how_to_
     assert main(gate) == 0
 
 
-def test_a_margin_that_cannot_be_certified_is_said_before_anything_runs(
+def test_a_margin_that_cannot_be_certified_is_reported_before_anything_runs(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = (f"baseline={place / 'base'}", "metrics=['strict closed_accuracy']", "dry_run=true")
     assert main(["gate", *settings, "margin=0.02"]) == 4
-    said = capsys.readouterr()
-    assert "certify" in said.out and "could hardly ever pass" in said.err
+    captured = capsys.readouterr()
+    assert "certify" in captured.out and "could hardly ever pass" in captured.err
     assert main(["gate", *settings, "margin=0.3"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""The gate's error rates: a small simulation of its own, and what the committed large one says."""
+"""The gate's error rates: a small simulation, and the committed figures of the large one."""
 
 from __future__ import annotations
 

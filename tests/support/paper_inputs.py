@@ -1,30 +1,75 @@
-"""Runs made up to hit published figures: as summaries, and as data and answers that `score` comes to them from."""
+"""Made-up runs with published figures: as summaries, and as data and answers for `score`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricValue
 from evalkit.published import Figure, PublishedTable, System
-from evalkit.reports.reproduction.verdict import cannot_be
+from evalkit.reports.reproduction.verdict import why_irreproducible
+from evalkit.runs.schema import Summary
 
 LETTERS = "bcdfghjklm"
 
 
-def metric(figure: Figure, value: float | None, **changes: Any) -> dict[str, Any]:
-    found = {
-        "protocol": figure.protocol, "metric": figure.metric, "slice": figure.slice, "value": value, "low": None,
-        "high": None, "n": figure.n or 100, "n_unscored": 0,
-    }  # fmt: skip
-    return found | changes
+def metric(figure: Figure, value: float | None, **changes: Any) -> MetricValue:
+    """A run's value of a published figure."""
+    parts = {"task": f"{figure.task}.{figure.split}", "protocol": figure.protocol}
+    made = MetricValue(
+        protocol=figure.protocol,
+        metric=figure.metric,
+        slice=figure.slice,
+        value=value,
+        n=figure.n or 100,
+        higher_is_better=True,
+        signature=Signature.of(figure.metric, parts),
+    )
+    return replace(made, **changes)
 
 
-def summary(model: str, task: str, split: str, metrics: Iterable[Mapping[str, Any]], **changes: Any) -> dict[str, Any]:
-    about = {"run_id": f"{model}-{task}-{split}", "model": model, "task": task, "split": split, "image": "original"}
-    return {**about, "generation": "unknown", "limit": None, "metrics": [dict(m) for m in metrics], **changes}
+def value(protocol: str, name: str, fraction: float, n: int) -> MetricValue:
+    """A run's value of any metric."""
+    signature = Signature.of(name, {"task": "toy.test", "protocol": protocol})
+    return MetricValue(protocol=protocol, metric=name, value=fraction, n=n, higher_is_better=True, signature=signature)
+
+
+def summary(model: str, task: str, split: str, metrics: Iterable[MetricValue], **changes: Any) -> Summary:
+    """The summary of a run with these values, of answers from a file."""
+    made = Summary(
+        run_id=f"{model}-{task}-{split}",
+        evalkit="0.1.0",
+        model=model,
+        task=task,
+        split=split,
+        form="made",
+        n=100,
+        n_images=10,
+        data_sha256="d" * 64,
+        closed_rule="label",
+        prompt="unknown",
+        image="original",
+        generation="unknown",
+        n_failed=0,
+        n_empty=0,
+        n_truncated=0,
+        metrics=tuple(metrics),
+    )
+    return replace(made, **changes)
+
+
+def changed(runs: Sequence[Summary], name: str, change: Callable[[MetricValue], float]) -> list[Summary]:
+    """The runs with other values of a metric."""
+
+    def after(metric: MetricValue) -> MetricValue:
+        return replace(metric, value=change(metric)) if metric.metric == name else metric
+
+    return [replace(run, metrics=tuple(map(after, run.metrics))) for run in runs]
 
 
 def hit(figure: Figure) -> float:
@@ -36,8 +81,8 @@ def hit(figure: Figure) -> float:
     return figure.fraction
 
 
-def perfect(table: PublishedTable) -> list[dict[str, Any]]:
-    """One run for each row, task and split, with every figure's count or value."""
+def perfect(table: PublishedTable) -> list[Summary]:
+    """One run for each row, task and split, with the count or value of every figure."""
     runs = []
     for system in table.systems:
         places: dict[tuple[str, str], list[Figure]] = {}
@@ -50,7 +95,12 @@ def perfect(table: PublishedTable) -> list[dict[str, Any]]:
 
 def impossible(table: PublishedTable) -> set[tuple[str, str]]:
     """(row, value) of the figures that no count prints as."""
-    return {(s.id, f.value) for s in table.systems for f in s.figures if not f.attainable and cannot_be(table, s, f)}
+    return {
+        (s.id, f.value)
+        for s in table.systems
+        for f in s.figures
+        if not f.attainable and why_irreproducible(table, s, f)
+    }
 
 
 def system(table: PublishedTable, name: str) -> System:

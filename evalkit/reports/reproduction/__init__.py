@@ -1,13 +1,14 @@
-"""A paper's table beside what runs reproduced of it: one verdict a cell, as a table for people and for papers."""
+"""A paper's table next to the values of runs: one verdict a cell, for a terminal, as Markdown, CSV and LaTeX."""
 
 from collections.abc import Callable, Sequence
 
 from evalkit.published import PublishedTable
-from evalkit.reports.reproduction.config import Mapped, Paper, parse_paper, read_summaries
+from evalkit.reports.reproduction.config import ModelRow, Paper, parse_paper, read_summaries
 from evalkit.reports.reproduction.csv_table import csv_text
 from evalkit.reports.reproduction.latex_table import latex
+from evalkit.reports.reproduction.layout import ExtraRow, extra_rows
 from evalkit.reports.reproduction.markdown import markdown, show, tally
-from evalkit.reports.reproduction.missing_runs import Needed, missing_runs
+from evalkit.reports.reproduction.missing_runs import MissingRun, missing_runs
 from evalkit.reports.reproduction.verdict import (
     ACCEPT,
     DEVIATES,
@@ -17,14 +18,12 @@ from evalkit.reports.reproduction.verdict import (
     REPRODUCED,
     VERDICTS,
     WITHIN,
-    Cell,
-    OwnRow,
+    ReproducedCell,
     compare_paper,
-    own_rows,
 )
 
-Format = Callable[[PublishedTable, Sequence[Cell], Sequence[OwnRow]], str]
-# Suffix of the file that is asked for -> what writes it.
+Format = Callable[[PublishedTable, Sequence[ReproducedCell], Sequence[ExtraRow]], str]
+# Suffix of the written file -> the function that makes its text.
 FORMATS: dict[str, Format] = {".md": markdown, ".csv": csv_text, ".tex": latex}
 
 __all__ = [
@@ -37,17 +36,17 @@ __all__ = [
     "REPRODUCED",
     "VERDICTS",
     "WITHIN",
-    "Cell",
-    "Mapped",
-    "Needed",
-    "OwnRow",
+    "ExtraRow",
+    "MissingRun",
+    "ModelRow",
     "Paper",
+    "ReproducedCell",
     "compare_paper",
     "csv_text",
+    "extra_rows",
     "latex",
     "markdown",
     "missing_runs",
-    "own_rows",
     "parse_paper",
     "read_summaries",
     "show",

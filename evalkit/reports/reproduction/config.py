@@ -1,25 +1,25 @@
-"""What is read for a paper: its YAML, and the summaries of finished runs with what judges said of them."""
+"""Inputs of a reproduction: a paper's YAML, and the summaries of finished runs with their judged metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import ConfigError, StoreError, did_you_mean
-from evalkit.core.files import read_json
-from evalkit.judge.results import METRIC, judged_metrics
+from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.judge.results import judged_numbers
 from evalkit.published import PublishedTable, load_published, parse_published
 from evalkit.published.read import SCHEMA
+from evalkit.runs.read import summary_at
+from evalkit.runs.schema import Summary
 
-SUMMARY = ("run_id", "model", "task", "split", "image", "metrics")
 KEYS = ("about", "published", "models", "settings", "beside")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
-    """Which row of the table a run's model reproduces, and on which tasks; an empty tuple: on every one."""
+class ModelRow:
+    """The row of the table that a run's model reproduces, and on which tasks; an empty tuple: on every one."""
 
     row: str
     tasks: tuple[str, ...] = ()
@@ -29,24 +29,24 @@ class Mapped:
 class Paper:
     """A paper's YAML.
 
-    models: a run's model -> its row.  settings: overrides of `run` for what the paper ran, by task; "all": for every
-    task.  beside: for a protocol that evalkit cannot compute, what to show of a run instead, the first that it has; a
-    term is "PROTOCOL METRIC", and terms over different rows are joined by " + ".
+    models: name of a run's model -> its row.  settings: task -> overrides of `run` for the paper's runs; "all" is for
+    every task.  proxy_metrics (`beside` in the YAML): protocol that evalkit cannot compute -> metrics to show instead;
+    the first that a run has is used; each is "PROTOCOL METRIC", or several over different rows joined by " + ".
     """
 
     name: str
     published: PublishedTable
-    models: Mapping[str, Mapped] = field(default_factory=dict)
+    models: Mapping[str, ModelRow] = field(default_factory=dict)
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    proxy_metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_paper(content: Mapping[str, Any], name: str) -> Paper:
     """The paper in a YAML of conf/paper.
 
     Raises:
-        ConfigError: a key is not known, or names a row, task or protocol that the table has not.
-        DataError: the table itself is not what it should be.
+        ConfigError: a key is not known, or names a row, task or protocol that the table does not have.
+        DataError: the table itself is not valid.
     """
     where = f"paper {name}"
     for key in content:
@@ -61,14 +61,14 @@ def parse_paper(content: Mapping[str, Any], name: str) -> Paper:
         raise ConfigError(f"{where}: published must name a table of published figures, or be one.")
     tasks = sorted({f.task for s in published.systems for f in s.figures})
     rows = [s.id for s in published.systems]
-    models = {str(m): _mapped(v, f"{where}: models: {m}", rows, tasks) for m, v in _map(content, "models", where)}
+    models = {str(m): _model_row(v, f"{where}: models: {m}", rows, tasks) for m, v in _map(content, "models", where)}
     settings = {str(t): _texts(v, f"{where}: settings: {t}") for t, v in _map(content, "settings", where)}
     for task in settings:
-        _among(task, ("all", *tasks), f"{where}: settings")
-    beside = {str(p): _texts(v, f"{where}: beside: {p}") for p, v in _map(content, "beside", where)}
-    for protocol in beside:
-        _among(protocol, published.foreign, f"{where}: beside")
-    return Paper(name=name, published=published, models=models, settings=settings, beside=beside)
+        _check_among(task, ("all", *tasks), f"{where}: settings")
+    proxy_metrics = {str(p): _texts(v, f"{where}: beside: {p}") for p, v in _map(content, "beside", where)}
+    for protocol in proxy_metrics:
+        _check_among(protocol, published.foreign, f"{where}: beside")
+    return Paper(name=name, published=published, models=models, settings=settings, proxy_metrics=proxy_metrics)
 
 
 def _map(content: Mapping[str, Any], key: str, where: str) -> list[tuple[Any, Any]]:
@@ -80,16 +80,16 @@ def _map(content: Mapping[str, Any], key: str, where: str) -> list[tuple[Any, An
     return list(found.items())
 
 
-def _mapped(value: Any, where: str, rows: Sequence[str], tasks: Sequence[str]) -> Mapped:
+def _model_row(value: Any, where: str, rows: Sequence[str], tasks: Sequence[str]) -> ModelRow:
     if isinstance(value, str):
         value = {"row": value}
     if not isinstance(value, dict) or not {"row"} <= set(value) <= {"row", "tasks"}:
         raise ConfigError(f"{where} is {value!r}, expected the id of a row, or row: and tasks:.")
-    _among(str(value["row"]), rows, f"{where}: row")
-    wanted = _texts(value.get("tasks", []), f"{where}: tasks")
-    for task in wanted:
-        _among(task, tasks, f"{where}: task")
-    return Mapped(row=str(value["row"]), tasks=wanted)
+    _check_among(str(value["row"]), rows, f"{where}: row")
+    named = _texts(value.get("tasks", []), f"{where}: tasks")
+    for task in named:
+        _check_among(task, tasks, f"{where}: task")
+    return ModelRow(row=str(value["row"]), tasks=named)
 
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:
@@ -98,34 +98,23 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _among(value: str, allowed: Iterable[str], what: str) -> None:
+def _check_among(value: str, allowed: Iterable[str], what: str) -> None:
     if value not in (known := list(allowed)):
         raise ConfigError(f"{what} {value!r} is not in the table. {did_you_mean(value, known)}")
 
 
-def read_summaries(folders: Iterable[Path]) -> list[dict[str, Any]]:
+def read_summaries(folders: Iterable[Path]) -> list[Summary]:
     """The summaries of all runs below some folders, in order of their paths, each run once.
 
-    The numbers of a run's judges stand among its metrics, under the protocol `judge:NAME`.
+    The metrics of a run's judges are among its metrics, under the protocol `judge:NAME`.
 
     Raises:
         StoreError: a summary or a file of judged scores is not what evalkit writes.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Summary] = {}
     for folder in folders:
         for path in sorted(folder.glob("*/summary.json")):
-            content = _summary(path)
-            metrics = [*content["metrics"], *judged_metrics(path.parent)]
-            found.setdefault(str(content["run_id"]), {**content, "metrics": metrics})
+            summary = summary_at(path)
+            judged = [m for judge in judged_numbers(path.parent, summary) for m in judge.metrics]
+            found.setdefault(summary.run_id, replace(summary, metrics=(*summary.metrics, *judged)))
     return list(found.values())
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    content = read_json(path, "summary")
-    if not isinstance(content, dict) or (missing := [k for k in SUMMARY if k not in content]):
-        told = f": it has no {missing[0]}" if isinstance(content, dict) else ""
-        raise StoreError(f"{path} is no summary of evalkit{told}. Remove its folder from runs=, or score it again.")
-    metrics, keys = content["metrics"], {"protocol", *METRIC}
-    if not isinstance(metrics, list) or not all(isinstance(m, dict) and keys <= set(m) for m in metrics):
-        raise StoreError(f"{path}: its metrics are not what evalkit writes. Score the answers again.")
-    return content

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.published import PublishedTable
-from evalkit.reports.reproduction.layout import Block, blocks
+from evalkit.reports.markdown import escape
+from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
 from evalkit.reports.reproduction.verdict import (
     DEVIATES,
     IRREPRODUCIBLE,
@@ -14,15 +15,16 @@ from evalkit.reports.reproduction.verdict import (
     REPRODUCED,
     VERDICTS,
     WITHIN,
-    Cell,
-    OwnRow,
+    ReproducedCell,
 )
 
 SIGNS = {REPRODUCED: "=", WITHIN: "~", DEVIATES: "≠", NOT_COMPARABLE: "?", IRREPRODUCIBLE: "!", NOT_RUN: ""}
+# So many cells are named with a reason.
+NAMED_CELLS = 3
 
 
-def tally(cells: Sequence[Cell]) -> str:
-    """How often each verdict was given.
+def tally(cells: Sequence[ReproducedCell]) -> str:
+    """How often each verdict occurs.
 
     >>> tally([])
     'no cells'
@@ -31,19 +33,19 @@ def tally(cells: Sequence[Cell]) -> str:
     return ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) or "no cells"
 
 
-def difference(cell: Cell) -> str:
-    """Reproduced less published, in the paper's unit with its digits; "–" where there is nothing to compare."""
-    if cell.value is None:
+def difference(cell: ReproducedCell) -> str:
+    """Reproduced minus published, in the paper's unit with its digits; – without a value of a run."""
+    if cell.fraction is None:
         return "–"
-    gap = cell.figure.scale * (cell.value - cell.figure.fraction)
+    gap = cell.figure.scale * (cell.fraction - cell.figure.fraction)
     return f"{gap:+.{max(cell.figure.decimals, 2)}f}"
 
 
-def show(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow] = ()) -> str:
-    """The table for a terminal: a line a row of the paper, its values, each with what the runs say of it."""
+def show(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow] = ()) -> str:
+    """The table for a terminal: one line a row of the paper, with the values of runs next to the published ones."""
     lines = [f"{published.paper}, {published.table}, {published.version}"]
     for block in blocks(cells):
-        lines += ["", *([f"{block.table}:"] if block.table else []), *_shown(block, own)]
+        lines += ["", *([f"{block.table}:"] if block.table else []), *_block_lines(block, extra)]
     signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items() if sign)
     lines += ["", f"{signs}, no sign: not run", tally(cells)]
     if any(c.figure.regime == "trained-on-this-split" for c in cells):
@@ -51,23 +53,13 @@ def show(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow]
     return "\n".join([*lines, *_reasons(cells)])
 
 
-def _shown(block: Block, own: Sequence[OwnRow]) -> list[str]:
-    heads = [f"{head}{'*' if block.trained_on(column) else ''}" for column, head in block.heads.items()]
-    mine = [row for row in own if set(row.cells) & set(block.heads)]
+def _block_lines(block: Block, extra: Sequence[ExtraRow]) -> list[str]:
+    heads = [f"{head}{'*' if block.is_trained_on(column) else ''}" for column, head in block.heads.items()]
     rows: list[tuple[str, list[str]]] = []
     for system in block.systems:
-        texts = []
-        for column in block.heads:
-            met = block.cells.get((system.id, column), [])
-            first = met[0] if met else None
-            value = "–" if first is None else first.figure.value
-            texts.append(value + "".join(_said(c) for c in met))
-        rows.append((system.id, texts))
-    for row in mine:
-        texts = [
-            block.figure(column).prints(row.cells[column][0]) if column in row.cells else "–" for column in block.heads
-        ]
-        rows.append((f"+ {row.model}", texts))
+        by_column = [block.cells.get(CellKey(system.id, column), []) for column in block.heads]
+        rows.append((system.id, [_with_runs(cells) for cells in by_column]))
+    rows += [(f"+ {row.model}", extra_texts(block, row)) for row in extra if set(row.cells) & set(block.heads)]
     name_width = max(len(name) for name, _ in rows)
     widths = [max(len(h), *(len(texts[i]) for _, texts in rows)) + 2 for i, h in enumerate(heads)]
     lines = [" " * name_width + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))]
@@ -76,14 +68,19 @@ def _shown(block: Block, own: Sequence[OwnRow]) -> list[str]:
     return lines
 
 
-def _said(cell: Cell) -> str:
+def _with_runs(cells: Sequence[ReproducedCell]) -> str:
+    """A published value, followed by the value of each run with the sign of its verdict."""
+    return "–" if not cells else cells[0].figure.value + "".join(_signed(c) for c in cells)
+
+
+def _signed(cell: ReproducedCell) -> str:
     if cell.value is None:
         return f" {SIGNS[cell.verdict]}" if SIGNS[cell.verdict] else ""
-    return f" {SIGNS[cell.verdict]}{cell.reproduced}"
+    return f" {SIGNS[cell.verdict]}{cell.printed}"
 
 
-def _reasons(cells: Sequence[Cell]) -> list[str]:
-    """Each reason once, with the cells that it is for; the first three are named."""
+def _reasons(cells: Sequence[ReproducedCell]) -> list[str]:
+    """Each reason once, with the first cells that it is for."""
     places: dict[tuple[str, str], list[str]] = {}
     for c in cells:
         if c.why:
@@ -92,72 +89,69 @@ def _reasons(cells: Sequence[Cell]) -> list[str]:
             places.setdefault((c.verdict, c.why), []).append(place)
     lines = []
     for (verdict, why), named in places.items():
-        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-        lines.append(f"{verdict}: {why} ({', '.join(named[:3])}{more})")
+        more = f" and {len(named) - NAMED_CELLS} more" if len(named) > NAMED_CELLS else ""
+        lines.append(f"{verdict}: {why} ({', '.join(named[:NAMED_CELLS])}{more})")
     return lines
 
 
-def markdown(published: PublishedTable, cells: Sequence[Cell], own: Sequence[OwnRow] = ()) -> str:
-    """The table as Markdown: a row a cell, what was published beside what came out."""
+def markdown(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow] = ()) -> str:
+    """The table as Markdown: one row a cell, the published value next to the run's."""
     lines = [f"# {published.paper}", "", f"{published.table}, {published.version}. {published.url}", ""]
     lines += [f"> {note}\n" for note in published.notes]
-    lines += [f"{tally(cells)}.", ""]
-    flags = any(s.lora is not None or s.extra_data is not None for s in published.systems)
-    marks = {key: str(number) for number, key in enumerate(published.faults, 1)}
-    columns = [
-        "row",
-        "model",
-        *(["LoRA", "extra data"] if flags else []),
-        "task",
-        "split",
-        "slice",
-        "protocol",
-        "metric",
-    ]
-    columns += ["regime", "published", "reproduced", "95 % interval", "difference", "verdict", "run", "faults"]
-    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for cell in cells:
-        figure, system = cell.figure, cell.system
-        split = f"{figure.split} (trained on)" if figure.regime == "trained-on-this-split" else figure.split
-        values = [system.label, system.model, *([_flag(system.lora), _flag(system.extra_data)] if flags else [])]
-        values += [figure.task, split, figure.slice, figure.protocol, figure.metric, _regime(cell)]
-        values += [figure.value, cell.reproduced, _interval(cell), difference(cell)]
-        values += [f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict, cell.run or "–"]
-        values.append(", ".join(marks[k] for k in dict.fromkeys((*figure.faults, *system.faults))) or "–")
-        lines.append("| " + " | ".join(v.replace("|", "\\|") for v in values) + " |")
+    lines += [f"{tally(cells)}.", "", *_cell_table(published, cells)]
     if published.faults:
-        lines += ["", "Known faults", ""]
-        lines += [f"{marks[key]}. {text}" for key, text in published.faults.items()]
+        numbered = enumerate(published.faults.values(), 1)
+        lines += ["", "Known faults", "", *(f"{number}. {text}" for number, text in numbered)]
     if published.foreign:
         lines += ["", "Protocols that evalkit cannot compute", ""]
         lines += [f"- `{name}`: {text}" for name, text in published.foreign.items()]
-    return "\n".join([*lines, *_own_markdown(cells, own)]) + "\n"
+    return "\n".join([*lines, *_extra_table(cells, extra)]) + "\n"
 
 
-def _own_markdown(cells: Sequence[Cell], own: Sequence[OwnRow]) -> list[str]:
-    if not any(row.cells for row in own):
-        return []
-    figures = {column: block.figure(column) for block in blocks(cells) for column in block.heads}
-    lines = ["", "Rows of one's own", "", "| model | task | split | slice | protocol | metric | value | run |"]
-    lines.append("|" + "---|" * 8)
-    for row in own:
-        for column, (value, _low, _high, _n, run) in row.cells.items():
-            task, split, protocol, metric, slice_name = column
-            shown = figures[column].prints(value)
-            lines.append(f"| {row.model} | {task} | {split} | {slice_name} | {protocol} | {metric} | {shown} | {run} |")
+def _cell_table(published: PublishedTable, cells: Sequence[ReproducedCell]) -> list[str]:
+    has_flags = any(s.lora is not None or s.extra_data is not None for s in published.systems)
+    marks = {key: str(number) for number, key in enumerate(published.faults, 1)}
+    columns = ["row", "model", *(["LoRA", "extra data"] if has_flags else [])]
+    columns += ["task", "split", "slice", "protocol", "metric", "regime", "published", "reproduced"]
+    columns += ["95 % interval", "difference", "verdict", "run", "faults"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for cell in cells:
+        figure, system = cell.figure, cell.system
+        split = f"{figure.split} (trained on)" if figure.regime == "trained-on-this-split" else figure.split
+        values = [system.label, system.model, *([_flag(system.lora), _flag(system.extra_data)] if has_flags else [])]
+        values += [figure.task, split, figure.slice, figure.protocol, figure.metric, _regime(cell)]
+        values += [figure.value, cell.printed, _interval(cell), difference(cell)]
+        values += [f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict, cell.run or "–"]
+        values.append(", ".join(marks[k] for k in dict.fromkeys((*figure.faults, *system.faults))) or "–")
+        lines.append("| " + " | ".join(map(escape, values)) + " |")
     return lines
 
 
-def _regime(cell: Cell) -> str:
+def _extra_table(cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow]) -> list[str]:
+    if not any(row.cells for row in extra):
+        return []
+    figures = {column: block.figure(column) for block in blocks(cells) for column in block.heads}
+    lines = ["", "Rows of other models", "", "| model | task | split | slice | protocol | metric | value | run |"]
+    lines.append("|" + "---|" * 8)
+    for row in extra:
+        for c, cell in row.cells.items():
+            assert cell.value.value is not None
+            values = [row.model, c.task, c.split, c.slice, c.protocol, c.metric]
+            values += [figures[c].prints(cell.value.value), cell.run]
+            lines.append("| " + " | ".join(map(escape, values)) + " |")
+    return lines
+
+
+def _regime(cell: ReproducedCell) -> str:
     figure = cell.figure
     epochs = f", {figure.epochs} epochs" if figure.epochs else ""
     return f"{figure.regime} on {figure.train}{epochs}" if figure.train else figure.regime
 
 
-def _interval(cell: Cell) -> str:
-    if cell.low is None or cell.high is None:
+def _interval(cell: ReproducedCell) -> str:
+    if cell.value is None or cell.value.low is None or cell.value.high is None:
         return "–"
-    return f"{cell.figure.prints(max(cell.low, 0.0))} to {cell.figure.prints(cell.high)}"
+    return f"{cell.figure.prints(max(cell.value.low, 0.0))} to {cell.figure.prints(cell.value.high)}"
 
 
 def _flag(value: bool | None) -> str:

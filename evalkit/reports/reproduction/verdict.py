@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
-from typing import Any
 
+from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import Figure, PublishedTable, System
-from evalkit.reports.reproduction.config import Mapped
+from evalkit.reports.reproduction.config import ModelRow
+from evalkit.runs.schema import Summary
 
 REPRODUCED = "reproduced"
 WITHIN = "within the interval"
@@ -20,17 +21,14 @@ VERDICTS = (REPRODUCED, WITHIN, DEVIATES, NOT_COMPARABLE, IRREPRODUCIBLE, NOT_RU
 
 ACCEPT = ("auto", "exact", "interval")
 
-Summary = Mapping[str, Any]
-Metric = Mapping[str, Any]
-Models = Mapping[str, str | Mapped]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One published figure and what one run says of it; run and value are empty where there is none.
+class ReproducedCell:
+    """A published figure and a run's value for it.
 
-    value, low, high: the run's fraction and interval.  k: its right answers, where the published figure has a count.
-    counted: how the run's value was counted, where that is not the figure's own protocol.  why: in words.
+    run: empty without a run.  value: the run's value; None where it has none.  k: the run's number of right answers,
+    where the published figure has a count.  proxy: the metrics that were used where the figure's own protocol cannot be
+    computed; empty else.  why: the reason for the verdict, in words.
     """
 
     system: System
@@ -38,73 +36,75 @@ class Cell:
     verdict: str
     why: str = ""
     run: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
+    value: MetricValue | None = None
     k: int | None = None
-    counted: str = ""
+    proxy: str = ""
 
     @property
-    def reproduced(self) -> str:
+    def fraction(self) -> float | None:
+        """The run's value as a fraction; None where there is none."""
+        return None if self.value is None else self.value.value
+
+    @property
+    def printed(self) -> str:
         """The run's value as the paper would print it."""
-        return "–" if self.value is None else self.figure.prints(self.value)
+        return "–" if self.fraction is None else self.figure.prints(self.fraction)
 
 
 def compare_paper(
     published: PublishedTable,
     runs: Sequence[Summary],
-    models: Models | None = None,
+    models: Mapping[str, str | ModelRow] | None = None,
     *,
     accept: str = "auto",
-    beside: Mapping[str, Sequence[str]] | None = None,
-) -> list[Cell]:
-    """A cell for every figure and every run of its model on its task and split; one without a run where there is none.
+    proxy_metrics: Mapping[str, Sequence[str]] | None = None,
+) -> list[ReproducedCell]:
+    """One cell for every figure and every run of its model on its task and split; without such a run one without it.
 
-    A figure with a count of right answers is reproduced by exactly that count, any other by the value that is printed
-    the same.
+    A figure with a count of right answers is reproduced by exactly that count, any other by a value that prints the
+    same.
 
     Args:
-        models: name of a run's model -> the published row.  A row that none names is reproduced by the model of its
-            id, and every row by answers from a file that were given its id as their name.
-        accept: whether a value whose interval holds the published one is "within the interval": "interval" says
-            always, "exact" never, "auto" for answers that were generated anew or judged: answers that come from a
-            file are the authors' own or not, and then the count must agree.
-        beside: see `Paper`.
+        models: name of a run's model -> the published row.  A row without an entry is reproduced by the model of the
+            row's id, and every row by answers from a file that are named by the row's id.
+        accept: when a value whose interval holds the published one is "within the interval": "interval" always, "exact"
+            never, "auto" for answers that evalkit generated or a judge scored.  Answers from a file are either the
+            authors' own, and then the count must agree, or not.
+        proxy_metrics: see `Paper`.
     """
-    mapped = {name: m if isinstance(m, Mapped) else Mapped(row=m) for name, m in (models or {}).items()}
-    cells: list[Cell] = []
+    rows = {name: m if isinstance(m, ModelRow) else ModelRow(row=m) for name, m in (models or {}).items()}
+    cells: list[ReproducedCell] = []
     for system in published.systems:
         for figure in system.figures:
-            mine = [run for run in runs if _reproduces(run, system, figure, mapped)]
-            met = [_cell(published, system, figure, run, accept, beside or {}) for run in mine]
-            cells += met or [_without_run(published, system, figure)]
+            matching = [run for run in runs if _reproduces(run, system, figure, rows)]
+            found = [_cell(published, system, figure, run, accept, proxy_metrics or {}) for run in matching]
+            cells += found or [_cell_without_run(published, system, figure)]
     return cells
 
 
-def _reproduces(run: Summary, system: System, figure: Figure, mapped: Mapping[str, Mapped]) -> bool:
-    if (run["task"], run["split"]) != (figure.task, figure.split):
+def _reproduces(run: Summary, system: System, figure: Figure, rows: Mapping[str, ModelRow]) -> bool:
+    if (run.task, run.split) != (figure.task, figure.split):
         return False
-    row = mapped.get(run["model"])
+    row = rows.get(run.model)
     if row is None:
-        # A registered model may share a row's name and not be tuned as the row is; answers from a file bear the name
-        # that they were given for this.
-        named = any(m.row == system.id for m in mapped.values())
-        return bool(run["model"] == system.id) and (not named or not _anew(run))
-    return row.row == system.id and (not row.tasks or run["task"] in row.tasks)
+        # A registered model may share a row's name without being tuned like it; answers from a file get the name from
+        # the user.
+        has_model = any(m.row == system.id for m in rows.values())
+        return run.model == system.id and (not has_model or not _is_generated(run))
+    return row.row == system.id and (not row.tasks or run.task in row.tasks)
 
 
-def _without_run(published: PublishedTable, system: System, figure: Figure) -> Cell:
-    if why := cannot_be(published, system, figure):
-        return Cell(system=system, figure=figure, verdict=IRREPRODUCIBLE, why=why)
+def _cell_without_run(published: PublishedTable, system: System, figure: Figure) -> ReproducedCell:
+    if why := why_irreproducible(published, system, figure):
+        return ReproducedCell(system=system, figure=figure, verdict=IRREPRODUCIBLE, why=why)
     why = "its weights were never released" if system.public_weights is False else ""
-    return Cell(system=system, figure=figure, verdict=NOT_RUN, why=why)
+    return ReproducedCell(system=system, figure=figure, verdict=NOT_RUN, why=why)
 
 
-def cannot_be(published: PublishedTable, system: System, figure: Figure) -> str:
-    """Why no run can come to a published value; "" where nothing speaks against it.
+def why_irreproducible(published: PublishedTable, system: System, figure: Figure) -> str:
+    """Why no run can have a published value; empty where nothing is known against it.
 
-    Beside what the table says, a share of n rows that no whole number of right answers prints as.
+    The reason in the table, else that no whole number of right answers among n prints as the value.
     """
     if why := published.why_not(system, figure):
         return why
@@ -114,9 +114,9 @@ def cannot_be(published: PublishedTable, system: System, figure: Figure) -> str:
     printed = Decimal(figure.value)
     k = int(printed * rows / 100) + 1
     unit = Decimal(1).scaleb(-figure.decimals)
-    cut = (Decimal(100 * k) / rows).quantize(unit, ROUND_DOWN) == printed
-    told = f"; {k} of {rows} is cut to it instead of rounded" if cut else ""
-    return f"no number of right answers among {rows} prints as {figure.value}{told}"
+    is_cut = (Decimal(100 * k) / rows).quantize(unit, ROUND_DOWN) == printed
+    remark = f"; {k} of {rows} is cut to it instead of rounded" if is_cut else ""
+    return f"no number of right answers among {rows} prints as {figure.value}{remark}"
 
 
 def _cell(
@@ -125,139 +125,106 @@ def _cell(
     figure: Figure,
     run: Summary,
     accept: str,
-    beside: Mapping[str, Sequence[str]],
-) -> Cell:
-    about: dict[str, Any] = {"system": system, "figure": figure, "run": run["run_id"]}
-    metric = find_metric(run, figure.protocol, figure.metric, figure.slice)
-    if metric is None:
-        return _beside(published, figure, run, about, beside)
-    value = float(metric["value"])
-    about |= {"value": value, "low": metric.get("low"), "high": metric.get("high"), "n": int(metric["n"])}
-    if why := _incomparable(figure, run, metric):
-        return Cell(**about, verdict=NOT_COMPARABLE, why=why)
-    same, differs = figure.prints(value) == figure.value, ""
+    proxy_metrics: Mapping[str, Sequence[str]],
+) -> ReproducedCell:
+    value = find_value(run, MetricKey(figure.protocol, figure.metric), figure.slice)
+    if value is None or value.value is None:
+        return _proxy_cell(published, system, figure, run, proxy_metrics)
+    k: int | None = None
+
+    def cell(verdict: str, why: str = "") -> ReproducedCell:
+        return ReproducedCell(system=system, figure=figure, verdict=verdict, why=why, run=run.run_id, value=value, k=k)
+
+    if why := why_not_comparable(figure, run, value):
+        return cell(NOT_COMPARABLE, why)
+    same, difference = figure.prints(value.value) == figure.value, ""
     if figure.k is not None:
-        about["k"] = round(value * about["n"])
-        same = about["k"] == figure.k
-        differs = "" if same else f"{about['k']} right, published are {figure.k} of {figure.n}"
+        k = round(value.value * value.n)
+        same = k == figure.k
+        difference = "" if same else f"{k} right, published are {figure.k} of {figure.n}"
     if same:
-        return Cell(**about, verdict=REPRODUCED)
-    if why := cannot_be(published, system, figure):
-        return Cell(**about, verdict=IRREPRODUCIBLE, why=why)
-    if _takes_interval(figure, run, accept) and _within(figure, metric):
-        return Cell(**about, verdict=WITHIN, why=differs)
-    return Cell(**about, verdict=DEVIATES, why=differs)
+        return cell(REPRODUCED)
+    if why := why_irreproducible(published, system, figure):
+        return cell(IRREPRODUCIBLE, why)
+    if _accepts_interval(figure, run, accept) and _interval_holds(figure, value):
+        return cell(WITHIN, difference)
+    return cell(DEVIATES, difference)
 
 
-def find_metric(run: Summary, protocol: str, metric: str, slice_name: str) -> Metric | None:
-    """A run's number, or None where it has none."""
-    for found in run["metrics"]:
-        if (found["protocol"], found["metric"], found["slice"]) == (protocol, metric, slice_name):
-            return found if found["value"] is not None else None
-    return None
+def find_value(run: Summary, key: MetricKey, slice_name: str) -> MetricValue | None:
+    """A run's value of a metric over a slice; None where the run has none."""
+    found = run.find(key.protocol, key.metric, slice_name)
+    return found if found is not None and found.value is not None else None
 
 
-def _incomparable(figure: Figure, run: Summary, metric: Metric) -> str:
-    """Why the run's number is not over what the figure is over; "" where it is."""
-    if run["image"] != "original":
-        return f"the model saw {run['image']} images"
-    if run.get("limit"):
-        return f"over the first {run['limit']} samples only"
-    if figure.n is not None and metric["n"] != figure.n:
-        return f"over {metric['n']} rows, published over {figure.n}"
-    if metric["n_unscored"]:
-        return f"{metric['n_unscored']} of {metric['n']} rows are unscored"
+def why_not_comparable(figure: Figure, run: Summary, value: MetricValue) -> str:
+    """Why a run's value is not over the rows and images of a published figure; empty where it is."""
+    if run.image != "original":
+        return f"the model saw {run.image} images"
+    if run.limit:
+        return f"over the first {run.limit} samples only"
+    if figure.n is not None and value.n != figure.n:
+        return f"over {value.n} rows, published over {figure.n}"
+    if value.n_unscored:
+        return f"{value.n_unscored} of {value.n} rows are unscored"
     return ""
 
 
-def _takes_interval(figure: Figure, run: Summary, accept: str) -> bool:
-    anew = _anew(run) or figure.protocol.startswith("judge:")
-    return accept == "interval" or (accept == "auto" and anew)
+def _accepts_interval(figure: Figure, run: Summary, accept: str) -> bool:
+    varies = _is_generated(run) or figure.protocol.startswith("judge:")
+    return accept == "interval" or (accept == "auto" and varies)
 
 
-def _anew(run: Summary) -> bool:
-    """Whether evalkit generated the answers; of answers from a file it does not know how they came about."""
-    return bool(run.get("generation", "unknown") != "unknown")
+def _is_generated(run: Summary) -> bool:
+    """Whether evalkit generated the answers; the decoding of answers from a file is unknown."""
+    return run.generation != "unknown"
 
 
-def _within(figure: Figure, metric: Metric) -> bool:
-    """Whether the run's interval holds the published value, as far as its digits tell."""
-    low, high = metric.get("low"), metric.get("high")
-    if low is None or high is None:
+def _interval_holds(figure: Figure, value: MetricValue) -> bool:
+    """Whether the run's interval holds the published value, within the rounding of its digits."""
+    if value.low is None or value.high is None:
         return False
     rounding = float(Decimal(5).scaleb(-figure.decimals - 1)) / figure.scale
-    return bool(low - rounding <= figure.fraction <= high + rounding)
+    return value.low - rounding <= figure.fraction <= value.high + rounding
 
 
-def _beside(
+def _proxy_cell(
     published: PublishedTable,
+    system: System,
     figure: Figure,
     run: Summary,
-    about: dict[str, Any],
-    beside: Mapping[str, Sequence[str]],
-) -> Cell:
-    """The cell of a run that has no number under the figure's protocol, with the nearest one that it has."""
+    proxy_metrics: Mapping[str, Sequence[str]],
+) -> ReproducedCell:
+    """The cell of a run without a value under the figure's protocol, with the first proxy metric that the run has."""
+
+    def cell(why: str, value: MetricValue | None = None, proxy: str = "") -> ReproducedCell:
+        return ReproducedCell(
+            system=system, figure=figure, verdict=NOT_COMPARABLE, why=why, run=run.run_id, value=value, proxy=proxy
+        )
+
     if figure.protocol not in published.foreign:
-        why = f"the run has no {figure.protocol} {figure.metric}"
-        if figure.slice != "all":
-            why += f" for {figure.slice}"
-        return Cell(**about, verdict=NOT_COMPARABLE, why=why)
-    for terms in beside.get(figure.protocol, ()):
-        if found := _joined(run, terms, figure.slice):
-            value, n = found
-            why = f"published by {figure.protocol}, here by {terms}"
-            if n != figure.n:
-                why += f" over {n} rows"
-            return Cell(**about, verdict=NOT_COMPARABLE, why=why, value=value, n=n, counted=terms)
-    return Cell(**about, verdict=NOT_COMPARABLE, why=f"evalkit does not count by {figure.protocol}")
+        slice_name = "" if figure.slice == "all" else f" for {figure.slice}"
+        return cell(f"the run has no {figure.protocol} {figure.metric}{slice_name}")
+    for terms in proxy_metrics.get(figure.protocol, ()):
+        if value := _joined(run, terms, figure.slice):
+            rows = "" if value.n == figure.n else f" over {value.n} rows"
+            return cell(f"published by {figure.protocol}, here by {terms}{rows}", value, terms)
+    return cell(f"evalkit cannot compute {figure.protocol}")
 
 
-def _joined(run: Summary, terms: str, slice_name: str) -> tuple[float, int] | None:
+def _joined(run: Summary, terms: str, slice_name: str) -> MetricValue | None:
     """The mean over all rows of metrics that cover different rows, or of one metric; None where one is missing."""
-    parts = []
-    for term in terms.split(" + "):
-        protocol, _, metric = term.partition(" ")
-        found = find_metric(run, protocol, metric, slice_name)
-        if found is None or found["n_unscored"]:
-            return None
-        parts.append((float(found["value"]), int(found["n"])))
-    rows = sum(n for _, n in parts)
-    if len(parts) > 1 and slice_name == "all" and rows != run.get("n"):
+    keys = [MetricKey.parse(term) for term in terms.split(" + ")]
+    parts = [part for key in keys if (part := find_value(run, key, slice_name)) is not None and not part.n_unscored]
+    rows = sum(part.n for part in parts)
+    if len(parts) < len(keys) or (len(parts) > 1 and slice_name == "all" and rows != run.n):
         return None
-    return sum(value * n for value, n in parts) / rows, rows
-
-
-Column = tuple[str, str, str, str, str]
-
-
-def column_of(figure: Figure) -> Column:
-    """What a column of the table is over."""
-    return figure.task, figure.split, figure.protocol, figure.metric, figure.slice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRow:
-    """A row of the user's: a model that the paper has not.  cells: column -> (value, low, high, n, run)."""
-
-    model: str
-    cells: Mapping[Column, tuple[float, float | None, float | None, int, str]]
-
-
-def own_rows(published: PublishedTable, runs: Sequence[Summary], models: Sequence[str]) -> list[OwnRow]:
-    """Rows for models of one's own, under the columns that they have comparable numbers for.
-
-    A number over other rows than the paper's, of other images or with unscored rows is left out.
-    """
-    figures = {column_of(f): f for s in published.systems for f in s.figures}
-    rows = []
-    for model in models:
-        cells: dict[Column, tuple[float, float | None, float | None, int, str]] = {}
-        for run in (r for r in runs if r["model"] == model):
-            for column, figure in figures.items():
-                metric = find_metric(run, *column[2:])
-                if (run["task"], run["split"]) != column[:2] or metric is None or _incomparable(figure, run, metric):
-                    continue
-                value = float(metric["value"]), metric.get("low"), metric.get("high"), int(metric["n"]), run["run_id"]
-                cells.setdefault(column, value)
-        rows.append(OwnRow(model=model, cells=cells))
-    return rows
+    directions = {part.higher_is_better for part in parts}
+    return MetricValue(
+        protocol=" + ".join(key.protocol for key in keys),
+        metric=" + ".join(key.metric for key in keys),
+        slice=slice_name,
+        value=sum((part.value or 0.0) * part.n for part in parts) / rows,
+        n=rows,
+        higher_is_better=directions.pop() if len(directions) == 1 else None,
+    )

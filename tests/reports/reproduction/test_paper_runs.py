@@ -98,11 +98,11 @@ def test_answers_with_coloninsts_count_reproduce_its_cell_and_one_less_deviates(
         assert result.returncode == 0, result.stderr
     met = verdicts(tmp_path, "paper=coloninst")
     assert set(met) == {("G2", "coloninst-cls", "accuracy")}
-    said = {r["verdict"]: r["k"] for r in met["G2", "coloninst-cls", "accuracy"]}
-    assert said == {"reproduced": "8379", "deviates": "8378"}
+    counts = {r["verdict"]: r["k"] for r in met["G2", "coloninst-cls", "accuracy"]}
+    assert counts == {"reproduced": "8379", "deviates": "8378"}
 
 
-def test_a_users_paper_is_one_yaml_and_what_it_misses_is_run(tmp_path: Path) -> None:
+def test_a_users_paper_is_one_yaml_and_its_missing_runs_are_started(tmp_path: Path) -> None:
     first = evalkit("model=majority", "task=phantom", "protocol=llava-med", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     summary = json.loads((tmp_path / first.stdout.strip().splitlines()[-1] / "summary.json").read_text("utf-8"))
@@ -136,15 +136,15 @@ def test_a_run_that_cannot_start_leaves_the_table_and_exit_code_three(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("file=table.html",), ".md, .csv, .tex"),
         (("accept=maybe",), "accept=maybe"),
         (("paper=llava-med-vq",), "llava-med-vqa"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     result = evalkit("paper", *arguments, cwd=tmp_path)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""The table as people and papers get it: terminal, Markdown, CSV and LaTeX."""
+"""A paper's table as text: terminal, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ import pytest
 
 from evalkit.cli.config import load_option, options
 from evalkit.published import load_published
-from evalkit.reports.reproduction import compare_paper, csv_text, latex, markdown, own_rows, parse_paper, show, tally
+from evalkit.reports.reproduction import (
+    ExtraRow,
+    ReproducedCell,
+    compare_paper,
+    csv_text,
+    extra_rows,
+    latex,
+    markdown,
+    parse_paper,
+    show,
+    tally,
+)
 from tests.support.paper_inputs import metric, perfect, summary, system
 
 PAPERS = {name: parse_paper(load_option("paper", name), name) for name in options("paper")}
 LLAVA_MED = load_published("llava-med-vqa")
 
 
-def mixed() -> list[object]:
+def mixed() -> tuple[list[ReproducedCell], list[ExtraRow]]:
+    """Cells with several verdicts, and the row of a model that is not in the paper."""
     row = system(LLAVA_MED, "llava-med-60k-im-ft9")
     figures = {f.value: f for f in row.figures}
     runs = [
@@ -25,7 +37,7 @@ def mixed() -> list[object]:
         summary(row.id, "slake", "test", [metric(figures["84.86"], 0.84, low=0.8, high=0.9)], generation="greedy"),
     ]
     runs.append(summary("mine", "slake", "test", [metric(figures["84.86"], 0.7251, low=0.7, high=0.75)]))
-    return [compare_paper(LLAVA_MED, runs), own_rows(LLAVA_MED, runs, ["mine"])]
+    return compare_paper(LLAVA_MED, runs), extra_rows(LLAVA_MED, runs, ["mine"])
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -39,9 +51,9 @@ def test_every_published_value_is_in_every_form(name: str) -> None:
         assert text == write(table, compare_paper(table, perfect(table)), ())
 
 
-def test_the_terminal_shows_each_run_beside_its_cell_and_each_reason_once() -> None:
-    cells, own = mixed()
-    text = show(LLAVA_MED, cells, own)  # type: ignore[arg-type]
+def test_the_terminal_shows_each_run_next_to_its_cell_and_each_reason_once() -> None:
+    cells, extra = mixed()
+    text = show(LLAVA_MED, cells, extra)
     line = next(k for k in text.splitlines() if k.startswith("llava-med-60k-im-ft9 "))
     assert "66.26 =66.26" in line
     assert "80.88 ≠80.51" in line
@@ -51,7 +63,7 @@ def test_the_terminal_shows_each_run_beside_its_cell_and_each_reason_once() -> N
     assert "219 right, published are 220 of 272" in text
 
 
-def test_recall_and_quoted_accuracy_stand_in_tables_of_their_own() -> None:
+def test_recall_and_quoted_accuracy_are_in_separate_tables() -> None:
     text = show(LLAVA_MED, compare_paper(LLAVA_MED, []))
     heads = [line for line in text.splitlines() if line.startswith("   ") and "closed_accuracy" in line]
     assert ["open_recall" in h for h in heads] == [True, False, True, True]
@@ -60,13 +72,13 @@ def test_recall_and_quoted_accuracy_stand_in_tables_of_their_own() -> None:
 
 def test_the_tally_counts_every_cell_once() -> None:
     cells, _ = mixed()
-    counts = [int(n) for n in re.findall(r"(\d+) ", tally(cells))]  # type: ignore[arg-type]
-    assert sum(counts) == len(cells)  # type: ignore[arg-type]
-    assert tally(cells).startswith("1 reproduced, 1 within the interval, 1 deviates, 1 not comparable, 5 known")  # type: ignore[arg-type]
+    counts = [int(n) for n in re.findall(r"(\d+) ", tally(cells))]
+    assert sum(counts) == len(cells)
+    assert tally(cells).startswith("1 reproduced, 1 within the interval, 1 deviates, 1 not comparable, 5 known")
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_latex_is_whole_has_as_many_columns_as_it_says_and_nothing_unescaped(name: str) -> None:
+def test_latex_is_complete_escaped_and_has_as_many_columns_as_declared(name: str) -> None:
     table = PAPERS[name].published
     text = latex(table, compare_paper(table, perfect(table)))
     tables = text.split("% needs \\usepackage{booktabs}\n")[1:]
@@ -83,9 +95,9 @@ def test_latex_is_whole_has_as_many_columns_as_it_says_and_nothing_unescaped(nam
     assert len(set(re.findall(r"\\label\{(.+?)\}", text))) == len(tables)
 
 
-def test_latex_has_the_run_beneath_its_row_with_a_sign_and_own_rows_last() -> None:
-    cells, own = mixed()
-    lines = latex(LLAVA_MED, cells, own).splitlines()  # type: ignore[arg-type]
+def test_latex_has_runs_below_their_row_with_a_sign_and_extra_rows_last() -> None:
+    cells, extra = mixed()
+    lines = latex(LLAVA_MED, cells, extra).splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("60K-IM 3 ep, FT 9 (the released weights) &"))
     assert lines[place + 1].startswith(r"\quad evalkit & 66.26\,$=$ & 80.51\,$\neq$ & -- & 84.00\,$\approx$")
     assert any(r"& 81.98\,$\dagger$ &" in line for line in lines)
@@ -93,10 +105,10 @@ def test_latex_has_the_run_beneath_its_row_with_a_sign_and_own_rows_last() -> No
     assert lines[last - 1] == r"\midrule"
 
 
-def test_csv_has_a_line_a_cell_with_source_faults_and_counts() -> None:
-    cells, own = mixed()
-    rows = list(csv.DictReader(io.StringIO(csv_text(LLAVA_MED, cells, own))))  # type: ignore[arg-type]
-    assert len(rows) == len(cells) + 1  # type: ignore[arg-type]
+def test_csv_has_one_line_a_cell_with_source_faults_and_counts() -> None:
+    cells, extra = mixed()
+    rows = list(csv.DictReader(io.StringIO(csv_text(LLAVA_MED, cells, extra))))
+    assert len(rows) == len(cells) + 1
     off = next(r for r in rows if r["verdict"] == "deviates")
     assert (off["published"], off["published_k"], off["k"], off["n"]) == ("80.88", "220", "219", "272")
     assert off["difference"] == "-0.37"
@@ -108,10 +120,19 @@ def test_csv_has_a_line_a_cell_with_source_faults_and_counts() -> None:
     assert rows[-1]["protocol"] == "llava-med"
 
 
-def test_markdown_explains_its_faults_and_foreign_protocols() -> None:
+def test_markdown_explains_faults_and_foreign_protocols() -> None:
     table = PAPERS["lingshu-medvqa"].published
     text = markdown(table, compare_paper(table, []))
     assert "1. the prompt of a question is chosen by looking at its gold answer" in text
     assert "- `lingshu`: accuracy over all rows" in text
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_markdown_escapes_untrusted_names() -> None:
+    row = system(LLAVA_MED, "llava-med-60k-im-ft9")
+    figure = next(f for f in row.figures if f.value == "84.86")
+    hostile = "<script>alert(1)</script>|**x**"
+    run = summary(hostile, "slake", "test", [metric(figure, 0.7251)])
+    text = markdown(LLAVA_MED, compare_paper(LLAVA_MED, [run]), extra_rows(LLAVA_MED, [run], [hostile]))
+    assert "<script>" not in text and r"&lt;script>alert(1)&lt;/script>\|\*\*x\*\*" in text

@@ -58,15 +58,6 @@ def _with_models(run: Path, scores: JudgedFile) -> JudgedFile:
     return replace(scores, models_returned=models_returned(choose_judge(run, scores.judge).judgments))
 
 
-def judged_metrics(run: Path) -> list[MetricValue]:
-    """The metrics of all judges of a run, without signatures.
-
-    Raises:
-        StoreError: a file of judged scores is not what evalkit writes.
-    """
-    return [metric for scores in judged_files(run) for metric in scores.metrics]
-
-
 def judged_scores(run: Path, judge: str) -> list[Score]:
     """A judge's score of each sample, with its replies as the note; empty where there is no judgments.jsonl."""
     if not RunFolder(run).judgments.is_file():

@@ -16,7 +16,7 @@ from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.columns import judged_columns
 from evalkit.judge.journal import journal_text
 from evalkit.judge.metrics import signed_metrics
-from evalkit.judge.results import judged_metrics, judged_numbers, judged_scores
+from evalkit.judge.results import judged_numbers, judged_scores
 from evalkit.runs.read import journal_at, judged_at
 from evalkit.runs.schema import JudgedFile, Summary
 from tests.support.fake_server import Act, FakeServer, scores, verdict
@@ -156,7 +156,7 @@ def test_a_file_of_judged_scores_of_schema_1_is_read_with_directions_and_the_ret
         for key in ("protocol", "higher_is_better", "signature"):
             del metric[key]
     file.write_text(json.dumps({**content, "schema": 1}), encoding="utf-8")
-    assert tuple(judged_metrics(tmp_path)) == judged.metrics
+    assert judged_at(file).metrics == judged.metrics
     (numbers,) = judged_numbers(tmp_path, summary(4))
     assert numbers.metrics == signed_metrics(judged, summary(4))
 
@@ -164,7 +164,7 @@ def test_a_file_of_judged_scores_of_schema_1_is_read_with_directions_and_the_ret
 def test_a_damaged_file_of_judged_scores_is_refused(tmp_path: Path) -> None:
     (tmp_path / "judged-server.json").write_text('{"schema": 2, "judge": "server"}', encoding="utf-8")
     with pytest.raises(StoreError, match=r"judged-server\.json, key '\w+'"):
-        judged_metrics(tmp_path)
+        judged_numbers(tmp_path, summary(4))
 
 
 def test_a_line_with_an_invalid_value_is_refused_with_file_line_and_key(tmp_path: Path) -> None:

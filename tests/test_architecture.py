@@ -17,7 +17,7 @@ HEAVY = {
     "huggingface_hub", "safetensors", "accelerate", "peft", "rich", "jinja2", "hydra", "omegaconf",
 }  # fmt: skip
 SIBLINGS = ("tasks", "models", "stats", "clients")
-HYDRA_EDGE = {"cli/config.py", "__main__.py", "cli/config_errors.py"}
+HYDRA_EDGE = {"cli/config.py", "cli/config_source.py", "cli/config_errors.py", "cli/hydra_app.py"}
 
 
 def name_of(path: Path) -> str:

@@ -47,18 +47,20 @@ def worth(
     context: Context,
     train: LoadedTask | str | None,
     out: Path,
+    baseline_protocols: Sequence[str] = BASELINE_PROTOCOLS,
 ) -> dict[str, Any]:
     """The block `worth` of summary.json.
 
     Args:
         train: the train split, why there is none, or None when the task has no such baselines.
         out: the folder with runs, where a run of the same model on blank images may lie.
+        baseline_protocols: protocols under which the text-only baselines are scored.
     """
     return {
         "rates": rates(samples, predictions, scores),
         "yes_no": yes_no(samples, predictions),
         "consistency": consistency(samples, predictions),
-        "baselines": baselines(samples, scores, protocols, train),
+        "baselines": baselines(samples, scores, protocols, train, baseline_protocols),
         "blank": blank_run(out, samples, scores, context),
         "parts": parts(rows),
     }
@@ -162,6 +164,7 @@ def baselines(
     scores: Sequence[Score],
     protocols: Sequence[ScoringProtocol],
     train: LoadedTask | str | None,
+    baseline_protocols: Sequence[str] = BASELINE_PROTOCOLS,
 ) -> dict[str, Any]:
     """Majority and lookup on the same rows, with the paired lift over each (95 %, clustered by image).
 
@@ -169,7 +172,7 @@ def baselines(
     """
     if train is None or isinstance(train, str):
         return {"unknown": train or "the task has no train split to learn from"}
-    chosen = [p for p in protocols if p.name in BASELINE_PROTOCOLS]
+    chosen = [p for p in protocols if p.name in baseline_protocols]
     found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": []}
     image_of = {s.id: s.image_id for s in samples}
     mine = _values(scores)
@@ -258,14 +261,14 @@ def parts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def render(block: Mapping[str, Any]) -> str:
-    """The block in a few lines of text."""
+def render(block: Mapping[str, Any], protocol: str = BASELINE_PROTOCOLS[0]) -> str:
+    """The block in a few lines of text; the baselines and the parts under one protocol only."""
     lines = []
     for name in ("majority", "lookup"):
         shown = [
             f"{m['protocol']} {m['metric']} {100 * m['value']:.1f} (lift {100 * m['lift']:+.1f}{_interval(m)})"
             for m in block["baselines"].get("metrics", ())
-            if m["baseline"] == name and m["protocol"] == BASELINE_PROTOCOLS[0]
+            if m["baseline"] == name and m["protocol"] == protocol
         ]
         if shown:
             lines.append(f"{name + ' (no image)':<20}{', '.join(shown)}")
@@ -294,7 +297,7 @@ def render(block: Mapping[str, Any]) -> str:
         )
     by_part: dict[str, list[str]] = defaultdict(list)
     for m in block["parts"]:
-        if m["protocol"] == BASELINE_PROTOCOLS[0]:
+        if m["protocol"] == protocol:
             by_part[m["part"]].append(
                 f"{m['metric']} {_percent(m['value'])}{_pair([m['low'], m['high']])} (n {m['n']})"
             )

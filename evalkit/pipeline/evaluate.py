@@ -64,6 +64,9 @@ def evaluate(
     protocols: Sequence[ScoringProtocol],
     settings: Settings,
     config: Mapping[str, Any],
+    *,
+    baseline_protocols: Sequence[str] = BASELINE_PROTOCOLS,
+    reference_protocol: str = REFERENCE,
 ) -> Outcome | None:
     """Answer a checked split with an engine and score the answers.
 
@@ -71,6 +74,8 @@ def evaluate(
         loaded: the split, images already checked.
         digests: sha256 of each image; empty for an engine that needs none.
         config: the resolved configuration, for the manifest.
+        baseline_protocols: protocols under which the text-only baselines are scored.
+        reference_protocol: the protocol that the others are compared with.
 
     Returns:
         The outcome, without numbers for a part of a run; None for a dry run.
@@ -120,7 +125,10 @@ def evaluate(
             prompt=loaded.prompt,
             extra={"limit": str(settings.limit)} if settings.limit else {},
         )
-        return conclude(folder, samples, predictions, protocols, context, timing, task)
+        return conclude(
+            folder, samples, predictions, protocols, context, timing, task,
+            baseline_protocols=baseline_protocols, reference_protocol=reference_protocol,
+        )  # fmt: skip
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
@@ -279,6 +287,9 @@ def conclude(
     context: Context,
     timing: Mapping[str, Any],
     task: Task | None = None,
+    *,
+    baseline_protocols: Sequence[str] = BASELINE_PROTOCOLS,
+    reference_protocol: str = REFERENCE,
 ) -> Outcome:
     """Score, tabulate and write what `run` and `score` both end with.
 
@@ -291,16 +302,18 @@ def conclude(
     summary["unscored"] = [{"protocol": p, "metric": m, "reason": r, "count": n} for p, m, r, n in reasons(scores)]
     write_scores(folder.scores, scores)
     said = ""
-    if any(p.name in BASELINE_PROTOCOLS for p in protocols):
+    if any(p.name in baseline_protocols for p in protocols):
         train = train_split(task)
-        summary["worth"] = worth(samples, predictions, scores, rows, protocols, context, train, folder.path.parent)
-        said = render_worth(summary["worth"])
+        summary["worth"] = worth(
+            samples, predictions, scores, rows, protocols, context, train, folder.path.parent, baseline_protocols
+        )
+        said = render_worth(summary["worth"], baseline_protocols[0])
     text = ""
     if len(protocols) >= PROTOCOLS_FOR_A_LENS:
         lens = look(samples, predictions, scores, rows, protocols)
         write_json(folder.path / "lens.json", to_json(lens))
         write_whole(folder.path / "lens.csv", to_csv(lens))
-        text = render(lens, REFERENCE)
+        text = render(lens, reference_protocol)
         summary.setdefault("worth", {})["spread"] = {c: spread_record(lens, c) for c in lens.columns}
     write_json(folder.summary, summary)
     n_failed = sum(failures.values())

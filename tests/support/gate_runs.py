@@ -12,7 +12,7 @@ import yaml
 
 from evalkit.analysis.gate.verdicts import Comparison, Verdict, chosen, judge, margins_of
 from evalkit.analysis.run_scores import Scored, answer_digest, baseline_content
-from evalkit.cli.commands.gate import gate
+from evalkit.cli.commands import gate
 from evalkit.core.errors import EvalkitError
 from tests.support.paths import CONF
 
@@ -89,7 +89,7 @@ def exit_code(**settings: Any) -> int:
     """The exit code of `gate` with these settings, without the start of a process and of Hydra."""
     defaults = yaml.safe_load((CONF / "gate.yaml").read_text(encoding="utf-8"))
     try:
-        return gate({**defaults, "choices": {}, **settings})
+        return gate.main({**defaults, "choices": {}, **settings})
     except EvalkitError as problem:
         return problem.exit_code
 

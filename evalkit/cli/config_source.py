@@ -30,6 +30,20 @@ def package_of(config_path: str) -> str | None:
     return f"{group}.{name}" if group in MULTIPLE_CHOICE else None
 
 
+def accept_any_key(node: Any) -> None:
+    """Let the empty mappings of a config file (`data: {}`) take any key from the command line.
+
+    Everywhere else Hydra refuses keys that the file does not have, which finds typing errors.
+    """
+    from omegaconf import OmegaConf
+
+    if not node:
+        OmegaConf.set_struct(node, False)
+    for key in node:
+        if OmegaConf.is_dict(child := node._get_node(key)) and not child._is_none() and not child._is_missing():
+            accept_any_key(child)
+
+
 @cache
 def register() -> None:
     """Make Hydra read the built-in config folder and the user's own ones through `ConfigFolder`.
@@ -55,8 +69,9 @@ def register() -> None:
                 header = self._get_header_dict(file.read(512))
             if header["package"] is None:
                 header["package"] = package_of(config_path)
-            full_path = self.full_path()
-            return ConfigResult(config=read_yaml(path), path=full_path, provider=self.provider, header=header)
+            config, full_path = read_yaml(path), self.full_path()
+            accept_any_key(config)
+            return ConfigResult(config=config, path=full_path, provider=self.provider, header=header)
 
         def available(self) -> bool:
             return self.is_group("")

@@ -69,7 +69,7 @@ def test_a_wrong_key_in_a_task_stops_a_run_in_one_paragraph(
     assert main([*run, "task.baseline_protocols=[strickt]"]) == 2
     assert "task phantom: baseline_protocols names 'strickt'" in capsys.readouterr().err
     assert main([*run, "task.reference_protocol=nothing"]) == 2
-    assert not (tmp_path / "runs").exists(), "the settings are checked before anything is asked"
+    assert not (tmp_path / "runs").exists(), "the settings are checked before the model answers anything"
 
 
 def test_the_baselines_are_scored_under_the_protocols_that_the_task_names(

@@ -1,4 +1,4 @@
-"""What is wrong with a copy of a dataset: task=NAME task.path=DIR."""
+"""Problems of a dataset copy, counts, duplicates, leaks: task=NAME task.path=DIR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a model answers a task: one at a time, in batches, with shared image prefixes.
+"""Speed of a model on a task: one at a time, in batches, with shared image prefixes.
 
 Other engines that are installed, or that engines= names with their settings, are measured on the same samples.
 """

@@ -26,7 +26,7 @@ def main(config: Config) -> int:
                 f"{', '.join(differing[:5])}. "
                 f"Run `python -m evalkit board leaderboard={folder}` and commit what it writes."
             )
-        console.out(f"{folder}: the tables are what the figures, results and scores make")
+        console.out(f"{folder}: the tables agree with the figures, results and scores")
         return 0
     for path in rebuild(folder):
         console.out(str(path))

@@ -1,4 +1,4 @@
-"""What a model is, needs and would be asked, before anything is loaded: model=NAME."""
+"""Description, needs and prompt of a model before anything is loaded: model=NAME."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A paper's table, published beside reproduced: paper=NAME [runs=DIR] [file=TABLE.tex].
+"""A paper's table, published next to reproduced numbers: paper=NAME [runs=DIR] [file=TABLE.tex].
 
 The reproduced numbers come from the runs below the folders of runs=.  With paper.run=true the missing runs that this
 machine can make are started first, each in a process of its own.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from evalkit.cli.config import Config, checked_choice, options
 from evalkit.cli.factories import as_list
 from evalkit.core import console
-from evalkit.core.errors import ConfigError, Partial
+from evalkit.core.errors import ConfigError, Partial, did_you_mean
 
 if TYPE_CHECKING:
     from evalkit.reports.reproduction import Paper
@@ -22,7 +22,7 @@ HELP_ORDER = 110
 
 
 def main(config: Config) -> int:
-    """Print a paper's table, published numbers beside those reproduced by the runs below some folders."""
+    """Print a paper's table, published numbers next to those that the runs below some folders reproduce."""
     from evalkit.core.files import write_whole
     from evalkit.reports.reproduction import ACCEPT, FORMATS, compare_paper, own_rows, parse_paper, read_summaries, show
 
@@ -71,6 +71,9 @@ def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Seq
 
     if not folders:
         raise ConfigError("paper.run=true needs a folder for the new runs: runs=DIR.")
+    for task in config["data"]:
+        if task not in options("task"):
+            raise ConfigError(f"data.{task}: there is no task named {task!r}. {did_you_mean(task, options('task'))}")
     needed = missing_runs(
         wanted,
         read_summaries(folders),

@@ -1,4 +1,4 @@
-"""A run's page: run=DIR, or two side by side: run=DIR against=DIR."""
+"""A run's page: run=DIR, or two runs side by side: run=DIR against=DIR."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The bridge to Hydra: where the config tree is, what it offers, and how a YAML becomes an object.
+"""Configuration files: their folders, their options, and objects built from them.
 
-Only this module and `__main__` know Hydra.  Nothing is instantiated by Hydra itself: a YAML names its class as
-`target: package.module:Class` and `build` resolves it, from trusted packages only (docs/adr/0003).
+Hydra composes configurations but instantiates nothing: a YAML names its class as `target: package.module:Class` and
+`build` resolves it, from trusted packages only (docs/adr/0003).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
 
-# A verb's whole configuration as plain Python, with `choices`: what was chosen of each group.
+# A verb's whole configuration as plain Python, with `choices`: config group -> the chosen option.
 Config = Mapping[str, Any]
 
-# Keys of a YAML that describe the thing and are not arguments of its class.
+# Keys of a YAML that the class of its `target` does not get as arguments.
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
     | {"generation", "tasks", "protocol_settings", "answers_format", "trained_on"}
+    | {"baseline_protocols", "reference_protocol", "manual_download"}
 )
 
 
 def config_dir() -> Path:
-    """The config tree: inside the package in a wheel, beside it in a checkout."""
+    """The built-in config tree: inside the package in a wheel, next to the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "run.yaml").is_file():
@@ -40,19 +41,23 @@ def config_dir() -> Path:
 
 
 def config_dirs() -> tuple[Path, ...]:
-    """The built-in tree and, when the environment variable EVALKIT_CONF names a folder, the user's own."""
-    extra = os.environ.get("EVALKIT_CONF")
-    return (config_dir(), Path(extra)) if extra else (config_dir(),)
+    """The built-in tree, then the user's own folders, which the environment variable EVALKIT_CONF names.
+
+    Several folders are separated as in PATH.  `--config-dir DIR` on the command line adds one.
+    """
+    return (config_dir(), *map(Path, filter(None, os.environ.get("EVALKIT_CONF", "").split(os.pathsep))))
+
+
+def options(group: str) -> dict[str, str]:
+    """The options of a config group: name -> its one line (`about:`), sorted by name."""
+    return dict(_options(group, config_dirs()))
 
 
 @cache
-def options(group: str) -> dict[str, str]:
-    """What can be chosen in a group: name -> its one line (`about:`), sorted by name.
-
-    Reads the text instead of parsing YAML: `--help` lists every group and must stay fast.
-    """
+def _options(group: str, folders: tuple[Path, ...]) -> dict[str, str]:
+    # Reads the text instead of parsing YAML: `--help` lists every group and must stay fast.
     found: dict[str, str] = {}
-    for folder in config_dirs():
+    for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
             match = re.search(r"^about:[ \t]*(.+)$", path.read_text(encoding="utf-8"), flags=re.M)
             found[path.stem] = match.group(1).split(" #")[0].strip().strip("\"'") if match else ""
@@ -60,18 +65,43 @@ def options(group: str) -> dict[str, str]:
 
 
 def load_option(group: str, name: str) -> dict[str, Any]:
-    """The content of one YAML of a group, for what is chosen by name in code and not on the command line."""
-    from omegaconf import OmegaConf
+    """The content of one YAML of a group, for options that code chooses by name and not the command line.
 
+    Raises:
+        ConfigError: there is no such option, or its file is not a YAML mapping.
+    """
     for folder in reversed(config_dirs()):
         path = folder / group / f"{name}.yaml"
         if path.is_file():
-            return plain(OmegaConf.load(path))
+            return plain(read_yaml(path))
     raise ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a config file, as an OmegaConf node.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not a YAML mapping.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        node = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(problem).split())}.") from problem
+    if not OmegaConf.is_dict(node):
+        raise ConfigError(f"{path} must be a YAML mapping, one `key: value` a line.")
+    return node
+
+
 def plain(node: Any) -> dict[str, Any]:
-    """A config node as plain dicts and lists, everything resolved; a `???` left open is an error that names it."""
+    """A config node as plain dicts and lists, everything resolved.
+
+    Raises:
+        ConfigError: a mandatory setting (`???`) has no value; the message names it.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -84,9 +114,9 @@ def plain(node: Any) -> dict[str, Any]:
 
 
 def trusted_prefixes() -> tuple[str, ...]:
-    """Packages that a `target:` may come from: evalkit, and what the user names in EVALKIT_TRUST.
+    """Packages that a `target:` may come from: evalkit, and those in the environment variable EVALKIT_TRUST.
 
-    By environment and never by config, because a config file that is passed on must not run code by itself.
+    An environment variable and never a setting, because a shared config file must not run code by itself.
     """
     extra = [p.strip() for p in os.environ.get("EVALKIT_TRUST", "").split(",") if p.strip()]
     return ("evalkit.", *(p if p.endswith((".", ":")) else f"{p}." for p in extra))
@@ -109,16 +139,20 @@ def resolve(target: str, where: str) -> Any:
 
 
 def build(config: Mapping[str, Any], where: str, **extra: Any) -> Any:
-    """Make the object that a YAML describes: its class from `target`, its other keys as keyword arguments."""
+    """The object that a YAML describes: its class from `target`, its other keys as keyword arguments.
+
+    Raises:
+        ConfigError: there is no such class, a key is not one of its arguments, or a required argument is missing.
+    """
     if "target" not in config:
         raise ConfigError(f"{where}: the YAML names no class (`target: package.module:Class`).")
     factory = resolve(str(config["target"]), where)
     arguments = {key: value for key, value in config.items() if key not in DESCRIPTIVE} | extra
-    accepted = inspect.signature(factory).parameters
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+    if (names := _argument_names(factory)) is not None:
         for key in arguments:
-            if key not in accepted:
-                raise ConfigError(f"{where}: {key!r} is not a setting. {did_you_mean(key, accepted)}")
+            if key not in names:
+                raise ConfigError(f"{where}: {key!r} is not a setting. {did_you_mean(key, names)}")
+    accepted = inspect.signature(factory).parameters
     required = [n for n, p in accepted.items() if p.default is inspect.Parameter.empty and n not in arguments]
     required = [n for n in required if accepted[n].kind is not inspect.Parameter.VAR_KEYWORD]
     if required:
@@ -126,32 +160,67 @@ def build(config: Mapping[str, Any], where: str, **extra: Any) -> Any:
     return factory(**arguments)
 
 
-def choose(value: Any, allowed: Sequence[str], what: str) -> str:
-    """`value` when it is one of `allowed`, else an error that names the near ones."""
+def _argument_names(factory: Any) -> set[str] | None:
+    """The names of a factory's arguments; None where any name is accepted.
+
+    A class that passes `**settings` on to its base class accepts the base's arguments too.
+    """
+    names: set[str] = set()
+    bases = (
+        [base for base in inspect.getmro(factory)[1:] if "__init__" in vars(base)] if inspect.isclass(factory) else []
+    )
+    for callee in (factory, *bases):
+        if callee is object:
+            return None
+        parameters = inspect.signature(callee).parameters
+        names |= {name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            return names
+    return None
+
+
+def checked_choice(value: Any, allowed: Sequence[str], setting: str) -> str:
+    """The value of a setting that allows only some.
+
+    Raises:
+        ConfigError: `value` is not one of `allowed`; the message names near ones.
+    """
     if value not in allowed:
-        raise ConfigError(f"{what}={value} is not possible. {did_you_mean(str(value), allowed)}")
+        raise ConfigError(f"{setting}={value} is not possible. {did_you_mean(str(value), allowed)}")
     return str(value)
 
 
 def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The protocol configs to score under: the ones chosen, else the task's own; `all` is every one that fits.
+    """The configurations of the protocols to score under, by name.
 
-    A protocol says with `tasks:` which tasks it is defined for (absent: any question-answering task), and a task
-    with `only_protocols:` that it has its own.  A task's `protocol_settings:` are settings of a protocol that
-    the task decides (ColonINST: which of its tasks is scored).
+    A protocol's `tasks:` lists the tasks for which it is defined (absent: any question-answering task); a task's
+    `only_protocols:` lists the protocols that are defined for it.  A task's `protocol_settings:` are settings of a
+    protocol that depend on the task (ColonINST: which of its tasks is scored).
+
+    Args:
+        selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits.
+
+    Raises:
+        ConfigError: a protocol is not defined for the task, or the task names none.
     """
     if selected and "all" not in selected:
-        chosen = dict(_for_task(name, dict(content), task) for name, content in selected.items())
+        for name, content in selected.items():
+            if not isinstance(content, Mapping):
+                raise ConfigError(
+                    f"protocol.{name}={content} is not the configuration of a protocol; choose one with protocol=NAME "
+                    "and change its settings with protocol.NAME.SETTING=VALUE."
+                )
+        chosen = dict(_for_task(name, {"name": name, **content}, task) for name, content in selected.items())
     elif not selected:
         if "protocols" not in task:
             raise ConfigError("The task's YAML names no default protocols; give protocol=NAME.")
-        names = list(task["protocols"] or ())  # an empty list: only a judge can score it
+        names = list(task["protocols"] or ())  # empty for a task that only a judge can score
         chosen = {name: _protocol(name) for name in names}
     else:
         every = {name: _protocol(name) for name in options("protocol") if name != "all"}
         chosen = {name: content for name, content in every.items() if fits(content, task)}
-    decided = task.get("protocol_settings") or {}
-    return {name: content | decided.get(name, {}) for name, content in chosen.items()}
+    by_task = task.get("protocol_settings") or {}
+    return {name: content | by_task.get(name, {}) for name, content in chosen.items()}
 
 
 def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -165,8 +234,8 @@ def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tu
     variant = f"{name}-{task.get('name')}"
     if variant in options("protocol"):
         return variant, _protocol(variant)
-    known = [n for n in options("protocol") if n != "all" and fits(_protocol(n), task)]
-    raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(known)}.")
+    defined = [n for n in options("protocol") if n != "all" and fits(_protocol(n), task)]
+    raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(defined)}.")
 
 
 def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
@@ -178,4 +247,4 @@ def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
 
 
 def _protocol(name: str) -> dict[str, Any]:
-    return load_option("protocol", name)
+    return {"name": name, **load_option("protocol", name)}

@@ -1,11 +1,12 @@
-"""Hydra's errors in the words of a user: what was asked, and which names are near."""
+"""Hydra's errors as messages for a user: the wrong name, and the near names that exist."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from evalkit.cli.config import config_dirs, options
+from evalkit.cli.config import config_dirs, load_option, options
+from evalkit.cli.config_source import MULTIPLE_CHOICE
 from evalkit.core.errors import ConfigError, did_you_mean
 
 
@@ -26,18 +27,27 @@ def explain(problem: Exception, verb: str) -> ConfigError:
 
 
 def _unknown_key(key: str, verb: str) -> ConfigError:
-    known = known_keys(verb)
-    near = did_you_mean(key, known) if len(known) <= 40 else did_you_mean(key, _siblings(key, known))
+    group, _, rest = key.partition(".")
+    option, _, _ = rest.partition(".")
+    if group in MULTIPLE_CHOICE and option in options(group):
+        settings = sorted(_flatten(load_option(group, option), f"{group}.{option}"))
+        if key in settings:
+            return ConfigError(
+                f"{key!r} can be set only where {option} is chosen: {group}={option} or {group}=[{option},...]."
+            )
+        return ConfigError(f"{key!r} is not a setting of {group} {option}. {did_you_mean(key, settings)}")
+    settings = settings_of(verb)
+    near = did_you_mean(key, settings) if len(settings) <= 40 else did_you_mean(key, _siblings(key, settings))
     return ConfigError(f"{key!r} is not a setting of `{verb}`. {near}")
 
 
-def _siblings(key: str, known: list[str]) -> list[str]:
+def _siblings(key: str, settings: list[str]) -> list[str]:
+    """The settings below the same key, else all."""
     parent = key.rpartition(".")[0]
-    inside = [k for k in known if k.rpartition(".")[0] == parent]
-    return inside or known
+    return [k for k in settings if k.rpartition(".")[0] == parent] or settings
 
 
-def known_keys(verb: str) -> list[str]:
+def settings_of(verb: str) -> list[str]:
     """The dotted settings of a verb with its default choices, and the config groups."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

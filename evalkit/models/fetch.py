@@ -27,20 +27,6 @@ _MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "*.bin
 _NO_FILES = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*trainer_state.json")
 _SIDE_WEIGHTS = ("non_lora_trainables.bin", "mm_projector.bin")
 
-BY_HAND = {
-    "coloninst": (
-        "ColonINST's images are given out by its authors only: ask with the form https://forms.gle/C3FqtnCZmo5aZLR26 "
-        "(named in their README), and put them beside the JSON files as "
-        "DIR/Positive-images/<Source>/{Train,Val,Test}/<class>/<file>, then run with task.path=DIR. Re-scoring "
-        "predictions needs no images"
-    ),
-    "llava-med-chat": (
-        "LLaVA-Med's 50 chat images are cut from PubMed Central articles and are not on the hub: take their addresses "
-        "from llava_med_test_image_urls.jsonl (LLaVA-Med's README, multimodal chat evaluation), and put the files as "
-        "DIR/images/<PMID>_<figure>.jpg, then run with task.path=DIR. Judging stored answers needs no images"
-    ),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:

@@ -57,6 +57,8 @@ def test_failed_samples_are_shown_and_the_exit_code_is_3(tmp_path: Path) -> None
         (("score", "task=phantom", "predictions=nothing.jsonl"), ("nothing.jsonl",)),
         (("board", "leaderboard=empty", "board.chek=true"), ("'board.chek' is not a setting", "'board.check'")),
         (("model.source=/no/such/folder",), ("/no/such/folder",)),
+        (("paper", "paper.run=true", "data.coloninst-cl=x"), ("data.coloninst-cl", "'coloninst-cls'")),
+        (("gate", "margins.x=1"), ("'margins.x' is not a setting of `gate`",)),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_paragraph_and_exit_code_2(
@@ -162,3 +164,9 @@ def test_the_page_of_a_blank_run_shows_what_the_model_saw_and_of_a_limited_run_o
         shown[image] = [p["addresses"][0] for p in data["pictures"]]
         assert len(data["ids"]) == 30 and max(data["picture"]) == len(data["pictures"]) - 1 == 2
     assert len(set(shown["original"])) == 3 and not set(shown["original"]) & set(shown["blank"])
+
+
+def test_an_empty_mapping_in_a_yaml_takes_any_key(tmp_path: Path) -> None:
+    result = evalkit("paper", "data.slake=DIR", "+data.vqa-rad=DIR2", "--cfg", "job", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "data:\n  slake: DIR\n  vqa-rad: DIR2\n" in result.stdout

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from evalkit.core.errors import ConfigError, DataError, ModelError
-from evalkit.models.fetch import BY_HAND, fetch, listing, select
+from evalkit.models.fetch import fetch, listing, select
 from evalkit.models.hub import Repo, cached, model_repos
 from tests.support.hub import COMMIT, NEWER, FakeHub
 from tests.support.paths import ROOT
@@ -283,9 +283,3 @@ def test_a_broken_lock_file_is_named(hub, lock):
         lock.write_text(content)
         with pytest.raises(ConfigError, match=r"fetch.lock.json is not a lock file"):
             fetch([REPO], lock=lock, say=quiet)
-
-
-def test_data_that_only_its_authors_give_out_is_named_with_where_and_how():
-    for text in BY_HAND.values():
-        assert "DIR/" in text
-        assert "task.path=DIR" in text

@@ -93,7 +93,7 @@ def test_an_unknown_preset_names_the_near_one(v10, capsys):
     assert main(["model=llava-med-v1.0", "task=phantom", "generation=papr", *settings]) == 2
     assert "no generation preset 'papr'. Did you mean 'paper'?" in capsys.readouterr().err
     assert main(["model=scripted", "task=phantom", "generation=paper"]) == 2
-    assert "model=scripted is none" in capsys.readouterr().err
+    assert "model=scripted is not a checkpoint" in capsys.readouterr().err
 
 
 def test_the_doctor_names_what_is_missing_and_leaves_with_2(capsys):

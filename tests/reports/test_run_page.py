@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.cli.commands.reports import _differences
+from evalkit.cli.commands.report import differences_of
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import ImageRef, Prediction, Sample
 from evalkit.reports.run_page import Difference, page_data, write_page
@@ -106,7 +106,7 @@ def test_samples_of_one_run_alone_are_counted(tmp_path: Path) -> None:
     one = made_run(tmp_path / "one", samples, mixed(samples, 1))
     two = made_run(tmp_path / "two", samples[:4], mixed(samples[:4], 1))
     assert page_data([one, two], {}, {})["left_out"] == [2, 0]
-    found, why = _differences([one, two])
+    found, why = differences_of([one, two])
     assert found == [] and "may not be compared" in why
 
 
@@ -179,7 +179,7 @@ def file(run: Path, samples: list[Sample]) -> Path:
 
 @pytest.fixture(scope="module")
 def both(run: Path, other: Path, samples: list[Sample]) -> Path:
-    found, why = _differences([run, other])
+    found, why = differences_of([run, other])
     return written([run, other], samples, run / "both.html", differences=found, incomparable=why)
 
 

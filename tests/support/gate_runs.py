@@ -117,11 +117,11 @@ def one(
 
 def exit_code(**settings: Any) -> int:
     """The exit code of `gate` with these settings, without a process of its own and without Hydra."""
-    from evalkit.cli.commands.gate import gate
+    from evalkit.cli.commands import gate
 
     defaults = yaml.safe_load((CONF / "gate.yaml").read_text(encoding="utf-8"))
     try:
-        return gate({**defaults, "choices": {}, **settings})
+        return gate.main({**defaults, "choices": {}, **settings})
     except EvalkitError as problem:
         return problem.exit_code
 

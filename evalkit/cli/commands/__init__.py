@@ -1,21 +1,6 @@
-"""The verbs of the command line: each takes the plain configuration and returns an exit code."""
+"""Verbs of the command line, one module each; `evalkit.cli.verbs` finds them.
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from importlib import import_module
-
-from evalkit.cli.config import Config
-
-# Which module a verb is in, so that starting one verb never imports another's.
-MODULES = {
-    "run": "run", "merge": "run", "score": "run", "bench": "run", "compare": "compare", "gate": "gate",
-    "judge": "judge", "judge_check": "judge", "fetch": "models", "doctor": "models", "convert": "models",
-    "report": "reports", "paper": "reports", "board": "reports", "export": "reports", "audit": "audit",
-}  # fmt: skip
-
-
-def find(verb: str) -> Callable[[Config], int]:
-    """The function of a verb."""
-    function: Callable[[Config], int] = getattr(import_module(f"evalkit.cli.commands.{MODULES[verb]}"), verb)
-    return function
+A verb is `commands/NAME.py` with a function `main(config) -> exit code`, and its settings in `conf/NAME.yaml`.  The
+first line of the module's docstring is its line in `--help`.  A module without a YAML gets the words of the command
+line instead of a configuration.
+"""

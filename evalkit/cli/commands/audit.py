@@ -1,31 +1,36 @@
-"""The verb audit: what is wrong with a copy of a dataset."""
+"""Problems of a dataset copy, counts, duplicates, leaks: task=NAME task.path=DIR."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit.cli.build import make_task
 from evalkit.cli.config import Config
+from evalkit.cli.factories import make_task
 from evalkit.core import console
 from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
+HELP_ORDER = 150
 
-def audit(config: Config) -> int:
-    """Print what is wrong with a copy of a dataset, and what it shares with the copy's other splits."""
-    from evalkit.analysis.dataset_audit import audit as findings_of
-    from evalkit.analysis.dataset_audit import render
+
+def main(config: Config) -> int:
+    """Print the problems of a dataset copy, and its overlap with the copy's other splits."""
+    from evalkit.analysis.dataset_audit import audit, render
 
     images = bool(config["images"])
-    console.out(render(findings_of(make_task(config), images=images, others=other_splits(config, images))))
+    console.out(render(audit(make_task(config), images=images, others=other_splits(config, images))))
     return 0
 
 
 def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
-    """The other splits of the same copy, and every split in its other language; or why one cannot be read."""
+    """The other splits of the same copy, and every split in its other language.
+
+    Returns:
+        Split (", language" added for another language) -> the split, or why it cannot be read.
+    """
     task = dict(config["task"])
     if "split" not in task:
         return {}
@@ -35,12 +40,13 @@ def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
     found: dict[str, LoadedTask | str] = {}
     for language in languages:
         for split in ("train", "validation", "test"):
-            mine = language == task.get("language")
-            if mine and split == task["split"]:
+            same_language = language == task.get("language")
+            if same_language and split == task["split"]:
                 continue
-            own = {"split": split} | ({"language": language} if language else {})
+            name = split if same_language else f"{split}, {language}"
+            changed = {"split": split} | ({"language": language} if language else {})
             try:
-                found[split if mine else f"{split}, {language}"] = make_task({"task": task | own}).load(images=images)
+                found[name] = make_task({"task": task | changed}).load(images=images)
             except EvalkitError as problem:
-                found[split if mine else f"{split}, {language}"] = str(problem)
+                found[name] = str(problem)
     return found

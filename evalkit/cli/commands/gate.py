@@ -1,4 +1,9 @@
-"""The verb of the gate: scores against a baseline, or what is asked against a record of it."""
+"""Refuse a worse model: baseline=RUN candidate=RUN [margin=0.02].
+
+Exit codes: 0 pass or improved, 1 fail, 4 inconclusive.  save=FILE writes the candidate as a baseline file, and
+dry_run=true shows which margins the baselines can certify.  prompts=true compares prompts, images and generation
+settings with a record of them, without a model: 0 same, 1 changed.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +11,47 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.build import asked, listed, make_engine, make_spec, make_task
-from evalkit.cli.config import Config, choose
+from evalkit.cli.config import Config, checked_choice
+from evalkit.cli.factories import as_list, make_engine, make_prompt_record, make_spec, make_task, model_name
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
 
 if TYPE_CHECKING:
     from evalkit.analysis.run_scores import Scored
     from evalkit.core.types import ImageRef
-    from evalkit.runs.prompt_record import Asked
+    from evalkit.runs.prompt_record import Asked as PromptRecord
 
-# How many changed prompts and images are shown in full.
-FEW = 5
+HELP_ORDER = 40
+# How many changed prompts, images and answers are shown in full.
+N_SHOWN = 5
 
 
-def gate(config: Config) -> int:
-    """Pass, fail or leave open a candidate against a baseline."""
+def main(config: Config) -> int:
+    """Compare a candidate with a baseline: pass, fail or inconclusive."""
     if config["prompts"]:
-        return _prompts(config)
+        return compare_prompts(config)
     if config["save"]:
-        return _save(config)
+        return save_baselines(config)
     if config["dry_run"]:
-        return _preflight(config)
+        return show_certifiable_margins(config)
     if not config["baseline"] or not config["candidate"]:
         raise ConfigError(
             "The gate needs baseline=RUN (or a file that `gate candidate=RUN save=FILE` wrote) and candidate=RUN."
         )
     from evalkit.analysis.gate import report
 
-    out = _out(config)
+    out = _output_folder(config)
     try:
-        content = _held(config)
+        content = _compare_scores(config)
     except EvalkitError as problem:
         report.write(out, report.refusal(str(problem)))
         raise
     report.write(out, content)
-    return _verdict(content)
+    return _report_verdicts(content)
 
 
-def _out(config: Config) -> Path:
-    """Where the gate's files go: into the candidate's folder, unless it is a file or a folder of several."""
+def _output_folder(config: Config) -> Path:
+    """The folder for the gate's files: out=, else the candidate's, where the candidate is a single run."""
     from evalkit.analysis.gate.inputs import is_run
 
     named, candidates = config["out"], _paths(config["candidate"])
@@ -54,13 +60,13 @@ def _out(config: Config) -> Path:
     if len(candidates) == 1 and is_run(candidates[0]):
         return candidates[0]
     raise ConfigError(
-        f"Where do gate.json, gate.xml and gate.md go? candidate={config['candidate']} is not the folder of one run, "
-        "so give out=DIR."
+        f"Give out=DIR for gate.json, gate.xml and gate.md: candidate={config['candidate']} is not the folder of one "
+        "run, into which they would go."
     )
 
 
-def _held(config: Config) -> dict[str, Any]:
-    """The gate's record."""
+def _compare_scores(config: Config) -> dict[str, Any]:
+    """The content of gate.json."""
     from evalkit.analysis.gate.inputs import matched
     from evalkit.analysis.gate.report import record
     from evalkit.analysis.gate.verdicts import chosen, judge
@@ -69,14 +75,19 @@ def _held(config: Config) -> dict[str, Any]:
     metrics = chosen(matches, _metrics(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
-        for (baseline, _), mine in zip(matches, metrics, strict=True):
-            for text in _uncertain(baseline, mine, margin_of):
+        for (baseline, _), compared in zip(matches, metrics, strict=True):
+            for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
     return record(judge(matches, metrics, margin_of), bool(config["exact"]))
 
 
-def _verdict(content: Mapping[str, Any]) -> int:
-    """Say the verdicts; raise what sets the exit code."""
+def _report_verdicts(content: Mapping[str, Any]) -> int:
+    """Print the verdicts.
+
+    Raises:
+        GateFailed: the candidate is worse.
+        Inconclusive: the gate cannot tell.
+    """
     from evalkit.analysis.gate import verdicts as v
     from evalkit.analysis.gate.report import exactly, sentence
 
@@ -85,7 +96,7 @@ def _verdict(content: Mapping[str, Any]) -> int:
             console.out(f"{c['task']}: {sentence(entry)}")
         if content["exact"]:
             console.out(f"{c['task']}: {exactly(c)}")
-            for m in c["moved"][:FEW]:
+            for m in c["moved"][:N_SHOWN]:
                 console.out(
                     f"  {m['sample_id']} (image {m['image_id']}): {m['question']!r}: {m['baseline_text']!r} -> "
                     f"{m['candidate_text']!r}"
@@ -93,7 +104,7 @@ def _verdict(content: Mapping[str, Any]) -> int:
     console.out(f"gate: {content['verdict']}")
     if content["verdict"] == v.FAIL and content["exact"]:
         raise GateFailed(
-            "Answers are not the baseline's, and exact=true allows none to move; gate.json lists them all."
+            "Some answers differ from the baseline's, which exact=true does not allow; gate.json lists them all."
         )
     if content["verdict"] == v.FAIL:
         raise GateFailed("The candidate is worse than the baseline by more than the margin; gate.md lists the samples.")
@@ -103,15 +114,19 @@ def _verdict(content: Mapping[str, Any]) -> int:
 
 
 def _paths(setting: Any) -> list[Path]:
-    return [Path(p) for p in listed(setting)]
+    return [Path(p) for p in as_list(setting)]
 
 
 def _metrics(config: Config) -> list[str] | None:
-    return listed(config["metrics"]) or None
+    return as_list(config["metrics"]) or None
 
 
-def _whole(setting: Any) -> list[Scored]:
-    """The runs that a setting names, each whole enough for a baseline."""
+def _complete_runs(setting: Any) -> list[Scored]:
+    """The runs that a setting names.
+
+    Raises:
+        ConfigError: one of them is not complete, so that it cannot be a baseline.
+    """
     from evalkit.analysis.gate.inputs import expanded
     from evalkit.analysis.run_scores import incomplete, read_scored
 
@@ -124,14 +139,14 @@ def _whole(setting: Any) -> list[Scored]:
 def _margins(metrics: Sequence[Sequence[str]], config: Config) -> dict[str, float]:
     from evalkit.analysis.gate.verdicts import margins_of
 
-    own = config["margins"] or {}
-    if not isinstance(own, Mapping):
-        raise ConfigError(f"margins={own} is not possible; give margins='{{strict open_recall: 0.03}}'.")
-    return margins_of(sorted({m for mine in metrics for m in mine}), config["margin"], own)
+    by_metric = config["margins"] or {}
+    if not isinstance(by_metric, Mapping):
+        raise ConfigError(f"margins={by_metric} is not possible; give margins='{{strict open_recall: 0.03}}'.")
+    return margins_of(sorted({m for of_run in metrics for m in of_run}), config["margin"], by_metric)
 
 
 def _uncertain(baseline: Scored, metrics: Sequence[str], margin_of: Mapping[str, float]) -> list[str]:
-    """The metrics whose margin their rows cannot certify, in words."""
+    """One text for each metric whose margin cannot be certified with its number of rows."""
     from evalkit.analysis.gate.verdicts import ASSUMED_DISCORDANCE, smallest_margin
 
     found = []
@@ -145,13 +160,17 @@ def _uncertain(baseline: Scored, metrics: Sequence[str], margin_of: Mapping[str,
     return found
 
 
-def _preflight(config: Config) -> int:
-    """Before anything is run: what the baselines' numbers of rows can certify."""
+def show_certifiable_margins(config: Config) -> int:
+    """Print the margins that the baselines' numbers of rows can certify, before anything is run.
+
+    Raises:
+        Inconclusive: a margin of the configuration cannot be certified.
+    """
     from evalkit.analysis.gate.verdicts import chosen, smallest_margin
 
     if not config["baseline"]:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
-    baselines = _whole(config["baseline"])
+    baselines = _complete_runs(config["baseline"])
     doubts: list[str] = []
     every = chosen([[b] for b in baselines], _metrics(config))
     margin_of = _margins(every, config)
@@ -169,13 +188,14 @@ def _preflight(config: Config) -> int:
         doubts += _uncertain(baseline, metrics, margin_of)
     if doubts:
         raise Inconclusive(
-            f"This gate could hardly ever pass unless the answers stay the same: {len(doubts)} of "
-            f"{sum(map(len, every))} metrics, first {doubts[0]}. Widen the margin, name other metrics or add samples."
+            f"This gate can hardly pass unless the answers stay the same: {len(doubts)} of {sum(map(len, every))} "
+            f"metrics have too few rows for their margin, first {doubts[0]}. Widen the margin, name other metrics or "
+            "add samples."
         )
     return 0
 
 
-def _save(config: Config) -> int:
+def save_baselines(config: Config) -> int:
     """Write candidates as baseline files."""
     from evalkit.analysis.gate.verdicts import gated
     from evalkit.analysis.run_scores import baseline_content
@@ -183,14 +203,16 @@ def _save(config: Config) -> int:
     from evalkit.pipeline.rescore import safe
 
     if not config["candidate"]:
-        raise ConfigError("gate save=FILE needs candidate=RUN: what is to be the baseline.")
-    runs = _whole(config["candidate"])
+        raise ConfigError("gate save=FILE needs candidate=RUN, the run that becomes the baseline.")
+    runs = _complete_runs(config["candidate"])
     target = Path(config["save"])
     if len(runs) > 1 and target.suffix:
         raise ConfigError(f"save={target} is one file, and there are {len(runs)} candidates: name a folder.")
     names = [safe("-".join(str(run.header[k]) for k in ("model", "task", "split"))) for run in runs]
     if len(set(names)) < len(names):
-        raise ConfigError(f"Two of the candidates would become one file: {', '.join(sorted(names))}; name one of them.")
+        raise ConfigError(
+            f"Two of the candidates would get the same file name: {', '.join(sorted(names))}; give only one of them."
+        )
     contents = [baseline_content(run, _metrics(config) or gated(run), bool(config["texts"])) for run in runs]
     for name, content in zip(names, contents, strict=True):
         file = target if target.suffix else target / f"{name}.json"
@@ -199,62 +221,72 @@ def _save(config: Config) -> int:
     return 0
 
 
-def _prompts(config: Config) -> int:
-    """Compare what would be asked, without a model."""
+def compare_prompts(config: Config) -> int:
+    """Compare prompts, images and generation settings with a record of them, without a model.
+
+    Raises:
+        GateFailed: they have changed.
+    """
     from evalkit.analysis.gate.prompt_diff import compare, describe
     from evalkit.core.files import write_json, write_whole
     from evalkit.runs.prompt_record import content, read_asked
 
     if config["candidate"]:
         if config.get("model") or config.get("task"):
-            raise ConfigError("Give candidate=RUN, or model= and task= for what they would be asked now; not both.")
-        now = read_asked(_one(config["candidate"], "candidate"))
+            raise ConfigError(
+                "Give candidate=RUN for a stored prompt record, or model= and task= for the present prompts; not both."
+            )
+        now = read_asked(_single_path(config["candidate"], "candidate"))
     else:
-        now = _asked_now(config)
+        now = _present_prompts(config)
     if config["save"]:
         write_whole(Path(config["save"]), content(now))
         console.out(str(config["save"]))
         return 0
-    before = read_asked(_one(config["baseline"], "baseline"))
-    for side in (before, now):
-        if side.header["limit"] is not None:
+    before = read_asked(_single_path(config["baseline"], "baseline"))
+    for record in (before, now):
+        if record.header["limit"] is not None:
             raise ConfigError(
-                f"{side.origin} is over the first {side.header['limit']} samples only; compare whole sets."
+                f"{record.origin} is over the first {record.header['limit']} samples only; compare whole sets."
             )
     changes = compare(before, now)
-    console.out(describe(before, now, changes, FEW))
+    console.out(describe(before, now, changes, N_SHOWN))
     if config["out"]:
         fields = ("settings", "prompts", "images", "added", "gone", "notes")
-        said = {"schema": 1, "changed": changes.any} | {k: list(getattr(changes, k)) for k in fields}
-        write_json(Path(config["out"]) / "gate-prompts.json", said)
+        result = {"schema": 1, "changed": changes.any} | {k: list(getattr(changes, k)) for k in fields}
+        write_json(Path(config["out"]) / "gate-prompts.json", result)
     if changes.any:
         raise GateFailed(
-            "What is asked has changed. If that is meant, make the record anew with save=FILE and the baselines of "
-            "scores with it."
+            "The prompts, images or generation settings have changed. If that is intended, write the record again with "
+            "save=FILE, and the score baselines with it."
         )
     return 0
 
 
-def _one(setting: Any, what: str) -> Path:
+def _single_path(setting: Any, name: str) -> Path:
     found = _paths(setting)
     if len(found) != 1:
-        raise ConfigError(f"gate prompts=true compares two records; give one {what}=FILE or RUN.")
+        raise ConfigError(f"gate prompts=true compares two records; give one {name}=FILE or RUN.")
     return found[0]
 
 
-def _asked_now(config: Config) -> Asked:
+def _present_prompts(config: Config) -> PromptRecord:
+    """The prompt record of the chosen model and task as they are now."""
     from evalkit.pipeline.evaluate import IMAGE_MODES, limited
     from evalkit.tasks.image_check import check_images
 
     if not config.get("model") or not config.get("task"):
         raise ConfigError("gate prompts=true needs model= and task=, or candidate=RUN.")
-    model = str(config["model"].get("name") or config["choices"]["model"])
+    model = model_name(config)
     task = make_task(config)
-    sees = config["model"].get("kind") == "checkpoint"
-    loaded = task.load(images=sees)
+    sees_images = config["model"].get("kind") == "checkpoint"
+    loaded = task.load(images=sees_images)
     digests: dict[ImageRef, str] = {}
-    if sees:
+    if sees_images:
         loaded, digests = check_images(loaded, on_missing=config["task"].get("on_missing_image", "error"))
-    image = choose(config["image"], IMAGE_MODES, "image")
-    generation = make_spec(config, model).generation if sees else make_engine(config, model, task).generation
-    return asked(config, model, task, limited(loaded, config["limit"]), digests, image, config["limit"], generation)
+    image = checked_choice(config["image"], IMAGE_MODES, "image")
+    generation = make_spec(config, model).generation if sees_images else make_engine(config, model, task).generation
+    return make_prompt_record(
+        config, task, limited(loaded, config["limit"]), digests,
+        model=model, image=image, limit=config["limit"], generation=generation,
+    )  # fmt: skip

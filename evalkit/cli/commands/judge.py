@@ -1,22 +1,23 @@
-"""Verbs of language models as judges: judge, judge check."""
+"""Add judged scores to a run: run=DIR judge=NAME."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.build import make_task
-from evalkit.cli.config import Config, build, options
+from evalkit.cli.config import Config, build, load_option, options
+from evalkit.cli.factories import make_task, task_config_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from evalkit.judge.config import JudgeConfig
 
+HELP_ORDER = 50
 
-def judge(config: Config) -> int:
+
+def main(config: Config) -> int:
     """Add judged scores to a finished run."""
     from evalkit.core.files import read_lines
     from evalkit.judge.api import judge_run, remarks
@@ -31,9 +32,9 @@ def judge(config: Config) -> int:
     if manifest is None:
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
     judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
-    task_config = {**manifest["config"]["task"], **{k: v for k, v in config["data"].items() if v}}
     predictions = [prediction_from(r, str(folder.predictions)) for r in read_lines(folder.predictions)]
-    loaded = make_task({"task": task_config}).load(images=bool(config["judge"].get("send_images")))
+    task = make_task({"task": task_config_of(manifest, config["data"])})
+    loaded = task.load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
     complete = local_judge(judge_config) if judge_config.transport == "local" else None
     outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note, complete=complete)
@@ -47,8 +48,7 @@ def judge(config: Config) -> int:
 
 
 def local_judge(judge_config: JudgeConfig) -> Callable[[list[dict[str, Any]]], str]:
-    """The registered checkpoint that judges in this process."""
-    from evalkit.cli.config import load_option
+    """A registered checkpoint as judge in this process: chat messages -> its answer."""
     from evalkit.engines.hf import device_of, dtype_of
     from evalkit.judge.local import local_complete
     from evalkit.models.checkpoint import CheckpointSpec
@@ -59,13 +59,3 @@ def local_judge(judge_config: JudgeConfig) -> Callable[[list[dict[str, Any]]], s
     device = device_of("auto")
     max_tokens = int(judge_config.parameters.get("max_tokens", 1024))
     return local_complete(spec, device=device, dtype=dtype_of("auto", spec, device), max_tokens=max_tokens)
-
-
-def judge_check(config: Config) -> int:
-    """How far a judge agrees with people."""
-    from evalkit.judge.agreement import check_labels
-
-    run_folder = Path(config["run"]) if config["run"] else None
-    agreement = check_labels(Path(config["labels"]), run=run_folder, judge=config["name"], model=config["model"])
-    console.out(json.dumps(agreement.record(), indent=1, ensure_ascii=False))
-    return 0

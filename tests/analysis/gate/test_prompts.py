@@ -147,7 +147,7 @@ def test_a_template_that_cannot_be_rendered_here_is_reported_and_a_change_of_its
     odd = "model.chat_template='{{ messages[0].content + bos_token }}'"
     file = tmp_path / "odd.json"
     assert main(["gate", *NOW, odd, f"save={file}"]) == 0
-    assert "recorded before the chat template" in capsys.readouterr().err
+    assert "recorded without the chat template" in capsys.readouterr().err
     assert main(["gate", f"baseline={file}", *NOW, odd]) == 0
     assert main(["gate", f"baseline={file}", *NOW]) == 1
     found = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What verbs make of the configuration: the task, its protocols, the model behind its engine."""
+"""Objects that a verb's configuration describes: task, protocols, checkpoint, engine, prompt record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.config import Config, build, choose, protocols_for, resolve
+from evalkit.cli.config import Config, build, checked_choice, protocols_for, resolve
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, ModelError
 
@@ -15,36 +15,47 @@ if TYPE_CHECKING:
     from evalkit.core.types import Generation, ImageRef
     from evalkit.engines.base import Engine
     from evalkit.models.checkpoint import CheckpointSpec
-    from evalkit.runs.prompt_record import Asked
+    from evalkit.runs.prompt_record import Asked as PromptRecord
     from evalkit.scoring.base import ScoringProtocol
     from evalkit.tasks.base import LoadedTask, Task
 
 
-def title(summary: Mapping[str, Any]) -> str:
-    """The heading of a result table."""
+def table_title(summary: Mapping[str, Any]) -> str:
+    """Title of a result table, from summary.json."""
     image = "" if summary["image"] == "original" else f", {summary['image']} image"
     return f"{summary['model']} on {summary['task']} ({summary['split']}{image}), run {summary['run_id']}"
 
 
-def listed(value: Any) -> list[str]:
-    """A setting that may be one text or a list of them; none for null."""
+def as_list(value: Any) -> list[str]:
+    """The values of a setting that may be one text or a list of them; none for null."""
     return [value] if isinstance(value, str) else [str(v) for v in value or ()]
 
 
+def model_name(config: Config) -> str:
+    """The name of the model in tables and run folders: its `name` setting, else the chosen option."""
+    return str(config["model"].get("name") or config["choices"]["model"])
+
+
+def task_config_of(manifest: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's configuration in a run's manifest, with the dataset's place where `data` gives a new one."""
+    stored = manifest.get("config", {}).get("task", {})
+    return {**stored, **{key: value for key, value in data.items() if value}}
+
+
 def make_task(config: Config) -> Task:
-    """The task of the configuration."""
+    """The chosen task."""
     task: Task = build(config["task"], f"task {config['task'].get('name')}")
     return task
 
 
 def make_protocols(config: Config) -> list[ScoringProtocol]:
-    """The scoring protocols that were chosen, or the task's own."""
+    """The chosen scoring protocols, or the task's default ones."""
     chosen = protocols_for(config.get("protocol"), config["task"])
     return [build(c, f"protocol {name}") for name, c in chosen.items()]
 
 
 def make_spec(config: Config, name: str) -> CheckpointSpec:
-    """The checkpoint of the configuration, under the generation preset that was chosen."""
+    """The chosen checkpoint, with the chosen generation preset."""
     from evalkit.models.checkpoint import CheckpointSpec
 
     preset = config.get("generation")
@@ -53,22 +64,25 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
 
 
 def require_weights(config: Config, name: str) -> None:
-    """Refuse a model whose weights are not here, unless the engine finds them elsewhere (`local_weights = False`)."""
-    if not _local(config):
+    """Check that the model's weights are on this machine, unless the engine has them elsewhere.
+
+    Raises:
+        ModelError: they are not; the message names the command that fetches them, and the task's data with them.
+    """
+    if not _needs_local_weights(config):
         return
-    # Before the data is looked for, so that one message names the one command that brings both.
     from evalkit.models.checkpoint import locate
 
     task = config["task"]
-    known = config["choices"].get("task") if task.get("repo") and not task.get("path") else None
-    locate(make_spec(config, name), known)
+    task_to_fetch = config["choices"].get("task") if task.get("repo") and not task.get("path") else None
+    locate(make_spec(config, name), task_to_fetch)
 
 
-def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
-    """An engine whose workers make engines of their own (`inner`), where they run."""
+def make_distributed_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
+    """An engine whose workers each build an engine of their own from the settings in `inner`."""
     inner = dict(settings.pop("inner"))
     if inner.pop("shard", None) is not None:
-        raise ConfigError("engine.inner.shard is not possible: which part a run is, says engine.shard=i/n.")
+        raise ConfigError("engine.inner.shard is not possible; give the part of the run as engine.shard=i/n.")
     if "inner" in inner:
         raise ConfigError("engine.inner must be an engine that answers by itself, such as hf or vllm.")
     if inner.get("measure_flips", 0) is None:
@@ -77,23 +91,23 @@ def spread_engine(settings: dict[str, Any], spec: CheckpointSpec) -> Engine:
     return engine
 
 
-def _local(config: Config) -> bool:
+def _needs_local_weights(config: Config) -> bool:
     return bool(getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True))
 
 
 def make_engine(config: Config, name: str, task: Task) -> Engine:
-    """The engine that answers: a baseline fitted on the train split, or a checkpoint behind the chosen engine."""
+    """The engine for the chosen model: a baseline fitted on the train split, or a checkpoint in the chosen engine."""
     model = {**config["model"], "name": name}
-    kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
+    kind = checked_choice(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
-        settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
+        settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # `run` splits the samples itself
         spec = make_spec(config, name)
         if "inner" in settings:
-            return spread_engine(settings, spec)
+            return make_distributed_engine(settings, spec)
         engine: Engine = build(settings, "engine", spec=spec)
         return engine
     if preset := config.get("generation"):
-        raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")
+        raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is not a checkpoint.")
     if kind == "scripted":
         scripted: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
         return scripted
@@ -105,30 +119,34 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
     return BaselineEngine(baseline=baseline, model=name, trained_on=trained_on)
 
 
-def asked(
+def make_prompt_record(
     config: Config,
-    model: str,
     task: Task,
     loaded: LoadedTask,
     digests: Mapping[ImageRef, str],
+    *,
+    model: str,
     image: str,
     limit: int | None,
     generation: Generation,
-) -> Asked:
-    """The record of what a run asks of its model; loads no weights.  loaded: already limited."""
+) -> PromptRecord:
+    """The record of a run's prompts, images and generation settings; loads no weights.
+
+    loaded: already limited.
+    """
     from evalkit.pipeline.evaluate import with_images
     from evalkit.runs.prompt_record import collect, template_of
 
-    sees = config["model"].get("kind") == "checkpoint"
-    # A server has a chat template of its own, which nobody can see from here.
-    template = template_of(make_spec(config, model) if sees and _local(config) else None)
-    fill = partial(
-        collect, task, loaded, with_images(loaded.samples, image), digests if sees else None,
+    sees_images = config["model"].get("kind") == "checkpoint"
+    # A server's chat template is unknown here.
+    template = template_of(make_spec(config, model) if sees_images and _needs_local_weights(config) else None)
+    record = partial(
+        collect, task, loaded, with_images(loaded.samples, image), digests if sees_images else None,
         model=model, image=image, limit=limit, generation=generation,
     )  # fmt: skip
     try:
-        return fill(template=template)
+        return record(template=template)
     except ModelError as problem:
-        # The engine may know more of jinja than the plain rendering here; a finished run must not fail at its record.
-        console.warn(f"what is asked is recorded before the chat template, not after it: {problem}")
-        return fill(template=replace(template, text=None))
+        # The engine may support more of jinja than the plain rendering here; a finished run must not fail now.
+        console.warn(f"prompts are recorded without the chat template, which cannot be rendered here: {problem}")
+        return record(template=replace(template, text=None))

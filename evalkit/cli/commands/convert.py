@@ -1,0 +1,25 @@
+"""Save a checkpoint once in Hugging Face form: model=NAME to=DIR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evalkit.cli.config import Config
+from evalkit.cli.factories import make_spec, model_name
+from evalkit.core import console
+
+HELP_ORDER = 90
+
+
+def main(config: Config) -> int:
+    """Save a checkpoint of any form once in Hugging Face form."""
+    from evalkit.models.checkpoint import locate
+    from evalkit.models.convert import convert
+    from evalkit.models.llava_original import options_of
+
+    name = model_name(config)
+    spec = make_spec(config, name)
+    folder, given = options_of({**spec.config, "name": name}, locate(spec))
+    convert(folder, Path(config["to"]), **given, dtype=spec.dtype or "float32")
+    console.out(str(config["to"]))
+    return 0

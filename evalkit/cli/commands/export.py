@@ -1,0 +1,28 @@
+"""A run in other tools' forms: run=DIR format=every-eval-ever|hf-model-index|latex|lm-eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evalkit.cli.config import Config, checked_choice
+from evalkit.core import console
+
+HELP_ORDER = 120
+
+
+def main(config: Config) -> int:
+    """Write a run in the form of another tool."""
+    from evalkit.reports.export import WRITERS, read_run
+
+    form = checked_choice(config["format"], list(WRITERS), "format")
+    run = read_run(Path(config["run"]), slices=bool(config["slices"]), model_id=config["model_id"])
+    out = Path(config["out"]) if config["out"] else run.folder.path / "export" / form
+    keys = ("organization", "relationship") if form == "every-eval-ever" else ()
+    written = WRITERS[form](run, out, **{k: str(config[k]) for k in keys})
+    for number in run.missing:
+        console.warn(f"{number.name} has no value: {number.problem}")
+    if run.summary["n_failed"]:
+        console.warn(f"{run.summary['n_failed']} of {run.summary['n']} samples failed; the files say so")
+    for path in written:
+        console.out(str(path))
+    return 0

@@ -1,0 +1,60 @@
+"""Bring weights and data into the cache, checked: model=NAME task=NAME.
+
+Files come from the Hugging Face hub at pinned revisions, into its own cache; their digests are checked against the
+lock file.  A task whose files its authors give out by hand (`manual_download:` in its YAML) says where to ask.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.cli.config import Config
+from evalkit.cli.factories import make_task
+from evalkit.cli.task_settings import manual_download
+from evalkit.core import console
+
+if TYPE_CHECKING:
+    from evalkit.models.hub import Repo
+
+HELP_ORDER = 70
+
+
+def main(config: Config) -> int:
+    """Bring a model's weights or a task's data into the hub's cache, checked against pinned digests."""
+    from evalkit.models.fetch import fetch
+
+    repos: list[Repo] = []
+    if config["choices"].get("model"):
+        repos += weights_of(config["model"])
+    if config["choices"].get("task"):
+        repos += data_of(config)
+        if text := manual_download(config["task"]):
+            console.note(f"note: {text}.")
+    if not repos:
+        console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
+        return 0
+    for folder in fetch(repos, lock=Path(config["lock"]), say=console.note).values():
+        console.out(str(folder))
+    return 0
+
+
+def weights_of(model: Config) -> list[Repo]:
+    """The hub repositories of a model; none for baselines, weights that ship with evalkit and local folders."""
+    from evalkit.models.hub import model_repos
+
+    shipped = str(model.get("source") or "").startswith("package:")
+    if model.get("kind") != "checkpoint" or shipped:
+        return []
+    return [repo for repo in model_repos(model) if not Path(repo.id).expanduser().is_dir()]
+
+
+def data_of(config: Config) -> list[Repo]:
+    """The hub repository of a task, with the files of the configured split and of train; none for local data."""
+    from evalkit.models.hub import Repo
+
+    patterns = getattr(make_task(config), "hub_patterns", None)
+    if patterns is None or not config["task"].get("repo"):
+        return []
+    revision = config["task"].get("revision")
+    return [Repo(id=config["task"]["repo"], kind="dataset", revision=revision, files=patterns())]

@@ -1,0 +1,95 @@
+"""A run's page: run=DIR, or two runs side by side: run=DIR against=DIR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from evalkit.cli.config import Config
+from evalkit.cli.factories import make_task, task_config_of
+from evalkit.core import console
+from evalkit.core.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.core.types import Sample
+    from evalkit.reports.run_page import Difference
+    from evalkit.reports.run_page.data import Picture
+
+HELP_ORDER = 100
+
+
+class Differences(NamedTuple):
+    """Paired differences of two runs; `problem` says why there are none, empty for a single run."""
+
+    found: list[Difference]
+    problem: str
+
+
+def main(config: Config) -> int:
+    """Write a run's page, or the page of two runs side by side."""
+    from evalkit.pipeline.rescore import manifest_beside
+    from evalkit.reports.run_page import page_data, write_page
+    from evalkit.reports.run_page.page import pictures
+
+    run = Path(config["run"])
+    runs = [run, Path(config["against"])] if config["against"] else [run]
+    target = Path(config["file"]) if config["file"] else run / "report.html"
+    task_config = task_config_of(manifest_beside(run) or {}, config["data"])
+    samples: dict[str, Sample] = {}
+    images: dict[str, Picture] = {}
+    if task_config:
+        try:
+            loaded = make_task({"task": task_config}).load(images=bool(config["images"]))
+            shown = samples_as_seen(run, loaded.samples)
+            samples = {s.id: s for s in shown}
+            if config["images"]:
+                images = pictures(shown, target.with_name(f"{target.stem}-images"))
+        except EvalkitError as problem:
+            console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
+    differences = differences_of(runs)
+    data = page_data(runs, samples, images, differences=differences.found, incomparable=differences.problem)
+    write_page(target, data)
+    console.out(str(target))
+    return 0
+
+
+def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
+    from evalkit.core.files import read_json, read_lines
+    from evalkit.pipeline.evaluate import select, with_images
+    from evalkit.runs.store import RunFolder
+
+    folder = RunFolder(run)
+    answered = select(samples, [r["sample_id"] for r in read_lines(folder.predictions)], str(run))
+    return with_images(answered, read_json(folder.summary, "summary").get("image", "original"))
+
+
+def differences_of(runs: Sequence[Path]) -> Differences:
+    """The paired differences of two runs, or the reason why they are not comparable; nothing for a single run."""
+    from evalkit.analysis.compare import compare
+    from evalkit.analysis.run_scores import read_scored
+    from evalkit.reports.run_page import Difference
+
+    if len(runs) < 2:
+        return Differences([], "")
+    try:
+        ((_, pairs),) = compare([read_scored(r) for r in runs], None)
+    except EvalkitError as problem:
+        console.warn(f"the page has no differences: {problem}")
+        return Differences([], str(problem))
+    found = [
+        Difference(
+            metric=p.metric,
+            n=p.n,
+            first=p.first,
+            second=p.second,
+            difference=p.difference,
+            low=p.interval.low,
+            high=p.interval.high,
+            n_worse=p.n_worse,
+            n_better=p.n_better,
+        )
+        for p in pairs
+    ]
+    return Differences(found, "")

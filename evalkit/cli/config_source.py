@@ -1,0 +1,116 @@
+"""How Hydra reads evalkit's config folders: as files, and several protocols next to each other.
+
+Hydra puts an option at the place of its group: `task=slake` is `task`.  Of the group `protocol` several options can be
+chosen at once, so each needs a place of its own, `protocol.NAME`.  Hydra takes such a place from a first line
+`# @package protocol.NAME` of the file; here it follows from the file's name, and that line is not needed
+(docs/adr/0006).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from evalkit.cli.config import config_dirs, read_yaml
+from evalkit.core.errors import ConfigError
+
+SCHEME = "evalkit"
+# Config groups of which several options can be chosen: protocol=[A,B].
+MULTIPLE_CHOICE = ("protocol",)
+
+
+def package_of(config_path: str) -> str | None:
+    """The place of an option in the configuration, where it is not that of its group.
+
+    >>> package_of("protocol/strict"), package_of("task/slake"), package_of("run")
+    ('protocol.strict', None, None)
+    """
+    group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+    return f"{group}.{name}" if group in MULTIPLE_CHOICE else None
+
+
+def accept_any_key(node: Any) -> None:
+    """Let the empty mappings of a config file (`data: {}`) take any key from the command line.
+
+    Everywhere else Hydra refuses keys that the file does not have, which finds typing errors.
+    """
+    from omegaconf import OmegaConf
+
+    if not node:
+        OmegaConf.set_struct(node, False)
+    for key in node:
+        if OmegaConf.is_dict(child := node._get_node(key)) and not child._is_none() and not child._is_missing():
+            accept_any_key(child)
+
+
+@cache
+def register() -> None:
+    """Make Hydra read the built-in config folder and the user's own ones through `ConfigFolder`.
+
+    The classes are made here because their base classes are Hydra's, which is imported only where it is used.
+    """
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.object_type import ObjectType
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.config_source import ConfigResult, ConfigSource
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class ConfigFolder(ConfigSource):  # type: ignore[misc]
+        """A folder of YAML files; an option of a multiple-choice group gets a place of its own."""
+
+        @staticmethod
+        def scheme() -> str:
+            return SCHEME
+
+        def load_config(self, config_path: str) -> Any:
+            path = self._file(config_path)
+            with path.open(encoding="utf-8") as file:
+                header = self._get_header_dict(file.read(512))
+            if header["package"] is None:
+                header["package"] = package_of(config_path)
+            config, full_path = read_yaml(path), self.full_path()
+            accept_any_key(config)
+            return ConfigResult(config=config, path=full_path, provider=self.provider, header=header)
+
+        def available(self) -> bool:
+            return self.is_group("")
+
+        def is_group(self, config_path: str) -> bool:
+            return (Path(self.path) / config_path).is_dir()
+
+        def is_config(self, config_path: str) -> bool:
+            return self._file(config_path).is_file()
+
+        def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+            names: list[str] = []
+            for path in sorted((Path(self.path) / config_path).iterdir()):
+                self._list_add_result(names, str(path), path.name, results_filter)
+            return sorted(set(names))
+
+        def _file(self, config_path: str) -> Path:
+            return Path(self.path, self._normalize_file_name(config_path))
+
+    class ConfigFolders(SearchPathPlugin):  # type: ignore[misc]
+        """Replaces Hydra's reader of the main config folder, and adds the user's folders after it."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for element in search_path.get_path():
+                if element.provider == "main" and "://" not in element.path:
+                    element.path = f"{SCHEME}://{element.path}"
+            for folder in config_dirs()[1:]:
+                search_path.append("user", f"{SCHEME}://{folder}")
+
+    Plugins.instance().register(ConfigFolder)
+    Plugins.instance().register(ConfigFolders)
+
+
+def check_user_folders() -> None:
+    """Check that the user's own config folders exist.
+
+    Raises:
+        ConfigError: one is not a folder.
+    """
+    for folder in config_dirs()[1:]:
+        if not folder.is_dir():
+            raise ConfigError(f"The config folder {folder} (EVALKIT_CONF or --config-dir) is not a folder.")

@@ -1,0 +1,159 @@
+"""Composition of a verb's configuration with Hydra, and the jobs of a sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.cli.config import config_dir
+from evalkit.cli.config_source import MULTIPLE_CHOICE, check_user_folders, register
+from evalkit.cli.verbs import load
+from evalkit.core.errors import ConfigError, EvalkitError
+
+# Hydra's own folders and logs are off: a run's folder is named by its content, not by the time.
+HYDRA_SETTINGS = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra.sweep.dir=.",
+    "hydra.sweep.subdir=.",
+    "hydra.job.name=evalkit",
+    "hydra.help.app_name=evalkit",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
+CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> int:
+    """Compose the verb's configuration and run the verb on it, once a job; returns the highest exit code."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    codes: list[int] = []
+    command = take_config_dirs(arguments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
+    saved = sys.argv
+    with user_config_dirs(command.folders):
+        check_user_folders()
+        register()
+        try:
+            sys.argv = ["evalkit", *with_settings(command.arguments)]
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
+        except (HydraException, OmegaConfBaseException) as problem:
+            from evalkit.cli.config_errors import explain
+
+            raise explain(problem, verb) from problem
+        finally:
+            sys.argv = saved
+    return max(codes, default=0)
+
+
+class WithoutConfigDirs(NamedTuple):
+    """Arguments without `--config-dir`, and the folders that it named."""
+
+    arguments: list[str]
+    folders: list[Path]
+
+
+def take_config_dirs(arguments: Sequence[str]) -> WithoutConfigDirs:
+    """Take the user's config folders out of the arguments.
+
+    Hydra's own flag would read them as plain files, not as `evalkit.cli.config_source` does.
+
+    >>> take_config_dirs(["--config-dir=mine", "task=slake"]).arguments
+    ['task=slake']
+
+    Raises:
+        ConfigError: the flag has no value.
+    """
+    rest: list[str] = []
+    folders: list[Path] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, value = argument.partition("=")
+        if flag not in CONFIG_DIR_FLAGS:
+            rest.append(argument)
+            continue
+        folder = value if equals else next(waiting, "")
+        if not folder:
+            raise ConfigError(f"{flag} needs a folder: {flag} DIR.")
+        folders.append(Path(folder).absolute())
+    return WithoutConfigDirs(rest, folders)
+
+
+@contextmanager
+def user_config_dirs(folders: Sequence[Path]) -> Iterator[None]:
+    """Add config folders to EVALKIT_CONF, an environment variable, so that jobs in other processes see them too."""
+    if not folders:
+        yield
+        return
+    before = os.environ.get("EVALKIT_CONF")
+    os.environ["EVALKIT_CONF"] = os.pathsep.join([*([before] if before else []), *map(str, folders)])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["EVALKIT_CONF"]
+        else:
+            os.environ["EVALKIT_CONF"] = before
+
+
+def with_settings(arguments: Sequence[str]) -> list[str]:
+    """The arguments with evalkit's Hydra settings before the first override.
+
+    Flags must stay together, and of two overrides of one key the later one, the user's, takes effect.  For Hydra, no
+    option of a group is an empty list and not null.
+    """
+    no_option = {f"{group}=null": f"{group}=[]" for group in MULTIPLE_CHOICE}
+    arguments = [no_option.get(argument, argument) for argument in arguments]
+    place = next((k for k, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+    return [*arguments[:place], *HYDRA_SETTINGS, *arguments[place:]]
+
+
+def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
+    """The function that Hydra calls once a job, which appends its exit code to `codes`; a failed job ends no sweep.
+
+    Where a launcher runs the job in another process (submitit), Hydra transfers only its exceptions back.
+    """
+    main_process = os.getpid()
+
+    def job(cfg: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        from evalkit.cli.config import plain
+
+        choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
+        try:
+            codes.append(load(verb)({**plain(cfg), "choices": choices}))
+        except EvalkitError as problem:
+            if cfg.get("debug") or os.getpid() != main_process:
+                raise
+            codes.append(report_error(problem))
+        except OSError as problem:  # a folder that cannot be written, a full disk
+            if cfg.get("debug"):
+                raise
+            if os.getpid() != main_process:
+                raise refused(problem) from problem
+            codes.append(report_error(refused(problem)))
+
+    return job
+
+
+def refused(problem: OSError) -> EvalkitError:
+    """An error of the operating system, as a message of one paragraph."""
+    where = problem.filename or "A file"
+    return EvalkitError(
+        f"{where}: {problem.strerror or problem}. Finished answers are kept; check the path (out=DIR), its permissions "
+        "and the disk, then give the same command again."
+    )
+
+
+def report_error(problem: EvalkitError) -> int:
+    """Print an error; returns its exit code."""
+    sys.stderr.write(f"evalkit: {problem}\n")
+    return problem.exit_code

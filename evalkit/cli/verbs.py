@@ -1,0 +1,101 @@
+"""The verbs of the command line, found as modules of `evalkit.cli.commands`.
+
+Names and help lines are read from the modules' source without importing them, because `--help` must start fast.
+"""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from evalkit.cli import commands
+from evalkit.cli.config import config_dir
+
+DEFAULT = "run"
+# Position in `--help` of a verb whose module has no HELP_ORDER.
+LAST = 1000
+
+
+class Verb(NamedTuple):
+    """A verb: `name` is its module and its YAML; `summary` and `description` come from the module's docstring."""
+
+    name: str
+    summary: str
+    description: str
+    order: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the command line: `judge_check` is `judge check`."""
+        return tuple(self.name.split("_"))
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether the verb is configured by a YAML; without one its function gets the words of the command line."""
+        return (config_dir() / f"{self.name}.yaml").is_file()
+
+
+class Command(NamedTuple):
+    """A command line: the verb, whether the user wrote it, and the remaining arguments."""
+
+    verb: str
+    is_explicit: bool
+    arguments: list[str]
+
+
+def verb_names() -> list[str]:
+    """The modules of all verbs."""
+    return [module.name for module in pkgutil.iter_modules(commands.__path__)]
+
+
+def find_verbs() -> list[Verb]:
+    """Every verb, in the order of `--help`: by HELP_ORDER of the module, then by name."""
+    return sorted(map(read_verb, verb_names()), key=lambda verb: (verb.order, verb.name))
+
+
+def read_verb(name: str) -> Verb:
+    """The verb of a module, read from its source."""
+    spec = find_spec(f"{commands.__name__}.{name}")
+    source = spec.loader.get_source(spec.name) if spec and spec.loader else ""  # type: ignore[attr-defined]
+    tree = ast.parse(source or "")
+    summary, _, description = (ast.get_docstring(tree) or "").partition("\n")
+    order = next((_order(node) for node in tree.body if _order(node) is not None), None)
+    return Verb(
+        name=name,
+        summary=summary[:1].lower() + summary[1:].rstrip("."),
+        description=description.strip(),
+        order=LAST if order is None else order,
+    )
+
+
+def _order(node: ast.stmt) -> int | None:
+    """The value of a statement `HELP_ORDER = N`; None for any other statement."""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, int):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return node.value.value if names == ["HELP_ORDER"] else None
+    return None
+
+
+def split_verb(arguments: Sequence[str]) -> Command:
+    """The verb at the head of a command line; `run` where the first words are not a verb.
+
+    >>> split_verb(["judge", "check", "labels=a.csv"])
+    Command(verb='judge_check', is_explicit=True, arguments=['labels=a.csv'])
+    >>> split_verb(["task=slake"])
+    Command(verb='run', is_explicit=False, arguments=['task=slake'])
+    """
+    known = {tuple(name.split("_")): name for name in verb_names()}
+    for length in sorted({len(words) for words in known}, reverse=True):
+        if name := known.get(tuple(arguments[:length])):
+            return Command(name, True, list(arguments[length:]))
+    return Command(DEFAULT, False, list(arguments))
+
+
+def load(verb: str) -> Callable[[Any], int]:
+    """The function of a verb; imports its module only, so that starting one verb never imports another's."""
+    function: Callable[[Any], int] = import_module(f"{commands.__name__}.{verb}").main
+    return function

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.cli.config import Config, build, checked_choice, protocols_for, resolve
-from evalkit.core import console
-from evalkit.core.errors import ConfigError, ModelError
+from evalkit.cli.task_settings import baseline_protocols, reference_protocol
+from evalkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evalkit.core.types import Generation, ImageRef
+    from evalkit.core.types import ImageRef
     from evalkit.engines.base import Engine
     from evalkit.models.checkpoint import CheckpointSpec
-    from evalkit.runs.prompt_record import Asked as PromptRecord
+    from evalkit.pipeline.conclude import AnalysisSettings
+    from evalkit.pipeline.settings import Settings
+    from evalkit.pipeline.train_split import TrainSplit
+    from evalkit.runs.prompt_record import Template
+    from evalkit.runs.schema import Summary
     from evalkit.scoring.base import ScoringProtocol
     from evalkit.tasks.base import LoadedTask, Task
 
 
-def table_title(summary: Mapping[str, Any]) -> str:
-    """Title of a result table, from summary.json."""
-    image = "" if summary["image"] == "original" else f", {summary['image']} image"
-    return f"{summary['model']} on {summary['task']} ({summary['split']}{image}), run {summary['run_id']}"
+def table_title(summary: Summary) -> str:
+    """Title of a result table."""
+    image = "" if summary.image == "original" else f", {summary.image} image"
+    return f"{summary.model} on {summary.task} ({summary.split}{image}), run {summary.run_id}"
 
 
 def as_list(value: Any) -> list[str]:
@@ -36,10 +40,16 @@ def model_name(config: Config) -> str:
     return str(config["model"].get("name") or config["choices"]["model"])
 
 
-def task_config_of(manifest: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's configuration in a run's manifest, with the dataset's place where `data` gives a new one."""
-    stored = manifest.get("config", {}).get("task", {})
-    return {**stored, **{key: value for key, value in data.items() if value}}
+def sees_images(config: Config) -> bool:
+    """Whether the chosen model is given images; baselines and scripted answers are not."""
+    return bool(config["model"].get("kind") == "checkpoint")
+
+
+class CheckedTask(NamedTuple):
+    """A split whose images were checked; digests: sha256 of each image."""
+
+    loaded: LoadedTask
+    digests: Mapping[ImageRef, str]
 
 
 def make_task(config: Config) -> Task:
@@ -95,8 +105,11 @@ def _needs_local_weights(config: Config) -> bool:
     return bool(getattr(resolve(str(config["engine"].get("target")), "engine"), "local_weights", True))
 
 
-def make_engine(config: Config, name: str, task: Task) -> Engine:
-    """The engine for the chosen model: a baseline fitted on the train split, or a checkpoint in the chosen engine."""
+def make_engine(config: Config, name: str, train: TrainSplit) -> Engine:
+    """The engine for the chosen model: a baseline fitted on the train split, or a checkpoint in the chosen engine.
+
+    train: read for a baseline only.
+    """
     model = {**config["model"], "name": name}
     kind = checked_choice(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
@@ -113,40 +126,52 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
         return scripted
     from evalkit.engines.baseline import BaselineEngine
 
-    train = task.load_train()
-    baseline = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}").fit(train.samples)
-    trained_on = f"{train.name}.{train.split}, {len(train.samples)} rows, sha256 {train.data_sha256[:8]}"
+    split = train.loaded
+    baseline = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}").fit(split.samples)
+    trained_on = f"{split.name}.{split.split}, {len(split.samples)} rows, sha256 {split.data_sha256[:8]}"
     return BaselineEngine(baseline=baseline, model=name, trained_on=trained_on)
 
 
-def make_prompt_record(
-    config: Config,
-    task: Task,
-    loaded: LoadedTask,
-    digests: Mapping[ImageRef, str],
-    *,
-    model: str,
-    image: str,
-    limit: int | None,
-    generation: Generation,
-) -> PromptRecord:
-    """The record of a run's prompts, images and generation settings; loads no weights.
+def make_template(config: Config, model: str) -> Template:
+    """The chat template of the chosen checkpoint; an empty one where it is unknown here, as a server's is."""
+    from evalkit.runs.prompt_record import Template, template_of
 
-    loaded: already limited.
-    """
-    from evalkit.pipeline.evaluate import with_images
-    from evalkit.runs.prompt_record import collect, template_of
+    if not sees_images(config) or not _needs_local_weights(config):
+        return Template()
+    return template_of(make_spec(config, model))
 
-    sees_images = config["model"].get("kind") == "checkpoint"
-    # A server's chat template is unknown here.
-    template = template_of(make_spec(config, model) if sees_images and _needs_local_weights(config) else None)
-    record = partial(
-        collect, task, loaded, with_images(loaded.samples, image), digests if sees_images else None,
-        model=model, image=image, limit=limit, generation=generation,
-    )  # fmt: skip
-    try:
-        return record(template=template)
-    except ModelError as problem:
-        # The engine may support more of jinja than the plain rendering here; a finished run must not fail now.
-        console.warn(f"prompts are recorded without the chat template, which cannot be rendered here: {problem}")
-        return record(template=replace(template, text=None))
+
+def make_settings(config: Config) -> Settings:
+    """The run's own settings."""
+    from evalkit.pipeline.inputs import IMAGE_MODES
+    from evalkit.pipeline.settings import Settings
+    from evalkit.pipeline.shards import Shard
+
+    return Settings(
+        model=model_name(config),
+        image=checked_choice(config["image"], IMAGE_MODES, "image"),
+        limit=config["limit"],
+        out=Path(config["out"] or "."),
+        resume=bool(config.get("resume", True)),
+        dry_run=bool(config.get("dry_run")),
+        shard=Shard.parse((config.get("engine") or {}).get("shard")),
+    )
+
+
+def make_analysis_settings(task: Mapping[str, Any], train: TrainSplit | None) -> AnalysisSettings:
+    """What a task's YAML decides about the analysis of its runs."""
+    from evalkit.pipeline.conclude import AnalysisSettings
+
+    return AnalysisSettings(
+        baseline_protocols=baseline_protocols(task), reference_protocol=reference_protocol(task), train=train
+    )
+
+
+def load_for_model(config: Config, task: Task) -> CheckedTask:
+    """The chosen split; for a model that sees images with every image checked and its digest."""
+    from evalkit.tasks.image_check import check_images
+
+    loaded = task.load(images=sees_images(config))
+    if not sees_images(config):
+        return CheckedTask(loaded, {})
+    return CheckedTask(*check_images(loaded, on_missing=config["task"].get("on_missing_image", "error")))

@@ -59,7 +59,7 @@ def evaluate(
                 manifest, shard=ShardInfo(index=settings.shard.index, of=settings.shard.of, n=len(samples))
             )
         write_record(folder.manifest, manifest)
-        write_prompts(folder.prompts, as_file(given.prompts))
+        write_prompts(folder.prompts, as_file(given.prompts.record))
         predictions, n_asked = answer_missing(folder, samples, requests, engine, settings.resume)
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         done = replace(manifest, status="done", facts=engine.metadata())
@@ -70,10 +70,10 @@ def evaluate(
         del requests  # memory: scores follow
         provenance = RunProvenance(
             model=settings.model,
-            task=given.loaded,
+            task=given.prompts.loaded,
             image=settings.image,
             generation=describe_generation(engine.generation),
-            prompt=given.loaded.prompt,
+            prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
         )
         return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
@@ -85,10 +85,10 @@ def _own_part(
     """The folder, samples and requests of this process: the whole run, or its shard."""
     shard = settings.shard
     if shard is None:
-        return RunFolder(settings.out / manifest.run_id), given.samples, given.requests
+        return RunFolder(settings.out / manifest.run_id), given.prompts.samples, given.requests
     folder = RunFolder(settings.out / f"{manifest.run_id}-{shard.name}")
     places = shard.places(given.requests)
-    return folder, tuple(given.samples[k] for k in places), tuple(given.requests[k] for k in places)
+    return folder, tuple(given.prompts.samples[k] for k in places), tuple(given.requests[k] for k in places)
 
 
 def _timing(seconds: float, n_asked: int, engine: Engine) -> Timing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, ModelError
-from evalkit.core.types import ImageRef, Message, Request, Sample
+from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
@@ -19,13 +19,21 @@ SHUFFLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """Everything that a model is given: samples with the images it sees, their messages, requests, and the record."""
+class Prompts:
+    """The prompts of a run: the limited split, its samples with the images that the model sees, their messages."""
 
     loaded: LoadedTask
     samples: tuple[Sample, ...]
+    messages: tuple[tuple[Message, ...], ...]
+    record: PromptRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """Everything that a model is given: prompts, and one generation request a sample."""
+
+    prompts: Prompts
     requests: tuple[Request, ...]
-    prompts: PromptRecord
 
 
 def build_input(
@@ -36,45 +44,52 @@ def build_input(
     template: Template,
     settings: Settings,
 ) -> Input:
-    """The samples, prompt record and requests of a run.  Messages are built once; both derive from them."""
-    loaded = limited(loaded, settings.limit)
-    samples = with_images(loaded.samples, settings.image)
-    messages = [task.messages(s) for s in samples]
-    record = prompt_record(loaded, samples, messages, digests, engine, template, settings)
-    requests = tuple(request(s, m, engine, digests) for s, m in zip(samples, messages, strict=True))
-    return Input(loaded=loaded, samples=samples, requests=requests, prompts=record)
+    """The input of a run.  Messages are built once: the prompt record and the requests both derive from them."""
+    image_digests = digests if engine.needs_images else None
+    prompts = build_prompts(task, loaded, image_digests, engine.generation, template, settings)
+    pairs = zip(prompts.samples, prompts.messages, strict=True)
+    return Input(prompts=prompts, requests=tuple(request(s, m, engine, digests) for s, m in pairs))
 
 
-def prompt_record(
+def build_prompts(
+    task: Task,
     loaded: LoadedTask,
-    samples: Sequence[Sample],
-    messages: Sequence[tuple[Message, ...]],
-    digests: Mapping[ImageRef, str],
-    engine: Engine,
+    digests: Mapping[ImageRef, str] | None,
+    generation: Generation,
     template: Template,
     settings: Settings,
-) -> PromptRecord:
-    """The prompt record; before the chat template, with a warning, where the template cannot be rendered here."""
+) -> Prompts:
+    """The prompts of a run and their record; needs no engine and no weights.
+
+    Args:
+        digests: sha256 of each image; None for a model without images.
+        template: the model's chat template.  Where it cannot be rendered here, the record holds the messages before
+            the template, with a warning.
+    """
+    loaded = limited(loaded, settings.limit)
+    samples = with_images(loaded.samples, settings.image)
+    messages = tuple(task.messages(s) for s in samples)
 
     def record(rendered_by: Template) -> PromptRecord:
         return collect(
             loaded,
             samples,
             messages,
-            digests if engine.needs_images else None,
+            digests,
             model=settings.model,
             image=settings.image,
             limit=settings.limit,
-            generation=engine.generation,
+            generation=generation,
             template=rendered_by,
         )
 
     try:
-        return record(template)
+        return Prompts(loaded=loaded, samples=samples, messages=messages, record=record(template))
     except ModelError as problem:
         # The engine may support more of Jinja than the plain rendering here; that must not stop the run.
-        console.warn(f"the prompt record holds the messages before the chat template, not the prompts: {problem}")
-        return record(replace(template, text=None))
+        console.warn(f"prompts are recorded without the chat template, which cannot be rendered here: {problem}")
+        plain = record(replace(template, text=None))
+        return Prompts(loaded=loaded, samples=samples, messages=messages, record=plain)
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:

@@ -25,7 +25,7 @@ def build_manifest(
     config: Mapping[str, Any],
 ) -> Manifest:
     """The manifest of a run that starts."""
-    loaded = given.loaded
+    loaded = given.prompts.loaded
     images = sorted({d for r in given.requests for d in r.image_digests})
     manifest = Manifest(
         run_id="",

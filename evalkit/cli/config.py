@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.runs.legacy import current_target
 
 # A verb's whole configuration as plain Python, with `choices`: config group -> the chosen option.
 Config = Mapping[str, Any]
@@ -123,8 +124,8 @@ def trusted_prefixes() -> tuple[str, ...]:
 
 
 def resolve(target: str, where: str) -> Any:
-    """The object that `package.module:Name` names."""
-    module_name, _, attribute = target.partition(":")
+    """The object that `package.module:Name` names, also by a name from before a module moved."""
+    module_name, _, attribute = current_target(target).partition(":")
     if not attribute:
         raise ConfigError(f"{where}: target {target!r} is not of the form 'package.module:Class'.")
     if not f"{module_name}.".startswith(trusted_prefixes()):

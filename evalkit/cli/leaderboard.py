@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from evalkit.cli.config import Config, checked_choice
 
 if TYPE_CHECKING:
-    from evalkit.pipeline.summary import Outcome
+    from evalkit.pipeline.conclude import Conclusion
 
 
 def add_to_leaderboard(
-    config: Config, outcome: Outcome, *, limit: int | None, model: Mapping[str, Any] | None = None
+    config: Config, conclusion: Conclusion, *, limit: int | None, model: Mapping[str, Any] | None = None
 ) -> None:
     """Add a run's row to the leaderboard folder of the configuration and rebuild its tables.
 
@@ -26,10 +26,12 @@ def add_to_leaderboard(
     if not config["leaderboard"] or limit is not None:
         return
     from evalkit.published.table import REGIMES
-    from evalkit.reports.leaderboard import add, standing
+    from evalkit.reports.leaderboard import TrainingExposure, add, training_exposure
 
+    summary = conclusion.summary
+    assert summary is not None, "a part of a run has no row"
     if model is None:
-        exposure = {"role": "model", "regime": checked_choice(config["regime"], REGIMES, "regime"), "train": ""}
+        exposure = TrainingExposure(regime=checked_choice(config["regime"], REGIMES, "regime"))
     else:
-        exposure = standing(model, outcome.summary["task"], outcome.summary["split"])
-    add(Path(config["leaderboard"]), outcome.summary, outcome.folder, exposure)
+        exposure = training_exposure(model, summary.task, summary.split)
+    add(Path(config["leaderboard"]), summary, conclusion.folder, exposure)

@@ -13,6 +13,7 @@ from evalkit.cli.config import Config, load_option, options
 from evalkit.cli.factories import make_engine, make_task, model_name
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
+from evalkit.pipeline.train_split import TrainSplit
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -30,7 +31,7 @@ def main(config: Config) -> int:
     """Measure one at a time, static batches, shared prefixes and other engines on the same samples; write a JSON."""
     from evalkit.core.files import write_json
     from evalkit.engines.hf import HfEngine
-    from evalkit.pipeline.evaluate import limited, request
+    from evalkit.pipeline.inputs import limited, request
     from evalkit.pipeline.throughput import bench, show
     from evalkit.tasks.image_check import check_images
 
@@ -39,7 +40,7 @@ def main(config: Config) -> int:
     loaded, digests = check_images(limited(task.load(), config["limit"]), on_missing="error")
 
     def make(**settings: Any) -> HfEngine:
-        engine = make_engine({**config, "engine": {**config["engine"], **settings}}, name, task)
+        engine = make_engine({**config, "engine": {**config["engine"], **settings}}, name, TrainSplit(task))
         if not isinstance(engine, HfEngine):
             raise ConfigError(
                 f"bench compares the modes of engine=hf, which model={name} with engine={config['choices']['engine']} "
@@ -48,7 +49,7 @@ def main(config: Config) -> int:
         return engine
 
     engine = make()
-    requests = [request(task, sample, engine, digests) for sample in loaded.samples]
+    requests = [request(s, task.messages(s), engine, digests) for s in loaded.samples]
     result = bench(
         make,
         requests,
@@ -72,6 +73,6 @@ def other_engines(config: Config, name: str, task: Task) -> dict[str, Engine]:
         registered = options("engine")
         wanted = {k: {} for k, module in MODULE_OF_ENGINE.items() if k in registered and find_spec(module) is not None}
     return {
-        k: make_engine({**config, "engine": {**load_option("engine", k), **(settings or {})}}, name, task)
+        k: make_engine({**config, "engine": {**load_option("engine", k), **(settings or {})}}, name, TrainSplit(task))
         for k, settings in wanted.items()
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
+from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
@@ -15,23 +16,24 @@ HELP_ORDER = 30
 def main(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
     from evalkit.analysis.compare import by_slice, compare, render, render_slices
-    from evalkit.analysis.run_scores import read_scored
-    from evalkit.pipeline.evaluate import select
-    from evalkit.pipeline.rescore import manifest_beside
+    from evalkit.analysis.run_scores import read_run_scores
+    from evalkit.pipeline.inputs import select
+    from evalkit.pipeline.rescore import run_manifest
 
-    runs = [read_scored(Path(p)) for p in config["runs"]]
+    runs = [read_run_scores(Path(p)) for p in config["runs"]]
     results = compare(runs, config["metrics"])
     console.out(render(results, runs[0], int(config["flips"])))
     if config["slices"]:
-        manifest = manifest_beside(Path(config["runs"][0]))
+        manifest = run_manifest(Path(config["runs"][0]))
         if manifest is None:
             raise ConfigError(
                 "slices=true needs the folder of the first run, not a file: its manifest names the dataset that has "
                 "the tags."
             )
-        loaded = make_task({"task": manifest["config"]["task"]}).load(images=False)
+        loaded = make_task({"task": saved_task(manifest, {})}).load(images=False)
         samples = select(loaded.samples, runs[0].ids, runs[0].origin)
-        for other, pairs in results:
-            console.out(f"by slice, {other.header['model']} ({other.header['run_id']}):")
-            console.out(render_slices(by_slice([runs[0], other], [p.metric for p in pairs], samples)))
+        for result in results:
+            console.out(f"by slice, {result.run.header.model} ({result.run.header.run_id}):")
+            keys = [p.key for p in result.pairs]
+            console.out(render_slices(by_slice(runs[0], result.run, keys, samples)))
     return 0

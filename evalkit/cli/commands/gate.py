@@ -11,15 +11,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.config import Config, checked_choice
-from evalkit.cli.factories import as_list, make_engine, make_prompt_record, make_spec, make_task, model_name
+from evalkit.cli.config import Config
+from evalkit.cli.factories import (
+    as_list,
+    load_for_model,
+    make_engine,
+    make_settings,
+    make_spec,
+    make_task,
+    make_template,
+    sees_images,
+)
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
 
 if TYPE_CHECKING:
-    from evalkit.analysis.run_scores import Scored
-    from evalkit.core.types import ImageRef
-    from evalkit.runs.prompt_record import Asked as PromptRecord
+    from evalkit.analysis.run_scores import RunScores
+    from evalkit.core.types import MetricKey
+    from evalkit.runs.prompt_record import PromptRecord
 
 HELP_ORDER = 40
 # How many changed prompts, images and answers are shown in full.
@@ -67,18 +76,18 @@ def _output_folder(config: Config) -> Path:
 
 def _compare_scores(config: Config) -> dict[str, Any]:
     """The content of gate.json."""
-    from evalkit.analysis.gate.inputs import matched
+    from evalkit.analysis.gate.inputs import match_by_task
     from evalkit.analysis.gate.report import record
-    from evalkit.analysis.gate.verdicts import chosen, judge
+    from evalkit.analysis.gate.verdicts import choose_metrics, decide
 
-    matches = matched(_paths(config["baseline"]), _paths(config["candidate"]))
-    metrics = chosen(matches, _metrics(config))
+    matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
+    metrics = choose_metrics(matches, _metrics(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
         for (baseline, _), compared in zip(matches, metrics, strict=True):
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
-    return record(judge(matches, metrics, margin_of), bool(config["exact"]))
+    return record(decide(matches, metrics, margin_of), bool(config["exact"]))
 
 
 def _report_verdicts(content: Mapping[str, Any]) -> int:
@@ -89,13 +98,13 @@ def _report_verdicts(content: Mapping[str, Any]) -> int:
         Inconclusive: the gate cannot tell.
     """
     from evalkit.analysis.gate import verdicts as v
-    from evalkit.analysis.gate.report import exactly, sentence
+    from evalkit.analysis.gate.report import exact_sentence, sentence
 
     for c in content["comparisons"]:
         for entry in c["metrics"]:
             console.out(f"{c['task']}: {sentence(entry)}")
         if content["exact"]:
-            console.out(f"{c['task']}: {exactly(c)}")
+            console.out(f"{c['task']}: {exact_sentence(c)}")
             for m in c["moved"][:N_SHOWN]:
                 console.out(
                     f"  {m['sample_id']} (image {m['image_id']}): {m['question']!r}: {m['baseline_text']!r} -> "
@@ -121,22 +130,22 @@ def _metrics(config: Config) -> list[str] | None:
     return as_list(config["metrics"]) or None
 
 
-def _complete_runs(setting: Any) -> list[Scored]:
+def _complete_runs(setting: Any) -> list[RunScores]:
     """The runs that a setting names.
 
     Raises:
         ConfigError: one of them is not complete, so that it cannot be a baseline.
     """
-    from evalkit.analysis.gate.inputs import expanded
-    from evalkit.analysis.run_scores import incomplete, read_scored
+    from evalkit.analysis.gate.inputs import expand
+    from evalkit.analysis.run_scores import incomplete, read_run_scores
 
-    runs = [read_scored(path) for path in expanded(_paths(setting))]
+    runs = [read_run_scores(path) for path in expand(_paths(setting))]
     if found := [text for run in runs for text in incomplete(run)]:
         raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
     return runs
 
 
-def _margins(metrics: Sequence[Sequence[str]], config: Config) -> dict[str, float]:
+def _margins(metrics: Sequence[Sequence[MetricKey]], config: Config) -> dict[MetricKey, float]:
     from evalkit.analysis.gate.verdicts import margins_of
 
     by_metric = config["margins"] or {}
@@ -145,16 +154,17 @@ def _margins(metrics: Sequence[Sequence[str]], config: Config) -> dict[str, floa
     return margins_of(sorted({m for of_run in metrics for m in of_run}), config["margin"], by_metric)
 
 
-def _uncertain(baseline: Scored, metrics: Sequence[str], margin_of: Mapping[str, float]) -> list[str]:
+def _uncertain(baseline: RunScores, metrics: Sequence[MetricKey], margin_of: Mapping[MetricKey, float]) -> list[str]:
     """One text for each metric whose margin cannot be certified with its number of rows."""
-    from evalkit.analysis.gate.verdicts import ASSUMED_DISCORDANCE, smallest_margin
+    from evalkit.analysis.gate.verdicts import smallest_margin
+    from evalkit.analysis.paired import ASSUMED_DISCORDANCE
 
     found = []
     for metric in metrics:
-        n, margin = len(baseline.rows.get(metric, ())), margin_of[metric]
+        n, margin = len(baseline.rows(metric)), margin_of[metric]
         if n and (needed := smallest_margin(n)) > margin:
             found.append(
-                f"{baseline.header['task']} {metric}: {n} rows can certify a margin of about {100 * needed:.1f} points "
+                f"{baseline.header.task} {metric}: {n} rows can certify a margin of about {100 * needed:.1f} points "
                 f"(when {100 * ASSUMED_DISCORDANCE:.0f} % of the answers change), not {100 * margin:.1f}"
             )
     return found
@@ -166,23 +176,25 @@ def show_certifiable_margins(config: Config) -> int:
     Raises:
         Inconclusive: a margin of the configuration cannot be certified.
     """
-    from evalkit.analysis.gate.verdicts import chosen, smallest_margin
+    from evalkit.analysis.gate.verdicts import choose_metrics, smallest_margin
 
     if not config["baseline"]:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
     baselines = _complete_runs(config["baseline"])
     doubts: list[str] = []
-    every = chosen([[b] for b in baselines], _metrics(config))
+    every = choose_metrics([[b] for b in baselines], _metrics(config))
     margin_of = _margins(every, config)
     for baseline, metrics in zip(baselines, every, strict=True):
         for metric in metrics:
-            n = len(baseline.rows.get(metric, ()))
+            n = len(baseline.rows(metric))
             if not n:
-                raise ConfigError(f"{baseline.origin} has no rows of {metric}; it has {', '.join(baseline.scores)}.")
+                raise ConfigError(
+                    f"{baseline.origin} has no rows of {metric}; it has {', '.join(map(str, baseline.columns))}."
+                )
             able = " / ".join(f"{100 * smallest_margin(n, d):.1f}" for d in (0.05, 0.10, 0.20))
-            images = len({baseline.image_ids[k] for k in baseline.rows[metric]})
+            images = len({baseline.image_ids[k] for k in baseline.rows(metric)})
             console.out(
-                f"{baseline.header['task']} {metric}: {n} rows on {images} images certify {able} points when 5 / 10 / "
+                f"{baseline.header.task} {metric}: {n} rows on {images} images certify {able} points when 5 / 10 / "
                 f"20 % of the answers change; the margin is {100 * margin_of[metric]:.1f}"
             )
         doubts += _uncertain(baseline, metrics, margin_of)
@@ -197,10 +209,10 @@ def show_certifiable_margins(config: Config) -> int:
 
 def save_baselines(config: Config) -> int:
     """Write candidates as baseline files."""
-    from evalkit.analysis.gate.verdicts import gated
-    from evalkit.analysis.run_scores import baseline_content
-    from evalkit.core.files import write_whole
-    from evalkit.pipeline.rescore import safe
+    from evalkit.analysis.compare import metric_keys
+    from evalkit.analysis.gate.verdicts import default_metrics
+    from evalkit.analysis.run_scores import baseline_file
+    from evalkit.core.files import safe_name, write_whole
 
     if not config["candidate"]:
         raise ConfigError("gate save=FILE needs candidate=RUN, the run that becomes the baseline.")
@@ -208,12 +220,13 @@ def save_baselines(config: Config) -> int:
     target = Path(config["save"])
     if len(runs) > 1 and target.suffix:
         raise ConfigError(f"save={target} is one file, and there are {len(runs)} candidates: name a folder.")
-    names = [safe("-".join(str(run.header[k]) for k in ("model", "task", "split"))) for run in runs]
+    names = [safe_name(f"{run.header.model}-{run.header.task}-{run.header.split}") for run in runs]
     if len(set(names)) < len(names):
         raise ConfigError(
             f"Two of the candidates would get the same file name: {', '.join(sorted(names))}; give only one of them."
         )
-    contents = [baseline_content(run, _metrics(config) or gated(run), bool(config["texts"])) for run in runs]
+    named = metric_keys(_metrics(config) or ())
+    contents = [baseline_file(run, named or default_metrics(run), bool(config["texts"])) for run in runs]
     for name, content in zip(names, contents, strict=True):
         file = target if target.suffix else target / f"{name}.json"
         write_whole(file, content)
@@ -228,26 +241,27 @@ def compare_prompts(config: Config) -> int:
         GateFailed: they have changed.
     """
     from evalkit.analysis.gate.prompt_diff import compare, describe
-    from evalkit.core.files import write_json, write_whole
-    from evalkit.runs.prompt_record import content, read_asked
+    from evalkit.core.files import write_json
+    from evalkit.runs.prompt_record import as_file, read_prompt_record
+    from evalkit.runs.store import write_prompts
 
     if config["candidate"]:
         if config.get("model") or config.get("task"):
             raise ConfigError(
                 "Give candidate=RUN for a stored prompt record, or model= and task= for the present prompts; not both."
             )
-        now = read_asked(_single_path(config["candidate"], "candidate"))
+        now = read_prompt_record(_single_path(config["candidate"], "candidate"))
     else:
         now = _present_prompts(config)
     if config["save"]:
-        write_whole(Path(config["save"]), content(now))
+        write_prompts(Path(config["save"]), as_file(now))
         console.out(str(config["save"]))
         return 0
-    before = read_asked(_single_path(config["baseline"], "baseline"))
+    before = read_prompt_record(_single_path(config["baseline"], "baseline"))
     for record in (before, now):
-        if record.header["limit"] is not None:
+        if record.header.limit is not None:
             raise ConfigError(
-                f"{record.origin} is over the first {record.header['limit']} samples only; compare whole sets."
+                f"{record.origin} is over the first {record.header.limit} samples only; compare whole sets."
             )
     changes = compare(before, now)
     console.out(describe(before, now, changes, N_SHOWN))
@@ -272,21 +286,18 @@ def _single_path(setting: Any, name: str) -> Path:
 
 def _present_prompts(config: Config) -> PromptRecord:
     """The prompt record of the chosen model and task as they are now."""
-    from evalkit.pipeline.evaluate import IMAGE_MODES, limited
-    from evalkit.tasks.image_check import check_images
+    from evalkit.pipeline.inputs import build_prompts
+    from evalkit.pipeline.train_split import TrainSplit
 
     if not config.get("model") or not config.get("task"):
         raise ConfigError("gate prompts=true needs model= and task=, or candidate=RUN.")
-    model = model_name(config)
+    settings = make_settings(config)
     task = make_task(config)
-    sees_images = config["model"].get("kind") == "checkpoint"
-    loaded = task.load(images=sees_images)
-    digests: dict[ImageRef, str] = {}
-    if sees_images:
-        loaded, digests = check_images(loaded, on_missing=config["task"].get("on_missing_image", "error"))
-    image = checked_choice(config["image"], IMAGE_MODES, "image")
-    generation = make_spec(config, model).generation if sees_images else make_engine(config, model, task).generation
-    return make_prompt_record(
-        config, task, limited(loaded, config["limit"]), digests,
-        model=model, image=image, limit=config["limit"], generation=generation,
-    )  # fmt: skip
+    checked = load_for_model(config, task)
+    if sees_images(config):
+        generation = make_spec(config, settings.model).generation
+    else:
+        generation = make_engine(config, settings.model, TrainSplit(task)).generation
+    digests = checked.digests if sees_images(config) else None
+    template = make_template(config, settings.model)
+    return build_prompts(task, checked.loaded, digests, generation, template, settings).record

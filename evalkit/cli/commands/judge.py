@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config, build, load_option, options
-from evalkit.cli.factories import make_task, task_config_of
+from evalkit.cli.factories import make_task
+from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
@@ -19,28 +20,30 @@ HELP_ORDER = 50
 
 def main(config: Config) -> int:
     """Add judged scores to a finished run."""
-    from evalkit.core.files import read_lines
-    from evalkit.judge.api import judge_run, remarks
-    from evalkit.pipeline.evaluate import select
-    from evalkit.pipeline.rescore import manifest_beside
-    from evalkit.runs.store import RunFolder, prediction_from
+    from evalkit.judge.api import judge_run
+    from evalkit.judge.metrics import signed_metrics
+    from evalkit.judge.remarks import remarks
+    from evalkit.pipeline.inputs import select
+    from evalkit.pipeline.rescore import run_manifest
+    from evalkit.runs.read import predictions_at
+    from evalkit.runs.store import RunFolder
 
     if config["judge"].get("name") == "none":
         raise ConfigError(f"Choose a judge with judge=NAME. Known: {', '.join(options('judge'))}.")
     folder = RunFolder(Path(config["run"]))
-    manifest = manifest_beside(folder.path)
+    manifest = run_manifest(folder.path)
     if manifest is None:
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
     judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
-    predictions = [prediction_from(r, str(folder.predictions)) for r in read_lines(folder.predictions)]
-    task = make_task({"task": task_config_of(manifest, config["data"])})
+    predictions = [line.prediction for line in predictions_at(folder.predictions)]
+    task = make_task({"task": saved_task(manifest, config["data"])})
     loaded = task.load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
     complete = local_judge(judge_config) if judge_config.transport == "local" else None
     outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note, complete=complete)
-    rows = outcome.figures.rows(model=manifest["model"], task=loaded.name, split=loaded.split)
-    console.table([r for r in rows if r.slice == "all"], f"{manifest['run_id']} judged by {judge_config.name}")
-    for text in remarks(outcome.figures):
+    values = [v for v in signed_metrics(outcome.scores, manifest) if v.slice == "all"]
+    console.table(values, f"{manifest.run_id} judged by {judge_config.name}")
+    for text in remarks(outcome.scores):
         console.note(text)
     console.out(str(folder.path))
     outcome.check()

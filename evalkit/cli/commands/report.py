@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_task, task_config_of
+from evalkit.cli.factories import make_task
+from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import EvalkitError
 
@@ -28,19 +29,19 @@ class Differences(NamedTuple):
 
 def main(config: Config) -> int:
     """Write a run's page, or the page of two runs side by side."""
-    from evalkit.pipeline.rescore import manifest_beside
+    from evalkit.pipeline.rescore import run_manifest
     from evalkit.reports.run_page import page_data, write_page
     from evalkit.reports.run_page.page import pictures
 
     run = Path(config["run"])
     runs = [run, Path(config["against"])] if config["against"] else [run]
     target = Path(config["file"]) if config["file"] else run / "report.html"
-    task_config = task_config_of(manifest_beside(run) or {}, config["data"])
+    manifest = run_manifest(run)
     samples: dict[str, Sample] = {}
     images: dict[str, Picture] = {}
-    if task_config:
+    if manifest is not None:
         try:
-            loaded = make_task({"task": task_config}).load(images=bool(config["images"]))
+            loaded = make_task({"task": saved_task(manifest, config["data"])}).load(images=bool(config["images"]))
             shown = samples_as_seen(run, loaded.samples)
             samples = {s.id: s for s in shown}
             if config["images"]:
@@ -56,31 +57,31 @@ def main(config: Config) -> int:
 
 def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
-    from evalkit.core.files import read_json, read_lines
-    from evalkit.pipeline.evaluate import select, with_images
+    from evalkit.pipeline.inputs import select, with_images
+    from evalkit.runs.read import predictions_at, summary_at
     from evalkit.runs.store import RunFolder
 
     folder = RunFolder(run)
-    answered = select(samples, [r["sample_id"] for r in read_lines(folder.predictions)], str(run))
-    return with_images(answered, read_json(folder.summary, "summary").get("image", "original"))
+    answered = select(samples, [line.sample_id for line in predictions_at(folder.predictions)], str(run))
+    return with_images(answered, summary_at(folder.summary).image)
 
 
 def differences_of(runs: Sequence[Path]) -> Differences:
     """The paired differences of two runs, or the reason why they are not comparable; nothing for a single run."""
     from evalkit.analysis.compare import compare
-    from evalkit.analysis.run_scores import read_scored
+    from evalkit.analysis.run_scores import read_run_scores
     from evalkit.reports.run_page import Difference
 
     if len(runs) < 2:
         return Differences([], "")
     try:
-        ((_, pairs),) = compare([read_scored(r) for r in runs], None)
+        (result,) = compare([read_run_scores(r) for r in runs], None)
     except EvalkitError as problem:
         console.warn(f"the page has no differences: {problem}")
         return Differences([], str(problem))
     found = [
         Difference(
-            metric=p.metric,
+            metric=str(p.key),
             n=p.n,
             first=p.first,
             second=p.second,
@@ -90,6 +91,6 @@ def differences_of(runs: Sequence[Path]) -> Differences:
             n_worse=p.n_worse,
             n_better=p.n_better,
         )
-        for p in pairs
+        for p in result.pairs
     ]
     return Differences(found, "")

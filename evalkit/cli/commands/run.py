@@ -6,94 +6,79 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit.cli.config import Config, checked_choice
+from evalkit.cli.config import Config
 from evalkit.cli.factories import (
+    load_for_model,
+    make_analysis_settings,
     make_engine,
-    make_prompt_record,
     make_protocols,
+    make_settings,
     make_task,
-    model_name,
+    make_template,
     require_weights,
+    sees_images,
     table_title,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard
-from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
 if TYPE_CHECKING:
-    from evalkit.core.types import ImageRef
+    from evalkit.pipeline.conclude import Conclusion
     from evalkit.pipeline.shards import Shard
-    from evalkit.pipeline.summary import Outcome
 
 HELP_ORDER = 0
 
 
 def main(config: Config) -> int:
     """Generate, score, print; write the leaderboard row."""
-    from evalkit.core.files import write_whole
-    from evalkit.pipeline.evaluate import IMAGE_MODES, Settings, evaluate, limited
-    from evalkit.pipeline.shards import Shard
-    from evalkit.pipeline.summary import show
-    from evalkit.runs.prompt_record import NAME, content
-    from evalkit.tasks.image_check import check_images
+    from evalkit.pipeline.conclude import show
+    from evalkit.pipeline.evaluate import evaluate
+    from evalkit.pipeline.train_split import TrainSplit
 
-    settings = Settings(
-        model=model_name(config),
-        image=checked_choice(config["image"], IMAGE_MODES, "image"),
-        limit=config["limit"],
-        out=Path(config["out"]),
-        resume=bool(config["resume"]),
-        dry_run=bool(config["dry_run"]),
-        shard=Shard.parse(config["engine"].get("shard")),
-    )
+    settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)
-    sees_images = config["model"].get("kind") == "checkpoint"
-    if sees_images:
+    if sees_images(config):
         require_weights(config, settings.model)
-    loaded = task.load(images=sees_images)
-    digests: Mapping[ImageRef, str] = {}
-    if sees_images:
-        loaded, digests = check_images(loaded, on_missing=config["task"].get("on_missing_image", "error"))
-    engine = make_engine(config, settings.model, task)
-    outcome = evaluate(
-        task, loaded, digests, engine, protocols, settings, config,
-        baseline_protocols=baseline_protocols(config["task"]),
-        reference_protocol=reference_protocol(config["task"]),
-    )  # fmt: skip
-    if outcome is None:
+    checked = load_for_model(config, task)
+    train = TrainSplit(task)
+    conclusion = evaluate(
+        task,
+        checked.loaded,
+        checked.digests,
+        make_engine(config, settings.model, train),
+        protocols,
+        settings,
+        config,
+        template=make_template(config, settings.model),
+        analysis=make_analysis_settings(config["task"], train),
+    )
+    if conclusion is None:
         return 0
-    record = make_prompt_record(
-        config, task, limited(loaded, settings.limit), digests,
-        model=settings.model, image=settings.image, limit=settings.limit, generation=engine.generation,
-    )  # fmt: skip
-    assert outcome.folder is not None
-    write_whole(outcome.folder / NAME, content(record))
     if settings.shard is not None:
-        report_part(outcome, settings.shard)
+        report_part(conclusion, settings.shard)
         return 0
-    add_to_leaderboard(config, outcome, limit=settings.limit, model=config["model"])
-    show(outcome, table_title(outcome.summary))
+    add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
+    assert conclusion.summary is not None, "a whole run has a summary"
+    show(conclusion, table_title(conclusion.summary))
     return 0
 
 
-def report_part(outcome: Outcome, shard: Shard) -> None:
+def report_part(conclusion: Conclusion, shard: Shard) -> None:
     """Report a finished part of a run, which has no score of its own.
 
     Raises:
         Partial: some of its samples failed.
     """
     console.note(
-        f"part {shard.index} of {shard.of}: {outcome.n_failed} failed; `evalkit merge runs=[...]` joins the parts"
+        f"part {shard.index} of {shard.of}: {conclusion.n_failed} failed; `evalkit merge runs=[...]` joins the parts"
     )
-    console.out(str(outcome.folder))
-    if outcome.n_failed:
+    console.out(str(conclusion.folder))
+    if conclusion.n_failed:
         raise Partial(
-            f"{outcome.n_failed} samples of part {shard.index}/{shard.of} failed. Finished answers are kept; the same "
+            f"{conclusion.n_failed} samples of part {shard.index}/{shard.of} failed. Finished answers are kept; the same "
             "command asks the failed samples again."
         )

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_protocols, make_task, table_title
+from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
-from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 
 HELP_ORDER = 20
@@ -19,12 +18,13 @@ HELP_ORDER = 20
 
 def main(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
-    from evalkit.core.files import write_json
     from evalkit.importers import join, read_answers
-    from evalkit.pipeline.evaluate import conclude, limited
-    from evalkit.pipeline.rescore import context_of, file_digest, folder_for, scored_manifest
-    from evalkit.pipeline.summary import show
-    from evalkit.runs.store import write_predictions
+    from evalkit.pipeline.conclude import conclude, show
+    from evalkit.pipeline.inputs import limited
+    from evalkit.pipeline.rescore import file_digest, folder_for, provenance_of, scored_manifest
+    from evalkit.pipeline.train_split import TrainSplit
+    from evalkit.runs.schema import AnswersFile
+    from evalkit.runs.store import write_predictions, write_record
 
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
@@ -41,17 +41,23 @@ def main(config: Config) -> int:
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    context = context_of(path, loaded, config["name"])
-    folder = folder_for(Path(config["out"]), context, predictions)
+    provenance = provenance_of(path, loaded, config["name"])
+    folder = folder_for(Path(config["out"]), provenance, predictions)
+    protocols = make_protocols(config)
+    origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
     with folder.locked():
-        origin = {"path": str(path), "sha256": file_digest(path), "format": file.format, "joined_by": joined.by}
-        write_json(folder.manifest, scored_manifest(folder, context, origin, config))
+        write_record(folder.manifest, scored_manifest(folder, provenance, origin, protocols, config))
         write_predictions(folder.predictions, loaded.samples, predictions)
-        outcome = conclude(
-            folder, loaded.samples, predictions, make_protocols(config), context, {}, task,
-            baseline_protocols=baseline_protocols(config["task"]),
-            reference_protocol=reference_protocol(config["task"]),
-        )  # fmt: skip
-    add_to_leaderboard(config, outcome, limit=config["limit"])
-    show(outcome, table_title(outcome.summary))
+        conclusion = conclude(
+            folder,
+            loaded.samples,
+            predictions,
+            protocols,
+            provenance,
+            None,
+            make_analysis_settings(config["task"], TrainSplit(task)),
+        )
+    add_to_leaderboard(config, conclusion, limit=config["limit"])
+    assert conclusion.summary is not None, "a scored file has a summary"
+    show(conclusion, table_title(conclusion.summary))
     return 0

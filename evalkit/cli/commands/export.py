@@ -12,7 +12,7 @@ HELP_ORDER = 120
 
 def main(config: Config) -> int:
     """Write a run in the form of another tool."""
-    from evalkit.reports.export import WRITERS, read_run
+    from evalkit.reports.export import WRITERS, name_of, read_run
 
     form = checked_choice(config["format"], list(WRITERS), "format")
     run = read_run(Path(config["run"]), slices=bool(config["slices"]), model_id=config["model_id"])
@@ -20,9 +20,9 @@ def main(config: Config) -> int:
     keys = ("organization", "relationship") if form == "every-eval-ever" else ()
     written = WRITERS[form](run, out, **{k: str(config[k]) for k in keys})
     for number in run.missing:
-        console.warn(f"{number.name} has no value: {number.problem}")
-    if run.summary["n_failed"]:
-        console.warn(f"{run.summary['n_failed']} of {run.summary['n']} samples failed; the files say so")
+        console.warn(f"{name_of(number)} has no value: {run.problem(number)}")
+    if run.summary.n_failed:
+        console.warn(f"{run.summary.n_failed} of {run.summary.n} samples failed; the files say so")
     for path in written:
         console.out(str(path))
     return 0

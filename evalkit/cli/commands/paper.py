@@ -24,7 +24,15 @@ HELP_ORDER = 110
 def main(config: Config) -> int:
     """Print a paper's table, published numbers next to those that the runs below some folders reproduce."""
     from evalkit.core.files import write_whole
-    from evalkit.reports.reproduction import ACCEPT, FORMATS, compare_paper, own_rows, parse_paper, read_summaries, show
+    from evalkit.reports.reproduction import (
+        ACCEPT,
+        FORMATS,
+        compare_paper,
+        extra_rows,
+        parse_paper,
+        read_summaries,
+        show,
+    )
 
     content = {k: v for k, v in config["paper"].items() if k != "run"}
     wanted = parse_paper(content, str(config["choices"]["paper"]))
@@ -35,29 +43,29 @@ def main(config: Config) -> int:
             f"file={target} has an unknown suffix; the suffix chooses the format and must be one of "
             f"{', '.join(FORMATS)}."
         )
-    folders, own = [Path(f) for f in as_list(config["runs"])], as_list(config["own"])
-    failed = run_missing(config, wanted, folders, own) if config["paper"].get("run") else []
+    folders, extra_models = [Path(f) for f in as_list(config["runs"])], as_list(config["own"])
+    failed = run_missing(config, wanted, folders, extra_models) if config["paper"].get("run") else []
     if config["dry_run"]:
         return 0
     for folder in folders:
         if not folder.is_dir():
             console.warn(f"runs={folder} is not a folder")
     summaries = read_summaries(folders)
-    cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, beside=wanted.beside)
-    user_rows = own_rows(wanted.published, summaries, own)
-    console.out(show(wanted.published, cells, user_rows))
-    for row in user_rows:
+    cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, proxy_metrics=wanted.proxy_metrics)
+    rows = extra_rows(wanted.published, summaries, extra_models)
+    console.out(show(wanted.published, cells, rows))
+    for row in rows:
         if not row.cells:
             console.warn(f"own={row.model}: no run of this model has a number for any column of this table")
     if target is not None:
-        write_whole(target, FORMATS[target.suffix](wanted.published, cells, user_rows))
+        write_whole(target, FORMATS[target.suffix](wanted.published, cells, rows))
         console.out(str(target))
     if failed:
         raise Partial(f"{len(failed)} of the missing runs did not finish: {'; '.join(failed)}.")
     return 0
 
 
-def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Sequence[str]) -> list[str]:
+def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], extra_models: Sequence[str]) -> list[str]:
     """Start each missing run of a paper in a process of its own.
 
     Returns:
@@ -77,7 +85,7 @@ def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], own: Seq
     needed = missing_runs(
         wanted,
         read_summaries(folders),
-        own=own,
+        extra_models=extra_models,
         registered=options("model"),
         protocols=options("protocol"),
         data=config["data"],

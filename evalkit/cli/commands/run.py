@@ -79,6 +79,6 @@ def report_part(conclusion: Conclusion, shard: Shard) -> None:
     console.out(str(conclusion.folder))
     if conclusion.n_failed:
         raise Partial(
-            f"{conclusion.n_failed} samples of part {shard.index}/{shard.of} failed. Finished answers are kept; the same "
-            "command asks the failed samples again."
+            f"{conclusion.n_failed} samples of part {shard.index}/{shard.of} failed. Finished answers are kept; the "
+            "same command asks the failed samples again."
         )

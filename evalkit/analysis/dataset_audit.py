@@ -15,7 +15,7 @@ from evalkit.analysis.image_fingerprint import Fingerprint, fingerprints, matche
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.base import LoadedTask, Task
-from evalkit.tasks.formats import says_yes_or_no
+from evalkit.tasks.formats import duplicate_key, is_yes_or_no
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.vqa import VqaTask
 
@@ -89,8 +89,8 @@ def _counts(task: LoadedTask) -> Finding:
 
 def _rules(task: LoadedTask) -> Finding:
     labelled = Counter(s.answer_type for s in task.samples)
-    yes_no = sum(says_yes_or_no(s.references[0]) for s in task.samples)
-    differ = [s for s in task.samples if (s.answer_type == CLOSED) != says_yes_or_no(s.references[0])]
+    yes_no = sum(is_yes_or_no(s.references[0]) for s in task.samples)
+    differ = [s for s in task.samples if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
     return Finding(
         check="closed",
         count=len(differ),
@@ -109,7 +109,7 @@ def _skipped(task: LoadedTask) -> list[Finding]:
 def _duplicates(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="duplicates", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question), normal(s.references[0])))
+    groups = _groups(task.samples, lambda s: (s.image_id, duplicate_key(s.question), duplicate_key(s.references[0])))
     again = [s for group in groups for s in group[1:]]
     text = "rows that repeat an earlier row's image, question and answer"
     return Finding(check="duplicates", count=len(again), text=text, examples=_shown(again))
@@ -118,10 +118,10 @@ def _duplicates(task: LoadedTask) -> Finding:
 def _conflicts(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, normal(s.question)))
-    conflicting = [g for g in groups if len({normal(s.references[0]) for s in g}) > 1]
+    groups = _groups(task.samples, lambda s: (s.image_id, duplicate_key(s.question)))
+    conflicting = [g for g in groups if len({duplicate_key(s.references[0]) for s in g}) > 1]
     rows = sum(len(g) for g in conflicting)
-    both = sum({"yes", "no"} <= {normal(s.references[0]) for s in g} for g in conflicting)
+    both = sum({"yes", "no"} <= {duplicate_key(s.references[0]) for s in g} for g in conflicting)
     examples = tuple(f"{g[0].image_id}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
     return Finding(
         check="conflicts",
@@ -133,14 +133,14 @@ def _conflicts(task: LoadedTask) -> Finding:
 
 def _texts_shared(task: LoadedTask, other: LoadedTask, name: str) -> list[Finding]:
     """What the split shares with another one.  Images are compared by id, where there are ids."""
-    seen_questions = {normal(s.question) for s in other.samples}
-    seen_answers = {normal(s.references[0]) for s in other.samples}
-    seen_rows = {(s.image_id, normal(s.question), normal(s.references[0])) for s in other.samples}
+    seen_questions = {duplicate_key(s.question) for s in other.samples}
+    seen_answers = {duplicate_key(s.references[0]) for s in other.samples}
+    seen_rows = {(s.image_id, duplicate_key(s.question), duplicate_key(s.references[0])) for s in other.samples}
     named = _names_images(task) and _names_images(other)
-    keys = [(s.image_id, normal(s.question), normal(s.references[0])) for s in task.samples]
+    keys = [(s.image_id, duplicate_key(s.question), duplicate_key(s.references[0])) for s in task.samples]
     same = [s for s, key in zip(task.samples, keys, strict=True) if named and key in seen_rows]
-    wording = [s for s in task.samples if normal(s.question) in seen_questions]
-    answers = [s for s in task.samples if normal(s.references[0]) in seen_answers]
+    wording = [s for s in task.samples if duplicate_key(s.question) in seen_questions]
+    answers = [s for s in task.samples if duplicate_key(s.references[0]) in seen_answers]
     n = len(task.samples)
     return [
         _shared_images(task, other, name),
@@ -215,11 +215,6 @@ def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
 def _names_images(task: LoadedTask) -> bool:
     """Whether the form names its images: the readers give one made-up id a row where it does not."""
     return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
-
-
-def normal(text: str) -> str:
-    """Case, white space and a space before a question mark do not make another text."""
-    return " ".join(text.lower().split()).replace(" ?", "?")
 
 
 def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:

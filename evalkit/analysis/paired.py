@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from evalkit.analysis.run_scores import ASKED, HEADER, Scored, signature_parts
 from evalkit.core.errors import DataError
-from evalkit.stats import Interval, cluster_standard_error, gather, restricted_interval, restricted_t
+from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
 
 # Parts of a signature that may differ: they belong to the model or to the program, and are said, not refused.
 MAY_DIFFER = frozenset({"gen", "v"})
@@ -150,4 +150,4 @@ def _p_worse(deltas: Sequence[float], clusters: Sequence[str]) -> float:
     from scipy.special import stdtr
 
     k = len(set(clusters))
-    return float(stdtr(k - 1, restricted_t(gather(deltas, clusters), 0.0))) if k > 1 and any(deltas) else 1.0
+    return float(stdtr(k - 1, restricted_t(group_by_cluster(deltas, clusters), 0.0))) if k > 1 and any(deltas) else 1.0

@@ -6,7 +6,6 @@ a score, and what cannot be known is said to be unknown.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 from evalkit.core.files import read_json, read_lines
 from evalkit.core.types import Prediction, Row, Sample, Score
-from evalkit.models.text_only_baselines import Lookup, Majority, normal
+from evalkit.models.text_only_baselines import Lookup, Majority, wording_key
 from evalkit.scoring.aggregate import Context, score_all
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.text.medical import read_list
-from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.scoring.text.refusals import contains_refusal
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval, paired_interval
 from evalkit.tasks.base import LoadedTask
 
@@ -30,12 +30,6 @@ BASELINE_PROTOCOLS = ("llava-med", "strict", "exact-match")
 AT_ONCE = 1000
 # Slices by a tag that says what is the matter with a row.
 PARTS = ("leak=", "repeats=")
-
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:cannot|can't|can not)|as an ai|unable to (?:determine|answer|"
-    r"provide)|cannot be determined|consult (?:a|your) (?:doctor|physician|radiologist))\b",
-    re.I,
-)
 
 
 def worth(
@@ -78,7 +72,7 @@ def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: 
         "truncated": sum(p.finish_reason == "length" for p in predictions) / n
         if any(p.finish_reason != "unknown" for p in predictions)
         else None,
-        "refusal": sum(bool(_REFUSAL.search(t)) for t in texts) / n,
+        "refusal": sum(contains_refusal(t) for t in texts) / n,
         "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
     }
@@ -97,7 +91,7 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
             continue
         n += 1
         text = prediction.text or ""
-        says = read_verdict(text, sample.question).says if text.strip() else None
+        says = read_yes_no(text, sample.question).polarity if text.strip() else None
         if says is not None:
             read.append((gold == "yes", says == "yes", sample.image_id))
     if not read:
@@ -153,8 +147,8 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
 def _says(sample: Sample, text: str) -> object:
     """What an answer says; an unreadable verdict is its own text."""
     if gold_polarity(sample.references[0], sample.question) and text.strip():
-        return read_verdict(text, sample.question).says or normal(text)
-    return read_list(text)[0]
+        return read_yes_no(text, sample.question).polarity or wording_key(text)
+    return read_list(text).items
 
 
 def baselines(

@@ -12,7 +12,7 @@ import pytest
 from evalkit.cli.config import build, load_option
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Prediction, Sample
-from evalkit.scoring.protocols.coloninst import METRICS, ColonInst, tidy
+from evalkit.scoring.protocols.coloninst import METRICS, ColonInst, normalise_label
 from evalkit.scoring.protocols.text_overlap import cumulative_bleu, lcs_length, rouge_l, token_f1
 from evalkit.stats.labels import constant_answer, macro_accuracy, macro_f1
 from tests.support.coloninst_tree import written
@@ -189,7 +189,7 @@ def test_the_published_recall_is_nowhere() -> None:
 
 def test_samples_of_another_task_are_refused() -> None:
     sample = Sample(id="s", image_id="i", question="q", references=("yes",), tags={"task": "reg"})
-    with pytest.raises(ConfigError, match="set to ColonINST's cls"):
+    with pytest.raises(ConfigError, match=r"set to ColonINST's task cls.*'reg'"):
         protocol("cls").score(sample, Prediction(sample_id="s", text="yes"))
     with pytest.raises(ConfigError, match="task="):
         build(load_option("protocol", "coloninst"), "coloninst")
@@ -197,8 +197,8 @@ def test_samples_of_another_task_are_refused() -> None:
 
 def test_the_labels_are_all_their_own_tidy_form() -> None:
     for labels in load_option("protocol", "coloninst")["labels"].values():
-        assert len({tidy(label) for label in labels}) == len(labels)
-        assert all(tidy(label) == label.lower() for label in labels)
+        assert len({normalise_label(label) for label in labels}) == len(labels)
+        assert all(normalise_label(label) == label.lower() for label in labels)
 
 
 def drawn(seed: int, n: int = 400) -> tuple[list[float], list[tuple[str, str]], list[str]]:

@@ -14,7 +14,7 @@ from evalkit.cli.config import load_option, options
 from evalkit.core.boxes import area, iou, read_box, size_of
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace
-from evalkit.scoring.protocols.coloninst import tidy
+from evalkit.scoring.protocols.coloninst import normalise_label
 from evalkit.tasks import coloninst_hub
 from evalkit.tasks.coloninst import CAP_NOTE, COUNTS, SEEN_NOTE, ColonInst
 from evalkit.tasks.coloninst_labels import parent_of
@@ -118,9 +118,9 @@ def test_other_counts_than_the_published_are_refused(tree: Path) -> None:
 
 def test_the_wrong_task_and_the_wrong_split_are_named(tree: Path) -> None:
     file = tree / "Json-file/val/ColonINST-val-reg.json"
-    with pytest.raises(DataError, match="those of reg, not of cls"):
+    with pytest.raises(DataError, match="belong to the task reg, not to cls"):
         task("cls", file, split="seen").load(images=False)
-    with pytest.raises(DataError, match="split seen"):
+    with pytest.raises(DataError, match="belong to the split seen"):
         task("reg", file, split="unseen").load(images=False)
 
 
@@ -147,7 +147,7 @@ def test_missing_images_are_named_by_source(tmp_path: Path) -> None:
 
 def test_without_any_images_generation_is_refused_with_the_counts(tmp_path: Path) -> None:
     root = build(tmp_path / "c", images=False)
-    with pytest.raises(DataError, match=r"20 of 20 images.*of which there is none.*task.images=DIR"):
+    with pytest.raises(DataError, match=r"20 of 20 images.*no such folder found.*task.images=DIR"):
         task("cls", root, on_missing_image="skip").load()
 
 
@@ -167,7 +167,10 @@ def test_images_may_lie_elsewhere(tree: Path, tmp_path: Path) -> None:
         ('[{"id": "a"}]', "item 1 is not a record"),
         ('[{"id": "", "conversations": []}]', "item 1 is not a record"),
         (json.dumps([dialogue("a", "q", " ")]), "reference answer is empty"),
-        (json.dumps([{"id": "a", "conversations": [{"from": "human", "value": 3}]}]), "expected a text"),
+        (
+            json.dumps([{"id": "a", "conversations": [{"from": "human", "value": 3}]}]),
+            "'human' is of type int, expected text",
+        ),
         (json.dumps([{"id": "a", "conversations": [{"from": "gpt", "value": "x"}] * 2}]), "several turns"),
         (json.dumps([dialogue("a", "q", "x")]) + json.dumps([dialogue("a", "q", "x")]), "text follows"),
     ],
@@ -212,7 +215,7 @@ def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.Monkey
     class Commit:
         commit_id = full
 
-    monkeypatch.setattr(coloninst_hub, "_cached", lambda prefix: None)
+    monkeypatch.setattr(coloninst_hub, "_cached_hash", lambda prefix: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda *a, **k: [Commit()])
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(local))
     assert len(task("cls", None, split="seen").load(images=False).samples) == 20
@@ -224,7 +227,7 @@ def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.Monkey
     ]
     with pytest.raises(ConfigError, match="revision"):
         task("cls", None, revision="main").load(images=False)
-    with pytest.raises(DataError, match="0 commits"):
+    with pytest.raises(DataError, match="0 commits start with"):
         task("cls", None, revision="abcdef1").load(images=False)
 
 
@@ -237,9 +240,9 @@ def test_without_the_hub_a_local_copy_is_asked_for(monkeypatch: pytest.MonkeyPat
     def unreachable(*_: object, **__: object) -> None:
         raise base("no network")
 
-    monkeypatch.setattr(coloninst_hub, "_cached", lambda prefix: None)
+    monkeypatch.setattr(coloninst_hub, "_cached_hash", lambda prefix: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", unreachable)
-    with pytest.raises(DataError, match=r"cannot be had.*no network.*task.path=DIR"):
+    with pytest.raises(DataError, match=r"cannot be downloaded.*no network.*task.path=DIR"):
         task("cls", None).load(images=False)
 
 
@@ -269,7 +272,7 @@ def test_the_labels_and_counts_agree_with_the_published_class_table(shared: Path
         assert sum(row[folder] for row in rows) == COUNTS[folder]["cls"]
     spelled = {"high-grade dysplasia": "high grade dysplasia", "uc (ulcerative colitis)": "ulcerative colitis"}
     named = {spelled.get(row["category"].lower(), row["category"].lower()) for row in rows}
-    labels = {tidy(label) for label in load_option("protocol", "coloninst")["labels"]["cls"]}
+    labels = {normalise_label(label) for label in load_option("protocol", "coloninst")["labels"]["cls"]}
     assert labels == named
     assert len(labels) == 43
     assert all(parent_of(label) for label in labels)

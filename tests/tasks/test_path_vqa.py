@@ -142,7 +142,7 @@ def test_a_tree_of_pickles_is_refused_without_opening_one(tmp_path):
     folder = tmp_path / "pvqa" / "qas" / "test"
     folder.mkdir(parents=True)
     (folder / "test_qa.pkl").write_bytes(pickle.dumps(Trap(sprung)))
-    with pytest.raises(DataError, match=r"test_qa\.pkl is a pickle.*evalkit reads none.*pvqa_test\.json"):
+    with pytest.raises(DataError, match=r"test_qa\.pkl is a pickle.*evalkit reads no pickles.*pvqa_test\.json"):
         task(tmp_path / "pvqa").load()
     with pytest.raises(DataError, match="not a JSON file"):
         task(folder / "test_qa.pkl").load()

@@ -11,7 +11,7 @@ import yaml
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace
 from evalkit.tasks.phantom import QUESTIONS_PER_IMAGE, SIDES, YES_NO, Phantom, draw, questions
-from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Dice, scene
+from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Dice, make_scene
 from tests.support.paths import CONF
 
 PIXELS = {
@@ -97,7 +97,7 @@ def by_image(samples):
 
 def test_every_sample_carries_the_tags_of_the_real_sets(test):
     for sample in test:
-        what = scene(sample.image_id)
+        what = make_scene(sample.image_id)
         assert set(sample.tags) == {"answer_type", "modality", "organ", "question_type", "language"}
         assert (sample.tags["modality"], sample.tags["organ"]) == (what.modality, what.organ)
         assert (sample.answer_type == "CLOSED") == bool(sample.choices)
@@ -143,7 +143,7 @@ def test_the_order_of_the_options_does_not_tell_the_answer(train):
 
 def test_the_answers_follow_from_the_scene():
     for index in range(200):
-        what = scene(f"0/train/{index}")
+        what = make_scene(f"0/train/{index}")
         answers = {asked.text: asked.answer for asked in questions(what)}
         assert what.modality in MODALITIES and what.organ in ORGANS and what.shape in SHAPES
         assert set(what.lesions) <= set(SLOTS)
@@ -163,7 +163,7 @@ def test_the_patients_left_is_on_the_images_right():
     import numpy as np
 
     members = (f"0/train/{index}" for index in range(5000))
-    scenes = (scene(member) for member in members)
+    scenes = (make_scene(member) for member in members)
     what = next(
         s for s in scenes
         if s.lesions == (("Left", "Upper"),) and s.brightness == "Brighter" and s.size == "Large"

@@ -233,7 +233,7 @@ def test_parquet_rows_joined_to_the_release_take_its_ids_and_labels(tmp_path, pu
 
     rows[3] = (0, rows[3][1], "another answer")
     put_parquet(tmp_path / "hf" / "test-0.parquet", rows, 100)
-    with pytest.raises(DataError, match=r"Row 3 .*another answer.*not two forms of one release"):
+    with pytest.raises(DataError, match=r"Row 3 .*another answer.*not two forms of the same release"):
         task(tmp_path / "hf", osf_path=str(tmp_path / "osf")).load()
 
 
@@ -291,7 +291,7 @@ def test_settings_that_do_not_exist_name_near_ones(settings, words):
 def test_a_missing_or_foreign_folder_says_what_was_expected(tmp_path, put):
     with pytest.raises(DataError, match="no such file or folder"):
         task(tmp_path / "nowhere").load()
-    with pytest.raises(DataError, match=r"no test split.*there: nothing.*Known forms: OSF JSON"):
+    with pytest.raises(DataError, match=r"no test split.*found: nothing.*Known forms: OSF JSON"):
         task(tmp_path).load()
     put(tmp_path / "detection.json", {"boxes": []})
     put(tmp_path / "notes.json", "not json")
@@ -334,7 +334,7 @@ def test_a_hub_out_of_reach_names_the_two_ways_out(monkeypatch, kind):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(DataError, match=r"task\.path=DIR.*evalkit fetch task=vqa-rad"):
         task(None, repo="owner/name").load()
-    with pytest.raises(DataError, match=r"on no hub.*task\.path=DIR"):
+    with pytest.raises(DataError, match=r"not on the Hugging Face hub.*task\.path=DIR"):
         task(None).load()
 
 

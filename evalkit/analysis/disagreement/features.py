@@ -11,7 +11,7 @@ from evalkit.core.types import CLOSED, Sample
 from evalkit.scoring.text.aliases import EXCLUSIVE, NUMBERS
 from evalkit.scoring.text.medical import find_phrase, read_words
 from evalkit.scoring.text.normalise import strip_role, word_set
-from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -91,7 +91,7 @@ def _of_text(answer: str, gold: str, words: list[str], wanted: list[str]) -> lis
 def _of_verdict(answer: str, question: str, words: list[str], said: str) -> list[str]:
     """Features of an answer to a yes/no question."""
     found = []
-    verdict = read_verdict(answer, question)
+    verdict = read_yes_no(answer, question)
     if said == "both":
         found.append("both")
     if verdict.reason == _CANNOT_TELL:
@@ -110,7 +110,7 @@ def _of_verdict(answer: str, question: str, words: list[str], said: str) -> list
 def _of_content(answer: str, gold: str, words: list[str], wanted: list[str], choices: tuple[str, ...]) -> list[str]:
     """Features of an answer to any other question: which of the gold words are in it, and how."""
     found = []
-    if read_words(answer).used or read_words(gold).used:
+    if read_words(answer).replaced or read_words(gold).replaced:
         found.append("aliases")
     words, wanted = [NUMBERS.get(w, w) for w in words], [NUMBERS.get(w, w) for w in wanted]
     goal, given = set(wanted), set(words)

@@ -10,45 +10,45 @@ from typing import NamedTuple
 
 
 class Overlap(NamedTuple):
-    """Precision, recall and F1 of words."""
+    """Precision, recall and F1 over words."""
 
     precision: float
     recall: float
     f1: float
 
 
-NOTHING = Overlap(0.0, 0.0, 0.0)
+NO_OVERLAP = Overlap(0.0, 0.0, 0.0)
 
 
 def counted_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
-    """LLaVA-Med's overlap: each repetition of a right word in the answer is another hit.
+    """LLaVA-Med's overlap, in which each repetition of a correct word in the answer is another hit.
 
-    A gold word counts as often as the gold holds it only where the answer lacks it, so "left left left" has recall
-    0.75 of "left lung".
+    Gold words that the answer lacks are misses, each occurrence counted; so "left left left" against "left lung" has
+    3 hits and 1 miss, a recall of 0.75.
 
     >>> counted_overlap("left left left".split(), "left lung".split()).recall
     0.75
     """
-    said, wanted = set(answer), set(gold)
-    hits = sum(word in wanted for word in answer)
+    answer_words, gold_words = set(answer), set(gold)
+    hits = sum(word in gold_words for word in answer)
     if not hits:
-        return NOTHING
-    missed = sum(word not in said for word in gold)
+        return NO_OVERLAP
+    missed = sum(word not in answer_words for word in gold)
     precision, recall = hits / len(answer), hits / (hits + missed)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 def set_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
-    """Overlap of distinct words.
+    """Overlap of the sets of distinct words.
 
     >>> set_overlap("left left left".split(), "left lung".split())
     Overlap(precision=1.0, recall=0.5, f1=0.6666666666666666)
     """
-    said, wanted = set(answer), set(gold)
-    hits = len(said & wanted)
+    answer_words, gold_words = set(answer), set(gold)
+    hits = len(answer_words & gold_words)
     if not hits:
-        return NOTHING
-    precision, recall = hits / len(said), hits / len(wanted)
+        return NO_OVERLAP
+    precision, recall = hits / len(answer_words), hits / len(gold_words)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 

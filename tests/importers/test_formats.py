@@ -119,7 +119,7 @@ def test_vlmevalkit_s_failure_text_is_an_error_and_its_thoughts_are_noted(tmp_pa
     path.write_text(json.dumps([failed]))
     file = read_answers(path)
     assert file.answers[0].error == "not an answer: the harness wrote 'Failed to obtain answer via API.'"
-    assert any("1 rows have their reasoning" in n for n in file.notes)
+    assert any("1 rows have reasoning in the column 'thinking'" in n for n in file.notes)
 
 
 def test_base64_columns_of_any_size_are_read_past(tmp_path):
@@ -155,9 +155,11 @@ def test_a_date_in_a_sheet_and_further_sheets(tmp_path):
 
     path = tmp_path / "a.xlsx"
     workbook(path, [["id", "prediction"], [0, "yes"]], notes=None)
-    assert any("1 other sheets ignored" in n for n in read_answers(path).notes)
+    assert any("1 other sheets were ignored" in n for n in read_answers(path).notes)
     workbook(path, [["id", "prediction"], [0, datetime.date(2026, 2, 1)]])
-    with pytest.raises(DataError, match="row 2, column 'prediction': the spreadsheet has turned this into a date"):
+    with pytest.raises(
+        DataError, match="row 2, column 'prediction': the spreadsheet has converted this cell to a date"
+    ):
         read_answers(path)
 
 
@@ -213,7 +215,7 @@ def test_intelliscope_predictions_and_the_result_that_its_evaluator_appends(tmp_
     assert said(path, "intelliscope") == EXPECTED
     path.write_text(whole + ',\n{"eval_result": 0.5}')
     assert said(path, "intelliscope") == EXPECTED
-    assert any("behind the end of the array ignored" in n for n in read_answers(path).notes)
+    assert any("after the end of the array were ignored" in n for n in read_answers(path).notes)
 
 
 def test_intelliscope_keeps_the_end_token_and_counts_a_missing_turn(tmp_path):
@@ -234,7 +236,7 @@ def test_the_dataset_itself_interrupted_files_and_double_turns_are_refused(tmp_p
     with pytest.raises(DataError, match="this is the dataset"):
         read_answers(path)
     path.write_text("[" + json.dumps(dialogue(0)) + ",\n" + json.dumps(dialogue(1)) + ",\n")
-    with pytest.raises(DataError, match="broken JSON"):
+    with pytest.raises(DataError, match="malformed JSON"):
         read_answers(path)
     twice = dialogue(0)
     twice["conversations"] *= 2
@@ -344,17 +346,17 @@ def test_inspect_epochs_with_different_answers_are_refused(tmp_path):
     path = tmp_path / "log.eval"
     other = inspect_sample(0, epoch=2)
     eval_archive(path, [inspect_sample(0), other | {"output": other["output"] | {"completion": "no"}}])
-    with pytest.raises(DataError, match="1 ids are answered twice"):
+    with pytest.raises(DataError, match="1 ids have two answers with different texts"):
         read_answers(path)
 
 
 def test_an_archive_without_samples_and_a_broken_one_are_refused(tmp_path):
     path = tmp_path / "log.eval"
     eval_archive(path, [])
-    with pytest.raises(DataError, match="no samples inside"):
+    with pytest.raises(DataError, match="contains no samples"):
         read_answers(path)
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match="broken zip"):
+    with pytest.raises(DataError, match="damaged zip"):
         read_answers(path)
 
 
@@ -436,7 +438,7 @@ def test_parquet_leaves_images_unread_and_keeps_nulls_apart_from_texts(tmp_path)
 def test_formats_with_fixed_fields_take_no_column_names(tmp_path):
     path = tmp_path / "scenario_state.json"
     path.write_text(json.dumps({"request_states": [helm_state(0)]}))
-    with pytest.raises(ConfigError, match="'helm' has fixed ones"):
+    with pytest.raises(ConfigError, match="columns of format 'helm' are fixed"):
         read_answers(path, id="x")
 
 

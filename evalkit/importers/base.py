@@ -61,12 +61,19 @@ class Record:
     fields: Mapping[str, Any]
 
 
+class ArchiveMember(NamedTuple):
+    """A JSON member of an archive: its name and its parsed content."""
+
+    name: str
+    content: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFile:
     """The content of a file before its format is recognised.
 
     records: the records of a list-like file.  whole: the single object of a JSON file that is not a list.  members: for
-    an archive, a function from a prefix to (name, parsed JSON) of each member whose name starts with it.
+    an archive, a function from a prefix to the JSON members whose names start with it.
     torn: number of an incomplete last record, 0 if none.  tail: text after the end of a JSON array.
     cells: the kind of source.  In "table" and "sheet" an empty cell cannot be told from a missing value.
     """
@@ -76,7 +83,7 @@ class RawFile:
     cells: Literal["json", "table", "sheet", "parquet"] = "json"
     records: tuple[Record, ...] = ()
     whole: Mapping[str, Any] | None = None
-    members: Callable[[str], list[tuple[str, Any]]] | None = None
+    members: Callable[[str], list[ArchiveMember]] | None = None
     torn: int = 0
     tail: str = ""
     notes: tuple[str, ...] = ()

@@ -18,8 +18,8 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per sample and epoch; a failed sample is an error.  Adds a note if the log is not a success."""
     refuse_named(columns, "inspect")
     if raw.members:
-        samples = [content for _, content in raw.members("samples/")]
-        header = next((content for _, content in raw.members("header.json")), None)
+        samples = [member.content for member in raw.members("samples/")]
+        header = next((member.content for member in raw.members("header.json")), None)
         status = pick(header, "status") if isinstance(header, Mapping) else "started"
     else:
         samples = list(pick(raw.whole or {}, "samples") or ())

@@ -169,28 +169,6 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
     return (_mean_and_error(values, code, k)[1] / naive) ** 2
 
 
-def bootstrap_interval(
-    values: Sequence[float],
-    clusters: Sequence[Hashable],
-    level: float = LEVEL,
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval | None:
-    """Percentile interval of the mean from resampling whole clusters with replacement; None for no values."""
-    import numpy as np
-
-    if not values:
-        return None
-    code, k = cluster_codes(values, clusters)
-    if k == 1:
-        return Interval(low=None, high=None, method=ONE_CLUSTER)
-    means = resampled_means(np.asarray(values, dtype=float)[None, :], code, k, resamples, seed)[0]
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(low=float(low), high=float(high), method=f"cluster bootstrap, {k} clusters, {resamples} resamples")
-
-
 def resampled_means(
     rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
 ) -> np.ndarray[Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
 from evalkit.stats.intervals import LEVEL, Interval, cluster_codes, mean_interval
@@ -64,38 +63,6 @@ def sign_flip_p(
         flips = rng.integers(0, 2, size=(min(step, permutations - start), len(sums)), dtype=np.int8)
         extreme += int(np.sum(np.abs((2 * flips - 1) @ sums) >= observed))
     return (1 + extreme) / (1 + permutations)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McNemar:
-    """Counts of correct answers of two models on the same rows, and the exact two-sided p value of the test."""
-
-    both: int
-    only_first: int
-    only_second: int
-    neither: int
-    p: float
-
-
-def mcnemar(first: Sequence[float], second: Sequence[float]) -> McNemar:
-    """McNemar's exact test.  It assumes independent rows; compare with `sign_flip_p`, which does not.
-
-    Raises ConfigError for values other than 0 and 1.
-    """
-    from scipy.special import bdtr
-
-    _differences(first, second)
-    if not {*first, *second} <= {0.0, 1.0}:
-        raise ConfigError(
-            "McNemar's test needs the values 1 and 0 (correct and wrong). Use the sign-flip test for other values."
-        )
-    cells = [sum((a, b) == cell for a, b in zip(first, second, strict=True)) for cell in _CELLS]
-    discordant = cells[1] + cells[2]
-    p = min(1.0, 2 * float(bdtr(min(cells[1], cells[2]), discordant, 0.5))) if discordant else 1.0
-    return McNemar(both=cells[0], only_first=cells[1], only_second=cells[2], neither=cells[3], p=p)
-
-
-_CELLS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,20 +10,19 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
-from evalkit.core.images import digest
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.prompts import options_in
 
 Record = Mapping[str, Any]
 
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 # The MEVF releases and others use different names for the validation split.
 SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "validate", "validation", "dev"), "test": ("test",)}
 # Suffix that LLaVA-Med's answer files append to a question.
@@ -107,14 +106,21 @@ def duplicate_key(text: str) -> str:
     return " ".join(text.lower().split()).replace(" ?", "?")
 
 
-def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
+class JsonFile(NamedTuple):
+    """A JSON array of records and the file that it is in."""
+
+    path: Path
+    records: list[Any]
+
+
+def json_files(path: Path, split: str) -> Iterator[JsonFile]:
     """The JSON arrays in a file, or in a folder and its direct subfolders; files named after the split come first.
 
     Raises:
         DataError: the path does not exist, or the given file or a file named after the split is damaged.
     """
     if path.is_file():
-        yield path, _array(path)
+        yield JsonFile(path, _array(path))
         return
     if not path.is_dir():
         raise DataError(f"task.path={path}: no such file or folder.")
@@ -127,7 +133,7 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
                 raise
             continue  # dataset folders also contain unrelated files (detection.json, notes)
         if _is_array(content):
-            yield candidate, content
+            yield JsonFile(candidate, content)
 
 
 def _array(path: Path) -> list[Any]:
@@ -205,59 +211,6 @@ def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
                 yield from table.read_row_group(group).to_pylist()
     except (OSError, pyarrow.ArrowException) as problem:
         raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
-
-
-class ImageFinder:
-    """Finds images by the end of their path, in a folder tree or in the zip archives of its top folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root if root.is_dir() else root.parent
-        self._found: dict[str, list[ImageRef]] | None = None
-
-    def find(self, name: str) -> ImageRef:
-        """Reference to the image; if it does not exist, a reference to the expected location.
-
-        A name with a folder is looked up with that folder first, then without it if exactly one file has that name.
-
-        Raises:
-            DataError: several files of that name have different content.
-        """
-        if self._found is None:
-            self._found = defaultdict(list)
-            for tail, ref in self._scan():
-                self._found[tail].append(ref)
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        found = self._found.get("/".join(parts[-2:]), [])
-        if not found and len(parts) > 1 and len(alone := self._found.get(parts[-1], [])) == 1:
-            found = alone
-        if not found:
-            return ImageRef(kind="file", path=str(self.root / name))
-        # An unpacked file takes precedence over the archive that it came from.
-        best = [ref for ref in found if ref.kind == "file"] or found
-        if len(best) > 1 and len({digest(ref) for ref in best}) > 1:
-            raise DataError(
-                f"Two different images match {name}: {best[0]} and {best[1]}. Keep only one of them in task.path."
-            )
-        return best[0]
-
-    def _scan(self) -> Iterator[tuple[str, ImageRef]]:
-        import zipfile
-
-        for archive in sorted(self.root.glob("*.zip")):
-            if not zipfile.is_zipfile(archive):
-                continue
-            with zipfile.ZipFile(archive) as members:
-                for name in members.namelist():
-                    if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
-                        yield from _tails(name, ImageRef(kind="zip", path=str(archive), member=name))
-        for path in sorted(self.root.rglob("*")):
-            if path.suffix.lower() in IMAGE_ENDINGS:
-                yield from _tails(path.as_posix(), ImageRef(kind="file", path=str(path)))
-
-
-def _tails(name: str, ref: ImageRef) -> Iterator[tuple[str, ImageRef]]:
-    parts = PurePosixPath(name).parts
-    yield from {parts[-1]: ref, "/".join(parts[-2:]): ref}.items()
 
 
 def is_conversation(record: Record) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.images import Broken, probe
@@ -12,8 +13,15 @@ from evalkit.tasks.base import LoadedTask
 ON_MISSING = ("error", "skip")
 
 
-def check_images(task: LoadedTask, *, on_missing: str = "error") -> tuple[LoadedTask, dict[ImageRef, str]]:
-    """Returns the split restricted to rows with usable images, and the sha256 of each image.
+class CheckedImages(NamedTuple):
+    """The split restricted to rows with usable images, and the sha256 of each image."""
+
+    task: LoadedTask
+    digests: dict[ImageRef, str]
+
+
+def check_images(task: LoadedTask, *, on_missing: str = "error") -> CheckedImages:
+    """Open every image of a split.
 
     on_missing: "error" raises for a missing or broken image; "skip" leaves its rows out and lists them in `skipped`.
 
@@ -26,7 +34,7 @@ def check_images(task: LoadedTask, *, on_missing: str = "error") -> tuple[Loaded
     broken = {ref: outcome.reason for ref, outcome in found.items() if isinstance(outcome, Broken)}
     without = [s for s in task.samples if not s.images or any(ref in broken for ref in s.images)]
     if not without:
-        return task, {ref: d for ref, d in found.items() if isinstance(d, str)}
+        return CheckedImages(task, {ref: d for ref, d in found.items() if isinstance(d, str)})
     reasons = {s.id: next((broken[r] for r in s.images if r in broken), "The row names no image.") for s in without}
     first = without[0]
     if on_missing == "error":
@@ -42,4 +50,5 @@ def check_images(task: LoadedTask, *, on_missing: str = "error") -> tuple[Loaded
             f"{task.name} ({task.split}): no row has a usable image; first row {first.id}: {reasons[first.id]}"
         )
     skipped = (*task.skipped, *(f"row {s.id}: {reasons[s.id]}" for s in without))
-    return replace(task, samples=kept, skipped=skipped), {r: d for r, d in found.items() if isinstance(d, str)}
+    digests = {ref: d for ref, d in found.items() if isinstance(d, str)}
+    return CheckedImages(replace(task, samples=kept, skipped=skipped), digests)

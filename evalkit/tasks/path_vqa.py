@@ -11,7 +11,6 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
-    ImageFinder,
     RawRow,
     Record,
     SplitRows,
@@ -24,6 +23,7 @@ from evalkit.tasks.formats import (
     parquet_files,
     parquet_rows,
 )
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.vqa import VqaTask, unknown_form
 
 FORMS = (

@@ -11,7 +11,6 @@ from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import (
-    ImageFinder,
     RawRow,
     Record,
     SplitRows,
@@ -25,6 +24,7 @@ from evalkit.tasks.formats import (
     parquet_files,
     parquet_rows,
 )
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.vqa import VqaTask, unknown_form
 
 FORMS = "the original JSON with imgs/ or imgs.zip, Hugging Face parquet (English), LLaVA-Med JSON (English)"

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
-    ImageFinder,
     RawRow,
     Record,
     SplitRows,
@@ -24,6 +23,7 @@ from evalkit.tasks.formats import (
     parquet_files,
     parquet_rows,
 )
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.vqa import VqaTask, unknown_form
 
 FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med JSON"

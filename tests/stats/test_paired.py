@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from evalkit.core.errors import ConfigError
 from evalkit.stats import (
-    bootstrap_interval,
     design_effect,
     holm,
-    mcnemar,
     paired_interval,
     paired_minimum_detectable_effect,
     rank_models,
     sign_flip_p,
     unpaired_minimum_detectable_effect,
 )
+from tests.support.statistics import bootstrap_interval, mcnemar
 
 PAIRS = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from evalkit.stats import bootstrap_interval, mcnemar, paired_interval
+from evalkit.stats import paired_interval
 from tests.support.paths import SHARED
+from tests.support.statistics import bootstrap_interval, mcnemar
 
 RUNS = SHARED / "data/predictions/qwen2-vl-2b-vqa-rad"
 pytestmark = [

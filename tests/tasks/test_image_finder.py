@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.core.errors import DataError
 from evalkit.core.images import read_bytes
-from evalkit.tasks.formats import ImageFinder
+from evalkit.tasks.image_finder import ImageFinder
 
 
 def put(root: Path, name: str, content: bytes = b"x") -> None:

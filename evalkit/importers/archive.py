@@ -7,7 +7,6 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.importers.base import ArchiveMember

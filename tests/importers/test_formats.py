@@ -1,4 +1,4 @@
-"""Other tools' files, made from their documented fields, with the dirt that they are met with."""
+"""Files of other tools, built from their documented fields, with irregularities seen in practice."""
 
 import json
 import struct
@@ -56,7 +56,7 @@ def test_lmms_eval_samples(tmp_path):
     assert said(path, "lmms-eval") == EXPECTED
 
 
-def test_lmms_eval_gives_the_model_s_words_before_a_filter_and_merges_an_appended_run(tmp_path):
+def test_lmms_eval_gives_the_unfiltered_answer_and_merges_an_appended_run(tmp_path):
     path = tmp_path / "samples.jsonl"
     rows = [
         lmms(i, resps=[[QA[i][2]]], filtered_resps=["filtered"], input=[{"role": "user", "content": QA[i][0]}])
@@ -113,7 +113,7 @@ def test_vlmevalkit_json_and_tsv(tmp_path):
     assert said(tmp_path / "m_d.tsv", "vlmevalkit") == EXPECTED
 
 
-def test_vlmevalkit_s_failure_text_is_an_error_and_its_thoughts_are_noted(tmp_path):
+def test_vlmevalkit_s_failure_text_is_an_error_and_its_reasoning_is_noted(tmp_path):
     path = tmp_path / "a.json"
     failed = vlmevalkit(0) | {"prediction": "Failed to obtain answer via API.", "thinking": "hm"}
     path.write_text(json.dumps([failed]))
@@ -122,7 +122,7 @@ def test_vlmevalkit_s_failure_text_is_an_error_and_its_thoughts_are_noted(tmp_pa
     assert any("1 rows have reasoning in the column 'thinking'" in n for n in file.notes)
 
 
-def test_base64_columns_of_any_size_are_read_past(tmp_path):
+def test_base64_columns_of_any_size_are_skipped(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("index\timage\tquestion\tprediction\n0\t" + "A" * 200_000 + "\tIs it?\tyes\n")
     assert read_answers(path).answers[0].text == "yes"
@@ -443,7 +443,7 @@ def test_formats_with_fixed_fields_take_no_column_names(tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_in_another_format_than_said_is_refused_and_not_half_read(tmp_path, name):
+def test_a_file_in_another_format_than_configured_is_refused(tmp_path, name):
     path = tmp_path / "a.json"
     path.write_text('[{"foo": 1}, {"foo": 2}]')
     with pytest.raises(DataError):

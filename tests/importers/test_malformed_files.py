@@ -1,4 +1,4 @@
-"""JSON, JSON lines and tables as people really have them."""
+"""Irregular and malformed JSON, JSON lines and tables."""
 
 import json
 import pickle
@@ -54,13 +54,13 @@ LINES = "\n".join(json.dumps(r) for r in ROWS)
         ("table.txt", b"\xef\xbb\xbfid,prediction\n0,yes\n1,left lobe\n", "byte order mark"),
     ],
 )
-def test_every_spelling_of_the_same_answers_reads_alike(tmp_path, name, content, note):
+def test_all_encodings_of_the_same_answers_are_read_alike(tmp_path, name, content, note):
     file = read_answers(write(tmp_path, name, content))
     assert texts(file) == EXPECTED
     assert note is None or any(note in n for n in file.notes)
 
 
-def test_texts_that_look_like_nothing_stay_texts_and_null_is_an_error(tmp_path):
+def test_texts_such_as_none_stay_texts_and_null_is_an_error(tmp_path):
     answers = ["None", "NA", "nan", "null", "", " ", None, float("nan"), 0, 1.0, "007"]
     lines = "\n".join(json.dumps({"id": i, "prediction": a}) for i, a in enumerate(answers))
     file = read_answers(write(tmp_path, "a.jsonl", lines))
@@ -127,7 +127,7 @@ def test_commas_inside_answers_survive_the_removal_of_trailing_commas(tmp_path):
         ("pickle-called.json", pickle.dumps(ROWS), "not opened"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, content, message):
+def test_unreadable_files_are_refused_by_name(tmp_path, name, content, message):
     with pytest.raises(DataError) as e:
         read_answers(write(tmp_path, name, content))
     assert message in str(e.value) and name in str(e.value)
@@ -152,7 +152,7 @@ def test_a_repeated_row_is_merged_and_two_answers_to_one_id_are_refused(tmp_path
         read_answers(write(tmp_path, "other.jsonl", other))
 
 
-def test_an_error_gives_way_to_the_answer_of_a_later_try(tmp_path):
+def test_an_answer_replaces_an_error_for_the_same_id(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"id": 0, "prediction": null}\n{"id": 0, "prediction": "yes"}\n')
     file = read_answers(path)
     assert texts(file) == [("0", "yes")] and any("both an error and an answer" in n for n in file.notes)

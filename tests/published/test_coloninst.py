@@ -56,7 +56,7 @@ def run(model: str, task: str, split: str, metric: str, value: float | None, n: 
     return {**about, "metrics": [found], **changes}
 
 
-def test_every_llava_med_figure_of_the_results_page_is_there() -> None:
+def test_every_llava_med_figure_of_the_results_page_is_present() -> None:
     found = {
         (system.id, figure.task.removeprefix("coloninst-"), figure.split): figure.value
         for system in TABLE.systems
@@ -121,7 +121,7 @@ def test_an_unknown_table_is_named_with_its_neighbours() -> None:
 
 
 def perfect() -> list[dict[str, Any]]:
-    """A run for every figure that prints as it."""
+    """A run for every figure, with a value that prints as the figure."""
     runs = []
     for system in TABLE.systems:
         for figure in system.figures:

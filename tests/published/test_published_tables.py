@@ -1,4 +1,4 @@
-"""The published figures: what must hold of every table, and what is known of single ones."""
+"""Published figures: invariants of every table, and known facts about single tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def raw(name: str) -> dict[str, Any]:
     return content
 
 
-def test_every_paper_of_the_field_is_there() -> None:
+def test_every_expected_paper_is_present() -> None:
     needed = {
         "llava-med-vqa", "llava-med-chat", "coloninst", "lingshu-medvqa", "huatuogpt-vision", "medgemma", "biomedgpt",
         "m2i2", "mumc", "medvlthinker", "medvlmbench", "hulu-med", "med-palm-m", "multimedeval",
@@ -46,7 +46,7 @@ def test_every_paper_of_the_field_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_figure_is_counted_in_a_way_that_the_table_explains(name: str) -> None:
+def test_each_figure_has_a_protocol_that_evalkit_or_the_table_defines(name: str) -> None:
     for table, system, figure in figures(name):
         place = (system.id, figure.task, figure.metric)
         assert figure.task in options("task"), place
@@ -68,7 +68,7 @@ def test_a_protocol_of_evalkits_has_the_metric(name: str) -> None:
         assert figure.metric in metrics[figure.protocol], (system.id, figure.protocol, figure.metric)
 
 
-def test_a_count_is_given_exactly_where_value_and_rows_leave_one() -> None:
+def test_a_count_is_given_exactly_if_value_and_rows_determine_it() -> None:
     counted = 0
     for table, system, figure in figures():
         share = figure.metric.endswith("accuracy") and figure.unit == "percent" and figure.replicates == 1
@@ -81,7 +81,7 @@ def test_a_count_is_given_exactly_where_value_and_rows_leave_one() -> None:
     assert counted > 150
 
 
-def test_the_values_that_no_count_prints_as_are_known() -> None:
+def test_the_unattainable_values_are_the_known_ones() -> None:
     odd = {(t.name, s.id, f.value, f.n) for t, s, f in figures() if not f.attainable}
     assert odd == {
         ("llava-med-vqa", "llava-med-vicuna", "81.98", 272),
@@ -99,7 +99,7 @@ def test_means_of_runs_are_counts_out_of_as_many_times_the_rows(name: str, repli
     assert sum(not candidates(f.value, f.n or 0) for f in mine) > 15
 
 
-def test_an_average_is_the_mean_of_its_row_and_a_slip_of_the_pen_is_caught() -> None:
+def test_an_average_is_the_mean_of_its_row_and_a_typo_is_detected() -> None:
     averaged = [s for t in TABLES.values() for s in t.systems if s.average]
     assert len(averaged) == 36
     content = raw("llava-med-vqa")
@@ -142,7 +142,7 @@ def test_llava_meds_fine_tuned_radiology_rows_say_that_the_test_set_was_reworded
             assert any("284 of the 451" in fault for fault in table.faults_of(system, figure))
 
 
-def test_cells_that_the_authors_own_outputs_contradict_say_what_those_are() -> None:
+def test_cells_contradicted_by_the_authors_own_outputs_state_those_values() -> None:
     table = TABLES["llava-med-vqa"]
     told = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
     assert {key: why.split()[-1] for key, why in told.items() if key[0] == "llava-med-vicuna"} == {
@@ -153,7 +153,7 @@ def test_cells_that_the_authors_own_outputs_contradict_say_what_those_are() -> N
     assert "61.527" in told[("llava-med-60k-im-ft15", "61.52")]
 
 
-def test_recall_and_accuracy_are_never_one_metric() -> None:
+def test_recall_and_accuracy_are_separate_metrics() -> None:
     for _, system, figure in figures("llava-med-vqa"):
         quoted = figure.protocol == "vqa-official"
         assert quoted == ("quoted" in system.table), system.id

@@ -43,7 +43,7 @@ def official_equal(reference: str, text: str) -> float:
 
 
 def official_numbers(text: str) -> list[int]:
-    """Runs of digits that stand alone between < and >, white space allowed."""
+    """Runs of digits between < and >, white space allowed."""
     found = []
     for at, char in enumerate(text):
         if char != "<":
@@ -72,7 +72,7 @@ def official_iou(reference: str, text: str) -> float:
 
 
 def near(dice: random.Random, label: str, labels: list[str]) -> str:
-    """A label, right or wrong, or something just beside it."""
+    """A label, correct or wrong, or a text that differs slightly from one."""
     other = dice.choice(labels)
     cut = dice.randrange(1, len(label) + 1)
     kinds = (
@@ -183,7 +183,7 @@ def test_golden_boxes(said: str, iou: float, hit: int, unparsable: int) -> None:
     }
 
 
-def test_the_published_recall_is_nowhere() -> None:
+def test_the_published_recall_is_not_a_metric() -> None:
     assert not [m for metrics in METRICS.values() for m in metrics if "recall" in m.name]
 
 
@@ -195,7 +195,7 @@ def test_samples_of_another_task_are_refused() -> None:
         build(load_option("protocol", "coloninst"), "coloninst")
 
 
-def test_the_labels_are_all_their_own_tidy_form() -> None:
+def test_normalising_a_label_only_lower_cases_it_and_keeps_labels_distinct() -> None:
     for labels in load_option("protocol", "coloninst")["labels"].values():
         assert len({normalise_label(label) for label in labels}) == len(labels)
         assert all(normalise_label(label) == label.lower() for label in labels)
@@ -212,7 +212,7 @@ def drawn(seed: int, n: int = 400) -> tuple[list[float], list[tuple[str, str]], 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_macro_numbers_agree_with_scikit_learn(seed: int) -> None:
+def test_macro_metrics_agree_with_scikit_learn(seed: int) -> None:
     from sklearn.metrics import f1_score, recall_score
 
     values, labels, clusters = drawn(seed)
@@ -244,7 +244,7 @@ def test_macro_intervals_are_those_of_a_cluster_bootstrap(aggregate) -> None:  #
 
 
 @pytest.mark.parametrize("aggregate", [macro_accuracy, macro_f1, constant_answer])
-def test_macro_numbers_of_nothing_of_one_cluster_and_at_the_edge(aggregate) -> None:  # type: ignore[no-untyped-def]
+def test_macro_metrics_of_no_rows_one_cluster_and_all_hits(aggregate) -> None:  # type: ignore[no-untyped-def]
     assert aggregate([], [], []) == (None, None)
     value, interval = aggregate([1.0, 0.0], [("a", "a"), ("a", "b")], ["k", "k"])
     assert value is not None
@@ -254,7 +254,7 @@ def test_macro_numbers_of_nothing_of_one_cluster_and_at_the_edge(aggregate) -> N
     assert interval.low < 1.0 == interval.high
 
 
-def test_caption_metrics_agree_with_slow_ones() -> None:
+def test_caption_metrics_agree_with_plain_implementations() -> None:
     from nltk.translate.bleu_score import sentence_bleu
 
     dice = random.Random(5)

@@ -340,7 +340,7 @@ def test_huatuogpt_vision_equals_its_second_implementation():
 
 
 def test_the_answers_include_every_quirk():
-    """Else the comparison above would say little."""
+    """Otherwise the comparison above would be weak."""
     rows = generated()
     texts = " ".join(answer for _, answer, _ in rows)
     assert all(

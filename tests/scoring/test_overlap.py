@@ -28,7 +28,7 @@ def test_counted_overlap_equals_a_second_implementation(answer, gold):
 
 
 @given(TOKENS, TOKENS)
-def test_set_overlap_is_free_of_order_and_repetition(answer, gold):
+def test_set_overlap_ignores_order_and_repetition(answer, gold):
     assert set_overlap(answer, gold) == set_overlap(sorted(answer * 2), gold[::-1])
     assert set_overlap(answer, gold).recall == set_overlap(gold, answer).precision
 

@@ -1,4 +1,4 @@
-"""Paired tests against scipy and statsmodels, and what they say where nothing differs."""
+"""Paired tests against scipy and statsmodels, and their results if no row differs."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def simulated(seed, n=200, k=60):
     return first.tolist(), second.tolist(), clusters.tolist()
 
 
-def test_where_no_row_differs_the_interval_says_how_much_could_have_been_missed():
+def test_if_no_row_differs_the_interval_bounds_the_share_that_may_differ():
     found = paired_interval([1.0, 0.0, 1.0] * 10, [1.0, 0.0, 1.0] * 10, range(30))
     assert found.low == -found.high
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 30))
@@ -113,7 +113,7 @@ def test_the_bootstrap_draws_whole_clusters():
     assert design_effect(values, [i // 4 for i in range(80)]) == pytest.approx(4.2, abs=0.1)
 
 
-def test_a_seed_fixes_what_is_drawn():
+def test_a_seed_fixes_the_resamples():
     first, second, clusters = simulated(3)
     assert sign_flip_p(first, second, clusters) == sign_flip_p(first, second, clusters)
     assert bootstrap_interval(first, clusters) == bootstrap_interval(first, clusters)
@@ -127,7 +127,7 @@ def test_holm_is_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
-def test_holm_of_nothing_is_nothing():
+def test_holm_of_no_p_values_is_empty():
     assert holm([]) == []
 
 
@@ -144,7 +144,7 @@ def test_the_detectable_effects_of_the_usual_sets(n, paired, unpaired, margin):
     assert certified == pytest.approx(margin, abs=0.06)
 
 
-def test_a_ranking_says_which_models_cannot_be_told_from_the_best():
+def test_a_ranking_marks_models_that_are_not_distinguishable_from_the_best():
     rng = np.random.default_rng(4)
     clusters = np.repeat(np.arange(100), 3).tolist()
     chance = rng.random(300)

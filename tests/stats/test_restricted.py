@@ -1,4 +1,4 @@
-"""The restricted statistic: Tango's for independent rows, sensible at the edges, and never fooled by few losses."""
+"""The restricted statistic: equal to Tango's for independent rows, robust to edge cases and to few losses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_degenerate_rows() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([-1.0, -0.25, 0.0, 0.0, 0.0, 0.5, 1.0]), st.integers(0, 9)), min_size=2))
-def test_the_interval_is_what_the_statistic_does_not_reject(pairs: list[tuple[float, int]]) -> None:
+def test_the_interval_contains_the_null_values_that_are_not_rejected(pairs: list[tuple[float, int]]) -> None:
     differences, clusters = [d for d, _ in pairs], [c for _, c in pairs]
     if len(set(clusters)) < 2:
         return

@@ -101,7 +101,7 @@ def test_the_cluster_is_the_video_where_the_path_tells_it(path: str, cluster: st
     assert Record(path=path, question="q", answer="a").cluster == cluster
 
 
-def test_the_prompt_is_the_image_and_then_the_question_word_for_word(tree: Path) -> None:
+def test_the_prompt_is_the_image_and_then_the_question_verbatim(tree: Path) -> None:
     adapter = task("reg", tree)
     loaded = adapter.load(images=False)
     (message,) = adapter.messages(loaded.samples[0])
@@ -125,7 +125,7 @@ def test_the_wrong_task_and_the_wrong_split_are_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"kind": "det"}, {"split": "dev"}, {"on_missing_image": "ignore"}])
-def test_settings_that_are_not_possible_are_refused(settings: dict[str, str], tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="coloninst"):
         task(settings.pop("kind", "cls"), tmp_path, **settings)
 
@@ -188,7 +188,7 @@ def test_a_missing_file_says_what_was_expected(tmp_path: Path) -> None:
         task("cls", tmp_path).load(images=False)
 
 
-def test_the_results_that_the_evaluator_appends_are_no_part_of_the_data(tmp_path: Path) -> None:
+def test_results_appended_by_the_evaluator_are_ignored(tmp_path: Path) -> None:
     items = [dialogue("SUN/Test/polyp/a.jpg", "Categorize the object.", "polyp", "polyp")]
     path = tmp_path / "pred.json"
     tail = ',\n{\n    "eval_result": {\n        "CLS": 1.0\n    }\n}'
@@ -206,7 +206,7 @@ def test_captions_that_refuse_are_tagged(tmp_path: Path) -> None:
     assert [s.tags["reference_refuses"] for s in samples] == ["yes", "no"]
 
 
-def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_are_downloaded_by_name_at_a_full_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
 
     full, asked = "c0199a5" + "0" * 33, []
@@ -231,7 +231,7 @@ def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.Monkey
         task("cls", None, revision="abcdef1").load(images=False)
 
 
-def test_without_the_hub_a_local_copy_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_out_of_reach_suggests_a_local_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 

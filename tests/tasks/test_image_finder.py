@@ -26,7 +26,7 @@ def test_a_name_with_its_folder_is_found_below_any_folder(tmp_path: Path) -> Non
     assert read_bytes(finder.find("xmlab1\\source.jpg")) == b"one"
 
 
-def test_a_name_with_another_folder_is_found_alone_only_where_one_file_is_called_so(tmp_path: Path) -> None:
+def test_a_name_with_another_folder_is_found_only_if_one_file_has_that_name(tmp_path: Path) -> None:
     put(tmp_path, "images/test_0001.jpg", b"flat")
     put(tmp_path, "imgs/xmlab1/source.jpg")
     put(tmp_path, "imgs/xmlab2/source.jpg")

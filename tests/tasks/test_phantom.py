@@ -176,7 +176,7 @@ def test_the_patients_left_is_on_the_images_right():
     assert bright[0].mean() < height // 4
 
 
-def test_the_train_split_is_the_same_whichever_split_is_asked_for():
+def test_the_train_split_is_the_same_whichever_split_is_configured():
     task = Phantom(n_train=7)
     assert task.load_train().samples == Phantom(n_train=7, split="train").load().samples
     assert task.load_train().split == "train"
@@ -191,7 +191,7 @@ def test_another_seed_is_another_set():
     assert Phantom(seed=1).load().data_sha256 != Phantom().load().data_sha256
 
 
-def test_the_questions_are_the_same_for_ever():
+def test_the_questions_never_change():
     assert Phantom().load().data_sha256[:16] == "29695e9b62768142"
 
 
@@ -203,7 +203,7 @@ def test_under_the_yes_no_rule_only_yes_and_no_are_closed():
     assert [s.question for s in label.samples] == [s.question for s in yesno.samples]
 
 
-def test_the_image_comes_first_and_the_question_is_put_under_the_prompt():
+def test_the_image_comes_first_and_the_question_uses_the_prompt_variant():
     task = Phantom(prompt="options")
     closed = next(s for s in task.load().samples if s.choices == ("Left", "Right"))
     (message,) = task.messages(closed)

@@ -128,7 +128,7 @@ def words_found(gold: str, answer: str) -> float:
     # VQA-RAD's open figure moves between 15 and 20 with how equally frequent answers are told apart.
     [("path", 81.8, 15.3), ("slake", 66.6, 52.6), ("osf", 52.2, 18.5)],
 )
-def test_what_a_lookup_without_an_image_scores(shared: Path, name: str, closed: float, opened: float) -> None:
+def test_scores_of_a_lookup_baseline_without_images(shared: Path, name: str, closed: float, opened: float) -> None:
     task = make(name, shared)
     table = Lookup().fit(task.load_train().samples)
     samples = task.load(images=False).samples
@@ -143,7 +143,7 @@ def findings(task: VqaTask) -> dict[str, Finding]:
     return {f.check: f for f in audit(task, images=False)}
 
 
-def test_the_audit_finds_what_is_known(shared: Path) -> None:
+def test_the_audit_finds_the_known_defects(shared: Path) -> None:
     rad, mevf = findings(make("osf", shared)), findings(make("mevf", shared))
     assert rad["closed"].count == 21
     assert rad["train images"].count == 202

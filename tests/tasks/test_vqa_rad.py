@@ -51,7 +51,7 @@ def osf_copy(root: Path, put, put_image, rows: list[dict] = OSF, name: str = "a 
     return root
 
 
-def test_the_osf_form_is_known_by_its_fields_and_its_types_are_tamed(tmp_path, put, put_image):
+def test_the_osf_form_is_recognised_by_its_fields_and_its_types_are_normalised(tmp_path, put, put_image):
     loaded = task(osf_copy(tmp_path, put, put_image)).load()
     assert loaded.form == "osf-json"
     assert [(s.id, s.question, s.references, s.answer_type) for s in loaded.samples] == [
@@ -107,7 +107,7 @@ def test_empty_answers_are_left_out_and_named_and_repeated_ids_stay_apart(tmp_pa
         ({"image_name": None}, ["qid 1", "image_name"]),
     ],
 )
-def test_a_row_that_cannot_be_what_it_says_is_refused_by_name(tmp_path, put, change, words):
+def test_an_invalid_row_is_refused_by_name(tmp_path, put, change, words):
     path = put(tmp_path / "x.json", [osf(0, "Is it?", "yes"), osf(1, "Is it?", "yes") | change])
     with pytest.raises(DataError) as caught:
         task(path).load(images=False)
@@ -325,7 +325,7 @@ def hub_error(kind: str) -> Exception:
 
 
 @pytest.mark.parametrize("kind", ["offline", "cache", "proxy"])
-def test_a_hub_out_of_reach_names_the_two_ways_out(monkeypatch, kind):
+def test_a_hub_out_of_reach_suggests_a_local_copy_or_fetch(monkeypatch, kind):
     import huggingface_hub
 
     def refuse(*args: Any, **settings: Any) -> str:
@@ -338,7 +338,7 @@ def test_a_hub_out_of_reach_names_the_two_ways_out(monkeypatch, kind):
         task(None).load()
 
 
-def test_the_hub_is_asked_for_the_split_at_the_pinned_revision_only(monkeypatch, tmp_path, put_parquet):
+def test_only_the_split_is_downloaded_at_the_pinned_revision(monkeypatch, tmp_path, put_parquet):
     import huggingface_hub
 
     asked: list[tuple[Any, Any]] = []

@@ -28,7 +28,7 @@ def lines(rows):
     return "".join(json.dumps(r) + "\n" for r in rows)
 
 
-def said(path, format, **named):
+def joined_texts(path, format, **named):
     """The texts of a file, joined to the task: the same whatever the format."""
     file = read_answers(path, **named)
     assert file.format == format
@@ -53,7 +53,7 @@ def lmms(i, **change):
 def test_lmms_eval_samples(tmp_path):
     path = tmp_path / "20260101_samples_slake_en.jsonl"
     path.write_text(lines(lmms(i) for i in (2, 0, 1)))
-    assert said(path, "lmms-eval") == EXPECTED
+    assert joined_texts(path, "lmms-eval") == EXPECTED
 
 
 def test_lmms_eval_gives_the_unfiltered_answer_and_merges_an_appended_run(tmp_path):
@@ -63,7 +63,7 @@ def test_lmms_eval_gives_the_unfiltered_answer_and_merges_an_appended_run(tmp_pa
         for i in range(3)
     ]
     path.write_text(lines(rows + rows))
-    assert said(path, "lmms-eval") == EXPECTED
+    assert joined_texts(path, "lmms-eval") == EXPECTED
     notes = read_answers(path).notes
     assert any("3 rows repeat" in n for n in notes) and any("6 rows have a filtered answer" in n for n in notes)
     assert read_answers(path, prediction="filtered_resps").answers[0].text == "filtered"
@@ -86,7 +86,7 @@ def test_lm_eval_with_several_filters_a_document(tmp_path):
         for name in ("strict-match", "flexible-extract")
     ]
     path.write_text(lines(rows))
-    assert said(path, "lm-eval") == EXPECTED
+    assert joined_texts(path, "lm-eval") == EXPECTED
 
 
 def test_several_answers_a_document_are_refused(tmp_path):
@@ -109,8 +109,8 @@ def test_vlmevalkit_json_and_tsv(tmp_path):
     (tmp_path / "m_d.json").write_text(json.dumps(rows))
     table = "\n".join("\t".join(map(str, r)) for r in (rows[0].keys(), *(r.values() for r in rows)))
     (tmp_path / "m_d.tsv").write_text(table + "\n")
-    assert said(tmp_path / "m_d.json", "vlmevalkit") == EXPECTED
-    assert said(tmp_path / "m_d.tsv", "vlmevalkit") == EXPECTED
+    assert joined_texts(tmp_path / "m_d.json", "vlmevalkit") == EXPECTED
+    assert joined_texts(tmp_path / "m_d.tsv", "vlmevalkit") == EXPECTED
 
 
 def test_vlmevalkit_s_failure_text_is_an_error_and_its_reasoning_is_noted(tmp_path):
@@ -183,7 +183,7 @@ def test_medevalkit_results_without_ids(tmp_path):
     ]
     path.write_text(json.dumps(rows[::-1]))
     (tmp_path / "metrics.json").write_text("{}")
-    assert said(tmp_path, "medevalkit") == EXPECTED
+    assert joined_texts(tmp_path, "medevalkit") == EXPECTED
 
 
 def test_medvlmbench_predictions(tmp_path):
@@ -192,7 +192,7 @@ def test_medvlmbench_predictions(tmp_path):
         {"image_path": "NA", "question_type": "open", "qs": q, "answer": r, "prediction": text} for q, r, text in QA
     ]
     path.write_text(json.dumps(rows, indent=4))
-    assert said(path, "medvlmbench") == EXPECTED
+    assert joined_texts(path, "medvlmbench") == EXPECTED
 
 
 # --- IntelliScope
@@ -212,9 +212,9 @@ def test_intelliscope_predictions_and_the_result_that_its_evaluator_appends(tmp_
     path = tmp_path / "test_pred_cls.json"
     whole = json.dumps([dialogue(0), dialogue(1, "conversatons"), dialogue(2)], indent=1)
     path.write_text(whole)
-    assert said(path, "intelliscope") == EXPECTED
+    assert joined_texts(path, "intelliscope") == EXPECTED
     path.write_text(whole + ',\n{"eval_result": 0.5}')
-    assert said(path, "intelliscope") == EXPECTED
+    assert joined_texts(path, "intelliscope") == EXPECTED
     assert any("after the end of the array were ignored" in n for n in read_answers(path).notes)
 
 
@@ -305,7 +305,7 @@ def zstandard(data):
 def test_inspect_eval_archives(tmp_path, compress):
     path = tmp_path / "log.eval"
     eval_archive(path, [inspect_sample(i) for i in (1, 2, 0)], compress)
-    assert said(path, "inspect") == EXPECTED
+    assert joined_texts(path, "inspect") == EXPECTED
     first = read_answers(path).answers[0]
     assert (first.id, first.finish_reason, first.n_tokens, first.seconds) == ("2", "length", 4, 0.5)
 
@@ -387,7 +387,7 @@ def test_helm_run_folders(tmp_path):
     state = {"adapter_spec": {"method": "generation"}, "request_states": [helm_state(i) for i in (2, 1, 0)]}
     (tmp_path / "scenario_state.json").write_text(json.dumps(state, indent=2))
     (tmp_path / "run_spec.json").write_text("{}")
-    assert said(tmp_path, "helm") == EXPECTED
+    assert joined_texts(tmp_path, "helm") == EXPECTED
     assert [a.finish_reason for a in read_answers(tmp_path).answers] == ["stop", "length", "stop"]
 
 

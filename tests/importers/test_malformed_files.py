@@ -159,6 +159,6 @@ def test_an_answer_replaces_an_error_for_the_same_id(tmp_path):
 
 
 def test_failure_texts_of_the_harnesses_are_errors_and_not_answers(tmp_path):
-    told = ["Failed to obtain answer via API.", "[LMMS_EVAL_REQUEST_FAILED after 5 retries] timeout", "Failed"]
-    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"id": i, "pred": t}) for i, t in enumerate(told)))
+    failures = ["Failed to obtain answer via API.", "[LMMS_EVAL_REQUEST_FAILED after 5 retries] timeout", "Failed"]
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"id": i, "pred": t}) for i, t in enumerate(failures)))
     assert [a.text for a in read_answers(path).answers] == [None, None, "Failed"]

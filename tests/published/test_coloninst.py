@@ -88,7 +88,7 @@ def test_each_seen_accuracy_has_the_only_count_that_prints_as_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda t: t.update(schema=2), "schema 1"),
         (lambda t: t.pop("paper"), "is incomplete"),
@@ -108,10 +108,10 @@ def test_each_seen_accuracy_has_the_only_count_that_prints_as_it() -> None:
         (lambda t: t["systems"].__setitem__(0, 3), "expected an object"),
     ],
 )
-def test_the_schema_refuses_invalid_content_and_names_it(change: Any, said: str) -> None:
+def test_the_schema_refuses_invalid_content_and_names_it(change: Any, message: str) -> None:
     content = copy.deepcopy(raw())
     change(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         parse_published(content, "table.json", "coloninst")
 
 

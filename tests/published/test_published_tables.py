@@ -93,10 +93,10 @@ def test_the_unattainable_values_are_the_known_ones() -> None:
 
 @pytest.mark.parametrize(("name", "replicates", "n"), [("medvlthinker", 3, 75), ("medvlmbench", 1000, 54)])
 def test_means_of_runs_are_counts_out_of_as_many_times_the_rows(name: str, replicates: int, n: int) -> None:
-    mine = [f for _, _, f in figures(name)]
-    assert len(mine) == n
-    assert all(f.replicates == replicates and f.attainable and f.k is None for f in mine)
-    assert sum(not candidates(f.value, f.n or 0) for f in mine) > 15
+    means = [f for _, _, f in figures(name)]
+    assert len(means) == n
+    assert all(f.replicates == replicates and f.attainable and f.k is None for f in means)
+    assert sum(not candidates(f.value, f.n or 0) for f in means) > 15
 
 
 def test_an_average_is_the_mean_of_its_row_and_a_typo_is_detected() -> None:
@@ -144,13 +144,13 @@ def test_llava_meds_fine_tuned_radiology_rows_say_that_the_test_set_was_reworded
 
 def test_cells_contradicted_by_the_authors_own_outputs_state_those_values() -> None:
     table = TABLES["llava-med-vqa"]
-    told = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
-    assert {key: why.split()[-1] for key, why in told.items() if key[0] == "llava-med-vicuna"} == {
+    reasons = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
+    assert {key: why.split()[-1] for key, why in reasons.items() if key[0] == "llava-med-vicuna"} == {
         ("llava-med-vicuna", "84.71"): "84.83",
         ("llava-med-vicuna", "83.17"): "83.65",
         ("llava-med-vicuna", "38.87"): "37.76",
     }
-    assert "61.527" in told[("llava-med-60k-im-ft15", "61.52")]
+    assert "61.527" in reasons[("llava-med-60k-im-ft15", "61.52")]
 
 
 def test_recall_and_accuracy_are_separate_metrics() -> None:
@@ -196,7 +196,7 @@ def test_the_chat_table_has_every_type_and_domain_and_a_judge_that_is_no_longer_
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s["figures"][0].update(epochs=0), "0 epochs"),
         (lambda s: s["figures"][0].pop("train"), "requires a train split"),
@@ -209,10 +209,10 @@ def test_the_chat_table_has_every_type_and_domain_and_a_judge_that_is_no_longer_
         (lambda s: s.update(average="seventy"), "'seventy' is not a printed number"),
     ],
 )
-def test_the_schema_refuses_invalid_figures(change: Any, said: str) -> None:
+def test_the_schema_refuses_invalid_figures(change: Any, message: str) -> None:
     content = copy.deepcopy(raw("llava-med-vqa"))
     change(next(s for s in content["systems"] if s["id"] == "llava-med-60k-im-ft9"))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         parse_published(content, "table.json", "llava-med-vqa")
 
 

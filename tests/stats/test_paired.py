@@ -52,7 +52,7 @@ def test_the_paired_interval_is_statsmodels():
 @settings(max_examples=60, deadline=None)
 @given(PAIRS)
 def test_mcnemar_is_statsmodels_and_its_table_adds_up(pairs):
-    from statsmodels.stats.contingency_tables import mcnemar as theirs
+    from statsmodels.stats.contingency_tables import mcnemar as expected
 
     first, second = [p[0] for p in pairs], [p[1] for p in pairs]
     found = mcnemar(first, second)
@@ -60,7 +60,7 @@ def test_mcnemar_is_statsmodels_and_its_table_adds_up(pairs):
     assert sum(map(sum, table)) == len(pairs)
     assert found.both + found.only_first == sum(first)
     if found.only_first + found.only_second:
-        assert found.p == pytest.approx(theirs(table, exact=True).pvalue, abs=1e-12)
+        assert found.p == pytest.approx(expected(table, exact=True).pvalue, abs=1e-12)
     else:
         assert found.p == 1.0
 
@@ -89,20 +89,20 @@ def test_the_drawn_sign_flip_agrees_with_scipy_where_there_are_no_clusters():
     from scipy.stats import permutation_test
 
     first, second, _ = simulated(1)
-    theirs = permutation_test(
+    expected = permutation_test(
         (first, second), lambda a, b: np.mean(b - a), permutation_type="samples", n_resamples=9999, rng=0,
         vectorized=False,
     )  # fmt: skip
-    assert sign_flip_p(first, second, range(len(first))) == pytest.approx(theirs.pvalue, abs=0.015)
+    assert sign_flip_p(first, second, range(len(first))) == pytest.approx(expected.pvalue, abs=0.015)
 
 
 def test_the_bootstrap_agrees_with_scipy_where_there_are_no_clusters():
     from scipy.stats import bootstrap
 
     values = simulated(2)[1]
-    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
+    expected = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
     found = bootstrap_interval(values, range(len(values)))
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.006)
 
 
 def test_the_bootstrap_draws_whole_clusters():

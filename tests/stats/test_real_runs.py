@@ -46,5 +46,5 @@ def test_the_mcnemar_tables_are_reproduced_exactly_and_the_paired_intervals_near
         assert (found.only_first, found.only_second) == (printed["mcnemar"]["b"], printed["mcnemar"]["c"])
         assert found.p == pytest.approx(printed["mcnemar"]["p_value"], rel=1e-12)
         interval = paired_interval(first, second, range(len(first)))
-        theirs = printed["paired_bootstrap"]
-        assert (interval.low, interval.high) == pytest.approx((theirs["lower"], theirs["upper"]), abs=0.005)
+        bounds = printed["paired_bootstrap"]
+        assert (interval.low, interval.high) == pytest.approx((bounds["lower"], bounds["upper"]), abs=0.005)

@@ -73,10 +73,10 @@ def test_the_interval_contains_the_null_values_that_are_not_rejected(pairs: list
     assert found is not None and found.low is not None and found.high is not None
     data = group_by_cluster(differences, clusters)
     assert found.low <= data.mean <= found.high
-    wanted = stdtrit(data.k - 1, 0.95)
+    critical = stdtrit(data.k - 1, 0.95)
     for bound, sign in ((found.low, 1), (found.high, -1)):
         at = sign * restricted_t(data, bound)
-        assert at == pytest.approx(wanted, abs=1e-5) or (abs(bound) == data.furthest and at < wanted)
+        assert at == pytest.approx(critical, abs=1e-5) or (abs(bound) == data.furthest and at < critical)
     mirrored = restricted_interval([-d for d in differences], clusters, 0.9)
     assert mirrored is not None and mirrored.low == pytest.approx(-found.high, abs=1e-6)
 

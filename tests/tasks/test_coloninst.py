@@ -157,7 +157,7 @@ def test_images_may_lie_elsewhere(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "not valid JSON"),
         ("[[" + json.dumps(dialogue("a/b/c/d.jpg", "Categorize the object.", "polyp")) + "]", "not valid JSON"),
@@ -175,10 +175,10 @@ def test_images_may_lie_elsewhere(tree: Path, tmp_path: Path) -> None:
         (json.dumps([dialogue("a", "q", "x")]) + json.dumps([dialogue("a", "q", "x")]), "text follows"),
     ],
 )
-def test_damaged_files_are_refused_by_name(content: str, said: str, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_by_name(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_records(path)
     assert "broken.json" in str(caught.value)
 
@@ -209,7 +209,7 @@ def test_captions_that_refuse_are_tagged(tmp_path: Path) -> None:
 def test_files_are_downloaded_by_name_at_a_full_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
 
-    full, asked = "c0199a5" + "0" * 33, []
+    full, calls = "c0199a5" + "0" * 33, []
     local = write(tmp_path / "x.json", records("cls", "val", 20))
 
     class Commit:
@@ -217,9 +217,9 @@ def test_files_are_downloaded_by_name_at_a_full_hash(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(coloninst_hub, "_cached_hash", lambda prefix: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda *a, **k: [Commit()])
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(local))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: calls.append((a, k)) or str(local))
     assert len(task("cls", None, split="seen").load(images=False).samples) == 20
-    assert asked == [
+    assert calls == [
         (
             ("ai4colonoscopy/ColonINST-v1", "val/ColonINST-val-cls.json"),
             {"repo_type": "dataset", "revision": full},

@@ -144,7 +144,7 @@ def test_the_order_of_the_options_does_not_tell_the_answer(train):
 def test_the_answers_follow_from_the_scene():
     for index in range(200):
         what = make_scene(f"0/train/{index}")
-        answers = {asked.text: asked.answer for asked in questions(what)}
+        answers = {question.text: question.answer for question in questions(what)}
         assert what.modality in MODALITIES and what.organ in ORGANS and what.shape in SHAPES
         assert set(what.lesions) <= set(SLOTS)
         for text, answer in answers.items():

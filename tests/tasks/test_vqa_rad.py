@@ -136,12 +136,12 @@ def test_a_row_without_a_label_is_refused_under_label_and_derived_under_yesno(tm
 def test_the_mevf_form_names_its_split_in_the_file(tmp_path, put):
     put(tmp_path / "data_RAD" / "testset.json", [mevf(11, "Is it?", "yes"), mevf(13, "Where?", "left", "OPEN")])
     put(tmp_path / "data_RAD" / "trainset.json", [mevf(1, "Is it?", "Yes", "CLOSED ")])
-    mine = task(tmp_path)
-    assert mine.load().form == "mevf-json"
-    assert [s.id for s in mine.load().samples] == ["mevf-test-11", "mevf-test-13"]
-    assert [(s.id, s.answer_type) for s in mine.load_train().samples] == [("mevf-train-1", "CLOSED")]
-    assert {s.tags["phrase_type"] for s in mine.load().samples} == {"test_freeform"}, "the release's word for it"
-    assert mine.load_train().samples[0].tags["phrase_type"] == "freeform"
+    adapter = task(tmp_path)
+    assert adapter.load().form == "mevf-json"
+    assert [s.id for s in adapter.load().samples] == ["mevf-test-11", "mevf-test-13"]
+    assert [(s.id, s.answer_type) for s in adapter.load_train().samples] == [("mevf-train-1", "CLOSED")]
+    assert {s.tags["phrase_type"] for s in adapter.load().samples} == {"test_freeform"}, "the release's word for it"
+    assert adapter.load_train().samples[0].tags["phrase_type"] == "freeform"
 
 
 def test_the_llava_med_form_reads_both_spellings_and_drops_the_option_hint(tmp_path, put, put_image, conversation):
@@ -341,16 +341,16 @@ def test_a_hub_out_of_reach_suggests_a_local_copy_or_fetch(monkeypatch, kind):
 def test_only_the_split_is_downloaded_at_the_pinned_revision(monkeypatch, tmp_path, put_parquet):
     import huggingface_hub
 
-    asked: list[tuple[Any, Any]] = []
+    calls: list[tuple[Any, Any]] = []
 
     def give(repo: str, **settings: Any) -> str:
-        asked.append((repo, settings))
+        calls.append((repo, settings))
         return str(parquet_copy(tmp_path, put_parquet))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", give)
-    mine = task(None, repo="owner/name", revision="abc", closed_rule="yesno")
-    assert len(mine.load().samples) == 5
-    ((repo, settings),) = asked
+    adapter = task(None, repo="owner/name", revision="abc", closed_rule="yesno")
+    assert len(adapter.load().samples) == 5
+    ((repo, settings),) = calls
     assert (repo, settings["revision"], settings["repo_type"]) == ("owner/name", "abc", "dataset")
     assert settings["allow_patterns"] == ["*test*.parquet", "*.md"]
 
@@ -377,10 +377,10 @@ def test_the_real_release_has_the_published_counts(shared):
 
 @pytest.mark.data
 def test_the_real_mevf_copy_has_the_larger_train_split(shared):
-    mine = real(shared, "mevf")
-    assert Counter(s.answer_type for s in mine.load(images=False).samples) == {"OPEN": 179, "CLOSED": 272}
-    assert Counter(s.answer_type for s in mine.load_train().samples) == {"OPEN": 1241, "CLOSED": 1823}
-    assert Counter(s.tags["phrase_type"] for s in mine.load(images=False).samples) == Counter(
+    adapter = real(shared, "mevf")
+    assert Counter(s.answer_type for s in adapter.load(images=False).samples) == {"OPEN": 179, "CLOSED": 272}
+    assert Counter(s.answer_type for s in adapter.load_train().samples) == {"OPEN": 1241, "CLOSED": 1823}
+    assert Counter(s.tags["phrase_type"] for s in adapter.load(images=False).samples) == Counter(
         s.tags["phrase_type"] for s in real(shared).load(images=False).samples
     )
 

@@ -290,7 +290,7 @@ def test_every_paper_of_the_config_tree_names_rows_models_and_protocols_that_the
         (lambda c: c.update(beside={"lingshu": []}), ConfigError, "'lingshu' is not in the table"),
         (lambda c: c.update(published=None), ConfigError, "published must name a table"),
         (lambda c: c.update(published="llava-med"), ConfigError, "llava-med-vqa"),
-        (lambda c: c.update(published={"paper": "Mine"}), DataError, "not empty"),
+        (lambda c: c.update(published={"paper": "Mine"}), DataError, "non-empty list"),
     ],
 )
 def test_a_paper_that_is_not_what_it_should_be_is_refused_by_name(change: Any, error: Any, said: str) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit.stats import mcnemar, mean_interval, paired_interval, sign_flip_p, wilson
+from evalkit.stats import mean_interval, paired_interval, sign_flip_p, wilson
+from tests.support.statistics import mcnemar
 
 QUESTIONS, IMAGES, ICC = 451, 203, 0.2
 

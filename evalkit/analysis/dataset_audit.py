@@ -16,7 +16,7 @@ from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, match
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.base import LoadedTask, Task
-from evalkit.tasks.formats import says_yes_or_no
+from evalkit.tasks.formats import duplicate_key, is_yes_or_no
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.vqa import VqaTask
 
@@ -89,8 +89,8 @@ def _counts(task: LoadedTask) -> Finding:
 
 def _closed_rules(task: LoadedTask) -> Finding:
     labelled = Counter(s.answer_type for s in task.samples)
-    yes_no = sum(says_yes_or_no(s.references[0]) for s in task.samples)
-    differ = [s for s in task.samples if (s.answer_type == CLOSED) != says_yes_or_no(s.references[0])]
+    yes_no = sum(is_yes_or_no(s.references[0]) for s in task.samples)
+    differ = [s for s in task.samples if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
     return Finding(
         check="closed",
         count=len(differ),
@@ -115,7 +115,7 @@ class _Row(NamedTuple):
 
     @classmethod
     def of(cls, sample: Sample) -> _Row:
-        return cls(sample.image_id, same_text(sample.question), same_text(sample.references[0]))
+        return cls(sample.image_id, duplicate_key(sample.question), duplicate_key(sample.references[0]))
 
 
 def _duplicates(task: LoadedTask) -> Finding:
@@ -130,10 +130,10 @@ def _duplicates(task: LoadedTask) -> Finding:
 def _conflicts(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, same_text(s.question)))
-    conflicting = [g for g in groups if len({same_text(s.references[0]) for s in g}) > 1]
+    groups = _groups(task.samples, lambda s: (s.image_id, duplicate_key(s.question)))
+    conflicting = [g for g in groups if len({duplicate_key(s.references[0]) for s in g}) > 1]
     rows = sum(len(g) for g in conflicting)
-    both = sum({"yes", "no"} <= {same_text(s.references[0]) for s in g} for g in conflicting)
+    both = sum({"yes", "no"} <= {duplicate_key(s.references[0]) for s in g} for g in conflicting)
     examples = tuple(f"{g[0].image_id}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
     return Finding(
         check="conflicts",
@@ -230,15 +230,7 @@ def _names_images(task: LoadedTask) -> bool:
     return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
 
 
-def same_text(text: str) -> str:
-    """The text in the form in which duplicates are found: case, white space and a space before `?` do not count.
-
-    >>> same_text(" Is it  normal ?")
-    'is it normal?'
-    """
-    return " ".join(text.lower().split()).replace(" ?", "?")
-
-
+<<<<<<< HEAD
 def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:
     groups: dict[Hashable, list[Sample]] = defaultdict(list)
     for sample in samples:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
 from evalkit.core.types import MetricKey
-from evalkit.stats import Interval, cluster_standard_error, gather, restricted_interval, restricted_t
+from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
 
 # Parts of a signature that may differ, because they belong to the model or to the program: recorded, not refused.
 MAY_DIFFER = frozenset({"gen", "v"})
@@ -182,4 +182,4 @@ def _p_worse(gains: Sequence[float], clusters: Sequence[str]) -> float:
     from scipy.special import stdtr
 
     k = len(set(clusters))
-    return float(stdtr(k - 1, restricted_t(gather(gains, clusters), 0.0))) if k > 1 and any(gains) else 1.0
+    return float(stdtr(k - 1, restricted_t(group_by_cluster(gains, clusters), 0.0))) if k > 1 and any(gains) else 1.0

@@ -1,6 +1,6 @@
-"""Reading other people's prediction files, and joining them to a task's samples.
+"""Readers for prediction files of other tools, and the join of their answers to a task's samples.
 
-`read_answers` gives the answers of a file in any of FORMATS; `join` gives one prediction for each sample.
+`read_answers` returns the answers of a file in any of FORMATS; `join` returns one prediction for each sample.
 Nothing is ever unpickled or evaluated.
 """
 
@@ -10,12 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers.base import Answer, AnswerFile, Columns, Format, Raw, named
-from evalkit.importers.join import Joined, join
+from evalkit.importers.base import Answer, AnswerFile, Columns, Format, RawFile, first_few
+from evalkit.importers.join import JoinResult, join
 from evalkit.importers.load import load
-from evalkit.importers.text_match import normal
+from evalkit.importers.text_match import comparable_text
 
-__all__ = ["FORMATS", "Answer", "AnswerFile", "Joined", "join", "read_answers"]
+__all__ = ["FORMATS", "Answer", "AnswerFile", "JoinResult", "join", "read_answers"]
 
 # One line a format: its name on the command line, and MODULE:OBJECT in this folder.
 # In the order in which they are tried: the first one that recognises the content reads it, so `plain` is the last.
@@ -53,72 +53,78 @@ def read_answers(
     question: str | None = None,
     reference: str | None = None,
 ) -> AnswerFile:
-    """The answers in a file (or in the folder of a run), in the file's order.
+    """Read the answers in a file (or in a run folder), in file order.
 
-    format: a key of FORMATS, or "auto" to recognise it by its content.  id, prediction, question, reference: names of
-    columns ("doc.question" reaches into an object) where the usual names do not fit.
-    A row that is there twice with the same answer is merged with a note.  DataError if the file cannot be read, is
-    torn, or holds two different answers to one question; ConfigError for an unknown format.
+    format: a key of FORMATS, or "auto" to recognise it by content.  id, prediction, question, reference: names of
+    columns ("doc.question" is a field of an object) if the usual names do not apply.
+    Repeated rows with the same answer are merged, with a note.
+
+    Raises:
+        DataError: the file cannot be read, is truncated, or contains two different answers to one question.
+        ConfigError: unknown format.
     """
     if format != "auto" and format not in FORMATS:
-        raise ConfigError(f"format={format}: there is no such format of predictions. {did_you_mean(format, FORMATS)}")
+        raise ConfigError(f"Unknown format of predictions: format={format}. {did_you_mean(format, FORMATS)}")
     raw = load(Path(path))
     name = format if format != "auto" else _recognise(raw)
-    _check_whole(raw, name)
+    _check_complete(raw, name)
     columns = Columns(id=id, prediction=prediction, question=question, reference=reference)
     answers, notes = FORMATS[name].read(raw, columns)
     if not answers:
-        raise DataError(f"{raw.path}: holds no answers (read as {name}).")
+        raise DataError(f"{raw.path}: contains no answers (read as {name}).")
     kept, merged = _merge(answers, raw.path)
-    torn = [f"line {raw.torn} is half written and was dropped; the run goes on from there"] if raw.torn else []
-    tail = [f"{len(raw.tail)} characters behind the end of the array ignored"] if raw.tail else []
-    every = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
-    return AnswerFile(path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(every))
+    torn = [f"line {raw.torn} is incomplete and was dropped; resuming the run writes it again"] if raw.torn else []
+    tail = [f"{len(raw.tail)} characters after the end of the array were ignored"] if raw.tail else []
+    all_notes = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
+    return AnswerFile(path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes))
 
 
-def _recognise(raw: Raw) -> str:
+def _recognise(raw: RawFile) -> str:
     name = next((name for name, known in FORMATS.items() if known.recognises(raw)), None)
     if name is None:
-        raise DataError(f"{raw.path}: in none of the formats that can be recognised. Known: {', '.join(FORMATS)}.")
+        raise DataError(f"{raw.path}: the format was not recognised. Known formats: {', '.join(FORMATS)}.")
     return name
 
 
-def _check_whole(raw: Raw, name: str) -> None:
+def _check_complete(raw: RawFile, name: str) -> None:
     if raw.torn and not FORMATS[name].drops_torn:
         raise DataError(
-            f"{raw.path}: line {raw.torn}, the last one, is half written: whatever wrote the file was stopped. How "
-            "many answers are missing cannot be known; finish that run, or remove the line if the rest is what you "
-            "want to score."
+            f"{raw.path}: line {raw.torn}, the last one, is incomplete: its writer was stopped, and the number "
+            "of missing answers is unknown. Finish that run, or remove the line to score only the other answers."
         )
     if raw.tail and not FORMATS[name].allows_tail:
         raise DataError(
-            f"{raw.path}: text follows the end of the JSON array ({raw.tail[:60]!r}), as when two files were put "
-            "behind one another. Keep one array a file."
+            f"{raw.path}: text follows the end of the JSON array ({raw.tail[:60]!r}), as if two files were "
+            "concatenated. Expected one array per file."
         )
 
 
 def _merge(answers: list[Answer], path: Path) -> tuple[list[Answer], list[str]]:
-    """One answer for each id and question; an error gives way to a text, two different texts are refused."""
+    """Keep one answer per id and question: a text replaces an error; two different texts raise DataError."""
     kept: dict[object, Answer] = {}
-    same, retried = 0, 0
-    clashes: list[str] = []
+    repeated, retried = 0, 0
+    conflicts: list[str] = []
     for answer in answers:
-        key = (answer.id, normal(answer.question), normal(answer.reference)) if answer.id is not None else answer.row
+        key = (
+            (answer.id, comparable_text(answer.question), comparable_text(answer.reference))
+            if answer.id is not None
+            else answer.row
+        )
         first = kept.get(key)
         if first is None:
             kept[key] = answer
         elif first.text == answer.text:
-            same += 1
+            repeated += 1
         elif first.text is None or answer.text is None:
             retried += 1
             kept[key] = answer if first.text is None else first
         else:
-            clashes.append(f"{answer.id} (rows {first.row} and {answer.row})")
-    if clashes:
+            conflicts.append(f"{answer.id} (rows {first.row} and {answer.row})")
+    if conflicts:
         raise DataError(
-            f"{path}: {len(clashes)} ids are answered twice with different texts: {named(clashes)}. The file holds "
-            "several runs (some tools append to it) or several answers a question; keep one of them."
+            f"{path}: {len(conflicts)} ids have two answers with different texts: {first_few(conflicts)}. The file "
+            "contains several runs (some tools append to it) or several answers per question. Keep one of them."
         )
-    notes = [f"{same} rows repeat an earlier row with the same answer and were merged"] if same else []
-    notes += [f"{retried} rows failed once and were answered in another row; the answer was taken"] if retried else []
+    notes = [f"{repeated} rows repeat an earlier row with the same answer and were merged"] if repeated else []
+    notes += [f"{retried} rows have both an error and an answer; the answer was used"] if retried else []
     return list(kept.values()), notes

@@ -1,4 +1,4 @@
-"""JSON members of a zip archive, zstandard-compressed ones (zip method 93) included."""
+"""Reader for JSON members of a zip archive, including zstandard-compressed ones (zip method 93)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.importers.base import ArchiveMember
 
-_ZSTANDARD = 93  # APPNOTE.TXT 4.4.5; the standard library reads it from Python 3.14 on
+_ZSTANDARD = 93  # APPNOTE.TXT 4.4.5; supported by the standard library from Python 3.14
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7
 
 
-def json_members(path: Path, prefix: str) -> list[tuple[str, Any]]:
-    """(name, parsed JSON) of every member whose name starts with `prefix`, in the archive's order."""
+def json_members(path: Path, prefix: str) -> list[ArchiveMember]:
+    """The JSON members whose names start with `prefix`, in archive order."""
     found = []
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.filename.startswith(prefix) and info.filename.endswith(".json"):
-                    found.append((info.filename, json.loads(_content(path, archive, info))))
+                    found.append(ArchiveMember(info.filename, json.loads(_content(path, archive, info))))
     except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError, NotImplementedError) as e:
-        raise DataError(f"{path}: a member of the archive cannot be read ({e}). Copy or write it again.") from None
+        raise DataError(
+            f"{path}: a member of the archive cannot be read ({e}). Copy or write the archive again."
+        ) from None
     return found
 
 

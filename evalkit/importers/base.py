@@ -1,11 +1,11 @@
-"""The values that travel between a foreign file and a task: raw content, answers, and what was met on the way."""
+"""Types of the importers: raw file content, answers, column names and formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from evalkit.core.errors import DataError
 
@@ -14,10 +14,10 @@ NULL_ANSWER = "null answer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One record of a foreign file: exactly one of `text` and `error`.
+    """One record of an imported file: exactly one of `text` and `error`.
 
-    row: its line (text files, sheets) or its number in the array, counted from 1, for messages.
-    question, reference: as the file spells them; they serve to find the sample and to check that it is the right one.
+    row: line number (text files, sheets) or position in the array, from 1, for messages.
+    question, reference: verbatim from the file; used to find the sample and to check that it is the right one.
     """
 
     row: int
@@ -36,9 +36,16 @@ class Answer:
             raise ValueError(f"answer in row {self.row}: exactly one of text and error must be given")
 
 
+class Answers(NamedTuple):
+    """Result of a format's reader: the answers in file order, and notes for the user."""
+
+    answers: list[Answer]
+    notes: list[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFile:
-    """A whole file.  notes: what dirt was met and how it was read, in words that are shown to the user."""
+    """The answers of a file.  notes: irregularities of the file and how they were read, shown to the user."""
 
     path: str
     format: str
@@ -54,14 +61,21 @@ class Record:
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raw:
-    """A file's content before anybody knows whose it is.
+class ArchiveMember(NamedTuple):
+    """A JSON member of an archive: its name and its parsed content."""
 
-    records: of a list-like file.  whole: the one object of a JSON file that is not a list.  members: for an archive,
-    a function that gives the parsed JSON of each member whose name starts with the prefix it is given.
-    torn: number of a half-written last record, 0 if none.  tail: text behind the end of a JSON array.
-    cells: "table" and "sheet" tell an empty cell from nothing only by convention.
+    name: str
+    content: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFile:
+    """The content of a file before its format is recognised.
+
+    records: the records of a list-like file.  whole: the single object of a JSON file that is not a list.  members: for
+    an archive, a function from a prefix to the JSON members whose names start with it.
+    torn: number of an incomplete last record, 0 if none.  tail: text after the end of a JSON array.
+    cells: the kind of source.  In "table" and "sheet" an empty cell cannot be told from a missing value.
     """
 
     path: Path
@@ -69,21 +83,21 @@ class Raw:
     cells: Literal["json", "table", "sheet", "parquet"] = "json"
     records: tuple[Record, ...] = ()
     whole: Mapping[str, Any] | None = None
-    members: Callable[[str], list[tuple[str, Any]]] | None = None
+    members: Callable[[str], list[ArchiveMember]] | None = None
     torn: int = 0
     tail: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys that every one of the first twenty records has: what a format is recognised by."""
+        """The keys that all of the first twenty records have, by which a format is recognised."""
         first = [frozenset(r.fields) for r in self.records[:20]]
         return frozenset.intersection(*first) if first else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Names of the columns to read; None means that the format knows, or guesses, "" that there is none."""
+    """Names of the columns to read; None leaves the choice to the format, "" means that there is no such column."""
 
     id: str | None = None
     prediction: str | None = None
@@ -92,30 +106,30 @@ class Columns:
 
     @property
     def any(self) -> bool:
-        """Whether the user named one."""
+        """Whether at least one column is named."""
         return any(name is not None for name in (self.id, self.prediction, self.question, self.reference))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format: what it is, how its content is recognised, how its answers are read.
+    """A file format: a description, a test that recognises its content, and a reader.
 
-    `read` gives answers and notes.  drops_torn: a half-written last record is left out with a note, because the
-    writer is known to append and to go on from there; elsewhere it is refused.
+    drops_torn: an incomplete last record is left out with a note, because the writer is known to append and to resume;
+    for other formats it is an error.  allows_tail: text after the end of a JSON array is ignored.
     """
 
     about: str
-    recognises: Callable[[Raw], bool]
-    read: Callable[[Raw, Columns], tuple[list[Answer], list[str]]]
+    recognises: Callable[[RawFile], bool]
+    read: Callable[[RawFile, Columns], Answers]
     drops_torn: bool = False
     allows_tail: bool = False
 
 
 def as_text(value: Any, where: str) -> str | None:
-    """A scalar as the text it stands for; None for null.  "None", "NA" and "" are texts and stay so.
+    """A scalar as text; None for null.  The strings "None", "NA" and "" are kept as text.
 
-    Whole floats lose their ".0" (a column of integers with a gap in it comes out of a data frame as floats).
-    DataError for lists and objects.
+    Whole floats lose their ".0" (a data frame turns a column of integers with a missing value into floats).
+    Raises DataError for lists and objects.
     """
     if value is None or (isinstance(value, float) and value != value):
         return None
@@ -127,49 +141,49 @@ def as_text(value: Any, where: str) -> str | None:
         return str(int(value))
     if isinstance(value, (int, float)):
         return str(value)
-    raise DataError(f"{where}: expected a text or a number, found {type(value).__name__} {_short(value)}.")
+    raise DataError(f"{where}: expected text or a number, found {type(value).__name__} {_short(value)}.")
 
 
 def as_id(value: Any, where: str) -> str | None:
-    """An identifier as text: "0", 0 and 0.0 are the same one."""
+    """An identifier as text; "0", 0 and 0.0 give the same id.  None for null and blank."""
     if isinstance(value, bool):
-        raise DataError(f"{where}: an id cannot be {value}; name the right column with id=NAME.")
+        raise DataError(f"{where}: an id cannot be {value}. Name the column with the ids with id=NAME.")
     text = as_text(value, where)
     return text.strip() if text is not None and text.strip() else None
 
 
 def first_text(value: Any, where: str) -> str | None:
-    """A text, or the first one of a list of texts (several gold answers)."""
+    """A scalar as text, or the first item of a list (of several gold answers)."""
     if isinstance(value, (list, tuple)):
         return as_text(value[0], where) if value else None
     return as_text(value, where)
 
 
 def only_text(value: Any, where: str) -> str | None:
-    """The text inside lists of length one, however deep; DataError where there are several."""
+    """The text inside nested lists of length one.  Raises DataError for a list of several items."""
     while isinstance(value, (list, tuple)):
         if len(value) != 1:
             raise DataError(
-                f"{where}: expected one answer, found a list of {len(value)}. Name the column that holds the answer "
-                "to be scored with prediction=NAME, or keep one answer a record."
+                f"{where}: expected one answer, found a list of {len(value)}. Name the column with the answer to be "
+                "scored with prediction=NAME, or keep one answer per record."
             )
         value = value[0]
     return as_text(value, where)
 
 
 def answered(text: str | None) -> tuple[str | None, str | None]:
-    """The `text` and `error` of an Answer: a null is a failure to answer, not an empty answer."""
+    """The `text` and `error` of an Answer: null is an error, not an empty answer."""
     return (None, NULL_ANSWER) if text is None else (text, None)
 
 
-def named(names: Sequence[object], most: int = 5) -> str:
-    """The first few of some names, for a message."""
+def first_few(names: Sequence[object], most: int = 5) -> str:
+    """The first few names, and how many more there are, for a message."""
     shown = ", ".join(str(n) for n in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _whole_characters(text: str) -> str:
-    """The text with half surrogate pairs, which JSON can spell and no file can hold, as U+FFFD."""
+    """The text with unpaired surrogates, which JSON can express but UTF-8 cannot encode, replaced by U+FFFD."""
     if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

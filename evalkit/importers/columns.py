@@ -1,4 +1,4 @@
-"""Records whose columns are known by name: the part that most formats share."""
+"""Reader for records with known column names, shared by most formats."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers.base import Answer, Columns, Raw, Record, answered, as_id, first_text, only_text
+from evalkit.importers.base import Answer, Answers, Columns, RawFile, Record, answered, as_id, first_text, only_text
 
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
 FAILURES = (
-    "Failed to obtain answer",  # VLMEvalKit, for an exception or an API that gave up
+    "Failed to obtain answer",  # VLMEvalKit, for an exception or a failed API call
     "[LMMS_EVAL_REQUEST_FAILED",  # lmms-eval, after its retries
 )
 
 
 def pick(fields: Any, name: str | None) -> Any:
-    """The value of a column; "doc.question" reaches into an object.  None where it is absent or has no name."""
+    """The value of a column; "doc.question" is a field of an object.  None if it is absent or no name is given."""
     if not name or not isinstance(fields, Mapping):
         return None
     if name in fields:
@@ -30,12 +30,12 @@ def pick(fields: Any, name: str | None) -> Any:
 
 
 def objects(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in a list; none if it is no list."""
+    """The objects in a list; empty if the value is not a list."""
     return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
 
 
 def has(fields: Mapping[str, Any], name: str) -> bool:
-    """Whether a record has the column, be its value null or not."""
+    """Whether a record has the column, even with the value null."""
     if name in fields:
         return True
     parent, _, leaf = name.rpartition(".")
@@ -43,22 +43,22 @@ def has(fields: Mapping[str, Any], name: str) -> bool:
     return isinstance(inside, Mapping) and leaf in inside
 
 
-def read_columns(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """One answer a record.  A record without the prediction's column is an error of that row, never an empty answer."""
+def read_columns(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per record.  A record without the prediction column is an error of that row, not an empty answer."""
     _check_names(raw, columns)
     answers = [_answer(raw, record, columns) for record in raw.records]
     notes = []
     empty = sum(a.text == "" for a in answers)
     if empty and raw.cells in ("table", "sheet"):
         notes.append(
-            f"{empty} empty cells in column {columns.prediction!r} read as empty answers (a table cannot tell them "
-            "from missing ones)"
+            f"{empty} empty cells in column {columns.prediction!r} were read as empty answers (a table cannot "
+            "distinguish them from missing ones)"
         )
-    return answers, notes
+    return Answers(answers, notes)
 
 
 def override(known: Columns, named: Columns) -> Columns:
-    """The format's columns, except where the user named another."""
+    """The columns of the format, with those named by the user replaced."""
     return Columns(
         id=known.id if named.id is None else named.id,
         prediction=named.prediction or known.prediction,
@@ -68,30 +68,30 @@ def override(known: Columns, named: Columns) -> Columns:
 
 
 def refuse_named(columns: Columns, name: str) -> None:
-    """ConfigError if columns were named for a format that has none to choose from."""
+    """Raise ConfigError if the user named columns for a format with fixed columns."""
     if columns.any:
         raise ConfigError(
-            f"id=, prediction=, question= and reference= name columns, and the format {name!r} has fixed ones. Leave "
-            "them out, or say format=plain to read the file as plain records."
+            f"id=, prediction=, question= and reference= name columns, but the columns of format {name!r} are fixed. "
+            "Leave them out, or use format=plain to read the file as plain records."
         )
 
 
 def failure(text: str) -> str | None:
-    """The reason, if a text is what a harness writes in place of an answer that it never got."""
+    """The error, if a text is what a harness writes in place of a missing answer; else None."""
     return f"not an answer: the harness wrote {text.strip()[:80]!r}" if text.strip().startswith(FAILURES) else None
 
 
-def _check_names(raw: Raw, columns: Columns) -> None:
-    every: set[str] = set().union(*(r.fields.keys() for r in raw.records))
+def _check_names(raw: RawFile, columns: Columns) -> None:
+    known: set[str] = set().union(*(r.fields.keys() for r in raw.records))
     for role in ("id", "prediction", "question", "reference"):
         name = getattr(columns, role)
         if name and not any(has(r.fields, name) for r in raw.records):
             raise DataError(
-                f"{raw.path}: {role}={name}, but no record has a column of that name. {did_you_mean(name, every)}"
+                f"{raw.path}: {role}={name}, but no record has a column with that name. {did_you_mean(name, known)}"
             )
 
 
-def _answer(raw: Raw, record: Record, columns: Columns) -> Answer:
+def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     where = f"{raw.path}: row {record.row}"
     name = columns.prediction or ""
     value = pick(record.fields, name)

@@ -1,4 +1,4 @@
-"""evalkit's own predictions.jsonl."""
+"""Reader of evalkit's own predictions.jsonl."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import Prediction
-from evalkit.importers.base import Answer, Columns, Format, Raw, Record, as_id, as_text, first_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, Record, as_id, as_text, first_text
 from evalkit.importers.columns import refuse_named
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """One answer a line, with every field that a Prediction has."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per line, with all fields of a Prediction."""
     refuse_named(columns, "evalkit")
-    return [_answer(raw, record) for record in raw.records], []
+    return Answers([_answer(raw, record) for record in raw.records], [])
 
 
-def _answer(raw: Raw, record: Record) -> Answer:
+def _answer(raw: RawFile, record: Record) -> Answer:
     fields, where = record.fields, f"{raw.path}: line {record.row}"
     text, error = (as_text(fields.get(k), f"{where}, {k}") for k in ("text", "error"))
     if (text is None) == (error is None):
         raise DataError(
-            f"{where}: exactly one of text and error must be given in evalkit's predictions; the file has been edited."
+            f"{where}: expected exactly one of text and error in evalkit's predictions; the file was edited."
         )
     reason = fields.get("finish_reason", "unknown")
     if reason not in ("stop", "length", "error", "unknown"):
@@ -47,7 +47,7 @@ def _number(value: Any, kind: Any, where: str) -> Any:
 
 
 def to_prediction(answer: Answer, sample_id: str) -> Prediction:
-    """The answer as the prediction for a sample."""
+    """Convert an answer to the prediction for a sample."""
     return Prediction(
         sample_id=sample_id,
         text=answer.text,

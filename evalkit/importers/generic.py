@@ -1,11 +1,11 @@
-"""Plain records: JSON lines, JSON arrays, CSV, TSV, xlsx or parquet with an id or a question, and a prediction."""
+"""Reader of plain records: JSON lines, JSON arrays, CSV, TSV, xlsx or parquet with id or question, and prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answer, Columns, Format, Raw
+from evalkit.importers.base import Answers, Columns, Format, RawFile
 from evalkit.importers.columns import override, read_columns
 from evalkit.importers.text import unwrap
 
@@ -15,7 +15,7 @@ _REFERENCE = (
     "reference", "references", "ground_truth", "groundtruth", "gt", "gold", "gold_answer", "gt_answer", "true_answer",
     "correct_answer", "target", "label",
 )  # fmt: skip
-# Names that mean the same thing share a tier; two of one tier in a file are refused rather than chosen between.
+# Names with the same meaning are in one tier; a file with two names of a tier is ambiguous and is refused.
 _PREDICTION = (
     ("prediction", "pred", "predicted", "predicted_answer", "model_prediction", "model_answer", "pred_answer",
      "answer_pred", "hypothesis"),
@@ -25,25 +25,25 @@ _PREDICTION = (
 )  # fmt: skip
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """Answers by the columns named, or by the usual names."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """Read answers from the named columns, or from columns with the usual names."""
     raw = unwrap(raw) if raw.kind == "whole" else raw
     if raw.kind != "records":
         raise DataError(
-            f"{raw.path}: holds no list of answers that can be told. Expected records with an id or a question and a "
-            "prediction; `format=` names the format where it cannot be recognised."
+            f"{raw.path}: no list of answers was found. Expected records with an id or a question and a prediction; "
+            "set format=NAME if the format cannot be recognised."
         )
     if not raw.records:
-        raise DataError(f"{raw.path}: holds no answers at all.")
+        raise DataError(f"{raw.path}: contains no answers.")
     guess = _guess(raw, columns)
     answers, notes = read_columns(raw, guess)
     read_as = ", ".join(
         f"{role}={name}" for role in ("id", "prediction", "question", "reference") if (name := getattr(guess, role))
     )
-    return answers, [*raw.notes, f"columns read as {read_as}", *notes]
+    return Answers(answers, [*raw.notes, f"columns read as {read_as}", *notes])
 
 
-def _guess(raw: Raw, named: Columns) -> Columns:
+def _guess(raw: RawFile, named: Columns) -> Columns:
     names = list(dict.fromkeys(k for r in raw.records for k in r.fields))
     prediction = named.prediction or _prediction(raw, names, named)
     free = [n for n in names if n != prediction]
@@ -54,12 +54,12 @@ def _guess(raw: Raw, named: Columns) -> Columns:
     )
 
 
-def _prediction(raw: Raw, names: list[str], named: Columns) -> str:
+def _prediction(raw: RawFile, names: list[str], named: Columns) -> str:
     for tier in _PREDICTION:
-        found = [n for n in names if _plain(n) in tier]
+        found = [n for n in names if _column_key(n) in tier]
         if len(found) > 1:
             raise DataError(
-                f"{raw.path}: {' and '.join(found)} could each be the prediction. Say which one with prediction=NAME."
+                f"{raw.path}: {' and '.join(found)} could each be the prediction. Choose one with prediction=NAME."
             )
         if found:
             return found[0]
@@ -69,24 +69,24 @@ def _prediction(raw: Raw, names: list[str], named: Columns) -> str:
             f"{raw.path}: no column that looks like a prediction among {', '.join(names)}. Name it with "
             "prediction=NAME."
         )
-    # A file with `answer` alone may well be the dataset itself; scoring its gold answers would give 100 %.
+    # A file with only `answer` may be the dataset itself, and scoring its gold answers would give 100 %.
     others = [n for n in names if n not in (answer, named.id)]
-    if named.reference or _first(others, _REFERENCE) or not [n for n in others if _plain(n) not in _ID]:
+    if named.reference or _first(others, _REFERENCE) or not [n for n in others if _column_key(n) not in _ID]:
         return answer
     raise DataError(
-        f"{raw.path}: the column {answer!r} may hold the gold answers or the model's, and no other column is a "
-        f"prediction among {', '.join(names)}. If it is the model's, say prediction={answer}."
+        f"{raw.path}: the column {answer!r} may contain the gold answers or the model's, and none of the columns "
+        f"{', '.join(names)} is clearly a prediction. If they are the model's, set prediction={answer}."
     )
 
 
 def _first(names: Iterable[str], known: tuple[str, ...]) -> str | None:
     by_plain: dict[str, str] = {}
     for name in names:
-        by_plain.setdefault(_plain(name), name)
+        by_plain.setdefault(_column_key(name), name)
     return next((by_plain[k] for k in known if k in by_plain), None)
 
 
-def _plain(name: str) -> str:
+def _column_key(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""Run folders of HELM and VHELM: their scenario_state.json."""
+"""Reader of run folders of HELM and VHELM (scenario_state.json)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,41 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answer, Columns, Format, Raw, answered, as_id, as_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, answered, as_id, as_text
 from evalkit.importers.columns import objects, pick, refuse_named
 from evalkit.importers.prompts import prompt_text
 
 _REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "endoftext": "stop", "length": "length"}
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """One answer a request; requests for perturbed copies of an instance are left out and counted."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per request; requests for perturbed copies of an instance are left out, with a note."""
     refuse_named(columns, "helm")
     found = pick(raw.whole or {}, "request_states")
     if not isinstance(found, list):
-        raise DataError(f"{raw.path}: request_states is no list; expected HELM's scenario_state.json.")
+        raise DataError(f"{raw.path}: request_states is not a list. Expected HELM's scenario_state.json.")
     states = list(enumerate(found, 1))
-    plain = [(row, s) for row, s in states if not pick(s, "instance.perturbation")]
-    left = len(states) - len(plain)
+    original = [(row, s) for row, s in states if not pick(s, "instance.perturbation")]
+    left = len(states) - len(original)
     notes = [f"{left} requests for perturbed copies of questions left out"] if left else []
-    return [_answer(raw, row, state) for row, state in plain], notes
+    return Answers([_answer(raw, row, state) for row, state in original], notes)
 
 
-def _answer(raw: Raw, row: int, state: Any) -> Answer:
+def _answer(raw: RawFile, row: int, state: Any) -> Answer:
     where = f"{raw.path}: request state {row}"
     if not isinstance(state, Mapping) or not isinstance(state.get("instance"), Mapping):
-        raise DataError(f"{where} has no instance; expected HELM's scenario_state.json.")
-    said = objects(pick(state, "result.completions"))
-    if len(said) > 1:
-        raise DataError(f"{where} has {len(said)} completions; expected one. Which one was scored is not in this file.")
-    if pick(state, "result.success") and said:
-        text, error = answered(as_text(said[0].get("text"), f"{where}, completion"))
+        raise DataError(f"{where} has no instance. Expected HELM's scenario_state.json.")
+    completions = objects(pick(state, "result.completions"))
+    if len(completions) > 1:
+        raise DataError(
+            f"{where} has {len(completions)} completions, expected one. The file does not say which one was scored."
+        )
+    if pick(state, "result.success") and completions:
+        text, error = answered(as_text(completions[0].get("text"), f"{where}, completion"))
     else:
         text, error = None, str(pick(state, "result.error") or "no completion")
-    tokens, seconds = said[0].get("tokens") if said else None, pick(state, "result.request_time")
-    reason = pick(said[0], "finish_reason.reason") if said else None
+    tokens, seconds = completions[0].get("tokens") if completions else None, pick(state, "result.request_time")
+    reason = pick(completions[0], "finish_reason.reason") if completions else None
     return Answer(
         row=row,
         id=as_id(pick(state, "instance.id"), f"{where}, instance.id"),
@@ -53,10 +55,10 @@ def _answer(raw: Raw, row: int, state: Any) -> Answer:
 
 
 def _question(instance: Mapping[str, Any]) -> str | None:
-    asked = pick(instance, "input.text")
+    text = pick(instance, "input.text")
     return (
-        asked
-        if asked and isinstance(asked, str)
+        text
+        if text and isinstance(text, str)
         else prompt_text(pick(instance, "input.multimedia_content.media_objects"))
     )
 

@@ -1,4 +1,4 @@
-"""Logs of inspect: an .eval archive (zstandard or deflate) or its .json form."""
+"""Reader of inspect logs: an .eval archive (zstandard or deflate) or the .json form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answer, Columns, Format, Raw, as_id, as_text, first_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, as_id, as_text, first_text
 from evalkit.importers.columns import objects, pick, refuse_named
 from evalkit.importers.prompts import prompt_text
 
@@ -14,26 +14,26 @@ _REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "max_tokens": 
 _ATTACHMENT = "attachment://"
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """One answer a sample and epoch; a sample that failed is an error.  A log that did not end well is noted."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per sample and epoch; a failed sample is an error.  Adds a note if the log is not a success."""
     refuse_named(columns, "inspect")
     if raw.members:
-        samples = [content for _, content in raw.members("samples/")]
-        header = next((content for _, content in raw.members("header.json")), None)
+        samples = [member.content for member in raw.members("samples/")]
+        header = next((member.content for member in raw.members("header.json")), None)
         status = pick(header, "status") if isinstance(header, Mapping) else "started"
     else:
         samples = list(pick(raw.whole or {}, "samples") or ())
         status = pick(raw.whole or {}, "status")
     if not samples:
         raise DataError(
-            f"{raw.path}: no samples inside. Expected an inspect log with samples/*.json; a log written without "
-            "samples holds scores alone."
+            f"{raw.path}: contains no samples. Expected an inspect log with samples/*.json; a log without samples "
+            "contains only scores."
         )
     notes = [f"the log's status is {status!r}, not 'success'"] if status not in (None, "success") else []
-    return [_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes
+    return Answers([_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes)
 
 
-def _answer(raw: Raw, row: int, sample: Any) -> Answer:
+def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
     where = f"{raw.path}: sample {row}"
     if not isinstance(sample, Mapping):
         raise DataError(f"{where} is {type(sample).__name__}, expected an object.")
@@ -62,25 +62,25 @@ def _completion(sample: Mapping[str, Any]) -> str | None:
     choices = pick(sample, "output.choices")
     if choices == []:
         return None
-    said = pick(sample, "output.completion")
-    if isinstance(said, str):
-        return said
+    completion = pick(sample, "output.completion")
+    if isinstance(completion, str):
+        return completion
     return prompt_text(pick(next(iter(objects(choices)), None), "message.content"))
 
 
 def _question(sample: Mapping[str, Any]) -> str | None:
-    asked = sample.get("input")
-    if isinstance(asked, list):
-        asked = [m for m in asked if isinstance(m, Mapping) and m.get("role", "user") == "user"]
-    return _attached(sample, prompt_text(asked))
+    messages = sample.get("input")
+    if isinstance(messages, list):
+        messages = [m for m in messages if isinstance(m, Mapping) and m.get("role", "user") == "user"]
+    return _attached(sample, prompt_text(messages))
 
 
 def _attached(sample: Mapping[str, Any], text: str | None) -> str | None:
-    """Long texts are kept apart, under a name that stands in their place."""
+    """The text, or the attachment that it refers to: inspect stores long texts separately."""
     if text is None or not text.startswith(_ATTACHMENT):
         return text
-    kept = pick(sample.get("attachments"), text.removeprefix(_ATTACHMENT))
-    return kept if isinstance(kept, str) else text
+    stored = pick(sample.get("attachments"), text.removeprefix(_ATTACHMENT))
+    return stored if isinstance(stored, str) else text
 
 
 FORMAT = Format(

@@ -1,4 +1,4 @@
-"""IntelliScope / ColonINST prediction files: conversations with a turn from "prediction"."""
+"""Reader of IntelliScope / ColonINST prediction files: conversations with a turn from "prediction"."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answer, Columns, Format, Raw, Record, answered, as_id, as_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, Record, answered, as_id, as_text
 from evalkit.importers.columns import refuse_named
 from evalkit.tasks.coloninst_records import unique_ids
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """One answer an item, as the model gave it ("<|endoftext|>" included, where the file has it).
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per item, verbatim ("<|endoftext|>" included if the file has it).
 
-    The evaluator's --write_to_json appends its result behind the array, which is no JSON any more; it is ignored.
+    With --write_to_json the evaluator appends its result after the array, which is not valid JSON; it is ignored.
     """
     refuse_named(columns, "intelliscope")
     answers = [_answer(raw, record) for record in raw.records]
@@ -23,23 +23,23 @@ def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
         raise DataError(
             f"{raw.path}: no conversation has a turn from 'prediction'; this is the dataset, not a model's answers."
         )
-    return _told_apart(answers), []
+    return Answers(_with_unique_ids(answers), [])
 
 
-def _told_apart(answers: list[Answer]) -> list[Answer]:
-    """The answers with the task's ids: ten paths of the set stand for two dialogues each."""
+def _with_unique_ids(answers: list[Answer]) -> list[Answer]:
+    """The answers with the ids of the task: ten image paths of the set have two dialogues each."""
     rows = [(a.id or "", a.question or "", a.reference or "") for a in answers]
     return [a if a.id in (None, i) else replace(a, id=i) for a, i in zip(answers, unique_ids(rows), strict=True)]
 
 
-def _answer(raw: Raw, record: Record) -> Answer:
+def _answer(raw: RawFile, record: Record) -> Answer:
     where = f"{raw.path}: item {record.row}"
     turns: dict[str, Any] = {}
     for turn in _turns(record.fields) or ():
         who = turn.get("from") if isinstance(turn, Mapping) else None
         if who in turns:
             raise DataError(
-                f"{where} has several turns from {who!r}; expected one question, one answer and one prediction."
+                f"{where} has several turns from {who!r}. Expected one question, one answer and one prediction."
             )
         turns[str(who)] = turn.get("value") if isinstance(turn, Mapping) else None
     text = as_text(turns.get("prediction"), f"{where}, prediction")

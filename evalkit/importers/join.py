@@ -1,4 +1,4 @@
-"""Which answer belongs to which sample.  Never by row order unless that is asked for."""
+"""Join of imported answers to the samples of a task.  Never by row order unless by=position is set."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import Prediction
-from evalkit.importers.base import Answer, AnswerFile, named
+from evalkit.importers.base import Answer, AnswerFile, first_few
 from evalkit.importers.evalkit_run import to_prediction
 from evalkit.importers.text_match import (
+    cannot_join_text,
     check_share,
     check_texts,
+    comparable_text,
     ids_name_images,
-    lacking,
-    no_way,
-    normal,
     order_that_fits,
     question_in,
+    unmatched_text,
 )
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
 _REPEATS = (
-    "{rows} rows share {same} with another and were paired in the order of the file: no total changes by it, but the "
-    "image and the slices that an answer counts under may"
+    "{rows} rows share {same} with another row and were paired in file order: totals are not affected, but the image "
+    "and the slices of an answer may be wrong"
 )
-_WAYS = ("auto", "id", "question", "position")
+_METHODS = ("auto", "id", "question", "position")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """Answers brought to a task's samples.
+class JoinResult:
+    """Answers joined to the samples of a task.
 
-    predictions: one for each sample, in the task's order; a sample without an answer has an error that says so.
-    by: "id", "order:NAME", "question" or "position".  n_matched: samples with an answer.
-    unmatched: answers that belong to no sample.  missing: ids of the samples without an answer.
+    predictions: one for each sample, in task order; a sample without an answer has an error.
+    by: "id", "order:NAME", "question" or "position".  n_matched: number of samples with an answer.
+    unmatched: answers without a sample.  missing: ids of the samples without an answer.
     """
 
     predictions: tuple[Prediction, ...]
@@ -52,7 +52,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """of: index of a sample -> its answer.  left: answers of no sample."""
+    """Pairs of samples and answers.  of: index of a sample -> its answer.  left: answers without a sample."""
 
     of: dict[int, Answer]
     left: list[Answer]
@@ -61,65 +61,71 @@ class _Pairs:
 
 def join(
     file: AnswerFile, task: LoadedTask, *, order: str | None = None, by: str = "auto", max_unmatched: float = 0.0
-) -> Joined:
-    """One prediction for each sample of `task`, in its order.
+) -> JoinResult:
+    """Join answers to the samples of `task`; returns one prediction per sample, in task order.
 
-    order: a key of `task.order`: the file's ids are row numbers (from 0) in that numbering of the rows.
-    by: "id"; "question" (normalised question, reference, and among equal ones the k-th with the k-th, within the image
-    where the ids name images); "position" (row k is sample k); "auto": id if the ids are the task's, else question.
-    Wherever rows meet, their questions and references are compared; DataError if more than 2 % read differently, and
-    if more than `max_unmatched` of the task's rows (answers of no sample and samples of no answer together, over n)
-    do not meet.  ConfigError for an unknown `order` or `by`.
+    order: a key of `task.order`: the ids in the file are row numbers (from 0) in that numbering of the rows.
+    by: "id"; "question" (normalised question and reference, and the image if the ids name images; equal ones are paired
+    in order, the k-th with the k-th); "position" (row k is sample k); "auto" (id if the ids are the task's, else
+    question).
+    max_unmatched: highest allowed value of (answers without a sample + samples without an answer) / samples.
+
+    Raises:
+        DataError: more than 2 % of the joined rows have another question or reference than their sample, or more rows
+            than `max_unmatched` allows are not joined.
+        ConfigError: unknown `order` or `by`.
     """
     _check_settings(task, order, by, max_unmatched)
     if order:
-        way, pairs = f"order:{order}", _by_order(file, task, order)
+        method, pairs = f"order:{order}", _by_order(file, task, order)
     elif by == "position":
-        way, pairs = by, _by_position(file, task)
+        method, pairs = by, _by_position(file, task)
     elif by == "id" or (by == "auto" and _ids_fit(file, task)):
-        way, pairs = "id", _by_id(file, task)
+        method, pairs = "id", _by_id(file, task)
     else:
-        way, pairs = "question", _by_question(file, task, asked=by == "question")
-    notes = check_texts(file, task, pairs.of, way)
+        method, pairs = "question", _by_question(file, task, forced=by == "question")
+    notes = check_texts(file, task, pairs.of, method)
     if not any(a.question or a.reference for a in pairs.of.values()):
-        notes.append(
-            "the file has neither questions nor references, so that the ids mean these samples could not be checked"
-        )
+        notes.append("the file has neither questions nor references, so the meaning of its ids could not be checked")
     missing = tuple(s.id for i, s in enumerate(task.samples) if i not in pairs.of)
-    check_share(file, task, pairs.left, missing, max_unmatched, way)
+    check_share(file, task, pairs.left, missing, max_unmatched, method)
     if pairs.left or missing:
-        notes.append(lacking(pairs.left, missing))
-    none = f"no answer in {Path(file.path).name}"
+        notes.append(unmatched_text(pairs.left, missing))
+    no_answer = f"no answer in {Path(file.path).name}"
     predictions = tuple(
         to_prediction(pairs.of[i], s.id)
         if i in pairs.of
-        else Prediction(sample_id=s.id, error=none, finish_reason="error")
+        else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
         for i, s in enumerate(task.samples)
     )
-    return Joined(
-        predictions=predictions, by=way, n_matched=len(pairs.of), unmatched=tuple(pairs.left), missing=missing,
+    return JoinResult(
+        predictions=predictions, by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left), missing=missing,
         notes=(*pairs.notes, *notes),
     )  # fmt: skip
 
 
 def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched: float) -> None:
-    if by not in _WAYS:
-        raise ConfigError(f"by={by}: there is no such way to join answers to samples. {did_you_mean(by, _WAYS)}")
+    if by not in _METHODS:
+        raise ConfigError(f"Unknown setting by={by}. {did_you_mean(by, _METHODS)}")
     if order and order not in task.order:
-        known = did_you_mean(order, task.order) if task.order else "This form of the task has no other numbering."
-        raise ConfigError(f"task.order={order}: {task.name} ({task.form}) has no such numbering of its rows. {known}")
+        known = (
+            did_you_mean(order, task.order)
+            if task.order
+            else "This form of the task has no other numbering of its rows."
+        )
+        raise ConfigError(f"task.order={order}: {task.name} ({task.form}) has no such numbering. {known}")
     if order and by not in ("auto", "id"):
         raise ConfigError(f"task.order={order} joins by row number, so by={by} contradicts it. Leave one of them out.")
     if not 0 <= max_unmatched <= 1:
-        raise ConfigError(f"max_unmatched={max_unmatched}: expected a share between 0 and 1.")
+        raise ConfigError(f"max_unmatched={max_unmatched}: expected a number between 0 and 1.")
     if not task.samples:
         raise DataError(f"task {task.name} has no samples, so there is nothing to join answers to.")
 
 
 def _ids_fit(file: AnswerFile, task: LoadedTask) -> bool:
-    """Whether the ids are the task's: at least half of them exist there and none stands for two questions.
+    """Whether the ids are those of the task: they are unique and at least half of them exist there.
 
-    By chance some do: a fifth of the row numbers 0..450 are ids of VQA-RAD's test rows.
+    Some row numbers match by chance: a fifth of the numbers 0..450 are ids of VQA-RAD's test rows.
     """
     ids = [a.id for a in file.answers]
     known = {s.id for s in task.samples}
@@ -142,7 +148,7 @@ def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> _Pairs:
         if answer.id is None or not answer.id.isdecimal():
             raise DataError(
                 f"{file.path}: row {answer.row} has the id {answer.id!r}, and task.order={order} needs row numbers. "
-                "Leave task.order out, or name the column with id=NAME."
+                "Leave out task.order, or name the column with the row numbers with id=NAME."
             )
         number = int(answer.id)
         return place.get(rows[number]) if number < len(rows) else None
@@ -160,8 +166,8 @@ def _by_key(file: AnswerFile, sample_of: Callable[[Answer], int | None]) -> _Pai
         elif i in of:
             raise DataError(
                 f"{file.path}: rows {of[i].row} and {answer.row} both have the id {answer.id!r} with different "
-                "questions or references, so the id does not name a sample. Name another column with id=NAME, or "
-                "say by=question."
+                "questions or references, so the id does not identify a sample. Name another column with id=NAME, or "
+                "use by=question."
             )
         else:
             of[i] = answer
@@ -172,29 +178,28 @@ def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
     if len(file.answers) != len(task.samples):
         raise DataError(
             f"{file.path}: {len(file.answers)} answers and {len(task.samples)} samples of {task.name}; by=position "
-            "needs as many of one as of the other, or the rows would slip."
+            "needs equal numbers."
         )
-    return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order, as asked",))
+    return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order (by=position)",))
 
 
-def _by_question(file: AnswerFile, task: LoadedTask, *, asked: bool) -> _Pairs:
-    """The k-th answer with the k-th sample of the same question and reference (and image, if the ids name images)."""
+def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
+    """Pair the k-th answer with the k-th sample of the same question and reference (and image, if ids name images)."""
     if not any(a.question for a in file.answers):
-        raise DataError(no_way(file, task))
+        raise DataError(cannot_join_text(file, task))
     suggestion = order_that_fits(file, task)
-    if suggestion and not asked:
+    if suggestion and not forced:
         raise DataError(
-            f"{file.path}: its ids are not those of {task.name}; they are row numbers of another numbering of the "
-            f"same rows, whose questions all agree. Say task.order={suggestion}. (by=question joins by the texts "
-            "alone.)"
+            f"{file.path}: its ids are not those of {task.name} but row numbers in another numbering of the same rows, "
+            f"under which the questions agree. Use task.order={suggestion}, or by=question to join by the texts alone."
         )
     with_image = ids_name_images(file, task)
     with_reference = any(a.reference for a in file.answers)
     waiting: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
     for i, s in enumerate(task.samples):
-        for reference in {normal(r) for r in s.references} if with_reference else {None}:
-            waiting[s.image_id if with_image else None, normal(s.question), reference].append(i)
-    notes = _check_repeats(file, task, waiting, with_reference=with_reference, asked=asked)
+        for reference in {comparable_text(r) for r in s.references} if with_reference else {None}:
+            waiting[s.image_id if with_image else None, comparable_text(s.question), reference].append(i)
+    notes = _check_repeats(file, task, waiting, with_reference=with_reference, forced=forced)
     known = {key[1] for key in waiting}
     of: dict[int, Answer] = {}
     left: list[Answer] = []
@@ -202,7 +207,7 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, asked: bool) -> _Pairs:
         key = (
             answer.id if with_image else None,
             question_in(answer.question, known),
-            normal(answer.reference) if with_reference else None,
+            comparable_text(answer.reference) if with_reference else None,
         )
         free = next((i for i in waiting.get(key, ()) if i not in of), None)
         if free is None:
@@ -223,17 +228,17 @@ def _check_repeats(
     waiting: dict[tuple[str | None, ...], list[int]],
     *,
     with_reference: bool,
-    asked: bool,
+    forced: bool,
 ) -> list[str]:
-    """What pairing the k-th with the k-th costs: no total if gold is the same, wrong scores if it is not."""
+    """Check samples with the same question: a note if their gold answers agree, DataError if pairs could be wrong."""
     groups = [group for group in waiting.values() if len(group) > 1]
-    unlike = [g for g in groups if len({frozenset(map(normal, task.samples[i].references)) for i in g}) > 1]
-    if unlike and not with_reference and not asked:
-        examples = named([repr(task.samples[g[0]].question) for g in unlike], 3)
+    ambiguous = [g for g in groups if len({frozenset(map(comparable_text, task.samples[i].references)) for i in g}) > 1]
+    if ambiguous and not with_reference and not forced:
+        examples = first_few([repr(task.samples[g[0]].question) for g in ambiguous], 3)
         raise DataError(
-            f"{file.path}: {len(unlike)} questions stand in {task.name} more than once with different gold answers "
+            f"{file.path}: {len(ambiguous)} questions occur in {task.name} more than once with different gold answers "
             f"({examples}), and the file has neither the task's ids nor references to tell them apart. Add a column "
-            "with one of them; by=question takes equal questions in the order of the file."
+            "with one of them, or use by=question to pair equal questions in file order."
         )
     rows = sum(len(g) for g in groups)
     same = "the same question and reference" if with_reference else "the same question"

@@ -1,15 +1,15 @@
-"""LLaVA and LLaVA-Med answer files: JSON lines with `question_id`, `prompt` and `text`."""
+"""Reader of LLaVA and LLaVA-Med answer files: JSON lines with `question_id`, `prompt` and `text`."""
 
 from __future__ import annotations
 
-from evalkit.importers.base import Answer, Columns, Format, Raw
+from evalkit.importers.base import Answers, Columns, Format, RawFile
 from evalkit.importers.columns import override, read_columns
 
 _COLUMNS = Columns(id="question_id", prediction="text", question="prompt")
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """`prompt` is the question, a hint of the options if there was one, and "<image>"; all of it is kept."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per line.  `prompt` is the question, the hint of options if any, and "<image>"; all of it is kept."""
     return read_columns(raw, override(_COLUMNS, columns))
 
 

@@ -1,4 +1,4 @@
-"""Samples files of lmms-eval and of the lm-evaluation-harness."""
+"""Reader of the samples files of lmms-eval and lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from evalkit.importers.base import Answer, Columns, Format, Raw, Record
+from evalkit.importers.base import Answers, Columns, Format, RawFile, Record
 from evalkit.importers.columns import override, read_columns
 from evalkit.importers.prompts import prompt_text
 
 _QUESTIONS = ("question", "query", "prompt", "input", "problem")
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """What the model said (`resps`, which is left out where it equals `filtered_resps`), not what a filter made of it.
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per line: the unfiltered answer, `resps`, or `filtered_resps` where `resps` is left out as equal.
 
-    `doc_id` numbers the rows after the task's own filtering, so it is the dataset's numbering only by luck; the join
-    checks it against the question, which lmms-eval keeps in `input` and lm-evaluation-harness in `doc`.
+    `doc_id` numbers the rows after the task's own filtering, so it need not be the dataset's numbering; the join checks
+    it against the question, which lmms-eval stores in `input` and lm-evaluation-harness in `doc`.
     """
     records = tuple(replace(r, fields=_with_answer_and_question(r)) for r in raw.records)
     known = Columns(id="doc_id", prediction="resps", question="question", reference="target")
@@ -27,20 +27,20 @@ def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
     changed = sum(_inner(r.fields.get("resps")) != _inner(r.fields.get("filtered_resps")) for r in records)
     if changed and not columns.prediction:
         notes.append(
-            f"{changed} rows have a filtered answer that differs from the model's; the model's is read "
-            "(prediction=filtered_resps takes the filtered one)"
+            f"{changed} rows have a filtered answer that differs from the unfiltered one; the unfiltered one was read "
+            "(prediction=filtered_resps reads the filtered one)"
         )
-    return answers, notes
+    return Answers(answers, notes)
 
 
 def _with_answer_and_question(record: Record) -> Mapping[str, Any]:
     fields = record.fields
-    said = fields["resps"] if "resps" in fields else fields.get("filtered_resps")
+    answer = fields["resps"] if "resps" in fields else fields.get("filtered_resps")
     doc = fields.get("doc")
-    asked = (
+    question = (
         next((doc[k] for k in _QUESTIONS if isinstance(doc.get(k), str)), None) if isinstance(doc, Mapping) else None
     )
-    return {**fields, "resps": said, "question": asked or prompt_text(fields.get("input"))}
+    return {**fields, "resps": answer, "question": question or prompt_text(fields.get("input"))}
 
 
 def _inner(value: Any) -> Any:
@@ -49,11 +49,11 @@ def _inner(value: Any) -> Any:
     return value
 
 
-def _has_doc(raw: Raw) -> bool:
+def _has_doc(raw: RawFile) -> bool:
     return "doc" in raw.keys
 
 
-def _recognises(raw: Raw) -> bool:
+def _recognises(raw: RawFile) -> bool:
     return raw.kind == "records" and {"doc_id", "target", "filtered_resps"} <= raw.keys
 
 

@@ -1,4 +1,4 @@
-"""From a path to raw content: what kind of file it is, by its bytes and not by its name."""
+"""Loader of prediction files: the kind of file is detected by its bytes, not by its name."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from pathlib import Path
 from evalkit.core.errors import DataError
 from evalkit.importers import tables, text
 from evalkit.importers.archive import json_members
-from evalkit.importers.base import Raw
+from evalkit.importers.base import RawFile
 
 _PICKLES = frozenset((".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib", ".bin"))
 _IN_FOLDERS = ("predictions.jsonl", "scenario_state.json", "results.json", "predictions.json")
 
 
-def load(path: Path) -> Raw:
-    """The content of a predictions file, or of the one such file in a folder.  DataError says why it cannot be read."""
+def load(path: Path) -> RawFile:
+    """Load a predictions file, or the only one in a folder.  Raises DataError if it cannot be read."""
     path = _file_in(path) if path.is_dir() else path
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file. Expected a predictions file.")
+        raise DataError(f"{path}: no such file. Expected a predictions file.")
     with path.open("rb") as file:
         head = file.read(8)
     if path.suffix.lower() in _PICKLES or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"):
         raise DataError(
-            f"{path}: pickles and the like are never opened, because loading one can run any code. Export the "
-            "answers as JSON lines or CSV from the tool that wrote it."
+            f"{path}: pickles and similar formats are not opened, because loading them can run code. Export the "
+            "answers as JSON lines or CSV from the tool that wrote the file."
         )
     if not head:
-        raise DataError(f"{path}: is empty.")
+        raise DataError(f"{path}: the file is empty.")
     if head[:4] == b"PAR1":
         return tables.parse_parquet(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip(path)
     content, notes = text.decode(path.read_bytes(), path)
     if not content.strip():
-        raise DataError(f"{path}: holds nothing but white space.")
+        raise DataError(f"{path}: the file contains only white space.")
     raw = text.parse_json(content, path) or tables.parse_csv(content, path)
-    return Raw(
+    return RawFile(
         path=raw.path, kind=raw.kind, cells=raw.cells, records=raw.records, whole=raw.whole, members=raw.members,
         torn=raw.torn, tail=raw.tail, notes=(*notes, *raw.notes),
     )  # fmt: skip
@@ -46,19 +46,20 @@ def load(path: Path) -> Raw:
 def _file_in(folder: Path) -> Path:
     found = [folder / name for name in _IN_FOLDERS if (folder / name).is_file()]
     if len(found) != 1:
-        what = f"{' and '.join(f.name for f in found)} are both there" if found else "none of them is there"
+        content = f"it contains {' and '.join(f.name for f in found)}" if found else "it contains none of them"
         raise DataError(
-            f"{folder}: a folder is read if it holds one of {', '.join(_IN_FOLDERS)}; {what}. Name the file itself."
+            f"{folder}: a folder must contain exactly one of {', '.join(_IN_FOLDERS)}; {content}. Give the path of the "
+            "file itself."
         )
     return found[0]
 
 
-def _zip(path: Path) -> Raw:
+def _zip(path: Path) -> RawFile:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"{path}: a broken zip archive ({e}); it may be cut short. Copy or write it again.") from None
+        raise DataError(f"{path}: damaged zip archive ({e}); it may be truncated. Copy or write it again.") from None
     if "xl/workbook.xml" in names:
         return tables.parse_xlsx(path)
-    return Raw(path=path, kind="archive", members=lambda prefix: json_members(path, prefix))
+    return RawFile(path=path, kind="archive", members=lambda prefix: json_members(path, prefix))

@@ -1,19 +1,19 @@
-"""Result files of medical harnesses that are plain lists without ids: MedEvalKit and MedVLMBench."""
+"""Reader of the result files of MedEvalKit and MedVLMBench: plain lists without ids."""
 
 from __future__ import annotations
 
-from evalkit.importers.base import Answer, Columns, Format, Raw
+from evalkit.importers.base import Answers, Columns, Format, RawFile
 from evalkit.importers.columns import override, read_columns
 
 _MEDEVALKIT = Columns(prediction="response", question="question", reference="answer")
 _MEDVLMBENCH = Columns(prediction="prediction", question="qs", reference="answer")
 
 
-def _read_medevalkit(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+def _read_medevalkit(raw: RawFile, columns: Columns) -> Answers:
     return read_columns(raw, override(_MEDEVALKIT, columns))
 
 
-def _read_medvlmbench(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
+def _read_medvlmbench(raw: RawFile, columns: Columns) -> Answers:
     return read_columns(raw, override(_MEDVLMBENCH, columns))
 
 

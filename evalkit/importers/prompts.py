@@ -1,4 +1,4 @@
-"""The words of a prompt, whatever it is wrapped in."""
+"""Extraction of the text of a prompt from strings, messages and lists of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _TEXT_KEYS = ("text", "content", "value", "question")
 
 
 def prompt_text(value: Any) -> str | None:
-    """The text in a string, a message, a list of messages or of their parts; None where there is none.
+    """The text in a string, a message, or a list of messages or message parts; None if there is none.
 
-    Of several texts, each is a line: a question is looked for in the lines of a prompt.
+    Several texts are joined with line breaks, because a question is searched in the lines of a prompt.
     """
     if isinstance(value, str):
         return value

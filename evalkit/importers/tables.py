@@ -1,4 +1,4 @@
-"""CSV, TSV, xlsx and parquet as records.  No data frame: "NA", "None" and "007" stay the texts that they are."""
+"""Reader of CSV, TSV, xlsx and parquet.  Without a data frame, so that "NA", "None" and "007" stay text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Raw, Record
+from evalkit.importers.base import RawFile, Record
 
-_CSV_LIMIT = threading.Lock()  # csv.field_size_limit is one setting for the whole process
+_CSV_LIMIT = threading.Lock()  # csv.field_size_limit is global to the process
 _MAX_FIELD = 2**31 - 1
 
 
-def parse_csv(text: str, path: Path) -> Raw:
-    """A table with a header line, separated by whichever of tab, comma and semicolon its header has most of."""
+def parse_csv(text: str, path: Path) -> RawFile:
+    """Parse a table with a header line; the separator is the most frequent of tab, comma and semicolon in it."""
     header = text.lstrip("\n").split("\n", 1)[0]
     separator = max("\t,;", key=header.count)
     if separator not in header:
@@ -26,26 +26,25 @@ def parse_csv(text: str, path: Path) -> Raw:
             f"separated by commas or tabs; its first line is {header[:80]!r}."
         )
     with _CSV_LIMIT:
-        before = csv.field_size_limit(_MAX_FIELD)  # a column of base64 images is far above the default
+        before = csv.field_size_limit(_MAX_FIELD)  # base64 images are far larger than the default limit
         try:
             rows = _csv_rows(text, separator, path)
         finally:
             csv.field_size_limit(before)
     names = [n.strip() for n in rows[0][1]]
-    doubled = sorted({n for n in names if n and names.count(n) > 1})
-    if doubled:
+    repeated = sorted({n for n in names if n and names.count(n) > 1})
+    if repeated:
         raise DataError(
-            f"{path}: the header names {doubled[0]!r} more than once, so it cannot be told which column is meant. "
-            "Rename one."
+            f"{path}: the header contains {repeated[0]!r} more than once, which is ambiguous. Rename one column."
         )
     for number, cells in rows[1:]:
         if len(cells) != len(names):
             raise DataError(
-                f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that holds "
-                "the separator must be in quotes: write the file again with a CSV writer."
+                f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that "
+                "contains the separator must be quoted: write the file again with a CSV writer."
             )
     records = tuple(Record(row=number, fields=dict(zip(names, cells, strict=True))) for number, cells in rows[1:])
-    return Raw(path=path, kind="records", cells="table", records=records)
+    return RawFile(path=path, kind="records", cells="table", records=records)
 
 
 def _csv_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:
@@ -59,16 +58,16 @@ def _csv_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str
         ) from None
 
 
-def parse_xlsx(path: Path) -> Raw:
-    """The first sheet of a workbook, its first line the header."""
+def parse_xlsx(path: Path) -> RawFile:
+    """Parse the first sheet of a workbook; its first row is the header."""
     try:
         import openpyxl
     except ImportError:
         raise DataError(
-            f"{path}: reading .xlsx needs openpyxl, which is not installed. `pip install openpyxl`, or save the "
+            f"{path}: reading .xlsx needs openpyxl, which is not installed. Run `pip install openpyxl`, or save the "
             "sheet as CSV or TSV."
         ) from None
-    # data_only=False: a text that starts with "=" is stored as a formula, and the formula is what the model said.
+    # data_only=False: a text that starts with "=" is stored as a formula, and the formula is the model's answer.
     book = openpyxl.load_workbook(path, read_only=True, data_only=False)
     try:
         rows = [list(r) for r in book.worksheets[0].iter_rows(values_only=True)]
@@ -85,21 +84,21 @@ def parse_xlsx(path: Path) -> Raw:
         for i, row in enumerate(rows[1:], 2)
         if any(v is not None for v in row)
     ]
-    notes = (f"sheet {sheets[0]!r} read, {len(sheets) - 1} other sheets ignored",) if len(sheets) > 1 else ()
-    return Raw(path=path, kind="records", cells="sheet", records=tuple(records), notes=notes)
+    notes = (f"sheet {sheets[0]!r} was read, {len(sheets) - 1} other sheets were ignored",) if len(sheets) > 1 else ()
+    return RawFile(path=path, kind="records", cells="sheet", records=tuple(records), notes=notes)
 
 
 def _cell(value: Any, where: str) -> Any:
     if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)):
         raise DataError(
-            f"{where}: the spreadsheet has turned this into a date or time ({value}), and what it was cannot be "
-            "known. Export the answers as text."
+            f"{where}: the spreadsheet has converted this cell to a date or time ({value}); the original text is lost. "
+            "Export the answers as text."
         )
     return value
 
 
-def parse_parquet(path: Path) -> Raw:
-    """The columns of a parquet file that hold text, numbers or lists of them; images are not loaded."""
+def parse_parquet(path: Path) -> RawFile:
+    """Parse the columns of a parquet file with text, numbers or lists of them; columns with images are not loaded."""
     import pyarrow
     import pyarrow.parquet
 
@@ -111,7 +110,7 @@ def parse_parquet(path: Path) -> Raw:
         wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
         rows = file.read(columns=wanted).to_pylist()
     records = tuple(Record(row=i, fields=row) for i, row in enumerate(rows, 1))
-    return Raw(path=path, kind="records", cells="parquet", records=records)
+    return RawFile(path=path, kind="records", cells="parquet", records=records)
 
 
 def _holds_bytes(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""JSON and JSON lines as people really have them: wrong extensions, byte order marks, trailing commas, torn ends."""
+"""Tolerant reader for JSON and JSON lines: wrong extensions, byte order marks, trailing commas, incomplete ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Raw, Record
+from evalkit.importers.base import RawFile, Record
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -22,43 +22,39 @@ _LIST_KEYS = ("predictions", "results", "answers", "data", "samples", "records",
 
 
 def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
-    """The text of a file: UTF-8, or what its byte order mark says.  DataError otherwise."""
+    """The text of a file in UTF-8 or in the encoding of its byte order mark, and notes.  Raises DataError otherwise."""
     encoding = next((name for bom, name in _BOMS if content.startswith(bom)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as e:
         raise DataError(
-            f"{path}: byte {e.start} (line {content[: e.start].count(10) + 1}) is not {encoding.upper()}, and there "
-            "is no byte order mark that names another encoding. Guessing one could change answers: convert the "
+            f"{path}: byte {e.start} (line {content[: e.start].count(10) + 1}) is not {encoding.upper()}, and "
+            "no byte order mark names another encoding. Guessing the encoding could change answers: convert the "
             f"file, for example with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
         ) from None
     if "\x00" in text:
         raise DataError(
-            f"{path}: contains zero bytes, so it is not a text file in an encoding that can be told. Convert it to "
-            "UTF-8."
+            f"{path}: contains zero bytes, so it is not a text file in a known encoding. Convert it to UTF-8."
         )
     notes = [] if encoding == "utf-8" else [f"byte order mark read as {encoding.removesuffix('-sig').upper()}"]
     return text, notes
 
 
-def parse_json(text: str, path: Path) -> Raw | None:
-    """A JSON array, object or JSON lines, whatever the file is called; None if the text is none of them."""
+def parse_json(text: str, path: Path) -> RawFile | None:
+    """Parse a JSON array, a JSON object or JSON lines, whatever the file is called; None for any other text."""
     body = text.strip()
     try:
         if body.startswith("["):
             return _array(text, path)
         if body.startswith("{"):
             return _object(text, path) or _lines(text, path)
-    except (
-        RecursionError,
-        ValueError,
-    ) as e:  # what json raises beside JSONDecodeError: brackets or digits by the thousand
-        raise DataError(f"{path}: JSON that is nested too deeply or holds an endless number ({e}).") from None
+    except (RecursionError, ValueError) as e:  # raised by json for thousands of nested brackets or of digits
+        raise DataError(f"{path}: the JSON is nested too deeply or contains a number that is too long ({e}).") from None
     return None
 
 
 def _loads(text: str) -> tuple[Any, list[str]]:
-    """json.loads that forgives commas before a closing bracket and NaN, and says so.  ValueError as json's."""
+    """json.loads that accepts trailing commas and NaN, with notes.  Raises ValueError like json."""
     notes: list[str] = []
 
     def constant(name: str) -> None:
@@ -78,7 +74,7 @@ def _without_trailing_commas(text: str) -> str:
     return _STRING_OR_TRAILING_COMMA.sub(lambda m: m[0] if m[0].startswith('"') else "", text)
 
 
-def _array(text: str, path: Path) -> Raw:
+def _array(text: str, path: Path) -> RawFile:
     notes: list[str] = []
     tail = ""
     try:
@@ -87,12 +83,15 @@ def _array(text: str, path: Path) -> Raw:
         items, tail, notes = _array_with_tail(text, path, e)
     records = _records(list(enumerate(items, 1)), path, "item")
     if path.suffix == ".jsonl":
-        notes.append("a JSON array, though the file is called .jsonl")
-    return Raw(path=path, kind="records", records=records, tail=tail, notes=_once(notes))
+        notes.append("a JSON array in a file named .jsonl")
+    return RawFile(path=path, kind="records", records=records, tail=tail, notes=_once(notes))
 
 
 def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tuple[list[Any], str, list[str]]:
-    """An array with text behind it; DataError where the array itself is broken."""
+    """Parse an array that is followed by other text; DataError if the array itself is malformed.
+
+    Returns the items, the text after the array, and notes.
+    """
     start = len(text) - len(text.lstrip())
     source, notes = text, []
     try:
@@ -103,16 +102,16 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
             items, end = json.JSONDecoder().raw_decode(source, len(source) - len(source.lstrip()))
         except json.JSONDecodeError:
             raise DataError(
-                f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array cannot "
-                "be read in part, because what is missing cannot be known: repair the file or write it again."
+                f"{path}: malformed JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array is "
+                "not read in part, because the number of missing answers is unknown. Repair the file or write it again."
             ) from None
     if not isinstance(items, list):
         raise DataError(f"{path}: expected an array, found {type(items).__name__}.")
     return items, source[end:].strip(), notes
 
 
-def _object(text: str, path: Path) -> Raw | None:
-    """A file that is one JSON object; None if it is to be read line by line."""
+def _object(text: str, path: Path) -> RawFile | None:
+    """Parse a file that is a single JSON object; None if it is to be read line by line."""
     lines_by_name = path.suffix == ".jsonl"
     if "\n" not in text.strip() and lines_by_name:
         return None
@@ -122,9 +121,9 @@ def _object(text: str, path: Path) -> Raw | None:
         if lines_by_name or "\n" not in text.strip() or _is_json(text.strip().split("\n", 1)[0]):
             return None
         raise DataError(
-            f"{path}: broken JSON at line {e.lineno}, column {e.colno}: {e.msg}. Repair the file or write it again."
+            f"{path}: malformed JSON at line {e.lineno}, column {e.colno}: {e.msg}. Repair the file or write it again."
         ) from None
-    return Raw(path=path, kind="whole", whole=whole, notes=_once(notes))
+    return RawFile(path=path, kind="whole", whole=whole, notes=_once(notes))
 
 
 def _is_json(line: str) -> bool:
@@ -135,8 +134,8 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _lines(text: str, path: Path) -> Raw:
-    """JSON lines.  Split at LF alone: other line separators of Unicode are legal inside a JSON string."""
+def _lines(text: str, path: Path) -> RawFile:
+    """Parse JSON lines.  Split only at LF, because other Unicode line separators are legal inside a JSON string."""
     notes: list[str] = []
     values: list[tuple[int, Any]] = []
     torn = 0
@@ -150,34 +149,34 @@ def _lines(text: str, path: Path) -> Raw:
             body = body[:-1]
             notes.append("trailing commas ignored")
         try:
-            value, dirt = _loads(body)
+            value, line_notes = _loads(body)
         except json.JSONDecodeError as e:
             if number == last and not text.endswith("\n"):
                 torn = number
                 continue
             raise DataError(
-                f"{path}: line {number} is not JSON ({e.msg} at column {e.colno}). Expected one JSON object a line: "
-                "repair the line or write the file again."
+                f"{path}: line {number} is not JSON ({e.msg} at column {e.colno}). Expected one JSON object per line. "
+                "Repair the line or write the file again."
             ) from None
-        notes += dirt
+        notes += line_notes
         values.append((number, value))
     if path.suffix == ".json":
-        notes.append("JSON lines, though the file is called .json")
-    return Raw(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=_once(notes))
+        notes.append("JSON lines in a file named .json")
+    return RawFile(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=_once(notes))
 
 
 def _records(values: list[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:
     for number, value in values:
         if not isinstance(value, dict):
             raise DataError(
-                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields: a bare "
-                "list of answers says nothing of the questions that they belong to."
+                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields. A "
+                "bare list of answers does not say which questions they belong to."
             )
     return tuple(Record(row=number, fields=value) for number, value in values)
 
 
-def unwrap(raw: Raw) -> Raw:
-    """The records inside one JSON object: a list under one of the usual names, or id -> answer.  Else `raw` itself."""
+def unwrap(raw: RawFile) -> RawFile:
+    """The records inside a single JSON object: a list under a usual name, or id -> answer.  Else `raw` unchanged."""
     whole = raw.whole or {}
     lists = [
         k
@@ -186,16 +185,16 @@ def unwrap(raw: Raw) -> Raw:
     ]
     if len(lists) == 1:
         records = tuple(Record(row=i, fields=v) for i, v in enumerate(whole[lists[0]], 1))
-        notes = (*raw.notes, f"answers read from the list under {lists[0]!r}")
-        return Raw(path=raw.path, kind="records", records=records, notes=notes)
+        notes = (*raw.notes, f"answers read from the list in {lists[0]!r}")
+        return RawFile(path=raw.path, kind="records", records=records, notes=notes)
     if whole and all(v is None or isinstance(v, str) for v in whole.values()):
         records = tuple(Record(row=i, fields={"id": k, "prediction": v}) for i, (k, v) in enumerate(whole.items(), 1))
-        return Raw(
+        return RawFile(
             path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> answer")
         )
     if whole and all(isinstance(v, dict) for v in whole.values()):
         records = tuple(Record(row=i, fields={"id": k, **v}) for i, (k, v) in enumerate(whole.items(), 1))
-        return Raw(
+        return RawFile(
             path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> record")
         )
     return raw

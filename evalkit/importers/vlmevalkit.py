@@ -1,20 +1,20 @@
-"""VLMEvalKit prediction tables: xlsx, tsv or json with `index`, `question`, `answer` and `prediction`."""
+"""Reader of VLMEvalKit prediction tables: xlsx, tsv or json with `index`, `question`, `answer` and `prediction`."""
 
 from __future__ import annotations
 
-from evalkit.importers.base import Answer, Columns, Format, Raw
+from evalkit.importers.base import Answers, Columns, Format, RawFile
 from evalkit.importers.columns import override, read_columns
 
 
-def read(raw: Raw, columns: Columns) -> tuple[list[Answer], list[str]]:
-    """`prediction` as it stands; where the harness has split off `thinking`, that part is not in it, and is noted."""
+def read(raw: RawFile, columns: Columns) -> Answers:
+    """One answer per row: `prediction`, verbatim.  Adds a note if the harness has split off `thinking`."""
     reference = "answer" if any("answer" in r.fields for r in raw.records) else None
     known = Columns(id="index", prediction="prediction", question="question", reference=reference)
     answers, notes = read_columns(raw, override(known, columns))
     thoughts = sum(bool(r.fields.get("thinking")) for r in raw.records)
     if thoughts:
-        notes.append(f"{thoughts} rows have their reasoning in a column 'thinking', which is not part of the answer")
-    return answers, notes
+        notes.append(f"{thoughts} rows have reasoning in the column 'thinking', which is not part of the answer")
+    return Answers(answers, notes)
 
 
 FORMAT = Format(

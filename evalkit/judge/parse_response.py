@@ -18,7 +18,7 @@ MAX_FAILED_BRACES = 100
 
 _THINKING = re.compile(r"<think>.*?</think>", re.S)
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
-_REFUSAL = re.compile(
+_STARTS_WITH_REFUSAL = re.compile(
     r"^\W*(?:i['’]?m (?:very )?sorry|sorry|i apologi[sz]e|unfortunately)?\W*(?:but )?(?:as an ai\b.{0,60})?\W*"
     r"i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to|won['’]t|will not|must decline)",
     re.I,
@@ -73,7 +73,7 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
     found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
     if isinstance(found, Verdict):
         return found
-    if _REFUSAL.search(body[:200]):
+    if _STARTS_WITH_REFUSAL.search(body[:200]):
         return Verdict(status="refused", why=_shown(body))
     if finish == "length":
         return Verdict(status="unreadable", why=f"cut at the token limit; {found}")

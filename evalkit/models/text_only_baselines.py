@@ -14,8 +14,8 @@ Counts = Mapping[str, str]
 LEADING_WORDS = 2
 
 
-def normal(text: str) -> str:
-    """Case and white space do not make another question."""
+def wording_key(text: str) -> str:
+    """Key under which two texts count as the same wording: lower case, white space as single spaces."""
     return " ".join(text.lower().split())
 
 
@@ -24,8 +24,8 @@ def most_frequent(answers: Iterable[str]) -> str:
     counts: Counter[str] = Counter()
     written: dict[str, str] = {}
     for answer in answers:
-        counts[normal(answer)] += 1
-        written.setdefault(normal(answer), answer)
+        counts[wording_key(answer)] += 1
+        written.setdefault(wording_key(answer), answer)
     return written[max(counts, key=lambda key: counts[key])]  # max takes the first of equals, in order of appearance
 
 
@@ -76,20 +76,20 @@ class Lookup:
             raise DataError("The train split has no rows, so there is nothing to look up.")
         return Lookup(
             overall=most_frequent(s.references[0] for s in train),
-            by_question=_by(train, lambda s: normal(s.question)),
+            by_question=_by(train, lambda s: wording_key(s.question)),
             by_words=_by(train, lambda s: leading(s.question)),
         )
 
     def answer(self, question: str, answer_type: str | None) -> str:
         """What the train split says most often to this wording."""
         del answer_type
-        found = self.by_question.get(normal(question))
+        found = self.by_question.get(wording_key(question))
         return self.by_words.get(leading(question), self.overall) if found is None else found
 
 
 def leading(question: str) -> str:
     """The first two words."""
-    return " ".join(normal(question).split()[:LEADING_WORDS])
+    return " ".join(wording_key(question).split()[:LEADING_WORDS])
 
 
 def _by(train: Sequence[Sample], key: Callable[[Sample], str]) -> Counts:

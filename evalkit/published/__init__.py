@@ -1,6 +1,6 @@
-"""Facts from papers as data: `leaderboards/published/NAME.json`, one file a paper, read and checked here.
+"""Published figures as data: `leaderboards/published/NAME.json`, one file per paper, read and checked here.
 
-A figure stands as it is printed (a text, so that 94.50 keeps its zero), with what it is over and where it was read.
+A figure is stored as printed (as text, so that 94.50 keeps its zero), with the rows it covers and its source.
 """
 
 from evalkit.published.read import load_published, parse_published, published_dir, published_names, read_published

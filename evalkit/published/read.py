@@ -1,4 +1,4 @@
-"""Published tables are read and checked strictly: an error names the file, the row and the cell."""
+"""Strict reader of published tables: an error names the file, the row and the cell."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ SCHEMA = 1
 
 
 def published_dir() -> Path:
-    """Where the facts are: inside the package in a wheel, beside it in a checkout."""
+    """Folder of the published tables: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     for candidate in (package / "leaderboards" / "published", package.parent / "leaderboards" / "published"):
         if candidate.is_dir():
             return candidate
-    raise ConfigError("The published figures are missing; the installation is damaged, install evalkit-medvqa again.")
+    raise ConfigError("The published figures are missing: the installation is damaged. Reinstall evalkit-medvqa.")
 
 
 def load_published(name: str, folder: Path | None = None) -> PublishedTable:
-    """A paper's table, checked.
+    """Load and check a paper's table.
 
     Raises:
-        ConfigError: there is no such table.  DataError: it is not what it should be; names the entry.
+        ConfigError: there is no table of this name.  DataError: an entry is invalid; the message names it.
     """
     folder = folder or published_dir()
     path = folder / f"{name}.json"
     if not path.is_file():
         known = published_names(folder)
-        raise ConfigError(f"There are no published figures named {name!r}. {did_you_mean(name, known)}")
+        raise ConfigError(f"There is no published table named {name!r}. {did_you_mean(name, known)}")
     return read_published(path)
 
 
@@ -61,14 +61,14 @@ def published_names(folder: Path | None = None) -> list[str]:
 
 
 def parse_published(content: Any, where: str, name: str) -> PublishedTable:
-    """The table in the JSON of a file.  Raises DataError that names the entry at fault."""
+    """Build the table from parsed JSON.  Raises DataError, which names the invalid entry."""
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError(f"{where}: expected an object with schema {SCHEMA}.")
     body = {key: value for key, value in content.items() if key != "schema"}
     systems = tuple(_system(s, f"{where}: system {i}") for i, s in enumerate(_list(body.get("systems"), where), 1))
     found = body.get("sources")
     if not isinstance(found, dict):
-        raise DataError(f"{where}: sources is {found!r}, expected an object: a name -> read and confidence.")
+        raise DataError(f"{where}: sources is {found!r}, expected an object of name -> read and confidence.")
     sources = {
         key: _make(Source, _object(s, f"{where}: source {key}"), f"{where}: source {key}") for key, s in found.items()
     }
@@ -96,7 +96,7 @@ def _object(content: Any, where: str) -> Mapping[str, Any]:
 
 
 def _make(kind: type[T], content: Mapping[str, Any], where: str) -> T:
-    """The dataclass from an object's keys: all known, all needed ones there, each of its type."""
+    """Build a dataclass from an object, checking that keys are known, complete and of the declared types."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(content) - set(known):
         raise DataError(f"{where}: unknown key {sorted(unknown)[0]!r}. {did_you_mean(sorted(unknown)[0], known)}")
@@ -109,7 +109,7 @@ def _make(kind: type[T], content: Mapping[str, Any], where: str) -> T:
     try:
         return kind(**values)
     except TypeError as problem:
-        raise DataError(f"{where} is not complete: {problem}.") from problem
+        raise DataError(f"{where} is incomplete: {problem}.") from problem
 
 
 def _fits(value: Any, declared: str) -> bool:
@@ -130,26 +130,26 @@ def _fits(value: Any, declared: str) -> bool:
 
 def _list(value: Any, where: str) -> Sequence[Any]:
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: expected a list that is not empty where systems or figures stand.")
+        raise DataError(f"{where}: expected a non-empty list of systems or figures.")
     return value
 
 
 def _check(table: PublishedTable, where: str) -> None:
     for key, source in table.sources.items():
-        _among(source.confidence, CONFIDENCES, f"{where}: source {key}: confidence")
+        _check_known(source.confidence, CONFIDENCES, f"{where}: source {key}: confidence")
     ids: set[str] = set()
     for system in table.systems:
         if system.id in ids:
-            raise DataError(f"{where}: the system {system.id!r} is there twice.")
+            raise DataError(f"{where}: the system {system.id!r} occurs twice.")
         ids.add(system.id)
         for fault in system.faults:
-            _among(fault, table.faults, f"{where}: {system.id}: fault")
+            _check_known(fault, table.faults, f"{where}: {system.id}: fault")
         cells: set[tuple[str, ...]] = set()
         for figure in system.figures:
             cell = (figure.task, figure.split, figure.protocol, figure.metric, figure.slice)
             place = f"{where}: {system.id}, {' '.join(cell)}"
             if cell in cells:
-                raise DataError(f"{place} is there twice.")
+                raise DataError(f"{place} occurs twice.")
             cells.add(cell)
             _check_figure(figure, table, place)
         _check_average(system, f"{where}: {system.id}")
@@ -157,7 +157,7 @@ def _check(table: PublishedTable, where: str) -> None:
 
 
 def _check_figure(figure: Figure, table: PublishedTable, place: str) -> None:
-    _among(figure.unit, UNITS, f"{place}: unit")
+    _check_known(figure.unit, UNITS, f"{place}: unit")
     most = UNITS[figure.unit][1]
     for text in (figure.value, *(t for t in (figure.low, figure.high) if t)):
         value = _number(text, place)
@@ -166,46 +166,46 @@ def _check_figure(figure: Figure, table: PublishedTable, place: str) -> None:
     if bool(figure.low) != bool(figure.high) or (
         figure.low and not Decimal(figure.low) <= Decimal(figure.value) <= Decimal(figure.high)
     ):
-        raise DataError(f"{place}: [{figure.low}, {figure.high}] is no interval around {figure.value}.")
-    _among(figure.regime, REGIMES, f"{place}: regime")
-    _among(figure.source, table.sources, f"{place}: source")
+        raise DataError(f"{place}: [{figure.low}, {figure.high}] is not an interval around {figure.value}.")
+    _check_known(figure.regime, REGIMES, f"{place}: regime")
+    _check_known(figure.source, table.sources, f"{place}: source")
     for fault in figure.faults:
-        _among(fault, table.faults, f"{place}: fault")
+        _check_known(fault, table.faults, f"{place}: fault")
     tuned = figure.regime in ("fine-tuned", "trained-on-this-split")
     if tuned != bool(figure.train):
-        raise DataError(f"{place}: regime {figure.regime} {'needs' if tuned else 'has no'} train split.")
+        raise DataError(f"{place}: regime {figure.regime} {'requires a' if tuned else 'cannot have a'} train split.")
     if figure.train:
-        _among(figure.train, table.trains, f"{place}: train")
+        _check_known(figure.train, table.trains, f"{place}: train")
     if figure.epochs is not None and (not tuned or figure.epochs < 1):
-        raise DataError(f"{place}: {figure.epochs} epochs of regime {figure.regime}.")
+        raise DataError(f"{place}: {figure.epochs} epochs are not possible with regime {figure.regime}.")
     if (figure.n is not None and figure.n < 1) or figure.replicates < 1:
-        raise DataError(f"{place}: n is {figure.n}, of {figure.replicates} runs.")
+        raise DataError(f"{place}: n is {figure.n} and replicates {figure.replicates}, expected at least 1.")
     if figure.k is not None and (
         figure.n is None or figure.unit != "percent" or figure.k not in candidates(figure.value, figure.n)
     ):
-        raise DataError(f"{place}: {figure.k} right of {figure.n} is not {figure.value} %.")
+        raise DataError(f"{place}: {figure.k} correct of {figure.n} is not {figure.value} %.")
 
 
 def _number(text: str, place: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise DataError(f"{place}: {text!r} is not a number as a table prints it.") from None
+        raise DataError(f"{place}: {text!r} is not a printed number.") from None
 
 
 def _check_average(system: System, place: str) -> None:
-    """The printed average is the mean of the printed figures, up to what rounding can do."""
+    """Check that the printed average is the mean of the printed figures, within rounding."""
     if not system.average:
         return
     average = _number(system.average, place)
     mean = sum((Decimal(f.value) for f in system.figures), Decimal(0)) / len(system.figures)
     rounding = Decimal(5).scaleb(-len(system.average.partition(".")[2]) - 1)
     if abs(mean - average) > rounding + max(Decimal(5).scaleb(-f.decimals - 1) for f in system.figures):
-        raise DataError(f"{place}: the average is printed as {system.average}, its figures have {mean:.4f}.")
+        raise DataError(f"{place}: the printed average is {system.average}, but the mean of the figures is {mean:.4f}.")
 
 
 def _check_used(table: PublishedTable, where: str) -> None:
-    """Nothing is declared that no figure names: a fault that nobody has is a slip of the pen."""
+    """Check that every declared source, train split, foreign protocol and fault is used; an unused one is a mistake."""
     figures = [f for s in table.systems for f in s.figures]
     used = {
         "source": (table.sources, {f.source for f in figures}),
@@ -216,11 +216,11 @@ def _check_used(table: PublishedTable, where: str) -> None:
             {k for s in table.systems for k in (*s.faults, *(k for f in s.figures for k in f.faults))},
         ),
     }
-    for what, (declared, named) in used.items():
-        if idle := sorted(set(declared) - named):
-            raise DataError(f"{where}: the {what} {idle[0]!r} is named by no figure.")
+    for kind, (declared, named) in used.items():
+        if unused := sorted(set(declared) - named):
+            raise DataError(f"{where}: the {kind} {unused[0]!r} is not used by any figure.")
 
 
-def _among(value: str, allowed: Iterable[str], what: str) -> None:
+def _check_known(value: str, allowed: Iterable[str], name: str) -> None:
     if value not in (known := list(allowed)):
-        raise DataError(f"{what} {value!r} is not known. {did_you_mean(value, known)}")
+        raise DataError(f"{name} {value!r} is not known. {did_you_mean(value, known)}")

@@ -1,4 +1,4 @@
-"""What a published figure, row and table are."""
+"""Types of published tables: figure, system (row) and table."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from decimal import ROUND_HALF_UP, Decimal
 
 REGIMES = ("zero-shot", "fine-tuned", "trained-on-this-split", "unknown")
 CONFIDENCES = ("high", "medium", "low")
-# What a value is printed in -> (what 1 as a fraction prints as, the most that it can be).
+# Unit of a printed value -> (printed value of the fraction 1, highest possible value).
 UNITS = {"percent": (100, Decimal(100)), "fraction": (1, Decimal(1)), "relative": (100, None)}
-# Metrics that are a share of rows: their values at n rows are counts out of n.
+# Metrics that are a share of rows: with n rows their values are counts divided by n.
 COUNTED = frozenset({"accuracy", "closed_accuracy", "open_accuracy", "exact_match"})
 UNIT_NAMES = {"percent": "percentage", "fraction": "fraction", "relative": "relative score"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where figures were read.  confidence: that the digits are those of the paper: high, medium or low."""
+    """Source of figures.  read: where they were read.  confidence in the digits: high, medium or low."""
 
     read: str
     confidence: str
@@ -27,15 +27,15 @@ class Source:
 class Figure:
     """One cell of a paper's table.
 
-    protocol: how it was counted: one of evalkit's, or one of the table's `foreign`, which evalkit cannot compute.
-    slice: as in a run's summary: all, or TAG=VALUE.  value: as printed, in `unit`: percent, fraction, or relative (a
-    percentage of a reference's score, which may exceed 100).  low, high: the interval, where the paper prints one.
-    n: rows of the metric, where the paper fixes it.  k: right answers, where value and n leave only one.
-    regime: how the model had met the set; it is the cell's, because a model may be fine-tuned on a set and evaluated
-    on the very split that it was trained on.  train: a key of the table's `trains`, there for every model that was
-    fine-tuned.  epochs: on those rows.  replicates: of how many runs or resamples it is the mean.  source,
-    faults: keys of the table's `sources` and `faults`.
-    not_reproducible: why nobody can get this value; "" where nothing speaks against it.
+    protocol: the scoring protocol, one of evalkit's or one of the table's `foreign`, which evalkit cannot compute.
+    slice: as in a run's summary, all or TAG=VALUE.  value: as printed, in `unit`: percent, fraction, or relative (a
+    percentage of a reference's score, which may exceed 100).  low, high: the interval, if the paper prints one.
+    n: number of rows of the metric, if the paper states it.  k: number of correct answers, if value and n determine it.
+    regime: the model's exposure to the dataset, given per cell, because a model may be fine-tuned on a dataset and
+    evaluated on the split that it was trained on.  train: a key of the table's `trains`, given for every fine-tuned
+    model.  epochs: number of epochs on those rows.  replicates: number of runs or resamples that the value is the mean
+    of.  source, faults: keys of the table's `sources` and `faults`.
+    not_reproducible: the reason why the value cannot be reproduced; "" if no reason is known.
     """
 
     task: str
@@ -59,28 +59,28 @@ class Figure:
 
     @property
     def decimals(self) -> int:
-        """How many digits the paper prints behind the point."""
+        """Number of printed digits after the decimal point."""
         return len(self.value.partition(".")[2])
 
     @property
     def scale(self) -> int:
-        """What 1 as a fraction prints as."""
+        """The printed value of the fraction 1."""
         return UNITS[self.unit][0]
 
     @property
     def fraction(self) -> float:
-        """The value as a fraction, as files of runs have it."""
+        """The value as a fraction, as in the files of a run."""
         return float(Decimal(self.value) / self.scale)
 
     @property
     def attainable(self) -> bool:
-        """Whether some number of right answers among n prints as the value; True where that cannot be said."""
+        """Whether some number of correct answers out of n prints as the value; True if that cannot be determined."""
         if self.n is None or self.metric not in COUNTED or self.unit != "percent":
             return True
         return len(candidates(self.value, self.n * self.replicates)) > 0
 
     def prints(self, fraction: float) -> str:
-        """A run's fraction as the paper would print it."""
+        """A fraction in the unit and precision of the printed value."""
         return printed(fraction, self.decimals, self.scale)
 
 
@@ -88,10 +88,10 @@ class Figure:
 class System:
     """One row of a paper's table: a model in one training regime.
 
-    id: what a run's model is called that reproduces the row.  lora: tuned by low-rank adaptation.  extra_data: starts
-    from weights that were trained on extra data.  public_weights: whether anyone can run it.  None: the paper does not
-    say.  table: which table of the paper it is in, where that is not the file's.  average: the mean of its figures,
-    where the paper prints it; only a check of the digits.
+    id: the model name of a run that reproduces the row.  lora: tuned by low-rank adaptation.  extra_data: initialised
+    from weights that were trained on extra data.  public_weights: whether the weights are public.  None: not stated in
+    the paper.  table: the table of the paper, if it differs from that of the file.  average: the mean of its figures,
+    if the paper prints it; used only to check the digits.
     """
 
     id: str
@@ -113,9 +113,9 @@ class System:
 class PublishedTable:
     """A paper's table.
 
-    sources: where figures were read.  trains: exact train splits.  faults: what is known to be wrong with figures.
-    foreign: protocols that evalkit cannot compute, each with how it counts and why not.  notes: what a reader of any of
-    its figures must know.  All keys are names inside the file.
+    sources: the sources of figures.  trains: exact train splits.  faults: known errors of figures.  foreign: protocols
+    that evalkit cannot compute, each with its rule and the reason.  notes: facts that affect all figures.  All keys are
+    names inside the file.
     """
 
     name: str
@@ -131,16 +131,16 @@ class PublishedTable:
     notes: tuple[str, ...] = ()
 
     def faults_of(self, system: System, figure: Figure) -> tuple[str, ...]:
-        """What is known to be wrong with a figure, in words: its own faults, then its row's."""
+        """Texts of the known errors of a figure: its own faults, then those of its row."""
         return tuple(self.faults[key] for key in dict.fromkeys((*figure.faults, *system.faults)))
 
     def why_not(self, system: System, figure: Figure) -> str:
-        """Why nobody can get a figure's value; "" where nothing speaks against it."""
+        """The reason why the value of a figure cannot be reproduced; "" if no reason is known."""
         return figure.not_reproducible or system.not_reproducible
 
 
 def candidates(value: str, n: int) -> range:
-    """The numbers of right answers among n that print as this percentage (halves rounded up).
+    """The numbers of correct answers out of n that print as this percentage (halves rounded up).
 
     >>> list(candidates("93.84", 8929)), len(candidates("77.38", 45284)), list(candidates("93.83", 100))
     ([8379], 5, [])
@@ -154,7 +154,7 @@ def candidates(value: str, n: int) -> range:
 
 
 def printed(fraction: float, decimals: int, scale: int = 100) -> str:
-    """A fraction times `scale` (100: as a percentage) with this many decimals, halves rounded up, as tables print it.
+    """A fraction times `scale` (100 for a percentage) with `decimals` digits, halves rounded up, as tables print it.
 
     >>> printed(8379 / 8929, 2), printed(0.5, 1), printed(0.5354, 3, scale=1)
     ('93.84', '50.0', '0.535')

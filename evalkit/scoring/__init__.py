@@ -1,1 +1,1 @@
-"""From an answer to scores, from scores to metrics."""
+"""Scoring: answers to scores, scores to metrics."""

@@ -1,7 +1,7 @@
-"""What a scoring protocol is: the contract between scorers and the rest of evalkit.
+"""Interface of a scoring protocol, between the scorers and the rest of evalkit.
 
 A protocol is `conf/protocol/NAME.yaml`: `target:` names the class, the other keys are its keyword arguments
-(always `name` and `version`, then the settings that make its number).
+(always `name` and `version`, then the settings that determine its number).
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from evalkit.core.types import Metric, Prediction, Sample, Score
 
 
 class ScoringProtocol(Protocol):
-    """Turns one answer into the scores of every metric that applies to its row.  Pure: no state, no order.
+    """Turns one answer into the scores of every metric that applies to its row.
 
-    unscored: "exclude" or "wrong", how the headline value counts a row that could not be scored; the other reading
-    always stands beside it.
+    Pure: no state, and the order of the calls does not matter.
+
+    unscored: "exclude" or "wrong": how the headline value counts a row that could not be scored.  The other reading
+    is always reported next to it.
     """
 
     name: str
@@ -24,16 +26,16 @@ class ScoringProtocol(Protocol):
     metrics: tuple[Metric, ...]
 
     def is_closed(self, sample: Sample) -> bool | None:
-        """Whether the protocol counts the row as closed; None where it counts it as neither."""
+        """Whether the protocol counts the row as closed; None where it counts it as neither closed nor open."""
         ...
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
-        """One Score for each metric with scores of its own whose rows include this sample, no more and no fewer.
+        """Exactly one Score for each metric that has scores of its own and whose rows include this sample.
 
-        A prediction with an error gives value None with the reason for every one of them.
+        A prediction with an error gives value None, with the reason, for each of them.
         """
         ...
 
     def settings(self) -> dict[str, str]:
-        """What else makes the number (strip_role: no, normaliser: vqa2 ...), for the signature, in fixed order."""
+        """Settings that determine the number (strip_role: no, normaliser: vqa2 ...), for the signature, in order."""
         ...

@@ -1,4 +1,4 @@
-"""The protocols as one table, from their configurations alone."""
+"""Table of all protocols, built from their YAML configurations alone."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 COLUMNS = ("protocol", "rows and closed", "closed is right when", "open", "normaliser", "aggregation", "source")
-_OPTIONS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
+_NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
 
 
 def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """One protocol's cells under COLUMNS; `config` is its YAML as a mapping, with a `card`.
+    """Cells of one protocol under COLUMNS; `config` is its YAML as a mapping, with a `card`.
 
-    The settings that make its number stand beside its name: "llava-med.1 (match=substring, strip_role=no)".
+    The settings that determine its number follow its name: "llava-med.1 (match=substring, strip_role=no)".
     """
-    # A list of labels is data, not a setting that a reader chooses.
-    options = ", ".join(
-        f"{key}={_word(value)}"
+    # A list of labels is data, not a setting that a user chooses.
+    settings = ", ".join(
+        f"{key}={_setting_text(value)}"
         for key, value in config.items()
-        if key not in _OPTIONS and value is not None and not isinstance(value, Mapping | list)
+        if key not in _NOT_SETTINGS and value is not None and not isinstance(value, Mapping | list)
     )
     card = config["card"]
-    name = f"{config['name']}.{config['version']}" + (f" ({options})" if options else "")
+    name = f"{config['name']}.{config['version']}" + (f" ({settings})" if settings else "")
     cells = (card[key] for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))
     return name, *cells, str(config["source"])
 
 
 def markdown(configs: Iterable[Mapping[str, Any]]) -> str:
-    """The table of all protocols, and under it what is known to be wrong with each, in order of their names."""
+    """Table of all protocols, followed by the known bugs of each, sorted by name."""
     ordered = sorted(configs, key=lambda config: str(config["name"]))
     lines = [_line(COLUMNS), _line(("---",) * len(COLUMNS)), *(_line(protocol_row(config)) for config in ordered)]
     for config in ordered:
@@ -45,5 +45,5 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _word(value: object) -> str:
+def _setting_text(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

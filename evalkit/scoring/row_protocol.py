@@ -1,4 +1,4 @@
-"""What every protocol of this package has in common: which metrics a row gets, and what an error does to them."""
+"""Base class of the protocols in this package: selects the metrics of a row and handles failed predictions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN, Metric, Prediction, Sample, Score
 
-# Most values are one of these; a million scores need not hold a million floats.
-_ENDS: Mapping[float | None, float | None] = {0.0: 0.0, 1.0: 1.0, None: None}
+# Most values are one of these; sharing the objects keeps a million scores from holding a million floats.
+_SHARED_VALUES: Mapping[float | None, float | None] = {0.0: 0.0, 1.0: 1.0, None: None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What a protocol says of one answer for one metric; None with a reason where it cannot be read."""
+class MetricResult:
+    """Result of one metric for one answer: a value, or None with the reason why the answer could not be scored.
+
+    extracted: what was read out of the answer.  note: audit trail (an alias used, a rule applied).
+    """
 
     value: float | None
     reason: str = ""
@@ -25,17 +28,18 @@ class Mark:
 
 
 class RowProtocol(ABC):
-    """Scores each answer by itself.  A subclass reads the answer, `marks`.
+    """Scores each answer by itself.  A subclass defines `metrics` and reads the answer in `metric_results`.
 
-    rule: what is closed: "label" (the row's own), "yesno" (every reference is yes or no; other rows are open), "none".
-    rules: those of them that a YAML may choose from.
-    norm: the normaliser, as it stands in signatures.
+    rule: definition of a closed row: "label" (the row's own label), "yesno" (every reference is yes or no; all other
+    rows are open) or "none".
+    rules: the values of `rule` that a YAML may choose from.
+    norm: the name of the normaliser in signatures.
 
-    name, version: what the protocol is called and how often its meaning has changed.
+    name, version: the protocol's name, and a number that goes up whenever its meaning changes.
     source: the paper and file that it follows.
-    unscored: "exclude" or "wrong", how a row that could not be read counts in the headline value.
-    tasks: the tasks whose rows its authors score in this way; empty where it fits any.
-    card: what a reader must know and no setting says (rows, prompt, aggregation, known bugs and their effect).
+    unscored: "exclude" or "wrong": how the headline value counts a row that could not be scored.
+    tasks: the tasks whose rows the authors score in this way; empty where it fits any task.
+    card: facts that no setting states (rows, prompt, aggregation, known bugs and their effect).
     """
 
     metrics: tuple[Metric, ...]
@@ -62,11 +66,12 @@ class RowProtocol(ABC):
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
         self.tasks = tuple(tasks)
         self.card = dict(card or {})
-        self._names: dict[bool | None, list[str]] = {}  # of the metrics over closed, open and unlabelled rows
+        # Names of the metrics over closed (True), open (False) and unlabelled (None) rows.
+        self._names: dict[bool | None, list[str]] = {}
 
     @abstractmethod
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        """A mark for each metric whose rows include this one; more are ignored."""
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        """A result for each metric whose rows include this sample, by metric name; others are ignored."""
 
     def is_closed(self, sample: Sample) -> bool | None:
         if self.rule == "none":
@@ -81,58 +86,58 @@ class RowProtocol(ABC):
         if (names := self._names.get(closed)) is None:
             names = self._names[closed] = [m.name for m in self.metrics if not m.of and covers(m, closed)]
         if prediction.text is None:
-            error = Mark(value=None, reason=f"error: {prediction.error}")
-            marks: Mapping[str, Mark] = dict.fromkeys(names, error)
+            error = MetricResult(value=None, reason=f"error: {prediction.error}")
+            results: Mapping[str, MetricResult] = dict.fromkeys(names, error)
         elif names:
-            marks = self.marks(sample, prediction.text)
+            results = self.metric_results(sample, prediction.text)
         return [
             Score(
                 sample_id=sample.id,
                 protocol=self.name,
                 metric=name,
-                value=_ENDS.get(marks[name].value, marks[name].value),
-                extracted=marks[name].extracted,
-                reason=marks[name].reason,
-                note=marks[name].note,
+                value=_SHARED_VALUES.get(results[name].value, results[name].value),
+                extracted=results[name].extracted,
+                reason=results[name].reason,
+                note=results[name].note,
             )
             for name in names
         ]
 
 
 def covers(metric: Metric, closed: bool | None) -> bool:
-    """Whether the metric is over a row that is closed (True), open (False) or neither (None)."""
+    """Whether the metric covers a row that is closed (True), open (False) or neither (None)."""
     return metric.rows == "all" or (closed is not None and metric.rows == ("closed" if closed else "open"))
 
 
 def labelled_closed(sample: Sample) -> bool | None:
-    """The row's own label: CLOSED, OPEN, or neither."""
+    """Closed by the row's own label: True for CLOSED, False for OPEN, None for any other or no label."""
     return {CLOSED: True, OPEN: False}.get(sample.answer_type or "")
 
 
-def answers_yes_or_no(sample: Sample, tidy: Callable[[str], str] = lambda text: text.strip().lower()) -> bool:
-    """Whether every reference is yes or no: closed by the answer, which is what data without labels can offer."""
-    return all(tidy(reference) in {"yes", "no"} for reference in references(sample))
+def answers_yes_or_no(sample: Sample, normalise: Callable[[str], str] = lambda text: text.strip().lower()) -> bool:
+    """Whether every reference is yes or no: the definition of closed for data without labels."""
+    return all(normalise(reference) in {"yes", "no"} for reference in references(sample))
 
 
 def references(sample: Sample) -> list[str]:
-    """The references that hold any text."""
+    """The references that contain any text."""
     return [reference for reference in sample.references if reference.strip()]
 
 
-def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[str, Mark]:
-    """The best value of each metric over the references: no published protocol has more than one of them."""
+def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[str, MetricResult]:
+    """The highest value of each metric over the references.
+
+    The published protocols all have one reference, so taking the best is evalkit's own extension.
+    """
     first, *others = candidates
     best = dict(first)
     for values in others:
         best = {name: max(value, values[name]) for name, value in best.items()}
-    return {name: Mark(value=float(value), extracted=extracted) for name, value in best.items()}
+    return {name: MetricResult(value=float(value), extracted=extracted) for name, value in best.items()}
 
 
 def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> str:
-    """The value, if it is one of those allowed.
-
-    Raises ConfigError otherwise.
-    """
+    """The value of a setting, checked against the allowed ones.  Raises ConfigError for any other."""
     if value not in allowed:
-        raise ConfigError(f"protocol setting {setting}={value!r} is not known. {did_you_mean(str(value), allowed)}")
+        raise ConfigError(f"Invalid protocol setting {setting}={value!r}. {did_you_mean(str(value), allowed)}")
     return value

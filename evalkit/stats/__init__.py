@@ -1,41 +1,37 @@
-"""Intervals, paired tests and ranks for numbers whose rows come in clusters (several questions about one image)."""
+"""Intervals, paired tests and ranks for metrics over clustered rows (several questions about one image)."""
 
 from evalkit.stats.intervals import (
     AGGREGATES,
     ONE_CLUSTER,
     Aggregate,
+    Estimate,
     Interval,
-    bootstrap_interval,
     cluster_standard_error,
     design_effect,
     mean_interval,
     wilson,
 )
 from evalkit.stats.paired import (
-    McNemar,
     holm,
-    mcnemar,
     paired_interval,
     paired_minimum_detectable_effect,
     sign_flip_p,
     unpaired_minimum_detectable_effect,
 )
 from evalkit.stats.ranking import Rank, rank_models
-from evalkit.stats.restricted import gather, restricted_interval, restricted_t
+from evalkit.stats.restricted import group_by_cluster, restricted_interval, restricted_t
 
 __all__ = [
     "AGGREGATES",
     "ONE_CLUSTER",
     "Aggregate",
+    "Estimate",
     "Interval",
-    "McNemar",
     "Rank",
-    "bootstrap_interval",
     "cluster_standard_error",
     "design_effect",
-    "gather",
+    "group_by_cluster",
     "holm",
-    "mcnemar",
     "mean_interval",
     "paired_interval",
     "paired_minimum_detectable_effect",

@@ -1,6 +1,6 @@
-"""Intervals and tests for benchmark numbers whose rows come in clusters (several questions about one image).
+"""Confidence intervals of means over clustered rows (several questions about one image).
 
-numpy and scipy are imported inside the functions.  Values are numbers, clusters any hashable labels, one a value.
+numpy and scipy are imported inside the functions.  `values` are numbers, `clusters` hashable labels, one per value.
 Reference: Miller 2024, "Adding error bars to evals", arXiv 2411.00640.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
 
@@ -22,7 +22,7 @@ ONE_CLUSTER = "undefined: one cluster"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A confidence interval and how it was made; no bounds where it is undefined."""
+    """A confidence interval and its method; the bounds are None if it is undefined."""
 
     low: float | None
     high: float | None
@@ -32,20 +32,21 @@ class Interval:
 def mean_interval(
     values: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL, *, bounded: bool = True
 ) -> Interval | None:
-    """Confidence interval of the mean of `values` (n numbers), of which those with equal `clusters` belong together.
+    """Confidence interval of the mean of `values` (n numbers); values with equal `clusters` may be dependent.
 
-    None for no values; no bounds for one cluster.  Otherwise, in this order:
+    None for no values; no bounds for a single cluster.  Otherwise, in this order:
 
-    - every value 0, or every value 1, bounded: exact (Clopper-Pearson) with the number of clusters as the sample
-      size.  The variance estimate is 0 there and says nothing, and the effective sample size lies between the number
-      of clusters (rows of an image all agree) and n (they know nothing of each other); the smaller one errs
-      towards the wider interval;
-    - some cluster has several members: cluster-robust standard error with the factor K/(K-1), t with K-1 degrees;
+    - all values 0, or all values 1, and bounded: exact (Clopper-Pearson) with the number of clusters as the sample
+      size.  The variance estimate is 0 there and uninformative, and the effective sample size is between the number
+      of clusters (rows of an image all agree) and n (rows are independent); the smaller one gives the wider, safer
+      interval;
+    - a cluster has several members: cluster-robust standard error with the factor K/(K-1), t with K-1 degrees of
+      freedom;
     - all values 0 or 1: Wilson; else the ordinary t interval.
 
-    bounded: the values lie in [0, 1], and so does the interval.  Raises ConfigError when the lengths differ.
+    bounded: the values are in [0, 1], and the interval is clipped to it.  Raises ConfigError if the lengths differ.
     """
-    code, k = _codes(values, clusters)
+    code, k = cluster_codes(values, clusters)
     if not values:
         return None
     if k == 1:
@@ -57,7 +58,7 @@ def mean_interval(
     if k == n and kinds <= {0.0, 1.0}:
         return wilson(round(sum(values)), n, level)
     mean, error = _mean_and_error(values, code, k)
-    half = _t_quantile(level, k - 1) * error
+    half = t_quantile(level, k - 1) * error
     low, high = mean - half, mean + half
     if bounded:
         low, high = max(0.0, low), min(1.0, high)
@@ -69,9 +70,9 @@ def cluster_standard_error(values: Sequence[float], clusters: Sequence[Hashable]
 
     Raises ConfigError for fewer than two clusters.
     """
-    code, k = _codes(values, clusters)
+    code, k = cluster_codes(values, clusters)
     if k < 2:
-        raise ConfigError("a cluster-robust standard error needs at least two clusters (images).")
+        raise ConfigError("A cluster-robust standard error needs at least two clusters (images).")
     return _mean_and_error(values, code, k)[1]
 
 
@@ -92,16 +93,24 @@ def _exact_at_the_edge(ones: bool, k: int, level: float, *, clustered: bool) -> 
     return Interval(low=tail, high=1.0, method=method) if ones else Interval(low=0.0, high=1 - tail, method=method)
 
 
-def _codes(values: Sequence[object], clusters: Sequence[Hashable]) -> tuple[list[int], int]:
-    """Clusters as 0..K-1 in order of appearance, and K."""
+class ClusterCodes(NamedTuple):
+    """Cluster labels as numbers 0..K-1 in order of appearance, one per value, and the number K of clusters."""
+
+    code: list[int]
+    k: int
+
+
+def cluster_codes(values: Sequence[object], clusters: Sequence[Hashable]) -> ClusterCodes:
+    """Number the clusters.  Raises ConfigError if there is not one label per value."""
     if len(values) != len(clusters):
-        raise ConfigError(f"{len(values)} values but {len(clusters)} cluster labels: one label a value is needed.")
+        raise ConfigError(f"{len(values)} values but {len(clusters)} cluster labels: expected one label per value.")
     seen: dict[Hashable, int] = {}
     code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
-    return code, len(seen)
+    return ClusterCodes(code, len(seen))
 
 
-def _cluster_sums(values: Any, code: Sequence[int], k: int) -> np.ndarray[Any, Any]:
+def cluster_sums(values: Any, code: Sequence[int], k: int) -> np.ndarray[Any, Any]:
+    """Sum of the values of each cluster, shape (k,)."""
     import numpy as np
 
     return np.bincount(code, weights=values, minlength=k)
@@ -112,78 +121,65 @@ def _mean_and_error(values: Sequence[float], code: Sequence[int], k: int) -> tup
 
     array = np.asarray(values, dtype=float)
     mean = float(array.mean())
-    residual = _cluster_sums(array - mean, code, k)
+    residual = cluster_sums(array - mean, code, k)
     return mean, math.sqrt(k / (k - 1) * float(residual @ residual)) / len(array)
 
 
-def _t_quantile(level: float, degrees: int) -> float:
+def t_quantile(level: float, degrees: int) -> float:
+    """Half-width of a two-sided t interval in standard errors."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, (1 + level) / 2))
 
 
-Aggregate = Callable[[Sequence[float], Sequence[Hashable]], tuple[float | None, Interval | None]]
+class Estimate(NamedTuple):
+    """An aggregated value and its confidence interval; both None for no rows."""
+
+    value: float | None
+    interval: Interval | None
 
 
-def mean(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float | None, Interval | None]:
+NO_ESTIMATE = Estimate(None, None)
+Aggregate = Callable[[Sequence[float], Sequence[Hashable]], Estimate]
+
+
+def mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """Mean of fractions in [0, 1], with its interval; None for no values."""
     if not values:
-        return None, None
-    return math.fsum(values) / len(values), mean_interval(values, clusters)
+        return NO_ESTIMATE
+    return Estimate(math.fsum(values) / len(values), mean_interval(values, clusters))
 
 
-def unbounded_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float | None, Interval | None]:
+def unbounded_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """Mean of numbers on any scale, with its interval; None for no values."""
     if not values:
-        return None, None
-    return math.fsum(values) / len(values), mean_interval(values, clusters, bounded=False)
+        return NO_ESTIMATE
+    return Estimate(math.fsum(values) / len(values), mean_interval(values, clusters, bounded=False))
 
 
 AGGREGATES: dict[str, Aggregate] = {"mean": mean, "unbounded_mean": unbounded_mean}
 
 
 def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
-    """How many times the clustered variance of the mean is the naive one; None where either is undefined or 0."""
-    code, k = _codes(values, clusters)
+    """Ratio of the cluster-robust to the naive variance of the mean; None if either is undefined or 0."""
+    code, k = cluster_codes(values, clusters)
     if k < 2 or len(set(values)) < 2:
         return None
     naive = _mean_and_error(values, range(len(values)), len(values))[1]
     return (_mean_and_error(values, code, k)[1] / naive) ** 2
 
 
-def bootstrap_interval(
-    values: Sequence[float],
-    clusters: Sequence[Hashable],
-    level: float = LEVEL,
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval | None:
-    """Percentile interval of the mean when whole clusters are drawn with replacement; None for no values."""
-    import numpy as np
-
-    if not values:
-        return None
-    code, k = _codes(values, clusters)
-    if k == 1:
-        return Interval(low=None, high=None, method=ONE_CLUSTER)
-    means = resampled_means(np.asarray(values, dtype=float)[None, :], code, k, resamples, seed)[0]
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(low=float(low), high=float(high), method=f"cluster bootstrap, {k} clusters, {resamples} resamples")
-
-
 def resampled_means(
     rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
 ) -> np.ndarray[Any, Any]:
-    """Bootstrap means, models x resamples, of `rows`, models x n: every model sees the same drawn clusters.
+    """Bootstrap means of shape (models, resamples) for `rows` of shape (models, n); all models share the resamples.
 
-    A resample is a vector of multinomial weights over the clusters, a few hundred thousand of them at a time.
+    A resample is a vector of multinomial weights over the clusters; drawn in blocks of about a million weights.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    sums = np.stack([_cluster_sums(row, code, k) for row in rows])
+    sums = np.stack([cluster_sums(row, code, k) for row in rows])
     sizes = np.bincount(code, minlength=k).astype(float)
     step = max(1, 1_000_000 // k)
     parts = []

@@ -1,7 +1,7 @@
-"""Numbers over classes: each is another aggregate of the same hits, and needs to know what was right and what was said.
+"""Metrics over classes (macro accuracy, macro F1): aggregates of the same hits that also need the class labels.
 
-values are hits (1.0 or 0.0), labels pairs of (right class, said class) compared in lower case, clusters as in
-`evalkit.stats.intervals`.  "The classes" are those that occur as the right one.
+`values` are hits (1.0 or 0.0), `labels` pairs of (correct class, predicted class), compared in lower case, `clusters`
+as in `evalkit.stats.intervals`.  "The classes" are those that occur as the correct class.
 """
 
 from __future__ import annotations
@@ -10,70 +10,64 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
-from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
+from evalkit.stats.intervals import LEVEL, NO_ESTIMATE, ONE_CLUSTER, Estimate, Interval, mean_interval
 
 Labels = Sequence[tuple[str, str]]
 LabelAggregate = Callable[
     [Sequence[float], Labels, Sequence[Hashable]],
-    tuple[float | None, Interval | None],
+    Estimate,
 ]
 
 
-def macro_accuracy(
-    values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]
-) -> tuple[float | None, Interval | None]:
-    """Mean over the classes of the share of hits within each (unweighted average recall); None for no values."""
+def macro_accuracy(values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]) -> Estimate:
+    """Mean over the classes of the share of hits in each (unweighted average recall); None for no values."""
     if not values:
-        return None, None
-    right = [gold.lower() for gold, _ in labels]
-    support = Counter(right)
+        return NO_ESTIMATE
+    correct = [gold.lower() for gold, _ in labels]
+    support = Counter(correct)
     hits: dict[str, float] = defaultdict(float)
-    for gold, value in zip(right, values, strict=True):
+    for gold, value in zip(correct, values, strict=True):
         hits[gold] += value
     rate = {gold: hits[gold] / n for gold, n in support.items()}
     k = len(support)
-    influence = [(v - rate[g]) / (k * support[g]) for g, v in zip(right, values, strict=True)]
+    influence = [(v - rate[g]) / (k * support[g]) for g, v in zip(correct, values, strict=True)]
     value = math.fsum(rate.values()) / k
-    return value, _interval(value, values, influence, clusters)
+    return Estimate(value, _interval(value, values, influence, clusters))
 
 
-def macro_f1(
-    values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]
-) -> tuple[float | None, Interval | None]:
-    """Mean over the classes of F1 = 2 hits / (times right + times said); None for no values.
+def macro_f1(values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]) -> Estimate:
+    """Mean over the classes of F1 = 2 hits / (occurrences as correct class + as predicted class); None for no values.
 
-    What is said and is none of the classes is a miss of the right class and nothing else.
+    A prediction that is none of the classes counts only as a miss of the correct class.
     """
     if not values:
-        return None, None
-    right, said = [gold.lower() for gold, _ in labels], [text.lower() for _, text in labels]
-    total = Counter(right)
+        return NO_ESTIMATE
+    correct, predicted = [gold.lower() for gold, _ in labels], [text.lower() for _, text in labels]
+    total = Counter(correct)
     k = len(total)
     hits: dict[str, float] = defaultdict(float)
-    for gold, value in zip(right, values, strict=True):
+    for gold, value in zip(correct, values, strict=True):
         hits[gold] += value
-    total.update(text for text in said if text in total)
+    total.update(text for text in predicted if text in total)
     f1 = {gold: 2 * hits[gold] / n for gold, n in total.items()}
     influence = [
         ((2 * v - f1[g]) / total[g] - (f1[s] / total[s] if s in total else 0.0)) / k
-        for g, s, v in zip(right, said, values, strict=True)
+        for g, s, v in zip(correct, predicted, values, strict=True)
     ]
     value = math.fsum(f1.values()) / k
-    return value, _interval(value, values, influence, clusters)
+    return Estimate(value, _interval(value, values, influence, clusters))
 
 
-def constant_answer(
-    values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]
-) -> tuple[float | None, Interval | None]:
-    """What the best constant answer would get: the share of the most frequent class, whatever was said."""
+def constant_answer(values: Sequence[float], labels: Labels, clusters: Sequence[Hashable]) -> Estimate:
+    """Accuracy of the best constant answer: the share of the most frequent class, whatever the predictions."""
     del values
     if not labels:
-        return None, None
-    right = [gold.lower() for gold, _ in labels]
-    counts = Counter(right)
+        return NO_ESTIMATE
+    correct = [gold.lower() for gold, _ in labels]
+    counts = Counter(correct)
     best = min(counts, key=lambda gold: (-counts[gold], gold))
-    share = [float(gold == best) for gold in right]
-    return math.fsum(share) / len(share), mean_interval(share, clusters)
+    share = [float(gold == best) for gold in correct]
+    return Estimate(math.fsum(share) / len(share), mean_interval(share, clusters))
 
 
 LABEL_AGGREGATES: dict[str, LabelAggregate] = {
@@ -86,10 +80,10 @@ LABEL_AGGREGATES: dict[str, LabelAggregate] = {
 def _interval(
     value: float, values: Sequence[float], influence: Sequence[float], clusters: Sequence[Hashable]
 ) -> Interval | None:
-    """The interval of a smooth function of counts, from how much each row moves it (first-order, the delta method).
+    """Delta-method interval of a smooth function of counts, from the first-order influence of each row on it.
 
-    With the factor K/(K-1) over K clusters and t with K-1 degrees, cut to [0, 1]; where all hit or all miss, as for a
-    mean.  A class of one row has no spread to be seen, so intervals over very rare classes are too narrow.
+    With the factor K/(K-1) over K clusters and t with K-1 degrees of freedom, clipped to [0, 1]; if all rows hit or all
+    miss, as for a mean.  A class with one row shows no variance, so intervals over very rare classes are too narrow.
     """
     from scipy.special import stdtrit
 

@@ -1,15 +1,14 @@
-"""Is one model better than another on the same rows?  Differences, tests, and how small a difference could be seen."""
+"""Paired comparison of two models on the same rows: differences, tests, and minimum detectable effects."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, Interval, _codes, mean_interval
+from evalkit.stats.intervals import LEVEL, Interval, cluster_codes, mean_interval
 
-_EXACT_UP_TO = 13  # clusters with a difference; 2^13 sign patterns are fewer than 10,000 drawn ones
+_EXACT_UP_TO = 13  # clusters with a difference; 2^13 sign patterns are fewer than the 10,000 random ones
 
 
 def paired_interval(
@@ -17,8 +16,8 @@ def paired_interval(
 ) -> Interval | None:
     """Interval of mean(second) - mean(first) for values in [0, 1] on the same rows; None for no rows.
 
-    Cluster-robust, with t.  Where no row differs there is no variance to go by: then the share of rows that may
-    differ is bounded as in `mean_interval` for all-zero values, and the interval is that far either way.
+    Cluster-robust, with t.  If no row differs, the variance is uninformative: the share of rows that may differ is then
+    bounded as in `mean_interval` for all-zero values, and the interval extends that far in both directions.
     """
     differences = _differences(first, second)
     if not any(differences):
@@ -40,15 +39,15 @@ def sign_flip_p(
     permutations: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Two-sided p of "the models are interchangeable within every cluster", by flipping whole clusters' signs.
+    """Two-sided p value of the hypothesis that the models are interchangeable within every cluster (sign-flip test).
 
-    Exact over all sign patterns for up to 13 clusters that differ, else from seeded draws, of which the observed one
-    is counted as one more.  1.0 where no row differs.
+    The signs of whole clusters are flipped: exact over all sign patterns for up to 13 clusters with a difference, else
+    from seeded random patterns plus the observed one.  1.0 if no row differs.
     """
     import numpy as np
 
     differences = _differences(first, second)
-    code, k = _codes(differences, clusters)
+    code, k = cluster_codes(differences, clusters)
     sums = np.bincount(code, weights=differences, minlength=k) if differences else np.zeros(0)
     sums = sums[np.abs(sums) > 1e-12]
     if not len(sums):
@@ -64,36 +63,6 @@ def sign_flip_p(
         flips = rng.integers(0, 2, size=(min(step, permutations - start), len(sums)), dtype=np.int8)
         extreme += int(np.sum(np.abs((2 * flips - 1) @ sums) >= observed))
     return (1 + extreme) / (1 + permutations)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McNemar:
-    """The table of two models' right answers on the same rows, and the exact two-sided p of its off-diagonal."""
-
-    both: int
-    only_first: int
-    only_second: int
-    neither: int
-    p: float
-
-
-def mcnemar(first: Sequence[float], second: Sequence[float]) -> McNemar:
-    """McNemar's exact test.  It takes rows as independent, so read it beside `sign_flip_p`.
-
-    Raises ConfigError for values other than 0 and 1.
-    """
-    from scipy.special import bdtr
-
-    _differences(first, second)
-    if not {*first, *second} <= {0.0, 1.0}:
-        raise ConfigError("McNemar's test needs right and wrong, 1 and 0; for other values use the sign-flip test.")
-    cells = [sum((a, b) == cell for a, b in zip(first, second, strict=True)) for cell in _CELLS]
-    discordant = cells[1] + cells[2]
-    p = min(1.0, 2 * float(bdtr(min(cells[1], cells[2]), discordant, 0.5))) if discordant else 1.0
-    return McNemar(both=cells[0], only_first=cells[1], only_second=cells[2], neither=cells[3], p=p)
-
-
-_CELLS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -113,10 +82,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def paired_minimum_detectable_effect(
     n: int, discordance: float, *, design_effect: float = 1.0, alpha: float = 0.05, power: float = 0.8, sides: int = 2
 ) -> float:
-    """The smallest true difference that a paired comparison of n rows finds with the given power.
+    """The smallest true difference that a paired comparison of n rows detects with the given power.
 
-    discordance: the share of rows on which exactly one of the models is right.  With sides=1 it is the smallest
-    margin that a non-inferiority test at alpha can certify for two equal models.
+    discordance: the share of rows on which exactly one of the models is correct.  With sides=1 the result is the
+    smallest margin that a non-inferiority test at alpha can certify for two equal models.
     """
     return _z_sum(alpha / sides, power) * math.sqrt(discordance * design_effect / n)
 
@@ -124,7 +93,7 @@ def paired_minimum_detectable_effect(
 def unpaired_minimum_detectable_effect(
     n: int, p: float, *, design_effect: float = 1.0, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """The same for two models on n rows each of different samples, both near the accuracy p."""
+    """Minimum detectable effect for two models on n different rows each, both with an accuracy near p."""
     return _z_sum(alpha / 2, power) * math.sqrt(2 * p * (1 - p) * design_effect / n)
 
 
@@ -136,5 +105,5 @@ def _z_sum(tail: float, power: float) -> float:
 
 def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
     if len(first) != len(second):
-        raise ConfigError(f"a paired comparison needs the same rows: {len(first)} values against {len(second)}.")
+        raise ConfigError(f"A paired comparison needs the same rows: {len(first)} values against {len(second)}.")
     return [b - a for a, b in zip(first, second, strict=True)]

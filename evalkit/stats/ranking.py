@@ -1,4 +1,4 @@
-"""How sure a ranking is: the ranks that a model could have had, and which models cannot be told from the best."""
+"""Ranking with uncertainty: interval of each model's rank, and models not distinguishable from the best."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, _codes, resampled_means
+from evalkit.stats.intervals import LEVEL, cluster_codes, resampled_means
 from evalkit.stats.paired import holm, sign_flip_p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
-    """One model's place.
+    """Rank of one model.
 
-    rank: 1 is best, equal values share the better rank.  low, high: interval of the rank under resampling of
-    clusters.  p_best: share of resamples in which no model is better.  tied: not to be told from the first.
+    rank: 1 is best; equal values share the better rank.  low, high: interval of the rank under resampling of
+    clusters.  p_best: share of resamples in which no model is better.  tied: not significantly different from the
+    first.
     """
 
     name: str
@@ -36,18 +37,18 @@ def rank_models(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Rank]:
-    """Models in order of their mean over the same rows, best first.
+    """Rank models by their mean over the same rows, best first.
 
-    A model is tied with the first when the sign-flip p of their difference, by Holm's method over all the others,
-    is not below 1 - level.  Raises ConfigError when the models have different numbers of rows, or none.
+    A model is tied with the first if the sign-flip p value of their difference, adjusted by Holm's method over all
+    other models, is at least 1 - level.  Raises ConfigError if the models have different numbers of rows, or none.
     """
     import numpy as np
 
     if len({len(values) for values in scores.values()} | {len(clusters)}) != 1 or not len(clusters):
-        raise ConfigError("a ranking needs every model's values on the same rows, at least one of them.")
+        raise ConfigError("A ranking needs the values of every model on the same rows, and at least one row.")
     names = list(scores)
     rows = np.asarray([scores[name] for name in names], dtype=float) * (1 if higher_is_better else -1)
-    code, k = _codes(clusters, clusters)
+    code, k = cluster_codes(clusters, clusters)
     means = rows.mean(axis=1)
     drawn = resampled_means(rows, code, k, resamples, seed)
     ranks = 1 + (drawn[None, :, :] > drawn[:, None, :] + 1e-12).sum(axis=1)

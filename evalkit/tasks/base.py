@@ -1,7 +1,7 @@
-"""What a task is: the contract between the datasets and the rest of evalkit.
+"""Interface of a task, between the datasets and the rest of evalkit.
 
 A task is a class named by `target:` in `conf/task/NAME.yaml`; the YAML's other keys are its keyword arguments.
-It has `load()`; nothing else is asked of it.
+The class implements `load`, `load_train` and `messages`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from evalkit.core.types import Message, Sample, digest_json
 class LoadedTask:
     """One split of a dataset, normalised and checked.
 
-    form: which released form was recognised ("osf-json", "hf-parquet" ...).
-    closed_rule: "label" or "yesno", what CLOSED means here.
-    prompt: name@8-hex of the prompt variant, for signatures.
-    skipped: rows left out, each with its reason, in words that are shown to the user.
-    notes: what a reader of the numbers must know (a leak, a derived label); shown once.
-    order: other numberings of the same rows (`{"hf": ("id of HF row 0", ...)}`), for joining foreign predictions.
+    form: the released form that was recognised ("osf-json", "hf-parquet" ...).
+    closed_rule: "label" or "yesno", the definition of CLOSED ("none" where a task has no closed rows).
+    prompt: the prompt variant as NAME@HASH (8 hexadecimal digits), for signatures.
+    skipped: rows left out, one message with the reason for each, shown to the user.
+    notes: facts that affect how the numbers are read (a leak, a derived label), shown to the user once.
+    order: other numberings of the same rows (`{"hf": ("id of HF row 0", ...)}`), for joining other tools' predictions.
     """
 
     name: str
@@ -41,24 +41,24 @@ class LoadedTask:
     def data_sha256(self) -> str:
         """Digest of ids, image ids, questions, references and answer types, in id order.
 
-        Pixels have their own digest (`images_sha256` in the manifest), so that a run and a re-scoring of its
-        answers on a machine without images can be seen to be over the same rows.
+        Image bytes have their own digest (`images_sha256` in the manifest), so that a run and a re-scoring of its
+        answers on a machine without images are recognised as being over the same rows.
         """
         rows = sorted([s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples)
         return digest_json(rows)
 
 
 class Task(Protocol):
-    """An adapter of one dataset."""
+    """Adapter of one dataset."""
 
     def load(self, *, images: bool = True) -> LoadedTask:
-        """The configured split.  images=False: references to images need not resolve (scoring needs none)."""
+        """Load the configured split.  images=False: image references need not resolve (scoring needs no images)."""
         ...
 
     def load_train(self) -> LoadedTask:
-        """The train split of the same copy, never with images: what image-blind baselines learn from."""
+        """Load the train split of the same copy, without images, for the image-blind baselines."""
         ...
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """The chat messages for a sample under the task's prompt setting."""
+        """Chat messages for a sample under the task's prompt setting."""
         ...

@@ -1,7 +1,7 @@
 """ColonINST-v1: classification, referring expression generation and comprehension, captions, on colonoscopy images.
 
-"Frontiers in Intelligent Colonoscopy", arXiv 2410.17241.  The JSON is on the hub; the images are not redistributed,
-their users gather them from 19 sources.  Scoring needs none of them.
+"Frontiers in Intelligent Colonoscopy", arXiv 2410.17241.  The JSON is on the Hugging Face hub.  The images are not
+redistributed; users collect them from 19 sources.  Scoring needs no images.
 """
 
 from __future__ import annotations
@@ -40,23 +40,24 @@ SEEN_NOTE = (
     "the train and validation files together, so published values on it are accuracy on training data"
 )
 CAP_NOTE = (
-    "the authors do not score captions: the text metrics here are evalkit's own and stand beside no published figure"
+    "the authors do not score captions: the text metrics here are evalkit's own, with no published value to compare to"
 )
-_REFUSALS = ("i'm sorry", "i’m sorry", "i am sorry", "i can't", "i cannot", "i'm unable", "i am unable")
+# Reference captions of the released data that are refusals of the model that wrote them.
+_REFUSED_CAPTION_STARTS = ("i'm sorry", "i’m sorry", "i am sorry", "i can't", "i cannot", "i'm unable", "i am unable")
 
 
 class ColonInst:
     """One of ColonINST's four tasks.
 
     Args:
-        name: what results call it.
+        name: name of the task in results.
         task: "cls", "reg", "rec" or "cap".
         split: "seen" (= "val"), "unseen" (= "test") or "train".
-        path: the folder with Json-file/ and Positive-images/ (or with val/ and test/ alone), or one JSON file,
-            released or a predictions file in the authors' format; None: the hub's files at `revision`.
-        images: the folder Positive-images, where it is not beside the JSON.
-        revision: of the hub's data set, the commit's hash or its first seven digits or more.
-        allow_counts: accept another number of dialogues than the published one.
+        path: the folder with Json-file/ and Positive-images/ (or with only val/ and test/), or one JSON file, either
+            released or a predictions file in the authors' format; None: the files on the hub at `revision`.
+        images: the folder Positive-images, if it is not next to the JSON.
+        revision: commit hash of the dataset on the hub, or at least its first seven digits.
+        allow_counts: accept a number of dialogues other than the published one.
         on_missing_image: "error" or "skip", for generation.
     """
 
@@ -73,11 +74,11 @@ class ColonInst:
         on_missing_image: str = "error",
     ) -> None:
         if task not in KINDS:
-            raise ConfigError(f"task {name}: task={task!r} is not one of ColonINST's. {did_you_mean(task, KINDS)}")
+            raise ConfigError(f"task {name}: unknown ColonINST task {task!r}. {did_you_mean(task, KINDS)}")
         if split not in SPLITS:
-            raise ConfigError(f"task {name}: no split {split!r}. {did_you_mean(split, SPLITS)}")
+            raise ConfigError(f"task {name}: unknown split {split!r}. {did_you_mean(split, SPLITS)}")
         if on_missing_image not in ("error", "skip"):
-            raise ConfigError(f"task {name}: on_missing_image={on_missing_image!r}; expected error or skip.")
+            raise ConfigError(f"task {name}: invalid on_missing_image={on_missing_image!r}. Expected error or skip.")
         self.name = name
         self.kind = task
         self.folder = SPLITS[split]
@@ -88,20 +89,20 @@ class ColonInst:
         self.on_missing_image = on_missing_image
 
     def load(self, *, images: bool = True) -> LoadedTask:
-        """The configured split.  images=True: every image must be there, or on_missing_image says what then.
+        """Load the configured split.  images=True: check that every image exists, subject to on_missing_image.
 
         Raises:
-            DataError: no such file, another task's or split's records, another count, or images that are missing,
-                named by source.
+            DataError: the file does not exist, has the records of another task or split or an unexpected number of
+                them, or images are missing (listed by source).
         """
         return self._load(self.folder, images=images)
 
     def load_train(self) -> LoadedTask:
-        """The train dialogues of this task, without images."""
+        """Load the train dialogues of this task, without images."""
         return self._load("train", images=False)
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """One user turn: the image, then the question word for word, as the released dialogues have it."""
+        """One user turn: the image, then the question verbatim, as in the released dialogues."""
         return (Message(role="user", content=(ImagePlace(0), sample.question)),)
 
     def _load(self, folder: str, *, images: bool) -> LoadedTask:
@@ -141,8 +142,8 @@ class ColonInst:
                     return place / name
         raise DataError(
             f"task {self.name}: there is no {names[0]} in {self.path}, in its {folder}/ or in its Json-file/{folder}/. "
-            "Give task.path=DIR with the released folders, or the JSON file itself; a folder that holds images only is "
-            "task.images=DIR, and without task.path the JSON comes from the hub."
+            "Set task.path to a folder with the released layout or to the JSON file itself. A folder with images only "
+            "is set as task.images=DIR; without task.path the JSON comes from the hub."
         )
 
     def _image_root(self) -> Path | None:
@@ -155,23 +156,23 @@ class ColonInst:
 
     def _check(self, file: RecordFile, records: tuple[Record, ...], folder: str) -> None:
         if not records:
-            raise DataError(f"{file.path}: none of its {len(file.records)} dialogues is of the task {self.kind}.")
+            raise DataError(f"{file.path}: none of its {len(file.records)} dialogues belongs to the task {self.kind}.")
         if (found := most_common_kind(records)) != self.kind:
             raise DataError(
-                f"{file.path}: its dialogues are those of {found}, not of {self.kind}. Say task=coloninst-{found}, or "
-                "name the other file."
+                f"{file.path}: its dialogues belong to the task {found}, not to {self.kind}. Use "
+                f"task=coloninst-{found}, or the file of {self.kind}."
             )
         where = most_common_folder(records)
         if where in COUNTS and where != folder:
             raise DataError(
-                f"{file.path}: its images are of the split {_NAMES[where]} ({where}), asked was {_NAMES[folder]} "
-                f"({folder}). Say task.split={_NAMES[where]}, or name the other file."
+                f"{file.path}: its images belong to the split {_NAMES[where]} ({where}), but the configured split is "
+                f"{_NAMES[folder]} ({folder}). Use task.split={_NAMES[where]}, or the file of {_NAMES[folder]}."
             )
         expected = COUNTS[folder][self.kind]
         if len(records) != expected and not self.allow_counts:
             raise DataError(
-                f"{file.path}: {len(records)} dialogues, the {_NAMES[folder]} split of {self.kind} has {expected}. A "
-                "number over another set of rows stands beside no published one; if a part is what you want, say "
+                f"{file.path}: {len(records)} dialogues, the {_NAMES[folder]} split of {self.kind} has {expected}. "
+                "Results over other rows are not comparable with published ones; for a deliberate subset use "
                 "task.allow_counts=true."
             )
 
@@ -182,33 +183,33 @@ class ColonInst:
         if file.answered:
             notes.append(f"questions and references come from the predictions file itself, {file.path.name}")
         if (expected := COUNTS[folder][self.kind]) != len(records):
-            notes.append(f"a part of the split: {len(records)} of {expected} dialogues")
+            notes.append(f"a subset of the split: {len(records)} of {expected} dialogues")
         if odd := [r for r in records if r.kind != self.kind and {r.kind, self.kind} != {"cls", "cap"}]:
-            notes.append(f"{len(odd)} dialogues do not look like {self.kind}, kept as they are: first {odd[0].path}")
-        if again := len(records) - len({(r.path, r.question, r.answer) for r in records}):
-            notes.append(f"{again} dialogues repeat another one word for word")
+            notes.append(f"{len(odd)} dialogues do not look like {self.kind} and are kept: first {odd[0].path}")
+        if repeated := len(records) - len({(r.path, r.question, r.answer) for r in records}):
+            notes.append(f"{repeated} dialogues are exact repetitions of another one")
         return tuple(notes)
 
     def _present(
         self, records: Sequence[Record], samples: Sequence[Sample], root: Path | None
     ) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-        """The samples whose images are there, and a line for each source that lacks some."""
+        """The samples whose images exist, and a message for each source with missing images."""
         paths = {record.path: record.source for record in records}
-        lost = {path: source for path, source in paths.items() if root is None or not (root / path).is_file()}
-        if not lost:
+        absent = {path: source for path, source in paths.items() if root is None or not (root / path).is_file()}
+        if not absent:
             return tuple(samples), ()
-        total, missing = Counter(paths.values()), Counter(lost.values())
-        if self.on_missing_image == "error" or len(lost) == len(paths):
+        total, missing = Counter(paths.values()), Counter(absent.values())
+        if self.on_missing_image == "error" or len(absent) == len(paths):
             lines = (f"{source}: {n} of {total[source]}" for source, n in sorted(missing.items()))
             raise DataError(
-                f"task {self.name}: {len(lost)} of {len(paths)} images are missing below "
-                f"{root or 'Positive-images, of which there is none'} ({'; '.join(lines)}), first {next(iter(lost))}. "
-                "The images are not redistributed: gather them from their sources and give the folder as "
-                "task.images=DIR, or say task.on_missing_image=skip to answer only the rest."
+                f"task {self.name}: {len(absent)} of {len(paths)} images are missing below "
+                f"{root or 'Positive-images (no such folder found)'} ({'; '.join(lines)}), first {next(iter(absent))}. "
+                "The images are not redistributed: download them from their sources and set task.images=DIR, or use "
+                "task.on_missing_image=skip to answer only the other questions."
             )
-        present = tuple(s for s, r in zip(samples, records, strict=True) if r.path not in lost)
-        gone = Counter(r.source for r in records if r.path in lost)
-        return present, tuple(f"{source}: {n} dialogues, image missing" for source, n in sorted(gone.items()))
+        present = tuple(s for s, r in zip(samples, records, strict=True) if r.path not in absent)
+        dropped = Counter(r.source for r in records if r.path in absent)
+        return present, tuple(f"{source}: {n} dialogues, image missing" for source, n in sorted(dropped.items()))
 
 
 def _of_kind(file: RecordFile, kind: str) -> tuple[Record, ...]:
@@ -219,14 +220,14 @@ def _samples(records: tuple[Record, ...], kind: str, root: Path | None) -> tuple
     ids = unique_ids([(r.path, r.question, r.answer) for r in records])
     return tuple(
         Sample(
-            id=identity,
+            id=sample_id,
             image_id=record.cluster,
             question=record.question,
             references=(record.answer,),
             images=() if root is None else (ImageRef(kind="file", path=str(root / record.path)),),
             tags=_tags(record, kind),
         )
-        for identity, record in zip(ids, records, strict=True)
+        for sample_id, record in zip(ids, records, strict=True)
     )
 
 
@@ -240,6 +241,6 @@ def _tags(record: Record, kind: str) -> dict[str, str]:
     if box:
         tags["box_size"] = size_of(box)
     if kind == "cap":
-        refused = record.answer.strip().lower().startswith(_REFUSALS)
+        refused = record.answer.strip().lower().startswith(_REFUSED_CAPTION_STARTS)
         tags["reference_refuses"] = "yes" if refused else "no"
     return tags

@@ -1,4 +1,4 @@
-"""ColonINST's taxonomy: the parent of each class, in the spelling of the JSON's answers.
+"""ColonINST's taxonomy: the parent of each class, in the spelling of the answers in the JSON.
 
 Source: the tables of positive categories in the data guideline of ai4colonoscopy/IntelliScope.  REG writes
 "adenomatous" and "instrument" where CLS writes "adenoma" and "accessory tool".
@@ -24,7 +24,7 @@ _PARENTS = {child.lower(): parent for parent, children in _CHILDREN.items() for 
 
 
 def parent_of(category: str) -> str | None:
-    """The parent class of a category; None for one that the taxonomy does not know.
+    """The parent class of a category; None for a category that is not in the taxonomy.
 
     >>> parent_of("UCG2-3"), parent_of("instrument"), parent_of("heart")
     ('ulcer related', 'intraoperative', None)

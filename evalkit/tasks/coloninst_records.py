@@ -1,7 +1,7 @@
-"""ColonINST's JSON as released, and as the authors' inference script writes it back with a `prediction` turn.
+"""Reader of ColonINST's JSON, as released or with the `prediction` turns that the authors' inference script adds.
 
-A record is `{"id": "SOURCE/SPLIT/CLASS FOLDER/FILE", "image": stem, "conversations": [human, gpt]}`.  Source: the data
-guideline of ai4colonoscopy/IntelliScope.
+A record is `{"id": "SOURCE/SPLIT/CLASS FOLDER/FILE", "image": stem, "conversations": [human, gpt]}`.  Reference: the
+data guideline of ai4colonoscopy/IntelliScope.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _REC_QUESTION = re.compile(
     r"|please specify the coordinates of|where is) (?P<category>.+?)(?: located)?[?.]",
     re.IGNORECASE,
 )
-# What the official evaluator appends behind the array under --write_to_json, once a run.
+# Text that the official evaluator appends after the array with --write_to_json, once per run.
 _EVALUATED = re.compile(r'\s*,\s*(?=\{\s*"eval_result")')
 
-# How the file name tells the video, by source: the part before the frame number.  PolypGen and Kvasir-Capsule as
-# listed in the data guideline; SUN, KUMC and Nerthus as those sets name their own frames.
+# Patterns of file names, by source; the group is the video, the part before the frame number.  PolypGen and
+# Kvasir-Capsule as listed in the data guideline; SUN, KUMC and Nerthus by the frame names of those sets.
 _SEQUENCES = {
     "PolypGen": re.compile(r"(\d+)_endocv2021_positive_\d+", re.IGNORECASE),
     "Kvasir-Capsule": re.compile(r"([0-9a-f]{12,})_\d+", re.IGNORECASE),
@@ -50,7 +50,7 @@ _SEQUENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One dialogue: the path of its image below Positive-images (with /), the question after the image, the answer."""
+    """One dialogue: path of its image below Positive-images (with /), question without image mark, and answer."""
 
     path: str
     question: str
@@ -58,23 +58,23 @@ class Record:
 
     @property
     def source(self) -> str:
-        """The set that the image comes from, as the path spells it."""
+        """The set that the image comes from: the first part of the path."""
         return self.path.split("/", 1)[0]
 
     @property
     def cluster(self) -> str:
-        """What the image is not independent of: its source and video where the path tells it, else itself."""
+        """Id of the group of dependent images: source and video if the path names a video, else the path."""
         parts = self.path.split("/")
         stem = parts[-1].rsplit(".", 1)[0]
         found = _SEQUENCES[self.source].fullmatch(stem) if self.source in _SEQUENCES else None
-        # A folder more than source/split/class is a video's.
+        # A folder below source/split/class is a video.
         extra = "/".join(parts[3:-1])
         sequence = extra or (found[1] if found else "")
         return f"{self.source}:{sequence}" if sequence else self.path
 
     @property
     def kind(self) -> str:
-        """Which of the four tasks a dialogue is, by its content."""
+        """The task of the dialogue (cls, reg, rec or cap), inferred from its content."""
         if read_box(self.answer):
             return "rec"
         if read_box(self.question):
@@ -84,7 +84,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFile:
-    """The dialogues of a file.  answered: it also holds predictions."""
+    """The dialogues of a file.  answered: the file also contains predictions."""
 
     path: Path
     records: tuple[Record, ...]
@@ -92,15 +92,16 @@ class RecordFile:
 
 
 def read_records(path: Path) -> RecordFile:
-    """The dialogues of a released JSON file or of a predictions file in the authors' format.
+    """Read a released JSON file or a predictions file in the authors' format.
 
     Raises:
-        DataError: not such a file, cut short, or an item without exactly one question and one answer.
+        DataError: the file has another format or is truncated, or an item does not have exactly one question and one
+            answer.
     """
     items = _items(path)
     records = tuple(_record(item, f"{path}: item {number}") for number, item in enumerate(items, start=1))
     if not records:
-        raise DataError(f"{path}: an empty list. Expected ColonINST's records.")
+        raise DataError(f"{path} is an empty list. Expected ColonINST's records.")
     answered = any(t.get("from") == "prediction" for item in items for t in _turns(item) if isinstance(t, Mapping))
     return RecordFile(path=path, records=records, answered=answered)
 
@@ -120,8 +121,8 @@ def _items(path: Path) -> list[Any]:
             _, end = decoder.raw_decode(text, appended.end())
     except ValueError as problem:
         raise DataError(
-            f"{path}: not valid JSON ({problem}). The authors' inference script leaves such a file when it was stopped "
-            "or resumed; how many answers are missing cannot be known, so run the inference again."
+            f"{path}: not valid JSON ({problem}). The authors' inference script leaves such a file when it is stopped "
+            "or resumed. The number of missing answers is unknown, so run the inference again."
         ) from problem
     if text[end:].strip():
         raise DataError(
@@ -129,7 +130,7 @@ def _items(path: Path) -> list[Any]:
             "the official evaluator appends are expected there."
         )
     if not isinstance(items, list):
-        raise DataError(f"{path}: holds {type(items).__name__}, expected ColonINST's list of records.")
+        raise DataError(f"{path}: the JSON is of type {type(items).__name__}, expected ColonINST's list of records.")
     return items
 
 
@@ -139,32 +140,34 @@ def _turns(item: Any) -> list[Any]:
 
 
 def _record(item: Any, where: str) -> Record:
-    said: dict[str, str] = {}
+    turns: dict[str, str] = {}
     for turn in _turns(item):
         who, value = (turn.get("from"), turn.get("value")) if isinstance(turn, Mapping) else (None, None)
-        if who in said:
+        if who in turns:
             raise DataError(f"{where} has several turns from {who!r}; expected one question and one answer.")
         if who in ("human", "gpt"):
             if not isinstance(value, str):
-                raise DataError(f"{where}: the turn from {who!r} is {type(value).__name__}, expected a text.")
-            said[who] = value
+                raise DataError(
+                    f"{where}: the value of the turn from {who!r} is of type {type(value).__name__}, expected text."
+                )
+            turns[who] = value
     path = item.get("id") if isinstance(item, Mapping) else None
-    if not isinstance(path, str) or not path.strip() or set(said) != {"human", "gpt"}:
+    if not isinstance(path, str) or not path.strip() or set(turns) != {"human", "gpt"}:
         raise DataError(
             f"{where} is not a record of ColonINST: expected an id (the image's path) and conversations with one turn "
             "from 'human' and one from 'gpt'."
         )
-    if not said["gpt"].strip():
+    if not turns["gpt"].strip():
         raise DataError(f"{where} ({path}): the reference answer is empty.")
-    question = said["human"].removeprefix(IMAGE_MARK).removeprefix("\n").removesuffix(f"\n{IMAGE_MARK}")
-    return Record(path=path.replace("\\", "/"), question=question, answer=said["gpt"])
+    question = turns["human"].removeprefix(IMAGE_MARK).removeprefix("\n").removesuffix(f"\n{IMAGE_MARK}")
+    return Record(path=path.replace("\\", "/"), question=question, answer=turns["gpt"])
 
 
 def unique_ids(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    """One id a row of (path, question, answer): the path, and for the second row of a path "PATH#2", and so on.
+    """An id for each row of (path, question, answer): the path, and "PATH#2" and so on for further rows of a path.
 
-    Ten released paths stand for two dialogues each.  They are numbered by their texts and not by their place, so that
-    a file in another order has the same ids.
+    Ten released paths have two dialogues each.  They are numbered in the order of their texts, not of the file, so
+    that a reordered file gets the same ids.
 
     >>> unique_ids([("a", "q2", "x"), ("b", "q", "x"), ("a", "q1", "x")])
     ['a#2', 'b', 'a']
@@ -181,9 +184,9 @@ def unique_ids(rows: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def category_in(record: Record, kind: str) -> str | None:
-    """The class that a dialogue is about; None where neither its words nor its path tell it.
+    """The class of a dialogue; None if neither its text nor its path contains it.
 
-    CLS, REG: the answer.  REC: what the question asks for.  CAP: the class folder of the path (EDD2020 has none).
+    CLS, REG: the answer.  REC: the object named in the question.  CAP: the class folder of the path (EDD2020 has none).
     """
     if kind in ("cls", "reg"):
         return record.answer
@@ -195,11 +198,11 @@ def category_in(record: Record, kind: str) -> str | None:
 
 
 def most_common_kind(records: Sequence[Record]) -> str:
-    """The task that most dialogues of a file belong to."""
+    """The most frequent task among the dialogues."""
     return Counter(record.kind for record in records).most_common(1)[0][0]
 
 
 def most_common_folder(records: Sequence[Record]) -> str:
-    """The second part of most paths, in lower case: train, val or test; "" where paths have no such part."""
+    """The most frequent split folder in the paths, in lower case: train, val or test; "" if paths have none."""
     folders = Counter(parts[1].lower() if len(parts := r.path.split("/")) > 2 else "" for r in records)
     return folders.most_common(1)[0][0]

@@ -1,7 +1,7 @@
-"""What the released forms of VQA datasets have in common: finding files, taming types, building samples.
+"""Shared readers for the released forms of VQA datasets: locating files, normalising types, building samples.
 
-A form is recognised by the keys of its records, never by a file's name; only the split is read from names, because
-most releases say it nowhere else.
+A form is recognised by the keys of its records, never by the file name; only the split is read from file names,
+because most releases do not store it anywhere else.
 """
 
 from __future__ import annotations
@@ -10,29 +10,28 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
-from evalkit.core.images import digest
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.prompts import options_in
 
 Record = Mapping[str, Any]
 
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
-# The MEVF lineage and others name the validation split in different ways.
+# The MEVF releases and others use different names for the validation split.
 SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "validate", "validation", "dev"), "test": ("test",)}
-# Suffixes that LLaVA-Med's answer files put behind a question; the question itself ends before them.
+# Suffix that LLaVA-Med's answer files append to a question.
 _HINT = re.compile(r"\s*(?:Please choose from the following two options: \[[^\]]*\])\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Raw:
-    """A row of any form, its types tamed.  label: the dataset's own OPEN or CLOSED, None where it has none."""
+class RawRow:
+    """A row of any form, with normalised types.  label: the dataset's own OPEN or CLOSED, None if it has none."""
 
     id: str
     question: str
@@ -44,32 +43,32 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """What a form's reader gives: the rows of one split in file order."""
+class SplitRows:
+    """The rows of one split in file order.  order: see `LoadedTask`.  notes: facts about the copy, for the user."""
 
     form: str
-    rows: tuple[Raw, ...]
+    rows: tuple[RawRow, ...]
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def text_of(value: Any, where: str) -> str:
-    """A text field as text: numbers written out, white space (tabs too) single, the string "None" kept as it is.
+    """A field as text: numbers converted, white space (tabs included) as single spaces, the string "None" unchanged.
 
     Raises:
-        DataError: null, a list, an object or not a number (which is what "None" becomes in a table read by pandas).
+        DataError: null, a list, an object, or NaN (which the string "None" becomes in a table read by pandas).
     """
-    lost = isinstance(value, float) and not math.isfinite(value)
-    if lost or isinstance(value, bool) or not isinstance(value, str | int | float):
+    not_finite = isinstance(value, float) and not math.isfinite(value)
+    if not_finite or isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where} is {value!r}; expected text.")
     return " ".join(str(value).split())
 
 
 def field_of(record: Record, key: str, where: str) -> str:
-    """A field that every row must have, as text.
+    """A required field as text.
 
     Raises:
-        DataError: it is missing or no text.
+        DataError: it is missing or not text.
     """
     if key not in record:
         raise DataError(f"{where} has no field {key!r}; it has {', '.join(map(str, record)) or 'none'}.")
@@ -77,17 +76,17 @@ def field_of(record: Record, key: str, where: str) -> str:
 
 
 def optional(value: Any) -> str | None:
-    """A field in which VQA-RAD writes "NULL" for nothing."""
+    """An optional field as text; None if it is absent, empty or "NULL" (as VQA-RAD writes it)."""
     if value is None or (isinstance(value, str) and value.strip() in ("", "NULL")):
         return None
     return " ".join(str(value).split())
 
 
 def label_of(value: Any, where: str) -> str | None:
-    """OPEN or CLOSED, whatever its case and spaces; None when the field is absent.
+    """OPEN or CLOSED, ignoring case and outer spaces; None if the field is absent.
 
     Raises:
-        DataError: something else.
+        DataError: any other value.
     """
     if value is None:
         return None
@@ -97,22 +96,34 @@ def label_of(value: Any, where: str) -> str | None:
     return label
 
 
-def says_yes_or_no(answer: str) -> bool:
-    """The other meaning of closed: the gold answer is yes or no."""
+def is_yes_or_no(answer: str) -> bool:
+    """Whether a gold answer is yes or no: the definition of closed under closed_rule=yesno."""
     return answer.strip().lower().rstrip(".") in ("yes", "no")
 
 
-def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
-    """The JSON arrays in a file, or in a folder and the folders inside it; those named like the split come first.
+def duplicate_key(text: str) -> str:
+    """Key for finding duplicate questions and answers: lower case, single spaces, none before a question mark."""
+    return " ".join(text.lower().split()).replace(" ?", "?")
+
+
+class JsonFile(NamedTuple):
+    """A JSON array of records and the file that it is in."""
+
+    path: Path
+    records: list[Any]
+
+
+def json_files(path: Path, split: str) -> Iterator[JsonFile]:
+    """The JSON arrays in a file, or in a folder and its direct subfolders; files named after the split come first.
 
     Raises:
-        DataError: a file that a user named, or one named like the split, is damaged, or nothing is there.
+        DataError: the path does not exist, or the given file or a file named after the split is damaged.
     """
     if path.is_file():
-        yield path, _array(path)
+        yield JsonFile(path, _array(path))
         return
     if not path.is_dir():
-        raise DataError(f"task.path={path}: there is no such file or folder.")
+        raise DataError(f"task.path={path}: no such file or folder.")
     found = [p for pattern in ("*.json", "*/*.json") for p in sorted(path.glob(pattern))]
     for candidate in sorted(found, key=lambda p: (not names_split(p, split), str(p))):
         try:
@@ -120,9 +131,9 @@ def json_files(path: Path, split: str) -> Iterator[tuple[Path, list[Any]]]:
         except DataError:
             if names_split(candidate, split):
                 raise
-            continue  # other people's files lie in dataset folders too (detection.json, notes)
+            continue  # dataset folders also contain unrelated files (detection.json, notes)
         if _is_array(content):
-            yield candidate, content
+            yield JsonFile(candidate, content)
 
 
 def _array(path: Path) -> list[Any]:
@@ -152,19 +163,28 @@ def parquet_files(path: Path, split: str) -> list[Path]:
 
 
 def names_split(path: Path, split: str) -> bool:
-    """Whether a file is named after a split: test.json, pvqa_test.json, testset.json, test-00000-of-00001.parquet."""
+    """Whether a file is named after the split: test.json, pvqa_test.json, testset.json, test-00000-of-00001.parquet."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return any(word in (name, f"{name}set") for name in SPLIT_NAMES[split] for word in words)
 
 
-def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef | None, str]]:
-    """(row number, its texts, its image, the image's id) of Hugging Face parquet files, one row group at a time.
+class ParquetRow(NamedTuple):
+    """A row of a Hugging Face parquet file: its number in the split, its text fields, its image and the image's id."""
 
-    The id is the digest of the image's bytes: these forms name no image.  Rows that repeat an image, as most do, share
-    one reference, so that it is checked and kept once.
+    number: int
+    record: Record
+    image: ImageRef | None
+    image_id: str
+
+
+def parquet_rows(files: Sequence[Path]) -> Iterator[ParquetRow]:
+    """Rows of Hugging Face parquet files, read one row group at a time.
+
+    The image id is the digest of the image bytes, because these forms do not name images.  Rows with the same image
+    (most have one) share one reference, so that it is checked and stored once.
 
     Raises:
-        DataError: a file is no parquet file, or damaged.
+        DataError: a file is not parquet, or is damaged.
     """
     number = 0
     refs: dict[str, ImageRef] = {}
@@ -173,11 +193,11 @@ def parquet_rows(files: Sequence[Path]) -> Iterator[tuple[int, Record, ImageRef 
             image = record.pop("image", None)
             content = image.get("bytes") if isinstance(image, dict) else image
             if content is not None and not isinstance(content, bytes):
-                raise DataError(f"{path}: row {inside} holds no image bytes in the column image.")
+                raise DataError(f"{path}: row {inside}: the column image contains no image bytes.")
             image_id = hashlib.sha256(content).hexdigest()[:16] if content else f"row{number}"
             if content:
                 refs.setdefault(image_id, ImageRef(kind="parquet", path=str(path), member=f"image:{inside}"))
-            yield number, record, refs.get(image_id), image_id
+            yield ParquetRow(number, record, refs.get(image_id), image_id)
             number += 1
 
 
@@ -193,66 +213,15 @@ def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
 
 
-class ImageFinder:
-    """Finds images by the tail of their path, in a folder tree or in the zip archives that lie in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root if root.is_dir() else root.parent
-        self._found: dict[str, list[ImageRef]] | None = None
-
-    def find(self, name: str) -> ImageRef:
-        """The image; a reference to the place where it was expected when it is not there.
-
-        A name with a folder is looked for with that folder first, then alone where only one file is called so.
-
-        Raises:
-            DataError: several files of that name differ.
-        """
-        if self._found is None:
-            self._found = defaultdict(list)
-            for tail, ref in self._scan():
-                self._found[tail].append(ref)
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        found = self._found.get("/".join(parts[-2:]), [])
-        if not found and len(parts) > 1 and len(alone := self._found.get(parts[-1], [])) == 1:
-            found = alone
-        if not found:
-            return ImageRef(kind="file", path=str(self.root / name))
-        # An unpacked file wins over the archive that it came from.
-        best = [ref for ref in found if ref.kind == "file"] or found
-        if len(best) > 1 and len({digest(ref) for ref in best}) > 1:
-            raise DataError(f"Two different images could be {name}: {best[0]} and {best[1]}. Leave one in task.path.")
-        return best[0]
-
-    def _scan(self) -> Iterator[tuple[str, ImageRef]]:
-        import zipfile
-
-        for archive in sorted(self.root.glob("*.zip")):
-            if not zipfile.is_zipfile(archive):
-                continue
-            with zipfile.ZipFile(archive) as members:
-                for name in members.namelist():
-                    if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
-                        yield from _tails(name, ImageRef(kind="zip", path=str(archive), member=name))
-        for path in sorted(self.root.rglob("*")):
-            if path.suffix.lower() in IMAGE_ENDINGS:
-                yield from _tails(path.as_posix(), ImageRef(kind="file", path=str(path)))
-
-
-def _tails(name: str, ref: ImageRef) -> Iterator[tuple[str, ImageRef]]:
-    parts = PurePosixPath(name).parts
-    yield from {parts[-1]: ref, "/".join(parts[-2:]): ref}.items()
-
-
 def is_conversation(record: Record) -> bool:
-    """LLaVA's layout; early LLaVA-Med files misspell the key."""
+    """Whether a record has LLaVA's conversation layout; early LLaVA-Med files misspell the key."""
     return "id" in record and ("conversations" in record or "conversatons" in record)
 
 
 def conversation_rows(
     records: Sequence[Record], images: ImageFinder | None, path: Path, first_word_type: bool = False
-) -> Iterator[Raw]:
-    """The rows of LLaVA-Med's converted JSON: id, image, answer_type, a human and a gpt turn."""
+) -> Iterator[RawRow]:
+    """The rows of LLaVA-Med's converted JSON: id, image, answer_type, a human turn and a gpt turn."""
     for number, record in enumerate(records):
         where = f"{path}: record {number} (id {record.get('id')!r})"
         turns = record.get("conversations", record.get("conversatons"))
@@ -260,14 +229,12 @@ def conversation_rows(
             question, answer = (next(t["value"] for t in turns if t["from"] == who) for who in ("human", "gpt"))
         except (TypeError, KeyError, StopIteration, RuntimeError) as problem:
             raise DataError(f"{where}: expected one turn from human and one from gpt, each with a value.") from problem
-        asked = _HINT.sub("", text_of(question, where).replace("<image>", " ").strip())
+        text = _HINT.sub("", text_of(question, where).replace("<image>", " ").strip())
         image = text_of(record.get("image", ""), where)
-        kind = optional(record.get("question_type")) or (
-            asked.split()[0].lower() if first_word_type and asked else None
-        )
-        yield Raw(
+        kind = optional(record.get("question_type")) or (text.split()[0].lower() if first_word_type and text else None)
+        yield RawRow(
             id=str(record["id"]),
-            question=" ".join(asked.split()),
+            question=" ".join(text.split()),
             answer=text_of(answer, where),
             image_id=image or f"row{number}",
             image=images.find(image) if images and image else None,
@@ -276,10 +243,10 @@ def conversation_rows(
         )
 
 
-def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[Sample], list[str]]:
-    """Samples under a closed rule, and the rows that had to be left out because they have no answer.
+def samples_of(rows: Iterable[RawRow], closed_rule: str, name: str) -> tuple[list[Sample], list[str]]:
+    """Build samples under a closed rule; also returns a message for each row left out because it has no answer.
 
-    Ids that repeat get #2, #3 ... in file order.
+    Repeated ids get #2, #3 ... in file order.  Raises DataError for a row without a question.
     """
     samples: list[Sample] = []
     skipped: list[str] = []
@@ -297,7 +264,7 @@ def samples_of(rows: Iterable[Raw], closed_rule: str, name: str) -> tuple[list[S
         if not row.answer:
             skipped.append(f"row {sample_id}: its answer is empty")
             continue
-        kind = row.label if closed_rule == "label" else (CLOSED if says_yes_or_no(row.answer) else OPEN)
+        kind = row.label if closed_rule == "label" else (CLOSED if is_yes_or_no(row.answer) else OPEN)
         tags = {**row.tags, **({"answer_type": kind} if kind else {})}
         samples.append(
             Sample(

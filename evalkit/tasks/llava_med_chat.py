@@ -1,7 +1,7 @@
-"""LLaVA-Med's chat questions: 193 on 50 figures, answered freely and judged against a text-only GPT-4's answers.
+"""LLaVA-Med's chat questions: 193 on 50 figures, answered freely and judged against the answers of a text-only GPT-4.
 
-Reads the released question file (JSON lines; the reference answer, the caption and the mentions stand in it).  The
-data may not be passed on under its licence, so nothing of it is here: give `path`.
+Reads the released question file (JSON lines, with the reference answer, the caption and the mentions).  The licence
+of the data does not allow redistribution, so evalkit does not include it: set `path`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evalkit.tasks.base import LoadedTask
 
 QUESTION_FILE = "llava_med_eval_qa50_qa.jsonl"
 IMAGE_MARK = "<image>"
-# A figure of two domains belongs to the first of these: the authors' precedence, which gives 37, 38, 44, 34 and 40.
+# A figure with two domains belongs to the first of these (the authors' precedence; gives 37, 38, 44, 34 and 40).
 DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
 PUBLISHED = {
     "conversation": 143,
@@ -36,15 +36,15 @@ class LlavaMedChat:
     """The chat task.
 
     Args:
-        name, split: as shown; there is one split, "test".
-        path: the question file, or a folder that holds it.
-        captions: the released caption file, for question files that lack caption and mentions; null where they stand
-            in the question file, as in the released one.
-        hub: a dataset repository on the Hugging Face hub, with its revision as REPO@REVISION, that holds the question
-            file; instead of `path`.
-        images: folder of the figures; None looks beside the question file (`images/` or the same folder).
-        image_first: whether the image place stands before the question (LLaVA-Med 1.5) or after it (1.0).
-        check_counts: say where the file differs from the published counts.
+        name, split: names in results; the only split is "test".
+        path: the question file, or a folder that contains it.
+        captions: the released caption file, for question files without caption and mentions; None if they are in the
+            question file, as in the released one.
+        hub: a dataset repository on the Hugging Face hub that contains the question file, as REPO@REVISION; an
+            alternative to `path`.
+        images: folder of the figures; None looks next to the question file (`images/` or the same folder).
+        image_first: whether the image is placed before the question (LLaVA-Med 1.5) or after it (1.0).
+        check_counts: add a note if the file differs from the published counts.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LlavaMedChat:
         check_counts: bool = True,
     ) -> None:
         if split != "test":
-            raise ConfigError(f"task.split={split}: {name} has one split, test.")
+            raise ConfigError(f"Unknown split task.split={split}: the only split of {name} is test.")
         self.name, self.split = name, split
         self.path = Path(path).expanduser() if path else None
         self.captions = Path(captions).expanduser() if captions else None
@@ -70,19 +70,19 @@ class LlavaMedChat:
         self.check_counts = check_counts
 
     def load(self, *, images: bool = True) -> LoadedTask:
-        """The questions.  Raises DataError for rows that lack something or repeat an id."""
+        """Load the questions.  Raises DataError for missing fields, repeated ids or missing images."""
         file = self._file()
         rows = read_rows(file, read_captions(self.captions) if self.captions else {})
         folder = self._image_folder(file)
         samples = tuple(_sample(row, where, folder) for where, row in rows)
         ids = [s.id for s in samples]
         if repeated := sorted({i for i in ids if ids.count(i) > 1}):
-            raise DataError(f"{file}: the question ids {repeated[:5]} stand there more than once.")
+            raise DataError(f"{file}: the question ids {repeated[:5]} occur more than once.")
         if images and (missing := [s for s in samples if not Path(s.images[0].path).is_file()]):
             raise DataError(
                 f"{len(missing)} of {len(samples)} questions have no image in {folder}, first "
-                f"{Path(missing[0].images[0].path).name}. The figures are not part of the question file; give their "
-                "folder with task.images=DIR."
+                f"{Path(missing[0].images[0].path).name}. The figures are not part of the question file; set "
+                "task.images=DIR to their folder."
             )
         return LoadedTask(
             name=self.name,
@@ -95,11 +95,13 @@ class LlavaMedChat:
         )
 
     def load_train(self) -> LoadedTask:
-        """There is none."""
-        raise ConfigError(f"{self.name} has no train split, so the baselines that learn from one cannot answer it.")
+        """Raises ConfigError: there is no train split."""
+        raise ConfigError(
+            f"{self.name} has no train split, so baselines that learn from a train split cannot answer it."
+        )
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """The question and the figure, nothing else."""
+        """One user turn: the question and the figure."""
         parts = (ImagePlace(0), f"\n{sample.question}") if self.image_first else (f"{sample.question}\n", ImagePlace(0))
         return (Message(role="user", content=parts),)
 
@@ -109,18 +111,18 @@ class LlavaMedChat:
         if self.path is None:
             raise ConfigError(
                 f"{self.name} needs task.path=FILE, LLaVA-Med's released {QUESTION_FILE} (its repository's data/eval, "
-                "a Git LFS file); its licence does not allow evalkit to bring it along."
+                "a Git LFS file). Its licence does not allow evalkit to include it."
             )
         file = self.path / QUESTION_FILE if self.path.is_dir() else self.path
         if not file.is_file():
-            raise DataError(f"There is no question file at {file}; {QUESTION_FILE} was expected.")
+            raise DataError(f"No question file at {file}. Expected {QUESTION_FILE}.")
         return file
 
     def _image_folder(self, file: Path) -> Path:
         if self.images is not None:
             return self.images
-        beside = file.parent / "images"
-        return beside if beside.is_dir() else file.parent
+        subfolder = file.parent / "images"
+        return subfolder if subfolder.is_dir() else file.parent
 
 
 def _from_hub(hub: str) -> Path:
@@ -131,30 +133,32 @@ def _from_hub(hub: str) -> Path:
     try:
         return Path(hf_hub_download(repo, QUESTION_FILE, repo_type="dataset", revision=revision or None))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as problem:
-        raise DataError(f"{QUESTION_FILE} cannot be had from the hub repository {repo} ({problem}).") from problem
+        raise DataError(
+            f"{QUESTION_FILE} cannot be downloaded from the hub repository {repo} ({problem})."
+        ) from problem
 
 
 def read_captions(file: Path) -> dict[str, dict[str, Any]]:
-    """pair_id -> figure, from the released caption file (domain -> list of figures)."""
+    """Figures by pair_id, from the released caption file (an object of domain -> list of figures)."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {str(figure["pair_id"]): figure for figures in content.values() for figure in figures}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as problem:
         raise DataError(
-            f"{file} is not the released caption file, an object of domain -> list of figures with pair_id "
+            f"{file} is not the released caption file. Expected an object of domain -> list of figures with pair_id "
             f"({type(problem).__name__}: {problem})."
         ) from problem
 
 
 def read_rows(file: Path, captions: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """(file:line, row) of the question file; what a row lacks is taken from its figure in the caption file.
+    """Rows of the question file, each as (FILE:LINE, row); missing keys are taken from its figure in `captions`.
 
     Raises:
-        DataError: not JSON lines with the released keys; a Git LFS pointer is named as what it is.
+        DataError: the file is not JSON lines with the released keys, or is a Git LFS pointer.
     """
     text = file.read_text(encoding="utf-8")
     if text.startswith("version https://git-lfs"):
-        raise DataError(f"{file} is a Git LFS pointer and not the file; fetch it with `git lfs pull`.")
+        raise DataError(f"{file} is a Git LFS pointer, not the file itself. Download the file with `git lfs pull`.")
     rows: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -168,10 +172,10 @@ def read_rows(file: Path, captions: Mapping[str, Mapping[str, Any]]) -> list[tup
             row = {**captions.get(str(row.get("pair_id")), {}), **row}
         if not isinstance(row, dict) or (absent := [key for key in NEEDED if key not in row]):
             lacking = absent if isinstance(row, dict) else NEEDED
-            raise DataError(f"{where} is no row of {QUESTION_FILE}: {', '.join(lacking)} missing.")
+            raise DataError(f"{where} is not a row of {QUESTION_FILE}: {', '.join(lacking)} missing.")
         rows.append((where, row))
     if not rows:
-        raise DataError(f"{file} holds no questions.")
+        raise DataError(f"{file} contains no questions.")
     return rows
 
 
@@ -195,18 +199,18 @@ def _sample(row: Mapping[str, Any], where: str, folder: Path) -> Sample:
 
 
 def domain_of(flags: Any) -> str | None:
-    """The domain of a figure under the authors' precedence; None when no flag is set."""
+    """The domain of a figure by the authors' precedence; None if no flag is set."""
     if not isinstance(flags, Mapping):
         return None
     return next((name for name in DOMAINS if flags.get(name)), None)
 
 
 def context_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a judge may be told.
+    """Text for a judge that cannot see the image; never shown to the evaluated model.
 
-    question: as it stands in the file, image mark included.  caption: label and caption.  mentions: the sentences that
-    mention the figure, empty where the file has null.  mentions_repr: the same as the authors' scripts put it into
-    their prompt, Python's own notation of the list, or "None".
+    question: verbatim from the file, image mark included.  caption: label and caption.  mentions: the sentences that
+    mention the figure, empty if the file has null.  mentions_repr: the same in the format of the authors' prompt, the
+    Python repr of the list, or "None".
     """
     found = row.get("in_text_mention")
     sentences = [str(m.get("tokens", "")) for m in found if isinstance(m, Mapping)] if isinstance(found, list) else []
@@ -219,7 +223,7 @@ def context_of(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def notes(samples: tuple[Sample, ...]) -> list[str]:
-    """Where the file differs from what was published."""
+    """A note listing the counts that differ from the published ones; no note if all agree."""
     differing = []
     for group, published in PUBLISHED.items():
         here = sum(group in (s.tags["type"], s.tags["domain"]) for s in samples)

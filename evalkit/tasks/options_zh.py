@@ -1,4 +1,4 @@
-"""The answers that a Chinese question offers, from its grammar: a Chinese yes or no repeats the question's verb."""
+"""The answers that a Chinese question offers, by its grammar: a Chinese yes or no repeats the verb of the question."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 YES_NO_ZH = ("是的", "不是")
 
 _END = "？?。. "
-# 什么, 怎么 ... end in the same character as the question particle 么 and ask something else.
-_ASKS = re.compile(r"(?:吗|(?<![什怎多那这])么)[？?。. ]*$|吗|是否|有没有|是不是|能否|可否")
-# The verb that the answer repeats; 是否 is followed by it, else the first one in the question is it.
+# 什么, 怎么 ... end in the same character as the question particle 么 but are not yes/no questions.
+_YES_NO_QUESTION = re.compile(r"(?:吗|(?<![什怎多那这])么)[？?。. ]*$|吗|是否|有没有|是不是|能否|可否")
+# The verb that the answer repeats: the one after 是否, else the first one in the question.
 _VERB = re.compile(r"包含|包括|含有|存在(?!于)|可以|能够|是|有")
 _ANSWERS = {
     "有": ("有", "没有"),
@@ -21,7 +21,7 @@ _JOINED = re.compile(r"[、,，]|和|与|或者|或|还是")
 
 
 def chinese_options(question: str) -> tuple[str, ...]:
-    """See `evalkit.tasks.prompts.options_in`.
+    """`evalkit.tasks.prompts.options_in` for a Chinese question.
 
     >>> chinese_options("图片中包含肝脏吗?"), chinese_options("图中最大的器官是什么?")
     (('包含', '不包含'), ())
@@ -33,15 +33,15 @@ def chinese_options(question: str) -> tuple[str, ...]:
         return _either(text)
     if listed := re.match(r"(.+?(?:和|与|或者|或).+?)(?:哪一?个|谁)", text):
         return _distinct(_JOINED.split(_PLACE.sub("", listed[1])))
-    return _yes_no(text) if _ASKS.search(text) else ()
+    return _yes_no(text) if _YES_NO_QUESTION.search(text) else ()
 
 
 def _either(text: str) -> tuple[str, ...]:
-    """A、B还是C, with what leads up to A before a comma, 是, 在 or 为, and what follows C after 的."""
+    """Options of "A、B还是C": A starts after a comma, 是, 在 or 为, and C ends before 的."""
     before, after = text.split("还是", 1)
     pieces = re.split(r"[,，:：是在为]", before.rstrip(",，"))[-1].split("、")
     options = [piece.split("的", 1)[0] for piece in (*pieces, after)]
-    # T1加权还是T2加权: what both share says nothing, but 左侧 and 右侧 are words as they stand.
+    # In T1加权还是T2加权 the shared ending is dropped; 左侧 and 右侧 are kept whole.
     bare = [re.sub(r"[^A-Za-z0-9-]+$", "", option) for option in options]
     return _distinct(bare if all(bare) else options)
 
@@ -59,5 +59,5 @@ def _yes_no(text: str) -> tuple[str, ...]:
 
 
 def _distinct(options: list[str]) -> tuple[str, ...]:
-    named = [option.strip() for option in options]
-    return tuple(named) if all(named) and len(set(named)) == len(named) > 1 else ()
+    stripped = [option.strip() for option in options]
+    return tuple(stripped) if all(stripped) and len(set(stripped)) == len(stripped) > 1 else ()

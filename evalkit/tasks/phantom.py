@@ -1,7 +1,7 @@
-"""phantom: the built-in task, a drawn medical-looking VQA set with ten questions an image, as SLAKE has.
+"""phantom: the built-in task, a synthetic medical-looking VQA set with ten questions per image, as many as SLAKE.
 
 No file is read: images and questions follow from the seed.  Every question needs its image: the answers to each
-wording are spread evenly, so that a model that sees a blank image, or none, is left with guessing among them.
+wording are evenly distributed, so a model that sees a blank image, or none, can only guess.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
 from evalkit.tasks.base import LoadedTask
-from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, Dice, Scene, draw, scene
+from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, Dice, Scene, draw, make_scene
 from evalkit.tasks.prompts import prompt_id, render
 
 __all__ = ["QUESTIONS_PER_IMAGE", "Phantom", "draw", "questions"]
@@ -23,7 +23,7 @@ SIDES = ("Left", "Right")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SceneQuestion:
     """One question about a scene.  `choices` is empty for an open question; `kind` is the question_type tag."""
 
     kind: str
@@ -35,9 +35,9 @@ class Asked:
 class Phantom:
     """The phantom task.
 
-    name: what results call it.  split: "test" or "train".  prompt: a variant of `evalkit.tasks.prompts`.
+    name: name in results.  split: "test" or "train".  prompt: a variant of `evalkit.tasks.prompts`.
     closed_rule: "label" (every question that states its options is CLOSED) or "yesno" (only those answered Yes or No).
-    n_train, n_test: images a split.  seed: another seed is another set.  Raises ConfigError for a bad setting.
+    n_train, n_test: number of images per split.  seed: seed of the whole set.  Raises ConfigError for invalid settings.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Phantom:
     ) -> None:
         sizes = {"train": n_train, "test": n_test}
         if split not in sizes:
-            raise ConfigError(f"task {name}: no split {split!r}. {did_you_mean(split, sizes)}")
+            raise ConfigError(f"task {name}: unknown split {split!r}. {did_you_mean(split, sizes)}")
         if closed_rule not in ("label", "yesno"):
-            raise ConfigError(f"task {name}: closed_rule={closed_rule!r}; expected label or yesno.")
+            raise ConfigError(f"task {name}: invalid closed_rule={closed_rule!r}. Expected label or yesno.")
         for key, value in (("n_train", n_train), ("n_test", n_test)):
             if value < 1:
-                raise ConfigError(f"task {name}: {key}={value}; expected at least one image.")
+                raise ConfigError(f"task {name}: invalid {key}={value}. Expected at least one image.")
         if seed < 0:
-            raise ConfigError(f"task {name}: seed={seed}; expected a whole number from 0.")
+            raise ConfigError(f"task {name}: invalid seed={seed}. Expected a whole number of 0 or more.")
         self._name = name
         self._split = split
         self._prompt = prompt
@@ -70,12 +70,12 @@ class Phantom:
         self._seed = seed
 
     def load(self, *, images: bool = True) -> LoadedTask:
-        """The configured split.  `images` changes nothing: drawings need no files and are made when asked for."""
+        """Load the configured split.  `images` has no effect: images are drawn on access and need no files."""
         del images
         return self._load(self._split)
 
     def load_train(self) -> LoadedTask:
-        """The train split of the same seed."""
+        """Load the train split of the same seed."""
         return self._load("train")
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
@@ -100,24 +100,24 @@ class Phantom:
 
 
 def _samples(member: str, closed_rule: str) -> list[Sample]:
-    what = scene(member)
+    scene = make_scene(member)
     image = ImageRef(kind="draw", path="evalkit.tasks.phantom:draw", member=member)
     samples = []
-    for number, asked in enumerate(questions(what)):
-        closed = bool(asked.choices) if closed_rule == "label" else asked.answer in YES_NO
+    for number, question in enumerate(questions(scene)):
+        closed = bool(question.choices) if closed_rule == "label" else question.answer in YES_NO
         samples.append(
             Sample(
                 id=f"{member}/{number}",
                 image_id=member,
-                question=asked.text,
-                references=(asked.answer,),
+                question=question.text,
+                references=(question.answer,),
                 images=(image,),
-                choices=asked.choices if closed else (),
+                choices=question.choices if closed else (),
                 tags={
                     "answer_type": CLOSED if closed else OPEN,
-                    "modality": what.modality,
-                    "organ": what.organ,
-                    "question_type": asked.kind,
+                    "modality": scene.modality,
+                    "organ": scene.organ,
+                    "question_type": question.kind,
                     "language": "en",
                 },
             )
@@ -125,94 +125,94 @@ def _samples(member: str, closed_rule: str) -> list[Sample]:
     return samples
 
 
-def questions(what: Scene) -> list[Asked]:
-    """Ten questions about a scene: seven that any image allows, and three drawn from those that this one allows."""
-    dice = Dice(f"phantom questions {what.member}")
-    either: list[Callable[[Scene, Dice], Asked]] = dice.shuffled([_is_modality, _is_organ])
-    asked = [ask(what, dice) for ask in (_modality, _organ, _count, either[0], _affected, _clip_present, _larger)]
-    about_lesions: list[Callable[[Scene, Dice], Asked]] = []
-    if what.lesions:
+def questions(scene: Scene) -> list[SceneQuestion]:
+    """Ten questions about a scene: seven that apply to any image, and three drawn from those that apply to this one."""
+    dice = Dice(f"phantom questions {scene.member}")
+    either: list[Callable[[Scene, Dice], SceneQuestion]] = dice.shuffled([_is_modality, _is_organ])
+    selected = [ask(scene, dice) for ask in (_modality, _organ, _count, either[0], _affected, _clip_present, _larger)]
+    about_lesions: list[Callable[[Scene, Dice], SceneQuestion]] = []
+    if scene.lesions:
         about_lesions += [_shape, _size, _brightness]
-        if len(what.lesions) == 1:
+        if len(scene.lesions) == 1:
             about_lesions.append(_where)
-        elif not (what.has_lesion("Left") and what.has_lesion("Right")):
+        elif not (scene.has_lesion("Left") and scene.has_lesion("Right")):
             about_lesions.append(_which_side)
-    others: list[Callable[[Scene, Dice], Asked]] = [_smaller, _is_larger, either[1]]
-    if what.clip:
+    others: list[Callable[[Scene, Dice], SceneQuestion]] = [_smaller, _is_larger, either[1]]
+    if scene.clip:
         others.append(_clip_place)
     optional = dice.shuffled(about_lesions) + dice.shuffled(others)
-    return asked + [ask(what, dice) for ask in optional[: QUESTIONS_PER_IMAGE - len(asked)]]
+    return selected + [ask(scene, dice) for ask in optional[: QUESTIONS_PER_IMAGE - len(selected)]]
 
 
 def _yes_no(truth: bool) -> str:
     return "Yes" if truth else "No"
 
 
-def _lesions(what: Scene) -> str:
-    return "lesion" if len(what.lesions) == 1 else "lesions"
+def _lesions(scene: Scene) -> str:
+    return "lesion" if len(scene.lesions) == 1 else "lesions"
 
 
-def _be(what: Scene) -> str:
-    return "is" if len(what.lesions) == 1 else "are"
+def _be(scene: Scene) -> str:
+    return "is" if len(scene.lesions) == 1 else "are"
 
 
-def _modality(what: Scene, dice: Dice) -> Asked:
+def _modality(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("What modality is used to take this image?", "Which imaging modality is this?"))
-    return Asked(kind="Modality", text=text, answer=what.modality)
+    return SceneQuestion(kind="Modality", text=text, answer=scene.modality)
 
 
-def _organ(what: Scene, dice: Dice) -> Asked:
+def _organ(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("Which organ is shown in this image?", "What is the main organ in the picture?"))
-    return Asked(kind="Organ", text=text, answer=what.organ)
+    return SceneQuestion(kind="Organ", text=text, answer=scene.organ)
 
 
-def _count(what: Scene, dice: Dice) -> Asked:
+def _count(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("How many lesions are there in this image?", "What is the number of lesions?"))
-    return Asked(kind="Quantity", text=text, answer=str(len(what.lesions)))
+    return SceneQuestion(kind="Quantity", text=text, answer=str(len(scene.lesions)))
 
 
-def _asked_about(truth: str, known: tuple[str, ...], dice: Dice) -> str:
-    """The truth for half of the images, one of the others for the rest."""
+def _name_to_ask_about(truth: str, known: tuple[str, ...], dice: Dice) -> str:
+    """Name to ask about in a yes/no question: the true one with probability 1/2, else one of the others."""
     return truth if dice.below(2) else dice.pick([other for other in known if other != truth])
 
 
-def _is_modality(what: Scene, dice: Dice) -> Asked:
-    name = _asked_about(what.modality, MODALITIES, dice)
+def _is_modality(scene: Scene, dice: Dice) -> SceneQuestion:
+    name = _name_to_ask_about(scene.modality, MODALITIES, dice)
     text = dice.pick((f"Is this image taken by {name}?", f"Is the modality of this image {name}?"))
-    return Asked(kind="Modality", text=text, answer=_yes_no(name == what.modality), choices=YES_NO)
+    return SceneQuestion(kind="Modality", text=text, answer=_yes_no(name == scene.modality), choices=YES_NO)
 
 
-def _is_organ(what: Scene, dice: Dice) -> Asked:
-    name = _asked_about(what.organ, ORGANS, dice)
+def _is_organ(scene: Scene, dice: Dice) -> SceneQuestion:
+    name = _name_to_ask_about(scene.organ, ORGANS, dice)
     text = dice.pick((f"Does the picture contain the {name.lower()}?", f"Is this an image of the {name.lower()}?"))
-    return Asked(kind="Organ", text=text, answer=_yes_no(name == what.organ), choices=YES_NO)
+    return SceneQuestion(kind="Organ", text=text, answer=_yes_no(name == scene.organ), choices=YES_NO)
 
 
-def _affected(what: Scene, dice: Dice) -> Asked:
-    """Asked of each side so often that it is affected in half of the questions, and both ways round.
+def _affected(scene: Scene, dice: Dice) -> SceneQuestion:
+    """Question on one side, worded as lesion or as normal; the side is affected in half of the questions.
 
-    Of all images 1/4 have no lesion, 5/12 have lesions on both sides and 1/3 on one side only; in these the affected
-    side is asked about once in four times: 5/12 + 1/3 * 1/4 = 1/2.
+    Of all images 1/4 have no lesion, 5/12 have lesions on both sides and 1/3 on one side only; in the latter the
+    question is about the affected side in one of four cases: 5/12 + 1/3 * 1/4 = 1/2.
     """
-    affected = [side for side in SIDES if what.has_lesion(side)]
+    affected = [side for side in SIDES if scene.has_lesion(side)]
     side = dice.pick(SIDES)
     if len(affected) == 1:
         side = affected[0] if dice.below(4) == 0 else _other_side(affected[0])
     if dice.below(2):
-        text, truth = f"Is there a lesion in the {side.lower()} {what.organ.lower()}?", what.has_lesion(side)
+        text, truth = f"Is there a lesion in the {side.lower()} {scene.organ.lower()}?", scene.has_lesion(side)
     else:
-        text, truth = f"Is the {side.lower()} {what.organ.lower()} normal?", not what.has_lesion(side)
-    return Asked(kind="Abnormality", text=text, answer=_yes_no(truth), choices=YES_NO)
+        text, truth = f"Is the {side.lower()} {scene.organ.lower()} normal?", not scene.has_lesion(side)
+    return SceneQuestion(kind="Abnormality", text=text, answer=_yes_no(truth), choices=YES_NO)
 
 
-def _clip_present(what: Scene, dice: Dice) -> Asked:
+def _clip_present(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("Is there a metal clip in the image?", "Does the image contain a metal clip?"))
-    return Asked(kind="Presence", text=text, answer=_yes_no(what.clip is not None), choices=YES_NO)
+    return SceneQuestion(kind="Presence", text=text, answer=_yes_no(scene.clip is not None), choices=YES_NO)
 
 
-def _clip_place(what: Scene, dice: Dice) -> Asked:
+def _clip_place(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("Where is the metal clip, top or bottom?", "Is the metal clip at the top or at the bottom?"))
-    return Asked(kind="Position", text=text, answer=what.clip or "", choices=("Top", "Bottom"))
+    return SceneQuestion(kind="Position", text=text, answer=scene.clip or "", choices=("Top", "Bottom"))
 
 
 def _other_side(side: str) -> str:
@@ -224,49 +224,51 @@ def _sides(dice: Dice) -> tuple[str, str]:
     return first, _other_side(first)
 
 
-def _larger(what: Scene, dice: Dice) -> Asked:
+def _larger(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = _sides(dice)
-    text = f"Which {what.organ.lower()} is larger, the {first.lower()} or the {second.lower()}?"
-    return Asked(kind="Size", text=text, answer=what.larger, choices=(first, second))
+    text = f"Which {scene.organ.lower()} is larger, the {first.lower()} or the {second.lower()}?"
+    return SceneQuestion(kind="Size", text=text, answer=scene.larger, choices=(first, second))
 
 
-def _smaller(what: Scene, dice: Dice) -> Asked:
+def _smaller(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = _sides(dice)
-    text = f"Which {what.organ.lower()} is smaller, the {first.lower()} or the {second.lower()}?"
-    return Asked(kind="Size", text=text, answer=_other_side(what.larger), choices=(first, second))
+    text = f"Which {scene.organ.lower()} is smaller, the {first.lower()} or the {second.lower()}?"
+    return SceneQuestion(kind="Size", text=text, answer=_other_side(scene.larger), choices=(first, second))
 
 
-def _is_larger(what: Scene, dice: Dice) -> Asked:
+def _is_larger(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = _sides(dice)
-    text = f"Is the {first.lower()} {what.organ.lower()} larger than the {second.lower()} one?"
-    return Asked(kind="Size", text=text, answer=_yes_no(first == what.larger), choices=YES_NO)
+    text = f"Is the {first.lower()} {scene.organ.lower()} larger than the {second.lower()} one?"
+    return SceneQuestion(kind="Size", text=text, answer=_yes_no(first == scene.larger), choices=YES_NO)
 
 
-def _shape(what: Scene, dice: Dice) -> Asked:
-    text = dice.pick((f"What is the shape of the {_lesions(what)}?", f"What shape {_be(what)} the {_lesions(what)}?"))
-    return Asked(kind="Shape", text=text, answer=what.shape)
+def _shape(scene: Scene, dice: Dice) -> SceneQuestion:
+    text = dice.pick(
+        (f"What is the shape of the {_lesions(scene)}?", f"What shape {_be(scene)} the {_lesions(scene)}?")
+    )
+    return SceneQuestion(kind="Shape", text=text, answer=scene.shape)
 
 
-def _size(what: Scene, dice: Dice) -> Asked:
+def _size(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = dice.shuffled(("Large", "Small"))
-    text = f"{_be(what).capitalize()} the {_lesions(what)} {first.lower()} or {second.lower()}?"
-    return Asked(kind="Size", text=text, answer=what.size, choices=(first, second))
+    text = f"{_be(scene).capitalize()} the {_lesions(scene)} {first.lower()} or {second.lower()}?"
+    return SceneQuestion(kind="Size", text=text, answer=scene.size, choices=(first, second))
 
 
-def _brightness(what: Scene, dice: Dice) -> Asked:
+def _brightness(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = dice.shuffled(("Brighter", "Darker"))
-    verb = _be(what).capitalize()
-    text = f"{verb} the {_lesions(what)} {first.lower()} or {second.lower()} than the tissue around?"
-    return Asked(kind="Color", text=text, answer=what.brightness, choices=(first, second))
+    verb = _be(scene).capitalize()
+    text = f"{verb} the {_lesions(scene)} {first.lower()} or {second.lower()} than the tissue around?"
+    return SceneQuestion(kind="Color", text=text, answer=scene.brightness, choices=(first, second))
 
 
-def _where(what: Scene, dice: Dice) -> Asked:
+def _where(scene: Scene, dice: Dice) -> SceneQuestion:
     text = dice.pick(("Where is the lesion located?", "What is the position of the lesion?"))
-    side, row = what.lesions[0]
-    return Asked(kind="Position", text=text, answer=f"{row} {side.lower()}")
+    side, row = scene.lesions[0]
+    return SceneQuestion(kind="Position", text=text, answer=f"{row} {side.lower()}")
 
 
-def _which_side(what: Scene, dice: Dice) -> Asked:
+def _which_side(scene: Scene, dice: Dice) -> SceneQuestion:
     first, second = _sides(dice)
     text = f"Which side are the lesions on, {first.lower()} or {second.lower()}?"
-    return Asked(kind="Position", text=text, answer=what.lesions[0][0], choices=(first, second))
+    return SceneQuestion(kind="Position", text=text, answer=scene.lesions[0][0], choices=(first, second))

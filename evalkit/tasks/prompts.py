@@ -1,7 +1,8 @@
-"""Prompt variants: how a question is put to a model.  Made from the question alone, never from the gold answer.
+"""Prompt variants: the text of a question as the model sees it.  Built from the question alone, never from the gold.
 
-plain: the question.  short: asks for a word or phrase.  options: a question that offers options, or can only be
-answered yes or no, lists them as LLaVA-Med's own answer files do (their fine-tuned checkpoints need that hint).
+plain: the question.  short: the question and a request for a single word or phrase.  options: the question and, if it
+offers options or can only be answered yes or no, a list of them in the wording of LLaVA-Med's released answer files
+(their fine-tuned checkpoints need that hint).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ _VARIANTS = {
     "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
 }
 YES_NO = ("yes", "no")
-# A Chinese question is answered with its verb; the first that it holds decides.
 
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _AUXILIARY = re.compile(
@@ -30,16 +30,16 @@ _AUXILIARY = re.compile(
     r"(?:is|are|was|were|am|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't|any|anything|evidence)\b",
     re.I,
 )
-# "Is there A or B?" asks whether there is one of them, not which of them it is.
+# "Is there A or B?" is a yes/no question: whether one of them is there, not which of them.
 _WHETHER = re.compile(
     r"\b(?:is|are|was|were) there\b|\b(?:any|evidence|have|has|contain|contains|show|see|seen|suggest)\b", re.I
 )
-# An "or" in these, unless a comma comes before the list, belongs to what is asked about: "What mass or nodule is this?"
-_OPEN = re.compile(r"(?:what|how|where|when|why|who|whom|whose)\b", re.I)
-# A pair of which exactly one holds is a choice even after "is there".
+# An "or" in these questions is part of the subject ("What mass or nodule is this?"), unless a comma precedes the list.
+_OPEN_QUESTION = re.compile(r"(?:what|how|where|when|why|who|whom|whose)\b", re.I)
+# Prefixes of opposites: of such a pair exactly one is true, so it is a choice even after "is there".
 _PREFIXES = re.compile(r"^(?:hyper|hypo|homo|hetero|intra|extra|supra|infra|uni|bi|in|ex)(?=\w{4})", re.I)
 _SIDES = {"left", "right"}
-# "an AP or PA film": the last noun belongs to both.  It does not where it has an article: "an MRI or a CT scan".
+# In "an AP or PA film" the last noun belongs to both options; not if the second has an article: "an MRI or a CT scan".
 _OWN_NOUN = re.compile(r"^(?:a|an|the|on|in|at|from|this)\b", re.I)
 _IMAGE = re.compile(r"(?<=\w)\s+(?:image|scan|film|view|plane|study)$", re.I)
 _NEGATIONS = ("non", "no", "not", "without")
@@ -48,10 +48,10 @@ _LETTERS = re.compile(r"[^\w\s\-/]")
 
 
 def render(prompt: str, question: str, choices: tuple[str, ...]) -> str:
-    """The text that a model is asked under the variant `prompt`.
+    """The prompt text of a question under the variant `prompt`.
 
     Raises:
-        ConfigError: there is no such variant.
+        ConfigError: unknown variant.
     """
     check_prompt(prompt)
     chinese = bool(_CHINESE.search(question))
@@ -63,7 +63,7 @@ def render(prompt: str, question: str, choices: tuple[str, ...]) -> str:
 
 
 def prompt_id(prompt: str) -> str:
-    """The variant's name and the first 8 hex digits of the SHA-256 of its template, for signatures."""
+    """The name of the variant and the first 8 hexadecimal digits of the SHA-256 of its template, for signatures."""
     check_prompt(prompt)
     return f"{prompt}@{hashlib.sha256(_VARIANTS[prompt].encode()).hexdigest()[:8]}"
 
@@ -71,11 +71,11 @@ def prompt_id(prompt: str) -> str:
 def check_prompt(prompt: str) -> None:
     """Raises ConfigError for an unknown variant."""
     if prompt not in _VARIANTS:
-        raise ConfigError(f"task.prompt={prompt} is not possible. {did_you_mean(str(prompt), _VARIANTS)}")
+        raise ConfigError(f"Unknown prompt variant task.prompt={prompt}. {did_you_mean(str(prompt), _VARIANTS)}")
 
 
 def options_in(question: str) -> tuple[str, ...]:
-    """The answers that a question itself offers; () when it offers none.
+    """The answers that a question itself offers; empty if it offers none.
 
     >>> options_in("Is the lesion on the left or right?")
     ('left', 'right')
@@ -87,18 +87,20 @@ def options_in(question: str) -> tuple[str, ...]:
     text = " ".join(question.split()).strip()
     if _CHINESE.search(text):
         return chinese_options(text)
-    asks = bool(_AUXILIARY.match(text))
+    is_yes_no = bool(_AUXILIARY.match(text))
     if re.search(r"\bor not\b", text, re.I):
         return YES_NO
-    if re.search(r"\bor\b", text, re.I) and not (_OPEN.match(text) and not re.search(r"[,:;].*\bor\b", text, re.I)):
-        found = _listed(text, asks)
-        if found and not (asks and _WHETHER.search(text) and not _opposites(*found[-2:])):
+    if re.search(r"\bor\b", text, re.I) and not (
+        _OPEN_QUESTION.match(text) and not re.search(r"[,:;].*\bor\b", text, re.I)
+    ):
+        found = _listed(text, is_yes_no)
+        if found and not (is_yes_no and _WHETHER.search(text) and not _opposites(*found[-2:])):
             return found
-    return YES_NO if asks else ()
+    return YES_NO if is_yes_no else ()
 
 
 def _opposites(left: str, right: str) -> bool:
-    """normal and abnormal, hyper- and hypoinflation, left and right."""
+    """Whether two options are opposites: normal and abnormal, hyper- and hypoinflation, left and right."""
     left, right = left.lower(), right.lower()
     short, long = sorted((left, right), key=len)
     negated = len(short) > 4 and long.endswith(short) and len(long) - len(short) < 4
@@ -106,8 +108,8 @@ def _opposites(left: str, right: str) -> bool:
     return {left, right} == _SIDES or negated or same_stem
 
 
-def _listed(text: str, asks: bool) -> tuple[str, ...]:
-    """The members of "A, B or C"; the first loses what leads up to it, the last what follows it."""
+def _listed(text: str, is_yes_no: bool) -> tuple[str, ...]:
+    """The members of "A, B or C", without the text before the first and after the last of them."""
     before, after = re.split(r"\bor\b", text.rstrip("?. "), maxsplit=1, flags=re.I)
     *lead, last = [p.strip() for p in re.split(r"[,:;]", before) if p.strip()] or [""]
     after = _LETTERS.sub("", after).strip()
@@ -115,7 +117,7 @@ def _listed(text: str, asks: bool) -> tuple[str, ...]:
         return ()
     listed = [p for p in lead[1:] if len(p.split()) <= 3]
     if lead and len(last.split()) <= 3:  # after a comma the whole piece is an option
-        if asks and before.rstrip().endswith(","):  # "Is it A, B, or C?": the first piece ends with an option too
+        if is_yes_no and before.rstrip().endswith(","):  # "Is it A, B, or C?": the first piece ends with an option too
             listed.insert(0, " ".join(lead[0].split()[-len(last.split()) :]))
             after = _IMAGE.sub("", _first_words(after, len(last.split())))
         pair = (last, _first_words(_ARTICLES.sub("", after), max(2, len(last.split()))))
@@ -126,7 +128,7 @@ def _listed(text: str, asks: bool) -> tuple[str, ...]:
 
 
 def _pair(before: str, after: str) -> tuple[str, str]:
-    """The two options around an "or" without a comma, as much of each as is their own."""
+    """The two options around an "or" without a comma, without the words that belong to the rest of the question."""
     left, right = before.split(), after.split()
     if left[-1].lower() in ("with", "without"):
         return " ".join([left[-1], *right[1:2]]), " ".join(right[:2])
@@ -134,11 +136,11 @@ def _pair(before: str, after: str) -> tuple[str, str]:
         shared = right.index(left[-1], 1)
         return " ".join(left[-shared - 1 : -1]) or left[-1], " ".join(right[:shared])
     if right[0].lower() in _NEGATIONS:
-        own = left[-2:] if left[-2:-1] == ["with"] else left[-1:]
-        return " ".join(own), " ".join(right[:2])
+        first = left[-2:] if left[-2:-1] == ["with"] else left[-1:]
+        return " ".join(first), " ".join(right[:2])
     return left[-1], _first_words(_ARTICLES.sub("", after), 2 if _OWN_NOUN.match(after) else 1)
 
 
 def _first_words(text: str, n: int) -> str:
-    """All of a short text, else its first words: the option is not longer than its partner."""
+    """The first n words of a text, so that an option is not longer than the other one."""
     return " ".join(text.split()[:n])

@@ -11,10 +11,9 @@ from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import (
-    ImageFinder,
-    Raw,
+    RawRow,
     Record,
-    Rows,
+    SplitRows,
     conversation_rows,
     field_of,
     is_conversation,
@@ -25,12 +24,13 @@ from evalkit.tasks.formats import (
     parquet_files,
     parquet_rows,
 )
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.vqa import VqaTask, unknown_form
 
 FORMS = "the original JSON with imgs/ or imgs.zip, Hugging Face parquet (English), LLaVA-Med JSON (English)"
 LANGUAGES = ("en", "zh", "all")
 
-# split -> language -> n, and for English the labels (open, closed) and the test split's yes/no counts.
+# Number of rows by split and language; for English the labels (open, closed) and the yes/no counts of the test split.
 _N = {
     "train": {"en": 4919, "zh": 4916, "all": 9835},
     "validation": {"en": 1053, "zh": 1046, "all": 2099},
@@ -43,7 +43,7 @@ _YES_NO_TEST = (706, 355)
 class Slake(VqaTask):
     """Bilingual radiology questions: 1,061 English test rows on 96 images.
 
-    language: en, zh or all.  The two languages are never pooled by default: their closed answers differ in kind.
+    language: en, zh or all.  The languages are not pooled by default, because their closed answers differ in kind.
     """
 
     hub_files: ClassVar[tuple[str, ...]] = ("{split}.json", "imgs.zip", "*{split}*.parquet")
@@ -51,15 +51,15 @@ class Slake(VqaTask):
     def __init__(self, *, language: str = "en", **settings: Any) -> None:
         super().__init__(**settings)
         if language not in LANGUAGES:
-            raise ConfigError(f"task.language={language} is not possible. {did_you_mean(str(language), LANGUAGES)}")
+            raise ConfigError(f"Unknown language task.language={language}. {did_you_mean(str(language), LANGUAGES)}")
         if self.closed_rule == "yesno" and language != "en":
             raise ConfigError(
-                "task.closed_rule=yesno counts the English words yes and no; Chinese rows answer in other words. Use "
+                "task.closed_rule=yesno looks for the English words yes and no, which Chinese answers do not use. Set "
                 "task.closed_rule=label with task.language=zh or all."
             )
         self.language = language
 
-    def read(self, root: Path, split: str, images: bool) -> Rows:
+    def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
@@ -69,15 +69,15 @@ class Slake(VqaTask):
                 kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
                 rows = tuple(_row(r, finder, path) for r in kept)
                 if split == "test" and self.language == "en":
-                    rows = tuple(_leak_marked(rows, _chinese_train_images(root)))
-                return Rows(form="slake-json", rows=rows)
+                    rows = tuple(_tag_leaks(rows, _chinese_train_images(root)))
+                return SplitRows(form="slake-json", rows=rows)
             if is_conversation(records[0]):
                 self._english_only("LLaVA-Med JSON")
-                return Rows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
+                return SplitRows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
         if files := parquet_files(root, split):
             self._english_only("Hugging Face parquet")
             rows = tuple(
-                Raw(
+                RawRow(
                     id=f"hf-{split}-{number}",
                     question=field_of(record, "question", f"{files[0]}: row {number}"),
                     answer=field_of(record, "answer", f"{files[0]}: row {number}"),
@@ -88,27 +88,27 @@ class Slake(VqaTask):
                 )
                 for number, record, ref, image_id in parquet_rows(files)
             )
-            return Rows(form="hf-parquet", rows=rows)
+            return SplitRows(form="hf-parquet", rows=rows)
         raise unknown_form(self.name, root, split, FORMS)
 
     def other_train(self) -> Mapping[str, LoadedTask]:
-        """The other language's train rows: each language keeps its images apart by split, the two together do not."""
+        """Train rows of the other language: splits share no images within a language, but across languages they do."""
         others = {"en": ("zh",), "zh": ("en",), "all": ()}[self.language]
         settings: dict[str, Any] = {"name": self.name, "path": str(self.path) if self.path else None}
         settings |= {"repo": self.repo, "revision": self.revision, "allow_counts": self.allow_counts}
         try:
             return {f"train, {lang}": Slake(language=lang, **settings).load_train() for lang in others}
-        except (ConfigError, DataError):  # a form in one language, or a copy without a train split
+        except (ConfigError, DataError):  # a form with one language only, or a copy without a train split
             return {}
 
     def _english_only(self, form: str) -> None:
         if self.language != "en":
             raise ConfigError(
-                f"The {form} form of SLAKE holds English only; task.language={self.language} needs the original."
+                f"The {form} form of SLAKE contains English only; task.language={self.language} needs the original."
             )
 
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
-        """See `VqaTask.expected`.  Every form holds the same rows."""
+        """See `VqaTask.expected`.  All forms contain the same rows."""
         del form
         counts = {"n": _N[split][self.language]}
         if self.language == "en" and self.closed_rule == "label":
@@ -119,21 +119,21 @@ class Slake(VqaTask):
 
 
 def _chinese_train_images(root: Path) -> frozenset[str] | None:
-    """Image names of the Chinese train rows in the same copy; None where the copy has no train file."""
+    """Image names of the Chinese train rows in the same copy; None if the copy has no train file."""
     for path, records in json_files(root if root.is_dir() else root.parent, "train"):
         if names_split(path, "train") and {"img_name", "q_lang"} <= set(records[0]):
             return frozenset(str(r["img_name"]) for r in records if r.get("q_lang") == "zh")
     return None
 
 
-def _leak_marked(rows: Sequence[Raw], seen: frozenset[str] | None) -> Iterator[Raw]:
-    """English test rows, tagged where their image is in the Chinese train split (splits are per language)."""
+def _tag_leaks(rows: Sequence[RawRow], seen: frozenset[str] | None) -> Iterator[RawRow]:
+    """Tag English test rows by whether their image is in the Chinese train split (splits are per language)."""
     for row in rows:
         kind = {} if seen is None else {"leak": "zh-train" if row.image_id in seen else "none"}
         yield replace(row, tags={**row.tags, **kind})
 
 
-def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
+def _row(record: Record, finder: ImageFinder | None, path: Path) -> RawRow:
     where = f"{path}: qid {record.get('qid')!r}"
     image = field_of(record, "img_name", where)
     tags = {
@@ -143,7 +143,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path) -> Raw:
         "base_type": optional(record.get("base_type")),
         "language": optional(record.get("q_lang")),
     }
-    return Raw(
+    return RawRow(
         id=field_of(record, "qid", where),
         question=field_of(record, "question", where),
         answer=field_of(record, "answer", where),

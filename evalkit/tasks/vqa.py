@@ -1,4 +1,4 @@
-"""The common path of the VQA tasks: find the copy, read its form, check its counts, make samples and messages."""
+"""Base class of the VQA tasks: locate the copy, read its form, check its counts, build samples and messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, Message, Sample
 from evalkit.tasks.base import LoadedTask
-from evalkit.tasks.formats import SPLIT_NAMES, Raw, Rows, samples_of, says_yes_or_no
+from evalkit.tasks.formats import SPLIT_NAMES, RawRow, SplitRows, is_yes_or_no, samples_of
 from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.prompts import check_prompt, options_in, prompt_id, render
 
@@ -21,16 +21,16 @@ class VqaTask(ABC):
     """A dataset of questions about images with short answers.
 
     Args:
-        name: what results call it.
-        path: a local copy, a folder or a file, in any released form; None: from the hub, `repo` at `revision`.
+        name: name of the task in results.
+        path: a local copy (folder or file) in any released form; None: downloaded from the hub, `repo` at `revision`.
         split: train, validation or test.
         prompt: a variant of `evalkit.tasks.prompts`.
-        closed_rule: label (the dataset's own field) or yesno (the gold answer is yes or no).
-        allow_counts: accept a copy whose counts differ from the published ones.
+        closed_rule: definition of a closed row: label (the dataset's own field) or yesno (the gold is yes or no).
+        allow_counts: accept a copy whose row counts differ from the published ones.
         on_missing_image: error or skip; see `evalkit.tasks.image_check`.
     """
 
-    # What the hub's snapshot must hold for one split; {split} is filled in.
+    # File patterns of one split in the hub's repository; {split} is replaced by the names of the split.
     hub_files: ClassVar[tuple[str, ...]] = ("*{split}*.parquet",)
 
     def __init__(
@@ -53,7 +53,7 @@ class VqaTask(ABC):
             (on_missing_image, ON_MISSING, "on_missing_image"),
         ):
             if value not in allowed:
-                raise ConfigError(f"task.{key}={value} is not possible. {did_you_mean(str(value), allowed)}")
+                raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), allowed)}")
         check_prompt(prompt)
         self.name = name
         self.path = Path(path).expanduser() if path else None
@@ -65,16 +65,16 @@ class VqaTask(ABC):
         self.allow_counts = allow_counts
 
     @abstractmethod
-    def read(self, root: Path, split: str, images: bool) -> Rows:
-        """The rows of a split from a local copy, in whatever form it is.
+    def read(self, root: Path, split: str, images: bool) -> SplitRows:
+        """Read the rows of a split from a local copy in any known form.
 
         Raises:
-            DataError: no known form is there, or not this split of it.
+            DataError: there is no known form, or the split is missing.
         """
 
     @abstractmethod
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
-        """The published counts that a copy of that form may have: n, and where known OPEN and CLOSED by rule."""
+        """Published counts that a copy of this form may have: n and, if known, OPEN and CLOSED."""
 
     def load(self, *, images: bool = True) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
@@ -82,17 +82,17 @@ class VqaTask(ABC):
 
     def load_train(self) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
-        # A test file that a user named must never pass for the train split: that lies beside it, where it is at all.
+        # A file that the user gave as another split must not be read as the train split: look in its folder instead.
         path = self.path
-        beside = path is not None and path.is_file() and self.split != "train"
-        return self._load("train", images=False, root=path.parent if path and beside else path)
+        is_other_split = path is not None and path.is_file() and self.split != "train"
+        return self._load("train", images=False, root=path.parent if path and is_other_split else path)
 
     def other_train(self) -> Mapping[str, LoadedTask]:
-        """Train rows of the same copy beside `load_train` that models are trained on too, for the audit; by name."""
+        """Further train rows of the same copy that models are also trained on, by name, for the audit."""
         return {}
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """The image, then the question under the prompt variant; only the question decides which options are listed."""
+        """The image, then the question under the prompt variant; listed options come from the question alone."""
         text = render(self.prompt, sample.question, options_in(sample.question))
         return (Message(role="user", content=(ImagePlace(0), text)),)
 
@@ -102,7 +102,8 @@ class VqaTask(ABC):
         self._check_labels(found.form, found.rows)
         notes = [*found.notes, *self._check_counts(found.form, found.rows, split)]
         if self.path is None:
-            notes.append(f"{self.repo} at commit {root.name}")  # the cache names a snapshot's folder after its commit
+            # The folder of a snapshot in the cache is named after its commit.
+            notes.append(f"{self.repo} at commit {root.name}")
         samples, skipped = samples_of(found.rows, self.closed_rule, f"{self.name} ({root})")
         return LoadedTask(
             name=self.name,
@@ -116,55 +117,53 @@ class VqaTask(ABC):
             order=found.order,
         )
 
-    def _check_labels(self, form: str, rows: tuple[Raw, ...]) -> None:
+    def _check_labels(self, form: str, rows: tuple[RawRow, ...]) -> None:
         without = sum(r.label is None for r in rows)
         if self.closed_rule == "label" and without:
             raise DataError(
-                f"{self.name}: {without} of {len(rows)} rows of this form ({form}) do not say whether they are open or "
-                f"closed, and closed_rule=label does not guess. Say task.closed_rule=yesno (closed = the answer is yes "
-                f"or no; another rule with other numbers){self.label_remedy}."
+                f"{self.name}: {without} of {len(rows)} rows of this form ({form}) have no open/closed label, which "
+                f"closed_rule=label needs. Set task.closed_rule=yesno (closed = the answer is yes or no; a different "
+                f"rule with different numbers){self.label_remedy}."
             )
 
     label_remedy: ClassVar[str] = ""
 
-    def _check_counts(self, form: str, rows: tuple[Raw, ...], split: str) -> list[str]:
-        """A note when the copy differs from the published counts and that is allowed.
+    def _check_counts(self, form: str, rows: tuple[RawRow, ...], split: str) -> list[str]:
+        """Compare the counts with the published ones; returns a note if they differ and that is allowed.
 
         Raises:
-            DataError: it differs and is not allowed.
+            DataError: they differ and allow_counts is false.
         """
         counts = {"n": len(rows)}
-        kinds = [
-            r.label if self.closed_rule == "label" else (CLOSED if says_yes_or_no(r.answer) else OPEN) for r in rows
-        ]
+        kinds = [r.label if self.closed_rule == "label" else (CLOSED if is_yes_or_no(r.answer) else OPEN) for r in rows]
         counts |= {OPEN: kinds.count(OPEN), CLOSED: kinds.count(CLOSED)}
-        wanted = self.expected(form, split)
-        if not wanted or any(all(counts[k] == v for k, v in w.items()) for w in wanted):
+        published = self.expected(form, split)
+        if not published or any(all(counts[k] == v for k, v in p.items()) for p in published):
             return []
-        shown = " or ".join(_counts_text(w) for w in wanted)
+        shown = " or ".join(_counts_text(p) for p in published)
         text = f"{self.name} ({split}, {form}): this copy has {_counts_text(counts)}, the published set {shown}"
         if not self.allow_counts:
             raise DataError(
-                f"{text}. Numbers on another set of rows cannot be compared with anyone's. Use a complete copy, or say "
-                "task.allow_counts=true when a subset is meant."
+                f"{text}. Results over other rows are not comparable with published ones. Use a complete copy, or set "
+                "task.allow_counts=true for a deliberate subset."
             )
-        return [f"{text}: these numbers compare with no one else's"]
+        return [f"{text}: results are not comparable with published ones"]
 
     def hub_patterns(self) -> tuple[str, ...]:
-        """The files of the hub's repository that `fetch` brings: the configured split and train."""
+        """Patterns of the files that `fetch` downloads from the hub: the configured split and the train split."""
         return tuple(dict.fromkeys((*self._patterns(self.split), *self._patterns("train"))))
 
     def _patterns(self, split: str) -> list[str]:
         return [p.format(split=s) for p in self.hub_files for s in SPLIT_NAMES[split]]
 
     def _from_hub(self, split: str) -> Path:
-        """The dataset's snapshot in the hub's own cache, brought there if it is not."""
+        """Path of the dataset's snapshot in the hub's cache, downloaded if necessary."""
         if not self.repo:
-            raise DataError(f"{self.name} is on no hub; give a local copy with task.path=DIR.")
+            raise DataError(f"{self.name} is not on the Hugging Face hub. Set task.path=DIR to a local copy.")
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
 
-        # The base of the hub's own error is that of its HTTP library, whichever that is: time-outs, proxies.
+        # Time-outs and proxy errors are raised as the base error of the hub's HTTP library, whichever that is.
         transport = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
         failures: tuple[type[Exception], ...] = (*transport, OSError, ValueError)
         patterns = self._patterns(split)
@@ -174,9 +173,9 @@ class VqaTask(ABC):
             )
         except failures as problem:
             raise DataError(
-                f"{self.name} ({self.repo}) is not on this machine and the dataset hub did not give it "
-                f"({type(problem).__name__}). Give a local copy with task.path=DIR, or run "
-                f"`python -m evalkit fetch task={self.name}` where there is a network."
+                f"{self.name} ({self.repo}) is not in the local cache and could not be downloaded from the hub "
+                f"({type(problem).__name__}). Set task.path=DIR to a local copy, or run "
+                f"`python -m evalkit fetch task={self.name}` on a machine with a network."
             ) from problem
         return Path(folder)
 
@@ -187,9 +186,9 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 
 
 def unknown_form(name: str, root: Path, split: str, forms: str) -> DataError:
-    """The error for a copy in which no form was recognised."""
+    """Error for a copy in which no form was recognised."""
     inside = sorted(p.name for p in root.iterdir())[:8] if root.is_dir() else [root.name]
     return DataError(
-        f"{name}: no {split} split in a known form at {root} (there: {', '.join(inside) or 'nothing'}). "
+        f"{name}: no {split} split in a known form at {root} (found: {', '.join(inside) or 'nothing'}). "
         f"Known forms: {forms}."
     )

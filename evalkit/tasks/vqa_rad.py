@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
-    ImageFinder,
-    Raw,
+    RawRow,
     Record,
-    Rows,
+    SplitRows,
     conversation_rows,
     field_of,
     is_conversation,
@@ -23,10 +23,11 @@ from evalkit.tasks.formats import (
     parquet_files,
     parquet_rows,
 )
+from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.vqa import VqaTask, unknown_form
 
 FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med JSON"
-# Typos of the release, as its own other rows spell them.
+# Typos of the release, mapped to the spelling of its other rows.
 _TYPES = {"ATRIB": "ATTRIB", "ATTRIBUTE": "ATTRIB", "PRSE": "PRES", "OTHERS": "OTHER", "MODALITY": "MODALITY"}
 _FRAME = "frame"
 TEST_ROWS = 451
@@ -35,7 +36,7 @@ TEST_ROWS = 451
 class VqaRad(VqaTask):
     """Radiology questions by clinicians: 451 test rows on 203 images.
 
-    osf_path: with the Hugging Face form, a copy of the OSF release whose ids and labels the rows are joined to.
+    osf_path: a copy of the OSF release, from which rows in the Hugging Face form get their ids and labels.
     """
 
     label_remedy: ClassVar[str] = ", or join the rows to the release with task.osf_path=DIR"
@@ -44,7 +45,7 @@ class VqaRad(VqaTask):
         super().__init__(**settings)
         self.osf_path = Path(osf_path).expanduser() if osf_path else None
 
-    def read(self, root: Path, split: str, images: bool) -> Rows:
+    def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
@@ -53,17 +54,17 @@ class VqaRad(VqaTask):
                 return osf_rows(records, finder, path, split)
             named = root.is_file() or names_split(path, split)
             if named and {"qid", "image_name", "phrase_type"} <= set(first):
-                return Rows(form="mevf-json", rows=tuple(_mevf_row(r, finder, path, split) for r in records))
+                return SplitRows(form="mevf-json", rows=tuple(_mevf_row(r, finder, path, split) for r in records))
             if named and is_conversation(first):
                 rows = tuple(conversation_rows(records, finder, path))
-                return Rows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
+                return SplitRows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
         if files := parquet_files(root, split):
             return self._parquet(files, split)
         raise unknown_form(self.name, root, split, FORMS)
 
-    def _parquet(self, files: Sequence[Path], split: str) -> Rows:
+    def _parquet(self, files: Sequence[Path], split: str) -> SplitRows:
         rows = tuple(
-            Raw(
+            RawRow(
                 id=f"hf-{split}-{number}",
                 question=field_of(record, "question", f"{files[0]}: row {number}"),
                 answer=field_of(record, "answer", f"{files[0]}: row {number}"),
@@ -73,9 +74,9 @@ class VqaRad(VqaTask):
             for number, record, ref, image_id in parquet_rows(files)
         )
         if self.osf_path is None or split != "test":
-            return Rows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
+            return SplitRows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
         release = self.read(self.osf_path, split, images=False)
-        return Rows(form="hf-parquet+osf", rows=_joined(rows, release, self.osf_path), order=release.order)
+        return SplitRows(form="hf-parquet+osf", rows=_joined(rows, release, self.osf_path), order=release.order)
 
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
         """See `VqaTask.expected`."""
@@ -95,8 +96,8 @@ class VqaRad(VqaTask):
         return by_form.get(form, ())
 
 
-def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str) -> Rows:
-    """The rows of a split in the OSF release, whose one file holds both: test rows are the phrase types test_*."""
+def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str) -> SplitRows:
+    """Rows of a split of the OSF release, whose single file contains both: test rows have phrase type test_*."""
     if split not in ("train", "test"):
         raise DataError(f"VQA-RAD has no {split} split; its splits are train and test.")
     rows = []
@@ -104,33 +105,33 @@ def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, 
         row = _row(record, finder, path, "")
         if str(record.get("phrase_type")).startswith("test_") != (split == "test"):
             continue
-        # A test question whose framed rewording exists is in the 3,064-row train split that most papers use.
+        # If a framed rewording of a test question exists, it is in the 3,064-row train split that most papers use.
         leak = {"leak": _FRAME if optional(record.get("question_frame")) else "none"} if split == "test" else {}
-        rows.append(Raw(**{f: getattr(row, f) for f in Raw.__dataclass_fields__} | {"tags": {**row.tags, **leak}}))
-    return Rows(form="osf-json", rows=tuple(rows), order=hf_order([r.id for r in rows], split))
+        rows.append(replace(row, tags={**row.tags, **leak}))
+    return SplitRows(form="osf-json", rows=tuple(rows), order=hf_order([r.id for r in rows], split))
 
 
 def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
     """The Hugging Face numbering of the test rows.
 
-    Found on the data: that release lists them by their position in the OSF file, sorted as text (0, 1, 10, 100 ...).
+    Inferred from the data: that release lists the rows by position in the OSF file, sorted as text (0, 1, 10, 100 ...).
     """
-    # In a subset the positions are others, and the rows would be joined to other people's answers.
+    # In a subset the positions differ, and rows would be joined to the answers of other questions.
     if split != "test" or len(ids) != TEST_ROWS or not all(i.isdecimal() for i in ids):
         return {}
     in_file_order = sorted(ids, key=int)
     return {"hf": tuple(in_file_order[k] for k in sorted(range(len(ids)), key=str))}
 
 
-def _mevf_row(record: Record, finder: ImageFinder | None, path: Path, split: str) -> Raw:
-    """A row of the MEVF form, its phrase type in the release's words: a slice has one name, whatever was downloaded."""
+def _mevf_row(record: Record, finder: ImageFinder | None, path: Path, split: str) -> RawRow:
+    """A row of the MEVF form; phrase types are named as in the OSF release, so that slices have the same names."""
     if split == "test" and (phrase := optional(record.get("phrase_type"))) and not phrase.startswith("test_"):
         record = {**record, "phrase_type": f"test_{phrase}"}
     return _row(record, finder, path, f"mevf-{split}-")
 
 
-def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> Raw:
-    """A row of the OSF or MEVF form; the first qid of the release is a string, five answers are integers."""
+def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) -> RawRow:
+    """A row of the OSF or MEVF form.  In the release the first qid is a string and five answers are integers."""
     where = f"{path}: qid {record.get('qid')!r}"
     image = field_of(record, "image_name", where)
     qid = field_of(record, "qid", where)
@@ -142,7 +143,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) ->
         "phrase_type": optional(record.get("phrase_type")),
         "pair": optional(record.get("qid_linked_id")),
     }
-    return Raw(
+    return RawRow(
         id=f"{prefix}{int(qid)}",
         question=field_of(record, "question", where),
         answer=field_of(record, "answer", where),
@@ -154,7 +155,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) ->
 
 
 def _question_type(value: Any) -> str | None:
-    """One spelling for each type; a row of several types keeps them, in alphabetical order."""
+    """Question type in a unified spelling; several types of a row are joined in alphabetical order."""
     text = optional(value)
     if text is None:
         return None
@@ -162,28 +163,23 @@ def _question_type(value: Any) -> str | None:
     return "+".join(sorted(parts))
 
 
-def _joined(rows: Sequence[Raw], release: Rows, osf_path: Path) -> tuple[Raw, ...]:
-    """Hugging Face rows with the ids, labels and tags of the release, after checking that the texts agree."""
+def _joined(rows: Sequence[RawRow], release: SplitRows, osf_path: Path) -> tuple[RawRow, ...]:
+    """Hugging Face rows with the ids, labels and tags of the OSF release, after checking that the texts agree."""
     by_id = {r.id: r for r in release.rows}
     order = release.order.get("hf", ())
     if len(order) != len(rows):
         raise DataError(
-            f"task.osf_path={osf_path} has {len(release.rows)} test rows, the parquet files {len(rows)}; the rows can "
-            f"be joined only when both have all {TEST_ROWS}."
+            f"task.osf_path={osf_path} has {len(release.rows)} test rows, the parquet files {len(rows)}; rows can be "
+            f"joined only if both have all {TEST_ROWS}."
         )
     joined = []
     for number, (row, sample_id) in enumerate(zip(rows, order, strict=True)):
         original = by_id[sample_id]
-        mine, theirs = ((r.question.lower(), r.answer.lower()) for r in (row, original))
-        if mine != theirs:
+        hub_text, osf_text = ((r.question.lower(), r.answer.lower()) for r in (row, original))
+        if hub_text != osf_text:
             raise DataError(
-                f"Row {number} of the parquet files has {mine}, its partner in {osf_path} (qid {sample_id}) {theirs}: "
-                "these are not two forms of one release."
+                f"Row {number} of the parquet files has {hub_text}, but its counterpart in {osf_path} (qid "
+                f"{sample_id}) has {osf_text}: these are not two forms of the same release."
             )
-        joined.append(
-            Raw(
-                id=sample_id, question=row.question, answer=row.answer, image_id=original.image_id, image=row.image,
-                label=original.label, tags=original.tags,
-            )
-        )  # fmt: skip
+        joined.append(replace(row, id=sample_id, image_id=original.image_id, label=original.label, tags=original.tags))
     return tuple(joined)

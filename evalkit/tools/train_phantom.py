@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.models.phantom_parts import IMAGE_TOKEN, IMAGE_TOKENS, make_model, make_processor
-from evalkit.tasks.phantom import Asked, questions
-from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene, draw, scene
+from evalkit.tasks.phantom import SceneQuestion, questions
+from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene, draw, make_scene
 
 TOKENIZER_IMAGES = 2000
 _IGNORED = -100
@@ -52,7 +52,7 @@ def train(out: Path, plan: Plan) -> list[float]:
     torch.set_num_threads(2)
     torch.manual_seed(plan.seed)
     members = [f"{plan.seed}/train/{index}" for index in range(plan.n_images)]
-    scenes = [scene(member) for member in members]
+    scenes = [make_scene(member) for member in members]
     processor = make_processor(texts(scenes[:TOKENIZER_IMAGES]))
     model = make_model(processor.tokenizer)
     started = time.perf_counter()
@@ -272,7 +272,7 @@ def _pack_row(
     return ids, positions, targets, segments
 
 
-def _prompted(asked: Asked, variant: int) -> str:
+def _prompted(asked: SceneQuestion, variant: int) -> str:
     """The question in one of five ways: with one of three requests for a short answer, with its options, alone."""
     if variant < len(_SHORT_PROMPTS):
         return _SHORT_PROMPTS[variant].format(question=asked.text)

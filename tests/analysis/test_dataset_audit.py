@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evalkit.analysis.dataset_audit import Finding, audit, render, same_text
+from evalkit.analysis.dataset_audit import Finding, audit, render
 from evalkit.core.errors import DataError
 from evalkit.core.types import ImageRef, Sample
 from evalkit.tasks.base import LoadedTask
+from evalkit.tasks.formats import duplicate_key
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
@@ -113,8 +114,8 @@ def test_unusable_images_are_a_finding_even_when_none_is_left(tmp_path):
 
 
 def test_case_space_and_the_space_before_a_question_mark_make_no_different_text():
-    assert same_text(" What  IS\tit ?") == same_text("what is it?")
-    assert same_text("is it") != same_text("is it?")
+    assert duplicate_key(" What  IS\tit ?") == duplicate_key("what is it?")
+    assert duplicate_key("is it") != duplicate_key("is it?")
 
 
 def test_the_text_shows_counts_and_examples():

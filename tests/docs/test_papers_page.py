@@ -1,4 +1,4 @@
-"""docs/papers.md: its list is what the tables are, and its example is a paper."""
+"""docs/papers.md: its list matches the tables, and its example is a valid paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 PAGE = (DOCS / "papers.md").read_text(encoding="utf-8")
 
 
-def test_the_list_of_papers_is_what_the_tables_are() -> None:
+def test_the_list_of_papers_matches_the_tables() -> None:
     spec = importlib.util.spec_from_file_location("make_papers", DOCS / "make_papers.py")
     assert spec is not None
     assert spec.loader is not None
@@ -23,7 +23,7 @@ def test_the_list_of_papers_is_what_the_tables_are() -> None:
     assert maker.page() == PAGE, "run: python docs/make_papers.py"
 
 
-def test_the_example_is_a_paper() -> None:
+def test_the_example_is_a_valid_paper() -> None:
     found = re.search(r"<!-- example -->\n```yaml\n(.+?)```", PAGE, flags=re.S)
     assert found
     paper = parse_paper(yaml.safe_load(found[1]), "my-paper")

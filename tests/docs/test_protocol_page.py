@@ -1,11 +1,11 @@
-"""docs/protocols.md says what the configurations say."""
+"""docs/protocols.md matches the protocol configurations."""
 
 import importlib.util
 
 from tests.support.protocols import CONF, ROOT
 
 
-def test_the_page_is_what_its_generator_writes():
+def test_the_page_equals_the_output_of_its_generator():
     spec = importlib.util.spec_from_file_location("make_protocols", ROOT / "docs/make_protocols.py")
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
@@ -21,7 +21,7 @@ def test_every_protocol_of_this_package_is_on_the_page():
             assert f"### {path.stem}\n" in text
 
 
-def test_a_row_names_the_settings_that_make_the_number():
+def test_a_row_names_the_settings_that_determine_the_number():
     from evalkit.scoring.protocol_table import protocol_row
 
     card = dict.fromkeys(("rows", "closed_rule", "open_rule", "normaliser", "aggregation"), "x")

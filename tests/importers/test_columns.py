@@ -1,4 +1,4 @@
-"""Which column is which."""
+"""Assignment of columns to id, question, reference and prediction."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_the_usual_names_are_guessed(tmp_path, record, expected):
     assert read(tmp_path, record) == expected
 
 
-def test_named_columns_win_and_may_reach_into_objects(tmp_path):
+def test_named_columns_take_precedence_and_may_be_fields_of_objects(tmp_path):
     record = {"id": 1, "doc": {"qid": 7, "q": "q"}, "a": "p", "prediction": "x"}
     assert read(tmp_path, record, id="doc.qid", question="doc.q", prediction="a") == ("7", "q", None, "p")
     assert read(tmp_path, record | {"label": "0"}, reference="") == ("1", None, None, "x")
@@ -50,15 +50,15 @@ def test_the_choice_of_columns_is_noted(tmp_path):
     ("record", "named", "message"),
     [
         # the dataset itself, given as predictions, would score 100 %
-        ({"qid": 0, "question": "q", "answer": "yes", "answer_type": "CLOSED"}, {}, "may hold the gold answers"),
-        ({"question": "q", "answer": "yes"}, {}, "may hold the gold answers"),
+        ({"qid": 0, "question": "q", "answer": "yes", "answer_type": "CLOSED"}, {}, "may contain the gold answers"),
+        ({"question": "q", "answer": "yes"}, {}, "may contain the gold answers"),
         ({"id": 0, "pred": "a", "prediction": "b"}, {}, "pred and prediction could each be"),
         ({"id": 0, "hit": 1}, {}, "looks like a prediction"),
         ({"id": 0, "prediction": "yes"}, {"prediction": "predicton"}, "Did you mean 'prediction'"),
         ({"id": 0, "prediction": "yes"}, {"id": "qid"}, "id=qid"),
     ],
 )
-def test_what_cannot_be_told_is_asked(tmp_path, record, named, message):
+def test_ambiguous_columns_are_refused_with_the_setting_that_decides(tmp_path, record, named, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, record, **named)
 
@@ -88,8 +88,8 @@ def test_our_own_file_keeps_every_field_and_drops_a_torn_last_line(tmp_path):
     path = tmp_path / "predictions.jsonl"
     failed = OWN | {"sample_id": "11", "text": None, "error": "out of memory", "finish_reason": "error"}
     path.write_text(json.dumps(OWN) + "\n" + json.dumps(failed) + "\n" + json.dumps(OWN)[:40])
-    file = read_answers(tmp_path)  # the folder of a run will do
-    assert file.format == "evalkit" and any("line 3 is half written and was dropped" in n for n in file.notes)
+    file = read_answers(tmp_path)  # a run folder is accepted
+    assert file.format == "evalkit" and any("line 3 is incomplete and was dropped" in n for n in file.notes)
     first, second = file.answers
     assert (first.finish_reason, first.n_tokens, first.seconds, first.fingerprint) == ("stop", 2, 0.25, "ab")
     assert (second.text, second.error) == (None, "out of memory")

@@ -1,4 +1,4 @@
-"""Other tools' files, made from their documented fields, with the dirt that they are met with."""
+"""Files of other tools, built from their documented fields, with irregularities seen in practice."""
 
 import json
 import struct
@@ -28,7 +28,7 @@ def lines(rows):
     return "".join(json.dumps(r) + "\n" for r in rows)
 
 
-def said(path, format, **named):
+def joined_texts(path, format, **named):
     """The texts of a file, joined to the task: the same whatever the format."""
     file = read_answers(path, **named)
     assert file.format == format
@@ -53,17 +53,17 @@ def lmms(i, **change):
 def test_lmms_eval_samples(tmp_path):
     path = tmp_path / "20260101_samples_slake_en.jsonl"
     path.write_text(lines(lmms(i) for i in (2, 0, 1)))
-    assert said(path, "lmms-eval") == EXPECTED
+    assert joined_texts(path, "lmms-eval") == EXPECTED
 
 
-def test_lmms_eval_gives_the_model_s_words_before_a_filter_and_merges_an_appended_run(tmp_path):
+def test_lmms_eval_gives_the_unfiltered_answer_and_merges_an_appended_run(tmp_path):
     path = tmp_path / "samples.jsonl"
     rows = [
         lmms(i, resps=[[QA[i][2]]], filtered_resps=["filtered"], input=[{"role": "user", "content": QA[i][0]}])
         for i in range(3)
     ]
     path.write_text(lines(rows + rows))
-    assert said(path, "lmms-eval") == EXPECTED
+    assert joined_texts(path, "lmms-eval") == EXPECTED
     notes = read_answers(path).notes
     assert any("3 rows repeat" in n for n in notes) and any("6 rows have a filtered answer" in n for n in notes)
     assert read_answers(path, prediction="filtered_resps").answers[0].text == "filtered"
@@ -86,7 +86,7 @@ def test_lm_eval_with_several_filters_a_document(tmp_path):
         for name in ("strict-match", "flexible-extract")
     ]
     path.write_text(lines(rows))
-    assert said(path, "lm-eval") == EXPECTED
+    assert joined_texts(path, "lm-eval") == EXPECTED
 
 
 def test_several_answers_a_document_are_refused(tmp_path):
@@ -109,20 +109,20 @@ def test_vlmevalkit_json_and_tsv(tmp_path):
     (tmp_path / "m_d.json").write_text(json.dumps(rows))
     table = "\n".join("\t".join(map(str, r)) for r in (rows[0].keys(), *(r.values() for r in rows)))
     (tmp_path / "m_d.tsv").write_text(table + "\n")
-    assert said(tmp_path / "m_d.json", "vlmevalkit") == EXPECTED
-    assert said(tmp_path / "m_d.tsv", "vlmevalkit") == EXPECTED
+    assert joined_texts(tmp_path / "m_d.json", "vlmevalkit") == EXPECTED
+    assert joined_texts(tmp_path / "m_d.tsv", "vlmevalkit") == EXPECTED
 
 
-def test_vlmevalkit_s_failure_text_is_an_error_and_its_thoughts_are_noted(tmp_path):
+def test_vlmevalkit_s_failure_text_is_an_error_and_its_reasoning_is_noted(tmp_path):
     path = tmp_path / "a.json"
     failed = vlmevalkit(0) | {"prediction": "Failed to obtain answer via API.", "thinking": "hm"}
     path.write_text(json.dumps([failed]))
     file = read_answers(path)
     assert file.answers[0].error == "not an answer: the harness wrote 'Failed to obtain answer via API.'"
-    assert any("1 rows have their reasoning" in n for n in file.notes)
+    assert any("1 rows have reasoning in the column 'thinking'" in n for n in file.notes)
 
 
-def test_base64_columns_of_any_size_are_read_past(tmp_path):
+def test_base64_columns_of_any_size_are_skipped(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("index\timage\tquestion\tprediction\n0\t" + "A" * 200_000 + "\tIs it?\tyes\n")
     assert read_answers(path).answers[0].text == "yes"
@@ -155,9 +155,11 @@ def test_a_date_in_a_sheet_and_further_sheets(tmp_path):
 
     path = tmp_path / "a.xlsx"
     workbook(path, [["id", "prediction"], [0, "yes"]], notes=None)
-    assert any("1 other sheets ignored" in n for n in read_answers(path).notes)
+    assert any("1 other sheets were ignored" in n for n in read_answers(path).notes)
     workbook(path, [["id", "prediction"], [0, datetime.date(2026, 2, 1)]])
-    with pytest.raises(DataError, match="row 2, column 'prediction': the spreadsheet has turned this into a date"):
+    with pytest.raises(
+        DataError, match="row 2, column 'prediction': the spreadsheet has converted this cell to a date"
+    ):
         read_answers(path)
 
 
@@ -181,7 +183,7 @@ def test_medevalkit_results_without_ids(tmp_path):
     ]
     path.write_text(json.dumps(rows[::-1]))
     (tmp_path / "metrics.json").write_text("{}")
-    assert said(tmp_path, "medevalkit") == EXPECTED
+    assert joined_texts(tmp_path, "medevalkit") == EXPECTED
 
 
 def test_medvlmbench_predictions(tmp_path):
@@ -190,7 +192,7 @@ def test_medvlmbench_predictions(tmp_path):
         {"image_path": "NA", "question_type": "open", "qs": q, "answer": r, "prediction": text} for q, r, text in QA
     ]
     path.write_text(json.dumps(rows, indent=4))
-    assert said(path, "medvlmbench") == EXPECTED
+    assert joined_texts(path, "medvlmbench") == EXPECTED
 
 
 # --- IntelliScope
@@ -210,10 +212,10 @@ def test_intelliscope_predictions_and_the_result_that_its_evaluator_appends(tmp_
     path = tmp_path / "test_pred_cls.json"
     whole = json.dumps([dialogue(0), dialogue(1, "conversatons"), dialogue(2)], indent=1)
     path.write_text(whole)
-    assert said(path, "intelliscope") == EXPECTED
+    assert joined_texts(path, "intelliscope") == EXPECTED
     path.write_text(whole + ',\n{"eval_result": 0.5}')
-    assert said(path, "intelliscope") == EXPECTED
-    assert any("behind the end of the array ignored" in n for n in read_answers(path).notes)
+    assert joined_texts(path, "intelliscope") == EXPECTED
+    assert any("after the end of the array were ignored" in n for n in read_answers(path).notes)
 
 
 def test_intelliscope_keeps_the_end_token_and_counts_a_missing_turn(tmp_path):
@@ -234,7 +236,7 @@ def test_the_dataset_itself_interrupted_files_and_double_turns_are_refused(tmp_p
     with pytest.raises(DataError, match="this is the dataset"):
         read_answers(path)
     path.write_text("[" + json.dumps(dialogue(0)) + ",\n" + json.dumps(dialogue(1)) + ",\n")
-    with pytest.raises(DataError, match="broken JSON"):
+    with pytest.raises(DataError, match="malformed JSON"):
         read_answers(path)
     twice = dialogue(0)
     twice["conversations"] *= 2
@@ -303,7 +305,7 @@ def zstandard(data):
 def test_inspect_eval_archives(tmp_path, compress):
     path = tmp_path / "log.eval"
     eval_archive(path, [inspect_sample(i) for i in (1, 2, 0)], compress)
-    assert said(path, "inspect") == EXPECTED
+    assert joined_texts(path, "inspect") == EXPECTED
     first = read_answers(path).answers[0]
     assert (first.id, first.finish_reason, first.n_tokens, first.seconds) == ("2", "length", 4, 0.5)
 
@@ -344,17 +346,17 @@ def test_inspect_epochs_with_different_answers_are_refused(tmp_path):
     path = tmp_path / "log.eval"
     other = inspect_sample(0, epoch=2)
     eval_archive(path, [inspect_sample(0), other | {"output": other["output"] | {"completion": "no"}}])
-    with pytest.raises(DataError, match="1 ids are answered twice"):
+    with pytest.raises(DataError, match="1 ids have two answers with different texts"):
         read_answers(path)
 
 
 def test_an_archive_without_samples_and_a_broken_one_are_refused(tmp_path):
     path = tmp_path / "log.eval"
     eval_archive(path, [])
-    with pytest.raises(DataError, match="no samples inside"):
+    with pytest.raises(DataError, match="contains no samples"):
         read_answers(path)
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match="broken zip"):
+    with pytest.raises(DataError, match="damaged zip"):
         read_answers(path)
 
 
@@ -385,7 +387,7 @@ def test_helm_run_folders(tmp_path):
     state = {"adapter_spec": {"method": "generation"}, "request_states": [helm_state(i) for i in (2, 1, 0)]}
     (tmp_path / "scenario_state.json").write_text(json.dumps(state, indent=2))
     (tmp_path / "run_spec.json").write_text("{}")
-    assert said(tmp_path, "helm") == EXPECTED
+    assert joined_texts(tmp_path, "helm") == EXPECTED
     assert [a.finish_reason for a in read_answers(tmp_path).answers] == ["stop", "length", "stop"]
 
 
@@ -436,12 +438,12 @@ def test_parquet_leaves_images_unread_and_keeps_nulls_apart_from_texts(tmp_path)
 def test_formats_with_fixed_fields_take_no_column_names(tmp_path):
     path = tmp_path / "scenario_state.json"
     path.write_text(json.dumps({"request_states": [helm_state(0)]}))
-    with pytest.raises(ConfigError, match="'helm' has fixed ones"):
+    with pytest.raises(ConfigError, match="columns of format 'helm' are fixed"):
         read_answers(path, id="x")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_in_another_format_than_said_is_refused_and_not_half_read(tmp_path, name):
+def test_a_file_in_another_format_than_configured_is_refused(tmp_path, name):
     path = tmp_path / "a.json"
     path.write_text('[{"foo": 1}, {"foo": 2}]')
     with pytest.raises(DataError):

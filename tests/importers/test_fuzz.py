@@ -1,4 +1,4 @@
-"""Whatever a file holds, it is read or refused with an error of ours; nothing else comes out."""
+"""Any file content is either read or refused with an evalkit error; no other exception is raised."""
 
 import json
 

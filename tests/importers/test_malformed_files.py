@@ -1,4 +1,4 @@
-"""JSON, JSON lines and tables as people really have them."""
+"""Irregular and malformed JSON, JSON lines and tables."""
 
 import json
 import pickle
@@ -44,7 +44,7 @@ LINES = "\n".join(json.dumps(r) for r in ROWS)
         ("comma-array.json", json.dumps(ROWS)[:-1] + ",\n]", "trailing commas"),
         ("comma-object.json", json.dumps(ROWS).replace("}", ",}"), "trailing commas"),
         ("comma-lines.jsonl", LINES.replace("}", "},"), "trailing commas"),
-        ("under.json", json.dumps({"model": "m", "predictions": ROWS}), "under 'predictions'"),
+        ("under.json", json.dumps({"model": "m", "predictions": ROWS}), "in 'predictions'"),
         ("object.json", json.dumps({"0": "yes", "1": "left lobe"}), "id -> answer"),
         ("objects.json", json.dumps({"0": {"prediction": "yes"}, "1": {"prediction": "left lobe"}}), "id -> record"),
         ("a.csv", "id,question,prediction\r\n0,Is it?,yes\r\n1,Where?,left lobe\r\n", None),
@@ -54,13 +54,13 @@ LINES = "\n".join(json.dumps(r) for r in ROWS)
         ("table.txt", b"\xef\xbb\xbfid,prediction\n0,yes\n1,left lobe\n", "byte order mark"),
     ],
 )
-def test_every_spelling_of_the_same_answers_reads_alike(tmp_path, name, content, note):
+def test_all_encodings_of_the_same_answers_are_read_alike(tmp_path, name, content, note):
     file = read_answers(write(tmp_path, name, content))
     assert texts(file) == EXPECTED
     assert note is None or any(note in n for n in file.notes)
 
 
-def test_texts_that_look_like_nothing_stay_texts_and_null_is_an_error(tmp_path):
+def test_texts_such_as_none_stay_texts_and_null_is_an_error(tmp_path):
     answers = ["None", "NA", "nan", "null", "", " ", None, float("nan"), 0, 1.0, "007"]
     lines = "\n".join(json.dumps({"id": i, "prediction": a}) for i, a in enumerate(answers))
     file = read_answers(write(tmp_path, "a.jsonl", lines))
@@ -105,10 +105,10 @@ def test_commas_inside_answers_survive_the_removal_of_trailing_commas(tmp_path):
         ("blank.jsonl", " \n", "white space"),
         ("empty.json", "[]", "no answers"),
         ("header.csv", "id,prediction\n", "no answers"),
-        ("torn.jsonl", LINES[:-9], "line 2, the last one, is half written"),
+        ("torn.jsonl", LINES[:-9], "line 2, the last one, is incomplete"),
         ("broken.jsonl", LINES.replace("}", "", 1) + "\n", "line 1 is not JSON"),
-        ("torn.json", json.dumps(ROWS)[:-5], "broken JSON"),
-        ("torn-pretty.json", json.dumps({"a": ROWS}, indent=1)[:-9], "broken JSON"),
+        ("torn.json", json.dumps(ROWS)[:-5], "malformed JSON"),
+        ("torn-pretty.json", json.dumps({"a": ROWS}, indent=1)[:-9], "malformed JSON"),
         ("tail.json", json.dumps(ROWS) + json.dumps(ROWS), "follows the end"),
         ("strings.json", '["yes", "no"]', "item 1 is str"),
         ("latin1.csv", "id,prediction\n0,caf\xe9\n".encode("latin-1"), "byte 19 (line 2) is not UTF-8"),
@@ -119,15 +119,15 @@ def test_commas_inside_answers_survive_the_removal_of_trailing_commas(tmp_path):
         ("quotes.csv", 'id,prediction\n0,"left\n', "line 2"),
         ("twice.csv", "id,prediction,prediction\n0,a,b\n", "more than once"),
         ("deep.json", "[" * 100_000, "nested too deeply"),
-        ("endless.json", '[{"id": 0, "prediction": ' + "1" * 5000 + "}]", "endless number"),
+        ("endless.json", '[{"id": 0, "prediction": ' + "1" * 5000 + "}]", "number that is too long"),
         ("nested.jsonl", '{"id": 0, "prediction": {"text": "x"}}\n', "found dict"),
         ("many.jsonl", '{"id": 0, "prediction": ["x", "y"]}\n', "list of 2"),
         ("boolean.jsonl", '{"id": true, "prediction": "x"}\n', "an id cannot be True"),
-        ("answers.pkl", pickle.dumps(ROWS), "never opened"),
-        ("pickle-called.json", pickle.dumps(ROWS), "never opened"),
+        ("answers.pkl", pickle.dumps(ROWS), "not opened"),
+        ("pickle-called.json", pickle.dumps(ROWS), "not opened"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, content, message):
+def test_unreadable_files_are_refused_by_name(tmp_path, name, content, message):
     with pytest.raises(DataError) as e:
         read_answers(write(tmp_path, name, content))
     assert message in str(e.value) and name in str(e.value)
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, content, message
 def test_a_missing_file_and_an_unknown_format_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_answers(tmp_path / "nothing.jsonl")
-    with pytest.raises(DataError, match="none of them is there"):
+    with pytest.raises(DataError, match="contains none of them"):
         read_answers(tmp_path)
     with pytest.raises(ConfigError, match="llava-med"):
         read_answers(tmp_path, format="lava-med")
@@ -146,17 +146,19 @@ def test_a_repeated_row_is_merged_and_two_answers_to_one_id_are_refused(tmp_path
     same = read_answers(write(tmp_path, "same.jsonl", LINES + "\n" + LINES))
     assert texts(same) == EXPECTED and any("2 rows repeat" in n for n in same.notes)
     other = LINES + "\n" + LINES.replace("yes", "no").replace('"id": 1', '"id": "1"').replace("left", "right")
-    with pytest.raises(DataError, match=r"2 ids are answered twice.*0 \(rows 1 and 3\), 1 \(rows 2 and 4\)"):
+    with pytest.raises(
+        DataError, match=r"2 ids have two answers with different texts.*0 \(rows 1 and 3\), 1 \(rows 2 and 4\)"
+    ):
         read_answers(write(tmp_path, "other.jsonl", other))
 
 
-def test_an_error_gives_way_to_the_answer_of_a_later_try(tmp_path):
+def test_an_answer_replaces_an_error_for_the_same_id(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"id": 0, "prediction": null}\n{"id": 0, "prediction": "yes"}\n')
     file = read_answers(path)
-    assert texts(file) == [("0", "yes")] and any("failed once" in n for n in file.notes)
+    assert texts(file) == [("0", "yes")] and any("both an error and an answer" in n for n in file.notes)
 
 
 def test_failure_texts_of_the_harnesses_are_errors_and_not_answers(tmp_path):
-    told = ["Failed to obtain answer via API.", "[LMMS_EVAL_REQUEST_FAILED after 5 retries] timeout", "Failed"]
-    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"id": i, "pred": t}) for i, t in enumerate(told)))
+    failures = ["Failed to obtain answer via API.", "[LMMS_EVAL_REQUEST_FAILED after 5 retries] timeout", "Failed"]
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"id": i, "pred": t}) for i, t in enumerate(failures)))
     assert [a.text for a in read_answers(path).answers] == [None, None, "Failed"]

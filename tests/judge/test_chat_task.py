@@ -130,5 +130,5 @@ def test_missing_images_are_named_with_the_setting_that_gives_them(tmp_path: Pat
 def test_without_a_path_the_error_names_the_setting() -> None:
     with pytest.raises(ConfigError, match=r"task\.path=FILE"):
         LlavaMedChat().load()
-    with pytest.raises(ConfigError, match="one split"):
+    with pytest.raises(ConfigError, match="the only split"):
         LlavaMedChat(split="train")

@@ -152,10 +152,10 @@ def test_every_answer_ends_by_itself(checkpoint, answered):
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(tmp_path):
     from evalkit.models.phantom_parts import make_tokenizer
-    from evalkit.tasks.phantom_draw import scene
+    from evalkit.tasks.phantom_draw import make_scene
     from evalkit.tools.train_phantom import TOKENIZER_IMAGES, texts
 
-    made = make_tokenizer(texts(scene(f"0/train/{index}") for index in range(TOKENIZER_IMAGES)))
+    made = make_tokenizer(texts(make_scene(f"0/train/{index}") for index in range(TOKENIZER_IMAGES)))
     made.save_pretrained(tmp_path)
     shipped = json.loads((FOLDER / "tokenizer.json").read_text("utf-8"))
     assert json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))["model"] == shipped["model"]
@@ -209,13 +209,13 @@ def test_the_packed_training_batch_predicts_what_a_single_question_does(checkpoi
     """Training puts ten questions behind one image; each must give the logits that it gives alone."""
     import torch
 
-    from evalkit.tasks.phantom_draw import scene
+    from evalkit.tasks.phantom_draw import make_scene
     from evalkit.tools.train_phantom import pack
 
     processor, model = checkpoint
     member = "0/test/3"
     image = draw(member).convert("RGB")
-    packed = pack(processor, [scene(member)], 10, torch.Generator().manual_seed(0))
+    packed = pack(processor, [make_scene(member)], 10, torch.Generator().manual_seed(0))
     pixels = processor.image_processor(image, return_tensors="pt")["pixel_values"]
     ends = [i for i in range(packed.ids.shape[1]) if packed.ids[0, i] == processor.tokenizer.eos_token_id]
     starts = [next(i for i in range(packed.ids.shape[1]) if packed.positions[0, i] == 66), *[e + 1 for e in ends[:-1]]]

@@ -138,7 +138,7 @@ def test_a_missing_prediction_turn_is_named_and_shifts_nothing(
         (json.dumps(records("cls", "test", 20)), "no conversation has a turn from 'prediction'"),
         ("[[" + json.dumps(answered("cls", "test"))[1:], ""),
         (json.dumps(answered("cls", "test"))[:-400], ""),
-        (json.dumps(answered("reg", "test")), "those of reg"),
+        (json.dumps(answered("reg", "test")), "belong to the task reg"),
         (json.dumps(answered("cls", "val")), "split seen"),
     ],
 )

@@ -56,7 +56,7 @@ def run(model: str, task: str, split: str, metric: str, value: float | None, n: 
     return {**about, "metrics": [found], **changes}
 
 
-def test_every_llava_med_figure_of_the_results_page_is_there() -> None:
+def test_every_llava_med_figure_of_the_results_page_is_present() -> None:
     found = {
         (system.id, figure.task.removeprefix("coloninst-"), figure.split): figure.value
         for system in TABLE.systems
@@ -88,30 +88,30 @@ def test_each_seen_accuracy_has_the_only_count_that_prints_as_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda t: t.update(schema=2), "schema 1"),
-        (lambda t: t.pop("paper"), "not complete"),
+        (lambda t: t.pop("paper"), "is incomplete"),
         (lambda t: t.update(colour="red"), "unknown key 'colour'"),
-        (lambda t: t.update(systems=[]), "not empty"),
-        (lambda t: t["systems"].append(t["systems"][0]), "is there twice"),
-        (lambda t: t["systems"][0]["figures"].append(t["systems"][0]["figures"][0]), "is there twice"),
+        (lambda t: t.update(systems=[]), "non-empty list"),
+        (lambda t: t["systems"].append(t["systems"][0]), "occurs twice"),
+        (lambda t: t["systems"][0]["figures"].append(t["systems"][0]["figures"][0]), "occurs twice"),
         (lambda t: t["systems"][0].update(lora="y"), "lora is 'y'"),
         (lambda t: t["systems"][0]["figures"][0].update(value=91.49), "value is 91.49"),
         (lambda t: t["systems"][0]["figures"][0].update(value="101.00"), "not a percentage"),
         (lambda t: t["systems"][0]["figures"][0].update(value="NaN"), "not a percentage"),
-        (lambda t: t["systems"][0]["figures"][0].update(value="high"), "not a number"),
-        (lambda t: t["systems"][0]["figures"][0].update(k=8170), "8170 right of 8929 is not 91.49"),
+        (lambda t: t["systems"][0]["figures"][0].update(value="high"), "'high' is not a printed number"),
+        (lambda t: t["systems"][0]["figures"][0].update(k=8170), "8170 correct of 8929 is not 91.49"),
         (lambda t: t["systems"][0]["figures"][0].update(k=True), "k is True"),
         (lambda t: t["systems"][0]["figures"][0].update(source="hearsay"), "source 'hearsay' is not known"),
         (lambda t: t["systems"][0]["figures"][0].update(regime="tuned"), "regime 'tuned'"),
         (lambda t: t["systems"].__setitem__(0, 3), "expected an object"),
     ],
 )
-def test_the_schema_refuses_what_is_wrong_and_names_it(change: Any, said: str) -> None:
+def test_the_schema_refuses_invalid_content_and_names_it(change: Any, message: str) -> None:
     content = copy.deepcopy(raw())
     change(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         parse_published(content, "table.json", "coloninst")
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_table_is_named_with_its_neighbours() -> None:
 
 
 def perfect() -> list[dict[str, Any]]:
-    """A run for every figure that prints as it."""
+    """A run for every figure, with a value that prints as the figure."""
     runs = []
     for system in TABLE.systems:
         for figure in system.figures:

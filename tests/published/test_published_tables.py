@@ -1,4 +1,4 @@
-"""The published figures: what must hold of every table, and what is known of single ones."""
+"""Published figures: invariants of every table, and known facts about single tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def raw(name: str) -> dict[str, Any]:
     return content
 
 
-def test_every_paper_of_the_field_is_there() -> None:
+def test_every_expected_paper_is_present() -> None:
     needed = {
         "llava-med-vqa", "llava-med-chat", "coloninst", "lingshu-medvqa", "huatuogpt-vision", "medgemma", "biomedgpt",
         "m2i2", "mumc", "medvlthinker", "medvlmbench", "hulu-med", "med-palm-m", "multimedeval",
@@ -46,7 +46,7 @@ def test_every_paper_of_the_field_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_figure_is_counted_in_a_way_that_the_table_explains(name: str) -> None:
+def test_each_figure_has_a_protocol_that_evalkit_or_the_table_defines(name: str) -> None:
     for table, system, figure in figures(name):
         place = (system.id, figure.task, figure.metric)
         assert figure.task in options("task"), place
@@ -68,7 +68,7 @@ def test_a_protocol_of_evalkits_has_the_metric(name: str) -> None:
         assert figure.metric in metrics[figure.protocol], (system.id, figure.protocol, figure.metric)
 
 
-def test_a_count_is_given_exactly_where_value_and_rows_leave_one() -> None:
+def test_a_count_is_given_exactly_if_value_and_rows_determine_it() -> None:
     counted = 0
     for table, system, figure in figures():
         share = figure.metric.endswith("accuracy") and figure.unit == "percent" and figure.replicates == 1
@@ -81,7 +81,7 @@ def test_a_count_is_given_exactly_where_value_and_rows_leave_one() -> None:
     assert counted > 150
 
 
-def test_the_values_that_no_count_prints_as_are_known() -> None:
+def test_the_unattainable_values_are_the_known_ones() -> None:
     odd = {(t.name, s.id, f.value, f.n) for t, s, f in figures() if not f.attainable}
     assert odd == {
         ("llava-med-vqa", "llava-med-vicuna", "81.98", 272),
@@ -93,19 +93,19 @@ def test_the_values_that_no_count_prints_as_are_known() -> None:
 
 @pytest.mark.parametrize(("name", "replicates", "n"), [("medvlthinker", 3, 75), ("medvlmbench", 1000, 54)])
 def test_means_of_runs_are_counts_out_of_as_many_times_the_rows(name: str, replicates: int, n: int) -> None:
-    mine = [f for _, _, f in figures(name)]
-    assert len(mine) == n
-    assert all(f.replicates == replicates and f.attainable and f.k is None for f in mine)
-    assert sum(not candidates(f.value, f.n or 0) for f in mine) > 15
+    means = [f for _, _, f in figures(name)]
+    assert len(means) == n
+    assert all(f.replicates == replicates and f.attainable and f.k is None for f in means)
+    assert sum(not candidates(f.value, f.n or 0) for f in means) > 15
 
 
-def test_an_average_is_the_mean_of_its_row_and_a_slip_of_the_pen_is_caught() -> None:
+def test_an_average_is_the_mean_of_its_row_and_a_typo_is_detected() -> None:
     averaged = [s for t in TABLES.values() for s in t.systems if s.average]
     assert len(averaged) == 36
     content = raw("llava-med-vqa")
     row = next(s for s in content["systems"] if s["id"] == "llava-med-60k-im-ft9")
     row["figures"][0]["value"] = "62.66"
-    with pytest.raises(DataError, match=r"llava-med-60k-im-ft9: the average is printed as 73\.90"):
+    with pytest.raises(DataError, match=r"llava-med-60k-im-ft9: the printed average is 73\.90"):
         parse_published(content, "table.json", "llava-med-vqa")
 
 
@@ -142,25 +142,25 @@ def test_llava_meds_fine_tuned_radiology_rows_say_that_the_test_set_was_reworded
             assert any("284 of the 451" in fault for fault in table.faults_of(system, figure))
 
 
-def test_cells_that_the_authors_own_outputs_contradict_say_what_those_are() -> None:
+def test_cells_contradicted_by_the_authors_own_outputs_state_those_values() -> None:
     table = TABLES["llava-med-vqa"]
-    told = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
-    assert {key: why.split()[-1] for key, why in told.items() if key[0] == "llava-med-vicuna"} == {
+    reasons = {(s.id, f.value): table.why_not(s, f) for _, s, f in figures("llava-med-vqa") if table.why_not(s, f)}
+    assert {key: why.split()[-1] for key, why in reasons.items() if key[0] == "llava-med-vicuna"} == {
         ("llava-med-vicuna", "84.71"): "84.83",
         ("llava-med-vicuna", "83.17"): "83.65",
         ("llava-med-vicuna", "38.87"): "37.76",
     }
-    assert "61.527" in told[("llava-med-60k-im-ft15", "61.52")]
+    assert "61.527" in reasons[("llava-med-60k-im-ft15", "61.52")]
 
 
-def test_recall_and_accuracy_are_never_one_metric() -> None:
+def test_recall_and_accuracy_are_separate_metrics() -> None:
     for _, system, figure in figures("llava-med-vqa"):
         quoted = figure.protocol == "vqa-official"
         assert quoted == ("quoted" in system.table), system.id
         assert (figure.metric == "open_accuracy") <= quoted
 
 
-def test_one_model_keeps_a_row_in_each_paper_that_counted_it_in_its_own_way() -> None:
+def test_a_model_has_a_row_in_each_paper_that_scored_it_under_another_protocol() -> None:
     found = {
         (t.name, f.protocol, f.value)
         for t, s, f in figures()
@@ -173,13 +173,13 @@ def test_one_model_keeps_a_row_in_each_paper_that_counted_it_in_its_own_way() ->
     assert len({protocol for _, protocol, _ in found}) >= 5
 
 
-def test_what_a_model_was_trained_on_is_never_called_zero_shot() -> None:
+def test_datasets_that_a_model_was_trained_on_are_never_marked_zero_shot() -> None:
     for table, system, figure in figures():
         if system.model.startswith(("Lingshu", "MedGemma", "Hulu")) and figure.task in ("vqa-rad", "slake"):
             assert figure.regime == "fine-tuned", (table.name, system.id)
 
 
-def test_the_chat_table_has_every_type_and_domain_and_no_judge_to_ask() -> None:
+def test_the_chat_table_has_every_type_and_domain_and_a_judge_that_is_no_longer_offered() -> None:
     for table, system, _ in figures("llava-med-chat"):
         slices = {f.slice: f.n for f in system.figures}
         assert slices == {
@@ -196,28 +196,28 @@ def test_the_chat_table_has_every_type_and_domain_and_no_judge_to_ask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s["figures"][0].update(epochs=0), "0 epochs"),
-        (lambda s: s["figures"][0].pop("train"), "needs a? ?train split"),
+        (lambda s: s["figures"][0].pop("train"), "requires a train split"),
         (lambda s: s["figures"][0].update(train="all"), "train 'all'"),
         (lambda s: s["figures"][0].update(faults=["none"]), "fault 'none'"),
-        (lambda s: s["figures"][0].update(low="50.0"), "no interval"),
-        (lambda s: s["figures"][0].update(low="90.0", high="91.0"), "no interval around"),
+        (lambda s: s["figures"][0].update(low="50.0"), "not an interval"),
+        (lambda s: s["figures"][0].update(low="90.0", high="91.0"), "not an interval around"),
         (lambda s: s["figures"][0].update(unit="points"), "unit 'points'"),
-        (lambda s: s["figures"][0].update(replicates=0), "of 0 runs"),
-        (lambda s: s.update(average="seventy"), "not a number"),
+        (lambda s: s["figures"][0].update(replicates=0), "replicates 0, expected at least 1"),
+        (lambda s: s.update(average="seventy"), "'seventy' is not a printed number"),
     ],
 )
-def test_the_schema_refuses_a_figure_that_cannot_be(change: Any, said: str) -> None:
+def test_the_schema_refuses_invalid_figures(change: Any, message: str) -> None:
     content = copy.deepcopy(raw("llava-med-vqa"))
     change(next(s for s in content["systems"] if s["id"] == "llava-med-60k-im-ft9"))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         parse_published(content, "table.json", "llava-med-vqa")
 
 
-def test_what_is_declared_and_never_named_is_refused() -> None:
+def test_a_declared_fault_that_no_figure_uses_is_refused() -> None:
     content = raw("medgemma")
     content["faults"] = {"idle": "nobody has it"}
-    with pytest.raises(DataError, match="fault 'idle' is named by no figure"):
+    with pytest.raises(DataError, match="fault 'idle' is not used by any figure"):
         parse_published(content, "table.json", "medgemma")

@@ -12,7 +12,7 @@ import pytest
 from evalkit.cli.config import build, load_option
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Prediction, Sample
-from evalkit.scoring.protocols.coloninst import METRICS, ColonInst, tidy
+from evalkit.scoring.protocols.coloninst import METRICS, ColonInst, normalise_label
 from evalkit.scoring.protocols.text_overlap import cumulative_bleu, lcs_length, rouge_l, token_f1
 from evalkit.stats.labels import constant_answer, macro_accuracy, macro_f1
 from tests.support.coloninst_tree import written
@@ -38,12 +38,12 @@ def score(task: str, reference: str, text: str | None) -> dict[str, float | None
 
 
 def official_equal(reference: str, text: str) -> float:
-    said = "".join(text.lower().split("<|endoftext|>"))
-    return 1.0 if [*said] == [*reference.lower()] else 0.0
+    predicted = "".join(text.lower().split("<|endoftext|>"))
+    return 1.0 if [*predicted] == [*reference.lower()] else 0.0
 
 
 def official_numbers(text: str) -> list[int]:
-    """Runs of digits that stand alone between < and >, white space allowed."""
+    """Runs of digits between < and >, white space allowed."""
     found = []
     for at, char in enumerate(text):
         if char != "<":
@@ -55,8 +55,8 @@ def official_numbers(text: str) -> list[int]:
 
 
 def official_iou(reference: str, text: str) -> float:
-    gold, said = official_numbers(reference.lower()), official_numbers(text.lower().replace(END, ""))
-    if len(gold) != 4 or len(said) != 4:
+    gold, predicted = official_numbers(reference.lower()), official_numbers(text.lower().replace(END, ""))
+    if len(gold) != 4 or len(predicted) != 4:
         return 0.0
 
     def columns(box: list[int]) -> range:
@@ -65,14 +65,14 @@ def official_iou(reference: str, text: str) -> float:
     def lines(box: list[int]) -> range:
         return range(box[1], box[3] + 1)
 
-    across = len(set(columns(gold)) & set(columns(said)))
-    down = len(set(lines(gold)) & set(lines(said)))
-    union = len(columns(gold)) * len(lines(gold)) + len(columns(said)) * len(lines(said)) - across * down
+    across = len(set(columns(gold)) & set(columns(predicted)))
+    down = len(set(lines(gold)) & set(lines(predicted)))
+    union = len(columns(gold)) * len(lines(gold)) + len(columns(predicted)) * len(lines(predicted)) - across * down
     return across * down / union if across and down else 0.0
 
 
 def near(dice: random.Random, label: str, labels: list[str]) -> str:
-    """A label, right or wrong, or something just beside it."""
+    """A label, correct or wrong, or a text that differs slightly from one."""
     other = dice.choice(labels)
     cut = dice.randrange(1, len(label) + 1)
     kinds = (
@@ -104,13 +104,15 @@ def boxes(dice: random.Random) -> tuple[str, str]:
     gold = (x, y, x + w - 1, y + h - 1)
     shift = dice.choice((0, 0, 1, -1, w, w - 1, w + 1, h, dice.randrange(-30, 30)))
     moved = [max(0, v + (shift if k % 2 == dice.randrange(2) else 0)) for k, v in enumerate(gold)]
-    said = dice.choice((moved, moved, list(gold), [gold[2], gold[1], gold[0], gold[3]], [gold[2], gold[3], *gold[:2]]))
-    said = dice.choice((said, said, said, said[:3], [*said, 7], [said[0]] * 4))
+    predicted = dice.choice(
+        (moved, moved, list(gold), [gold[2], gold[1], gold[0], gold[3]], [gold[2], gold[3], *gold[:2]])
+    )
+    predicted = dice.choice((predicted, predicted, predicted, predicted[:3], [*predicted, 7], [predicted[0]] * 4))
     form = dice.choice(
         ("<{}>", "<{}>", "<{}>", "< {} >", "<{}\n>", "[{}]", "<{}.5>", "<-{}>", "<0{}>", "({})", "<<{}>>")
     )
     text = dice.choice(FILLERS) + "{" + dice.choice(("", "", ",", " "))
-    text += dice.choice(("", " and ")).join(form.format(v) for v in said) + "}" + dice.choice(TAILS)
+    text += dice.choice(("", " and ")).join(form.format(v) for v in predicted) + "}" + dice.choice(TAILS)
     return written(gold), dice.choice((text, text, text, "", "none", "<1><2>"))
 
 
@@ -162,7 +164,7 @@ def test_golden_labels(text: str, accuracy: int, stripped: int, unparsable: int)
 
 
 @pytest.mark.parametrize(
-    ("said", "iou", "hit", "unparsable"),
+    ("predicted", "iou", "hit", "unparsable"),
     [
         ("", 0, 0, 1),
         ("{<10><10><20><20>}", 1, 1, 0),
@@ -175,30 +177,30 @@ def test_golden_labels(text: str, accuracy: int, stripped: int, unparsable: int)
         ("{<10><10><20><20><20>}", 0, 0, 1),
     ],
 )
-def test_golden_boxes(said: str, iou: float, hit: int, unparsable: int) -> None:
-    assert score("rec", "{<10><10><20><20>}", said) == {
+def test_golden_boxes(predicted: str, iou: float, hit: int, unparsable: int) -> None:
+    assert score("rec", "{<10><10><20><20>}", predicted) == {
         "mean_iou": iou,
         "accuracy_at_iou_0.5": hit,
         "unparsable_rate": unparsable,
     }
 
 
-def test_the_published_recall_is_nowhere() -> None:
+def test_the_published_recall_is_not_a_metric() -> None:
     assert not [m for metrics in METRICS.values() for m in metrics if "recall" in m.name]
 
 
 def test_samples_of_another_task_are_refused() -> None:
     sample = Sample(id="s", image_id="i", question="q", references=("yes",), tags={"task": "reg"})
-    with pytest.raises(ConfigError, match="set to ColonINST's cls"):
+    with pytest.raises(ConfigError, match=r"set to ColonINST's task cls.*'reg'"):
         protocol("cls").score(sample, Prediction(sample_id="s", text="yes"))
     with pytest.raises(ConfigError, match="task="):
         build(load_option("protocol", "coloninst"), "coloninst")
 
 
-def test_the_labels_are_all_their_own_tidy_form() -> None:
+def test_normalising_a_label_only_lower_cases_it_and_keeps_labels_distinct() -> None:
     for labels in load_option("protocol", "coloninst")["labels"].values():
-        assert len({tidy(label) for label in labels}) == len(labels)
-        assert all(tidy(label) == label.lower() for label in labels)
+        assert len({normalise_label(label) for label in labels}) == len(labels)
+        assert all(normalise_label(label) == label.lower() for label in labels)
 
 
 def drawn(seed: int, n: int = 400) -> tuple[list[float], list[tuple[str, str]], list[str]]:
@@ -212,15 +214,15 @@ def drawn(seed: int, n: int = 400) -> tuple[list[float], list[tuple[str, str]], 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_macro_numbers_agree_with_scikit_learn(seed: int) -> None:
+def test_macro_metrics_agree_with_scikit_learn(seed: int) -> None:
     from sklearn.metrics import f1_score, recall_score
 
     values, labels, clusters = drawn(seed)
-    gold, said = [g for g, _ in labels], [s for _, s in labels]
+    gold, predicted = [g for g, _ in labels], [s for _, s in labels]
     classes = sorted(set(gold))
     options = {"labels": classes, "average": "macro", "zero_division": 0}
-    assert macro_accuracy(values, labels, clusters)[0] == pytest.approx(recall_score(gold, said, **options))
-    assert macro_f1(values, labels, clusters)[0] == pytest.approx(f1_score(gold, said, **options))
+    assert macro_accuracy(values, labels, clusters)[0] == pytest.approx(recall_score(gold, predicted, **options))
+    assert macro_f1(values, labels, clusters)[0] == pytest.approx(f1_score(gold, predicted, **options))
     assert constant_answer(values, labels, clusters)[0] == max(gold.count(c) for c in classes) / len(gold)
 
 
@@ -244,7 +246,7 @@ def test_macro_intervals_are_those_of_a_cluster_bootstrap(aggregate) -> None:  #
 
 
 @pytest.mark.parametrize("aggregate", [macro_accuracy, macro_f1, constant_answer])
-def test_macro_numbers_of_nothing_of_one_cluster_and_at_the_edge(aggregate) -> None:  # type: ignore[no-untyped-def]
+def test_macro_metrics_of_no_rows_one_cluster_and_all_hits(aggregate) -> None:  # type: ignore[no-untyped-def]
     assert aggregate([], [], []) == (None, None)
     value, interval = aggregate([1.0, 0.0], [("a", "a"), ("a", "b")], ["k", "k"])
     assert value is not None
@@ -254,22 +256,22 @@ def test_macro_numbers_of_nothing_of_one_cluster_and_at_the_edge(aggregate) -> N
     assert interval.low < 1.0 == interval.high
 
 
-def test_caption_metrics_agree_with_slow_ones() -> None:
+def test_caption_metrics_agree_with_plain_implementations() -> None:
     from nltk.translate.bleu_score import sentence_bleu
 
     dice = random.Random(5)
     words = ["a", "red", "polyp", "is", "seen", "in", "the", "image"]
     for _ in range(400):
-        said, gold = (dice.choices(words, k=dice.randrange(4, 14)) for _ in range(2))
-        table = [[0] * (len(gold) + 1) for _ in range(len(said) + 1)]
-        for i, j in itertools.product(range(len(said)), range(len(gold))):
-            same = table[i][j] + 1 if said[i] == gold[j] else 0
+        predicted, gold = (dice.choices(words, k=dice.randrange(4, 14)) for _ in range(2))
+        table = [[0] * (len(gold) + 1) for _ in range(len(predicted) + 1)]
+        for i, j in itertools.product(range(len(predicted)), range(len(gold))):
+            same = table[i][j] + 1 if predicted[i] == gold[j] else 0
             table[i + 1][j + 1] = max(same, table[i][j + 1], table[i + 1][j])
-        assert lcs_length(said, gold) == table[-1][-1]
-        ours = cumulative_bleu(said, gold)
+        assert lcs_length(predicted, gold) == table[-1][-1]
+        ours = cumulative_bleu(predicted, gold)
         if ours[3] > 0:
-            theirs = [sentence_bleu([gold], said, weights=[1 / n] * n) for n in range(1, 5)]
-            assert ours == pytest.approx(theirs)
+            expected = [sentence_bleu([gold], predicted, weights=[1 / n] * n) for n in range(1, 5)]
+            assert ours == pytest.approx(expected)
 
 
 def test_degenerate_captions() -> None:

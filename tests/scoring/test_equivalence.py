@@ -68,42 +68,42 @@ def clean(text):
     return " ".join(_CONTRACTION_OF.get(w, w) for w in kept if w not in ("a", "an", "the")).replace(",", "")
 
 
-def counted(said, gold):
+def counted(predicted, gold):
     """Hits are answer words that the gold has; misses gold words that the answer lacks."""
-    said, gold = clean(said).lower().split(), clean(gold).lower().split()
-    tp, fn = sum(w in gold for w in said), sum(w not in said for w in gold)
-    if not said or not gold or not tp:
+    predicted, gold = clean(predicted).lower().split(), clean(gold).lower().split()
+    tp, fn = sum(w in gold for w in predicted), sum(w not in predicted for w in gold)
+    if not predicted or not gold or not tp:
         return 0, 0, 0
-    p, r = tp / len(said), tp / (tp + fn)
+    p, r = tp / len(predicted), tp / (tp + fn)
     return p, r, 2 * p * r / (p + r)
 
 
-def odd_exact(said, gold):
-    said, gold = clean(said).split(), clean(gold).split()
-    return len({w for w in gold if w in said}) / len(said) if said else 0
+def odd_exact(predicted, gold):
+    predicted, gold = clean(predicted).split(), clean(gold).split()
+    return len({w for w in gold if w in predicted}) / len(predicted) if predicted else 0
 
 
 def grams(words, n):
     return collections.Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
-def second_bleu(said, gold, weights, smooth=None):
-    if not said or not set(said) & set(gold):
+def second_bleu(predicted, gold, weights, smooth=None):
+    if not predicted or not set(predicted) & set(gold):
         return 0
     total = 0.0
     for n, weight in enumerate(weights, 1):
-        hits = sum((grams(said, n) & grams(gold, n)).values())
-        size = max(1, len(said) - n + 1)
+        hits = sum((grams(predicted, n) & grams(gold, n)).values())
+        size = max(1, len(predicted) - n + 1)
         p = hits / size if hits else (smooth / size if smooth else 2.2250738585072014e-308)
         total += weight * math.log(p)
-    return (1 if len(said) > len(gold) else math.exp(1 - len(gold) / len(said))) * math.exp(total)
+    return (1 if len(predicted) > len(gold) else math.exp(1 - len(gold) / len(predicted))) * math.exp(total)
 
 
-def bleus(said, gold, smooth=None):
-    said, gold = said.split(), gold.split()
-    values = {"bleu": second_bleu(said, gold, [0.25] * 4)}
+def bleus(predicted, gold, smooth=None):
+    predicted, gold = predicted.split(), gold.split()
+    values = {"bleu": second_bleu(predicted, gold, [0.25] * 4)}
     return values | {
-        f"bleu_{n}": second_bleu(said, gold, [float(k == n) for k in range(1, 5)], smooth) for n in (1, 2, 3)
+        f"bleu_{n}": second_bleu(predicted, gold, [float(k == n) for k in range(1, 5)], smooth) for n in (1, 2, 3)
     }
 
 
@@ -173,45 +173,45 @@ def xor(text, gold):
     return (("yes" in text) ^ ("no" in text)) and gold in text
 
 
-def sets(said, gold):
-    said, gold = set(said.split()), set(gold.split())
-    both = len(said & gold)
-    return (both / len(said), both / len(gold), 2 * both / (len(said) + len(gold))) if both else (0, 0, 0)
+def sets(predicted, gold):
+    predicted, gold = set(predicted.split()), set(gold.split())
+    both = len(predicted & gold)
+    return (both / len(predicted), both / len(gold), 2 * both / (len(predicted) + len(gold))) if both else (0, 0, 0)
 
 
 def mek(gold, answer, closed, slake=False):
-    said = mek_outer(answer)
+    predicted = mek_outer(answer)
     if not slake:
-        said, gold = said.lower().strip(), gold.lower().strip()
+        predicted, gold = predicted.lower().strip(), gold.lower().strip()
         closed = gold in ("yes", "no")
     if closed:
         if gold in ("yes", "no"):
-            hit = xor(said, gold)
+            hit = xor(predicted, gold)
         else:
-            hit = mek_parse(said).replace("\n", "").replace(".", "") == gold.lower()
+            hit = mek_parse(predicted).replace("\n", "").replace(".", "") == gold.lower()
         return {"accuracy": hit, "closed_accuracy": hit}
-    said, gold = mek_parse(said), gold.lower()
+    predicted, gold = mek_parse(predicted), gold.lower()
     overlaps = [f"open_{kind}{name}" for kind in ("", "printed_") for name in ("precision", "recall", "f1")]
     names = ["accuracy", "open_exact_match", *overlaps, *(f"bleu_{n}" for n in (1, 2, 3, 4))]
-    if not said.split() or not said.replace(".", ""):
+    if not predicted.split() or not predicted.replace(".", ""):
         return dict.fromkeys(names, 0)
-    p, r, f = sets(said.lower(), gold)
-    spaced = [text.lower().replace(".", " .").split(" ") for text in (said, gold)]
+    p, r, f = sets(predicted.lower(), gold)
+    spaced = [text.lower().replace(".", " .").split(" ") for text in (predicted, gold)]
     order = [second_bleu(*spaced, [1 / n] * n) for n in (1, 2, 3, 4)]
-    return dict(zip(names, [said == gold, said == gold, p, r, f, f, p, r, *order], strict=True))
+    return dict(zip(names, [predicted == gold, predicted == gold, p, r, f, f, p, r, *order], strict=True))
 
 
 def mek_fixed(gold, answer, closed, by_label=False):
-    said, gold = mek_outer(answer).lower().strip(), gold.lower().strip()
+    predicted, gold = mek_outer(answer).lower().strip(), gold.lower().strip()
     if closed if by_label else gold in ("yes", "no"):
-        bare = mek_parse(said).replace("\n", "").replace(".", "").strip()
-        hit = xor(said, gold) if gold in ("yes", "no") else bare == gold
+        bare = mek_parse(predicted).replace("\n", "").replace(".", "").strip()
+        hit = xor(predicted, gold) if gold in ("yes", "no") else bare == gold
         return {"accuracy": hit, "closed_accuracy": hit}
-    said = mek_parse(said).strip()
-    p, r, f = sets(said.lower(), gold)
+    predicted = mek_parse(predicted).strip()
+    p, r, f = sets(predicted.lower(), gold)
     return {
-        "accuracy": said == gold,
-        "open_exact_match": said == gold,
+        "accuracy": predicted == gold,
+        "open_exact_match": predicted == gold,
         "open_precision": p,
         "open_recall": r,
         "open_f1": f,
@@ -340,7 +340,7 @@ def test_huatuogpt_vision_equals_its_second_implementation():
 
 
 def test_the_answers_include_every_quirk():
-    """Else the comparison above would say little."""
+    """Otherwise the comparison above would be weak."""
     rows = generated()
     texts = " ".join(answer for _, answer, _ in rows)
     assert all(

@@ -1,4 +1,4 @@
-"""The LLaVA-Med counting rules on the cases where they go wrong, the degenerate ones first."""
+"""The LLaVA-Med scoring rules on the cases where they go wrong, degenerate cases first."""
 
 import pytest
 
@@ -35,7 +35,7 @@ CLOSED = [
 
 
 @pytest.mark.parametrize(("gold", "answer", "substring", "with_yes_no", "dropped"), CLOSED)
-def test_a_closed_answer_counts_as_each_script_counted_it(gold, answer, substring, with_yes_no, dropped):
+def test_a_closed_answer_is_scored_as_by_each_script(gold, answer, substring, with_yes_no, dropped):
     found = [value(name, "closed_accuracy", gold, answer, "CLOSED") for name in FAMILY]
     assert found == [substring, with_yes_no, dropped]
 
@@ -87,7 +87,7 @@ def test_the_rows_of_a_type_get_exactly_the_metrics_of_that_type():
     assert "closed_accuracy" not in scores("llava-med", "yes", "yes", "OPEN")
 
 
-def test_what_2023_dropped_says_why():
+def test_an_answer_that_the_2023_script_dropped_has_a_reason():
     dropped = scores("llava-med-2023", "yes", "no", "CLOSED")["closed_accuracy"]
     assert dropped.value is None
     assert "denominator" in dropped.reason
@@ -102,7 +102,7 @@ def test_role_prefixes_lower_precision_unless_they_are_stripped():
     assert protocol("llava-med").settings() != protocol("llava-med", strip_role=True).settings()
 
 
-def test_of_several_references_each_metric_takes_the_best():
+def test_each_metric_takes_the_best_of_several_references():
     assert value("llava-med", "open_recall", ("heart", "left lung"), "lung") == 0.5
     assert value("llava-med", "closed_accuracy", ("yes", "no"), "no", "CLOSED") == 1
 

@@ -1,4 +1,4 @@
-"""The golden vectors: what each published protocol says of the same answers, all produced by its authors' code."""
+"""Golden vectors: scores of the same answers under each published protocol, all produced by the authors' code."""
 
 import pytest
 
@@ -33,7 +33,7 @@ CLOSED = [
 
 
 @pytest.mark.parametrize("case", CLOSED, ids=lambda case: f"{case[0]}|{case[1]}")
-def test_a_closed_answer_counts_as_each_authors_code_counts_it(case):
+def test_a_closed_answer_is_scored_as_by_each_authors_code(case):
     gold, answer, *expected = case
     found = []
     for name, settings in CLOSED_BY.items():
@@ -61,7 +61,7 @@ OPEN = [
 
 
 @pytest.mark.parametrize(("gold", "answer", "mek", "mek_em", "recall", "right", "official", "lmms", "helm"), OPEN)
-def test_an_open_answer_counts_as_each_authors_code_counts_it(
+def test_an_open_answer_is_scored_as_by_each_authors_code(
     gold, answer, mek, mek_em, recall, right, official, lmms, helm
 ):
     found = scores("medevalkit", gold, answer)
@@ -69,7 +69,7 @@ def test_an_open_answer_counts_as_each_authors_code_counts_it(
     assert overlap == pytest.approx(mek, abs=0.0051)
     assert found["open_exact_match"].value == mek_em
     printed = [found[f"open_printed_{name}"].value for name in ("recall", "f1", "precision")]
-    assert printed == overlap  # its three names are each one too far
+    assert printed == overlap  # its three names are each shifted by one
     assert value("multimedeval", "open_recall", gold, answer) == pytest.approx(recall, abs=0.0051)
     assert value("multimedeval", "open_accuracy", gold, answer) == right
     assert value("medvlmbench", "open_accuracy", gold, answer) == right
@@ -98,17 +98,17 @@ def test_medevalkit_reads_boxes_tags_and_answer_marks_as_released(gold, answer, 
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("Yes", 1), ("Yes, it is", 0), (" Yes", 0), ("yes ", 0), ("Yes.", 1)])
-def test_medevalkit_on_slake_wants_the_whole_text(answer, expected):
+def test_medevalkit_on_slake_needs_equality_of_the_whole_text(answer, expected):
     assert value("medevalkit-slake", "closed_accuracy", "Yes", answer, "CLOSED") == expected
     assert value("medevalkit-fixed-slake", "closed_accuracy", "Yes", answer, "CLOSED") == 1
 
 
-def test_medevalkit_knows_the_chinese_full_stop_as_no_full_stop():
+def test_medevalkit_does_not_remove_the_chinese_full_stop():
     assert value("medevalkit-slake", "closed_accuracy", "是", "是。", "CLOSED") == 0
 
 
 @pytest.mark.parametrize("answer", ["", " ", "...", "\n"])
-def test_what_makes_medevalkit_raise_is_wrong_here_and_says_so(answer):
+def test_an_answer_on_which_medevalkit_raises_is_wrong_with_a_note(answer):
     found = scores("medevalkit", "lung", answer)
     assert {score.value for score in found.values()} == {0.0}
     assert all("raises" in score.note for score in found.values())
@@ -119,7 +119,7 @@ def test_what_makes_medevalkit_raise_is_wrong_here_and_says_so(answer):
     [("B", 1), ("The answer is B.", 1), ("I think B", 0), ("b", 0), ("(B) MRI", 1), ("MRI", None), ("", None),
      ("a B", 1), ("答案是B", 1), ("A", 0)],
 )  # fmt: skip
-def test_huatuogpt_vision_takes_the_first_letter_that_stands_alone(answer, value_or_none):
+def test_huatuogpt_vision_takes_the_first_isolated_letter(answer, value_or_none):
     score = scores("huatuogpt-vision", "MRI", answer, "CLOSED", choices=("CT", "MRI"))["closed_accuracy"]
     assert score.value == value_or_none
 
@@ -140,7 +140,7 @@ def test_nocandi_leaves_the_outer_normalisation_out():
     ("answer", "expected"),
     [("", 0), ("NO", 0), ("No!", 0), ("No, it is", 1), ("It is not", 1), ("Unclear. No.", 0), ("nothing", 0)],
 )
-def test_cares_calls_everything_else_a_yes(answer, expected):
+def test_cares_reads_everything_else_as_yes(answer, expected):
     assert value("cares", "closed_accuracy", "no", answer, "CLOSED") == expected
 
 

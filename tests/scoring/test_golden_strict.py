@@ -1,4 +1,4 @@
-"""What strict reads out of an answer, the degenerate cases first."""
+"""How strict reads an answer, degenerate cases first."""
 
 import pytest
 
@@ -160,7 +160,7 @@ def test_no_alias_merges_sides_or_directions():
 @pytest.mark.parametrize(
     ("gold", "answer"), [("left lung", "right lung"), ("LLL", "RLL"), ("IVC", "SVC"), ("AP", "PA")]
 )
-def test_a_side_is_never_another(gold, answer):
+def test_a_side_is_never_read_as_another_side(gold, answer):
     assert scores("strict", gold, answer)["exact_match"].value == 0
 
 
@@ -177,7 +177,7 @@ def test_no_phrase_is_in_two_groups():
 @pytest.mark.parametrize(
     ("answer", "value"), [("right", 1.0), ("Right side", 1.0), ("left", 0.0), ("on the left side", 0.0)]
 )
-def test_a_choice_inside_the_gold_answer_is_no_rival_of_it(answer: str, value: float) -> None:
+def test_a_choice_inside_the_gold_answer_is_not_a_competing_option(answer: str, value: float) -> None:
     sample = Sample(
         id="1", image_id="i", question="Is the gastric bubble shown on the left or right side of the patient?",
         references=("Right side",), choices=("left", "right"), tags={"answer_type": "CLOSED"},

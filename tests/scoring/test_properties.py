@@ -1,4 +1,4 @@
-"""What holds for every protocol on any answer."""
+"""Properties of every protocol on any answer."""
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def test_an_error_is_never_a_value(name):
 
 
 @pytest.mark.parametrize("name", ROW_PROTOCOLS)
-def test_a_yaml_states_what_makes_its_number(name):
+def test_a_yaml_states_the_settings_that_determine_its_number(name):
     chosen = protocol(name)
     assert chosen.name == name
     assert chosen.version >= 1
@@ -69,7 +69,7 @@ def test_a_yaml_states_what_makes_its_number(name):
 
 
 @pytest.mark.parametrize("name", ROW_PROTOCOLS)
-def test_a_score_depends_on_nothing_but_its_row(name):
+def test_a_score_depends_only_on_its_row(name):
     cases = [("yes", "CLOSED", "Yes."), ("lung", "OPEN", "left lung"), ("no", "CLOSED", "")]
     rows = [(row(gold, kind), Prediction(sample_id="1", text=answer)) for gold, kind, answer in cases]
     forward = [protocol(name).score(*pair) for pair in rows]

@@ -1,4 +1,4 @@
-"""The authors' figures for five real runs come out of their answers."""
+"""The authors' figures for five real runs are reproduced from their answers."""
 
 import json
 from dataclasses import replace
@@ -21,13 +21,13 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_exact_match_is_the_authors_to_its_last_digit(run):
+def test_exact_match_equals_the_authors_figures_to_the_last_digit(run):
     pairs = read_answers(run)
     found = mean_of("exact-match", "closed_exact_match", pairs), mean_of("exact-match", "exact_match", pairs)
     assert (round(found[0], 4), round(found[1], 4)) == PRINTED[run]
 
 
-def test_strict_finds_the_row_whose_question_is_not_the_one_its_gold_answers():
+def test_strict_reveals_the_row_whose_gold_answers_another_question():
 
     unread = [
         (pair[0].question, score.reason)
@@ -75,7 +75,7 @@ def labelled(run, only_freeform):
 
 
 @pytest.mark.parametrize(("name", "metric", "rows", "zero_shot", "rank8"), TABLE)
-def test_two_runs_under_every_protocol_come_out_to_the_printed_digit(name, metric, rows, zero_shot, rank8):
+def test_two_runs_under_every_protocol_give_the_printed_digits(name, metric, rows, zero_shot, rank8):
     found = [100 * mean_of(name, metric, labelled(run, rows == "freeform")) for run in ("baseline", "lora_rank8")]
     assert [round(value, 1) for value in found] == [zero_shot, rank8]
 
@@ -90,7 +90,7 @@ def gold_rows():
         yield item["question"], item["answer"], "CLOSED" if item["answer"] in ("yes", "no") else "OPEN"
 
 
-def test_under_strict_the_gold_answer_itself_is_right_on_every_row_of_three_data_sets():
+def test_the_gold_answer_is_correct_under_strict_on_every_row_of_three_datasets():
     chosen, wrong, n = protocol("strict"), [], 0
     for question, gold, label in gold_rows():
         n += 1

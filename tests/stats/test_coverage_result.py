@@ -1,4 +1,4 @@
-"""The committed simulation says what the documentation says of it."""
+"""The committed simulation supports the statements of the documentation."""
 
 import json
 

@@ -85,7 +85,7 @@ def test_lengths_that_differ_are_refused():
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 4)), min_size=1, max_size=30))
-def test_the_interval_holds_the_mean_and_ignores_order(pairs):
+def test_the_interval_contains_the_mean_and_ignores_order(pairs):
     values, clusters = [p[0] for p in pairs], [p[1] for p in pairs]
     found = mean_interval(values, clusters)
     again = mean_interval(values[::-1], clusters[::-1])

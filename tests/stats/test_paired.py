@@ -1,4 +1,4 @@
-"""Paired tests against scipy and statsmodels, and what they say where nothing differs."""
+"""Paired tests against scipy and statsmodels, and their results if no row differs."""
 
 import itertools
 
@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from evalkit.core.errors import ConfigError
 from evalkit.stats import (
-    bootstrap_interval,
     design_effect,
     holm,
-    mcnemar,
     paired_interval,
     paired_minimum_detectable_effect,
     rank_models,
     sign_flip_p,
     unpaired_minimum_detectable_effect,
 )
+from tests.support.statistics import bootstrap_interval, mcnemar
 
 PAIRS = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
 
@@ -31,7 +30,7 @@ def simulated(seed, n=200, k=60):
     return first.tolist(), second.tolist(), clusters.tolist()
 
 
-def test_where_no_row_differs_the_interval_says_how_much_could_have_been_missed():
+def test_if_no_row_differs_the_interval_bounds_the_share_that_may_differ():
     found = paired_interval([1.0, 0.0, 1.0] * 10, [1.0, 0.0, 1.0] * 10, range(30))
     assert found.low == -found.high
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 30))
@@ -53,7 +52,7 @@ def test_the_paired_interval_is_statsmodels():
 @settings(max_examples=60, deadline=None)
 @given(PAIRS)
 def test_mcnemar_is_statsmodels_and_its_table_adds_up(pairs):
-    from statsmodels.stats.contingency_tables import mcnemar as theirs
+    from statsmodels.stats.contingency_tables import mcnemar as expected
 
     first, second = [p[0] for p in pairs], [p[1] for p in pairs]
     found = mcnemar(first, second)
@@ -61,7 +60,7 @@ def test_mcnemar_is_statsmodels_and_its_table_adds_up(pairs):
     assert sum(map(sum, table)) == len(pairs)
     assert found.both + found.only_first == sum(first)
     if found.only_first + found.only_second:
-        assert found.p == pytest.approx(theirs(table, exact=True).pvalue, abs=1e-12)
+        assert found.p == pytest.approx(expected(table, exact=True).pvalue, abs=1e-12)
     else:
         assert found.p == 1.0
 
@@ -90,20 +89,20 @@ def test_the_drawn_sign_flip_agrees_with_scipy_where_there_are_no_clusters():
     from scipy.stats import permutation_test
 
     first, second, _ = simulated(1)
-    theirs = permutation_test(
+    expected = permutation_test(
         (first, second), lambda a, b: np.mean(b - a), permutation_type="samples", n_resamples=9999, rng=0,
         vectorized=False,
     )  # fmt: skip
-    assert sign_flip_p(first, second, range(len(first))) == pytest.approx(theirs.pvalue, abs=0.015)
+    assert sign_flip_p(first, second, range(len(first))) == pytest.approx(expected.pvalue, abs=0.015)
 
 
 def test_the_bootstrap_agrees_with_scipy_where_there_are_no_clusters():
     from scipy.stats import bootstrap
 
     values = simulated(2)[1]
-    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
+    expected = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
     found = bootstrap_interval(values, range(len(values)))
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.006)
 
 
 def test_the_bootstrap_draws_whole_clusters():
@@ -114,7 +113,7 @@ def test_the_bootstrap_draws_whole_clusters():
     assert design_effect(values, [i // 4 for i in range(80)]) == pytest.approx(4.2, abs=0.1)
 
 
-def test_a_seed_fixes_what_is_drawn():
+def test_a_seed_fixes_the_resamples():
     first, second, clusters = simulated(3)
     assert sign_flip_p(first, second, clusters) == sign_flip_p(first, second, clusters)
     assert bootstrap_interval(first, clusters) == bootstrap_interval(first, clusters)
@@ -128,7 +127,7 @@ def test_holm_is_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
-def test_holm_of_nothing_is_nothing():
+def test_holm_of_no_p_values_is_empty():
     assert holm([]) == []
 
 
@@ -145,7 +144,7 @@ def test_the_detectable_effects_of_the_usual_sets(n, paired, unpaired, margin):
     assert certified == pytest.approx(margin, abs=0.06)
 
 
-def test_a_ranking_says_which_models_cannot_be_told_from_the_best():
+def test_a_ranking_marks_models_that_are_not_distinguishable_from_the_best():
     rng = np.random.default_rng(4)
     clusters = np.repeat(np.arange(100), 3).tolist()
     chance = rng.random(300)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from evalkit.stats import bootstrap_interval, mcnemar, paired_interval
+from evalkit.stats import paired_interval
 from tests.support.paths import SHARED
+from tests.support.statistics import bootstrap_interval, mcnemar
 
 RUNS = SHARED / "data/predictions/qwen2-vl-2b-vqa-rad"
 pytestmark = [
@@ -28,7 +29,7 @@ def read(run, field, kind=None):
 
 
 @pytest.mark.parametrize("run", PRINTED)
-def test_the_bootstrap_intervals_come_out_to_half_a_point(run):
+def test_the_bootstrap_intervals_are_reproduced_to_half_a_point(run):
     for values, printed in zip(
         (read(run, "correct", "closed"), read(run, "f1", "open"), read(run, "correct")), PRINTED[run], strict=True
     ):
@@ -37,7 +38,7 @@ def test_the_bootstrap_intervals_come_out_to_half_a_point(run):
 
 
 @pytest.mark.parametrize("run", ["lora_quick", "lora_rank4", "lora_rank8", "lora_rank16"])
-def test_the_mcnemar_tables_come_out_exactly_and_the_paired_intervals_nearly(run):
+def test_the_mcnemar_tables_are_reproduced_exactly_and_the_paired_intervals_nearly(run):
     tests = json.loads((RUNS / f"statistical_tests/baseline_vs_{run}.json").read_text(encoding="utf-8"))["tests"]
     for title, kind in (("Closed EM", "closed"), ("Overall EM", None)):
         first, second = read("baseline", "correct", kind), read(run, "correct", kind)
@@ -45,5 +46,5 @@ def test_the_mcnemar_tables_come_out_exactly_and_the_paired_intervals_nearly(run
         assert (found.only_first, found.only_second) == (printed["mcnemar"]["b"], printed["mcnemar"]["c"])
         assert found.p == pytest.approx(printed["mcnemar"]["p_value"], rel=1e-12)
         interval = paired_interval(first, second, range(len(first)))
-        theirs = printed["paired_bootstrap"]
-        assert (interval.low, interval.high) == pytest.approx((theirs["lower"], theirs["upper"]), abs=0.005)
+        bounds = printed["paired_bootstrap"]
+        assert (interval.low, interval.high) == pytest.approx((bounds["lower"], bounds["upper"]), abs=0.005)

@@ -1,4 +1,4 @@
-"""The restricted statistic: Tango's for independent rows, sensible at the edges, and never fooled by few losses."""
+"""The restricted statistic: equal to Tango's for independent rows, robust to edge cases and to few losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import stdtrit
 
-from evalkit.stats import gather, mean_interval, restricted_interval, restricted_t
+from evalkit.stats import group_by_cluster, mean_interval, restricted_interval, restricted_t
 
 
 def rows(better: int, worse: int, n: int) -> list[float]:
@@ -35,12 +35,12 @@ def tango(better: int, worse: int, n: int, null: float) -> float:
     [(10, 15, 451, -0.02), (3, 5, 451, -0.04), (0, 5, 451, -0.02), (20, 40, 1000, -0.05), (40, 9, 300, 0.02)],
 )
 def test_for_independent_rows_it_is_tangos_score_test(better: int, worse: int, n: int, null: float) -> None:
-    found = restricted_t(gather(rows(better, worse, n), range(n)), null) * math.sqrt(n / (n - 1))
+    found = restricted_t(group_by_cluster(rows(better, worse, n), range(n)), null) * math.sqrt(n / (n - 1))
     assert found == pytest.approx(tango(better, worse, n, null), rel=1e-5)
 
 
 def test_at_a_null_of_zero_it_is_mcnemar_for_independent_rows() -> None:
-    found = restricted_t(gather(rows(5, 0, 200), range(200)), 0.0) * math.sqrt(200 / 199)
+    found = restricted_t(group_by_cluster(rows(5, 0, 200), range(200)), 0.0) * math.sqrt(200 / 199)
     assert found == pytest.approx(math.sqrt(5))
 
 
@@ -65,18 +65,18 @@ def test_degenerate_rows() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([-1.0, -0.25, 0.0, 0.0, 0.0, 0.5, 1.0]), st.integers(0, 9)), min_size=2))
-def test_the_interval_is_what_the_statistic_does_not_reject(pairs: list[tuple[float, int]]) -> None:
+def test_the_interval_contains_the_null_values_that_are_not_rejected(pairs: list[tuple[float, int]]) -> None:
     differences, clusters = [d for d, _ in pairs], [c for _, c in pairs]
     if len(set(clusters)) < 2:
         return
     found = restricted_interval(differences, clusters, 0.9)
     assert found is not None and found.low is not None and found.high is not None
-    data = gather(differences, clusters)
+    data = group_by_cluster(differences, clusters)
     assert found.low <= data.mean <= found.high
-    wanted = stdtrit(data.k - 1, 0.95)
+    critical = stdtrit(data.k - 1, 0.95)
     for bound, sign in ((found.low, 1), (found.high, -1)):
         at = sign * restricted_t(data, bound)
-        assert at == pytest.approx(wanted, abs=1e-5) or (abs(bound) == data.furthest and at < wanted)
+        assert at == pytest.approx(critical, abs=1e-5) or (abs(bound) == data.furthest and at < critical)
     mirrored = restricted_interval([-d for d in differences], clusters, 0.9)
     assert mirrored is not None and mirrored.low == pytest.approx(-found.high, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""Every image is looked at before a model is loaded."""
+"""Every image is checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def loaded(*samples: Sample) -> LoadedTask:
     )
 
 
-def test_a_whole_split_stays_as_it_is_with_a_digest_for_each_image(good):
+def test_a_complete_split_is_unchanged_and_each_image_has_a_digest(good):
     task = loaded(sample("1", good), sample("2", good))
     checked, digests = check_images(task)
     assert checked is task
@@ -67,11 +67,11 @@ def test_skipping_leaves_the_rows_out_and_says_which_and_why(good, bad):
     assert digests == {good: digest(good)}
 
 
-def test_nothing_left_is_an_error_even_when_skipping(bad):
-    with pytest.raises(DataError, match="not one row has a usable image"):
+def test_no_usable_row_is_an_error_even_when_skipping(bad):
+    with pytest.raises(DataError, match="no row has a usable image; first row"):
         check_images(loaded(sample("1", bad)), on_missing="skip")
 
 
-def test_an_unknown_way_to_go_on_names_the_near_one(good):
-    with pytest.raises(ConfigError, match=r"on_missing_image=skipp .*'skip'"):
+def test_an_unknown_setting_is_refused_with_a_near_one(good):
+    with pytest.raises(ConfigError, match=r"on_missing_image=skipp[. ].*'skip'"):
         check_images(loaded(sample("1", good)), on_missing="skipp")

@@ -14,7 +14,7 @@ from evalkit.cli.config import load_option, options
 from evalkit.core.boxes import area, iou, read_box, size_of
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace
-from evalkit.scoring.protocols.coloninst import tidy
+from evalkit.scoring.protocols.coloninst import normalise_label
 from evalkit.tasks import coloninst_hub
 from evalkit.tasks.coloninst import CAP_NOTE, COUNTS, SEEN_NOTE, ColonInst
 from evalkit.tasks.coloninst_labels import parent_of
@@ -101,7 +101,7 @@ def test_the_cluster_is_the_video_where_the_path_tells_it(path: str, cluster: st
     assert Record(path=path, question="q", answer="a").cluster == cluster
 
 
-def test_the_prompt_is_the_image_and_then_the_question_word_for_word(tree: Path) -> None:
+def test_the_prompt_is_the_image_and_then_the_question_verbatim(tree: Path) -> None:
     adapter = task("reg", tree)
     loaded = adapter.load(images=False)
     (message,) = adapter.messages(loaded.samples[0])
@@ -118,14 +118,14 @@ def test_other_counts_than_the_published_are_refused(tree: Path) -> None:
 
 def test_the_wrong_task_and_the_wrong_split_are_named(tree: Path) -> None:
     file = tree / "Json-file/val/ColonINST-val-reg.json"
-    with pytest.raises(DataError, match="those of reg, not of cls"):
+    with pytest.raises(DataError, match="belong to the task reg, not to cls"):
         task("cls", file, split="seen").load(images=False)
-    with pytest.raises(DataError, match="split seen"):
+    with pytest.raises(DataError, match="belong to the split seen"):
         task("reg", file, split="unseen").load(images=False)
 
 
 @pytest.mark.parametrize("settings", [{"kind": "det"}, {"split": "dev"}, {"on_missing_image": "ignore"}])
-def test_settings_that_are_not_possible_are_refused(settings: dict[str, str], tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="coloninst"):
         task(settings.pop("kind", "cls"), tmp_path, **settings)
 
@@ -147,7 +147,7 @@ def test_missing_images_are_named_by_source(tmp_path: Path) -> None:
 
 def test_without_any_images_generation_is_refused_with_the_counts(tmp_path: Path) -> None:
     root = build(tmp_path / "c", images=False)
-    with pytest.raises(DataError, match=r"20 of 20 images.*of which there is none.*task.images=DIR"):
+    with pytest.raises(DataError, match=r"20 of 20 images.*no such folder found.*task.images=DIR"):
         task("cls", root, on_missing_image="skip").load()
 
 
@@ -157,7 +157,7 @@ def test_images_may_lie_elsewhere(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "not valid JSON"),
         ("[[" + json.dumps(dialogue("a/b/c/d.jpg", "Categorize the object.", "polyp")) + "]", "not valid JSON"),
@@ -167,15 +167,18 @@ def test_images_may_lie_elsewhere(tree: Path, tmp_path: Path) -> None:
         ('[{"id": "a"}]', "item 1 is not a record"),
         ('[{"id": "", "conversations": []}]', "item 1 is not a record"),
         (json.dumps([dialogue("a", "q", " ")]), "reference answer is empty"),
-        (json.dumps([{"id": "a", "conversations": [{"from": "human", "value": 3}]}]), "expected a text"),
+        (
+            json.dumps([{"id": "a", "conversations": [{"from": "human", "value": 3}]}]),
+            "'human' is of type int, expected text",
+        ),
         (json.dumps([{"id": "a", "conversations": [{"from": "gpt", "value": "x"}] * 2}]), "several turns"),
         (json.dumps([dialogue("a", "q", "x")]) + json.dumps([dialogue("a", "q", "x")]), "text follows"),
     ],
 )
-def test_damaged_files_are_refused_by_name(content: str, said: str, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_by_name(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_records(path)
     assert "broken.json" in str(caught.value)
 
@@ -185,7 +188,7 @@ def test_a_missing_file_says_what_was_expected(tmp_path: Path) -> None:
         task("cls", tmp_path).load(images=False)
 
 
-def test_the_results_that_the_evaluator_appends_are_no_part_of_the_data(tmp_path: Path) -> None:
+def test_results_appended_by_the_evaluator_are_ignored(tmp_path: Path) -> None:
     items = [dialogue("SUN/Test/polyp/a.jpg", "Categorize the object.", "polyp", "polyp")]
     path = tmp_path / "pred.json"
     tail = ',\n{\n    "eval_result": {\n        "CLS": 1.0\n    }\n}'
@@ -203,20 +206,20 @@ def test_captions_that_refuse_are_tagged(tmp_path: Path) -> None:
     assert [s.tags["reference_refuses"] for s in samples] == ["yes", "no"]
 
 
-def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_are_downloaded_by_name_at_a_full_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
 
-    full, asked = "c0199a5" + "0" * 33, []
+    full, calls = "c0199a5" + "0" * 33, []
     local = write(tmp_path / "x.json", records("cls", "val", 20))
 
     class Commit:
         commit_id = full
 
-    monkeypatch.setattr(coloninst_hub, "_cached", lambda prefix: None)
+    monkeypatch.setattr(coloninst_hub, "_cached_hash", lambda prefix: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda *a, **k: [Commit()])
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(local))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: calls.append((a, k)) or str(local))
     assert len(task("cls", None, split="seen").load(images=False).samples) == 20
-    assert asked == [
+    assert calls == [
         (
             ("ai4colonoscopy/ColonINST-v1", "val/ColonINST-val-cls.json"),
             {"repo_type": "dataset", "revision": full},
@@ -224,11 +227,11 @@ def test_the_hub_is_asked_by_file_name_at_a_full_hash(monkeypatch: pytest.Monkey
     ]
     with pytest.raises(ConfigError, match="revision"):
         task("cls", None, revision="main").load(images=False)
-    with pytest.raises(DataError, match="0 commits"):
+    with pytest.raises(DataError, match="0 commits start with"):
         task("cls", None, revision="abcdef1").load(images=False)
 
 
-def test_without_the_hub_a_local_copy_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_out_of_reach_suggests_a_local_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -237,9 +240,9 @@ def test_without_the_hub_a_local_copy_is_asked_for(monkeypatch: pytest.MonkeyPat
     def unreachable(*_: object, **__: object) -> None:
         raise base("no network")
 
-    monkeypatch.setattr(coloninst_hub, "_cached", lambda prefix: None)
+    monkeypatch.setattr(coloninst_hub, "_cached_hash", lambda prefix: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", unreachable)
-    with pytest.raises(DataError, match=r"cannot be had.*no network.*task.path=DIR"):
+    with pytest.raises(DataError, match=r"cannot be downloaded.*no network.*task.path=DIR"):
         task("cls", None).load(images=False)
 
 
@@ -269,7 +272,7 @@ def test_the_labels_and_counts_agree_with_the_published_class_table(shared: Path
         assert sum(row[folder] for row in rows) == COUNTS[folder]["cls"]
     spelled = {"high-grade dysplasia": "high grade dysplasia", "uc (ulcerative colitis)": "ulcerative colitis"}
     named = {spelled.get(row["category"].lower(), row["category"].lower()) for row in rows}
-    labels = {tidy(label) for label in load_option("protocol", "coloninst")["labels"]["cls"]}
+    labels = {normalise_label(label) for label in load_option("protocol", "coloninst")["labels"]["cls"]}
     assert labels == named
     assert len(labels) == 43
     assert all(parent_of(label) for label in labels)

@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.core.errors import DataError
 from evalkit.core.images import read_bytes
-from evalkit.tasks.formats import ImageFinder
+from evalkit.tasks.image_finder import ImageFinder
 
 
 def put(root: Path, name: str, content: bytes = b"x") -> None:
@@ -26,7 +26,7 @@ def test_a_name_with_its_folder_is_found_below_any_folder(tmp_path: Path) -> Non
     assert read_bytes(finder.find("xmlab1\\source.jpg")) == b"one"
 
 
-def test_a_name_with_another_folder_is_found_alone_only_where_one_file_is_called_so(tmp_path: Path) -> None:
+def test_a_name_with_another_folder_is_found_only_if_one_file_has_that_name(tmp_path: Path) -> None:
     put(tmp_path, "images/test_0001.jpg", b"flat")
     put(tmp_path, "imgs/xmlab1/source.jpg")
     put(tmp_path, "imgs/xmlab2/source.jpg")
@@ -40,7 +40,7 @@ def test_two_different_images_of_one_name_are_refused_and_two_copies_are_not(tmp
     put(tmp_path, "backup/synpic1.jpg", b"full")
     assert read_bytes(ImageFinder(tmp_path).find("synpic1.jpg")) == b"full"
     put(tmp_path, "thumbnails/synpic1.jpg", b"small")
-    with pytest.raises(DataError, match=r"could be synpic1\.jpg"):
+    with pytest.raises(DataError, match=r"match synpic1\.jpg"):
         ImageFinder(tmp_path).find("synpic1.jpg")
 
 

@@ -93,11 +93,11 @@ def test_a_flat_array_needs_only_question_and_answer(tmp_path, put, put_image):
     put(tmp_path / "test.json", FLAT)
     put(tmp_path / "train.json", [{"question": "q?", "answer": 12}, {"question": "is it?", "answer": "No"}])
     put_image(tmp_path / "img" / "3430.jpg", 4)
-    mine = task(tmp_path)
-    loaded = mine.load()
+    adapter = task(tmp_path)
+    loaded = adapter.load()
     assert (loaded.form, [s.id for s in loaded.samples]) == ("hf-json", ["25913", "25914"])
     assert open_image(loaded.samples[0].images[0]).getpixel((0, 0)) == (4, 0, 77)
-    train = mine.load_train()
+    train = adapter.load_train()
     assert [(s.id, s.references[0], s.answer_type) for s in train.samples] == [
         ("hf-train-0", "12", "OPEN"), ("hf-train-1", "No", "CLOSED"),
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_tree_of_pickles_is_refused_without_opening_one(tmp_path):
     folder = tmp_path / "pvqa" / "qas" / "test"
     folder.mkdir(parents=True)
     (folder / "test_qa.pkl").write_bytes(pickle.dumps(Trap(sprung)))
-    with pytest.raises(DataError, match=r"test_qa\.pkl is a pickle.*evalkit reads none.*pvqa_test\.json"):
+    with pytest.raises(DataError, match=r"test_qa\.pkl is a pickle.*evalkit reads no pickles.*pvqa_test\.json"):
         task(tmp_path / "pvqa").load()
     with pytest.raises(DataError, match="not a JSON file"):
         task(folder / "test_qa.pkl").load()

@@ -11,7 +11,7 @@ import yaml
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace
 from evalkit.tasks.phantom import QUESTIONS_PER_IMAGE, SIDES, YES_NO, Phantom, draw, questions
-from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Dice, scene
+from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Dice, make_scene
 from tests.support.paths import CONF
 
 PIXELS = {
@@ -97,7 +97,7 @@ def by_image(samples):
 
 def test_every_sample_carries_the_tags_of_the_real_sets(test):
     for sample in test:
-        what = scene(sample.image_id)
+        what = make_scene(sample.image_id)
         assert set(sample.tags) == {"answer_type", "modality", "organ", "question_type", "language"}
         assert (sample.tags["modality"], sample.tags["organ"]) == (what.modality, what.organ)
         assert (sample.answer_type == "CLOSED") == bool(sample.choices)
@@ -143,8 +143,8 @@ def test_the_order_of_the_options_does_not_tell_the_answer(train):
 
 def test_the_answers_follow_from_the_scene():
     for index in range(200):
-        what = scene(f"0/train/{index}")
-        answers = {asked.text: asked.answer for asked in questions(what)}
+        what = make_scene(f"0/train/{index}")
+        answers = {question.text: question.answer for question in questions(what)}
         assert what.modality in MODALITIES and what.organ in ORGANS and what.shape in SHAPES
         assert set(what.lesions) <= set(SLOTS)
         for text, answer in answers.items():
@@ -163,7 +163,7 @@ def test_the_patients_left_is_on_the_images_right():
     import numpy as np
 
     members = (f"0/train/{index}" for index in range(5000))
-    scenes = (scene(member) for member in members)
+    scenes = (make_scene(member) for member in members)
     what = next(
         s for s in scenes
         if s.lesions == (("Left", "Upper"),) and s.brightness == "Brighter" and s.size == "Large"
@@ -176,7 +176,7 @@ def test_the_patients_left_is_on_the_images_right():
     assert bright[0].mean() < height // 4
 
 
-def test_the_train_split_is_the_same_whichever_split_is_asked_for():
+def test_the_train_split_is_the_same_whichever_split_is_configured():
     task = Phantom(n_train=7)
     assert task.load_train().samples == Phantom(n_train=7, split="train").load().samples
     assert task.load_train().split == "train"
@@ -191,7 +191,7 @@ def test_another_seed_is_another_set():
     assert Phantom(seed=1).load().data_sha256 != Phantom().load().data_sha256
 
 
-def test_the_questions_are_the_same_for_ever():
+def test_the_questions_never_change():
     assert Phantom().load().data_sha256[:16] == "29695e9b62768142"
 
 
@@ -203,7 +203,7 @@ def test_under_the_yes_no_rule_only_yes_and_no_are_closed():
     assert [s.question for s in label.samples] == [s.question for s in yesno.samples]
 
 
-def test_the_image_comes_first_and_the_question_is_put_under_the_prompt():
+def test_the_image_comes_first_and_the_question_uses_the_prompt_variant():
     task = Phantom(prompt="options")
     closed = next(s for s in task.load().samples if s.choices == ("Left", "Right"))
     (message,) = task.messages(closed)

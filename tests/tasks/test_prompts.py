@@ -186,7 +186,7 @@ def test_every_variant_has_its_own_id_and_an_unknown_one_is_refused():
     assert {i.partition("@")[0] for i in ids} == {"plain", "short", "options"}
     assert len({i.partition("@")[2] for i in ids}) == 3 and all(len(i.partition("@")[2]) == 8 for i in ids)
     for refused in (check_prompt, prompt_id, lambda p: render(p, "Q?", ())):
-        with pytest.raises(ConfigError, match=r"task\.prompt=option .*'options'"):
+        with pytest.raises(ConfigError, match=r"task\.prompt=option[. ].*'options'"):
             refused("option")
 
 

@@ -112,23 +112,23 @@ def test_the_leak_flags_are_the_known_ones(shared: Path) -> None:
 
 @pytest.mark.parametrize(("name", "train"), [("osf", 1797), ("mevf", 3064), ("slake", 4918), ("path", 19654)])
 def test_train_rows(shared: Path, name: str, train: int) -> None:
-    """SLAKE's 4,919 English train rows hold one without an answer, which is left out and said."""
+    """SLAKE's 4,919 English train rows include one without an answer, which is left out with a message."""
     loaded = make(name, shared).load_train()
     assert len(loaded.samples) == train
     assert len(loaded.skipped) == (1 if name == "slake" else 0)
 
 
 def words_found(gold: str, answer: str) -> float:
-    wanted, said = re.findall(r"\w+", gold.lower()), set(re.findall(r"\w+", answer.lower()))
-    return sum(word in said for word in wanted) / len(wanted) if wanted else 0.0
+    gold_words, words = re.findall(r"\w+", gold.lower()), set(re.findall(r"\w+", answer.lower()))
+    return sum(word in words for word in gold_words) / len(gold_words) if gold_words else 0.0
 
 
 @pytest.mark.parametrize(
     ("name", "closed", "opened"),
-    # VQA-RAD's open figure moves between 15 and 20 with how equally frequent answers are told apart.
+    # VQA-RAD's open figure moves between 15 and 20 with how ties between equally frequent answers are broken.
     [("path", 81.8, 15.3), ("slake", 66.6, 52.6), ("osf", 52.2, 18.5)],
 )
-def test_what_a_lookup_without_an_image_scores(shared: Path, name: str, closed: float, opened: float) -> None:
+def test_scores_of_a_lookup_baseline_without_images(shared: Path, name: str, closed: float, opened: float) -> None:
     task = make(name, shared)
     table = Lookup().fit(task.load_train().samples)
     samples = task.load(images=False).samples
@@ -143,7 +143,7 @@ def findings(task: VqaTask) -> dict[str, Finding]:
     return {f.check: f for f in audit(task, images=False)}
 
 
-def test_the_audit_finds_what_is_known(shared: Path) -> None:
+def test_the_audit_finds_the_known_defects(shared: Path) -> None:
     rad, mevf = findings(make("osf", shared)), findings(make("mevf", shared))
     assert rad["closed"].count == 21
     assert rad["train images"].count == 202

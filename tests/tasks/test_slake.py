@@ -84,7 +84,7 @@ def test_english_is_the_default_and_each_row_keeps_its_tags(tmp_path, put, put_i
     assert [open_image(s.images[0]).getpixel((0, 0))[0] for s in loaded.samples] == [1, 2, 1]
 
 
-def test_the_other_languages_are_asked_for(tmp_path, put):
+def test_other_languages_are_loaded_by_setting(tmp_path, put):
     zh = task(original(tmp_path, put), language="zh").load(images=False)
     assert [(s.id, s.answer_type, s.choices) for s in zh.samples] == [
         ("6", "OPEN", ()), ("8", "CLOSED", ("包含", "不包含")),
@@ -102,7 +102,7 @@ def test_an_archive_is_read_in_place_and_gives_what_the_folder_gives(tmp_path, p
     assert not list((tmp_path / "b").rglob("*.jpg"))
 
 
-def test_unpacked_files_win_over_the_archive_and_what_neither_holds_is_named(tmp_path, put, put_image):
+def test_unpacked_files_take_precedence_over_the_archive_and_missing_ones_are_named(tmp_path, put, put_image):
     with_archive(tmp_path, put, names=(1,))
     put_image(tmp_path / "imgs" / "xmlab1" / "source.jpg", 200)
     loaded = task(tmp_path).load()
@@ -163,7 +163,7 @@ def test_the_llava_med_form_is_english_only(tmp_path, put, put_image, conversati
 
 
 @pytest.mark.parametrize("name", ["validate", "validation", "val", "dev"])
-def test_the_validation_split_goes_by_any_of_its_names(tmp_path, put, name):
+def test_the_validation_split_is_found_under_any_of_its_names(tmp_path, put, name):
     put(tmp_path / f"{name}.json", ROWS)
     put(tmp_path / "test.json", ROWS[:1])
     assert len(task(tmp_path, split="validation").load(images=False).samples) == 3
@@ -188,7 +188,7 @@ def test_an_empty_answer_is_left_out_and_counted(tmp_path, put):
     ("change", "words"),
     [({"answer_type": "yes/no"}, "answer_type is 'yes/no'"), ({"answer": float("nan")}, "answer is nan")],
 )
-def test_values_lost_or_changed_on_the_way_are_refused(tmp_path, put, change, words):
+def test_values_of_the_wrong_type_are_refused(tmp_path, put, change, words):
     put(tmp_path / "test.json", [ROWS[0] | change])
     with pytest.raises(DataError, match=words):
         task(tmp_path).load(images=False)

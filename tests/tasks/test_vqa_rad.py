@@ -51,7 +51,7 @@ def osf_copy(root: Path, put, put_image, rows: list[dict] = OSF, name: str = "a 
     return root
 
 
-def test_the_osf_form_is_known_by_its_fields_and_its_types_are_tamed(tmp_path, put, put_image):
+def test_the_osf_form_is_recognised_by_its_fields_and_its_types_are_normalised(tmp_path, put, put_image):
     loaded = task(osf_copy(tmp_path, put, put_image)).load()
     assert loaded.form == "osf-json"
     assert [(s.id, s.question, s.references, s.answer_type) for s in loaded.samples] == [
@@ -107,7 +107,7 @@ def test_empty_answers_are_left_out_and_named_and_repeated_ids_stay_apart(tmp_pa
         ({"image_name": None}, ["qid 1", "image_name"]),
     ],
 )
-def test_a_row_that_cannot_be_what_it_says_is_refused_by_name(tmp_path, put, change, words):
+def test_an_invalid_row_is_refused_by_name(tmp_path, put, change, words):
     path = put(tmp_path / "x.json", [osf(0, "Is it?", "yes"), osf(1, "Is it?", "yes") | change])
     with pytest.raises(DataError) as caught:
         task(path).load(images=False)
@@ -136,12 +136,12 @@ def test_a_row_without_a_label_is_refused_under_label_and_derived_under_yesno(tm
 def test_the_mevf_form_names_its_split_in_the_file(tmp_path, put):
     put(tmp_path / "data_RAD" / "testset.json", [mevf(11, "Is it?", "yes"), mevf(13, "Where?", "left", "OPEN")])
     put(tmp_path / "data_RAD" / "trainset.json", [mevf(1, "Is it?", "Yes", "CLOSED ")])
-    mine = task(tmp_path)
-    assert mine.load().form == "mevf-json"
-    assert [s.id for s in mine.load().samples] == ["mevf-test-11", "mevf-test-13"]
-    assert [(s.id, s.answer_type) for s in mine.load_train().samples] == [("mevf-train-1", "CLOSED")]
-    assert {s.tags["phrase_type"] for s in mine.load().samples} == {"test_freeform"}, "the release's word for it"
-    assert mine.load_train().samples[0].tags["phrase_type"] == "freeform"
+    adapter = task(tmp_path)
+    assert adapter.load().form == "mevf-json"
+    assert [s.id for s in adapter.load().samples] == ["mevf-test-11", "mevf-test-13"]
+    assert [(s.id, s.answer_type) for s in adapter.load_train().samples] == [("mevf-train-1", "CLOSED")]
+    assert {s.tags["phrase_type"] for s in adapter.load().samples} == {"test_freeform"}, "the release's word for it"
+    assert adapter.load_train().samples[0].tags["phrase_type"] == "freeform"
 
 
 def test_the_llava_med_form_reads_both_spellings_and_drops_the_option_hint(tmp_path, put, put_image, conversation):
@@ -233,7 +233,7 @@ def test_parquet_rows_joined_to_the_release_take_its_ids_and_labels(tmp_path, pu
 
     rows[3] = (0, rows[3][1], "another answer")
     put_parquet(tmp_path / "hf" / "test-0.parquet", rows, 100)
-    with pytest.raises(DataError, match=r"Row 3 .*another answer.*not two forms of one release"):
+    with pytest.raises(DataError, match=r"Row 3 .*another answer.*not two forms of the same release"):
         task(tmp_path / "hf", osf_path=str(tmp_path / "osf")).load()
 
 
@@ -291,7 +291,7 @@ def test_settings_that_do_not_exist_name_near_ones(settings, words):
 def test_a_missing_or_foreign_folder_says_what_was_expected(tmp_path, put):
     with pytest.raises(DataError, match="no such file or folder"):
         task(tmp_path / "nowhere").load()
-    with pytest.raises(DataError, match=r"no test split.*there: nothing.*Known forms: OSF JSON"):
+    with pytest.raises(DataError, match=r"no test split.*found: nothing.*Known forms: OSF JSON"):
         task(tmp_path).load()
     put(tmp_path / "detection.json", {"boxes": []})
     put(tmp_path / "notes.json", "not json")
@@ -325,7 +325,7 @@ def hub_error(kind: str) -> Exception:
 
 
 @pytest.mark.parametrize("kind", ["offline", "cache", "proxy"])
-def test_a_hub_out_of_reach_names_the_two_ways_out(monkeypatch, kind):
+def test_a_hub_out_of_reach_suggests_a_local_copy_or_fetch(monkeypatch, kind):
     import huggingface_hub
 
     def refuse(*args: Any, **settings: Any) -> str:
@@ -334,23 +334,23 @@ def test_a_hub_out_of_reach_names_the_two_ways_out(monkeypatch, kind):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(DataError, match=r"task\.path=DIR.*evalkit fetch task=vqa-rad"):
         task(None, repo="owner/name").load()
-    with pytest.raises(DataError, match=r"on no hub.*task\.path=DIR"):
+    with pytest.raises(DataError, match=r"not on the Hugging Face hub.*task\.path=DIR"):
         task(None).load()
 
 
-def test_the_hub_is_asked_for_the_split_at_the_pinned_revision_only(monkeypatch, tmp_path, put_parquet):
+def test_only_the_split_is_downloaded_at_the_pinned_revision(monkeypatch, tmp_path, put_parquet):
     import huggingface_hub
 
-    asked: list[tuple[Any, Any]] = []
+    calls: list[tuple[Any, Any]] = []
 
     def give(repo: str, **settings: Any) -> str:
-        asked.append((repo, settings))
+        calls.append((repo, settings))
         return str(parquet_copy(tmp_path, put_parquet))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", give)
-    mine = task(None, repo="owner/name", revision="abc", closed_rule="yesno")
-    assert len(mine.load().samples) == 5
-    ((repo, settings),) = asked
+    adapter = task(None, repo="owner/name", revision="abc", closed_rule="yesno")
+    assert len(adapter.load().samples) == 5
+    ((repo, settings),) = calls
     assert (repo, settings["revision"], settings["repo_type"]) == ("owner/name", "abc", "dataset")
     assert settings["allow_patterns"] == ["*test*.parquet", "*.md"]
 
@@ -377,10 +377,10 @@ def test_the_real_release_has_the_published_counts(shared):
 
 @pytest.mark.data
 def test_the_real_mevf_copy_has_the_larger_train_split(shared):
-    mine = real(shared, "mevf")
-    assert Counter(s.answer_type for s in mine.load(images=False).samples) == {"OPEN": 179, "CLOSED": 272}
-    assert Counter(s.answer_type for s in mine.load_train().samples) == {"OPEN": 1241, "CLOSED": 1823}
-    assert Counter(s.tags["phrase_type"] for s in mine.load(images=False).samples) == Counter(
+    adapter = real(shared, "mevf")
+    assert Counter(s.answer_type for s in adapter.load(images=False).samples) == {"OPEN": 179, "CLOSED": 272}
+    assert Counter(s.answer_type for s in adapter.load_train().samples) == {"OPEN": 1241, "CLOSED": 1823}
+    assert Counter(s.tags["phrase_type"] for s in adapter.load(images=False).samples) == Counter(
         s.tags["phrase_type"] for s in real(shared).load(images=False).samples
     )
 

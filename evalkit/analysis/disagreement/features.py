@@ -11,7 +11,7 @@ from evalkit.core.types import CLOSED, Sample
 from evalkit.scoring.text.aliases import EXCLUSIVE, NUMBERS
 from evalkit.scoring.text.medical import find_phrase, read_words
 from evalkit.scoring.text.normalise import strip_role, word_set
-from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -92,7 +92,7 @@ def _of_text(answer: str, gold: str, words: list[str], gold_words: list[str]) ->
 def _of_verdict(answer: str, question: str, words: list[str], verdict_words: str) -> list[str]:
     """Features of an answer to a yes/no question."""
     found = []
-    reading = read_verdict(answer, question)
+    reading = read_yes_no(answer, question)
     if verdict_words == "both":
         found.append("both")
     if reading.reason == _CANNOT_TELL:
@@ -111,7 +111,7 @@ def _of_verdict(answer: str, question: str, words: list[str], verdict_words: str
 def _of_content(answer: str, gold: str, words: list[str], gold_words: list[str], choices: tuple[str, ...]) -> list[str]:
     """Features of an answer to any other question: which of the gold words are in it, and how."""
     found = []
-    if read_words(answer).used or read_words(gold).used:
+    if read_words(answer).replaced or read_words(gold).replaced:
         found.append("aliases")
     words, gold_words = [NUMBERS.get(w, w) for w in words], [NUMBERS.get(w, w) for w in gold_words]
     gold_set, answer_set = set(gold_words), set(words)

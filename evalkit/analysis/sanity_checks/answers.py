@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evalkit.core.types import Prediction, Sample, Score
-from evalkit.models.text_only_baselines import normal
+from evalkit.models.text_only_baselines import wording_key
 from evalkit.scoring.text.medical import read_list
-from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.scoring.text.refusals import contains_refusal
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval
-
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:cannot|can't|can not)|as an ai|unable to (?:determine|answer|"
-    r"provide)|cannot be determined|consult (?:a|your) (?:doctor|physician|radiologist))\b",
-    re.I,
-)
 
 
 def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> dict[str, Any]:
@@ -34,7 +28,7 @@ def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: 
         "truncated": sum(p.finish_reason == "length" for p in predictions) / n
         if any(p.finish_reason != "unknown" for p in predictions)
         else None,
-        "refusal": sum(bool(_REFUSAL.search(t)) for t in texts) / n,
+        "refusal": sum(contains_refusal(t) for t in texts) / n,
         "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
     }
@@ -61,7 +55,7 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
             continue
         n += 1
         text = prediction.text or ""
-        verdict = read_verdict(text, sample.question).says if text.strip() else None
+        verdict = read_yes_no(text, sample.question).polarity if text.strip() else None
         if verdict is not None:
             read.append(_Verdict(gold == "yes", verdict == "yes", sample.image_id))
     if not read:
@@ -133,5 +127,5 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
 def _reading(sample: Sample, text: str) -> object:
     """The verdict of an answer to a yes/no question (its text where unreadable), else the list of its terms."""
     if gold_polarity(sample.references[0], sample.question) and text.strip():
-        return read_verdict(text, sample.question).says or normal(text)
-    return read_list(text)[0]
+        return read_yes_no(text, sample.question).polarity or wording_key(text)
+    return read_list(text).items

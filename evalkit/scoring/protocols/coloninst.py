@@ -1,4 +1,4 @@
-"""ColonINST's official evaluator, as it scores, and evalkit's diagnostics beside it.
+"""ColonINST's official evaluator, reproduced exactly, and evalkit's additional diagnostics.
 
 Official: script/multimodal_benchmark/multimodal_evaluator.py of ai4colonoscopy/IntelliScope since 1c3be7b (October
 2024).  Its "recall" divides by the four coordinates of the box and is left out; it does not score captions.
@@ -15,7 +15,7 @@ from evalkit.core.boxes import iou, read_box
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.protocols.text_overlap import cumulative_bleu, rouge_l, token_f1
-from evalkit.scoring.row_protocol import Mark, RowProtocol, one_of
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, one_of
 
 KINDS = ("cls", "reg", "rec", "cap")
 END = "<|endoftext|>"
@@ -43,17 +43,17 @@ METRICS = {
 
 
 class ColonInst(RowProtocol):
-    """The first metric of each task but CAP is the official one.
+    """Metrics of the four ColonINST tasks.  The first metric of each task except CAP is the official one.
 
-    CLS, REG: accuracy, equality after lower-casing both and taking `<|endoftext|>` out of the prediction, no
-    stripping; stripped_accuracy, the same after any end mark, outer white space and punctuation are off too;
-    unparsable_rate, the share that is then none of the task's labels; macro accuracy and F1 over the classes; the
-    best constant answer.
-    REC: mean_iou, 0 for whatever is not a box; accuracy_at_iou_0.5, IoU above 0.5 (0.5 itself is a miss, as there);
-    unparsable_rate, the share that is not a box.
-    CAP: sentence BLEU, ROUGE-L and token F1 over lower-cased words, evalkit's own.
+    CLS, REG: accuracy is equality after lower-casing both texts and removing `<|endoftext|>` from the prediction,
+    without stripping; stripped_accuracy is the same after also removing every end mark, outer white space and outer
+    punctuation; unparsable_rate is the share of answers that then match none of the task's labels; macro accuracy and
+    macro F1 are over the classes; constant_answer_baseline is the accuracy of the best constant answer.
+    REC: mean_iou, 0 for an answer that is not a box; accuracy_at_iou_0.5, IoU above 0.5 (0.5 itself is a miss, as in
+    the official code); unparsable_rate, the share of answers that are not a box.
+    CAP: sentence BLEU, ROUGE-L and token F1 over lower-cased words; evalkit's own, the authors do not score captions.
 
-    task: "cls", "reg", "rec" or "cap".  labels: the answers that cls and reg can have.
+    task: "cls", "reg", "rec" or "cap".  labels: by task, the possible answers of cls and reg.
     """
 
     rule = "none"
@@ -64,56 +64,61 @@ class ColonInst(RowProtocol):
         super().__init__(**common)
         self.task = one_of("task", task, KINDS)
         self.metrics = METRICS[self.task]
-        self.labels = frozenset(tidy(label) for label in labels.get(self.task, ()))
+        self.labels = frozenset(normalise_label(label) for label in labels.get(self.task, ()))
         if self.task in ("cls", "reg") and not self.labels:
-            raise ConfigError(f"protocol {self.name}: no labels for {self.task}; unparsable_rate needs them.")
+            raise ConfigError(
+                f"protocol {self.name}: no labels for {self.task}, which unparsable_rate needs. "
+                f"List them under labels.{self.task}."
+            )
 
     def settings(self) -> dict[str, str]:
         official = {"cls": "equality", "reg": "equality", "rec": "iou+1px", "cap": "not-scored-by-authors"}
         return super().settings() | {"match": official[self.task], "strip": "no"}
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         if (kind := sample.tags.get("task")) != self.task:
             raise ConfigError(
-                f"protocol {self.name} is set to ColonINST's {self.task}, sample {sample.id} is of {kind or 'no'} task "
-                "of ColonINST. Choose it through task=coloninst-cls, -reg, -rec or -cap."
+                f"protocol {self.name} is set to ColonINST's task {self.task}, but sample {sample.id} has the task tag "
+                f"{kind!r}. Use it through task=coloninst-cls, -reg, -rec or -cap."
             )
-        said = answer.lower().replace(END, "")
+        predicted = answer.lower().replace(END, "")
         reference = sample.references[0].lower()
         if self.task == "rec":
-            return _box_marks(said, reference)
+            return _box_results(predicted, reference)
         if self.task == "cap":
-            return _caption_marks(_SPECIAL.sub("", said), reference)
-        bare = tidy(said)
+            return _caption_results(_SPECIAL.sub("", predicted), reference)
+        normalised = normalise_label(predicted)
         return {
-            "accuracy": Mark(value=float(said == reference), extracted=said),
-            "stripped_accuracy": Mark(value=float(bare == tidy(reference)), extracted=bare),
-            "unparsable_rate": Mark(value=float(bare not in self.labels)),
+            "accuracy": MetricResult(value=float(predicted == reference), extracted=predicted),
+            "stripped_accuracy": MetricResult(
+                value=float(normalised == normalise_label(reference)), extracted=normalised
+            ),
+            "unparsable_rate": MetricResult(value=float(normalised not in self.labels)),
         }
 
 
-def tidy(text: str) -> str:
-    """Lower case, without end marks, outer punctuation and needless white space.
+def normalise_label(text: str) -> str:
+    """Lower case, without end marks and outer punctuation, white space as single spaces.
 
-    >>> tidy(" Polyp.</s>"), tidy("UCG0-1")
+    >>> normalise_label(" Polyp.</s>"), normalise_label("UCG0-1")
     ('polyp', 'ucg0-1')
     """
     return " ".join(_SPECIAL.sub("", text.lower()).split()).strip(string.punctuation + " ")
 
 
-def _box_marks(said: str, reference: str) -> dict[str, Mark]:
-    box, gold = read_box(said), read_box(reference)
+def _box_results(predicted: str, reference: str) -> dict[str, MetricResult]:
+    box, gold = read_box(predicted), read_box(reference)
     value = iou(box, gold) if box and gold else 0.0
-    read = "" if box is None else str(list(box))
+    extracted = "" if box is None else str(list(box))
     return {
-        "mean_iou": Mark(value=value, extracted=read, note="" if gold else "the reference is not a box"),
-        "accuracy_at_iou_0.5": Mark(value=float(value > 0.5)),
-        "unparsable_rate": Mark(value=float(box is None)),
+        "mean_iou": MetricResult(value=value, extracted=extracted, note="" if gold else "the reference is not a box"),
+        "accuracy_at_iou_0.5": MetricResult(value=float(value > 0.5)),
+        "unparsable_rate": MetricResult(value=float(box is None)),
     }
 
 
-def _caption_marks(said: str, reference: str) -> dict[str, Mark]:
-    words, gold = _WORD.findall(said), _WORD.findall(reference)
+def _caption_results(predicted: str, reference: str) -> dict[str, MetricResult]:
+    words, gold = _WORD.findall(predicted), _WORD.findall(reference)
     values = {f"bleu_{n}": value for n, value in enumerate(cumulative_bleu(words, gold), start=1)}
     values |= {"rouge_l": rouge_l(words, gold), "token_f1": token_f1(words, gold)}
-    return {name: Mark(value=value) for name, value in values.items()}
+    return {name: MetricResult(value=value) for name, value in values.items()}

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import Mark, RowProtocol, best_of, one_of, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, one_of, references
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
 _NAMES = ("exact_match", "closed_exact_match", "open_exact_match")
 
 
 class ExactMatch(RowProtocol):
-    """Right when answer and a reference are equal after lower-casing and stripping outer white space.
+    """Correct if the answer equals a reference after lower-casing and stripping outer white space.
 
-    punctuation: "delete" takes every ASCII punctuation mark off first ("x-ray" equals "xray"), "keep" does not.
+    punctuation: "delete" first removes every ASCII punctuation mark ("x-ray" equals "xray"), "keep" does not.
     """
 
     metrics = (
@@ -33,11 +31,11 @@ class ExactMatch(RowProtocol):
         self.punctuation = one_of("punctuation", punctuation, ("delete", "keep"))
         self.norm = f"lower-strip-{self.punctuation}-punctuation"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = self._plain(answer)
-        hits = (float(said == self._plain(reference)) for reference in references(sample))
-        return best_of((dict.fromkeys(_NAMES, hit) for hit in hits), said)
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        normalised = self._normalise(answer)
+        hits = (float(normalised == self._normalise(reference)) for reference in references(sample))
+        return best_of((dict.fromkeys(_NAMES, hit) for hit in hits), normalised)
 
-    def _plain(self, text: str) -> str:
+    def _normalise(self, text: str) -> str:
         text = text.lower()
         return (text.translate(_NO_PUNCTUATION) if self.punctuation == "delete" else text).strip()

@@ -1,6 +1,6 @@
-"""MedEvalKit's rule-based scoring (the Lingshu protocol without its judge), as released and mended.
+"""MedEvalKit's rule-based scoring (the Lingshu protocol without its judge), as released and as corrected.
 
-Followed: alibaba-damo-academy/MedEvalKit at 9b12e3b, utils/utils.py and the three data sets' `cal_metrics`.
+Source: alibaba-damo-academy/MedEvalKit at 9b12e3b, utils/utils.py and the three data sets' `cal_metrics`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import Mark, RowProtocol, best_of, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, references
 from evalkit.scoring.text.normalise import CACHE
 from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
 
@@ -18,18 +18,18 @@ _ANSWER_MARKS = (
     *("**answer**:", "**answer**", "*answer*:", "**answer:**"),
     *("answer is", "answer:", "答案:", "final answer", "final answer is"),
 )
-_CRASH = "the authors' code raises on an answer without words; counted as wrong"
+_AUTHORS_RAISE = "the authors' code raises on an answer without words; counted as wrong"
 
 
 class MedEvalKit(RowProtocol):
-    """As released, its judge off.
+    """MedEvalKit as released, with its judge off.
 
-    rule: "yesno" is what VQA-RAD and PathVQA get: closed where the gold is yes or no, right when exactly one of
-    the substrings yes and no occurs and it is the gold.  "label" is what SLAKE gets: closed by the row's label, where
-    that rule is reached only by a gold in lower case, and everything else needs equality of the whole text.
+    rule: "yesno" is used for VQA-RAD and PathVQA: a row is closed if the gold is yes or no, and correct if exactly one
+    of the substrings yes and no occurs and it is the gold.  "label" is used for SLAKE: closed by the row's label; the
+    yes/no rule then applies only to a gold in lower case, and everything else needs equality of the whole text.
 
-    `accuracy` over all rows adds closed hits and exact open matches.  Its printed precision, recall and F1 are in
-    truth F1, precision and recall: they stand here under both names.
+    `accuracy` over all rows adds closed hits and exact open matches.  The values that it prints as precision, recall
+    and F1 are in fact F1, precision and recall; they are given here under both names.
     """
 
     metrics = (
@@ -44,29 +44,29 @@ class MedEvalKit(RowProtocol):
     rule = "yesno"
     norm = "mek"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         raw = unwrap(answer)
-        said = raw.lower().strip() if self.rule == "yesno" else raw
+        predicted = raw.lower().strip() if self.rule == "yesno" else raw
         golds = [gold.lower().strip() if self.rule == "yesno" else gold for gold in references(sample)]
         if self.is_closed(sample) is not False:
-            hits = (float(self._closed_hit(said, gold)) for gold in golds)
-            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), said)
-        parsed = final_part(said)
+            hits = (float(self._closed_hit(predicted, gold)) for gold in golds)
+            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), predicted)
+        parsed = final_part(predicted)
         if not parsed.split() or not parsed.strip("."):
             return _all_wrong(self.metrics)
-        return best_of((_open(parsed, gold.lower()) for gold in golds), parsed)
+        return best_of((_open_metrics(parsed, gold.lower()) for gold in golds), parsed)
 
-    def _closed_hit(self, said: str, gold: str) -> bool:
+    def _closed_hit(self, predicted: str, gold: str) -> bool:
         if self.rule == "yesno" or gold in {"yes", "no"}:
-            return says_only(said, gold)
-        return bare(said) == gold.lower()
+            return says_only(predicted, gold)
+        return bare_final_part(predicted) == gold.lower()
 
 
 class MedEvalKitFixed(RowProtocol):
-    """The same rules with their slips mended: case, names of precision and recall, empty answers.
+    """The same rules with their errors corrected: letter case, names of precision and recall, empty answers.
 
-    A gold that is yes or no in any case gets the either-or rule, another closed gold
-    equality after stripping; precision, recall and F1 are what they are called.
+    A gold that is yes or no, in upper or lower case, gets the yes/no rule, any other closed gold equality after
+    stripping; precision, recall and F1 are named correctly.
     """
 
     metrics = (
@@ -79,15 +79,18 @@ class MedEvalKitFixed(RowProtocol):
     rule = "yesno"
     norm = "mek-strip"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = unwrap(answer).lower().strip()
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted = unwrap(answer).lower().strip()
         golds = [gold.lower().strip() for gold in references(sample)]
         if self.is_closed(sample) is not False:
             hits = (
-                float(says_only(said, gold) if gold in {"yes", "no"} else bare(said).strip() == gold) for gold in golds
+                float(
+                    says_only(predicted, gold) if gold in {"yes", "no"} else bare_final_part(predicted).strip() == gold
+                )
+                for gold in golds
             )
-            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), said)
-        parsed = final_part(said).strip()
+            return best_of(({"accuracy": hit, "closed_accuracy": hit} for hit in hits), predicted)
+        parsed = final_part(predicted).strip()
         return best_of(
             ({"accuracy": float(parsed == gold)} | _match_and_overlap(parsed, gold) for gold in golds), parsed
         )
@@ -103,21 +106,21 @@ def _match_and_overlap(parsed: str, gold: str) -> dict[str, float]:
     }
 
 
-def _open(parsed: str, gold: str) -> dict[str, float]:
+def _open_metrics(parsed: str, gold: str) -> dict[str, float]:
     values = {"accuracy": float(parsed == gold)} | _match_and_overlap(parsed, gold)
     values["open_printed_precision"] = values["open_f1"]
     values["open_printed_recall"] = values["open_precision"]
     values["open_printed_f1"] = values["open_recall"]
-    return values | bleu(_spaced(parsed), _spaced(gold), _BLEU)
+    return values | bleu(_bleu_tokens(parsed), _bleu_tokens(gold), _BLEU)
 
 
-def _spaced(text: str) -> list[str]:
-    """Its tokens for BLEU: a full stop is one, and so is the nothing between two spaces."""
+def _bleu_tokens(text: str) -> list[str]:
+    """Tokens for BLEU as in the authors' code: a full stop is a token, and so is the empty text between two spaces."""
     return text.lower().replace(".", " .").split(" ")
 
 
-def _all_wrong(metrics: tuple[Metric, ...]) -> dict[str, Mark]:
-    return {metric.name: Mark(value=0.0, note=_CRASH) for metric in metrics}
+def _all_wrong(metrics: tuple[Metric, ...]) -> dict[str, MetricResult]:
+    return {metric.name: MetricResult(value=0.0, note=_AUTHORS_RAISE) for metric in metrics}
 
 
 def unwrap(answer: str) -> str:
@@ -144,7 +147,7 @@ def boxed(text: str) -> str:
 
 
 def tagged(text: str) -> str:
-    """What stands between <answer> and </answer>, all of them joined; the whole text if nothing does."""
+    """The contents of all <answer>...</answer> tags, joined; the whole text if there are none."""
     parts = []
     rest = text
     while "<answer>" in rest and "</answer>" in (rest := rest.split("<answer>", 1)[1]):
@@ -155,9 +158,9 @@ def tagged(text: str) -> str:
 
 @lru_cache(maxsize=CACHE)
 def final_part(text: str) -> str:
-    """Lower case, and only what follows the last "answer is" and the like.
+    """The text in lower case, and only the part after the last "answer is" or similar phrase.
 
-    A text that holds the word "boxed" without the LaTeX around it becomes the word None.
+    A text that contains the word "boxed" without the LaTeX command becomes the word None.
 
     >>> final_part("The final answer is lung"), final_part("a boxed area")
     (' lung', 'None')
@@ -173,16 +176,16 @@ def final_part(text: str) -> str:
     return text
 
 
-def bare(text: str) -> str:
-    """The final part without line breaks and full stops."""
+def bare_final_part(text: str) -> str:
+    """The final part of a text without line breaks and full stops."""
     return final_part(text).replace("\n", "").replace(".", "")
 
 
 def says_only(text: str, gold: str) -> bool:
-    """Whether exactly one of the substrings yes and no is in the final part, and it is the gold one.
+    """Whether exactly one of the substrings yes and no is in the final part, and it is the gold answer.
 
     >>> says_only("unknown", "no"), says_only("yes, the diagnosis", "yes")
     (True, False)
     """
-    part = bare(text)
+    part = bare_final_part(text)
     return ("yes" in part) != ("no" in part) and gold.lower() in part

@@ -1,4 +1,4 @@
-"""The scoring rules of other harnesses and papers, each small enough to be read in one go."""
+"""Scoring rules of other harnesses and papers, each short enough for a shared module."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import Mark, RowProtocol, answers_yes_or_no, best_of, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, answers_yes_or_no, best_of, references
 from evalkit.scoring.text.normalise import lmms, quac, vqa2
 from evalkit.scoring.text.overlap import counted_overlap, ngram_precision
 
@@ -18,15 +18,15 @@ _ACCURACIES = (
 )
 
 
-def _everywhere(hit: float) -> dict[str, float]:
-    """One value under the name for all rows and those of both types."""
+def _all_accuracies(hit: float) -> dict[str, float]:
+    """The same value for the accuracy over all rows and for those over closed and open rows."""
     return dict.fromkeys((metric.name for metric in _ACCURACIES), hit)
 
 
 class MultiMedEval(RowProtocol):
-    """MultiMedEval at d9ac283, task_families.py: sets of cleaned words; closed is right at a recall of 0.4.
+    """MultiMedEval at d9ac283, task_families.py: sets of cleaned words; closed is correct from a recall of 0.4.
 
-    For the gold "no", "not" counts as well.  Closed means that the cleaned gold is yes or no, for every data set.
+    For the gold "no", the word "not" counts as well.  A row is closed if the cleaned gold is yes or no.
     """
 
     metrics = (
@@ -44,24 +44,24 @@ class MultiMedEval(RowProtocol):
     def is_closed(self, sample: Sample) -> bool | None:
         return answers_yes_or_no(sample, _clean)
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = _clean(answer)
-        return best_of((_multimedeval(said, _clean(gold)) for gold in references(sample)), said)
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted = _clean(answer)
+        return best_of((_multimedeval(predicted, _clean(gold)) for gold in references(sample)), predicted)
 
 
 def _clean(text: str) -> str:
     return vqa2(text.lower())
 
 
-def _multimedeval(said: str, gold: str) -> dict[str, float]:
-    words, wanted = set(said.split()), set(gold.split())
-    hits = len(words & wanted)
+def _multimedeval(predicted: str, gold: str) -> dict[str, float]:
+    words, gold_words = set(predicted.split()), set(gold.split())
+    hits = len(words & gold_words)
     precision = hits / len(words) if words else 0.0
-    recall = hits / len(wanted) if wanted else 0.0
-    closed_wanted = wanted | {"not"} if wanted == {"no"} else wanted
-    closed_recall = len(words & closed_wanted) / len(closed_wanted) if closed_wanted else 0.0
+    recall = hits / len(gold_words) if gold_words else 0.0
+    closed_gold = gold_words | {"not"} if gold_words == {"no"} else gold_words
+    closed_recall = len(words & closed_gold) / len(closed_gold) if closed_gold else 0.0
     return {
-        "bleu_1": _unigram_bleu(said.split(), gold.split()),
+        "bleu_1": _unigram_bleu(predicted.split(), gold.split()),
         "f1": 2 * (precision * recall) / (precision + recall + 1e-8),
         "recall": recall,
         "closed_accuracy": float(closed_recall >= 0.4),
@@ -70,19 +70,19 @@ def _multimedeval(said: str, gold: str) -> dict[str, float]:
     }
 
 
-def _unigram_bleu(said: list[str], gold: list[str]) -> float:
-    """torchmetrics' BLEU-1 of one sentence, in double precision where torchmetrics has single."""
-    hits, total = ngram_precision(said, gold, 1)
+def _unigram_bleu(predicted: list[str], gold: list[str]) -> float:
+    """torchmetrics' BLEU-1 of one sentence, in double precision (torchmetrics uses single)."""
+    hits, total = ngram_precision(predicted, gold, 1)
     if not hits:
         return 0.0
-    return hits / total * (1.0 if len(said) > len(gold) else math.exp(1 - len(gold) / len(said)))
+    return hits / total * (1.0 if len(predicted) > len(gold) else math.exp(1 - len(gold) / len(predicted)))
 
 
 class MedVLMBench(RowProtocol):
-    """MedVLMBench at 6a7142b, eval/vqa.py: closed by substring, open right from a recall of 0.75 on.
+    """MedVLMBench at 6a7142b, eval/vqa.py: closed rows by substring, an open answer is correct from a recall of 0.75.
 
     rule: "yesno" for data without labels (VQA-RAD and PathVQA from the hub), "label" for SLAKE.
-    Precision, recall, F1 and the odd "exact match" are LLaVA-Med's, over all rows.
+    Precision, recall, F1 and the unusual "exact match" are those of LLaVA-Med, over all rows.
     """
 
     metrics = (
@@ -95,19 +95,19 @@ class MedVLMBench(RowProtocol):
     rule = "yesno"
     norm = "lower/vqa2"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = answer.lower()
-        return best_of((_medvlmbench(said, gold.lower()) for gold in references(sample)), said)
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted = answer.lower()
+        return best_of((_medvlmbench(predicted, gold.lower()) for gold in references(sample)), predicted)
 
 
-def _medvlmbench(said: str, gold: str) -> dict[str, float]:
-    words, wanted = vqa2(said).split(), vqa2(gold).split()
-    precision, recall, f1 = counted_overlap(words, wanted)
+def _medvlmbench(predicted: str, gold: str) -> dict[str, float]:
+    words, gold_words = vqa2(predicted).split(), vqa2(gold).split()
+    precision, recall, f1 = counted_overlap(words, gold_words)
     return {
-        "closed_accuracy": float(gold in said),
+        "closed_accuracy": float(gold in predicted),
         "open_accuracy": float(recall >= _RECALL_IS_CORRECT),
         "open_recall": recall,
-        "exact": len(set(words) & set(wanted)) / len(words) if words else 0.0,
+        "exact": len(set(words) & set(gold_words)) / len(words) if words else 0.0,
         "recall": recall,
         "precision": precision,
         "f1": f1,
@@ -115,29 +115,29 @@ def _medvlmbench(said: str, gold: str) -> dict[str, float]:
 
 
 class LmmsEval(RowProtocol):
-    """lmms-eval's SLAKE task: equality after its normaliser, for open and closed alike; closed by label."""
+    """lmms-eval's SLAKE task: equality after its normaliser, for open and closed rows; closed by label."""
 
     metrics = _ACCURACIES
 
     norm = "lmms"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = lmms(answer)
-        hits = (float(said == lmms(gold)) for gold in references(sample))
-        return best_of((_everywhere(hit) for hit in hits), said)
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted = lmms(answer)
+        hits = (float(predicted == lmms(gold)) for gold in references(sample))
+        return best_of((_all_accuracies(hit) for hit in hits), predicted)
 
 
 class VqaOfficial(RowProtocol):
-    """The exact match of M2I2, MUMC, PubMedCLIP and their line: equality after VQA-v2 cleaning, closed by label."""
+    """Exact match of M2I2, MUMC, PubMedCLIP and their successors: equality after VQA-v2 cleaning; closed by label."""
 
     metrics = _ACCURACIES
 
     norm = "vqa2"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        said = _one_line(answer)
-        hits = (float(said == _one_line(gold)) for gold in references(sample))
-        return best_of((_everywhere(hit) for hit in hits), said)
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted = _one_line(answer)
+        hits = (float(predicted == _one_line(gold)) for gold in references(sample))
+        return best_of((_all_accuracies(hit) for hit in hits), predicted)
 
 
 def _one_line(text: str) -> str:
@@ -145,21 +145,21 @@ def _one_line(text: str) -> str:
 
 
 class Helm(RowProtocol):
-    """VHELM's vqa_rad: exact and quasi-exact match and set F1 over all rows; it knows no closed and open."""
+    """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows; it does not tell closed from open."""
 
     metrics = (Metric(name="exact_match"), Metric(name="quasi_exact_match"), Metric(name="f1"))
 
     rule = "none"
     norm = "quac"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         return best_of((_helm(answer, gold) for gold in references(sample)), quac(answer))
 
 
 def _helm(answer: str, gold: str) -> dict[str, float]:
-    said, wanted = set(quac(answer).split()), set(quac(gold).split())
-    hits = len(said & wanted)
-    f1 = 1 / (0.5 / (hits / len(said)) + 0.5 / (hits / len(wanted))) if hits else 0.0
+    words, gold_words = set(quac(answer).split()), set(quac(gold).split())
+    hits = len(words & gold_words)
+    f1 = 1 / (0.5 / (hits / len(words)) + 0.5 / (hits / len(gold_words))) if hits else 0.0
     return {
         "exact_match": float(bool(answer) and answer.strip() == gold.strip()),
         "quasi_exact_match": float(bool(answer) and quac(answer) == quac(gold)),
@@ -168,7 +168,7 @@ def _helm(answer: str, gold: str) -> dict[str, float]:
 
 
 class Cares(RowProtocol):
-    """CARES' yes/no script: the first sentence says no if one of its words is No, no or not, else yes.
+    """CARES' yes/no script: the answer means no if a word of its first sentence is No, no or not, else yes.
 
     The gold answer is read by the same rule.  rule: "yesno" (rows whose gold is yes or no) or "label".
     """
@@ -178,12 +178,12 @@ class Cares(RowProtocol):
     rule = "yesno"
     norm = "first-sentence"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
-        denied = _denies(answer)
-        hits = (float(denied == _denies(gold)) for gold in references(sample))
-        return best_of(({"closed_accuracy": hit} for hit in hits), "no" if denied else "yes")
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        negative = _is_negative(answer)
+        hits = (float(negative == _is_negative(gold)) for gold in references(sample))
+        return best_of(({"closed_accuracy": hit} for hit in hits), "no" if negative else "yes")
 
 
-def _denies(text: str) -> bool:
+def _is_negative(text: str) -> bool:
     words = text.split(".")[0].replace(",", "").split(" ")
     return not {"No", "no", "not"}.isdisjoint(words)

@@ -1,4 +1,4 @@
-"""evalkit's own protocol: what the published counting rules should have been."""
+"""evalkit's own protocol: the published scoring rules with their errors corrected."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import re
 from collections.abc import Iterable, Mapping
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import Mark, RowProtocol, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, references
 from evalkit.scoring.text.aliases import EXCLUSIVE
 from evalkit.scoring.text.aliases import VERSION as ALIAS_VERSION
-from evalkit.scoring.text.medical import Reading, find_phrase, plain_words, read_list, read_words, tidy
+from evalkit.scoring.text.medical import Reading, find_phrase, fold, plain_words, read_list, read_words
 from evalkit.scoring.text.overlap import set_overlap
-from evalkit.scoring.text.yes_no import gold_polarity, read_verdict
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 
 Words = tuple[str, ...]
 _NOT = frozenset({"not", "no", "nor", "neither", "without"})
-_PIECE = re.compile(r",|;|\?|\bor\b|、|或者|还是")
+_SEPARATOR = re.compile(r",|;|\?|\bor\b|、|或者|还是")
 
 
 class Strict(RowProtocol):
-    """Closed rows by what the answer says, open rows over sets of words, each alias written down.
+    """Closed rows by the meaning of the answer, open rows over sets of words; every alias used is recorded.
 
-    closed_accuracy, gold yes or no: `read_verdict`.  Another gold: the answer must name exactly one of the options
-    (the row's choices, else those that the question itself offers), as whole words and not negated.  An answer
-    that cannot be read so is unscored, with the reason; an empty one is wrong, and only an error is an error.
+    closed_accuracy, gold yes or no: `read_yes_no`.  Any other gold: the answer must name exactly one of the options
+    (the row's choices, else those offered by the question itself), as whole words and not negated.  An answer that
+    cannot be read this way is unscored, with the reason.  An empty answer is wrong; a failed request is unscored.
     open_recall, open_precision, open_f1: over the sets of words after aliases.  exact_match, on every row: equality
-    after aliases, lists without order.  With several references each takes the best.
+    after aliases, lists compared without order.  With several references each metric takes the best.
     """
 
     metrics = (
@@ -38,72 +38,75 @@ class Strict(RowProtocol):
 
     norm = f"strict-aliases.{ALIAS_VERSION}"
 
-    def marks(self, sample: Sample, answer: str) -> Mapping[str, Mark]:
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         golds = references(sample)
-        marks = {"exact_match": _best(_exact(answer, gold) for gold in golds)}
+        results = {"exact_match": _best(_exact_result(answer, gold) for gold in golds)}
         if self.is_closed(sample):
-            return marks | {"closed_accuracy": _best(closed_mark(answer, gold, sample) for gold in golds)}
-        return marks | {name: _best(_open(answer, gold)[name] for gold in golds) for name in _OVERLAP}
+            return results | {"closed_accuracy": _best(closed_result(answer, gold, sample) for gold in golds)}
+        return results | {name: _best(_open_results(answer, gold)[name] for gold in golds) for name in _OVERLAP}
 
 
 _OVERLAP = {"open_precision": 0, "open_recall": 1, "open_f1": 2}
 
 
-def _best(marks: Iterable[Mark]) -> Mark:
-    """The highest value; unscored only where no reference could be decided."""
-    return max(marks, key=lambda mark: -1.0 if mark.value is None else mark.value)
+def _best(results: Iterable[MetricResult]) -> MetricResult:
+    """The result with the highest value; unscored only if it is unscored for every reference."""
+    return max(results, key=lambda result: -1.0 if result.value is None else result.value)
 
 
-def _note(*readings: tuple[str, ...]) -> str:
-    used = list(dict.fromkeys(use for reading in readings for use in reading))
-    return f"aliases: {'; '.join(used)}" if used else ""
+def _note(*replaced: tuple[str, ...]) -> str:
+    aliases = list(dict.fromkeys(alias for reading in replaced for alias in reading))
+    return f"aliases: {'; '.join(aliases)}" if aliases else ""
 
 
-def _exact(answer: str, gold: str) -> Mark:
-    said, said_used = read_list(answer)
-    wanted, wanted_used = read_list(gold)
-    return Mark(value=float(bool(wanted) and said == wanted), note=_note(said_used, wanted_used))
+def _exact_result(answer: str, gold: str) -> MetricResult:
+    predicted, expected = read_list(answer), read_list(gold)
+    hit = bool(expected.items) and predicted.items == expected.items
+    return MetricResult(value=float(hit), note=_note(predicted.replaced, expected.replaced))
 
 
-def _open(answer: str, gold: str) -> dict[str, Mark]:
-    said, wanted = read_words(answer), read_words(gold)
-    overlap = set_overlap(said.words, wanted.words)
-    note, extracted = _note(said.used, wanted.used), " ".join(said.words)
-    return {name: Mark(value=overlap[at], extracted=extracted, note=note) for name, at in _OVERLAP.items()}
+def _open_results(answer: str, gold: str) -> dict[str, MetricResult]:
+    predicted, expected = read_words(answer), read_words(gold)
+    overlap = set_overlap(predicted.words, expected.words)
+    note, extracted = _note(predicted.replaced, expected.replaced), " ".join(predicted.words)
+    return {name: MetricResult(value=overlap[at], extracted=extracted, note=note) for name, at in _OVERLAP.items()}
 
 
-def closed_mark(answer: str, gold: str, sample: Sample) -> Mark:
-    """One closed answer against one gold answer."""
-    said = read_words(answer)
-    if not said.words:
-        return Mark(value=0.0, note="empty answer")
+def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
+    """Result of closed_accuracy for one answer against one gold answer."""
+    predicted = read_words(answer)
+    if not predicted.words:
+        return MetricResult(value=0.0, note="empty answer")
     polarity = gold_polarity(gold, sample.question)
     if polarity:
-        verdict = read_verdict(answer, sample.question)
-        if verdict.says is None:
-            return Mark(value=None, reason=verdict.reason, extracted=" ".join(said.words)[:80])
-        return Mark(value=float(verdict.says == polarity), extracted=verdict.says, note=verdict.rule)
-    return _option_mark(said, read_words(gold), sample)
+        reading = read_yes_no(answer, sample.question)
+        if reading.polarity is None:
+            return MetricResult(value=None, reason=reading.reason, extracted=" ".join(predicted.words)[:80])
+        hit = float(reading.polarity == polarity)
+        return MetricResult(value=hit, extracted=reading.polarity, note=reading.rule)
+    return _option_result(predicted, read_words(gold), sample)
 
 
-def _option_mark(said: Reading, gold: Reading, sample: Sample) -> Mark:
+def _option_result(predicted: Reading, gold: Reading, sample: Sample) -> MetricResult:
     options = _options(sample, gold.words)
-    named = _named(said.words, options)
-    note = _note(said.used, gold.used)
+    named = _named(predicted.words, options)
+    note = _note(predicted.replaced, gold.replaced)
     if len(options) == 1:
-        extracted = " ".join(said.words)[:80]
-        return Mark(value=float(bool(named)), extracted=extracted, note=note or "no other option known")
+        extracted = " ".join(predicted.words)[:80]
+        return MetricResult(value=float(bool(named)), extracted=extracted, note=note or "no other option known")
     if len(named) > 1:
         both = " and ".join(sorted(" ".join(option) for option in named))
-        return Mark(value=None, reason=f"names both: {both}", note=note)
+        return MetricResult(value=None, reason=f"names both: {both}", note=note)
     if not named:
-        return Mark(value=None, reason="names none of the options", extracted=" ".join(said.words)[:80], note=note)
+        return MetricResult(
+            value=None, reason="names none of the options", extracted=" ".join(predicted.words)[:80], note=note
+        )
     (choice,) = named
-    return Mark(value=float(choice == options[0]), extracted=" ".join(choice), note=note)
+    return MetricResult(value=float(choice == options[0]), extracted=" ".join(choice), note=note)
 
 
 def _named(words: Words, options: list[Words]) -> set[Words]:
-    """The options that occur as whole words, not negated and not merely inside a longer option that occurs."""
+    """The options that occur as whole words, not negated and not only as part of a longer option that occurs."""
     places = {
         option: {at for at in find_phrase(words, option) if not (at and words[at - 1] in _NOT)} for option in options
     }
@@ -119,47 +122,48 @@ def _named(words: Words, options: list[Words]) -> set[Words]:
 
 
 def _options(sample: Sample, gold: Words) -> list[Words]:
-    """The gold answer first, then what else the question offers, without the words that all of them share."""
+    """The gold answer first, then the other options of the question, without the words that all options share."""
     if sample.choices:
         others = [words for choice in sample.choices if (words := read_words(choice).words) and words != gold]
-        # The gold "right side" and the choice "right" are one answer: the shorter wording names it.
+        # The gold "right side" and the choice "right" are the same answer: use the shorter wording.
         same = [other for other in others if find_phrase(gold, other) or find_phrase(other, gold)]
         if len(same) == 1 and gold not in [read_words(choice).words for choice in sample.choices]:
             gold = min(gold, same[0], key=len)
             others = [other for other in others if other != same[0]]
         return _distinct([gold, *others])
-    asked = read_words(sample.question).words
-    for family in EXCLUSIVE:
-        mine, offered = family & set(gold), family & set(asked)
-        if len(mine) == 1 and offered - mine:
-            return [tuple(mine), *((word,) for word in sorted(offered - mine))]
-    return _distinct([gold, *_offered(sample.question, gold)])
+    question = read_words(sample.question).words
+    for exclusive in EXCLUSIVE:
+        correct, offered = exclusive & set(gold), exclusive & set(question)
+        if len(correct) == 1 and offered - correct:
+            return [tuple(correct), *((word,) for word in sorted(offered - correct))]
+    return _distinct([gold, *_alternatives(sample.question, gold)])
 
 
 def _distinct(options: list[Words]) -> list[Words]:
-    """Each option without the words that every option has, unless nothing would remain."""
+    """Each option without the words that all options share, unless an option would become empty."""
     shared = set.intersection(*(set(option) for option in options)) if len(options) > 1 else set()
     shorter = [tuple(word for word in option if word not in shared) for option in options]
     return shorter if all(shorter) else options
 
 
-def _offered(question: str, gold: Words) -> list[Words]:
-    """The alternatives of "a, b or c" in a question that names the gold answer among them.
+def _alternatives(question: str, gold: Words) -> list[Words]:
+    """The other alternatives of "a, b or c" in a question that lists the gold answer among them.
 
-    The piece before "or" ends with its option, as long as the gold answer, and the piece after begins with it, or is
-    it if it has one word more at most; earlier pieces count only if short, because an introduction stands there too.
+    An option is taken to have as many words as the gold answer: the last words of the piece before "or", and the
+    first words of the piece after it (or all of that piece if it is at most one word longer).  Earlier pieces count
+    only if they are short, because the introduction of the question is among them.
     """
-    text = tidy(question)
+    text = fold(question)
     if not re.search(r"\bor\b|或者|还是", text):
         return []
-    pieces = [words for piece in _PIECE.split(text) if (words := read_words(" ".join(plain_words(piece))).words)]
-    holders = [at for at, words in enumerate(pieces) if find_phrase(words, gold)]
-    if not holders:
+    pieces = [words for piece in _SEPARATOR.split(text) if (words := read_words(" ".join(plain_words(piece))).words)]
+    with_gold = [at for at, words in enumerate(pieces) if find_phrase(words, gold)]
+    if not with_gold:
         return []
     size, last = len(gold), len(pieces) - 1
     found = [
         (words if len(words) <= size + 1 else words[:size]) if at == last else words[-size:]
         for at, words in enumerate(pieces)
-        if at not in holders and (at >= last - 1 or len(words) <= max(size, 2))
+        if at not in with_gold and (at >= last - 1 or len(words) <= max(size, 2))
     ]
     return [words for words in dict.fromkeys(found) if words != gold]

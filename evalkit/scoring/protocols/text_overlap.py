@@ -1,4 +1,4 @@
-"""Text metrics for captions in closed form: no smoothing, no stemming, one reference."""
+"""Text metrics for captions, evalkit's own definitions: no smoothing, no stemming, one reference."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from collections.abc import Sequence
 from evalkit.scoring.text.overlap import ngram_precision
 
 
-def cumulative_bleu(said: Sequence[str], gold: Sequence[str]) -> tuple[float, float, float, float]:
-    """Sentence BLEU-1 to BLEU-4 (Papineni 2002): brevity times the geometric mean of the n-gram precisions.
+def cumulative_bleu(predicted: Sequence[str], gold: Sequence[str]) -> tuple[float, float, float, float]:
+    """Sentence BLEU-1 to BLEU-4 (Papineni 2002): brevity penalty times the geometric mean of the n-gram precisions.
 
-    0 where an order has no hit.
+    0 if an n-gram order has no hit, where nltk without smoothing gives about 1e-231.
 
     >>> cumulative_bleu("a red polyp".split(), "a red polyp".split())
     (1.0, 1.0, 1.0, 0.0)
     """
-    if not said or not gold:
+    if not predicted or not gold:
         return 0.0, 0.0, 0.0, 0.0
-    brevity = 1.0 if len(said) > len(gold) else math.exp(1 - len(gold) / len(said))
-    result, logs, dead = [], 0.0, False
+    brevity = 1.0 if len(predicted) > len(gold) else math.exp(1 - len(gold) / len(predicted))
+    values, log_sum, no_hit = [], 0.0, False
     for n in range(1, 5):
-        hits, total = ngram_precision(said, gold, n)
-        dead = dead or not hits
-        logs += math.log(hits / total) if hits else 0.0
-        result.append(0.0 if dead else brevity * math.exp(logs / n))
-    return result[0], result[1], result[2], result[3]
+        hits, total = ngram_precision(predicted, gold, n)
+        no_hit = no_hit or not hits
+        log_sum += math.log(hits / total) if hits else 0.0
+        values.append(0.0 if no_hit else brevity * math.exp(log_sum / n))
+    return values[0], values[1], values[2], values[3]
 
 
-def rouge_l(said: Sequence[str], gold: Sequence[str]) -> float:
+def rouge_l(predicted: Sequence[str], gold: Sequence[str]) -> float:
     """ROUGE-L (Lin 2004) with beta 1: the F1 of the longest common subsequence of words.
 
     >>> rouge_l("a small red polyp".split(), "a red polyp".split())
     0.8571428571428571
     """
-    common = lcs_length(said, gold)
-    return 2 * common / (len(said) + len(gold)) if common else 0.0
+    common = lcs_length(predicted, gold)
+    return 2 * common / (len(predicted) + len(gold)) if common else 0.0
 
 
-def token_f1(said: Sequence[str], gold: Sequence[str]) -> float:
-    """F1 of words, each counted as often as both have it.
+def token_f1(predicted: Sequence[str], gold: Sequence[str]) -> float:
+    """F1 over words, each counted as often as it occurs in both texts.
 
     >>> token_f1("polyp polyp".split(), "a polyp".split())
     0.5
     """
-    common = (Counter(said) & Counter(gold)).total()
-    return 2 * common / (len(said) + len(gold)) if common else 0.0
+    common = (Counter(predicted) & Counter(gold)).total()
+    return 2 * common / (len(predicted) + len(gold)) if common else 0.0
 
 
 def lcs_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the table as one integer (Hyyrö 2004)."""
+    """Length of the longest common subsequence; each row of the table is one integer (bit-parallel, Hyyrö 2004)."""
     places: dict[str, int] = {}
     for index, word in enumerate(one):
         places[word] = places.get(word, 0) | 1 << index

@@ -1,1 +1,1 @@
-"""Reading and normalising answers."""
+"""Normalising answers and reading yes, no, lists and refusals out of them."""

@@ -1,9 +1,9 @@
-"""Words that mean the same in a medical answer, as data: evalkit's own list, versioned, small on purpose.
+"""Synonyms in medical answers, as data: evalkit's own list, versioned, deliberately small.
 
-An entry is here only if swapping the two words can never turn a wrong answer into a right one.  So left, right,
-upper, lower, anterior, posterior and their like are in no group: a side is never merged with anything but its own
-spelling.  Each group lists first the form that stands for it: the long one where its words mean something by
-themselves, so that "left" is still a third of "LLL".
+An entry is included only if swapping the two terms can never turn a wrong answer into a right one.  Hence left, right,
+upper, lower, anterior, posterior and similar words are in no group: a side is never merged with anything but its own
+spelling.  The first form of each group is its canonical form: the long one where its words are meaningful on their
+own, so that "left" is still one third of "LLL".
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ("female", "woman"),
 )
 
-# Words of which one excludes the others: an answer that names two of one set has not chosen.
+# Mutually exclusive words: an answer that names two words of one set has not chosen between them.
 EXCLUSIVE: tuple[frozenset[str], ...] = (
     frozenset({"left", "right", "both", "bilateral"}),
     frozenset({"bilateral", "unilateral"}),

@@ -1,6 +1,6 @@
 """Text normalisers of the published protocols, each exactly as its authors' code behaves, quirks included.
 
-Pure functions from text to text or tokens.  The corrected reading that evalkit itself prefers is in `strict_text`.
+Pure functions from text to text or tokens.  evalkit's own corrected reading is in `evalkit.scoring.text.medical`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 
 def word_set(words: str) -> frozenset[str]:
-    """The words of a list written as one line."""
+    """The words of a list that is written as one string."""
     return frozenset(words.split())
 
 
 _ZERO_TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _VQA_NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(_ZERO_TO_TEN)}
 
-# The contractions that the VQA code restores.  It lists each of them with exactly one apostrophe left out.
+# The contractions that the VQA code restores; its table lists each with exactly one apostrophe left out.
 _CONTRACTIONS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
 how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
@@ -46,7 +46,7 @@ def _contraction_table() -> dict[str, str]:
         for place, char in enumerate(word)
         if char == "'"
     }
-    table["somebody'd"] = "somebodyd"  # printed the wrong way round in the VQA code, and so in every copy of it
+    table["somebody'd"] = "somebodyd"  # reversed by mistake in the VQA code, and therefore in every copy of it
     return table
 
 
@@ -58,9 +58,9 @@ def vqa2(text: str) -> str:
     """The VQA-v2 cleaning that LLaVA-Med, MultiMedEval, M2I2, MUMC and PubMedCLIP share.
 
     Whether a punctuation mark is deleted or becomes a space is decided once for the whole text: it is deleted
-    everywhere when it stands beside a space anywhere, or when the text holds digit-comma-digit.  At most 32
-    full stops go (a flag was passed as a count), none of them before a digit.  None and zero to ten become digits,
-    a/an/the go, apostrophes of contractions come back.
+    everywhere if it is adjacent to a space anywhere, or if the text contains digit-comma-digit.  At most 32 full
+    stops are removed (the authors passed a flag as the count), and none before a digit.  "none" and zero to ten become
+    digits, a/an/the are removed, and the apostrophes of contractions are restored.
 
     >>> vqa2("T2-weighted"), vqa2("left,right"), vqa2("1,000-ml"), vqa2("U.S.A.")
     ('t2 weighted', 'left right', '1000ml', 'usa')
@@ -82,7 +82,7 @@ _ROLE = re.compile(r"\s*(?:#{2,}\s*)?(?:assistant|human|user|gpt|model|response)
 
 
 def strip_role(text: str) -> str:
-    """The text without the speaker's name that some models print before their answer.
+    """The text without the role prefix ("Assistant:") that some models print before their answer.
 
     >>> strip_role("Assistant: yes"), strip_role("### Response:\\nno"), strip_role("model-free")
     ('yes', 'no', 'model-free')
@@ -96,7 +96,7 @@ _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @lru_cache(maxsize=CACHE)
 def quac(text: str) -> str:
-    """HELM's quasi-exact form (from QuAC): lower case, no ASCII punctuation, no articles, single spaces.
+    """HELM's quasi-exact-match form (from QuAC): lower case, no ASCII punctuation, no articles, single spaces.
 
     >>> quac("The  X-ray."), quac("A.")
     ('xray', '')
@@ -120,7 +120,7 @@ _LMMS_NO = word_set("no nope false 否 不是 没有 无 不包含 不能 不会
 
 @lru_cache(maxsize=CACHE)
 def lmms(text: str) -> str:
-    """lmms-eval's SLAKE form: no parentheses, punctuation to spaces, whole-text yes and no synonyms, x-ray.
+    """lmms-eval's SLAKE form: parentheses removed, punctuation to spaces, whole-text synonyms of yes and no, x-ray.
 
     >>> lmms("Yes."), lmms("X-Ray"), lmms("CT (axial)"), lmms("没有"), lmms("正常")
     ('yes', 'xray', 'ct', 'no', 'yes')

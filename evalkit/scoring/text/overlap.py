@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 
 class Overlap(NamedTuple):
-    """Precision, recall and F1 of words."""
+    """Precision, recall and F1 over words."""
 
     precision: float
     recall: float
     f1: float
 
 
-NOTHING = Overlap(0.0, 0.0, 0.0)
+NO_OVERLAP = Overlap(0.0, 0.0, 0.0)
 
 
 def counted_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
-    """LLaVA-Med's overlap: each repetition of a right word in the answer is another hit.
+    """LLaVA-Med's overlap, in which each repetition of a correct word in the answer is another hit.
 
-    A gold word counts as often as the gold holds it only where the answer lacks it, so "left left left" has recall
-    0.75 of "left lung".
+    Gold words that the answer lacks are misses, each occurrence counted; so "left left left" against "left lung" has
+    3 hits and 1 miss, a recall of 0.75.
 
     >>> counted_overlap("left left left".split(), "left lung".split()).recall
     0.75
     """
-    said, wanted = set(answer), set(gold)
-    hits = sum(word in wanted for word in answer)
+    answer_words, gold_words = set(answer), set(gold)
+    hits = sum(word in gold_words for word in answer)
     if not hits:
-        return NOTHING
-    missed = sum(word not in said for word in gold)
+        return NO_OVERLAP
+    missed = sum(word not in answer_words for word in gold)
     precision, recall = hits / len(answer), hits / (hits + missed)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 def set_overlap(answer: Sequence[str], gold: Sequence[str]) -> Overlap:
-    """Overlap of distinct words.
+    """Overlap of the sets of distinct words.
 
     >>> set_overlap("left left left".split(), "left lung".split())
     Overlap(precision=1.0, recall=0.5, f1=0.6666666666666666)
     """
-    said, wanted = set(answer), set(gold)
-    hits = len(said & wanted)
+    answer_words, gold_words = set(answer), set(gold)
+    hits = len(answer_words & gold_words)
     if not hits:
-        return NOTHING
-    precision, recall = hits / len(said), hits / len(wanted)
+        return NO_OVERLAP
+    precision, recall = hits / len(answer_words), hits / len(gold_words)
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
@@ -62,14 +61,19 @@ BLEU_WEIGHTS = {
 METHOD1_EPSILON = 0.1
 
 
-def ngram_precision(answer: Sequence[str], gold: Sequence[str], n: int) -> tuple[int, int]:
-    """(clipped hits, number of the answer's n-grams but at least 1)."""
-    total = len(answer) - n + 1
-    if total < 1 or len(gold) < n:
-        return 0, max(1, total)
-    said = Counter(zip(*(answer[i:] for i in range(n)), strict=False))
-    wanted = Counter(zip(*(gold[i:] for i in range(n)), strict=False))
-    return sum(min(count, wanted[gram]) for gram, count in said.items() if gram in wanted), total
+class NgramPrecision(NamedTuple):
+    """Clipped n-gram hits of an answer, and its number of n-grams but at least 1."""
+
+    hits: int
+    total: int
+
+
+def ngram_precision(answer: Sequence[str], gold: Sequence[str], n: int) -> NgramPrecision:
+    """BLEU's modified n-gram precision as counts, by nltk."""
+    from nltk.translate.bleu_score import modified_precision
+
+    found = modified_precision([gold], answer, n)
+    return NgramPrecision(found.numerator, found.denominator)
 
 
 def sentence_bleu(
@@ -86,22 +90,20 @@ def bleu(
     *,
     epsilon: float | None = None,
 ) -> dict[str, float]:
-    """Sentence BLEU with one reference, equal to nltk's to the last bit, for each named weighting of n = 1 to 4.
+    """nltk's sentence BLEU with one reference, for each named weighting of n = 1 to 4.
 
-    epsilon=None is nltk's default, no smoothing: an n-gram order without hits counts as the smallest float, so a
-    value is 1e-231 where one would expect 0.  epsilon=0.1 is its `method1`.
+    epsilon=None is nltk's default, no smoothing: an n-gram order without hits counts as the smallest float, so a value
+    is 1e-231 where one would expect 0.  epsilon=0.1 is its `method1`.
     """
-    if not answer:
+    if set(answer).isdisjoint(gold):  # nltk's value for no hits and for an empty answer, without importing it
         return dict.fromkeys(weights, 0.0)
-    if set(answer).isdisjoint(gold):
-        return dict.fromkeys(weights, 0.0)
-    precisions = [ngram_precision(answer, gold, n) for n in range(1, 5)]
-    brevity = 1.0 if len(answer) > len(gold) else math.exp(1 - len(gold) / len(answer))
-    floor = sys.float_info.min
-    logs = [
-        math.log(hits / total if hits else floor if epsilon is None else epsilon / total) for hits, total in precisions
-    ]
-    return {
-        name: brevity * math.exp(math.fsum(w * log for w, log in zip(parts, logs, strict=False)))
-        for name, parts in weights.items()
-    }
+    from nltk.translate import bleu_score
+
+    smoothing = _no_smoothing if epsilon is None else bleu_score.SmoothingFunction(epsilon=epsilon).method1
+    values = bleu_score.sentence_bleu([gold], answer, list(weights.values()), smoothing)
+    return dict(zip(weights, values if len(weights) > 1 else [values], strict=True))
+
+
+def _no_smoothing(precisions: Sequence[Fraction], **_: object) -> list[Fraction | float]:
+    """nltk's `method0` without its warning about n-gram orders that have no hits."""
+    return [p if p.numerator else sys.float_info.min for p in precisions]

@@ -307,7 +307,7 @@ def test_every_registered_paper_names_existing_rows_models_and_protocols(name: s
         (lambda c: c.update(beside={"lingshu": []}), ConfigError, "'lingshu' is not in the table"),
         (lambda c: c.update(published=None), ConfigError, "published must name a table"),
         (lambda c: c.update(published="llava-med"), ConfigError, "llava-med-vqa"),
-        (lambda c: c.update(published={"paper": "Mine"}), DataError, "not empty"),
+        (lambda c: c.update(published={"paper": "Mine"}), DataError, "non-empty list"),
     ],
 )
 def test_an_invalid_paper_is_refused_by_name(change: Any, error: Any, message: str) -> None:

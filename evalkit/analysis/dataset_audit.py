@@ -230,7 +230,6 @@ def _names_images(task: LoadedTask) -> bool:
     return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
 
 
-<<<<<<< HEAD
 def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:
     groups: dict[Hashable, list[Sample]] = defaultdict(list)
     for sample in samples:

@@ -1,1 +1,1 @@
-"""Finished runs for people and other tools."""
+"""Reports of finished runs: leaderboards, run pages, reproductions of papers, exports."""

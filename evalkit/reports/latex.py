@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# In text mode of any engine: what LaTeX would act on, and signs that its default fonts lack or change.
-_SIGNS = {
+# For text mode of any engine: characters with a meaning in LaTeX, and those that its default fonts lack or change.
+_CHARACTERS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "`": r"\textasciigrave{}", "–": "--", "—": "---", "…": r"\ldots{}",
@@ -16,13 +16,13 @@ _SIGNS = {
 
 
 class Raw(str):
-    """A cell that is LaTeX already and is not escaped."""
+    """LaTeX code, which is not escaped."""
 
     __slots__ = ()
 
 
 def escape(text: str) -> str:
-    r"""The text so that LaTeX prints it: special signs escaped, white space single, control characters left out.
+    r"""Text as LaTeX prints it: special characters escaped, white space single, control characters left out.
 
     >>> escape("50 % of model_a & b, --x"), escape("a\n b")
     ('50 \\% of model\\_a \\& b, -{}-x', 'a b')
@@ -31,8 +31,8 @@ def escape(text: str) -> str:
         return str(text)
     clean = "".join(c for c in " ".join(text.split()) if c.isprintable())
     # Two hyphens would become a dash.
-    apart = re.sub("-(?=-)", "-\0", clean)
-    return "".join(_SIGNS.get(c, c) for c in apart).replace("\0", "{}")
+    separated = re.sub("-(?=-)", "-\0", clean)
+    return "".join(_CHARACTERS.get(c, c) for c in separated).replace("\0", "{}")
 
 
 def table(
@@ -45,8 +45,10 @@ def table(
 ) -> str:
     r"""A table environment, ready to paste; needs `\usepackage{booktabs}`.
 
-    rows: cells as text, one for each heading; None draws a rule between groups.  align: a column letter each; "" is
-    left for the first column and right for the others.  notes: lines below the table.
+    Args:
+        rows: cells as text, one for each heading; None draws a rule between groups.
+        align: one letter a column; empty: left for the first column, right for the others.
+        notes: lines below the table.
 
     Raises:
         ValueError: a row or `align` has another number of columns than the header.
@@ -54,7 +56,7 @@ def table(
     letters = align or "l" + "r" * (len(header) - 1)
     for row in (header, letters, *(r for r in rows if r is not None)):
         if len(row) != len(header):
-            raise ValueError(f"a table of {len(header)} columns was given {len(row)}: {list(row)}")
+            raise ValueError(f"expected {len(header)} columns, found {len(row)}: {list(row)}")
     lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering"]
     lines += [rf"\caption{{{escape(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
     lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(header), r"\midrule"]

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from evalkit.core.errors import ConfigError, DataError, StoreError
-from evalkit.core.types import Metric, MetricValue, Prediction, Sample, Score
+from evalkit.core.types import MetricValue, Sample
 from evalkit.importers import read_answers
 from evalkit.reports.export import FinishedRun, read_run
 from evalkit.reports.export.every_eval_ever import write_every_eval_ever
@@ -20,7 +20,7 @@ from evalkit.reports.export.latex_table import write_latex
 from evalkit.reports.export.lm_eval import write_lm_eval
 from evalkit.reports.export.model_index import write_model_index
 from tests.support.export_schemas import EVERY_EVAL_EVER, EVERY_EVAL_EVER_SAMPLE, LM_EVAL
-from tests.support.made_runs import answered, failed, made_run, made_run_under, made_samples, mixed
+from tests.support.made_runs import ErrorRates, answered, failed, made_run, made_run_under, made_samples, mixed
 
 
 def load(path: Path) -> Any:
@@ -272,26 +272,6 @@ def test_bad_input_is_refused(ordinary: Path, tmp_path: Path) -> None:
     (ordinary / "summary.json").write_text('{"run_id": "x"}', encoding="utf-8")
     with pytest.raises(StoreError, match="key 'schema'"):
         read_run(ordinary)
-
-
-class ErrorRates:
-    """A plug-in protocol with a metric of which lower is better."""
-
-    name = "error-rates"
-    version = 1
-    unscored = "exclude"
-    metrics: tuple[Metric, ...] = (Metric(name="error_rate", higher_is_better=False), Metric(name="exact_match"))
-
-    def is_closed(self, sample: Sample) -> bool | None:
-        return None
-
-    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
-        hit = float(prediction.text == sample.references[0])
-        values = {"error_rate": 1 - hit, "exact_match": hit}
-        return [Score(sample_id=sample.id, protocol=self.name, metric=m, value=v) for m, v in values.items()]
-
-    def settings(self) -> dict[str, str]:
-        return {}
 
 
 def exported_directions(run: FinishedRun, out: Path) -> tuple[dict[str, bool], dict[str, bool]]:

@@ -1,26 +1,29 @@
-"""The page of a run: what is in it, and how it behaves in headless Chromium."""
+"""The page of a run: its content, and its behaviour in headless Chromium."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evalkit.cli.commands.report import differences_of
+from evalkit.analysis.paired import Paired
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import ImageRef, Prediction, Sample
-from evalkit.reports.run_page import Difference, page_data, write_page
+from evalkit.core.types import ImageRef, MetricKey, Prediction, Sample
+from evalkit.reports.run_page import Differences, page_data, paired_differences, write_page
 from evalkit.reports.run_page import page as page_module
 from evalkit.reports.run_page.data import Picture, picture_key, pooled
 from evalkit.reports.run_page.page import pictures
+from evalkit.stats import Interval
 from tests.support.browser import Browser, browsers
-from tests.support.made_runs import answered, failed, made_run, made_samples, mixed
+from tests.support.made_runs import ErrorRates, answered, failed, made_run, made_run_under, made_samples, mixed
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></script>"
 
@@ -59,7 +62,7 @@ def test_a_column_holds_each_value_once(values: list[Any], of: list[Any], at: li
     assert pooled(values) == {"of": of, "at": at}
 
 
-def test_columns_say_what_the_run_s_files_say(tmp_path: Path) -> None:
+def test_columns_hold_the_content_of_the_runs_files(tmp_path: Path) -> None:
     samples = made_samples(30)
     run = made_run(tmp_path / "run", samples, mixed(samples, 2))
     data = page_data([run], {s.id: s for s in samples}, {})
@@ -76,9 +79,17 @@ def test_columns_say_what_the_run_s_files_say(tmp_path: Path) -> None:
         if value is None:
             assert entry[0] == score["reason"]
         elif isinstance(entry, tuple):
-            assert [data["said"][k] for k in entry[1:]] == [score.get("extracted", ""), score.get("note", "")]
+            assert [data["texts"][k] for k in entry[1:]] == [score.get("extracted", ""), score.get("note", "")]
         seen += 1
     assert seen == sum(sum(k > 0 for k in c["at"]) for c in data["scores"][0].values())
+
+
+def test_directions_and_worst_cases_are_in_the_page(tmp_path: Path) -> None:
+    samples = made_samples(6)
+    run = made_run_under(tmp_path / "run", samples, [answered(s, "yes") for s in samples], [ErrorRates()])
+    metrics = {m["metric"]: m for m in page_data([run], {}, {})["runs"][0]["metrics"]}
+    assert [metrics[m]["higher_is_better"] for m in ("error_rate", "exact_match")] == [False, True]
+    assert all("value_worst_case" in m for m in metrics.values())
 
 
 def test_a_run_in_which_all_failed_has_a_page(tmp_path: Path) -> None:
@@ -88,15 +99,15 @@ def test_a_run_in_which_all_failed_has_a_page(tmp_path: Path) -> None:
     assert data["runs"][0]["n_failed"] == 4
 
 
-def test_runs_that_cannot_stand_side_by_side_are_refused(tmp_path: Path) -> None:
+def test_runs_that_cannot_be_shown_side_by_side_are_refused(tmp_path: Path) -> None:
     samples = made_samples(4)
     one = made_run(tmp_path / "one", samples, mixed(samples, 1))
     other = [replace(s, id=f"x{s.id}") for s in samples]
-    asked = [replace(s, question=s.question + "?") for s in samples]
+    changed = [replace(s, question=s.question + "?") for s in samples]
     with pytest.raises(ConfigError, match="no sample in common"):
         page_data([one, made_run(tmp_path / "two", other, mixed(other, 1))], {}, {})
     with pytest.raises(ConfigError, match="sample q0 has another question or reference"):
-        page_data([one, made_run(tmp_path / "three", asked, mixed(asked, 1))], {}, {})
+        page_data([one, made_run(tmp_path / "three", changed, mixed(changed, 1))], {}, {})
     with pytest.raises(ConfigError, match="not 3"):
         page_data([one, one, one], {}, {})
 
@@ -106,8 +117,8 @@ def test_samples_of_one_run_alone_are_counted(tmp_path: Path) -> None:
     one = made_run(tmp_path / "one", samples, mixed(samples, 1))
     two = made_run(tmp_path / "two", samples[:4], mixed(samples[:4], 1))
     assert page_data([one, two], {}, {})["left_out"] == [2, 0]
-    found, why = differences_of([one, two])
-    assert found == [] and "may not be compared" in why
+    found = paired_differences([one, two])
+    assert found.pairs == () and "not comparable" in found.incomparable
 
 
 def test_no_path_of_this_machine_is_in_the_page(tmp_path: Path) -> None:
@@ -133,10 +144,17 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
     data = page_data([run], {}, {})
     column = data["scores"][0]["judge:tiny judged_accuracy"]
     value, extracted, note = column["of"][column["at"][1]]
-    assert (value, data["said"][extracted]) == (0.0, "")
-    assert data["said"][note] == '{"verdict": "wrong", "why": "another organ"}'
+    assert (value, data["texts"][extracted]) == (0.0, "")
+    assert data["texts"][note] == '{"verdict": "wrong", "why": "another organ"}'
     assert column["of"][column["at"][0]] == ("no answer: the model failed: CUDA out of memory",)
     assert any(m["protocol"] == "judge:tiny" and m["value"] == 0 for m in data["runs"][0]["metrics"])
+
+
+def test_the_two_scripts_of_the_page_declare_no_name_twice() -> None:
+    parts = files("evalkit.reports.run_page")
+    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("numbers.js", "samples.js"))
+    names = re.findall(r"^(?:const|let|function) (\w+)", script, flags=re.M)
+    assert len(names) > 30 and len(set(names)) == len(names)
 
 
 # In the browser.
@@ -150,11 +168,11 @@ def new_page() -> Iterator[Callable[[], Browser]]:
 
 @pytest.fixture
 def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
-    """A page of its own; at the end nothing was logged and nothing was asked of a network."""
-    mine = new_page()
-    mine.screen(1300, 900)
-    yield mine
-    assert mine.complaints() == []
+    """A new page; at the end nothing was logged and nothing was requested from a network."""
+    opened = new_page()
+    opened.screen(1300, 900)
+    yield opened
+    assert opened.complaints() == []
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +197,7 @@ def file(run: Path, samples: list[Sample]) -> Path:
 
 @pytest.fixture(scope="module")
 def both(run: Path, other: Path, samples: list[Sample]) -> Path:
-    found, why = differences_of([run, other])
-    return written([run, other], samples, run / "both.html", differences=found, incomparable=why)
+    return written([run, other], samples, run / "both.html", differences=paired_differences([run, other]))
 
 
 def column(run: Path, protocol: str, metric: str) -> dict[str, float | None]:
@@ -212,9 +229,7 @@ def test_the_page_opens_from_disk_and_shows_every_number(page: Browser, run: Pat
     assert page.run("document.querySelectorAll('#slices svg circle').length") > 5
 
 
-def test_filters_show_the_samples_that_the_scores_say(
-    page: Browser, run: Path, samples: list[Sample], file: Path
-) -> None:
+def test_filters_show_the_samples_with_such_scores(page: Browser, run: Path, samples: list[Sample], file: Path) -> None:
     page.open(file)
     strict, lenient = column(run, "strict", "closed_accuracy"), column(run, "llava-med", "closed_accuracy")
     page.choose("metric", "strict closed_accuracy")
@@ -338,7 +353,7 @@ def test_the_keyboard_is_enough(page: Browser, file: Path) -> None:
     assert page.run("document.getElementById('detail').hidden") is True
 
 
-def test_an_answer_that_is_a_script_does_nothing_wherever_it_stands(page: Browser, tmp_path: Path) -> None:
+def test_an_answer_that_is_a_script_does_nothing_anywhere(page: Browser, tmp_path: Path) -> None:
     tags = {"answer_type": "OPEN", "organ": SCRIPT}
     hostile = [
         Sample(id=f"{SCRIPT}{i}", image_id=SCRIPT, question=f"{SCRIPT}?", references=(SCRIPT,), tags=tags)
@@ -362,7 +377,9 @@ def test_an_answer_that_is_a_script_does_nothing_wherever_it_stands(page: Browse
     assert page.run("document.title").startswith(SCRIPT)
 
 
-def test_two_runs_stand_side_by_side_with_their_differences(page: Browser, run: Path, other: Path, both: Path) -> None:
+def test_two_runs_are_shown_side_by_side_with_their_differences(
+    page: Browser, run: Path, other: Path, both: Path
+) -> None:
     page.open(both)
     one, two = column(run, "exact-match", "exact_match"), column(other, "exact-match", "exact_match")
     page.choose("metric", "exact-match exact_match")
@@ -380,14 +397,15 @@ def test_two_runs_stand_side_by_side_with_their_differences(page: Browser, run: 
     assert float(found[4]) == pytest.approx(100 * delta, abs=0.006)
 
 
-def test_why_two_runs_have_no_difference_is_said(
+def test_the_reason_why_two_runs_have_no_differences_is_shown(
     page: Browser, run: Path, other: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
-    page.open(written([run, other], samples, tmp_path / "page.html", incomparable="prompt: a against b"))
+    none = Differences(incomparable="prompt: a against b")
+    page.open(written([run, other], samples, tmp_path / "page.html", differences=none))
     assert "prompt: a against b" in page.text("#differences")
 
 
-def test_images_are_shown_from_inside_the_page_and_from_a_folder_beside_it(
+def test_images_are_shown_from_inside_the_page_and_from_a_folder_next_to_it(
     page: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = [ImageRef(kind="file", path=str(tmp_path / f"{k}.png")) for k in range(3)]
@@ -397,7 +415,7 @@ def test_images_are_shown_from_inside_the_page_and_from_a_folder_beside_it(
     run = made_run(tmp_path / "run", samples, mixed(samples, 1))
     shown = "[...document.querySelectorAll('#detail img')].map((i) => [i.naturalWidth, i.src.slice(0, 5)])[0]"
     for most, kind in ((120, "data:"), (1, "file:")):
-        monkeypatch.setattr(page_module, "MOST_INLINE", most)
+        monkeypatch.setattr(page_module, "MAX_INLINE", most)
         found = pictures(samples, tmp_path / f"images #{most}")
         page.open(written([run], samples, tmp_path / f"page-{most}.html", images=found))
         page.run("document.querySelectorAll('.row')[1].click()")
@@ -428,15 +446,15 @@ def test_boxes_are_drawn_where_the_scorer_reads_them(page: Browser, tmp_path: Pa
             });
         })()""")
 
-    gold, said = drawn(0)
+    gold, answer = drawn(0)
     assert gold == pytest.approx([100 / 400, 50 / 200, 200 / 400], abs=0.01)
-    assert said == pytest.approx([120 / 400, 60 / 200, 200 / 400], abs=0.01)
+    assert answer == pytest.approx([120 / 400, 60 / 200, 200 / 400], abs=0.01)
     assert len(drawn(1)) == 1 and "answer: no box" in page.text("#detail")
     assert len(drawn(2)) == 1 and "answer: inverted, counts as nothing" in page.text("#detail")
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_in_light_and_in_dark(page: Browser, file: Path, dark: bool) -> None:
+def test_text_has_contrast_in_light_and_in_dark(page: Browser, file: Path, dark: bool) -> None:
     page.screen(1300, 900, dark=dark)
     page.open(file)
     paper, ink = page.run(
@@ -479,13 +497,43 @@ def test_a_page_without_any_score_opens(page: Browser, tmp_path: Path) -> None:
     assert "–" in page.text("#numbers")
 
 
+def paired(**changes: Any) -> Paired:
+    """A paired difference over two samples."""
+    plain: dict[str, Any] = {
+        "key": MetricKey("strict", "f1"), "n": 2, "n_clusters": 1, "first": 0.0, "second": 1.0, "standard_error": 0.1,
+        "p_worse": 1.0, "n_worse": 0, "n_better": 2, "first_unscored": 0, "second_unscored": 0, "flipped": (0, 1),
+    }  # fmt: skip
+    return Paired(**{**plain, **changes})
+
+
+@pytest.mark.parametrize(("higher_is_better", "colour"), [(True, "good"), (False, "bad")])
+def test_a_rise_is_coloured_by_the_metrics_direction(
+    page: Browser, run: Path, other: Path, tmp_path: Path, higher_is_better: bool, colour: str
+) -> None:
+    rise = paired(
+        higher_is_better=higher_is_better, difference=0.5, interval=Interval(low=0.4, high=0.6, method="made")
+    )
+    page.open(written([run, other], [], tmp_path / "page.html", differences=Differences(pairs=(rise,))))
+    assert page.run("document.querySelector('#paired tbody tr').cells[4].className") == colour
+
+
+def test_a_lower_is_better_metric_is_right_where_its_score_is_zero(page: Browser, tmp_path: Path) -> None:
+    samples = made_samples(6)
+    predictions = [answered(s, s.references[0] if k < 4 else "nothing") for k, s in enumerate(samples)]
+    run = made_run_under(tmp_path / "run", samples, predictions, [ErrorRates()])
+    page.open(written([run], samples, tmp_path / "page.html"))
+    page.choose("metric", "error-rates error_rate")
+    page.choose("outcome", "right")
+    assert count(page) == 4
+    page.choose("outcome", "wrong")
+    assert count(page) == 2
+
+
 def test_differences_are_shown_even_where_there_is_no_interval(
     page: Browser, run: Path, other: Path, tmp_path: Path
 ) -> None:
-    alone = Difference(
-        metric="strict f1", n=2, first=0, second=1, difference=1, low=None, high=None, n_worse=0, n_better=2
-    )
-    page.open(written([run, other], [], tmp_path / "page.html", differences=[alone]))
+    alone = paired(higher_is_better=True, difference=1.0, interval=Interval(low=None, high=None, method="made"))
+    page.open(written([run, other], [], tmp_path / "page.html", differences=Differences(pairs=(alone,))))
     assert page.run("document.querySelector('#paired tbody tr').cells[5].innerText") == "–"
 
 

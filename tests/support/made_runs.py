@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.cli.config import build, load_option
-from evalkit.core.types import Prediction, Sample
+from evalkit.core.types import Metric, Prediction, Sample, Score
 from evalkit.pipeline.conclude import AnalysisSettings, conclude
 from evalkit.runs.schema import Manifest
 from evalkit.runs.store import RunFolder, write_predictions, write_record
@@ -109,3 +109,23 @@ def made_run_under(
         )
         write_record(run.manifest, manifest)
     return folder
+
+
+class ErrorRates:
+    """A plug-in protocol with a metric of which lower is better."""
+
+    name = "error-rates"
+    version = 1
+    unscored = "exclude"
+    metrics: tuple[Metric, ...] = (Metric(name="error_rate", higher_is_better=False), Metric(name="exact_match"))
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return None
+
+    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
+        hit = float(prediction.text == sample.references[0])
+        values = {"error_rate": 1 - hit, "exact_match": hit}
+        return [Score(sample_id=sample.id, protocol=self.name, metric=m, value=v) for m, v in values.items()]
+
+    def settings(self) -> dict[str, str]:
+        return {}

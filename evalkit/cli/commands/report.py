@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
@@ -14,23 +14,15 @@ from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.core.types import Sample
-    from evalkit.reports.run_page import Difference
     from evalkit.reports.run_page.data import Picture
 
 HELP_ORDER = 100
 
 
-class Differences(NamedTuple):
-    """Paired differences of two runs; `problem` says why there are none, empty for a single run."""
-
-    found: list[Difference]
-    problem: str
-
-
 def main(config: Config) -> int:
     """Write a run's page, or the page of two runs side by side."""
     from evalkit.pipeline.rescore import run_manifest
-    from evalkit.reports.run_page import page_data, write_page
+    from evalkit.reports.run_page import page_data, paired_differences, write_page
     from evalkit.reports.run_page.page import pictures
 
     run = Path(config["run"])
@@ -48,9 +40,10 @@ def main(config: Config) -> int:
                 images = pictures(shown, target.with_name(f"{target.stem}-images"))
         except EvalkitError as problem:
             console.warn(f"the page has no images and no slices, because its data cannot be read: {problem}")
-    differences = differences_of(runs)
-    data = page_data(runs, samples, images, differences=differences.found, incomparable=differences.problem)
-    write_page(target, data)
+    differences = paired_differences(runs)
+    if differences.incomparable:
+        console.warn(f"the page has no differences: {differences.incomparable}")
+    write_page(target, page_data(runs, samples, images, differences=differences))
     console.out(str(target))
     return 0
 
@@ -64,33 +57,3 @@ def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     folder = RunFolder(run)
     answered = select(samples, [line.sample_id for line in predictions_at(folder.predictions)], str(run))
     return with_images(answered, summary_at(folder.summary).image)
-
-
-def differences_of(runs: Sequence[Path]) -> Differences:
-    """The paired differences of two runs, or the reason why they are not comparable; nothing for a single run."""
-    from evalkit.analysis.compare import compare
-    from evalkit.analysis.run_scores import read_run_scores
-    from evalkit.reports.run_page import Difference
-
-    if len(runs) < 2:
-        return Differences([], "")
-    try:
-        (result,) = compare([read_run_scores(r) for r in runs], None)
-    except EvalkitError as problem:
-        console.warn(f"the page has no differences: {problem}")
-        return Differences([], str(problem))
-    found = [
-        Difference(
-            metric=str(p.key),
-            n=p.n,
-            first=p.first,
-            second=p.second,
-            difference=p.difference,
-            low=p.interval.low,
-            high=p.interval.high,
-            n_worse=p.n_worse,
-            n_better=p.n_better,
-        )
-        for p in result.pairs
-    ]
-    return Differences(found, "")

@@ -1,7 +1,7 @@
-"""What the page shows, as columns: 45,000 samples must stay small enough to parse at once.
+"""The content of the page as columns, so that 45,000 samples are small enough to parse at once.
 
-A column of the samples is `{"of": [distinct values], "at": [place in `of`, one a sample]}`: most of them hold a few
-values many times, and a filter looks at each distinct value once.
+A column of the samples is `{"of": [distinct values], "at": [position in `of`, one a sample]}`: most columns have few
+distinct values, and a filter tests each of them once.
 """
 
 from __future__ import annotations
@@ -11,52 +11,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.analysis.paired import Paired
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import ConfigError
-from evalkit.core.files import read_json, read_lines
-from evalkit.core.types import Sample
+from evalkit.core.files import read_json
+from evalkit.core.types import MetricKey, MetricValue, Sample, Score
 from evalkit.judge.results import JudgedNumbers, judged_numbers, judged_scores
+from evalkit.reports.run_page.differences import Differences
+from evalkit.runs.codec import encode
+from evalkit.runs.read import predictions_at, scores_at, summary_at
+from evalkit.runs.schema import PredictionLine, Summary
 from evalkit.runs.store import RunFolder
 from evalkit.scoring.aggregate import slice_tags
 
-MOST_RUNS = 2
+MAX_RUNS = 2
 # Metrics on a judge's scale; every other one is shown in percent.
 POINTS = frozenset({"reference_score", "candidate_score", "order_effect"})
-_RUN = (
-    "run_id", "model", "task", "split", "n", "n_images", "prompt", "image", "generation", "closed_rule", "n_failed",
-    "n_empty", "n_truncated", "n_skipped", "limit", "notes", "data_sha256", "evalkit", "unscored", "timing",
-)  # fmt: skip
 
 Column = dict[str, list[Any]]
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What a sample shows: addresses (data: or relative) of its pictures, and the first one's size before it was
-    made small, in pixels (width, height), which is what boxes are in."""
+    """The pictures of a sample.
+
+    addresses: `data:` or relative, one a picture.  size: width and height of the first one in pixels before it was
+    scaled down; boxes are in these pixels.
+    """
 
     addresses: tuple[str, ...]
     size: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Second run minus first of one metric, over the same rows, with its 95 % interval."""
-
-    metric: str
-    n: int
-    first: float
-    second: float
-    difference: float
-    low: float | None
-    high: float | None
-    n_worse: int
-    n_better: int
-
-
 def picture_key(sample: Sample) -> str:
-    """What tells a sample's pictures from others'.  Not its image id: that is the cluster, and may be a video."""
+    """The identity of a sample's pictures.  Not its image id, which names the cluster and may be a video."""
     return " ".join(map(str, sample.images))
 
 
@@ -65,48 +53,56 @@ def page_data(
     samples: Mapping[str, Sample],
     images: Mapping[str, Picture],
     *,
-    differences: Sequence[Difference] = (),
-    incomparable: str = "",
+    differences: Differences | None = None,
 ) -> dict[str, Any]:
-    """Everything that the page needs, JSON-ready; no path of this machine is in it.
+    """Everything that the page needs, JSON-ready, without any path of this machine.
 
     Args:
-        runs: one run's folder, or two over the same samples to be shown side by side.
+        runs: the folder of one run, or of two over the same samples, which are shown side by side.
         samples: id -> sample, for the tags; may be empty.
         images: `picture_key` of a sample -> its pictures; may be empty.
         differences: of two runs.
-        incomparable: why there are none.
 
     Raises:
-        ConfigError: more than two runs, two that share no samples, or that ask something else under the same id.
+        ConfigError: more than two runs, or two without a common sample or with different data.
     """
-    if not 1 <= len(runs) <= MOST_RUNS:
+    if not 1 <= len(runs) <= MAX_RUNS:
         raise ConfigError(f"A page shows one run or two side by side, not {len(runs)}.")
-    summaries = [read_json(RunFolder(r).summary, "summary") for r in runs]
-    answers = [{str(a["sample_id"]): a for a in read_lines(RunFolder(r).predictions)} for r in runs]
-    ids = _shared(runs, answers)
+    found = differences or Differences()
+    summaries = [summary_at(RunFolder(r).summary) for r in runs]
+    answers = [{a.sample_id: a for a in predictions_at(RunFolder(r).predictions)} for r in runs]
+    ids = _shared_ids(runs, answers)
     judges = [judged_numbers(r, s) for r, s in zip(runs, summaries, strict=True)]
     known = [samples.get(i) for i in ids]
-    first = [answers[0][i] for i in ids]
-    found = {k: number for number, k in enumerate(images)}
-    said: dict[str, int] = {}
+    in_order = [[a[i] for i in ids] for a in answers]
+    texts: dict[str, int] = {}
     return {
         "runs": [_run(s, j) for s, j in zip(summaries, judges, strict=True)],
-        "differences": [_paired(d) for d in differences],
-        "incomparable": incomparable,
+        "differences": [_difference(p) for p in found.pairs],
+        "incomparable": found.incomparable,
         "left_out": [len(a) - len(ids) for a in answers],
-        "lens": _lens(runs[0]),
+        "lens": _protocol_comparison(runs[0]),
         "ids": ids,
-        "image_ids": pooled(a["image_id"] for a in first),
-        "questions": pooled(a["question"] for a in first),
-        "references": pooled(tuple(a["references"]) for a in first),
-        "tags": _tags([s for s in known if s is not None], known, first),
+        **_sample_columns(known, in_order[0], images),
+        "boxes": _boxes(in_order),
+        "answers": [_answers(lines) for lines in in_order],
+        "scores": [_scores(_all_scores(r, j), ids, texts) for r, j in zip(runs, judges, strict=True)],
+        "texts": list(texts),
+    }
+
+
+def _sample_columns(
+    known: Sequence[Sample | None], first: Sequence[PredictionLine], images: Mapping[str, Picture]
+) -> dict[str, Any]:
+    """Questions, references, tags and pictures of the samples."""
+    numbers = {key: number for number, key in enumerate(images)}
+    return {
+        "image_ids": pooled(a.image_id for a in first),
+        "questions": pooled(a.question for a in first),
+        "references": pooled(a.references for a in first),
+        "tags": _tags(known, first),
         "pictures": [{"addresses": list(v.addresses), "size": list(v.size)} for v in images.values()],
-        "picture": [-1 if s is None else found.get(picture_key(s), -1) for s in known],
-        "boxes": _boxes(first, [[a[i] for i in ids] for a in answers]),
-        "answers": [_answers([a[i] for i in ids]) for a in answers],
-        "scores": [_scores(_score_lines(r, j), ids, said) for r, j in zip(runs, judges, strict=True)],
-        "said": list(said),
+        "picture": [-1 if s is None else numbers.get(picture_key(s), -1) for s in known],
     }
 
 
@@ -116,100 +112,118 @@ def pooled(values: Iterable[Hashable]) -> Column:
     >>> pooled(["b", "a", "b"])
     {'of': ['b', 'a'], 'at': [0, 1, 0]}
     """
-    place: dict[Hashable, int] = {}
-    at = [place.setdefault(v, len(place)) for v in values]
-    return {"of": list(place), "at": at}
+    position: dict[Hashable, int] = {}
+    at = [position.setdefault(v, len(position)) for v in values]
+    return {"of": list(position), "at": at}
 
 
-def _shared(runs: Sequence[Path], answers: Sequence[Mapping[str, Record]]) -> list[str]:
-    """The samples that all runs have, in the first one's order."""
+def _shared_ids(runs: Sequence[Path], answers: Sequence[Mapping[str, PredictionLine]]) -> list[str]:
+    """The samples that all runs have, in the first run's order."""
     ids = [i for i in answers[0] if all(i in other for other in answers[1:])]
     if not ids:
         raise ConfigError(
             f"{runs[0]} and {runs[-1]} have no sample in common, so there is nothing to show side by side."
         )
     for i in ids:
-        asked = {(a[i]["question"], tuple(a[i]["references"])) for a in answers}
-        if len(asked) > 1:
+        if len({(a[i].question, a[i].references) for a in answers}) > 1:
             raise ConfigError(
                 f"{runs[0]} and {runs[-1]} are over different data: sample {i} has another question or reference in "
-                "each, so their answers cannot stand side by side."
+                "each, so their answers cannot be shown side by side."
             )
     return ids
 
 
-def _tags(samples: Sequence[Sample], known: Sequence[Sample | None], first: Sequence[Record]) -> dict[str, Column]:
-    names = sorted(slice_tags(samples))
+def _tags(known: Sequence[Sample | None], first: Sequence[PredictionLine]) -> dict[str, Column]:
+    names = sorted(slice_tags([s for s in known if s is not None]))
     found = {t: pooled("" if s is None else s.tags.get(t, "") for s in known) for t in names}
-    # Without its data a run still knows what was open and what was closed.
-    if "answer_type" not in found and any(a["answer_type"] for a in first):
-        found["answer_type"] = pooled(a["answer_type"] or "" for a in first)
+    # Answers record whether a sample is open or closed, also where the data cannot be read.
+    if "answer_type" not in found and any(a.answer_type for a in first):
+        found["answer_type"] = pooled(a.answer_type or "" for a in first)
     return found
 
 
-def _lens(run: Path) -> Any:
-    """The run's protocol lens, when it was scored under enough protocols to have one."""
+def _protocol_comparison(run: Path) -> Any:
+    """The comparison of the run's protocols; None for a run with too few of them."""
     path = run / "lens.json"
-    return read_json(path, "lens") if path.is_file() else None
+    return read_json(path, "comparison of protocols") if path.is_file() else None
 
 
-def _run(summary: Record, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
-    metrics = [*summary["metrics"], *(m for j in judges for m in j.metrics)]
-    notes = [*(summary.get("notes") or ()), *(f"judge {j.judge}: {j.problem}" for j in judges if j.problem)]
-    return {k: summary.get(k) for k in _RUN} | {"metrics": [_metric(m) for m in metrics], "notes": notes}
+def _run(summary: Summary, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
+    s = summary
+    metrics = [*s.metrics, *(m for j in judges for m in j.metrics)]
+    notes = [*s.notes, *(f"judge {j.judge}: {j.problem}" for j in judges if j.problem)]
+    return {
+        "run_id": s.run_id, "model": s.model, "task": s.task, "split": s.split, "n": s.n, "n_images": s.n_images,
+        "prompt": s.prompt, "image": s.image, "generation": s.generation, "closed_rule": s.closed_rule,
+        "n_failed": s.n_failed, "n_empty": s.n_empty, "n_truncated": s.n_truncated, "n_skipped": s.n_skipped,
+        "limit": s.limit, "data_sha256": s.data_sha256, "evalkit": s.evalkit, "unscored": encode(s.unscored),
+        "timing": encode(s.timing), "metrics": [_metric(m) for m in metrics], "notes": notes,
+    }  # fmt: skip
 
 
-def _metric(metric: Record) -> dict[str, Any]:
-    shown = ("protocol", "metric", "slice", "value", "low", "high", "n", "n_unscored", "value_unscored_wrong")
-    signed = {"signature": metric["signature"]} if metric["slice"] == "all" else {}
-    return {k: metric.get(k) for k in shown} | signed | ({"points": True} if metric["metric"] in POINTS else {})
+def _metric(m: MetricValue) -> dict[str, Any]:
+    shown = {
+        "protocol": m.protocol, "metric": m.metric, "slice": m.slice, "value": m.value, "low": m.low, "high": m.high,
+        "n": m.n, "n_unscored": m.n_unscored, "value_worst_case": m.value_worst_case,
+        "higher_is_better": m.higher_is_better,
+    }  # fmt: skip
+    signed = {"signature": str(m.signature)} if m.slice == "all" else {}
+    return shown | signed | ({"points": True} if m.metric in POINTS else {})
 
 
-def _paired(d: Difference) -> list[Any]:
-    return [d.metric, d.first, d.second, d.difference, d.low, d.high, d.n, d.n_worse, d.n_better]
+def _difference(p: Paired) -> list[Any]:
+    bounds = [p.interval.low, p.interval.high]
+    counts = [p.n, p.n_worse, p.n_better]
+    return [str(p.key), p.first, p.second, p.difference, *bounds, *counts, p.higher_is_better]
 
 
-def _answers(records: Sequence[Record]) -> dict[str, Any]:
-    return {k: pooled(a[k] for a in records) for k in ("text", "error", "finish_reason", "seconds")}
+def _answers(lines: Sequence[PredictionLine]) -> dict[str, Any]:
+    return {
+        "text": pooled(a.text for a in lines),
+        "error": pooled(a.error for a in lines),
+        "finish_reason": pooled(a.finish_reason for a in lines),
+        "seconds": pooled(a.seconds for a in lines),
+    }
 
 
-def _boxes(first: Sequence[Record], answers: Sequence[Sequence[Record]]) -> list[Column] | None:
-    """The box of each reference, then of each run's answers, as the scorer reads them; None where there are none."""
-    gold = [read_box(a["references"][0]) for a in first]
+def _boxes(answers: Sequence[Sequence[PredictionLine]]) -> list[Column] | None:
+    """The box of each reference, then of each run's answers, as the scorer reads them; None without any reference box.
+
+    answers: of each run, in the same order.
+    """
+    gold = [read_box(a.references[0]) for a in answers[0]]
     if not any(gold):
         return None
-    return [pooled(gold), *(pooled(read_box(a["text"] or "") for a in mine) for mine in answers)]
+    return [pooled(gold), *(pooled(read_box(a.text or "") for a in lines) for lines in answers)]
 
 
-def _score_lines(run: Path, judges: Sequence[JudgedNumbers]) -> list[dict[str, Any]]:
-    judged = [s for j in judges for s in judged_scores(run, j.judge)]
-    return read_lines(RunFolder(run).scores) + judged
+def _all_scores(run: Path, judges: Sequence[JudgedNumbers]) -> list[Score]:
+    return [*scores_at(RunFolder(run).scores), *(s for j in judges for s in judged_scores(run, j.judge))]
 
 
-def _scores(records: Sequence[Record], ids: Sequence[str], said: dict[str, int]) -> dict[str, Column]:
-    """`protocol metric` -> a column: a number, [reason] where it is unscored, null where the metric has no such row.
+def _scores(scores: Iterable[Score], ids: Sequence[str], texts: dict[str, int]) -> dict[str, Column]:
+    """`PROTOCOL METRIC` -> a column: a number, [reason] for an unscored sample, null for one without such a score.
 
-    A score with something read out of the answer or a note is [value, extracted, note], both as places in `said`: many
-    metrics read the same out of an answer, and it may be long.
+    A score with an extracted part or a note is [value, extracted, note], both as positions in `texts`: many metrics
+    extract the same part of an answer, and it may be long.
     """
-    place = {sample_id: k for k, sample_id in enumerate(ids)}
-    columns: dict[tuple[str, str], tuple[dict[Any, int], list[int]]] = {}
-    for record in records:
-        k = place.get(record["sample_id"])
+    position = {sample_id: k for k, sample_id in enumerate(ids)}
+    columns: dict[MetricKey, tuple[dict[Any, int], list[int]]] = {}
+    for score in scores:
+        k = position.get(score.sample_id)
         if k is None:
             continue
-        key = (record["protocol"], record["metric"])
+        key = MetricKey(score.protocol, score.metric)
         if (column := columns.get(key)) is None:
             column = columns[key] = ({None: 0}, [0] * len(ids))
         of, at = column
-        at[k] = of.setdefault(_entry(record, said), len(of))
-    return {f"{p} {m}": {"of": list(of), "at": at} for (p, m), (of, at) in columns.items()}
+        at[k] = of.setdefault(_entry(score, texts), len(of))
+    return {str(key): {"of": list(of), "at": at} for key, (of, at) in columns.items()}
 
 
-def _entry(record: Record, said: dict[str, int]) -> Any:
-    if record["value"] is None:
-        return (record["reason"],)
-    extracted, note = record.get("extracted", ""), record.get("note", "")
-    if not extracted and not note:
-        return record["value"]
-    return record["value"], said.setdefault(extracted, len(said)), said.setdefault(note, len(said))
+def _entry(score: Score, texts: dict[str, int]) -> Any:
+    if score.value is None:
+        return (score.reason,)
+    if not score.extracted and not score.note:
+        return score.value
+    return score.value, texts.setdefault(score.extracted, len(texts)), texts.setdefault(score.note, len(texts))

@@ -1,4 +1,4 @@
-// What the page is made of, and everything above the samples: numbers, differences, protocols, slices.
+// Helpers, and everything above the samples: numbers, differences, protocols, slices.
 const D = JSON.parse(document.getElementById("data").textContent);
 const N = D.ids.length, R = D.runs.length;
 const $ = (id) => document.getElementById(id);
@@ -28,6 +28,9 @@ const shown = (v, points) => none(v) ? "–" : points ? v.toFixed(2) : percent(v
 const range = (low, high, points) => none(low) ? "–" : `[${shown(low, points)}, ${shown(high, points)}]`;
 const whole = (run) => run.metrics.filter((m) => m.slice === "all");
 const keyOf = (m) => `${m.protocol} ${m.metric}`;
+// Metrics of which lower is better, and a value of a metric turned so that higher is better.
+const lowerIsBetter = new Set(D.runs.flatMap(whole).filter((m) => m.higher_is_better === false).map(keyOf));
+const quality = (key, v) => typeof v === "number" && lowerIsBetter.has(key) ? 1 - v : v;
 
 function about() {
   for (const r of D.runs) {
@@ -38,10 +41,11 @@ function about() {
       box.append(both);
     };
     put("run", r.run_id);
-    put("over", `${r.n} samples on ${r.n_images} images, ${r.split}` + (r.limit ? `, limited to ${r.limit}` : ""));
-    put("asked", `prompt ${r.prompt}, ${r.generation}`);
+    put("samples", `${r.n} on ${r.n_images} images, ${r.split}` + (r.limit ? `, limited to ${r.limit}` : ""));
+    put("prompt", r.prompt);
+    put("generation", r.generation);
     put("image", r.image, r.image === "original" ? "" : "odd");
-    put("closed by", r.closed_rule);
+    put("closed rule", r.closed_rule);
     put("failed", r.n_failed, r.n_failed ? "bad" : "");
     put("empty", r.n_empty);
     put("truncated", r.n_truncated, r.n_truncated ? "odd" : "");
@@ -56,24 +60,24 @@ function about() {
 
 function notes() {
   const why = $("why");
-  let counted = 0;
+  let reasons = 0;
   for (const r of D.runs) {
     const of = R > 1 ? `${r.model}: ` : "";
     for (const n of r.notes || []) $("notes").append(el("p", of + n, "note"));
     for (const u of r.unscored || []) {
-      counted += 1;
+      reasons += 1;
       why.append(el("p", `${of}${u.protocol} ${u.metric}: ${u.count} unscored: ${u.reason}`, "note"));
     }
   }
   D.left_out.forEach((n, k) => {
     if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in the other run and not listed below`, "note"));
   });
-  if (new Set(D.runs.map((r) => r.image)).size > 1) $("notes").append(el("p", `the pictures are those that ${D.runs[0].model} was shown (${D.runs[0].image})`, "note"));
-  why.hidden = !counted;
-  why.firstElementChild.textContent = `Unscored, and why (${counted})`;
+  if (new Set(D.runs.map((r) => r.image)).size > 1) $("notes").append(el("p", `the pictures are those of ${D.runs[0].model} (${D.runs[0].image})`, "note"));
+  why.hidden = !reasons;
+  why.firstElementChild.textContent = `Reasons for unscored samples (${reasons})`;
 }
 
-// An interval drawn on the line from `from` to `to`.
+// An interval on a line from `from` to `to`.
 function whisker(value, low, high, from, to) {
   const s = svg("svg", { viewBox: "0 0 120 14", class: "whisker", "aria-hidden": "true" });
   const x = (v) => 4 + 112 * Math.min(1, Math.max(0, (v - from) / (to - from)));
@@ -84,7 +88,7 @@ function whisker(value, low, high, from, to) {
   return s;
 }
 
-// A table whose headings sort.  Cells: text, a number with its `text`, or an element; `sort` is what is compared.
+// A table whose headings sort.  Cells: text, a number with its `text`, or an element; `sort` is the compared value.
 function sortable(table, heads, rows) {
   let by = -1, up = false;
   function fill() {
@@ -109,7 +113,7 @@ function sortable(table, heads, rows) {
       last = row.cells[0].sort;
       row.cells.forEach((cell, k) => {
         const td = el("td", cell.text, cell.drawn || heads[k] === "" ? "drawn" : cell.cls);
-        // Where the screen is narrow the protocol stands above its first metric.
+        // On a narrow screen the protocol is above its first metric.
         if (k === 1) td.dataset.group = last;
         if (cell.drawn) td.append(cell.drawn);
         tr.append(td);
@@ -126,7 +130,7 @@ const cell = (sort, text, cls) => ({ sort, text: text === undefined ? sort ?? ""
 
 function numbers() {
   const heads = ["protocol", "metric"];
-  for (const r of D.runs) heads.push(`${R > 1 ? r.model + " " : ""}value`, "95 % interval", "", "n", "unscored", "if wrong");
+  for (const r of D.runs) heads.push(`${R > 1 ? r.model + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case");
   const rows = whole(D.runs[0]).map((m) => {
     const cells = [cell(m.protocol), cell(m.metric)], signatures = [];
     for (const r of D.runs) {
@@ -135,7 +139,7 @@ function numbers() {
       cells.push(cell(x.value, shown(x.value, x.points)), cell(x.low, range(x.low, x.high, x.points)));
       cells.push({ sort: x.value, drawn: x.points ? null : whisker(x.value, x.low, x.high, 0, 1) });
       cells.push(cell(x.n), cell(x.n_unscored, x.n_unscored, x.n_unscored ? "odd" : ""));
-      cells.push(cell(x.value_unscored_wrong, x.n_unscored ? shown(x.value_unscored_wrong, x.points) : ""));
+      cells.push(cell(x.value_worst_case, x.n_unscored ? shown(x.value_worst_case, x.points) : ""));
     }
     return { cells, title: signatures.join("\n") };
   });
@@ -148,19 +152,20 @@ function differences() {
   if (D.incomparable) $("differences").append(el("p", D.incomparable, "note"));
   if (!D.differences.length) return;
   const most = Math.max(.01, ...D.differences.flatMap((d) => [Math.abs(d[4] ?? d[3]), Math.abs(d[5] ?? d[3])]));
-  const rows = D.differences.map(([key, one, two, delta, low, high, n, worse, better]) => {
+  const rows = D.differences.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter]) => {
     const [protocol, ...metric] = key.split(" ");
-    const cls = none(low) ? "" : low > 0 ? "good" : high < 0 ? "bad" : "";
+    const [gain, loss] = higherIsBetter ? ["good", "bad"] : ["bad", "good"];
+    const cls = none(low) ? "" : low > 0 ? gain : high < 0 ? loss : "";
     const cells = [cell(protocol), cell(metric.join(" ")), cell(one, percent(one)), cell(two, percent(two))];
     cells.push(cell(delta, (delta > 0 ? "+" : "") + percent(delta), cls), cell(low, range(low, high)));
     cells.push({ sort: delta, drawn: whisker(delta, low, high, -most, most) }, cell(worse), cell(better), cell(n));
-    return { cells, title: "unscored rows count as 0 on their side" };
+    return { cells, title: "an unscored sample counts as the worst score in its run" };
   });
   sortable($("paired"), ["protocol", "metric", "first", "second", "difference", "95 % interval", "", "worse", "better", "n"], rows);
 }
 
-// The matrix of protocols, and for each two of them the answers that they count differently, by cause.
-function lens(show) {
+// The matrix of protocols, and for each two of them the answers that they score differently, by cause.
+function protocols(show) {
   if (!D.lens) return;
   $("lens").hidden = false;
   const head = el("tr"), body = el("tbody");

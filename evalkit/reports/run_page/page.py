@@ -1,4 +1,4 @@
-"""Writing the page: data into the template, pictures beside it or inside it."""
+"""Writing the page: data into the template, pictures inside it or in a folder next to it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from evalkit.core.files import write_whole
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.run_page.data import Picture, picture_key
 
-# Up to so many pictures go into the file itself; more go into a folder beside it.
-MOST_INLINE = 120
+# Up to so many pictures are inside the file; more are in a folder next to it.
+MAX_INLINE = 120
 LONGEST_SIDE = 512
 
 
@@ -37,37 +37,43 @@ def _part(parts: Any, name: str) -> str:
 
 
 def embedded(data: Mapping[str, Any]) -> str:
-    """JSON that cannot end the script element it stands in, whatever the answers hold."""
+    """JSON that cannot end its script element, whatever the answers are."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
-    """`picture_key` -> pictures, made small; inside the page when they are few, else in `folder`."""
+    """`picture_key` -> pictures, scaled down; inside the page when they are few, else in `folder`."""
     from concurrent.futures import ThreadPoolExecutor
 
     refs = {picture_key(s): s.images for s in samples if s.images}
-    inline = sum(len(r) for r in refs.values()) <= MOST_INLINE
+    inline = sum(len(r) for r in refs.values()) <= MAX_INLINE
     if not inline:
         folder.mkdir(parents=True, exist_ok=True)
 
-    def made(number: int, images: Sequence[ImageRef]) -> Picture:
-        small = [_small(ref) for ref in images]
+    def picture(number: int, images: Sequence[ImageRef]) -> Picture:
+        small = [_scaled_down(ref) for ref in images]
         if inline:
-            addresses = [f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}" for content, _ in small]
+            addresses = [f"data:image/jpeg;base64,{base64.b64encode(s.jpeg).decode('ascii')}" for s in small]
         else:
             names = [f"{number}-{k}.jpg" for k in range(len(small))]
-            for name, (content, _) in zip(names, small, strict=True):
-                (folder / name).write_bytes(content)
+            for name, scaled in zip(names, small, strict=True):
+                (folder / name).write_bytes(scaled.jpeg)
             addresses = [f"{quote(folder.name)}/{name}" for name in names]
-        return Picture(addresses=tuple(addresses), size=small[0][1])
+        return Picture(addresses=tuple(addresses), size=small[0].original_size)
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(refs, pool.map(made, range(len(refs)), refs.values()), strict=True))
+        return dict(zip(refs, pool.map(picture, range(len(refs)), refs.values()), strict=True))
 
 
-def _small(ref: ImageRef) -> tuple[bytes, tuple[int, int]]:
-    """A JPEG, and the picture's size before it was made small."""
+class _ScaledPicture(NamedTuple):
+    """A JPEG, and width and height of the picture before it was scaled down."""
+
+    jpeg: bytes
+    original_size: tuple[int, int]
+
+
+def _scaled_down(ref: ImageRef) -> _ScaledPicture:
     from evalkit.core.images import open_image
 
     image = open_image(ref)
@@ -75,4 +81,4 @@ def _small(ref: ImageRef) -> tuple[bytes, tuple[int, int]]:
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue(), size
+    return _ScaledPicture(buffer.getvalue(), size)

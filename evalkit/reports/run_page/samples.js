@@ -1,15 +1,15 @@
-// The samples: filters that look at each distinct value once, a list that draws only what is in view, and one sample.
+// The samples: filters that test each distinct value once, a list that draws only visible rows, and one sample.
 const ROW = 58;
 const get = (column, i) => column.of[column.at[i]];
 
-// A score is a number, [reason] (unscored), [value, extracted, note] (places in D.said), or null (not a row of the metric).
+// A score is a number, [reason] (unscored), [value, extracted, note] (positions in D.texts), or null (no such score).
 const valueOf = (s) => none(s) ? undefined : typeof s === "number" ? s : s.length === 1 ? null : s[0];
 const classOf = (v) => v === undefined ? "" : v === null ? "odd" : v >= 1 ? "good" : v <= 0 ? "bad" : "odd";
 for (const run of D.scores) for (const key in run) run[key].values = run[key].of.map(valueOf);
 const metrics = whole(D.runs[0]).map(keyOf).filter((k) => D.scores[0][k]);
 const val = (run, key, i) => { const c = D.scores[run][key]; return c ? c.values[c.at[i]] : undefined; };
 
-// Which samples pass: one flag each, computed once and kept.
+// One flag a sample that passes a filter, computed once.
 const known = new Map();
 function flags(name, make) {
   if (!known.has(name)) {
@@ -22,10 +22,10 @@ function flags(name, make) {
 const over = (column, test) => { const ok = column.of.map(test); return (i) => ok[column.at[i]]; };
 const any = (tests) => (i) => tests.some((t) => t(i));
 const answered = (key, test) => () => any(D.answers.map((a) => over(a[key], test)));
-const scored = (test) => (key) => () => D.scores[0][key] ? over(D.scores[0][key], (s) => test(valueOf(s))) : () => false;
-const both = (test) => (key) => () => (i) => test(val(0, key, i), val(1, key, i));
+const scored = (test) => (key) => () => D.scores[0][key] ? over(D.scores[0][key], (s) => test(quality(key, valueOf(s)))) : () => false;
+const both = (test) => (key) => () => (i) => test(quality(key, val(0, key, i)), quality(key, val(1, key, i)));
 
-// Protocols disagree where one says right and another wrong of the same answer.
+// Protocols disagree where one scores an answer as right and another as wrong.
 function disagreeing() {
   const columns = metrics.filter((m) => /accuracy|exact_match/.test(m)).map((m) => D.scores[0][m]);
   return (i) => {
@@ -58,7 +58,7 @@ if (R > 1) Object.assign(outcomes, {
 });
 const orders = {
   data: ["as in the data", null],
-  worst: ["lowest score first", (key) => (i) => val(R - 1, key, i) ?? Infinity],
+  worst: ["worst score first", (key) => (i) => quality(key, val(R - 1, key, i)) ?? Infinity],
   slow: ["slowest first", () => (i) => -Math.max(...D.answers.map((a) => get(a.seconds, i) ?? 0))],
   long: ["longest answer first", () => (i) => -Math.max(...D.answers.map((a) => (get(a.text, i) ?? "").length))],
 };
@@ -73,7 +73,7 @@ function slots() {
   return found;
 }
 
-// Each distinct text in lower case, once: what the search looks through.
+// Each distinct text in lower case, for the search.
 let lowered = null;
 const lower = (column, text) => ({ of: column.of.map((v) => text(v).toLowerCase()), at: column.at });
 function searched(words) {
@@ -112,8 +112,8 @@ function filter() {
   draw();
 }
 
-const say = (a, i) => get(a.text, i) ?? "✗ " + get(a.error, i);
-// Answers may be as long as a model lets them; a line shows the start.
+const answerOf = (a, i) => get(a.text, i) ?? "✗ " + get(a.error, i);
+// Answers may be long; a line shows the start.
 const short = (text) => text.length > 300 ? text.slice(0, 300) + "…" : text;
 function draw() {
   const list = $("list"), key = $("metric").value, w = $("window");
@@ -125,8 +125,8 @@ function draw() {
     row.id = `row-${k}`;
     row.setAttribute("role", "option");
     row.setAttribute("aria-selected", k === at);
-    for (let n = 0; n < R; n++) dots.append(el("span", undefined, "dot " + classOf(val(n, key, i))));
-    text.append(el("p", get(D.questions, i)), el("p", `${get(D.references, i).join(" / ")}  →  ${D.answers.map((a) => short(say(a, i))).join("  |  ")}`));
+    for (let n = 0; n < R; n++) dots.append(el("span", undefined, "dot " + classOf(quality(key, val(n, key, i)))));
+    text.append(el("p", get(D.questions, i)), el("p", `${get(D.references, i).join(" / ")}  →  ${D.answers.map((a) => short(answerOf(a, i))).join("  |  ")}`));
     row.append(dots, text);
     row.addEventListener("click", () => open(k));
     w.append(row);
@@ -157,8 +157,8 @@ function legend(i) {
   D.boxes.forEach((column, n) => {
     const b = get(column, i), s = svg("svg", { viewBox: "0 0 18 12", class: "swatch" });
     s.append(svg("rect", { x: 1, y: 1, width: 16, height: 10, class: `box b${n}` }));
-    const what = !b ? ": no box" : b[2] < b[0] || b[3] < b[1] ? ": inverted, counts as nothing" : "";
-    line.append(s, ` ${names[n]}${what}  `);
+    const remark = !b ? ": no box" : b[2] < b[0] || b[3] < b[1] ? ": inverted, counts as nothing" : "";
+    line.append(s, ` ${names[n]}${remark}  `);
   });
   return line;
 }
@@ -171,7 +171,7 @@ function side(n, i) {
     list.append(el("dt", name), dd);
   };
   if (R > 1) box.append(el("h4", D.runs[n].model));
-  if (error !== null) put("failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "said");
+  if (error !== null) put("failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "answer");
   put("finish", get(a.finish_reason, i), get(a.finish_reason, i) === "length" ? "odd" : "");
   if (seconds !== null) put("latency", `${seconds} s`);
   let last = "";
@@ -180,8 +180,8 @@ function side(n, i) {
     if (v === undefined) continue;
     if (protocol !== last) list.append(el("dt", protocol, "protocol"), el("dd", ""));
     last = protocol;
-    const more = Array.isArray(s) && v !== null ? [D.said[s[1]] && `read: ${D.said[s[1]]}`, D.said[s[2]]].filter(Boolean).join("; ") : "";
-    put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), /_rate$/.test(key) ? "" : classOf(v), more);
+    const more = Array.isArray(s) && v !== null ? [D.texts[s[1]] && `read: ${D.texts[s[1]]}`, D.texts[s[2]]].filter(Boolean).join("; ") : "";
+    put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), classOf(quality(key, v)), more);
   }
   box.append(list);
   return box;
@@ -206,11 +206,11 @@ function open(k) {
   }
   head.append(el("span", `${k + 1} of ${view.length}`, "keys"));
   d.append(head, el("h3", get(D.questions, i)));
-  const shows = D.picture[i] < 0 ? [] : D.pictures[D.picture[i]].addresses;
+  const addresses = D.picture[i] < 0 ? [] : D.pictures[D.picture[i]].addresses;
   const sight = el("div", undefined, "sight"), seen = el("div");
-  for (const address of shows) seen.append(picture(address, i));
-  if (D.boxes && shows.length) seen.append(legend(i));
-  if (shows.length) sight.append(seen);
+  for (const address of addresses) seen.append(picture(address, i));
+  if (D.boxes && addresses.length) seen.append(legend(i));
+  if (addresses.length) sight.append(seen);
   sight.append(facts);
   const put = (name, value) => facts.append(el("dt", name), el("dd", value));
   put("reference", get(D.references, i).join("\n"));
@@ -281,6 +281,6 @@ about();
 notes();
 numbers();
 differences();
-lens(show);
+protocols(show);
 slices();
 samples();

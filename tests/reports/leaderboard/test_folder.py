@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
+from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.types import digest_json
 from evalkit.reports.leaderboard import TrainingExposure, add, check, rebuild, render, training_exposure
 from evalkit.reports.leaderboard import folder as folder_module
+from evalkit.runs.read import result_at
 from evalkit.runs.schema import Timing
 from tests.support.leaderboard import metric, paper, result, with_metrics, write_run
 from tests.support.paths import ROOT
@@ -81,8 +83,8 @@ def test_adding_writes_the_result_without_slices_and_time_and_its_scores_without
 
 def test_adding_does_not_read_back_what_it_wrote(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    monkeypatch.setattr(folder_module, "result_at", _noting(folder_module.result_at, read))
-    monkeypatch.setattr(folder_module, "read_run_scores", _noting(folder_module.read_run_scores, read))
+    monkeypatch.setattr(folder_module, "result_at", _noting(result_at, read))
+    monkeypatch.setattr(folder_module, "read_run_scores", _noting(read_run_scores, read))
     put(board, "c-3", [1.0, 0.0, 0.0, 0.0])
     ours = [Path(path).relative_to(board.parent).as_posix() for path in read]
     assert sorted(ours) == [
@@ -114,7 +116,7 @@ def test_adding_a_run_again_replaces_its_scores(board: Path) -> None:
 
 @pytest.mark.parametrize("other", [{"role": "baseline"}, {"image": "blank"}])
 def test_scores_of_baselines_and_controls_are_not_stored(board: Path, other: dict[str, str]) -> None:
-    summary = result("c-3", HALF, **{k: v for k, v in other.items() if k == "image"})
+    summary = replace(result("c-3", HALF), image=other.get("image", "original"))
     exposure = replace(ZERO_SHOT, role=other.get("role", "model"))
     add(board, summary, write_run(board.parent / "c-3", summary, HALF), exposure)
     assert not (board / "scores" / "c-3.json").exists()

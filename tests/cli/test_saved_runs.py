@@ -52,14 +52,14 @@ def metrics_of(run: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("run", list(EXPECTED["summaries"]))
 def test_an_old_summary_is_read_with_the_same_numbers(run: str) -> None:
-    assert metrics_of(SAVED / run) == EXPECTED["summaries"][run]
+    assert EXPECTED["summaries"][run].items() <= metrics_of(SAVED / run).items()
 
 
 @pytest.mark.parametrize("verb", ["merge", "score"])
 def test_old_parts_merge_and_old_answers_score_to_the_same_numbers(verb: str, folder: Path) -> None:
     expected = EXPECTED[verb]
     assert main(expected["command"]) == expected["exit_code"]
-    assert metrics_of(folder / expected["run"]) == expected["metrics"]
+    assert expected["metrics"].items() <= metrics_of(folder / expected["run"]).items()
     if "scores_sha256" in expected:
         scores = (folder / expected["run"] / "scores.jsonl").read_bytes()
         assert hashlib.sha256(scores).hexdigest() == expected["scores_sha256"]

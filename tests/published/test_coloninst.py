@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.published import candidates, load_published, parse_published, printed, published_dir
 from evalkit.reports.reproduction import compare_paper, markdown, read_summaries, show
+from evalkit.runs.schema import Summary
+from evalkit.runs.store import write_record
+from tests.support.paper_inputs import run_value, summary
 
 TABLE = load_published("coloninst")
 # LLaVA-Med on the results page: (row, task, split) -> percent.
@@ -47,13 +51,10 @@ def raw() -> dict[str, Any]:
     return content
 
 
-def run(model: str, task: str, split: str, metric: str, value: float | None, n: int, **changes: Any) -> dict[str, Any]:
-    found = {
-        "protocol": "coloninst", "metric": metric, "slice": "all", "value": value, "n": n,
-        "n_unscored": changes.pop("n_unscored", 0),
-    }  # fmt: skip
-    about = {"run_id": f"{model}-{task}-{split}", "model": model, "task": task, "split": split, "image": "original"}
-    return {**about, "metrics": [found], **changes}
+def run(model: str, task: str, split: str, metric: str, fraction: float | None, n: int, **changes: Any) -> Summary:
+    found = run_value("coloninst", metric, fraction, n)
+    found = replace(found, n_unscored=changes.pop("n_unscored", 0))
+    return summary(model, task, split, [found], **changes)
 
 
 def test_every_llava_med_figure_of_the_results_page_is_present() -> None:
@@ -120,8 +121,8 @@ def test_an_unknown_table_is_named_with_its_neighbours() -> None:
         load_published("colon")
 
 
-def perfect() -> list[dict[str, Any]]:
-    """A run for every figure, with a value that prints as the figure."""
+def perfect() -> list[Summary]:
+    """A run for every figure that prints as it."""
     runs = []
     for system in TABLE.systems:
         for figure in system.figures:
@@ -134,7 +135,7 @@ def perfect() -> list[dict[str, Any]]:
 def test_runs_with_the_published_counts_reproduce_every_cell() -> None:
     cells = compare_paper(TABLE, perfect())
     assert [c.verdict for c in cells] == ["reproduced"] * 102
-    assert all(c.reproduced == c.figure.value for c in cells)
+    assert all(c.printed == c.figure.value for c in cells)
 
 
 def test_without_runs_every_cell_is_not_run() -> None:
@@ -180,12 +181,11 @@ def test_the_models_of_the_config_tree_name_published_rows() -> None:
 
 
 def test_two_runs_of_a_model_are_two_cells_and_a_run_is_read_once(tmp_path: Path) -> None:
-    for name, value in (("a", 8379 / 8929), ("b", 0.5)):
-        one = {**run("llava-med-v1.0-ext", "coloninst-cls", "seen", "accuracy", value, 8929), "run_id": name}
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "summary.json").write_text(json.dumps(one), encoding="utf-8")
+    for name, fraction in (("a", 8379 / 8929), ("b", 0.5)):
+        one = run("llava-med-v1.0-ext", "coloninst-cls", "seen", "accuracy", fraction, 8929, run_id=name)
+        write_record(tmp_path / name / "summary.json", one)
     runs = read_summaries([tmp_path, tmp_path])
-    assert [r["run_id"] for r in runs] == ["a", "b"]
+    assert [r.run_id for r in runs] == ["a", "b"]
     verdicts = {c.run: c.verdict for c in compare_paper(TABLE, runs) if c.run}
     assert verdicts == {"a": "reproduced", "b": "deviates"}
 

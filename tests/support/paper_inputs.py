@@ -33,7 +33,7 @@ def metric(figure: Figure, value: float | None, **changes: Any) -> MetricValue:
     return replace(made, **changes)
 
 
-def value(protocol: str, name: str, fraction: float, n: int) -> MetricValue:
+def run_value(protocol: str, name: str, fraction: float | None, n: int) -> MetricValue:
     """A run's value of any metric."""
     signature = Signature.of(name, {"task": "toy.test", "protocol": protocol})
     return MetricValue(protocol=protocol, metric=name, value=fraction, n=n, higher_is_better=True, signature=signature)

@@ -18,7 +18,7 @@ from evalkit.reports.reproduction import compare_paper, extra_rows, missing_runs
 from evalkit.reports.reproduction.verdict import why_irreproducible
 from evalkit.runs.schema import JudgedFile
 from evalkit.runs.store import write_record
-from tests.support.paper_inputs import changed, impossible, metric, perfect, summary, system, value
+from tests.support.paper_inputs import changed, impossible, metric, perfect, run_value, summary, system
 
 LLAVA_MED = load_published("llava-med-vqa")
 CHAT = load_published("llava-med-chat")
@@ -185,7 +185,7 @@ def test_a_model_that_only_shares_a_rows_name_is_not_that_row() -> None:
 def judged(judge: str, values: dict[str, tuple[float, int]], models_returned: tuple[str, ...] = ()) -> JudgedFile:
     """Relative scores of a judge: slice -> value and number of rows."""
     metrics = tuple(
-        replace(value(f"judge:{judge}", "relative_score", v, n), slice=s, low=v - 0.1, high=v + 0.1, signature=None)
+        replace(run_value(f"judge:{judge}", "relative_score", v, n), slice=s, low=v - 0.1, high=v + 0.1, signature=None)
         for s, (v, n) in values.items()
     )
     counts: dict[str, Any] = {"n": 193, "n_failed": 0, "n_no_answer": 0, "n_cannot_tell": 0}
@@ -235,9 +235,12 @@ def test_lingshus_mix_of_rule_and_judge_is_joined_only_over_all_rows(
     judged_n: int | None, n: int, proxy: str, fraction: float
 ) -> None:
     paper = PAPERS["lingshu-medvqa"]
-    metrics = [value("medevalkit", "closed_accuracy", 200 / 251, 251), value("medevalkit", "accuracy", 0.6, 451)]
+    metrics = [
+        run_value("medevalkit", "closed_accuracy", 200 / 251, 251),
+        run_value("medevalkit", "accuracy", 0.6, 451),
+    ]
     if judged_n is not None:
-        metrics.append(value("judge:gpt-4.1-2025-04-14", "judged_accuracy", 100 / judged_n, judged_n))
+        metrics.append(run_value("judge:gpt-4.1-2025-04-14", "judged_accuracy", 100 / judged_n, judged_n))
     run = summary("lingshu-7b", "vqa-rad", "test", metrics, n=n)
     cells = compare_paper(paper.published, [run], paper.models, proxy_metrics=paper.proxy_metrics)
     cell = next(c for c in cells if c.run)

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit.core.files import read_json, read_lines
 from evalkit.core.types import Prediction, Row, Sample, Score
-from evalkit.models.text_only_baselines import Lookup, Majority, normal
+from evalkit.models.text_only_baselines import Lookup, Majority, fold_text
 from evalkit.scoring.aggregate import Context, score_all
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.text.medical import read_list
@@ -153,7 +153,7 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
 def _says(sample: Sample, text: str) -> object:
     """What an answer says; an unreadable verdict is its own text."""
     if gold_polarity(sample.references[0], sample.question) and text.strip():
-        return read_verdict(text, sample.question).says or normal(text)
+        return read_verdict(text, sample.question).says or fold_text(text)
     return read_list(text)[0]
 
 

@@ -84,7 +84,8 @@ def _local(config: Config) -> bool:
 def make_engine(config: Config, name: str, task: Task) -> Engine:
     """The engine that answers: a baseline fitted on the train split, or a checkpoint behind the chosen engine."""
     model = {**config["model"], "name": name}
-    kind = choose(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
+    # `scripted` is the old name of `engine`, in YAMLs written for earlier versions.
+    kind = choose(model.get("kind"), ("checkpoint", "baseline", "engine", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
         settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # which part is the run's matter
         spec = make_spec(config, name)
@@ -94,9 +95,9 @@ def make_engine(config: Config, name: str, task: Task) -> Engine:
         return engine
     if preset := config.get("generation"):
         raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is none.")
-    if kind == "scripted":
-        scripted: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
-        return scripted
+    if kind in ("engine", "scripted"):
+        own_engine: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
+        return own_engine
     from evalkit.engines.baseline import BaselineEngine
 
     train = task.load_train()

@@ -59,7 +59,7 @@ class ServerAsker:
         Raises:
             JudgeError: the key is refused, or the server has no such model.
         """
-        told = await self.server.tell(f"/models/{self.config.model}")
+        told = await self.server.get(f"/models/{self.config.model}")
         if told.status == 404:
             names = [str(entry["id"]) for entry in await self.server.models() or []]
             if names and self.config.model not in names:

@@ -98,7 +98,7 @@ def evaluate(
         predictions, asked = answer(folder, samples, requests, engine, settings.resume)
         del requests  # memory: scores follow
         seconds = time.perf_counter() - started
-        facts = engine.facts()
+        facts = engine.metadata()
         timing = {
             "seconds": round(seconds, 3),
             "n_asked": asked,

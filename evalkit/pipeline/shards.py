@@ -12,7 +12,7 @@ from typing import Any
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import read_json, write_whole
 from evalkit.core.types import Prediction, Request, Sample, digest_json
-from evalkit.engines.metadata import combined
+from evalkit.engines.metadata import merge_metadata
 from evalkit.runs.store import RunFolder, read_answered, set_aside, write_predictions
 from evalkit.tasks.base import LoadedTask
 
@@ -176,7 +176,7 @@ def _answers(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[Prediction
 def joined_facts(parts: Sequence[Part]) -> dict[str, Any]:
     """The manifest's facts of the whole, and which of them are not all parts'."""
     facts = [part.manifest.get("facts") or {} for part in parts]
-    return {**combined(facts, "differs_between_parts"), "parts": len(parts)}
+    return {**merge_metadata(facts, "differs_between_parts"), "parts": len(parts)}
 
 
 def joined(parts: Sequence[Part], loaded: LoadedTask) -> list[Prediction]:

@@ -17,7 +17,7 @@ from evalkit.core.images import CONVERSION
 from evalkit.core.types import Generation, ImageRef, Message, Sample, digest_json
 from evalkit.models import components as parts
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.models.doctor import own_template, tokens
+from evalkit.models.doctor import bundled_template, special_tokens
 from evalkit.models.templates import render
 from evalkit.tasks.base import LoadedTask, Task
 
@@ -73,10 +73,10 @@ def template_of(spec: CheckpointSpec | None) -> Template:
     folders = [p.folder for p in found if p.folder is not None and p.role != "vision tower"]
     if not folders or found[0].folder is None:
         return Template()
-    text = spec.chat_template if spec.chat_template is not None else own_template(found[0].folder)
+    text = spec.chat_template if spec.chat_template is not None else bundled_template(found[0].folder)
     named: dict[str, str] = {}
     for folder in reversed(folders):
-        named |= tokens(folder)
+        named |= special_tokens(folder)
     files = {name: _short((folder / name).read_bytes()) for folder in reversed(folders) for name in _present(folder)}
     return Template(text=text, tokens=named, files=dict(sorted(files.items())))
 

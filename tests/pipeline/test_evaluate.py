@@ -106,7 +106,7 @@ def test_a_second_start_asks_nothing_and_changes_nothing(tmp_path: Path) -> None
     engine = ScriptedEngine(rule="yes")
     second = run(tmp_path, engine)
     assert second.folder == first.folder
-    assert engine.facts()["asked"] == 0
+    assert engine.metadata()["asked"] == 0
     assert (first.folder / "predictions.jsonl").read_bytes() == before
 
 
@@ -138,7 +138,7 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> No
             run(out, DyingEngine(batches))
         engine = DyingEngine(99)
         resumed = run(out, engine)
-        assert engine.facts()["asked"] == 20 - 3 * batches
+        assert engine.metadata()["asked"] == 20 - 3 * batches
         assert resumed.folder.name == whole.folder.name
         assert lines(resumed.folder / "predictions.jsonl") == lines(whole.folder / "predictions.jsonl")
 
@@ -153,7 +153,7 @@ def test_failures_are_counted_named_and_asked_again(tmp_path: Path, capsys: pyte
     assert "scripted failure" in capsys.readouterr().err
     engine = ScriptedEngine(rule="yes")
     again = run(tmp_path, engine)
-    assert engine.facts()["asked"] == 2
+    assert engine.metadata()["asked"] == 2
     assert again.n_failed == 0
     assert len(lines(again.folder / "predictions.jsonl")) == 20
 
@@ -162,7 +162,7 @@ def test_resume_false_asks_everything_and_keeps_the_old_file(tmp_path: Path) -> 
     first = run(tmp_path)
     engine = ScriptedEngine(rule="yes")
     run(tmp_path, engine, resume=False)
-    assert engine.facts()["asked"] == 20
+    assert engine.metadata()["asked"] == 20
     assert (first.folder / "predictions.jsonl.1").is_file()
 
 

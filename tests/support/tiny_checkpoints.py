@@ -1,6 +1,6 @@
 """Tiny checkpoints with the exact key layouts of the published ones, written from one known model.
 
-The layouts are spelt out here a second time, from the published checkpoints, and not taken from the loader.
+The layouts are repeated here from the published checkpoints, independently of the loader.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ VISION = {
     "projection_dim": 16,
 }
 PATCHES = 9
-# Named as the published ones are, by patch and image size.
+# As in the published names: patch and image size at the end.
 TOWER = "openai/clip-vit-tiny-patch14-42"
 
 

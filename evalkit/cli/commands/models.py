@@ -31,7 +31,7 @@ def fetch(config: Config) -> int:
     if not repos:
         console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
         return 0
-    for folder in fetch_repos(repos, lock=Path(config["lock"]), say=console.note).values():
+    for folder in fetch_repos(repos, lock=Path(config["lock"]), report=console.note).values():
         console.out(str(folder))
     return 0
 
@@ -61,11 +61,11 @@ def convert(config: Config) -> int:
     """Save a checkpoint of any form once in Hugging Face form."""
     from evalkit.models.checkpoint import locate
     from evalkit.models.convert import convert as convert_folder
-    from evalkit.models.llava_original import options_of
+    from evalkit.models.llava_original import load_arguments
 
     name = str(config["model"].get("name") or config["choices"]["model"])
     spec = make_spec(config, name)
-    folder, options_given = options_of({**spec.config, "name": name}, locate(spec))
+    folder, options_given = load_arguments({**spec.config, "name": name}, locate(spec))
     convert_folder(folder, Path(config["to"]), **options_given, dtype=spec.dtype or "float32")
     console.out(str(config["to"]))
     return 0

@@ -96,6 +96,13 @@ def test_an_unknown_preset_suggests_the_nearest(v10, capsys):
     assert "model=scripted is none" in capsys.readouterr().err
 
 
+def test_the_old_kind_scripted_of_a_model_yaml_still_works(capsys):
+    new, _ = ran(capsys, "model=scripted")
+    assert new["config"]["model"]["kind"] == "engine"
+    old, answers = ran(capsys, "model=scripted", "model.kind=scripted")
+    assert old["run_id"] == new["run_id"] and len(answers) == 6
+
+
 def test_the_doctor_names_what_is_missing_and_exits_with_2(capsys):
     assert main(["doctor", "model=llava-med", "task=slake", "device=cpu"]) == 2
     out, err = capsys.readouterr()

@@ -37,11 +37,11 @@ def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[st
 @pytest.mark.parametrize("case", CASES)
 def test_every_form_gives_the_answers_of_the_hugging_face_form(case, v15, v10, lora, tmp_path):
     name, settings, known = settings_of(case, v15, v10, lora)
-    ours = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})
-    plain = hugging_face_form(known, ours.load().processor, tmp_path / "hf")
-    theirs = engine(name, source=str(plain), vision_tower=None, presets={"greedy": {"max_new_tokens": 8}})
-    assert answers(ours) == answers(theirs)
-    assert len({text for text, _ in answers(ours)}) > 1, "answers must vary for equality to be meaningful"
+    actual = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})
+    plain = hugging_face_form(known, actual.load().processor, tmp_path / "hf")
+    expected = engine(name, source=str(plain), vision_tower=None, presets={"greedy": {"max_new_tokens": 8}})
+    assert answers(actual) == answers(expected)
+    assert len({text for text, _ in answers(actual)}) > 1, "answers must vary for equality to be meaningful"
 
 
 def test_the_two_towers_give_different_answers(v15):
@@ -190,8 +190,8 @@ def test_an_answer_of_v10_ends_at_its_separator(v10, tmp_path):
 
 
 def test_a_conversion_is_accepted_only_with_the_tower_it_records(v15, tmp_path):
-    ours = engine("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
-    plain = hugging_face_form(v15.known, ours.load().processor, tmp_path / "hf")
+    actual = engine("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
+    plain = hugging_face_form(v15.known, actual.load().processor, tmp_path / "hf")
     for setting in ("stored", "stock"):
         with pytest.raises(ModelError, match=r"converted without a record of the tower.*model.vision_tower=null"):
             engine("llava-med", source=str(plain), vision_tower=setting)

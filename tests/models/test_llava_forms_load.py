@@ -46,9 +46,9 @@ def assert_same_logits(loaded, known, vocab: int) -> None:
     assert int((one["input_ids"] == model.config.image_token_id).sum()) == tiny.PATCHES
     batch |= {"image": dict(one), "padded": dict(two)}
     for name, inputs in batch.items():
-        ours, theirs = model(**inputs).logits[..., :vocab], known(**inputs).logits[..., :vocab]
+        actual, expected = model(**inputs).logits[..., :vocab], known(**inputs).logits[..., :vocab]
         real = inputs["attention_mask"].bool()
-        torch.testing.assert_close(ours[real], theirs[real], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(actual[real], expected[real], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
     other = model(**{**batch["image"], "pixel_values": batch["image"]["pixel_values"].flip(-1)}).logits
     assert (other[..., :vocab] - known(**batch["image"]).logits[..., :vocab]).abs().max() > 1e-2
 

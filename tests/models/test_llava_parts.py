@@ -101,8 +101,8 @@ def test_pixels_equal_those_of_the_published_preprocessing(image_processors, mod
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise).convert(mode)
     for processor, pad in zip(image_processors, (True, False), strict=True):
-        ours = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
-        np.testing.assert_allclose(ours, reference_pixels(image, 42, pad=pad), atol=1e-5)
+        actual = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
+        np.testing.assert_allclose(actual, reference_pixels(image, 42, pad=pad), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

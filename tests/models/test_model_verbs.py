@@ -61,16 +61,16 @@ def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(
     from evalkit.models.processors import load_processor
 
     name, settings, known = settings_of(case, v15, v10, lora)
-    manifest, ours = ran(capsys, f"model={name}", *SHORT, *overrides(settings))
+    manifest, actual = ran(capsys, f"model={name}", *SHORT, *overrides(settings))
     assert main(["convert", f"model={name}", "model.dtype=float32", "to=saved", *overrides(settings)]) == 0
     assert main(["convert", f"model={name}", "to=again", "model.source=saved", "model.vision_tower=null"]) == 2
     assert "already in Hugging Face form" in capsys.readouterr().err
     tower = settings.get("vision_tower", conf(name)["vision_tower"])
     again, converted = ran(capsys, f"model={name}", *SHORT, "model.source=saved", f"model.vision_tower={tower}")
     plain = hugging_face_form(known, load_processor("saved", tmp_path / "saved"), tmp_path / "hf")
-    _, theirs = ran(capsys, f"model={name}", *SHORT, f"model.source={plain}", "model.vision_tower=null")
-    assert ours == converted == theirs
-    assert len(set(ours)) > 1
+    _, expected = ran(capsys, f"model={name}", *SHORT, f"model.source={plain}", "model.vision_tower=null")
+    assert actual == converted == expected
+    assert len(set(actual)) > 1
     assert manifest["checkpoint"] != again["checkpoint"]
     assert manifest["facts"]["model_class"] == "LlavaForConditionalGeneration"
     assert len(manifest["facts"]["weights_sha256"]) == 64

@@ -1,10 +1,10 @@
-"""What a run costs beside its model: python benchmarks/host.py --out benchmarks/results/host-cpu.json
+"""Cost of a run without its model: python benchmarks/host.py --out benchmarks/results/host-cpu.json
 
-Host work: everything that `run` does but the model's forward passes and the one decoding and preprocessing of each
-image, on 600 questions about 60 image files of 512 x 512 pixels: checking and digesting images, prompts, tokens,
-packing, masks, choosing tokens, writing, scoring under three protocols with slices, intervals and image-blind
-baselines.  Measured in one thread, as processor time: the whole, less what is clocked inside model and preprocessing.
-The model is the built-in one with shared prefixes.  Start: from the command to the first answers on the disk.
+Host work: everything that `run` does except the model's forward passes and the decoding and preprocessing of each
+image, on 600 questions about 60 image files of 512 x 512 pixels: checking and hashing images, prompts, tokens,
+packing, masks, choosing tokens, writing, scoring under three protocols with slices, intervals and text-only baselines.
+Measured in one thread, as processor time: the total minus the time inside model and preprocessing.  The model is the
+built-in one with shared prefixes.  Start: from the command to the first answers on disk.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SIDE = 512
 
 
 class Clock:
-    """Processor seconds of this thread inside some functions, calls within calls counted once."""
+    """Measures processor seconds of this thread inside wrapped functions; nested calls count once."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._inside = False
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)  # transformers looks at forward's signature
+        @functools.wraps(function)  # transformers inspects forward's signature
         def clocked(*args: Any, **kwargs: Any) -> Any:
             if self._inside:
                 return function(*args, **kwargs)
@@ -50,7 +50,7 @@ class Clock:
 
 
 def files(task: Any, folder: Path) -> Any:
-    """The task with its drawings saved as files, as datasets come."""
+    """Save the task's drawings as image files, the usual form of data sets, and return the loaded task."""
     from PIL import Image
 
     from evalkit.core.images import open_image
@@ -67,7 +67,7 @@ def files(task: Any, folder: Path) -> Any:
 
 
 def host_work(folder: Path, batch_size: int | None) -> dict[str, Any]:
-    """One run in this process and thread: milliseconds a sample, by where they went."""
+    """Measure one run in this process and thread: milliseconds per sample by category."""
     import torch
 
     from evalkit.cli.config import build, load_option, protocols_for
@@ -113,7 +113,7 @@ def host_work(folder: Path, batch_size: int | None) -> dict[str, Any]:
     clock = Clock()
     all_seconds = run(clock)
     n = len(loaded.samples)
-    assert engine.facts()["counters"]["image_decodes"] == 2 * len({s.image_id for s in loaded.samples})
+    assert engine.metadata()["counters"]["image_decodes"] == 2 * len({s.image_id for s in loaded.samples})
     parts = {name: round(1000 * seconds / n, 3) for name, seconds in clock.seconds.items()}
     host = all_seconds - sum(clock.seconds.values())
     return {
@@ -125,9 +125,9 @@ def host_work(folder: Path, batch_size: int | None) -> dict[str, Any]:
 
 
 def start(folder: Path) -> dict[str, float]:
-    """Seconds from the command to the first answers on the disk, and to the end, on 600 questions.
+    """Measure seconds from the command to the first answers on disk, and to the end, on 600 questions.
 
-    Beside the clock's the processor's, which neighbours on the machine do not stretch as much.
+    Also measures processor time, which other processes on the machine affect less than wall time.
     """
     command = [sys.executable, "-m", "evalkit", "model=phantom-llava", "task=phantom", f"out={folder}"]
     started = time.perf_counter()
@@ -144,20 +144,20 @@ def start(folder: Path) -> dict[str, float]:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used so far, all of its threads."""
+    """Processor seconds that a process has used so far, in all of its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def help_seconds() -> float:
-    """Wall seconds of --help."""
+    """Measure wall seconds of --help."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "evalkit", "--help"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Measure each, print, write the results."""
+    """Measure everything, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path)
@@ -169,9 +169,8 @@ def main() -> None:
         folder = Path(name)
         work = [host_work(folder, size) for size in (None, 8)]
         helps = [help_seconds() for _ in range(arguments.repetitions)]
-        starts = [start(folder / f"start {i}") for i in range(arguments.repetitions + 1)][
-            1:
-        ]  # the first warms the cache
+        starts = [start(folder / f"start {i}") for i in range(arguments.repetitions + 1)]
+        starts = starts[1:]  # the first warms the cache
     result = {
         "about": " ".join(__doc__.split("\n\n")[1].split()),
         "command": "python benchmarks/host.py " + " ".join(sys.argv[1:]),

@@ -1,11 +1,11 @@
-"""How much memory loading a checkpoint in LLaVA's layout takes, beside the size of its weights.
+"""Memory needed for loading a checkpoint in LLaVA's layout, relative to the size of its weights.
 
     python benchmarks/load_memory.py [--sizes 0.3 1] [--forms safetensors bin delta lora] [--keep DIR]
 
-Writes checkpoints of noise (bfloat16, the layout of LLaVA-Med v1.5 with its tower inside, eight shards), loads each in
-a process of its own on the CPU and prints its peak: `anon` is memory of the process's own (RssAnon, sampled every
-5 ms), `resident` also counts the pages of the files that are mapped while they are read (VmHWM), which the system
-takes back when it needs them.  Both are less what the process held after importing torch and transformers.
+Writes checkpoints of noise (bfloat16, the layout of LLaVA-Med v1.5 with a stored tower, eight shards), loads each in a
+separate process on the CPU and prints the peak: `anon` is the process's private memory (RssAnon, sampled every 5 ms),
+`resident` also counts the mapped pages of files that are read (VmHWM), which the system can reclaim.  The memory in use
+after importing torch and transformers is subtracted from both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARDS = 8
 
 
 def status(key: str) -> int:
-    """A line of /proc/self/status, in bytes."""
+    """Read a line of /proc/self/status, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024
@@ -33,7 +33,7 @@ def status(key: str) -> int:
 
 
 def write(folder: Path, size: float, form: str) -> None:
-    """The checkpoint(s) of one case under `folder`: `main`, and `base` where the form needs one."""
+    """Write the checkpoint(s) of one case under `folder`: `main`, and `base` if the form needs one."""
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -87,7 +87,7 @@ def write(folder: Path, size: float, form: str) -> None:
 
 
 def load(folder: Path) -> dict[str, float]:
-    """Loads the case and returns what it took; runs in a process of its own."""
+    """Load the case and return its memory in bytes and its seconds; runs in a separate process."""
     import accelerate  # noqa: F401
     import torch
     import transformers  # noqa: F401

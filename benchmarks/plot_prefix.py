@@ -1,6 +1,6 @@
-"""The plot and the tables of docs/speed.md from benchmarks/results: `python benchmarks/plot_prefix.py`.
+"""Generator of the plot and the tables of docs/speed.md from benchmarks/results: `python benchmarks/plot_prefix.py`.
 
-Writes docs/prefix-cpu.svg and what stands between the page's marks; after new results nothing is edited by hand.
+Writes docs/prefix-cpu.svg and the text between the markers of the page, so that new results need no manual edits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ BAR, GAP = 40, 6
 
 
 def read(name: str) -> dict[str, Any]:
-    """One result file."""
+    """Read one result file."""
     content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return content
 
 
 def modes(workload: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What is drawn of a workload: one at a time, the fastest static batch, shared prefixes."""
+    """Select the modes of a workload for the plot: one at a time, the fastest static batch, shared prefixes."""
     best = workload["ratios"]["best_static_batch"]
     measured = workload["modes"]
     return {"one": measured["one"], "static": measured[best], "shared": measured["shared"]}
@@ -38,7 +38,7 @@ def modes(workload: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def plot(result: dict[str, Any]) -> str:
-    """Samples a second of every workload as an SVG; whiskers from the slowest to the fastest repetition."""
+    """Draw samples per second of every workload as SVG, with whiskers from the slowest to the fastest repetition."""
     workloads = result["workloads"]
     highest = max(1 / m["seconds_per_sample_range"][0] for w in workloads.values() for m in modes(w).values())
     step = next(s for s in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if highest / s <= 8)
@@ -75,8 +75,8 @@ def _bars(middle: float, questions: str, workload: dict[str, Any], y: Any, floor
         mode, x = drawn[name], round(first + k * (BAR + GAP), 1)
         speed = mode["samples_per_second"]
         fastest, slowest = (1 / seconds for seconds in mode["seconds_per_sample_range"])
-        said = f"{questions} questions an image, {label}: {speed:.2f} samples/s ({slowest:.2f} to {fastest:.2f})"
-        parts.append(_box(x, y(speed), BAR, round(floor - y(speed), 1), colour, said))
+        title = f"{questions} questions an image, {label}: {speed:.2f} samples/s ({slowest:.2f} to {fastest:.2f})"
+        parts.append(_box(x, y(speed), BAR, round(floor - y(speed), 1), colour, title))
         centre = x + BAR / 2
         parts.append(_line(centre, y(slowest), centre, y(fastest), INK, 1.5))
         parts.append(_text(centre, y(fastest) - 6, f"{speed:.1f}", "middle"))
@@ -86,9 +86,9 @@ def _bars(middle: float, questions: str, workload: dict[str, Any], y: Any, floor
     return parts
 
 
-def _box(x: float, y: float, width: float, height: float, colour: str, said: str) -> str:
+def _box(x: float, y: float, width: float, height: float, colour: str, title: str) -> str:
     place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
-    return f'<rect {place} fill="{colour}"><title>{escape(said)}</title></rect>'
+    return f'<rect {place} fill="{colour}"><title>{escape(title)}</title></rect>'
 
 
 def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float) -> str:
@@ -106,21 +106,21 @@ def _text(x: float, y: float, text: str, anchor: str, size: int = 12, *, bold: b
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Markdown."""
+    """Make a Markdown table."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
 
-def machine(facts: dict[str, Any]) -> str:
-    """What it was measured on, in a line."""
-    software = [f"{name} {facts[name]}" for name in ("python", "torch", "transformers") if facts.get(name)]
-    chip = facts.get("gpu") or f"{facts['cores']} cores of {facts['cpu']}"
-    load = facts["load_average"][0] if facts.get("load_average") else "not known"
+def machine(record: dict[str, Any]) -> str:
+    """Describe the machine of a measurement in one line."""
+    software = [f"{name} {record[name]}" for name in ("python", "torch", "transformers") if record.get(name)]
+    chip = record.get("gpu") or f"{record['cores']} cores of {record['cpu']}"
+    load = record["load_average"][0] if record.get("load_average") else "not known"
     return f"{chip}, {', '.join(software)}, load average {load} when it ended"
 
 
 def prefix_table() -> str:
-    """Every workload and mode, and the ratios."""
+    """Make the table of all workloads and modes with their ratios."""
     result = read("prefix-cpu")
     rows: list[tuple[Any, ...]] = []
     for questions, workload in result["workloads"].items():
@@ -142,7 +142,7 @@ def prefix_table() -> str:
 
 
 def flips_table() -> str:
-    """How many answers of each mode differ from one at a time in half precision."""
+    """Make the table of answers that differ from one at a time in half precision, by mode."""
     workloads = read("prefix-cpu-bfloat16")["workloads"]
     names = [name for name in next(iter(workloads.values()))["modes"] if name != "one"]
     rows = [
@@ -153,7 +153,7 @@ def flips_table() -> str:
 
 
 def host_table() -> str:
-    """Host work, start, --help, and the run of 100,000."""
+    """Make the table of host work, start-up, --help, and the run of 100,000 questions."""
     host, scale = read("host-cpu"), read("scale-cpu")
     many = scale["fastest"][-1]
     whole, small = host["host"]
@@ -176,7 +176,7 @@ def host_table() -> str:
 
 
 def bench_table() -> str:
-    """The built-in model on the built-in task: speed, and where the time goes."""
+    """Make the table of speed and time by phase for the built-in model on the built-in task."""
     result = read("bench-phantom-llava-phantom")
     phases = ("vision", "prefill", "decode", "outside_the_model", "preparing_in_threads", "writing_in_a_thread")
     rows = [
@@ -200,7 +200,7 @@ TABLES = {"prefix": prefix_table, "flips": flips_table, "host": host_table, "ben
 
 
 def page(text: str) -> str:
-    """The page with its tables as they should be."""
+    """Replace the tables in the text of the page."""
     for name, made in TABLES.items():
         begin, end = (MARK.format(name=name, where=where) for where in ("begin", "end"))
         before, rest = text.split(begin)

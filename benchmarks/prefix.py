@@ -1,9 +1,9 @@
-"""What sharing an image's prefix is worth: python benchmarks/prefix.py --out benchmarks/results/prefix-cpu.json
+"""Speed-up by sharing an image's prefix: python benchmarks/prefix.py --out benchmarks/results/prefix-cpu.json
 
 A random LLaVA of 80 million parameters (ViT 336/14 of 6 layers x 384; Mistral of 8 layers x 768, 12 heads over 3
-key-value heads, MLP 2688) answers 18 to 31 words behind 585 shared tokens, 11, 8, 2 and 1 questions an image, as SLAKE,
-PathVQA and VQA-RAD ask.  Answers end by themselves after some 4 tokens, 12 at most.  Images are opened, resized and
-normalised inside the measured time.
+key-value heads, MLP 2688) answers questions of 18 to 31 words after 585 shared tokens, with 11, 8, 2 and 1 questions
+per image, as in SLAKE, PathVQA and VQA-RAD.  Answers end after about 4 tokens, 12 at most.  The measured time includes
+opening, resizing and normalising the images.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ TEMPLATE = (
     "{{ bos_token }} " + SYSTEM + " {% for m in messages %}{% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
 )
-# Two tokens in nine end an answer, which makes answers as short as those of the datasets.  (A random model's next token
-# hangs on the last one above all, so prompts end with a word of the question, or all answers would be the same.)
+# Two tokens in nine end an answer, which makes answers as short as those of the data sets.  (The next token of a random
+# model depends mostly on the last one, so prompts end with a word of the question, or all answers would be equal.)
 ENDS = [2, *(i for i in range(5, 5000) if i % 9 < 2)]
 WORKLOADS = {11: 3, 8: 3, 2: 6, 1: 6}  # questions an image: images
 
@@ -85,7 +85,7 @@ def build(folder: Path) -> None:
 
 
 def tokenizer() -> Any:
-    """Words split at white space."""
+    """Make a tokenizer that splits words at white space."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -97,7 +97,7 @@ def tokenizer() -> Any:
 
 
 def requests(folder: Path, images: int, questions: int, generation: Generation) -> list[Request]:
-    """Images of 512 x 512 random pixels, each with its questions, in random order."""
+    """Make requests about images of 512 x 512 random pixels, in random order."""
     import numpy as np
     from PIL import Image
 
@@ -127,7 +127,7 @@ def requests(folder: Path, images: int, questions: int, generation: Generation) 
 
 
 def main() -> None:
-    """Measure, print the ratios, write the results."""
+    """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--questions", type=int, nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
@@ -151,14 +151,14 @@ def main() -> None:
             return HfEngine(spec=spec, dtype=arguments.dtype, device=arguments.device, **settings)
 
         for questions in arguments.questions:
-            # The larger batch did not pay at the first workload either, where it is tried; this halves the time.
+            # The larger batch is measured for the first workload only, where it is no faster; this halves the time.
             sizes = arguments.batch_sizes if questions == arguments.questions[0] else arguments.batch_sizes[:1]
-            asked = requests(folder, arguments.images or WORKLOADS[questions], questions, generation)
-            console.note(f"{questions} questions an image, {len(asked)} in all")
-            measured = bench(make, asked, batch_sizes=sizes, repetitions=arguments.repetitions)
+            workload = requests(folder, arguments.images or WORKLOADS[questions], questions, generation)
+            console.note(f"{questions} questions per image, {len(workload)} in total")
+            measured = bench(make, workload, batch_sizes=sizes, repetitions=arguments.repetitions)
             results["workloads"][str(questions)] = measured
             print(questions, json.dumps(measured["ratios"]), flush=True)
-            if arguments.out:  # after each workload, so that an interrupted run leaves what it has
+            if arguments.out:  # after each workload, so that an interrupted run keeps its results
                 arguments.out.parent.mkdir(parents=True, exist_ok=True)
                 arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

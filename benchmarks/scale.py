@@ -1,9 +1,9 @@
-"""Memory and speed of everything but a model: python benchmarks/scale.py --out benchmarks/results/scale-cpu.json
+"""Memory and speed of everything but the model: python benchmarks/scale.py --out benchmarks/results/scale-cpu.json
 
-`run` with the scripted model on the built-in task at 10,000, 50,000 and 100,000 questions, each in a process of its
-own from start to exit: load, ask, write, score under the task's three protocols, slices, intervals, image-blind
-baselines, leaderboard.  Memory is the process's high-water mark.  The scripted model is the default one, eight answers
-a batch, so that the pipeline meets as many batches as with a real model.
+`run` with the scripted model on the built-in task at 10,000, 50,000 and 100,000 questions, each in a separate process
+from start to exit: loading, generation, writing, scoring under the task's three protocols, slices, intervals, text-only
+baselines, leaderboard.  Memory is the process's high-water mark.  The scripted model has its default batches of eight
+answers, so that the pipeline processes as many batches as with a real model.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ TARGET = {"peak_mib": 400, "samples_per_second": 2000}
 
 
 def measured(n: int, out: Path) -> dict[str, Any]:
-    """One run of n questions in a new process: seconds of the wall and of the processor, peak memory."""
+    """Run n questions in a new process and measure wall time, processor time and peak memory."""
     arguments = ["model=scripted", "task=phantom", f"task.n_test={n // QUESTIONS_PER_IMAGE}", f"out={out}"]
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "evalkit", *arguments], stdout=subprocess.PIPE, text=True)
-    said = process.stdout.read() if process.stdout else ""
+    output = process.stdout.read() if process.stdout else ""
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if code := os.waitstatus_to_exitcode(status):
         sys.exit(f"the run of {n} ended with {code}")
-    folder = Path(said.strip().splitlines()[-1])
+    folder = Path(output.strip().splitlines()[-1])
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     with (folder / "predictions.jsonl").open("rb") as file:
         lines = sum(1 for _ in file)
@@ -51,7 +51,7 @@ def measured(n: int, out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure each size, print, write the results."""
+    """Measure each size, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--repetitions", type=int, default=3)

@@ -1,4 +1,4 @@
-"""Writes the table of docs/models.md from the YAMLs in conf/model: `python docs/make_models.py`."""
+"""Generator of the table in docs/models.md from the YAMLs in conf/model: `python docs/make_models.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = ("model", "form", "source at revision", "also needs", "memory", "disk", "
 
 
 def row(name: str, config: dict[str, Any]) -> str:
-    """One line of the table."""
+    """Make one row of the table."""
     also = [f"{config[key]} ({role})" for key, role in (("base", "base"), ("vision_tower_source", "tower")) if
             config.get(key)]  # fmt: skip
     revision = f" at {config['revision'][:8]}" if config["revision"] else ""
@@ -27,7 +27,7 @@ def row(name: str, config: dict[str, Any]) -> str:
 
 
 def table() -> str:
-    """The table over every checkpoint, sorted by name."""
+    """Make the table of all checkpoints, sorted by name."""
     lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
     for path in sorted((HERE.parent / "conf" / "model").glob("*.yaml")):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """The page with the table as it should be."""
+    """Replace the table in the text of the page."""
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
 

@@ -111,7 +111,8 @@ def make_engine(config: Config, name: str, train: TrainSplit) -> Engine:
     train: read for a baseline only.
     """
     model = {**config["model"], "name": name}
-    kind = checked_choice(model.get("kind"), ("checkpoint", "baseline", "scripted"), f"model {name}: kind")
+    # `scripted` is the former name of `engine`, in YAMLs written for earlier versions.
+    kind = checked_choice(model.get("kind"), ("checkpoint", "baseline", "engine", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
         settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # `run` splits the samples itself
         spec = make_spec(config, name)
@@ -121,9 +122,9 @@ def make_engine(config: Config, name: str, train: TrainSplit) -> Engine:
         return engine
     if preset := config.get("generation"):
         raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is not a checkpoint.")
-    if kind == "scripted":
-        scripted: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
-        return scripted
+    if kind in ("engine", "scripted"):
+        own_engine: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
+        return own_engine
     from evalkit.engines.baseline import BaselineEngine
 
     split = train.loaded

@@ -1,1 +1,1 @@
-"""The chat completions interface of OpenAI-compatible servers: what judges and the engine of served models share."""
+"""Client for the chat completions interface of OpenAI-compatible servers, used by judges and by engine=server."""

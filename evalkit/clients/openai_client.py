@@ -1,6 +1,6 @@
-"""Asking an OpenAI-compatible server, through the openai SDK: its retries, its time-outs, its Retry-After.
+"""Client for an OpenAI-compatible server, on top of the openai SDK with its retries, time-outs and Retry-After.
 
-What judges and the engine of served models have in common; which reply means what is theirs to say.
+Shared by judges and engine=server; the callers interpret the replies.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
-# Connections to one pool of the SDK's default transport: its bookkeeping grows with their square.
-PER_POOL = 8
+# Maximum connections per pool of the SDK's default transport, whose bookkeeping grows with their square.
+CONNECTIONS_PER_POOL = 8
 NO_KEY = "none"
-# Seconds for a question that a server answers at once or not at all.
-SOON = 10.0
-# How an attempt is named whose reply never came, or was cut off.
-NO_REPLY, CUT = "no reply", "cut off"
-# The record of the call that is being made, a word an attempt: the SDK retries by itself and tells nobody.
+# Time-out in seconds of requests that a server answers at once or not at all.
+QUICK_TIMEOUT = 10.0
+# Outcome of an attempt whose reply never arrived, or was cut off.
+NO_REPLY, CUT_OFF = "no reply", "cut off"
+# Outcomes of the current call's attempts: the SDK retries internally and does not report it.
 _attempts: ContextVar[list[str] | None] = ContextVar("attempts", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, for messages.
+    """User of the client, for its messages.
 
-    name: "judge 'gpt'" or "engine=server".  group: the settings' prefix.  model_setting: what names the model.
-    error: raised when no call can succeed.
+    name: "judge 'gpt'" or "engine=server".  group: prefix of its settings.  model_setting: setting that names the
+    model.  error: class of the error raised when no call can succeed.
     """
 
     name: str
@@ -45,77 +45,82 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a server says under an address: `content` None where it does not say; `status` None: no connection."""
+class GetResult:
+    """Result of a GET request: `content` is None without JSON content; `status` is None without a connection."""
 
     status: int | None
     content: Any = None
 
 
-def check_url(url: str | None, setting: str, who: str) -> None:
-    """ConfigError unless this is the address of a server, with nothing secret in it."""
+def check_url(url: str | None, setting: str, caller: str) -> None:
+    """Raise ConfigError unless `url` is the address of a server and contains no credentials."""
     parts = urlsplit(url or "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{who} has no server; give {setting}=http://HOST:PORT/v1 of an OpenAI-compatible server.")
+        raise ConfigError(
+            f"{caller} has no server; set {setting}=http://HOST:PORT/v1 to the address of an OpenAI-compatible server."
+        )
     if parts.username or parts.query:
         raise ConfigError(
-            f"{setting} must carry no user, password or query: it is stored with every result. Put the key into "
-            f"an environment variable and name that with {setting.split('.')[0]}.api_key_env."
+            f"{setting} must contain no user, password or query: it is stored with every result. Put the key into an "
+            f"environment variable and name the variable with {setting.split('.')[0]}.api_key_env."
         )
 
 
 def check_key_name(name: str | None, setting: str) -> None:
-    """ConfigError unless this is the name of an environment variable, which a key itself hardly is."""
+    """Raise ConfigError unless `name` is the name of an environment variable; a key itself hardly ever looks so."""
     if name is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", name):
         raise ConfigError(
             f"{setting} must be the name of an environment variable (capitals, digits, underscores), such as "
-            "OPENAI_API_KEY, and not the key itself. What was given is not shown here, because it may be a key; if it "
-            "is one and stood on a command line, it is in your shell's history: replace it."
+            "OPENAI_API_KEY, and not the key itself. The value is not shown here, because it may be a key; if it is "
+            "one and was on a command line, it is now in your shell's history: replace it."
         )
 
 
-def place_of(url: str) -> str:
-    """Which server, for records: host, port and path."""
+def server_label(url: str) -> str:
+    """Host, port and path of a server, for records and messages."""
     parts = urlsplit(url)
     return f"{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def has_aiohttp() -> bool:
-    """Whether the SDK's aiohttp transport can be had, which takes half the time of its default."""
+    """Whether the SDK's aiohttp transport is available, which takes half the time of its default transport."""
     from importlib.util import find_spec
 
     return find_spec("aiohttp") is not None
 
 
-async def _sent(_request: Any) -> None:
+async def _on_request(_request: Any) -> None:
     if (attempts := _attempts.get()) is not None:
-        note_cut()
+        _mark_cut_off()
         attempts.append(NO_REPLY)
 
 
-async def _received(response: Any) -> None:
+async def _on_response(response: Any) -> None:
     if attempts := _attempts.get():
         attempts[-1] = str(response.status_code)
 
 
-def note_cut() -> None:
-    """A call that goes on after a 200, or lost its connection there, had its reply cut off on the way."""
+def _mark_cut_off() -> None:
+    """Record the last attempt as cut off if it got a 200 but the call was retried or lost its connection."""
     if (attempts := _attempts.get()) and attempts[-1] == "200":
-        attempts[-1] = CUT
+        attempts[-1] = CUT_OFF
 
 
 @dataclass(slots=True, kw_only=True)
 class ChatServer:
-    """An OpenAI-compatible server.  Belongs to the event loop that it is first used in.
+    """OpenAI-compatible server.  Bound to the event loop in which it is first used.
 
     Args:
-        url: up to and with `/v1`.
-        model: the name that the server knows.
-        key: sent as a bearer token, never shown; key_env: where it was read from, for messages.
-        timeout: seconds a call may take; retries: further attempts, by the SDK (408, 409, 429, 5xx, lost connections;
-            it waits as long as Retry-After says, else from half a second up to eight).
-        concurrency: calls that will be in flight.
-        dispensable: parameters that are left out from then on when the server refuses them.
+        url: address up to and including `/v1`.
+        model: the model's id on the server.
+        key: API key, sent as a bearer token and never shown.
+        key_env: environment variable that the key was read from, for messages.
+        timeout: seconds a call may take.
+        retries: further attempts, made by the SDK (408, 409, 429, 5xx, lost connections; it waits as long as
+            Retry-After says, else from half a second up to eight seconds).
+        concurrency: number of calls in flight.
+        dispensable: parameters that are left out of all further calls once the server refuses them.
+        dropped: the parameters left out so far.
     """
 
     url: str
@@ -129,91 +134,91 @@ class ChatServer:
     dispensable: tuple[str, ...] = ()
     dropped: set[str] = field(default_factory=set)
     _clients: list[AsyncOpenAI] = field(default_factory=list)
-    _turn: int = 0
+    _n_calls: int = 0
 
     def __post_init__(self) -> None:
         from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient
 
         transport = DefaultAioHttpClient if has_aiohttp() else DefaultAsyncHttpxClient
-        pools = 1 if has_aiohttp() else -(-self.concurrency // PER_POOL)
+        pools = 1 if has_aiohttp() else -(-self.concurrency // CONNECTIONS_PER_POOL)
         self._clients = [
             AsyncOpenAI(
                 base_url=self.url,
-                # A server without a key must not be sent the key of another that happens to be in the environment.
+                # Without a placeholder the SDK would send the key of another server from the environment.
                 api_key=self.key or NO_KEY,
                 max_retries=self.retries,
                 timeout=self.timeout,
-                http_client=transport(event_hooks={"request": [_sent], "response": [_received]}),
+                http_client=transport(event_hooks={"request": [_on_request], "response": [_on_response]}),
             )
             for _ in range(pools)
         ]
 
     @property
-    def place(self) -> str:
-        """Which server: host, port and path."""
-        return place_of(self.url)
+    def label(self) -> str:
+        """Host, port and path, for messages."""
+        return server_label(self.url)
 
-    def hide(self, text: str) -> str:
-        """The text without the key, should a server have sent it back."""
+    def redact(self, text: str) -> str:
+        """Replace the key in a text that the server sent."""
         return text.replace(self.key, "[key]") if self.key else text
 
-    async def tell(self, path: str) -> Told:
-        """What the server says under a path ("/models") or a whole address; asked once, costs nothing.
+    async def get(self, path: str) -> GetResult:
+        """GET a path ("/models") or a whole address, once, without retries.
 
         Raises:
             caller.error: the key is refused.
         """
         import openai
 
-        client = self._clients[0].with_options(max_retries=0, timeout=min(SOON, self.timeout))
+        client = self._clients[0].with_options(max_retries=0, timeout=min(QUICK_TIMEOUT, self.timeout))
         try:
-            return Told(200, await client.get(path, cast_to=object))
+            return GetResult(200, await client.get(path, cast_to=object))
         except openai.APIStatusError as problem:
             self._raise_if_refused(problem)
-            return Told(problem.status_code)
+            return GetResult(problem.status_code)
         except openai.APIConnectionError:
-            return Told(None)
+            return GetResult(None)
         except (openai.OpenAIError, ValueError):
-            return Told(200)
+            return GetResult(200)
 
     async def models(self) -> list[Mapping[str, Any]] | None:
-        """The entries of the server's list of models, None where it has none to show.
+        """Get the entries of the server's list of models; None if it has no list.
 
         Raises:
             caller.error: the key is refused.
         """
-        return entries_of((await self.tell("/models")).content)
+        return entries_of((await self.get("/models")).content)
 
     def unknown_model(self, names: Sequence[str]) -> EvalkitError:
-        """The error for a model that the server does not have; `names` are those that it has."""
-        near = did_you_mean(self.model, names) if names else "The server does not say which it has."
+        """Make the error for a model that the server does not have; `names` are the models that it has."""
+        hint = did_you_mean(self.model, names) if names else "The server does not report which models it has."
         return self.caller.error(
-            f"The server {self.place} has no model {self.model!r}, or this key may not use it. {near} "
-            f"Give another with {self.caller.model_setting}=NAME."
+            f"The server {self.label} has no model {self.model!r}, or this key may not use it. {hint} "
+            f"Set another with {self.caller.model_setting}=NAME."
         )
 
     def _raise_if_refused(self, problem: APIStatusError) -> None:
         if problem.status_code in (401, 403):
-            where = f"the environment variable {self.key_env}" if self.key_env else "no key"
+            sent = f"the key in the environment variable {self.key_env}" if self.key_env else "no key"
             raise self.caller.error(
-                f"The server {self.place} refuses the key of {self.caller.name} (HTTP {problem.status_code}); it was "
-                f"taken from {where}. Check that it is whole, not revoked, and for this server; "
-                f"{self.caller.group}.api_key_env=NAME names another variable."
+                f"The server {self.label} refuses the key of {self.caller.name} (HTTP {problem.status_code}); {sent} "
+                "was sent. Check that the key is complete, not revoked, and meant for this server; "
+                f"{self.caller.group}.api_key_env=NAME sets another variable."
             ) from None
 
     async def ask(self, body: Mapping[str, Any], attempts: list[str] | None = None) -> Reply:
-        """One call, with the SDK's retries; dispensable parameters that are refused are left out from then on.
+        """Make one call, with the SDK's retries; dispensable parameters that are refused are left out from then on.
 
         Args:
-            attempts: takes how each attempt went, such as "503", "no reply", "200".
+            attempts: list to which the outcome of each attempt is appended, such as "503", "no reply", "200".
 
         Raises:
-            CallFailed: this call brought no reply.
+            CallFailed: this call got no reply.
             caller.error: no call can succeed.
         """
         started = time.perf_counter()
-        self._turn += 1
-        client = self._clients[self._turn % len(self._clients)]
+        self._n_calls += 1
+        client = self._clients[self._n_calls % len(self._clients)]
         token = _attempts.set(attempts)
         try:
             while True:
@@ -225,30 +230,30 @@ class ChatServer:
             _attempts.reset(token)
 
     async def _call(self, client: AsyncOpenAI, sent: Mapping[str, Any], started: float) -> Reply | None:
-        """The reply; None: a parameter was refused that can be left out, so ask again."""
+        """Make one call; None means that a dispensable parameter was refused and the call must be repeated."""
         import openai
 
         try:
-            # The SDK's low-level call: the typed one costs twice the time, and the reply is checked here.
+            # The SDK's low-level call: the typed one takes twice the time, and the reply is validated here.
             content: Any = await client.post("/chat/completions", cast_to=object, body=sent)
         except openai.APIStatusError as problem:
-            return None if self._drop(problem, sent) else self._reply_or_raise(problem)
+            return None if self._drop_refused(problem, sent) else self._reply_or_raise(problem)
         except openai.APITimeoutError:
-            note_cut()
+            _mark_cut_off()
             # The aiohttp transport reports a connection that the server closed as a time-out as well.
             raise CallFailed(f"no reply: timed out ({self.timeout:g} s) or cut off") from None
         except openai.APIConnectionError as problem:
-            note_cut()
+            _mark_cut_off()
             cause = problem.__cause__
             raise CallFailed(
-                self.hide(f"no reply: connection failed or cut off ({type(cause or problem).__name__})")
+                self.redact(f"no reply: connection failed or cut off ({type(cause or problem).__name__})")
             ) from None
         except (openai.OpenAIError, ValueError) as problem:
-            raise CallFailed(f"the server's reply is no JSON ({type(problem).__name__})") from None
+            raise CallFailed(f"the server's reply is not JSON ({type(problem).__name__})") from None
         return self._read(content, time.perf_counter() - started)
 
-    def _drop(self, problem: APIStatusError, sent: Mapping[str, Any]) -> bool:
-        """Whether a 400 is about a parameter that can be left out, which is then left out for good."""
+    def _drop_refused(self, problem: APIStatusError, sent: Mapping[str, Any]) -> bool:
+        """Drop the dispensable parameters that a 400 or 422 is about, for all further calls; True if there are any."""
         if problem.status_code not in (400, 422):
             return False
         text = str(problem.body)
@@ -262,21 +267,21 @@ class ChatServer:
         self._raise_if_refused(problem)
         if problem.code == "content_filter":
             return Reply(text=None, finish="content_filter", model=self.model)
-        said = self.hide(" ".join(str(problem.message).split()))[:200]
-        if problem.status_code == 404 and (problem.code == "model_not_found" or "model" in said.lower()):
+        message = self.redact(" ".join(str(problem.message).split()))[:200]
+        if problem.status_code == 404 and (problem.code == "model_not_found" or "model" in message.lower()):
             raise self.unknown_model([]) from None
         if problem.code == "insufficient_quota":
             raise self.caller.error(
-                f"The account behind {self.caller.name} has no credit left, says {self.place}. What was answered is "
-                "kept; the same command goes on from there."
+                f"{self.label} reports that the account of {self.caller.name} has no credit left. The answers so far "
+                "are kept; run the same command again to continue."
             ) from None
-        passing = problem.status_code in (408, 409, 429) or problem.status_code >= 500
-        raise CallFailed(f"HTTP {problem.status_code}: {said}", passing=passing) from None
+        transient = problem.status_code in (408, 409, 429) or problem.status_code >= 500
+        raise CallFailed(f"HTTP {problem.status_code}: {message}", transient=transient) from None
 
     def _read(self, content: Any, seconds: float) -> Reply:
         reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
-        text = None if reply.text is None else self.hide(reply.text)
-        refusal = None if reply.refusal is None else self.hide(reply.refusal)
+        text = None if reply.text is None else self.redact(reply.text)
+        refusal = None if reply.refusal is None else self.redact(reply.refusal)
         return Reply(**{**asdict(reply), "text": text, "refusal": refusal, "dropped": reply.dropped})
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a server replied, read without trust: nothing in it need be there or be what it should."""
+"""Replies of chat completion servers, parsed defensively: any field may be missing or have the wrong type."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back from one call; kept in the judge's cache as it is.
+    """Reply to one call; the judge's cache stores it unchanged.
 
-    tokens_in, tokens_out: as the server counted them, None where it did not say; tokens_cached: of those in, how many
-    it says it did not have to compute.
-    dropped: parameters that the server refused and that were left out.
+    tokens_in, tokens_out: the server's counts of prompt and answer tokens, None if not reported.  tokens_cached: prompt
+    tokens that the server took from its cache.  dropped: parameters that the server refused and that were left out.
     """
 
     text: str | None
@@ -28,28 +27,28 @@ class Reply:
     dropped: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As JSON."""
+        """Convert to a JSON object."""
         return {**asdict(self), "dropped": list(self.dropped)}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reply:
-        """From JSON."""
+        """Read from a JSON object."""
         return cls(**{**record, "dropped": tuple(record.get("dropped") or ())})
 
 
 class CallFailed(Exception):
-    """A call brought no reply.
+    """Raised when a call got no reply.
 
-    passing: the server was busy, broken or gone, and another call may fare better; False: it refused this request.
+    transient: the server was busy, failing or unreachable, and another call may succeed; False: it refused the request.
     """
 
-    def __init__(self, text: str, *, passing: bool = True) -> None:
+    def __init__(self, text: str, *, transient: bool = True) -> None:
         super().__init__(text)
-        self.passing = passing
+        self.transient = transient
 
 
 def entries_of(listed: Any) -> list[Mapping[str, Any]] | None:
-    """The entries of a list of models, None where the content is no such list."""
+    """Entries of a list of models; None if the content is not such a list."""
     entries = listed.get("data") if isinstance(listed, Mapping) else None
     if not isinstance(entries, list):
         return None
@@ -57,18 +56,18 @@ def entries_of(listed: Any) -> list[Mapping[str, Any]] | None:
 
 
 def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...] = ()) -> Reply:
-    """A chat completion's JSON as a Reply.
+    """Parse the JSON of a chat completion.
 
     Raises:
         CallFailed: it is not a chat completion.
     """
     if not isinstance(content, Mapping):
-        raise CallFailed("the server's reply is no JSON object")
+        raise CallFailed("the server's reply is not a JSON object")
     choices = content.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
-        raise CallFailed("the server's reply is no chat completion (it has no choices with a message)")
+        raise CallFailed("the server's reply is not a chat completion (it has no choices with a message)")
     usage = _mapping(content.get("usage"))
     return Reply(
         text=_text(message.get("content")),

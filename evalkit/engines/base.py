@@ -1,4 +1,4 @@
-"""What answers requests: the contract between engines and the pipeline."""
+"""Contract between engines, which answer requests, and the pipeline."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from evalkit.core.types import Generation, Prediction, Request
 
 
 class Engine(Protocol):
-    """Answers requests, in batches, in any order.
+    """Answers requests in batches, in any order.
 
-    `identity` is the digest of all on the model's side that determines an answer (weights, template, dtype ...) and
-    is known before any weights are loaded.  `needs_images` is False for baselines that cannot see.
+    `identity` is the digest of everything on the model's side that determines an answer (weights, template, dtype ...)
+    and is known before any weights are loaded.  `needs_images` is False for baselines that do not use the image.
     """
 
     name: str
@@ -21,9 +21,9 @@ class Engine(Protocol):
     generation: Generation
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        """Yield the predictions of each batch as it ends; every request exactly once, a failure as an error."""
+        """Yield the predictions of each batch as it completes; every request exactly once, a failure as an error."""
         ...
 
-    def facts(self) -> dict[str, Any]:
-        """What a manifest records of this engine: classes, versions, device, counters.  Complete after generate."""
+    def metadata(self) -> dict[str, Any]:
+        """Record for the manifest: classes, versions, device, counters.  Complete only after `generate`."""
         ...

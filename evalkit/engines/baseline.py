@@ -1,4 +1,4 @@
-"""Baselines behind the engine's contract: no weights, no images, answers from the question alone."""
+"""Engine for text-only baselines: no weights, no images, answers from the question alone."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, Protocol
 from evalkit.core.types import Generation, Prediction, Request, digest_json
 
 
-class Blind(Protocol):
-    """Something that answers a question without its image."""
+class TextOnlyBaseline(Protocol):
+    """Baseline that answers a question without its image."""
 
     def answer(self, question: str, answer_type: str | None) -> str:
-        """The answer's text."""
+        """Return the text of the answer."""
         ...
 
 
 class BaselineEngine:
-    """Asks a fitted baseline, a chunk of requests at a time."""
+    """Answers with a fitted baseline, in chunks of requests."""
 
     name = "baseline"
     needs_images = False
     generation = Generation(max_new_tokens=1)
     chunk = 1024
 
-    def __init__(self, *, baseline: Blind, model: str, trained_on: str) -> None:
+    def __init__(self, *, baseline: TextOnlyBaseline, model: str, trained_on: str) -> None:
         self.baseline = baseline
         self.trained_on = trained_on
         self.identity = digest_json([self.name, model, trained_on])
@@ -42,6 +42,6 @@ class BaselineEngine:
             fingerprint=request.fingerprint,
         )
 
-    def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
+    def metadata(self) -> dict[str, Any]:
+        """See `Engine.metadata`."""
         return {"engine": self.name, "trained_on": self.trained_on}

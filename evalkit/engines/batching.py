@@ -1,54 +1,64 @@
-"""Requests answered in batches: packs that share their images' prefixes, plain ones for the rest, memory back-off."""
+"""Batched generation: packs that share image prefixes, plain batches for the rest, back-off when memory runs out."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import EngineError, first_line
 from evalkit.core.types import Prediction
-from evalkit.engines import plain_decode as plain
-from evalkit.engines import prefix_decode as tree
-from evalkit.engines import shared_prefix as prefix
-from evalkit.engines.loaded_model import Loaded, failed, prediction
+from evalkit.engines import plain_decode, prefix_decode, shared_prefix
+from evalkit.engines.loaded_model import LoadedModel, make_prediction, prediction_of_error
 from evalkit.engines.packing import Limits, Packer, expected_new
 from evalkit.engines.prefix_check import check
-from evalkit.engines.prefix_decode import LayoutError
-from evalkit.engines.preprocess import SAMPLE_FAULTS, Group, Row
-from evalkit.engines.shared_prefix import Shared
+from evalkit.engines.prefix_decode import CacheLayoutError
+from evalkit.engines.preprocess import SAMPLE_FAULTS, PromptGroup, PromptRow
+from evalkit.engines.shared_prefix import PrefixGroup
 
-# Other problems than a sample's own that a model's code has with what sharing asks of it.
-SHARING_FAULTS = (*SAMPLE_FAULTS, LayoutError, AttributeError, KeyError, NotImplementedError)
-
-# What was answered, with its processed prompt (None where there was none to be had).
-Answered = list[tuple[Row | None, Prediction]]
+# Errors of a model's code that show that it does not support prefix sharing, rather than a fault of one sample.
+SHARING_FAULTS = (*SAMPLE_FAULTS, CacheLayoutError, AttributeError, KeyError, NotImplementedError)
 
 
-class Sharing:
-    """Whether prefixes are shared: what was asked for, what the check found, and why not where not.
+class Answer(NamedTuple):
+    """Prediction with its processed prompt; row is None if the prompt could not be prepared."""
 
-    wanted: auto, off or require.  allowed: None until the first pack was checked.  apart: every question computes its
-    image's prefix for itself, in the steps of a shared one: `off` where no answer may depend on what was asked for.
+    row: PromptRow | None
+    prediction: Prediction
+
+
+class Division(NamedTuple):
+    """Group divided into those prompts that have a prefix to share and those answered in plain batches."""
+
+    prefix_groups: list[PrefixGroup]
+    plain_rows: Sequence[PromptRow]
+
+
+class PrefixSharing:
+    """State of prefix sharing in a run: requested mode, result of the check, reasons for falling back.
+
+    mode: auto, off or require.  allowed: None until the first pack was checked.  separate: every question computes its
+    image's prefix again, in the same steps as a shared one; this is `off` under `exact`, where answers must not depend
+    on the mode.
     """
 
-    def __init__(self, model: str, wanted: str, *, exact: bool = False) -> None:
+    def __init__(self, model: str, mode: str, *, exact: bool = False) -> None:
         self.model = model
-        self.wanted = wanted
-        self.apart = exact and wanted == "off"
-        self.allowed: bool | None = False if wanted == "off" and not exact else None
+        self.mode = mode
+        self.separate = exact and mode == "off"
+        self.allowed: bool | None = False if mode == "off" and not exact else None
         self.reasons: Counter[str] = Counter()
-        self.facts: dict[str, Any] | None = None
+        self.check_measurements: dict[str, Any] | None = None
 
     def refuse(self, reason: str) -> None:
-        """Say once, and count, why something is answered without sharing.
+        """Count a reason for answering without sharing, and report it the first time.
 
         Raises:
-            EngineError: with `require`.
+            EngineError: the mode is `require`.
         """
-        if self.wanted == "require":
+        if self.mode == "require":
             raise EngineError(
                 f"{self.model}: engine.share_prefix=require, but the image's part of the prompt cannot be shared: "
                 f"{reason}. With engine.share_prefix=auto such prompts are answered in plain batches."
@@ -57,164 +67,175 @@ class Sharing:
             console.note(f"{self.model}: prompts are not shared between the questions of an image: {reason}")
         self.reasons[reason] += 1
 
-    def give_up(self, reason: str) -> None:
-        """Refuse for the rest of the run."""
+    def disable(self, reason: str) -> None:
+        """Answer without sharing for the rest of the run."""
         self.refuse(reason)
         self.allowed = False
 
 
-class Answerer:
+class BatchRunner:
     """Answers prepared groups with a loaded model."""
 
-    def __init__(self, loaded: Loaded, sharing: Sharing, limits: Limits, *, exact: bool) -> None:
+    def __init__(self, loaded: LoadedModel, sharing: PrefixSharing, limits: Limits, *, exact: bool) -> None:
         self.loaded = loaded
         self.sharing = sharing
         self.limits = limits
         self.exact = exact
 
-    def answered(self, groups: Iterator[Group]) -> Iterator[Answered]:
-        """Every request of the groups exactly once, a batch at a time, in any order."""
+    def run(self, groups: Iterator[PromptGroup]) -> Iterator[list[Answer]]:
+        """Answer every request of the groups exactly once, a batch at a time, in any order."""
         packer = Packer(self.loaded, self.limits)
-        waiting: list[Row] = []
+        waiting: list[PromptRow] = []
         for group in groups:
             if group.failures:
-                yield [(None, p) for p in group.failures]
+                yield [Answer(None, p) for p in group.failures]
             if not group.rows:
                 continue
-            sharing, others = self._divided(group)
-            for shared in sharing:
+            division = self._divide(group)
+            for shared in division.prefix_groups:
                 for pack in packer.add(shared):
-                    yield from self.share(pack)
-            waiting += others
+                    yield from self.run_pack(pack)
+            waiting += division.plain_rows
             while waiting and len(batch := self._plain_batch(waiting)) < len(waiting):
-                yield self.plain(batch)
+                yield self.run_plain(batch)
                 waiting = waiting[len(batch) :]
         for pack in packer.rest():
-            yield from self.share(pack)
-        yield from self._plainly(waiting)
+            yield from self.run_pack(pack)
+        yield from self._run_plain_batches(waiting)
 
-    def _divided(self, group: Group) -> tuple[list[Shared], Sequence[Row]]:
-        """What of a group has a prefix, and the rows that are to be answered plainly.
+    def _divide(self, group: PromptGroup) -> Division:
+        """Divide a group by whether its prompts can share a prefix.
 
-        With `exact` each question is looked at by itself where the group has no common prefix, so that how it is
-        answered does not depend on which others are asked.
+        With `exact`, each question of a group without a common prefix is tested alone, so that how it is answered does
+        not depend on the other questions.
         """
         if self.sharing.allowed is False:
-            return [], group.rows
-        shared = prefix.share(self.loaded, group, exact=self.exact)
-        if isinstance(shared, Shared):
-            return shared.apart() if self.sharing.apart else [shared], ()
+            return Division([], group.rows)
+        shared = shared_prefix.find_prefix(self.loaded, group, exact=self.exact)
+        if isinstance(shared, PrefixGroup):
+            return Division(shared.split() if self.sharing.separate else [shared], ())
         self.sharing.refuse(shared)
         if not self.exact:
-            return [], group.rows
-        alone = [(row, prefix.share(self.loaded, Group(rows=(row,)), exact=True)) for row in group.rows]
-        return [s for _, s in alone if isinstance(s, Shared)], [row for row, s in alone if not isinstance(s, Shared)]
+            return Division([], group.rows)
+        found = [
+            (row, shared_prefix.find_prefix(self.loaded, PromptGroup(rows=(row,)), exact=True)) for row in group.rows
+        ]
+        return Division(
+            [prefix for _, prefix in found if isinstance(prefix, PrefixGroup)],
+            [row for row, prefix in found if not isinstance(prefix, PrefixGroup)],
+        )
 
-    def share(self, pack: list[Shared]) -> Iterator[Answered]:
-        """A pack answered by sharing; checked when it is the first, in smaller packs when memory runs out."""
+    def run_pack(self, pack: list[PrefixGroup]) -> Iterator[list[Answer]]:
+        """Answer a pack with shared prefixes; the first pack is checked, and memory errors lead to smaller packs."""
         packer = Packer(self.loaded, self.limits)
         if len(pack) > 1 and not packer.fits(pack):  # the limits have shrunk since it was packed
-            yield from self._packed_anew(pack)
+            yield from self._repack(pack)
             return
         rows = [row for shared in pack for row in shared.group.rows]
         started = time.perf_counter()
-        answers, full = None, False
+        answers, out_of_memory = None, False
         try:
             # The check may have failed while this pack was being collected.
             if self.sharing.allowed is not False:
-                answers = self._checked(pack, packer.at_once(pack))
+                answers = self._answer_checked(pack, packer.at_once(pack))
         except SHARING_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
-            if not (full := is_out_of_memory(problem)):
+            if not (out_of_memory := is_out_of_memory(problem)):
                 reason = f"{type(problem).__name__}: {first_line(problem)}"
-                self.sharing.refuse(reason) if self.sharing.allowed else self.sharing.give_up(reason)
-        if full:  # only here: within `except` the failed call's tensors would still be held
-            yield from self._smaller(pack)
+                self.sharing.refuse(reason) if self.sharing.allowed else self.sharing.disable(reason)
+        if out_of_memory:  # handled outside `except`, which would keep the failed call's tensors alive
+            yield from self._retry_smaller(pack)
             return
         if answers is None:
-            yield from self._plainly(rows)
+            yield from self._run_plain_batches(rows)
             return
         seconds = (time.perf_counter() - started) / len(rows)
         ids = [new for image in answers for new in image]
-        yield [(row, prediction(self.loaded, row.request, new, seconds)) for row, new in zip(rows, ids, strict=True)]
+        yield [
+            Answer(row, make_prediction(self.loaded, row.request, new, seconds))
+            for row, new in zip(rows, ids, strict=True)
+        ]
 
-    def _checked(self, pack: list[Shared], at_once: int | None) -> list[list[list[int]]] | None:
-        """The pack's answers; None when the check found that sharing is not right for this model."""
+    def _answer_checked(self, pack: list[PrefixGroup], at_once: int | None) -> list[list[list[int]]] | None:
+        """Answer a pack, with the check if it is the first; None if the check failed for this model."""
         if self.sharing.allowed:
-            return tree.answer(self.loaded, pack, at_once=at_once, together=self.limits.several)
-        verdict = check(self.loaded, pack, at_once, self.limits.several)
-        self.sharing.facts = verdict.facts
-        if verdict.reason:
-            self.sharing.give_up(f"in the check on the first images {verdict.reason}")
+            return prefix_decode.answer(self.loaded, pack, at_once=at_once, forward_places=self.limits.forward_limit)
+        result = check(self.loaded, pack, at_once, self.limits.forward_limit)
+        self.sharing.check_measurements = result.measurements
+        if result.reason:
+            self.sharing.disable(f"in the check on the first images {result.reason}")
         else:
             self.sharing.allowed = True
-        return verdict.answers
+        return result.answers
 
-    def _smaller(self, pack: list[Shared]) -> Iterator[Answered]:
-        """The same requests again after memory ran out, half as much at a time for the rest of the run."""
-        self._memory_ran_out()
+    def _retry_smaller(self, pack: list[PrefixGroup]) -> Iterator[list[Answer]]:
+        """Answer a pack again after memory ran out, with the limit halved for the rest of the run."""
+        self._record_out_of_memory()
         packer = Packer(self.loaded, self.limits)
         if len(pack) == 1 and (packer.at_once(pack) or len(pack[0].group.rows)) == 1:
             self.sharing.refuse("memory ran out at one question at a time")
-            yield from self._plainly(pack[0].group.rows)
+            yield from self._run_plain_batches(pack[0].group.rows)
             return
         self.limits.tokens = max(1, min(self.limits.tokens, packer.places(pack)) // 2)
-        yield from self._packed_anew(pack)
+        yield from self._repack(pack)
 
-    def _packed_anew(self, pack: Sequence[Shared]) -> Iterator[Answered]:
+    def _repack(self, pack: Sequence[PrefixGroup]) -> Iterator[list[Answer]]:
         packer = Packer(self.loaded, self.limits)
         for part in (*(p for shared in pack for p in packer.add(shared)), *packer.rest()):
-            yield from self.share(part)
+            yield from self.run_pack(part)
 
-    def _memory_ran_out(self) -> None:
+    def _record_out_of_memory(self) -> None:
         import torch
 
         self.limits.out_of_memory += 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _plain_batch(self, rows: Sequence[Row]) -> list[Row]:
-        """The first of the rows, as many as make one plain batch: of one shape, and no more than fits."""
-        most = 1 if self.loaded.generation.temperature > 0 else self.limits.rows or len(rows)
-        room = self.limits.memory if self.limits.rows else self.limits.several
-        shape = Group(rows=(rows[0],)).shape
+    def _plain_batch(self, rows: Sequence[PromptRow]) -> list[PromptRow]:
+        """Take the leading rows that form one plain batch: of one shape, and within the limits."""
+        max_rows = 1 if self.loaded.generation.temperature > 0 else self.limits.rows or len(rows)
+        max_places = self.limits.memory if self.limits.rows else self.limits.forward_limit
+        shape = PromptGroup(rows=(rows[0],)).shape
         longest = 0
         for n, row in enumerate(rows):
             longest = max(longest, len(row.ids))
             places = (n + 1) * (longest + expected_new(self.loaded))
-            if n and (n >= most or places > room or Group(rows=(row,)).shape != shape):
+            if n and (n >= max_rows or places > max_places or PromptGroup(rows=(row,)).shape != shape):
                 return list(rows[:n])
         return list(rows)
 
-    def _plainly(self, rows: Sequence[Row]) -> Iterator[Answered]:
+    def _run_plain_batches(self, rows: Sequence[PromptRow]) -> Iterator[list[Answer]]:
         waiting = list(rows)
         while waiting:
             batch = self._plain_batch(waiting)
-            yield self.plain(batch)
+            yield self.run_plain(batch)
             waiting = waiting[len(batch) :]
 
-    def plain(self, rows: Sequence[Row]) -> Answered:
-        """A plain batch; one at a time where a sample fails, half as many where memory runs out."""
+    def run_plain(self, rows: Sequence[PromptRow]) -> list[Answer]:
+        """Answer a plain batch; one row at a time after a sample's failure, in halves after memory ran out."""
         started = time.perf_counter()
-        full, new = False, None
+        out_of_memory, new = False, None
         try:
-            new = plain.answer(self.loaded, rows)
+            new = plain_decode.answer(self.loaded, rows)
         except SAMPLE_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
-            full = is_out_of_memory(problem)
+            out_of_memory = is_out_of_memory(problem)
             if len(rows) == 1:
-                return [(rows[0], failed(rows[0].request, problem))]
-        if full:  # only here: within `except` the failed call's tensors would still be held
-            self._memory_ran_out()
+                return [Answer(rows[0], prediction_of_error(rows[0].request, problem))]
+        if out_of_memory:  # handled outside `except`, which would keep the failed call's tensors alive
+            self._record_out_of_memory()
             half = len(rows) // 2
             self.limits.rows = min(self.limits.rows or half, half)
-            return [pair for part in (rows[:half], rows[half:]) for pair in self.plain(part)]
-        if new is None:  # one bad sample must not take its neighbours down: ask each alone
-            return [pair for row in rows for pair in self.plain([row])]
+            return [answer for part in (rows[:half], rows[half:]) for answer in self.run_plain(part)]
+        if new is None:  # one bad sample must not fail the others: answer each alone
+            return [answer for row in rows for answer in self.run_plain([row])]
         seconds = (time.perf_counter() - started) / len(rows)
-        return [(row, prediction(self.loaded, row.request, ids, seconds)) for row, ids in zip(rows, new, strict=True)]
+        return [
+            Answer(row, make_prediction(self.loaded, row.request, ids, seconds))
+            for row, ids in zip(rows, new, strict=True)
+        ]
 
 
 def is_out_of_memory(problem: Exception) -> bool:
-    """Whether the device, or the machine, has no memory left for what was asked."""
+    """Whether an exception says that the device or the machine is out of memory."""
     import torch
 
     return isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)

@@ -1,4 +1,4 @@
-"""A request as the chat completions interface takes it, and its reply as a prediction."""
+"""Conversion of requests to the chat completions format, and of replies to predictions."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Literal
 from evalkit.clients.response import Reply
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
-from evalkit.engines.loaded_model import failure
+from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
 
-# What the interface itself defines; servers of open weights know more, and some ignore what they do not know.
+# Parameters that the interface defines; servers of open weights accept more, and some ignore unknown ones.
 STANDARD = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
-# Zlib's fastest: images travel to a machine that is near, and every level gives the same pixels.
+# Fastest zlib level: servers are usually nearby, and every level gives the same pixels.
 COMPRESSION = 1
-STOPPED = ("stop", "eos", "eos_token", "stop_sequence")
+STOP_REASONS = ("stop", "eos", "eos_token", "stop_sequence")
 
 
 def data_urls(images: Sequence[ImageRef]) -> list[str]:
-    """The images as every other engine sees them (8-bit RGB, upright), losslessly as PNG in data URLs.
+    """Encode images losslessly as PNG data URLs, with the pixels that other engines use (8-bit RGB, upright).
 
     Raises:
-        DataError: one of them is missing, no image, or cut off.
+        DataError: an image is missing, truncated, or not an image.
     """
     from evalkit.core.images import open_image
 
@@ -37,48 +37,48 @@ def data_urls(images: Sequence[ImageRef]) -> list[str]:
 
 
 def parameters(generation: Generation) -> dict[str, Any]:
-    """Decoding settings as the interface names them; what changes nothing is said too.
+    """Decoding settings under the interface's names, including those at their neutral values.
 
-    A server takes what is not said from the checkpoint's own generation_config.json (vLLM does), and the answers with
-    it: a repetition penalty of 1.05 there must not get in.  `seed` goes with each request.
+    A server may take settings that are not sent from the checkpoint's generation_config.json (vLLM does), which would
+    change the answers: a repetition penalty of 1.05 there must not apply.  `seed` is added to each request.
 
     Raises:
-        ConfigError: a setting that the interface has no name for.
+        ConfigError: a setting that the interface does not support.
     """
     g = generation
     if g.num_beams > 1:
         raise ConfigError(
-            f"num_beams={g.num_beams} cannot be asked of a server: the chat completions interface has no beam search. "
-            "Choose a preset without it (generation=NAME), or engine=hf."
+            f"num_beams={g.num_beams} is not supported by engine=server: the chat completions interface has no beam "
+            "search. Choose a preset without beams (generation=NAME), or use engine=hf."
         )
     sampling: dict[str, Any] = {"top_p": g.top_p, "top_k": -1 if g.top_k is None else g.top_k}
-    said: dict[str, Any] = {
+    always: dict[str, Any] = {
         "max_tokens": g.max_new_tokens,
         "temperature": g.temperature,
         "repetition_penalty": g.repetition_penalty,
     }
-    return said | (sampling if g.temperature > 0 else {}) | ({"stop": list(g.stop)} if g.stop else {})
+    return always | (sampling if g.temperature > 0 else {}) | ({"stop": list(g.stop)} if g.stop else {})
 
 
 def dispensable(generation: Generation) -> tuple[str, ...]:
-    """Parameters that a server may refuse and that are then left out.
+    """Names of parameters that are left out if the server refuses them.
 
-    Those at the value that changes nothing, and `stop`: the text is cut at stop strings here in any case.
+    These are parameters at their neutral values, and `stop`: the text is cut at stop strings here in any case.
     """
     g = generation
     neutral = {"repetition_penalty": g.repetition_penalty == 1.0, "top_k": g.top_k is None, "top_p": g.top_p == 1.0}
-    return (*(name for name, fine in neutral.items() if fine), "stop")
+    return (*(name for name, is_neutral in neutral.items() if is_neutral), "stop")
 
 
 def body(request: Request, urls: Sequence[str], model: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's JSON.  urls: of its images.  extra: further parameters of the user's."""
+    """Make the request's JSON.  urls: data URLs of its images.  extra: the user's further parameters."""
     sampled = {"seed": seed(request) % 2**31} if request.generation.temperature > 0 else {}
     messages = [message(m, urls) for m in request.messages]
     return {"model": model, "messages": messages, **parameters(request.generation), **sampled, **extra}
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
-    """A turn: its parts in their order, or plain text where it is nothing else, which every template takes."""
+    """Convert a turn: its parts in order, or a plain string if there is only text, which every template accepts."""
     if all(isinstance(part, str) for part in turn.content):
         return {"role": turn.role, "content": "".join(str(part) for part in turn.content)}
     parts = [
@@ -90,14 +90,14 @@ def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
     return {"role": turn.role, "content": parts}
 
 
-def answered(request: Request, reply: Reply, attempts: Sequence[str]) -> Prediction:
-    """The prediction in a reply; a reply without an answer is an error that says why."""
-    if why := no_answer(reply):
-        return failure(request, why, attempts, reply.seconds, reply.tokens_out)
+def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Prediction:
+    """Make the prediction of a reply; a reply without an answer becomes an error with the reason."""
+    if reason := no_answer_reason(reply):
+        return failed_prediction(request, reason, attempts, reply.seconds, reply.tokens_out)
     text = str(reply.text)
     stops = [at for stop in request.generation.stop if (at := text.find(stop)) >= 0]
     finish: Literal["stop", "length", "unknown"] = "unknown"
-    if stops or reply.finish in STOPPED:
+    if stops or reply.finish in STOP_REASONS:
         finish = "stop"
     elif reply.finish == "length":
         finish = "length"
@@ -112,13 +112,13 @@ def answered(request: Request, reply: Reply, attempts: Sequence[str]) -> Predict
     )
 
 
-def no_answer(reply: Reply) -> str:
-    """Why a reply is no answer; "" where it is one, an empty text included."""
+def no_answer_reason(reply: Reply) -> str:
+    """Reason why a reply has no answer; "" if it has one, which may be an empty text."""
     if reply.finish == "content_filter":
-        return "the server's content filter kept the answer back"
+        return "the server's content filter withheld the answer"
     if reply.refusal:
         return f"refused by the server: {' '.join(reply.refusal.split())[:200]}"
     if reply.text is None:
-        limit = ": the limit of new tokens was reached before any" if reply.finish == "length" else ""
-        return f"the reply holds no text (finish_reason {reply.finish}){limit}"
+        limit = ": the limit of new tokens was reached before any text" if reply.finish == "length" else ""
+        return f"the reply contains no text (finish_reason {reply.finish}){limit}"
     return ""

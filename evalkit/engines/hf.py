@@ -1,4 +1,4 @@
-"""engine=hf: a transformers image-text-to-text model in this process, one prefill an image where a model allows it."""
+"""engine=hf: a transformers image-text-to-text model in this process, with one prefill per image if possible."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
-from evalkit.engines import shared_prefix as prefix
-from evalkit.engines.batching import Answered, Answerer, Sharing
-from evalkit.engines.loaded_model import Counters, Loaded, Tally
+from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
+from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
 from evalkit.engines.packing import Limits
-from evalkit.engines.preprocess import Preparer, by_image
+from evalkit.engines.preprocess import Preprocessor, group_by_image
+from evalkit.engines.shared_prefix import model_obstacle
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 
 DTYPES = ("float32", "bfloat16", "float16")
-SHARING = ("auto", "off", "require")
-# Parameters below which a model runs in one thread of a CPU.
-TINY = 5_000_000
-# Samples whose answers are compared with one at a time where arithmetic order may flip a near-tie.
-FLIPS_IN_HALF_PRECISION = 32
+SHARING_MODES = ("auto", "off", "require")
+# Models with fewer parameters run in one CPU thread.
+SINGLE_THREAD_PARAMETERS = 5_000_000
+# Default number of samples answered again one at a time in half precision, where the order of sums may flip a near-tie.
+HALF_PRECISION_FLIP_SAMPLES = 32
 
 
 class HfEngine:
@@ -31,18 +31,18 @@ class HfEngine:
 
     Args:
         spec: the checkpoint.
-        batch_size: at most so many requests at once; None: as many as `max_batch_tokens` allows.
-        dtype: float32, bfloat16, float16, or auto (the model's own; else bfloat16 on a GPU, float32 on a CPU).
+        batch_size: maximum number of requests in a batch; None: as many as `max_batch_tokens` allows.
+        dtype: float32, bfloat16, float16, or auto (the model YAML's; else bfloat16 on a GPU, float32 on a CPU).
         device: auto, or a torch device.
-        share_prefix: auto: compute an image's part of the prompt once for all its questions, where a check on the
-            first images shows that this model gives the same so; off; require: stop where it cannot be done.
-        exact: one question at a time behind its image's prefix, so that no answer depends on its batch, nor on whether
-            the prefix was shared, in any dtype.
-        max_batch_tokens: places in a batch, halved for the rest of the run whenever memory runs out; None: what fits
-            into the free memory.
+        share_prefix: auto: compute an image's part of the prompt once for all its questions, if a check on the first
+            images shows that this model gives the same results; off; require: stop with an error if it is not possible.
+        exact: answer one question at a time after its image's prefix, so that no answer depends on its batch or on
+            whether the prefix was shared, in any dtype.
+        max_batch_tokens: token places in a batch, halved for the rest of the run whenever memory runs out; None: as
+            many as fit into the free memory.
         workers: threads that open images and tokenise ahead of the model; 0: none.
-        measure_flips: answer so many samples once more, one at a time and unshared, and count other texts; None: 32 in
-            half precision, none in float32.
+        measure_flips: number of samples to answer again, one at a time and without sharing, in order to count texts
+            that differ; None: 32 in half precision, none in float32.
     """
 
     name = "hf"
@@ -61,60 +61,60 @@ class HfEngine:
         workers: int | None = None,
         measure_flips: int | None = None,
     ) -> None:
-        for name, value, least in (
+        for name, value, minimum in (
             ("batch_size", batch_size, 1),
             ("max_batch_tokens", max_batch_tokens, 1),
             ("workers", workers, 0),
             ("measure_flips", measure_flips, 0),
         ):
-            if value is not None and value < least:
-                raise ConfigError(f"engine.{name}={value} is not possible; it must be {least} or more.")
+            if value is not None and value < minimum:
+                raise ConfigError(f"engine.{name}={value} is not valid; it must be {minimum} or more.")
         # YAML reads a bare `off` as false.
-        sharing = "off" if share_prefix is False else str(share_prefix)
-        if sharing not in SHARING:
-            raise ConfigError(f"engine.share_prefix={sharing} is not possible. {did_you_mean(sharing, SHARING)}")
+        mode = "off" if share_prefix is False else str(share_prefix)
+        if mode not in SHARING_MODES:
+            raise ConfigError(f"engine.share_prefix={mode} is not valid. {did_you_mean(mode, SHARING_MODES)}")
         self.spec = spec
         self.generation = spec.generation
         self.exact = exact
-        self.sharing = Sharing(spec.name, sharing, exact=exact)
+        self.sharing = PrefixSharing(spec.name, mode, exact=exact)
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
         self.parts = checkpoint.locate(spec)
-        self.device = device_of(device)
-        self.dtype = dtype_of(dtype, spec, self.device)
-        by_default = 0 if self.dtype == "float32" else FLIPS_IN_HALF_PRECISION
-        self.measure_flips = by_default if measure_flips is None else measure_flips
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, spec, self.device)
+        default_flips = 0 if self.dtype == "float32" else HALF_PRECISION_FLIP_SAMPLES
+        self.measure_flips = default_flips if measure_flips is None else measure_flips
         self.weights_digest = checkpoint.digest(spec, self.parts)
         self.identity = digest_json(
             [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
         )
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._flips: Counter[str] = Counter()
         self._tally = Tally()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        """See `Engine.generate`.  Groups of one image stay together; the ones with most questions come first."""
+        """See `Engine.generate`.  The questions of an image stay together; images with most questions come first."""
         if not requests:
             return
         loaded = self.load()
-        if self.sharing.allowed is None and (reason := prefix.model_obstacle(loaded)):
-            self.sharing.give_up(reason)
-        again = self._flip_subset(requests)
-        answerer = Answerer(loaded, self.sharing, self.limits, exact=self.exact)
-        groups = Preparer(loaded, workers=self.workers).prepared(by_image(requests))
-        for answered in answerer.answered(groups):
-            self._tally.add(self.spec.name, (p for _, p in answered))
-            self._count_flips(answerer, [pair for pair in answered if pair[1].fingerprint in again])
-            yield [p for _, p in answered]
+        if self.sharing.allowed is None and (reason := model_obstacle(loaded)):
+            self.sharing.disable(reason)
+        flip_subset = self._flip_subset(requests)
+        runner = BatchRunner(loaded, self.sharing, self.limits, exact=self.exact)
+        groups = Preprocessor(loaded, workers=self.workers).process_all(group_by_image(requests))
+        for batch in runner.run(groups):
+            self._tally.add(self.spec.name, (p for _, p in batch))
+            self._count_flips(runner, [answer for answer in batch if answer.prediction.fingerprint in flip_subset])
+            yield [p for _, p in batch]
 
-    def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
+    def metadata(self) -> dict[str, Any]:
+        """See `Engine.metadata`."""
         import importlib.util
 
         import torch
         import transformers
 
-        facts: dict[str, Any] = {
+        record: dict[str, Any] = {
             "engine": self.name,
             "weights_sha256": self.weights_digest,
             "dtype": self.dtype,
@@ -126,68 +126,68 @@ class HfEngine:
             "max_batch_tokens": self.limits.tokens,
             "exact": self.exact,
             "out_of_memory": self.limits.out_of_memory,
-            "share_prefix": self.sharing.wanted,
-            "prefix_shared": bool(self.sharing.allowed) and not self.sharing.apart,
+            "share_prefix": self.sharing.mode,
+            "prefix_shared": bool(self.sharing.allowed) and not self.sharing.separate,
             "prefix_not_shared": dict(self.sharing.reasons),
-            "prefix_check": self.sharing.facts,
+            "prefix_check": self.sharing.check_measurements,
         }
         if self.measure_flips:
-            n, differ = self._flips["asked"], self._flips["differ"]
-            facts["flips"] = {"n": n, "differ": differ, "rate": round(differ / n, 4) if n else None}
+            n, differ = self._flips["n"], self._flips["differ"]
+            record["flips"] = {"n": n, "differ": differ, "rate": round(differ / n, 4) if n else None}
         if torch.cuda.is_available() and self.device.startswith("cuda"):
-            facts["device_name"] = torch.cuda.get_device_name(self.device)
+            record["device_name"] = torch.cuda.get_device_name(self.device)
         if (loaded := self._loaded) is not None:
-            facts["model_class"] = type(loaded.model).__name__
-            facts["attention"] = loaded.model.config._attn_implementation
-            facts["processor"] = type(loaded.processor).__name__
-            facts["image_processor"] = type(loaded.processor.image_processor).__name__
-            facts["counters"] = {
+            record["model_class"] = type(loaded.model).__name__
+            record["attention"] = loaded.model.config._attn_implementation
+            record["processor"] = type(loaded.processor).__name__
+            record["image_processor"] = type(loaded.processor.image_processor).__name__
+            record["counters"] = {
                 k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(loaded.counters).items()
             }
-        return facts
+        return record
 
-    def load(self) -> Loaded:
-        """The model and its processor, loaded at the first call."""
+    def load(self) -> LoadedModel:
+        """Load the model and its processor at the first call, and return them."""
         if self._loaded is None:
             model, processor = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
-            if self.device == "cpu" and model.num_parameters() < TINY:
+            if self.device == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
                 import torch
 
-                # Handing such small kernels to a second thread costs more than it saves: ten times on a busy machine.
+                # A second thread costs more than it saves for such small kernels: ten times as much on a busy machine.
                 torch.set_num_threads(1)
-            self._loaded = Loaded(
+            self._loaded = LoadedModel(
                 model=model, processor=processor, device=self.device, dtype=self.dtype, generation=self.generation
             )
             self.limits.from_memory(self._loaded)
         return self._loaded
 
     def use_model_of(self, other: HfEngine) -> None:
-        """Answer with the model that another engine of the same checkpoint, dtype and device has loaded."""
+        """Use the model that another engine with the same checkpoint, dtype and device has loaded."""
         if (other.parts, other.dtype, other.device) != (self.parts, self.dtype, self.device):
-            raise ConfigError("two engines can have one model only with the same checkpoint, dtype and device")
+            raise ConfigError("Two engines can share a model only with the same checkpoint, dtype and device.")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
         self.limits.from_memory(self._loaded)
 
     def _flip_subset(self, requests: Sequence[Request]) -> frozenset[str]:
-        """A fixed random subset: the requests with the smallest fingerprints, which are digests."""
+        """Fingerprints of a fixed random subset: the smallest ones (fingerprints are digests)."""
         if not self.measure_flips:
             return frozenset()
         return frozenset(sorted(r.fingerprint for r in requests)[: self.measure_flips])
 
-    def _count_flips(self, answerer: Answerer, answered: Answered) -> None:
-        """Answer again one at a time and unshared, outside the run's counters, and count other texts."""
-        loaded = answerer.loaded
+    def _count_flips(self, runner: BatchRunner, answers: Sequence[Answer]) -> None:
+        """Answer again one at a time without sharing, outside the run's counters, and count texts that differ."""
+        loaded = runner.loaded
         counters, loaded.counters = loaded.counters, Counters()
-        for row, before in answered:
+        for row, before in answers:
             if row is not None and before.text is not None:
-                ((_, alone),) = answerer.plain([row])
-                self._flips["asked"] += 1
+                ((_, alone),) = runner.run_plain([row])
+                self._flips["n"] += 1
                 self._flips["differ"] += alone.text != before.text
         loaded.counters = counters
 
 
-def device_of(device: str) -> str:
-    """The torch device that `auto` means on this machine."""
+def resolve_device(device: str) -> str:
+    """Replace `auto` by the torch device of this machine: cuda, mps or cpu."""
     if device != "auto":
         return device
     import torch
@@ -197,11 +197,11 @@ def device_of(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def dtype_of(dtype: str, spec: CheckpointSpec, device: str) -> str:
-    """The dtype that `auto` means for a checkpoint on a device; ConfigError for an unknown one."""
-    wanted = spec.dtype if dtype == "auto" and spec.dtype else dtype
-    if wanted == "auto":
+def resolve_dtype(dtype: str, spec: CheckpointSpec, device: str) -> str:
+    """Replace `auto` by the dtype for a checkpoint on a device.  Raises ConfigError for an unknown dtype."""
+    chosen = spec.dtype if dtype == "auto" and spec.dtype else dtype
+    if chosen == "auto":
         return "bfloat16" if device.startswith("cuda") else "float32"
-    if wanted not in DTYPES:
-        raise ConfigError(f"engine.dtype={wanted} is not possible. Known: auto, {', '.join(DTYPES)}.")
-    return wanted
+    if chosen not in DTYPES:
+        raise ConfigError(f"engine.dtype={chosen} is not valid. Known: auto, {', '.join(DTYPES)}.")
+    return chosen

@@ -1,16 +1,16 @@
-"""A model that is ready to answer, what its engine counts, and the text of an answer."""
+"""Loaded model with its decoding rules and counters, and predictions made from generated tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from evalkit.core.errors import EngineError, first_line
 from evalkit.core.types import Generation, Prediction, Request
 
-# A checkpoint's generation settings that change which token is chosen, with the values that change nothing.  The
-# greedy loop of `evalkit.engines.shared_prefix` applies `suppress_tokens`; with any other it would choose differently.
+# Generation settings of a checkpoint that change which token is chosen, with their neutral values.  The greedy loop of
+# `evalkit.engines.prefix_decode` applies only `suppress_tokens`; under any of these it would choose other tokens.
 ALTERING: Mapping[str, tuple[Any, ...]] = {
     "bad_words_ids": (None, []),
     "begin_suppress_tokens": (None, []),
@@ -26,17 +26,17 @@ ALTERING: Mapping[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1.0),
     "watermarking_config": (None,),
 }
-# When the first samples all fail, the fault is not theirs.
-FAULTS_BEFORE_GIVING_UP = 8
+# If this many first samples all fail, the cause is not the samples.
+MAX_INITIAL_FAILURES = 8
 
 
 @dataclass(slots=True)
 class Counters:
-    """What was done, deterministic for a given batch size; times are in seconds.
+    """Counts of work done, deterministic for a given batch size; times are in seconds.
 
-    image_decodes: images opened and preprocessed.  vision_encodes: images put through the vision tower.
-    prefix_prefills: shared prefixes computed.  prefill_tokens: prompt tokens put through the language model, padding
-    not counted.  decode_steps: forward passes after prefill; decode_tokens: the rows of them that were still open.
+    image_decodes: images opened and preprocessed.  vision_encodes: images passed through the vision tower.
+    prefix_prefills: shared prefixes computed.  prefill_tokens: prompt tokens passed through the language model, without
+    padding.  decode_steps: forward passes after prefill; decode_tokens: unfinished rows summed over these passes.
     """
 
     image_decodes: int = 0
@@ -54,10 +54,11 @@ class Counters:
 
 
 @dataclass(slots=True, kw_only=True)
-class Loaded:
-    """A model with what the answering functions need to know of it.
+class LoadedModel:
+    """Model with its processor and decoding rules.
 
-    ends: token ids that end an answer.  arguments: what the model's forward accepts.  generation: as asked for.
+    ends: token ids that end an answer.  arguments: parameter names of the model's forward.  generation: requested
+    decoding settings.
     """
 
     model: Any
@@ -72,23 +73,23 @@ class Loaded:
     def __post_init__(self) -> None:
         import inspect
 
-        self.ends = ends_of(self.model.generation_config, self.processor.tokenizer)
+        self.ends = end_token_ids(self.model.generation_config, self.processor.tokenizer)
         self.arguments = frozenset(inspect.signature(self.model.forward).parameters)
 
     @property
     def text_config(self) -> Any:
-        """The language model's part of the configuration."""
+        """Configuration of the language model."""
         return self.model.config.get_text_config(decoder=True)
 
     @property
     def pad_id(self) -> int:
-        """The token id that fills places which nothing looks at."""
+        """Token id for padding, which no token attends to."""
         pad = self.processor.tokenizer.pad_token_id
         return int(pad) if pad is not None else min(self.ends, default=0)
 
     @property
     def image_token_id(self) -> int | None:
-        """The id of the token in an image's place, None where the configuration names none."""
+        """Id of the image placeholder token; None if the configuration has none."""
         config = self.model.config
         for name in ("image_token_id", "image_token_index"):
             if (value := getattr(config, name, None)) is not None:
@@ -96,7 +97,7 @@ class Loaded:
         return None
 
     def on_device(self, tensor: Any) -> Any:
-        """The tensor where the model is, floating point in the model's dtype."""
+        """Move a tensor to the model's device; floating-point tensors are cast to the model's dtype."""
         import torch
 
         if tensor.is_floating_point():
@@ -104,16 +105,16 @@ class Loaded:
         return tensor.to(self.device)
 
     def suppressed(self) -> list[int]:
-        """Token ids that the checkpoint says must never be generated."""
-        return suppressed_by(self.model.generation_config)
+        """Token ids that must never be generated, by the checkpoint's generation settings."""
+        return suppressed_tokens(self.model.generation_config)
 
     def altering(self) -> list[str]:
-        """The checkpoint's own settings that change which token is chosen, beyond `suppress_tokens`."""
-        return altered_by(self.model.generation_config)
+        """Names of the checkpoint's settings that change which token is chosen, beyond `suppress_tokens`."""
+        return altering_settings(self.model.generation_config)
 
 
-class Reading(Protocol):
-    """What of a model its answers are read with: `Loaded`, or a model that runs elsewhere."""
+class AnswerRules(Protocol):
+    """Part of a model that turns token ids into answers: a `LoadedModel`, or a model that runs elsewhere."""
 
     @property
     def processor(self) -> Any: ...
@@ -125,70 +126,81 @@ class Reading(Protocol):
     def ends(self) -> frozenset[int]: ...
 
 
-def ends_of(config: Any, tokenizer: Any) -> frozenset[int]:
-    """The token ids that end an answer, of a checkpoint's GenerationConfig and its tokenizer."""
+class TrimmedAnswer(NamedTuple):
+    """Token ids of an answer without its end token, and whether it ended before the limit of new tokens."""
+
+    ids: list[int]
+    ended: bool
+
+
+def end_token_ids(config: Any, tokenizer: Any) -> frozenset[int]:
+    """Token ids that end an answer, from a checkpoint's GenerationConfig and its tokenizer."""
     ids = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
-def suppressed_by(config: Any) -> list[int]:
-    """Token ids that a checkpoint's GenerationConfig says must never be generated."""
+def suppressed_tokens(config: Any) -> list[int]:
+    """Token ids that must never be generated, from a checkpoint's GenerationConfig."""
     return [int(i) for i in (config.suppress_tokens or ())]
 
 
-def altered_by(config: Any) -> list[str]:
-    """The settings of a checkpoint's GenerationConfig that change which token is chosen, beyond `suppress_tokens`."""
+def altering_settings(config: Any) -> list[str]:
+    """Settings in a checkpoint's GenerationConfig that change which token is chosen, beyond `suppress_tokens`."""
     return sorted(name for name, neutral in ALTERING.items() if getattr(config, name, None) not in neutral)
 
 
-def cut(loaded: Reading, ids: Sequence[int]) -> tuple[list[int], bool]:
-    """The tokens of an answer up to its end, and whether it ended before the limit.
+def trim_answer(rules: AnswerRules, ids: Sequence[int]) -> TrimmedAnswer:
+    """Cut the new tokens of a row at the end token, or where the first stop string is complete.
 
-    A stop string is cut where it is complete, whatever came after it in the batch.
+    Tokens after that point belong to the batch, whose other rows were longer.
     """
-    length = next((i for i, token in enumerate(ids) if token in loaded.ends), None)
+    length = next((i for i, token in enumerate(ids) if token in rules.ends), None)
     kept = list(ids if length is None else ids[:length])
-    if loaded.generation.stop:
+    if rules.generation.stop:
         for end in range(1, len(kept) + 1):
-            if holds_stop(loaded, kept[:end]):
-                return kept[:end], True
-    return kept, length is not None
+            if contains_stop(rules, kept[:end]):
+                return TrimmedAnswer(kept[:end], True)
+    return TrimmedAnswer(kept, length is not None)
 
 
-def holds_stop(loaded: Reading, ids: Sequence[int]) -> bool:
-    """Whether the text of these tokens holds one of the stop strings."""
-    text = loaded.processor.tokenizer.decode(ids, skip_special_tokens=True)
-    return any(stop in text for stop in loaded.generation.stop)
+def contains_stop(rules: AnswerRules, ids: Sequence[int]) -> bool:
+    """Whether the text of these tokens contains one of the stop strings."""
+    text = rules.processor.tokenizer.decode(ids, skip_special_tokens=True)
+    return any(stop in text for stop in rules.generation.stop)
 
 
-def prediction(loaded: Reading, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
-    """The answer in these new tokens; `seconds` is the sample's share of its batch."""
-    kept, stopped = cut(loaded, ids)
-    text = loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
-    for stop in loaded.generation.stop:
+def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
+    """Make a prediction from the new tokens of a row; `seconds` is the sample's share of its batch."""
+    answer = trim_answer(rules, ids)
+    text = rules.processor.tokenizer.decode(answer.ids, skip_special_tokens=True)
+    for stop in rules.generation.stop:
         text = text.split(stop)[0]
     return Prediction(
         sample_id=request.sample_id,
         text=text.strip(),
-        finish_reason="stop" if stopped else "length",
-        n_tokens=len(kept),
+        finish_reason="stop" if answer.ended else "length",
+        n_tokens=len(answer.ids),
         seconds=round(seconds, 4),
         fingerprint=request.fingerprint,
     )
 
 
-def failed(request: Request, problem: Exception) -> Prediction:
-    """A sample that could not be answered."""
-    return failure(request, f"{type(problem).__name__}: {first_line(problem)}")
+def prediction_of_error(request: Request, problem: Exception) -> Prediction:
+    """Make the prediction of a request that failed with an exception."""
+    return failed_prediction(request, f"{type(problem).__name__}: {first_line(problem)}")
 
 
-def failure(
-    request: Request, why: str, attempts: Sequence[str] = (), seconds: float | None = None, n_tokens: int | None = None
+def failed_prediction(
+    request: Request,
+    reason: str,
+    attempts: Sequence[str] = (),
+    seconds: float | None = None,
+    n_tokens: int | None = None,
 ) -> Prediction:
-    """A request that brought no answer."""
+    """Make the prediction of a request without an answer."""
     return Prediction(
         sample_id=request.sample_id,
-        error=why,
+        error=reason,
         finish_reason="error",
         n_tokens=n_tokens,
         seconds=seconds,
@@ -199,13 +211,17 @@ def failure(
 
 @dataclass(slots=True)
 class Tally:
-    """How many samples were answered and how many failed."""
+    """Numbers of answered and failed samples."""
 
     answered: int = 0
     failed: int = 0
 
     def add(self, name: str, predictions: Iterable[Prediction]) -> None:
-        """Count; name: of the model.  Raises EngineError where the first samples have all failed."""
+        """Count predictions of the model `name`.
+
+        Raises:
+            EngineError: the first `MAX_INITIAL_FAILURES` samples or more all failed.
+        """
         errors = []
         for given in predictions:
             if given.error is None:
@@ -213,8 +229,8 @@ class Tally:
             else:
                 errors.append(given.error)
         self.failed += len(errors)
-        if not self.answered and self.failed >= FAULTS_BEFORE_GIVING_UP:
+        if not self.answered and self.failed >= MAX_INITIAL_FAILURES:
             raise EngineError(
                 f"{name}: the first {self.failed} samples all failed, the last with: {errors[-1]}. "
-                "The model, its processor or its chat template do not fit the requests."
+                "Check that the model, its processor and its chat template fit the task's requests."
             )

@@ -1,4 +1,4 @@
-"""What several engines of one run say of themselves, as one."""
+"""Merging of the metadata that several engines of one run report."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def combined(facts: Sequence[Mapping[str, Any]], differing: str) -> dict[str, Any]:
-    """The first one's facts with everyone's counters added up, peaks excepted, of which the highest counts.
+def merge_metadata(records: Sequence[Mapping[str, Any]], differing: str) -> dict[str, Any]:
+    """Merge engine metadata: the first record, with counters summed over all records (peaks: the maximum).
 
-    differing: under this name stand the facts that are not the same for all.
+    Args:
+        records: what `Engine.metadata` returned, one record an engine.
+        differing: key under which the names of the entries that are not equal in all records are listed.
     """
-    first = dict(facts[0]) if facts else {}
+    first = dict(records[0]) if records else {}
     counters: dict[str, float] = {}
-    for fact in facts:
-        for name, value in (fact.get("counters") or {}).items():
+    for record in records:
+        for name, value in (record.get("counters") or {}).items():
             before = counters.get(name, 0)
             counters[name] = max(before, value) if name.startswith("peak") else round(before + value, 3)
-    names = {name for fact in facts for name in fact} - {"counters"}
-    others = sorted(n for n in names if any(fact.get(n) != first.get(n) for fact in facts))
-    return {**first, "counters": counters, differing: others}
+    names = {name for record in records for name in record} - {"counters"}
+    unequal = sorted(n for n in names if any(record.get(n) != first.get(n) for record in records))
+    return {**first, "counters": counters, differing: unequal}

@@ -1,4 +1,4 @@
-"""How much goes into one batch: tokens that fit into free memory, and groups put together up to that."""
+"""Batch sizes by tokens: how many fit into free memory, and packing of groups up to that limit."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.engines.loaded_model import Loaded
-from evalkit.engines.shared_prefix import Shared
+from evalkit.engines.loaded_model import LoadedModel
+from evalkit.engines.shared_prefix import PrefixGroup
 
-# Places in the cache.  Decoding reads the weights once for all questions, so several images decode together; a
-# question's tokens are multiplied with all places of its image's row before the mask hides them, so rows must end.
-MOST_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
-# Places in a forward pass over prompts.  A few cores are busy with one image (two at once were 5 % slower and took
-# twice the memory), a large GPU with these.
-TOGETHER = {"cpu": 1024, "cuda": 32768, "mps": 8192}
-FEWEST_TOKENS = 256
-# Of the memory that is free when the model is loaded, for batches; the rest is for fragments and for others.
+# Maximum places in the cache.  Decoding reads the weights once for all questions, so several images are decoded
+# together; but a question's tokens are multiplied with all places of its image's row before the mask hides them, so
+# rows must not grow without limit.
+MAX_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
+# Maximum places in a forward pass over prompts.  One image is enough work for a few cores (two at once were 5 % slower
+# and took twice the memory); a large GPU needs this many.
+MAX_FORWARD_PLACES = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+MIN_TOKENS = 256
+# Share of the memory free after loading that is used for batches; the rest is for fragmentation and other processes.
 SHARE_OF_FREE = 0.5
-# Answers are short as a rule, whatever max_new_tokens allows; where they are not, running out of memory is met.
+# Answers are usually short, whatever max_new_tokens allows; if they are not, the out-of-memory back-off applies.
 EXPECTED_NEW = 64
 
 
-def tokens_that_fit(loaded: Loaded) -> int:
-    """Prompt tokens that a batch may hold, from the free memory and what a token takes in this model."""
+def tokens_that_fit(loaded: LoadedModel) -> int:
+    """Number of tokens that a batch may hold, from the free memory and the memory that a token takes."""
     import torch
 
     if loaded.device.startswith("cuda"):
@@ -32,12 +33,12 @@ def tokens_that_fit(loaded: Loaded) -> int:
     elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
-        return MOST_TOKENS["cpu"]
-    return max(FEWEST_TOKENS, int(free * SHARE_OF_FREE / bytes_per_token(loaded)))
+        return MAX_TOKENS["cpu"]
+    return max(MIN_TOKENS, int(free * SHARE_OF_FREE / bytes_per_token(loaded)))
 
 
-def bytes_per_token(loaded: Loaded) -> int:
-    """What a token of a batch takes at most: keys and values, twice while they grow, and the work of one layer."""
+def bytes_per_token(loaded: LoadedModel) -> int:
+    """Maximum bytes per token of a batch: keys and values, twice while they grow, and one layer's activations."""
     import torch
 
     text = loaded.text_config
@@ -48,92 +49,93 @@ def bytes_per_token(loaded: Loaded) -> int:
     return int((2 * kept + work) * torch.finfo(getattr(torch, loaded.dtype)).bits // 8)
 
 
-def expected_new(loaded: Loaded) -> int:
-    """Tokens that room is kept for behind every prompt."""
+def expected_new(loaded: LoadedModel) -> int:
+    """Number of answer tokens for which places are reserved after every prompt."""
     return min(loaded.generation.max_new_tokens, EXPECTED_NEW)
 
 
 @dataclass(slots=True)
 class Limits:
-    """How much may go into one batch.  What memory bounds shrinks when it runs out, which is counted.
+    """Limits of one batch.  The memory-bound ones shrink when memory runs out; `out_of_memory` counts how often.
 
-    tokens: places in the cache.  rows: questions; None: any number.  together: places in one forward pass over
+    tokens: places in the cache.  rows: questions; None: any number.  forward_places: places in one forward pass over
     several prefixes, or several plain prompts when `rows` is None; None: as many as `tokens`.  memory: places that
-    memory has room for, what a plain batch of so many `rows` must fit into.
+    fit into memory, a bound for plain batches of a given number of `rows`.
     """
 
     tokens: int
     rows: int | None = None
-    together: int | None = None
+    forward_places: int | None = None
     memory: int = 0
     out_of_memory: int = 0
 
     @property
-    def several(self) -> int:
-        """Places in one forward pass over several prefixes, or several plain prompts."""
-        return self.tokens if self.together is None else min(self.tokens, self.together)
+    def forward_limit(self) -> int:
+        """Maximum places in one forward pass over several prefixes, or several plain prompts."""
+        return self.tokens if self.forward_places is None else min(self.tokens, self.forward_places)
 
-    def from_memory(self, loaded: Loaded) -> None:
-        """Fill in what was not given, from the free memory and the kind of the device."""
+    def from_memory(self, loaded: LoadedModel) -> None:
+        """Set the limits that were not given, from the free memory and the kind of device."""
         if self.tokens:
             self.memory = self.tokens
             return
         kind = loaded.device.split(":")[0]
         self.memory = tokens_that_fit(loaded)
-        self.tokens = min(self.memory, MOST_TOKENS.get(kind, MOST_TOKENS["cpu"]))
-        self.together = TOGETHER.get(kind, TOGETHER["cpu"])
+        self.tokens = min(self.memory, MAX_TOKENS.get(kind, MAX_TOKENS["cpu"]))
+        self.forward_places = MAX_FORWARD_PLACES.get(kind, MAX_FORWARD_PLACES["cpu"])
 
 
 class Packer:
-    """Collects shared groups into packs of one shape, within the limits.
+    """Collects prefix groups into packs of one shape, within the limits.
 
-    A pack is a list of groups that are answered in one batch; a group that is too large stands alone in its pack.
+    A pack is a list of groups that are answered in one batch; a group that is too large is the only one in its pack.
     """
 
-    # Groups that wait for others of their shape; beyond this the fullest pack goes, so that memory stays flat.
-    MOST_WAITING = 32
+    # Maximum number of groups waiting for others of their shape; beyond it the fullest pack is released, which bounds
+    # memory.
+    MAX_WAITING = 32
 
-    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+    def __init__(self, loaded: LoadedModel, limits: Limits) -> None:
         self.loaded = loaded
         self.limits = limits
-        self._open: dict[tuple[Any, ...], list[Shared]] = {}
+        self._open: dict[tuple[Any, ...], list[PrefixGroup]] = {}
 
-    def add(self, shared: Shared) -> list[list[Shared]]:
-        """Take a group in; returns the packs that are full now."""
+    def add(self, shared: PrefixGroup) -> list[list[PrefixGroup]]:
+        """Add a group; returns the packs that are now full."""
         key = (shared.group.shape, shared.whole)
         pack = self._open.setdefault(key, [])
         if pack and not self.fits([*pack, shared]):
             self._open[key] = [shared]
             return [pack]
         pack.append(shared)
-        if sum(map(len, self._open.values())) > self.MOST_WAITING:
+        if sum(map(len, self._open.values())) > self.MAX_WAITING:
             return [self._open.pop(max(self._open, key=lambda k: len(self._open[k])))]
         return []
 
-    def rest(self) -> list[list[Shared]]:
-        """What is left when no more groups come."""
+    def rest(self) -> list[list[PrefixGroup]]:
+        """Return the remaining packs after the last group."""
         packs, self._open = list(self._open.values()), {}
         return packs
 
-    def fits(self, pack: Sequence[Shared]) -> bool:
-        """Whether the pack is one batch, padding counted."""
+    def fits(self, pack: Sequence[PrefixGroup]) -> bool:
+        """Whether the pack fits into one batch, including padding."""
         rows = sum(len(s.group.rows) for s in pack)
         return (self.limits.rows is None or rows <= self.limits.rows) and self.places(pack) <= self.limits.tokens
 
-    def places(self, pack: Sequence[Shared]) -> int:
-        """Places that the pack takes in the cache."""
+    def places(self, pack: Sequence[PrefixGroup]) -> int:
+        """Number of places that the pack takes in the cache."""
         new = expected_new(self.loaded)
-        behind = max(s.tokens - s.length + new * len(s.group.rows) for s in pack)
-        return len(pack) * (max(s.length for s in pack) + behind)
+        after_prefix = max(s.tokens - s.length + new * len(s.group.rows) for s in pack)
+        return len(pack) * (max(s.length for s in pack) + after_prefix)
 
-    def at_once(self, pack: Sequence[Shared]) -> int | None:
-        """How many questions of a pack may continue together; None: all."""
+    def at_once(self, pack: Sequence[PrefixGroup]) -> int | None:
+        """Maximum number of questions of a pack that may be decoded together; None: all."""
         if self.fits(pack):
             return None
         assert len(pack) == 1
         shared = pack[0]
         n = len(shared.group.rows)
         each = (shared.tokens - shared.length) / n + expected_new(self.loaded)
-        # A prefix that is longer than a batch should be still leaves half a batch to its questions.
+        # A prefix longer than the limit still leaves half of the limit to its questions.
         by_tokens = int(max(self.limits.tokens - shared.length, self.limits.tokens // 2) / each)
         return max(1, min(by_tokens, self.limits.rows or n, n))

@@ -1,34 +1,48 @@
-"""Batches as transformers makes them: whole prompts, padding on the left, `generate`.
+"""Plain batches through transformers' `generate`: whole prompts, padded on the left.
 
-The reference that image-prefix sharing is checked against, and the path of whatever cannot share.
+The reference that prefix sharing is checked against, and the fallback for prompts that cannot share.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core.types import Request
-from evalkit.engines.loaded_model import Loaded, holds_stop
-from evalkit.engines.preprocess import Row
+from evalkit.engines.loaded_model import LoadedModel, contains_stop
+from evalkit.engines.preprocess import PromptRow
 
 
-def answer(loaded: Loaded, rows: Sequence[Row]) -> list[list[int]]:
-    """The new token ids of each row, up to the end token or the limit and whatever `generate` pads with after it."""
-    return _generate(loaded, rows, with_logits=False)[0]
+class Trace(NamedTuple):
+    """Generated token ids of one prompt, and the raw logits (vocabulary,) of each step in float32."""
+
+    ids: list[int]
+    logits: list[Any]
 
 
-def answer_with_logits(loaded: Loaded, rows: Sequence[Row]) -> tuple[list[list[int]], list[Any]]:
-    """As `answer`, and for each row its raw logits (steps, vocabulary) in float32."""
+class _Generated(NamedTuple):
+    """New token ids of each row, and the return value of transformers' `generate`."""
+
+    ids: list[list[int]]
+    output: Any
+
+
+def answer(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[int]]:
+    """Generate new token ids for each row: up to the end token or the limit, then whatever `generate` pads with."""
+    return _generate(loaded, rows, with_logits=False).ids
+
+
+def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[Trace]:
+    """Generate as `answer` does, and keep the logits of every step."""
     import torch
 
     new, output = _generate(loaded, rows, with_logits=True)
-    logits = torch.stack(output.logits, dim=1).float()
-    return new, list(logits)
+    logits = torch.stack(output.logits, dim=1).float()  # (rows, steps, vocabulary)
+    return [Trace(ids, list(steps)) for ids, steps in zip(new, logits, strict=True)]
 
 
-def _generate(loaded: Loaded, rows: Sequence[Row], *, with_logits: bool) -> tuple[list[list[int]], Any]:
+def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool) -> _Generated:
     import torch
 
     started = time.perf_counter()
@@ -38,16 +52,16 @@ def _generate(loaded: Loaded, rows: Sequence[Row], *, with_logits: bool) -> tupl
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
         output = loaded.model.generate(
-            **inputs, generation_config=config, **_stop(loaded, inputs["input_ids"].shape[1])
+            **inputs, generation_config=config, **_stopping(loaded, inputs["input_ids"].shape[1])
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     _count(loaded, rows, inputs["input_ids"], new)
     loaded.counters.plain_seconds += time.perf_counter() - started
-    return new, output
+    return _Generated(new, output)
 
 
-def _count(loaded: Loaded, rows: Sequence[Row], ids: Any, new: Sequence[Sequence[int]]) -> None:
+def _count(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
     counters = loaded.counters
     tokens = sum(len(row.ids) for row in rows)
     counters.prefill_tokens += tokens
@@ -55,11 +69,11 @@ def _count(loaded: Loaded, rows: Sequence[Row], ids: Any, new: Sequence[Sequence
     counters.vision_encodes += sum(len(row.request.images) for row in rows)
     counters.decode_steps += max(0, max((len(ids) for ids in new), default=0) - 1)
     lengths = [next((i + 1 for i, t in enumerate(ids) if t in loaded.ends), len(ids)) for ids in new]
-    counters.decode_tokens += sum(n - 1 for n in lengths if n)  # the first token comes out of the prefill
+    counters.decode_tokens += sum(n - 1 for n in lengths if n)  # the first token is computed by the prefill
 
 
-def collate(loaded: Loaded, rows: Sequence[Row]) -> dict[str, Any]:
-    """The model's inputs for rows of one `Group.shape`: sequences (rows, longest prompt) padded on the left."""
+def collate(loaded: LoadedModel, rows: Sequence[PromptRow]) -> dict[str, Any]:
+    """Make the model's inputs for rows of one `PromptGroup.shape`: (rows, longest prompt), padded on the left."""
     import torch
 
     width = max(len(row.ids) for row in rows)
@@ -77,7 +91,7 @@ def collate(loaded: Loaded, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:
-    """Tensors (1, length, ...) as one (n, width, ...), filled with zeros on the left or on the right."""
+    """Stack tensors (1, length, ...) into one (n, width, ...), padded with zeros on the left or on the right."""
     import torch
 
     result = torch.zeros((len(tensors), width, *tensors[0].shape[2:]), dtype=tensors[0].dtype)
@@ -88,11 +102,11 @@ def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:
     return result
 
 
-def generation_config(loaded: Loaded, **output: bool) -> Any:
-    """What the settings say; a checkpoint's own sampling defaults must not leak in.
+def generation_config(loaded: LoadedModel, **output: bool) -> Any:
+    """Make the GenerationConfig of the requested settings, without a checkpoint's own sampling defaults.
 
-    `generate` takes whatever is None here from the checkpoint's generation_config.json, and then from defaults of its
-    own (a top_k of 50): what changes nothing is therefore said with its neutral value.
+    `generate` takes values that are None here from the checkpoint's generation_config.json, and then from its own
+    defaults (a top_k of 50); unused settings are therefore given their neutral values.
     """
     from transformers import GenerationConfig
 
@@ -114,19 +128,19 @@ def generation_config(loaded: Loaded, **output: bool) -> Any:
     )
 
 
-def _stop(loaded: Loaded, width: int) -> dict[str, Any]:
-    """Stopping at stop strings, by the text itself: transformers' own rule does not take every tokenizer."""
+def _stopping(loaded: LoadedModel, width: int) -> dict[str, Any]:
+    """Make the criteria that stop at stop strings, compared as text: transformers' rule fails for some tokenizers."""
     if not loaded.generation.stop:
         return {}
     import torch
     from transformers import StoppingCriteriaList
 
     def stopped(ids: Any, _scores: Any, **_: Any) -> Any:
-        return torch.tensor([holds_stop(loaded, row[width:]) for row in ids.tolist()], device=ids.device)
+        return torch.tensor([contains_stop(loaded, row[width:]) for row in ids.tolist()], device=ids.device)
 
     return {"stopping_criteria": StoppingCriteriaList([stopped])}
 
 
 def seed(request: Request) -> int:
-    """Sampling is seeded by the request, one at a time, so that batches and order do not change an answer."""
+    """Derive the sampling seed from the request, so that batches and order do not change an answer."""
     return (int(request.fingerprint[:12], 16) + request.generation.seed) % 2**63

@@ -1,11 +1,11 @@
-"""One prefill an image: its questions continue from the shared keys and values, all in one sequence an image.
+"""Greedy decoding with one prefill per image: all questions about an image continue from its shared keys and values.
 
-A batch row is an image.  Its prefix is computed once; then the rest of every prompt is put behind it in ONE sequence,
-with a 4D mask under which a question sees the prefix and itself, and with position ids as if it stood there alone.
-The prefix's keys and values are never copied for a question, nothing is padded but the shorter rows, and several
-images make a batch.  (The other form, a cache row for each question, repeats the prefix in memory for each of them:
-on two cores it was no faster and took seven times the memory.)  A question that is finished leaves the sequence, an
-image without open questions leaves the batch.
+A batch row is an image.  Its prefix is computed once; then the rest of every prompt is appended to it in ONE sequence,
+with a 4D mask under which a question attends to the prefix and to itself, and with the position ids that it would have
+alone.  The prefix's keys and values are never copied for a question, only shorter rows are padded, and a batch holds
+several images.  (The alternative, one cache row per question, repeats the prefix in memory for each question: on two
+cores it was no faster and took seven times the memory.)  Finished questions leave the sequence, and images without
+open questions leave the batch.
 """
 
 from __future__ import annotations
@@ -13,26 +13,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from evalkit.engines.loaded_model import Loaded, holds_stop
+from evalkit.engines.loaded_model import LoadedModel, contains_stop
 from evalkit.engines.plain_decode import padded
-from evalkit.engines.shared_prefix import Shared
+from evalkit.engines.shared_prefix import PrefixGroup
 
-# Who owns a place in the cache: a question's number in its image, or one of these.
-PREFIX, NOBODY, BLIND = -1, -2, -3
+# Owner of a place in the cache: a question's number in its image, or PREFIX or PADDING.  NO_OWNER matches no place.
+PREFIX, PADDING, NO_OWNER = -1, -2, -3
 
-# Given (image in the batch, question in the image, logits (vocabulary,)) at every step.
+# Called with (image in the batch, question in the image, logits (vocabulary,)) at every step.
 Recorder = Callable[[int, int, Any], None]
 
 
-class LayoutError(Exception):
-    """The model does not do what sharing needs; the message is the reason for falling back."""
+class CacheLayoutError(Exception):
+    """Raised if the model's cache does not behave as sharing needs; the message is the reason for falling back."""
+
+
+class Prefilled(NamedTuple):
+    """Cache with one row per image, and the logits (images, 1, vocabulary) after prefixes that are whole prompts."""
+
+    cache: Any
+    logits: Any | None
 
 
 @dataclass(slots=True, kw_only=True)
 class _Question:
-    """One question while it is answered: its image's row in the batch, what is left of its prompt, its answer."""
+    """Question being answered: its image's row in the batch, the rest of its prompt, its new tokens."""
 
     image: int
     number: int
@@ -41,22 +48,22 @@ class _Question:
 
 
 def answer(
-    loaded: Loaded,
-    pack: Sequence[Shared],
+    loaded: LoadedModel,
+    pack: Sequence[PrefixGroup],
     *,
     at_once: int | None = None,
-    together: int | None = None,
+    forward_places: int | None = None,
     record: Recorder | None = None,
 ) -> list[list[list[int]]]:
-    """New token ids of every question of every image of the pack, greedy.
+    """Generate greedily; return new token ids by image, question and step.
 
     Args:
-        at_once: at most so many questions continue together; possible with one image only.
-        together: places in one forward pass over prefixes, which are joined afterwards; None: all in one.
+        at_once: maximum number of questions decoded together; only possible for a pack of one image.
+        forward_places: token places in one forward pass over prefixes, joined afterwards; None: all in one pass.
         record: called with the logits of every step.
 
     Raises:
-        LayoutError: the model's cache did not take the prefix.
+        CacheLayoutError: the model's cache does not hold the prefix as expected.
     """
     import torch
 
@@ -67,13 +74,13 @@ def answer(
         for i, row in enumerate(shared.group.rows)
     ]
     size = at_once or len(questions)
-    assert len(pack) == 1 or size >= len(questions), "an image leaves the cache when it is done"
+    assert len(pack) == 1 or size >= len(questions), "finished images are removed from the cache"
     with torch.inference_mode():
-        cache, first = prefill(loaded, pack, together)
+        cache, first_logits = prefill(loaded, pack, forward_places)
         width = cache.get_seq_length()
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
-            _Tree(loaded, pack, cache, record).run(part, first)
+            _PackDecoder(loaded, pack, cache, record).run(part, first_logits)
             for q in part:
                 answers[q.image][q.number] = q.ids
             if start + size < len(questions):
@@ -81,48 +88,75 @@ def answer(
     return answers
 
 
-def prefill(loaded: Loaded, pack: Sequence[Shared], together: int | None = None) -> tuple[Any, Any]:
-    """A cache with the prefixes of the pack's images, one row each, shorter ones filled up on the right.
+def prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup], forward_places: int | None = None) -> Prefilled:
+    """Compute the prefixes of the pack's images, one cache row per image, shorter ones padded on the right.
 
-    together: places in one forward pass; None: all.
-
-    Returns:
-        The cache, and where the prefixes are whole prompts the logits behind them (images, 1, vocabulary), else None.
+    forward_places: token places in one forward pass; None: all in one pass.
     """
     import torch
     from transformers import DynamicCache
 
     longest = max(shared.length for shared in pack)
-    size = len(pack) if together is None else max(1, together // longest)
+    size = len(pack) if forward_places is None else max(1, forward_places // longest)
     parts = [_prefill(loaded, pack[i : i + size]) for i in range(0, len(pack), size)]
     if len(parts) == 1:
         return parts[0]
-    caches = [cache for cache, _ in parts]
+    caches = [part.cache for part in parts]
     layers = []
     for number in range(len(caches[0].layers)):
         keys = _joined([cache.layers[number].keys for cache in caches], longest)
         values = _joined([cache.layers[number].values for cache in caches], longest)
         layers.append((keys, values))
-        for cache in caches:  # so that no more than a layer is held twice
+        for cache in caches:  # free each layer at once, so that only one layer is held twice
             cache.layers[number].keys = cache.layers[number].values = None
-    first = None if parts[0][1] is None else torch.cat([logits for _, logits in parts])
-    return DynamicCache(layers), first
+    logits = None if parts[0].logits is None else torch.cat([part.logits for part in parts])
+    return Prefilled(DynamicCache(layers), logits)
 
 
 def _joined(states: Sequence[Any], width: int) -> Any:
-    """Keys or values (images, heads, places, size) of several caches as one of `width` places."""
+    """Concatenate keys or values (images, heads, places, size) of several caches, padded to `width` places."""
     import torch
 
     return torch.cat([torch.nn.functional.pad(s, (0, 0, 0, width - s.shape[-2])) for s in states])
 
 
-def _prefill(loaded: Loaded, pack: Sequence[Shared]) -> tuple[Any, Any]:
-    """One forward pass of `prefill`."""
+def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:
+    """Run one forward pass of `prefill`."""
     import torch
     from transformers import DynamicCache
 
     started = time.perf_counter()
     width = max(shared.length for shared in pack)
+    inputs = _prefix_inputs(loaded, pack, width)
+    # Made without the model's configuration: a layer with a sliding window would drop places that the mask refers to,
+    # and `find_prefix` has made sure that no prompt exceeds a window.
+    cache = DynamicCache()
+    on_device = {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
+    whole = pack[0].whole
+    ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
+    output = loaded.model(
+        **on_device, past_key_values=cache, use_cache=True, logits_to_keep=ends.to(loaded.device) if whole else 1
+    )
+    if cache.get_seq_length() != width:
+        raise CacheLayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
+    tokens = sum(shared.length for shared in pack)
+    loaded.counters.prefix_prefills += len(pack)
+    loaded.counters.vision_encodes += sum(len(shared.group.rows[0].request.images) for shared in pack)
+    loaded.counters.prefill_tokens += tokens
+    loaded.counters.padding_tokens += inputs["input_ids"].numel() - tokens
+    loaded.counters.prefix_seconds += time.perf_counter() - started
+    if not whole:
+        return Prefilled(cache, None)
+    if output.logits.shape[1] != len(ends):
+        raise CacheLayoutError("the model does not return the logits of the requested places")
+    place = torch.tensor([int((ends == shared.length - 1).nonzero()) for shared in pack])
+    return Prefilled(cache, output.logits[torch.arange(len(pack)), place][:, None].float())
+
+
+def _prefix_inputs(loaded: LoadedModel, pack: Sequence[PrefixGroup], width: int) -> dict[str, Any]:
+    """Make the model's inputs for the prefixes of a pack, padded on the right to (images, width)."""
+    import torch
+
     firsts = [shared.group.rows[0] for shared in pack]
     ids = torch.full((len(pack), width), loaded.pad_id)
     mask = torch.zeros((len(pack), width), dtype=torch.long)
@@ -138,35 +172,13 @@ def _prefill(loaded: Loaded, pack: Sequence[Shared]) -> tuple[Any, Any]:
         inputs[name] = padded(parts, width, left=False)
     for name in firsts[0].images:
         inputs[name] = torch.cat([row.images[name] for row in firsts])
-    # Made without the model's configuration: a layer with a sliding window would throw places away that the mask
-    # counts on, and `share` has seen to it that no window bites.
-    cache = DynamicCache()
-    on_device = {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
-    whole = pack[0].whole
-    ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
-    output = loaded.model(
-        **on_device, past_key_values=cache, use_cache=True, logits_to_keep=ends.to(loaded.device) if whole else 1
-    )
-    if cache.get_seq_length() != width:
-        raise LayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
-    tokens = sum(shared.length for shared in pack)
-    loaded.counters.prefix_prefills += len(pack)
-    loaded.counters.vision_encodes += sum(len(row.request.images) for row in firsts)
-    loaded.counters.prefill_tokens += tokens
-    loaded.counters.padding_tokens += ids.numel() - tokens
-    loaded.counters.prefix_seconds += time.perf_counter() - started
-    if not whole:
-        return cache, None
-    if output.logits.shape[1] != len(ends):
-        raise LayoutError("the model does not give the logits of the places that it is asked for")
-    place = torch.tensor([int((ends == shared.length - 1).nonzero()) for shared in pack])
-    return cache, output.logits[torch.arange(len(pack)), place][:, None].float()
+    return inputs
 
 
-class _Tree:
-    """The questions of a pack behind their prefixes: what each place of the cache belongs to, and the loop."""
+class _PackDecoder:
+    """Decodes the questions of a pack after their prefixes, and tracks which question owns each place of the cache."""
 
-    def __init__(self, loaded: Loaded, pack: Sequence[Shared], cache: Any, record: Recorder | None) -> None:
+    def __init__(self, loaded: LoadedModel, pack: Sequence[PrefixGroup], cache: Any, record: Recorder | None) -> None:
         import torch
 
         self.loaded = loaded
@@ -175,19 +187,19 @@ class _Tree:
         width = cache.get_seq_length()
         places = torch.arange(width)
         lengths = torch.tensor([shared.length for shared in pack])
-        # (images, places): who owns each place of the cache.
-        self.owners = torch.where(places < lengths[:, None], PREFIX, NOBODY).to(loaded.device)
-        # (axes, images): the position of the first token behind the prefix.
-        self.starts = torch.stack([shared.start() for shared in pack], dim=1)
+        # (images, places): owner of each place of the cache.
+        self.owners = torch.where(places < lengths[:, None], PREFIX, PADDING).to(loaded.device)
+        # (axes, images): position of the first token after the prefix.
+        self.starts = torch.stack([shared.first_position() for shared in pack], dim=1)
         self.axes = pack[0].positions.ndim > 1
         self.images = list(range(len(pack)))
         self.suppressed = loaded.suppressed()
 
-    def run(self, questions: Sequence[_Question], first: Any) -> None:
-        """Answer the questions; their `ids` are filled.  first: their first logits, where they are known already."""
+    def run(self, questions: Sequence[_Question], first_logits: Any | None) -> None:
+        """Answer the questions and fill their `ids`.  first_logits: logits of their first token, if known already."""
         started = time.perf_counter()
         waiting = [[q for q in questions if q.image == m] for m in self.images]
-        logits = self._suffixes(waiting) if first is None else first
+        logits = self._suffixes(waiting) if first_logits is None else first_logits
         self.loaded.counters.question_seconds += time.perf_counter() - started
         started = time.perf_counter()
         waiting = self._choose(waiting, logits)
@@ -197,9 +209,9 @@ class _Tree:
         self.loaded.counters.decode_seconds += time.perf_counter() - started
 
     def _suffixes(self, waiting: Sequence[Sequence[_Question]]) -> Any:
-        """One pass over what is left of all prompts.
+        """Run one forward pass over the rest of all prompts.
 
-        The last tokens of the questions stand in the last places, so that only their logits need be computed.
+        The last tokens of the questions are in the last places, so that logits are computed for these only.
 
         Returns:
             Logits (images, questions, vocabulary).
@@ -209,7 +221,7 @@ class _Tree:
         bodies = max(sum(len(q.suffix) - 1 for q in row) for row in waiting)
         width = bodies + max(len(row) for row in waiting)
         ids = torch.full((len(waiting), width), self.loaded.pad_id)
-        owners = torch.full((len(waiting), width), NOBODY)
+        owners = torch.full((len(waiting), width), PADDING)
         offsets = torch.zeros((len(waiting), width), dtype=torch.long)
         for m, row in enumerate(waiting):
             body = [(t, q.number, i) for q in row for i, t in enumerate(q.suffix[:-1])]
@@ -225,12 +237,12 @@ class _Tree:
         return self._forward(ids, owners, offsets, width - bodies)
 
     def _step(self, waiting: Sequence[Sequence[_Question]]) -> Any:
-        """One decoding step of every open question; logits (images, questions, vocabulary)."""
+        """Run one decoding step of every open question; returns logits (images, questions, vocabulary)."""
         import torch
 
         width = max(len(row) for row in waiting)
         ids = torch.full((len(waiting), width), self.loaded.pad_id)
-        owners = torch.full((len(waiting), width), NOBODY)
+        owners = torch.full((len(waiting), width), PADDING)
         offsets = torch.zeros((len(waiting), width), dtype=torch.long)
         for m, row in enumerate(waiting):
             if row:
@@ -248,10 +260,11 @@ class _Tree:
         device = self.loaded.device
         new = owners.to(device)
         within = offsets.to(device)
-        # A question sees the prefix, all that it has in the cache already, and of the new places its own up to here.
-        asking = torch.where(new >= 0, new, BLIND)[:, :, None]
-        past = (self.owners[:, None, :] == PREFIX) | (self.owners[:, None, :] == asking)
-        now = (new[:, None, :] == asking) & (within[:, None, :] <= within[:, :, None])
+        # A token attends to the prefix, to its question's places in the cache, and to its question's new places up to
+        # its own.
+        query = torch.where(new >= 0, new, NO_OWNER)[:, :, None]
+        past = (self.owners[:, None, :] == PREFIX) | (self.owners[:, None, :] == query)
+        now = (new[:, None, :] == query) & (within[:, None, :] <= within[:, :, None])
         self.owners = torch.cat([self.owners, new], dim=1)
         positions = self.starts[:, :, None] + offsets
         output = self.loaded.model(
@@ -263,7 +276,7 @@ class _Tree:
             logits_to_keep=keep,
         )
         if self.cache.get_seq_length() != self.owners.shape[1]:
-            raise LayoutError("the cache did not grow by the tokens that were added")
+            raise CacheLayoutError("the cache did not grow by the tokens that were added")
         return output.logits[:, -keep:].float()
 
     def _mask(self, visible: Any) -> Any:
@@ -276,7 +289,7 @@ class _Tree:
         return hidden.masked_fill(visible, 0.0)[:, None]
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
-        """Give every open question its next token; returns those that are open still."""
+        """Append the most likely token to every open question; returns the questions that are still open."""
         if self.record is not None:
             for m, row in enumerate(waiting):
                 for i, q in enumerate(row):
@@ -293,7 +306,7 @@ class _Tree:
         g = self.loaded.generation
         if question.ids[-1] in self.loaded.ends or len(question.ids) >= g.max_new_tokens:
             return True
-        return bool(g.stop) and holds_stop(self.loaded, question.ids)
+        return bool(g.stop) and contains_stop(self.loaded, question.ids)
 
     def _drop_finished_images(self, waiting: list[list[_Question]]) -> list[list[_Question]]:
         import torch

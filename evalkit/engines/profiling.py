@@ -1,4 +1,4 @@
-"""What a run took inside the model and in memory, and what the machine's own speed would allow."""
+"""Measurements of a run: time inside the model, peak memory, and the machine's limits of speed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.engines.loaded_model import Counters, Loaded
+from evalkit.engines.loaded_model import Counters, LoadedModel
 
-# Where the vision tower is in transformers' image-text-to-text models.
+# Names of the vision tower's module in transformers' image-text-to-text models.
 VISION = ("vision_tower", "visual", "vision_model", "vision_encoder")
 MIB = 2**20
 
 
 @dataclass(slots=True)
-class Clock:
-    """Seconds in the vision tower, in forwards that take the image in (less the tower) and in all other forwards."""
+class ForwardTimes:
+    """Seconds in the vision tower, in forward passes with an image (without the tower) and in all other passes."""
 
     vision: float = 0.0
     with_image: float = 0.0
@@ -29,11 +29,11 @@ class Clock:
 
 
 @contextmanager
-def clocked(loaded: Loaded) -> Iterator[Clock]:
-    """Time the model's forwards and, inside them, the vision tower's."""
+def time_forwards(loaded: LoadedModel) -> Iterator[ForwardTimes]:
+    """Time the forward passes of the model and, inside them, of the vision tower."""
     import torch
 
-    clock = Clock()
+    times = ForwardTimes()
     started: dict[str, float] = {}
 
     def now() -> float:
@@ -49,16 +49,16 @@ def clocked(loaded: Loaded) -> Iterator[Clock]:
 
     def leave_tower(*_: Any) -> None:
         seconds = now() - started["tower"]
-        clock.vision += seconds
-        clock.tower_inside += seconds if "model" in started else 0.0
+        times.vision += seconds
+        times.tower_inside += seconds if "model" in started else 0.0
 
     def leave_model(_module: Any, _args: Any, kwargs: dict[str, Any], _output: Any) -> None:
         seconds = now() - started.pop("model")
-        # transformers 5 runs the tower before the first forward and hands its output in.
+        # transformers 5 runs the tower before the first forward pass and passes its output in.
         if any((n.startswith("pixel") or n == "mm_encoder_outputs") and v is not None for n, v in kwargs.items()):
-            clock.with_image += seconds
+            times.with_image += seconds
         else:
-            clock.other += seconds
+            times.other += seconds
 
     handles = [
         loaded.model.register_forward_pre_hook(enter("model")),
@@ -67,15 +67,15 @@ def clocked(loaded: Loaded) -> Iterator[Clock]:
     if (tower := vision_tower(loaded.model)) is not None:
         handles += [tower.register_forward_pre_hook(enter("tower")), tower.register_forward_hook(leave_tower)]
     try:
-        yield clock
+        yield times
     finally:
         for handle in handles:
             handle.remove()
-        clock.with_image -= clock.tower_inside
+        times.with_image -= times.tower_inside
 
 
 def vision_tower(model: Any) -> Any:
-    """The outermost module that is a vision tower by its name; None where none is found."""
+    """Find the outermost module with the name of a vision tower; None if there is none."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in VISION:
             return module
@@ -83,10 +83,11 @@ def vision_tower(model: Any) -> Any:
 
 
 @contextmanager
-def memory(loaded: Loaded) -> Iterator[list[float | None]]:
-    """A list that holds, afterwards, the peak of memory in MiB over what was held before; None where it is not known.
+def track_peak_memory(loaded: LoadedModel) -> Iterator[list[float | None]]:
+    """Measure the peak of memory in MiB above the amount in use before; the list's entry is set on exit.
 
-    On a CPU the process's resident size, whose high-water mark Linux lets a process reset.
+    None if it cannot be measured.  On a CPU this is the resident size of the process; Linux lets a process reset the
+    high-water mark.
     """
     import torch
 
@@ -104,7 +105,7 @@ def memory(loaded: Loaded) -> Iterator[list[float | None]]:
 
 
 def _reset_high_water_mark() -> bool:
-    """Give back what earlier work left in the heap, begin the high-water mark anew; False where it is no Linux."""
+    """Release unused heap memory and reset the high-water mark; False on systems other than Linux."""
     import ctypes
     import gc
 
@@ -125,23 +126,23 @@ def _resident(field: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
-def machine(loaded: Loaded | None = None) -> dict[str, Any]:
-    """What the figures were measured on; with a model also what it ran on."""
+def machine(loaded: LoadedModel | None = None) -> dict[str, Any]:
+    """Describe the machine, for benchmark results; with a model also its device and library versions."""
     cpu = Path("/proc/cpuinfo")
     names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
-    facts: dict[str, Any] = {
+    record: dict[str, Any] = {
         "cpu": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), platform.processor()),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
     }
     if loaded is None:
-        return facts
+        return record
     import torch
     import transformers
 
     on_gpu = loaded.device.startswith("cuda")
-    return facts | {
+    return record | {
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(loaded.device) if on_gpu else None,
         "torch": torch.__version__,
@@ -149,8 +150,8 @@ def machine(loaded: Loaded | None = None) -> dict[str, Any]:
     }
 
 
-def machine_limits(loaded: Loaded) -> dict[str, float]:
-    """Measured: FLOP/s of matrix products, and bytes/s of reading memory, in the model's dtype on its device."""
+def machine_limits(loaded: LoadedModel) -> dict[str, float]:
+    """Measure FLOP/s of matrix products and bytes/s of memory traffic, in the model's dtype on its device."""
     import torch
 
     dtype = getattr(torch, loaded.dtype)
@@ -166,7 +167,7 @@ def machine_limits(loaded: Loaded) -> dict[str, float]:
 
 
 def _best(work: Any, on_gpu: bool, seconds: float = 1.0) -> float:
-    """Seconds of the fastest of many: a second of them, since a neighbour takes the machine for tenths at a time."""
+    """Seconds of the fastest of the calls within a second; other processes use the machine for tenths of a second."""
     import torch
 
     best, until = float("inf"), time.perf_counter() + seconds
@@ -181,12 +182,12 @@ def _best(work: Any, on_gpu: bool, seconds: float = 1.0) -> float:
             return best
 
 
-def work(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> dict[str, float]:
-    """The counted work in floating-point operations and bytes, and the seconds that it would take at the limits.
+def estimate_work(loaded: LoadedModel, counters: Counters, limits: dict[str, float]) -> dict[str, float]:
+    """Estimate floating-point operations and bytes of the counted work, and its seconds at the machine's limits.
 
-    Prompt tokens and images at the speed of matrix products; a decoding step at that speed or as long as reading the
-    weights takes, whichever is longer.  Attention's own products (some 5 % at 600 tokens) and padding are left out,
-    so the true limit is a little farther away.
+    Prompt tokens and images run at the speed of matrix products; a decoding step takes that time or the time of
+    reading the weights, whichever is longer.  Attention products (about 5 % at 600 tokens) and padding are not counted,
+    so the true lower bound of the time is slightly higher.
     """
     import torch
 
@@ -194,8 +195,8 @@ def work(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> dict[s
     in_tower = {id(p) for p in tower.parameters()} if tower is not None else set()
     embedding = id(loaded.model.get_input_embeddings().weight)
     head = loaded.model.get_output_embeddings()
-    apart = in_tower | {embedding} | ({id(head.weight)} if head is not None else set())
-    layers = sum(p.numel() for p in loaded.model.parameters() if id(p) not in apart)
+    excluded = in_tower | {embedding} | ({id(head.weight)} if head is not None else set())
+    layers = sum(p.numel() for p in loaded.model.parameters() if id(p) not in excluded)
     with_head = layers + (head.weight.numel() if head is not None else 0)
     size = torch.finfo(getattr(torch, loaded.dtype)).bits / 8
     prefill: float = 2.0 * layers * counters.prefill_tokens + vision_flops(loaded) * counters.vision_encodes
@@ -209,8 +210,8 @@ def work(loaded: Loaded, counters: Counters, limits: dict[str, float]) -> dict[s
     }
 
 
-def vision_flops(loaded: Loaded) -> float:
-    """FLOPs of the vision tower's layers for an image, attention left out; 0 where its size is not known."""
+def vision_flops(loaded: LoadedModel) -> float:
+    """FLOPs of the vision tower's layers for one image, without attention; 0 if its size is not known."""
     tower = vision_tower(loaded.model)
     vision = getattr(loaded.model.config, "vision_config", None)
     image, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)

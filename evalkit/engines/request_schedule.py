@@ -1,4 +1,4 @@
-"""In which order a server is asked, and how many requests are in flight."""
+"""Order in which requests are sent to a server, and the requests in flight."""
 
 from __future__ import annotations
 
@@ -15,152 +15,156 @@ from evalkit.engines.chat_format import data_urls
 
 
 @dataclass(slots=True)
-class Group:
-    """The requests about one image (or one tuple of images), and its encoding, made once."""
+class ImageGroup:
+    """Requests about one image (or one tuple of images), and the images' data URLs, encoded once."""
 
     requests: Sequence[Request]
     _urls: asyncio.Task[list[str]] | None = None
 
     async def urls(self) -> list[str]:
-        """The images as data URLs.  Raises DataError."""
+        """Return the images as data URLs.  Raises DataError."""
         if self._urls is None:
             self._urls = asyncio.create_task(asyncio.to_thread(data_urls, self.requests[0].images))
         return await asyncio.shield(self._urls)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A request whose turn it is.  leads: the group's other requests wait for it."""
+class ScheduledRequest:
+    """Next request to send.  is_leader: the other requests of its group wait for it."""
 
     request: Request
-    group: Group
-    leads: bool
+    group: ImageGroup
+    is_leader: bool
 
 
 @dataclass(slots=True)
-class Schedule:
-    """Hands out requests image by image, the rest of an image already begun before the next image.
+class RequestSchedule:
+    """Hands out requests image by image; the rest of a started image comes before the next image.
 
-    Where `lead` is set an image's first request goes alone, and its others when that is answered: by then the image's
-    part of the prompt lies in the server's prefix cache, which requests that arrive together may each miss.
+    With `lead`, the first request of an image is sent alone and the others follow once it is answered: by then the
+    image's part of the prompt is in the server's prefix cache, which requests that arrive together may each miss.
     """
 
     groups: Iterator[Sequence[Request]]
     lead: bool
-    _ready: deque[Turn] = field(default_factory=deque)
-    _leading: int = 0
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: deque[ScheduledRequest] = field(default_factory=deque)
+    _leaders_in_flight: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self) -> Turn | None:
-        """The next request, as soon as there is one; None when all are handed out."""
+    async def take(self) -> ScheduledRequest | None:
+        """Wait for the next request and return it; None when all are handed out."""
         while True:
             if self._ready:
                 return self._ready.popleft()
             if (requests := next(self.groups, None)) is not None:
-                return self._begin(Group(requests))
-            if not self._leading:
+                return self._start_group(ImageGroup(requests))
+            if not self._leaders_in_flight:
                 return None
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
-    def _begin(self, group: Group) -> Turn:
-        leads = self.lead and len(group.requests) > 1 and bool(group.requests[0].images)
-        if leads:
-            self._leading += 1
+    def _start_group(self, group: ImageGroup) -> ScheduledRequest:
+        is_leader = self.lead and len(group.requests) > 1 and bool(group.requests[0].images)
+        if is_leader:
+            self._leaders_in_flight += 1
         else:
-            self._ready.extend(Turn(r, group, False) for r in group.requests[1:])
-        return Turn(group.requests[0], group, leads)
+            self._release_followers(group)
+        return ScheduledRequest(group.requests[0], group, is_leader)
 
-    def landed(self, turn: Turn) -> None:
-        """A request is answered, or has failed."""
-        if turn.leads:
-            self._leading -= 1
-            self._ready.extend(Turn(r, turn.group, False) for r in turn.group.requests[1:])
-            self._news.set()
+    def _release_followers(self, group: ImageGroup) -> None:
+        self._ready.extend(ScheduledRequest(r, group, False) for r in group.requests[1:])
+
+    def mark_done(self, scheduled: ScheduledRequest) -> None:
+        """Record that a request was answered or has failed."""
+        if scheduled.is_leader:
+            self._leaders_in_flight -= 1
+            self._release_followers(scheduled.group)
+            self._changed.set()
 
 
 @dataclass(slots=True)
-class Session:
-    """Requests in flight, at most `concurrency` of them, and what they brought.
+class RequestSession:
+    """Requests in flight, at most `concurrency` of them, and their results.
 
-    ask: answers one turn; what it raises ends the session.  interrupted: it was told to end.
+    send: answers one request; an exception from it ends the session.  interrupted: `interrupt` was called.
     """
 
-    schedule: Schedule
-    ask: Callable[[Turn], Awaitable[Prediction]]
+    schedule: RequestSchedule
+    send: Callable[[ScheduledRequest], Awaitable[Prediction]]
     interrupted: bool = False
-    _landed: asyncio.Queue[Prediction | None] = field(default_factory=asyncio.Queue)
+    _results: asyncio.Queue[Prediction | None] = field(default_factory=asyncio.Queue)
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
-    _working: int = 0
-    _broken: bool = False
+    _running: int = 0
+    _stopped: bool = False
 
     async def start(self, concurrency: int) -> None:
-        """Begin asking."""
-        self._working = concurrency
+        """Start sending requests."""
+        self._running = concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(concurrency)]
 
     async def _work(self) -> None:
-        whole = False
+        finished = False
         try:
-            while not self._broken and (turn := await self.schedule.take()) is not None:
-                prediction = await self.ask(turn)
-                self.schedule.landed(turn)
-                self._landed.put_nowait(prediction)
-            whole = True
+            while not self._stopped and (scheduled := await self.schedule.take()) is not None:
+                prediction = await self.send(scheduled)
+                self.schedule.mark_done(scheduled)
+                self._results.put_nowait(prediction)
+            finished = True
         finally:
-            self._broken = self._broken or not whole
-            self._working -= 1
-            self._landed.put_nowait(None)
+            self._stopped = self._stopped or not finished
+            self._running -= 1
+            self._results.put_nowait(None)
 
-    async def batch(self) -> list[Prediction]:
-        """What has landed since the last call, at least one; none when all is done.
+    async def next_batch(self) -> list[Prediction]:
+        """Wait for at least one result and return all that arrived since the last call; empty when all is done.
 
-        What ended the session early is raised when all that had landed before was given out; an interrupt is not:
-        asyncio itself raises it out of its loop, and a second one would end the closing.
+        An exception that ended the session early is raised after all earlier results were returned.  An interrupt is
+        not raised here: asyncio itself raises it out of its loop, and a second one would abort the closing.
         """
-        found: list[Prediction] = []
-        while not found or not self._landed.empty():
-            if self._landed.empty() and (self._working == 0 or self._broken):
+        batch: list[Prediction] = []
+        while not batch or not self._results.empty():
+            if self._results.empty() and (self._running == 0 or self._stopped):
                 break
-            if (prediction := await self._landed.get()) is not None:
-                found.append(prediction)
-        if not found:
+            if (prediction := await self._results.get()) is not None:
+                batch.append(prediction)
+        if not batch:
             for worker in self._workers:
                 if worker.done() and not worker.cancelled() and isinstance(problem := worker.exception(), Exception):
                     raise problem
-        return found
+        return batch
 
     def interrupt(self) -> None:
-        """Give out what has landed, and no more."""
-        self.interrupted = self._broken = True
-        self._landed.put_nowait(None)
+        """Return the results that have arrived, and no more."""
+        self.interrupted = self._stopped = True
+        self._results.put_nowait(None)
 
     async def close(self) -> None:
-        """Give up what is in flight."""
+        """Cancel the requests in flight."""
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
 
 @contextmanager
-def told_of_interrupts(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C comes as a call in the loop; a second one is Python's own again.
+def handle_interrupt(loop: asyncio.AbstractEventLoop, on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """Deliver the first Ctrl-C as a call in the event loop; a second one raises KeyboardInterrupt as usual.
 
-    By itself Python raises it wherever the program happens to be.  In a loop that is run for one batch after another
-    that is often a task or the transport, which it leaves broken, and the message is a traceback.
+    By default Python raises it wherever the program is at that moment.  In a loop that is run for one batch after
+    another that is often inside a task or the transport, which is left in an inconsistent state, and the message is a
+    traceback.
     """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    default_handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def first() -> None:
         loop.remove_signal_handler(signal.SIGINT)
-        tell()
+        on_interrupt()
 
     try:
         loop.add_signal_handler(signal.SIGINT, first)
-    except NotImplementedError:  # loops of Windows
+    except NotImplementedError:  # event loops on Windows
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""A model without weights, for tests of everything around a model: answers by rule, fails and waits on command."""
+"""Engine without a model, for tests of everything else: answers by rule, with configurable failures and delays."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ RULES = ("question", "yes", "digest")
 
 
 class ScriptedEngine:
-    """Answers without looking.
+    """Answers by rule, without a model.
 
     Args:
-        answers: sample id -> text, for the samples that it names.
-        rule: for all others: "question" repeats the question, "yes" says yes, "digest" gives eight hex of the
-            request's fingerprint, so that any change of what is asked shows.
+        answers: sample id -> text, for the samples listed.
+        rule: for all other samples: "question" repeats the question, "yes" answers yes, "digest" gives the first eight
+            hex digits of the request's fingerprint, so that any change of the request changes the answer.
         fail: ids of samples whose generation fails.
-        batch_size: requests a batch.
-        seconds: how long a batch takes.
+        batch_size: requests per batch.
+        seconds: duration of a batch.
     """
 
     name = "scripted"
@@ -38,21 +38,21 @@ class ScriptedEngine:
         seconds: float = 0.0,
     ) -> None:
         if rule not in RULES:
-            raise ConfigError(f"model.rule={rule} is not possible. Known: {', '.join(RULES)}.")
+            raise ConfigError(f"model.rule={rule} is not a known rule. Known: {', '.join(RULES)}.")
         self.answers = dict(answers or {})
         self.rule = rule
         self.fail = frozenset(str(i) for i in fail)
         self.batch_size = batch_size
         self.seconds = seconds
         self.identity = digest_json([self.name, self.answers, rule])
-        self._asked = 0
+        self._n_requests = 0
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
         """See `Engine.generate`."""
         for start in range(0, len(requests), self.batch_size):
             batch = requests[start : start + self.batch_size]
             time.sleep(self.seconds)
-            self._asked += len(batch)
+            self._n_requests += len(batch)
             yield [self._answer(r) for r in batch]
 
     def _answer(self, request: Request) -> Prediction:
@@ -71,6 +71,6 @@ class ScriptedEngine:
             fingerprint=fingerprint,
         )
 
-    def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
-        return {"engine": self.name, "asked": self._asked}
+    def metadata(self) -> dict[str, Any]:
+        """See `Engine.metadata`."""
+        return {"engine": self.name, "asked": self._n_requests}

@@ -1,4 +1,4 @@
-"""engine=server: a model behind an OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted one)."""
+"""engine=server: a model on an OpenAI-compatible server (vLLM, SGLang, TGI, `transformers serve`, a hosted service)."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.clients.openai_client import Caller, ChatServer, check_key_name, check_url, place_of
+from evalkit.clients.openai_client import Caller, ChatServer, check_key_name, check_url, server_label
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EngineError, Partial
 from evalkit.core.types import Prediction, Request, digest_json
-from evalkit.engines import chat_format as wire
-from evalkit.engines.loaded_model import failed, failure
-from evalkit.engines.preprocess import SAMPLE_FAULTS, by_image
-from evalkit.engines.request_schedule import Schedule, Session, Turn, told_of_interrupts
-from evalkit.engines.server_info import Served, look_up
+from evalkit.engines import chat_format
+from evalkit.engines.loaded_model import failed_prediction, prediction_of_error
+from evalkit.engines.preprocess import SAMPLE_FAULTS, group_by_image
+from evalkit.engines.request_schedule import RequestSchedule, RequestSession, ScheduledRequest, handle_interrupt
+from evalkit.engines.server_info import ServedModel, look_up
 from evalkit.models.checkpoint import CheckpointSpec
 
-# Failures with no answer between them: an outage, and to go on would only make it longer.
-OUTAGE = 10
-# When the first so many requests are refused in the same words, the fault is not theirs.
-REFUSALS_BEFORE_GIVING_UP = 8
+# This many failures in a row are an outage, which the run does not wait out.
+MAX_FAILURES_IN_A_ROW = 10
+# If this many first requests are refused with the same message, the cause is not the requests.
+MAX_INITIAL_REFUSALS = 8
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
 
 class ServerEngine:
-    """Generates by asking a server.
+    """Generates by sending requests to a server.
 
     Args:
-        spec: the model; its decoding settings are used, its weights are not looked for.
-        url: of the server, up to and with `/v1`.
-        served_model: the id that the server knows the model by; None: `served_as` of the model's YAML, else its source.
-        revision: which weights these are (a commit, a digest), for the record and the answers' key; nobody checks it.
-        api_key_env: the environment variable that holds the key; None for a server that wants none.
-        concurrency: requests in flight.
-        timeout: seconds a request may take; retries: further attempts after it was refused for now, broken or lost.
-        lead: send an image's first question ahead of its others, so that they find its part of the prompt cached.
-        unlisted: take a model that the server's list of models does not name.
-        send_template: send the chat template of the model's YAML along, to servers that take one (vLLM with
-            --trust-request-chat-template); false: the server's own is used.
-        extra_body: further parameters of the request's JSON, sent as they are.
+        spec: the model; its decoding settings are used, its weights are not needed locally.
+        url: of the server, up to and including `/v1`.
+        served_model: the model's id on the server; None: `served_as` of the model's YAML, else its source.
+        revision: revision of the weights (a commit, a digest), for the record and the answers' key; it is not verified.
+        api_key_env: environment variable that holds the API key; None for a server without a key.
+        concurrency: maximum number of requests in flight.
+        timeout: seconds a request may take.
+        retries: further attempts after a request was refused temporarily, failed or was lost.
+        lead: send an image's first question before its others, so that these find its part of the prompt cached.
+        unlisted: accept a model that is not in the server's list of models.
+        send_template: send the chat template of the model's YAML with each request, to servers that accept one (vLLM
+            with --trust-request-chat-template); false: the server's template is used.
+        extra_body: further parameters of the request's JSON, sent unchanged.
     """
 
     name = "server"
@@ -67,13 +68,13 @@ class ServerEngine:
     ) -> None:
         check_url(url, "engine.url", "engine=server")
         check_key_name(api_key_env, "engine.api_key_env")
-        for name, value, fine in (
+        for name, value, valid in (
             ("concurrency", concurrency, 1 <= concurrency <= 1000),
             ("timeout", timeout, timeout > 0),
             ("retries", retries, retries >= 0),
         ):
-            if not fine:
-                raise ConfigError(f"engine.{name}={value} is not possible.")
+            if not valid:
+                raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
         self.spec = spec
         self.generation = spec.generation
         self.url = str(url)
@@ -84,16 +85,16 @@ class ServerEngine:
         self.lead = lead
         self.extra = _extra(spec, send_template, extra_body)
         self.template_sent = send_template
-        self.parameters = wire.parameters(self.generation)
+        self.parameters = chat_format.parameters(self.generation)
         self.served = asyncio.run(self._look_up(unlisted))
-        self.identity = digest_json([self.name, self.model, revision, self.served.says, self.extra])
+        self.identity = digest_json([self.name, self.model, revision, self.served.reported, self.extra])
         self._counts: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
         self._returned: Counter[str] = Counter()
         self._fingerprints: Counter[str] = Counter()
         self._dropped: set[str] = set()
         self._refusals: Counter[str] = Counter()
-        self._in_a_row = 0
+        self._failures_in_a_row = 0
 
     def _connect(self) -> ChatServer:
         return ChatServer(
@@ -105,11 +106,11 @@ class ServerEngine:
             timeout=self.timeout,
             retries=self.retries,
             concurrency=self.concurrency,
-            dispensable=wire.dispensable(self.generation),
+            dispensable=chat_format.dispensable(self.generation),
             dropped=set(),
         )
 
-    async def _look_up(self, unlisted: bool) -> Served:
+    async def _look_up(self, unlisted: bool) -> ServedModel:
         server = self._connect()
         try:
             return await look_up(server, unlisted=unlisted)
@@ -117,27 +118,27 @@ class ServerEngine:
             await server.close()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        """See `Engine.generate`.  Answers are given out as they arrive.
+        """See `Engine.generate`.  Predictions are yielded as replies arrive.
 
         Raises:
-            EngineError: the key is refused, the model is gone, or nothing at all is answered.
-            Partial: the server went away in the middle.
+            EngineError: the key is refused, the model is no longer served, or no request is answered.
+            Partial: the server stopped answering during the run.
         """
         if not requests:
             return
         if self.spec.chat_template is not None and not self.template_sent:
             console.note(
-                f"note: {self.spec.name} has a chat template in its YAML, and the server uses its own; start the "
-                "server with the same (vLLM: --chat-template FILE), or say engine.send_template=true"
+                f"note: {self.spec.name} has a chat template in its YAML, but the server uses its own; start the "
+                "server with the same template (vLLM: --chat-template FILE), or set engine.send_template=true"
             )
         with asyncio.Runner() as runner:
             server = self._connect()
-            groups = by_image(requests)
-            session = Session(Schedule(iter(groups), self.lead), lambda turn: self._ask(server, turn))
-            with told_of_interrupts(runner.get_loop(), session.interrupt):
+            schedule = RequestSchedule(iter(group_by_image(requests)), self.lead)
+            session = RequestSession(schedule, lambda scheduled: self._send(server, scheduled))
+            with handle_interrupt(runner.get_loop(), session.interrupt):
                 try:
                     runner.run(session.start(min(self.concurrency, len(requests))))
-                    while batch := runner.run(session.batch()):
+                    while batch := runner.run(session.next_batch()):
                         yield batch
                 finally:
                     runner.run(session.close())
@@ -146,27 +147,27 @@ class ServerEngine:
                 if session.interrupted:
                     raise KeyboardInterrupt
 
-    async def _ask(self, server: ChatServer, turn: Turn) -> Prediction:
-        request = turn.request
+    async def _send(self, server: ChatServer, scheduled: ScheduledRequest) -> Prediction:
+        request = scheduled.request
         try:
-            urls = await turn.group.urls()
+            urls = await scheduled.group.urls()
         except SAMPLE_FAULTS as problem:
-            return failed(request, problem)
-        if turn.request is turn.group.requests[0]:
+            return prediction_of_error(request, problem)
+        if request is scheduled.group.requests[0]:
             self._counts["image_encodes"] += len(urls)
         attempts: list[str] = []
         try:
-            reply = await server.ask(wire.body(request, urls, self.model, self.extra), attempts)
+            reply = await server.ask(chat_format.body(request, urls, self.model, self.extra), attempts)
         except CallFailed as problem:
             self._attempts.update(attempts)
-            self._failed(problem)
-            return failure(request, str(problem), attempts)
+            self._count_failure(problem)
+            return failed_prediction(request, str(problem), attempts)
         self._attempts.update(attempts)
-        self._count(reply)
-        return wire.answered(request, reply, attempts)
+        self._count_reply(reply)
+        return chat_format.prediction_of(request, reply, attempts)
 
-    def _count(self, reply: Reply) -> None:
-        self._in_a_row = 0
+    def _count_reply(self, reply: Reply) -> None:
+        self._failures_in_a_row = 0
         self._counts["replies"] += 1
         for name, value in (
             ("prompt_tokens", reply.tokens_in),
@@ -178,42 +179,45 @@ class ServerEngine:
         self._returned[str(reply.model)] += 1
         self._fingerprints[str(reply.fingerprint)] += 1
 
-    def _failed(self, problem: CallFailed) -> None:
-        """Count a call without a reply; raise where to go on makes no sense."""
+    def _count_failure(self, problem: CallFailed) -> None:
+        """Count a call without a reply; raise an error if further requests would fail too."""
         self._counts["failed"] += 1
-        if not problem.passing:
+        if not problem.transient:
             self._refusals[str(problem)] += 1
-            if not self._counts["replies"] and self._refusals[str(problem)] >= REFUSALS_BEFORE_GIVING_UP:
+            if not self._counts["replies"] and self._refusals[str(problem)] >= MAX_INITIAL_REFUSALS:
                 raise EngineError(
-                    f"{self.spec.name}: the server {place_of(self.url)} refuses every request: {problem}. The model, "
-                    "the settings that are sent (engine.extra_body, generation) or the server's own limits do not fit."
+                    f"{self.spec.name}: the server {server_label(self.url)} refuses every request: {problem}. Check "
+                    "the model, the settings that are sent (engine.extra_body, generation) and the server's limits."
                 )
             return
-        self._in_a_row += 1
-        if self._in_a_row < max(OUTAGE, self.concurrency):
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row < max(MAX_FAILURES_IN_A_ROW, self.concurrency):
             return
-        said = f"{self._in_a_row} requests in a row to {place_of(self.url)} brought no reply, the last: {problem}."
+        message = (
+            f"{self._failures_in_a_row} requests in a row to {server_label(self.url)} got no reply, the last: "
+            f"{problem}."
+        )
         if not self._counts["replies"]:
-            raise EngineError(f"{said} Nothing was answered; look at the server's log.")
-        raise Partial(f"{said} What is answered is kept; the same command goes on from there.")
+            raise EngineError(f"{message} Nothing was answered; see the server's log.")
+        raise Partial(f"{message} The answers so far are kept; run the same command again to continue.")
 
-    def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`.  The weights are on another machine: what is said of them here is the server's word."""
+    def metadata(self) -> dict[str, Any]:
+        """See `Engine.metadata`.  The weights are on another machine; the record holds what the server reports."""
         return {
             "engine": self.name,
-            "server": place_of(self.url),
+            "server": server_label(self.url),
             "served_model": self.model,
             "weights_sha256": None,
-            "weights": "not seen by evalkit: which weights answered is the server's word, and revision the user's",
+            "weights": "not verified by evalkit: the weights are reported by the server, the revision by the user",
             "revision": self.revision,
             "listed": self.served.listed,
-            "server_says": self.served.says,
+            "server_says": self.served.reported,
             "chat_template": "the model's, sent with each request" if self.template_sent else "the server's own",
             "image_processor": "the server's own",
             "dtype": "the server's own",
             "sent": self.parameters,
             "extra_body": {k: v for k, v in self.extra.items() if k != "chat_template"},
-            "not_standard": sorted((set(self.parameters) | set(self.extra)) - wire.STANDARD - self._dropped),
+            "not_standard": sorted((set(self.parameters) | set(self.extra)) - chat_format.STANDARD - self._dropped),
             "refused_by_server": sorted(self._dropped),
             "concurrency": self.concurrency,
             "timeout": self.timeout,
@@ -227,21 +231,21 @@ class ServerEngine:
 
 
 def _model_id(spec: CheckpointSpec, given: str | None) -> str:
-    known = given or spec.config.get("served_as") or spec.config.get("source")
-    if not known:
+    model_id = given or spec.config.get("served_as") or spec.config.get("source")
+    if not model_id:
         raise ConfigError(
-            f"{spec.name} has no source that a server would name it by; give engine.served_model=ID as the server "
-            "lists it."
+            f"{spec.name} has no source that could be its id on the server; set engine.served_model=ID to the id in "
+            "the server's list of models."
         )
-    return str(known)
+    return str(model_id)
 
 
 def _extra(spec: CheckpointSpec, send_template: bool, extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
     extra = dict(extra_body or {})
-    ours = wire.STANDARD | {"top_k", "repetition_penalty", "chat_template", "n", "stream"}
-    if taken := sorted(ours & set(extra)):
+    reserved = chat_format.STANDARD | {"top_k", "repetition_penalty", "chat_template", "n", "stream"}
+    if taken := sorted(reserved & set(extra)):
         raise ConfigError(
-            f"engine.extra_body may not hold {', '.join(taken)}: decoding is set by the model's YAML "
+            f"engine.extra_body may not contain {', '.join(taken)}: decoding is set by the model's YAML "
             "(generation=NAME), the template by engine.send_template."
         )
     if not send_template:
@@ -249,7 +253,7 @@ def _extra(spec: CheckpointSpec, send_template: bool, extra_body: Mapping[str, A
     if spec.chat_template is None:
         raise ConfigError(
             f"engine.send_template=true: {spec.name} has no chat template in its YAML (chat_template), so there is "
-            "none to send; the server's own is the checkpoint's."
+            "none to send; without the setting, the server uses the checkpoint's template."
         )
     return {**extra, "chat_template": spec.chat_template}
 
@@ -260,7 +264,8 @@ def _read_key(name: str | None, url: str) -> str | None:
     key = os.environ.get(name, "").strip()
     if not key:
         raise ConfigError(
-            f"engine=server needs a key for {place_of(url)}, and the environment variable {name} is not set. Set the "
-            "variable (never the key on the command line or in a YAML), or name another with engine.api_key_env."
+            f"engine=server needs a key for {server_label(url)}, but the environment variable {name} is not set. Set "
+            "the variable (never put the key on the command line or in a YAML), or name another variable with "
+            "engine.api_key_env."
         )
     return key

@@ -1,4 +1,4 @@
-"""What a server says of the model that it serves: all that can be known of weights on another machine."""
+"""Description of a served model as the server reports it: the only information about weights on another machine."""
 
 from __future__ import annotations
 
@@ -8,74 +8,77 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.clients.openai_client import ChatServer, Told
+from evalkit.clients.openai_client import ChatServer, GetResult
 from evalkit.clients.response import entries_of
 from evalkit.core.errors import EngineError
 
-# What says which weights, of all that servers tell (times, permissions and addresses change by themselves): in their
-# list of models, and under addresses of vLLM, text-generation-inference and SGLang.
-IN_LIST = ("root", "parent", "owned_by", "revision", "sha", "digest", "dtype", "quantization", "max_model_len")
-ADDRESSES: Mapping[str, tuple[str, ...]] = {
+# Fields that identify the weights (times, permissions and addresses change without a change of weights): in the list of
+# models, and at endpoints of vLLM, text-generation-inference and SGLang.
+LIST_FIELDS = ("root", "parent", "owned_by", "revision", "sha", "digest", "dtype", "quantization", "max_model_len")
+ENDPOINT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "/version": ("version",),
     "/info": ("model_id", "model_sha", "model_dtype", "quantize", "version"),
     "/get_model_info": ("model_path", "tokenizer_path", "weight_version"),
 }
-# A server that is starting, or a proxy in front of one that is gone.
-NOT_NOW = (None, 429, 502, 503, 504)
+# Status of a server that is starting, or of a proxy whose server is gone.
+UNAVAILABLE = (None, 429, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """says: what the server tells of the model, by address; listed: whether its list names it, None: it has no list."""
+class ServedModel:
+    """Information that a server reports about a model.
+
+    listed: whether the list of models contains it; None: the server has no list.  reported: fields by endpoint.
+    """
 
     listed: bool | None
-    says: Mapping[str, Mapping[str, Any]]
+    reported: Mapping[str, Mapping[str, Any]]
 
 
-async def look_up(server: ChatServer, *, unlisted: bool) -> Served:
-    """Ask the server which models it has, and what it says of this one.
+async def look_up(server: ChatServer, *, unlisted: bool) -> ServedModel:
+    """Query the server for its list of models and for information about this one.
 
     Args:
-        unlisted: take a model that the server's list does not name.
+        unlisted: accept a model that is not in the server's list.
 
     Raises:
         EngineError: there is no server, it refuses the key, or it has no such model.
     """
-    told = _now(await server.tell("/models"), server, "/models")
+    models = _require_available(await server.get("/models"), server, "/models")
     versioned = re.search(r"/v\d+[a-z]*/?$", server.url) is not None
-    if told.status == 404 and not versioned:
+    if models.status == 404 and not versioned:
         raise EngineError(
-            f"The server at {server.url} has no list of models at {server.place}/models. The address of an "
+            f"The server at {server.url} has no list of models at {server.label}/models. The address of an "
             f"OpenAI-compatible server ends with /v1: engine.url={server.url.rstrip('/')}/v1."
         )
-    entries = {str(entry["id"]): entry for entry in entries_of(told.content) or ()}
+    entries = {str(entry["id"]): entry for entry in entries_of(models.content) or ()}
     entry = entries.get(server.model)
     if entries and entry is None and not unlisted:
         raise EngineError(
-            f"{server.unknown_model(list(entries))} If it is served all the same (`transformers serve FOLDER` lists "
-            "its cache and not the folder), say engine.unlisted=true."
+            f"{server.unknown_model(list(entries))} If the server does serve it (`transformers serve FOLDER` lists its "
+            "cache and not the folder), set engine.unlisted=true."
         )
     root = re.sub(r"/v\d+[a-z]*/?$", "", server.url) if versioned else server.url.rstrip("/")
-    answers = await asyncio.gather(*(server.tell(root + path) for path in ADDRESSES))
-    says = {"/models": _kept(entry, IN_LIST)}
-    for (path, names), answer in zip(ADDRESSES.items(), answers, strict=True):
-        says[path] = _kept(_now(answer, server, path).content, names)
-    return Served(listed=entry is not None if entries else None, says={k: v for k, v in says.items() if v})
+    answers = await asyncio.gather(*(server.get(root + path) for path in ENDPOINT_FIELDS))
+    reported = {"/models": _select(entry, LIST_FIELDS)}
+    for (path, names), answer in zip(ENDPOINT_FIELDS.items(), answers, strict=True):
+        reported[path] = _select(_require_available(answer, server, path).content, names)
+    return ServedModel(listed=entry is not None if entries else None, reported={k: v for k, v in reported.items() if v})
 
 
-def _now(told: Told, server: ChatServer, path: str) -> Told:
-    """What was told, unless the server cannot be asked now: half of what it says would name another model."""
-    if told.status in NOT_NOW:
-        how = f"answers HTTP {told.status}" if told.status else "does not answer"
+def _require_available(result: GetResult, server: ChatServer, path: str) -> GetResult:
+    """Raise EngineError if the server is unavailable: incomplete information would identify a different model."""
+    if result.status in UNAVAILABLE:
+        status = f"answers HTTP {result.status}" if result.status else "does not answer"
         raise EngineError(
-            f"The server {server.place} {how} when asked for {path}. Is it running, and has it loaded its model? "
-            f"engine.url was given as {server.url}; a server is started for example with `vllm serve MODEL`. Answers "
-            "that a run already has are kept; the same command goes on from there."
+            f"The server {server.label} {status} to a request for {path}. Is it running, and has it loaded its model? "
+            f"engine.url is {server.url}; a server is started for example with `vllm serve MODEL`. The answers of a "
+            "run so far are kept; run the same command again to continue."
         )
-    return told
+    return result
 
 
-def _kept(content: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _select(content: Any, names: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         return {}
     return {n: content[n] for n in names if isinstance(content.get(n), str | int | float | bool)}

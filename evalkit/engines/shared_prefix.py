@@ -1,4 +1,4 @@
-"""Which prompts share what: the tokens that all questions about an image begin with, and why some cannot share."""
+"""Common prefixes of the prompts about one image, and the reasons why some prompts cannot share a prefix."""
 
 from __future__ import annotations
 
@@ -6,58 +6,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit.engines.loaded_model import Loaded
-from evalkit.engines.preprocess import Group, Row
+from evalkit.engines.loaded_model import LoadedModel
+from evalkit.engines.preprocess import PromptGroup, PromptRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """A group whose prompts share their first `length` tokens, all images among them.
+class PrefixGroup:
+    """Group whose prompts share their first `length` tokens, which include all images.
 
-    An only question shares all of its prompt with itself: it needs no second pass.
-    positions: position ids of the longest prompt, (length,) or (axes, length) for models with several.
+    For a single question the prefix is its whole prompt, which needs no second pass.
+    positions: position ids of the longest prompt, (length,), or (axes, length) for models with several axes.
     """
 
-    group: Group
+    group: PromptGroup
     length: int
     positions: Any
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens to compute: the prefix once, and the rest of each prompt."""
+        """Number of prompt tokens to compute: the prefix once, and the rest of each prompt."""
         return self.length + sum(len(row.ids) - self.length for row in self.group.rows)
 
     @property
     def whole(self) -> bool:
-        """Whether the prefix is the whole prompt of an only question."""
+        """Whether the prefix is the whole prompt of a single question."""
         return len(self.group.rows[0].ids) == self.length
 
-    def apart(self) -> list[Shared]:
-        """The same prompts, each with a prefix of its own that is as long."""
-        return [replace(self, group=Group(rows=(row,))) for row in self.group.rows]
+    def split(self) -> list[PrefixGroup]:
+        """Split into one group per prompt, each with its own prefix of the same length."""
+        return [replace(self, group=PromptGroup(rows=(row,))) for row in self.group.rows]
 
-    def start(self) -> Any:
-        """Position of the first token behind the prefix, (axes,)."""
+    def first_position(self) -> Any:
+        """Position of the first token after the prefix, (axes,)."""
         axes = self.positions.reshape(-1, self.positions.shape[-1])
         return axes[:, -1] + 1 if self.whole else axes[:, self.length]
 
 
-def model_obstacle(loaded: Loaded) -> str | None:
-    """Why no prompt of this model or these settings can share; None: it may."""
+def model_obstacle(loaded: LoadedModel) -> str | None:
+    """Reason why no prompt can share a prefix with this model and these settings; None if there is none."""
     g = loaded.generation
     config = loaded.model.config
     if g.temperature > 0:
-        return "sampling asks one request at a time"
+        return "sampling answers one request at a time"
     if g.num_beams > 1:
-        return "beam search is left to transformers"
+        return "beam search is done by transformers"
     if g.repetition_penalty != 1.0:
-        return "a repetition penalty is left to transformers"
+        return "a repetition penalty is applied by transformers"
     if altering := loaded.altering():
-        return f"the checkpoint sets {', '.join(altering)}, which is left to transformers"
+        return f"the checkpoint sets {', '.join(altering)}, which transformers applies"
     if config.is_encoder_decoder:
         return "an encoder-decoder has no prefix to share"
     if loaded.image_token_id is None:
-        return "the configuration names no image token, so the image's place in the prompt is not known"
+        return "the configuration names no image token, so the position of the image in the prompt is not known"
     if (attention := loaded.text_config._attn_implementation) not in ("sdpa", "eager"):
         return f"attention {attention} takes no 4D mask"
     kinds = set(getattr(loaded.text_config, "layer_types", None) or ())
@@ -66,21 +66,21 @@ def model_obstacle(loaded: Loaded) -> str | None:
     return None
 
 
-def share(loaded: Loaded, group: Group, *, exact: bool) -> Shared | str:
-    """The group with its common prefix, or why it has none that can be shared.
+def find_prefix(loaded: LoadedModel, group: PromptGroup, *, exact: bool) -> PrefixGroup | str:
+    """Find the common prefix of a group; a string is the reason why there is none that can be shared.
 
-    exact: the prefix ends at the last image place, so that it does not depend on the other questions of the group.
+    exact: the prefix ends at the last image token, so that it does not depend on the other questions of the group.
     """
     rows = group.rows
     if not rows[0].images:
         return "there is no image in the prompt"
     if any(tensor is not row.images.get(name) for row in rows for name, tensor in rows[0].images.items()):
-        return "the processor makes other image tensors with each question"
+        return "the processor makes different image tensors for each question"
     if "cross_attention_mask" in rows[0].sequences or "cross_attention_mask" in rows[0].images:
-        return "the image enters by cross-attention and not in the prompt"
+        return "the image enters by cross-attention, not in the prompt"
     token = loaded.image_token_id
     if any(token not in row.ids for row in rows):
-        return "the processed prompt has no image place"
+        return "the processed prompt contains no image token"
     image_end = max(len(row.ids) - row.ids[::-1].index(token) for row in rows)
     length = image_end if exact else common_prefix([row.ids for row in rows])
     if image_end > length or any(len(row.ids) <= length for row in rows):
@@ -89,15 +89,15 @@ def share(loaded: Loaded, group: Group, *, exact: bool) -> Shared | str:
         length = len(rows[0].ids)
     longest = max(rows, key=lambda row: len(row.ids))
     if any(not _same_start(rows[0], row, length) for row in rows):
-        return "the processor marks the common tokens differently with each question"
+        return "the processor marks the common tokens differently for each question"
     window = sliding_window(loaded)
     if window and len(longest.ids) + loaded.generation.max_new_tokens > window:
         return f"prompt and answer are longer than the sliding window of {window} tokens"
-    return Shared(group=group, length=length, positions=_positions(loaded, longest))
+    return PrefixGroup(group=group, length=length, positions=_positions(loaded, longest))
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with, leaving at least one of each.
+    """Length of the prefix that all prompts have in common; at least one token of each prompt is left after it.
 
     >>> common_prefix([(1, 2, 3), (1, 2, 4, 5)])
     2
@@ -112,14 +112,14 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return limit
 
 
-def _same_start(a: Row, b: Row, length: int) -> bool:
+def _same_start(a: PromptRow, b: PromptRow, length: int) -> bool:
     import torch
 
     return all(torch.equal(t[:, :length], b.sequences[name][:, :length]) for name, t in a.sequences.items())
 
 
-def sliding_window(loaded: Loaded) -> int | None:
-    """The shortest sliding window of the language model's layers; None where every layer sees all."""
+def sliding_window(loaded: LoadedModel) -> int | None:
+    """Shortest sliding window of the language model's layers; None if every layer attends to all tokens."""
     text = loaded.text_config
     kinds = getattr(text, "layer_types", None)
     if kinds and "sliding_attention" not in kinds:
@@ -127,8 +127,8 @@ def sliding_window(loaded: Loaded) -> int | None:
     return getattr(text, "sliding_window", None)
 
 
-def _positions(loaded: Loaded, row: Row) -> Any:
-    """Position ids of one whole prompt, by the model's own rule where it has one (several axes in Qwen-VL)."""
+def _positions(loaded: LoadedModel, row: PromptRow) -> Any:
+    """Position ids of one whole prompt, by the model's own rule if it has one (several axes in Qwen-VL)."""
     import torch
 
     ids = torch.tensor([row.ids])

@@ -1,4 +1,4 @@
-"""engine=vllm: vLLM in this process, its prefix cache on, fed image by image."""
+"""engine=vllm: vLLM in this process, with its prefix cache on and requests ordered by image."""
 
 from __future__ import annotations
 
@@ -7,38 +7,46 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EngineError, Partial, first_line
 from evalkit.core.types import Prediction, Request, digest_json
-from evalkit.engines import vllm_package as package
-from evalkit.engines.hf import device_of, dtype_of
-from evalkit.engines.loaded_model import Tally, failed
-from evalkit.engines.preprocess import by_image
+from evalkit.engines import vllm_package
+from evalkit.engines.hf import resolve_device, resolve_dtype
+from evalkit.engines.loaded_model import Tally, prediction_of_error
+from evalkit.engines.preprocess import group_by_image
 from evalkit.engines.vllm_prompts import (
-    Ready,
-    Rules,
-    Window,
-    answer_in,
-    expanded,
-    prepare,
-    refuse_what_vllm_cannot,
-    rules,
-    windows,
+    PreparedRequest,
+    PreparedWindow,
+    PromptRules,
+    divide_into_windows,
+    expanded_ids,
+    load_rules,
+    prediction_of,
+    prepare_window,
+    refuse_unsupported,
 )
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.processors import pil_arguments
 
-# What decides here: prefix caching is what this engine is for, and a checkpoint's own decoding settings stay out.
-OURS = frozenset(
+# Arguments of `vllm.LLM` that evalkit sets: prefix caching is the purpose of this engine, and the checkpoint's own
+# decoding settings must not apply.
+RESERVED_ARGUMENTS = frozenset(
     {
         "model", "tokenizer", "dtype", "tensor_parallel_size", "pipeline_parallel_size", "max_model_len",
         "gpu_memory_utilization", "enable_prefix_caching", "limit_mm_per_prompt", "generation_config",
         "skip_tokenizer_init", "seed", "runner",
     }
 )  # fmt: skip
+
+
+class _Output(NamedTuple):
+    """Prepared request with its `vllm.RequestOutput`, or with the exception that vLLM refused it with."""
+
+    row: PreparedRequest
+    output: Any
 
 
 class VllmEngine:
@@ -48,17 +56,17 @@ class VllmEngine:
         spec: the checkpoint, in Hugging Face form.
         dtype: as for engine=hf.
         tensor_parallel_size: GPUs that share each layer; pipeline_parallel_size: groups of layers.
-        max_model_len: tokens of prompt and answer together, None: the model's own.
-        gpu_memory_utilization: the share of a GPU's memory that vLLM takes; None: vLLM's own.
-        window: requests handed over at a time: answers come, and are saved, a window at a time.
-        image_processor: pil: the PIL version of the checkpoint's, as engine=hf takes it; auto: vLLM's choice.
-        check_prompts: compare what vLLM made of the first image's prompts with what engine=hf makes of them, and stop
-            where a token differs.
+        max_model_len: maximum tokens of prompt and answer together; None: the model's own.
+        gpu_memory_utilization: share of a GPU's memory that vLLM uses; None: vLLM's default.
+        window: requests passed to vLLM at a time; answers arrive, and are saved, one window at a time.
+        image_processor: pil: the PIL version of the checkpoint's processor, as in engine=hf; auto: vLLM's choice.
+        check_prompts: compare vLLM's token ids of the first image's prompts with those of engine=hf, and stop if a
+            token differs.
         engine_args: further arguments of `vllm.LLM`; they are part of the answers' key.
 
     Raises:
-        ConfigError: a setting is not possible, or the package vllm is not installed.
-        ModelError: the model cannot be expressed in vLLM; says why and what to use.
+        ConfigError: a setting is not valid, or the package vllm is not installed.
+        ModelError: vLLM does not support the model; the message says why and what to use instead.
     """
 
     name = "vllm"
@@ -82,21 +90,9 @@ class VllmEngine:
             "tensor_parallel_size": tensor_parallel_size,
             "pipeline_parallel_size": pipeline_parallel_size,
         }
-        for name, value in {**self.parallel, "window": window, "max_model_len": max_model_len}.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"engine.{name}={value} is not possible; it must be 1 or more.")
-        if gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1:
-            raise ConfigError(
-                f"engine.gpu_memory_utilization={gpu_memory_utilization} is not a share, above 0 up to 1."
-            )
-        if taken := sorted(OURS & set(engine_args or {})):
-            raise ConfigError(
-                f"engine.engine_args may not hold {', '.join(taken)}: evalkit sets these itself; see "
-                "conf/engine/vllm.yaml for those that have a setting of their own."
-            )
-        if image_processor not in ("pil", "auto"):
-            raise ConfigError(f"engine.image_processor={image_processor} is not possible. Known: pil, auto.")
-        package.require()
+        _check_sizes({**self.parallel, "window": window, "max_model_len": max_model_len})
+        _check_settings(gpu_memory_utilization, engine_args or {}, image_processor)
+        vllm_package.require()
         self.spec = spec
         self.generation = spec.generation
         self.window, self.check_prompts = window, check_prompts
@@ -105,76 +101,76 @@ class VllmEngine:
         self.image_processor = image_processor
         self.parts = checkpoint.locate(spec)
         self.folder = checkpoint.weights_folder(self.parts)
-        refuse_what_vllm_cannot(spec, self.folder)
-        self.device = device_of("auto")
-        self.dtype = dtype_of(dtype, spec, self.device)
+        refuse_unsupported(spec, self.folder)
+        self.device = resolve_device("auto")
+        self.dtype = resolve_dtype(dtype, spec, self.device)
         self.weights_digest = checkpoint.digest(spec, self.parts)
-        decisive = [*([self.engine_args] if engine_args else []), *(["auto"] if image_processor == "auto" else [])]
-        self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *decisive])
+        options = [*([self.engine_args] if engine_args else []), *(["auto"] if image_processor == "auto" else [])]
+        self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *options])
         self._llm: Any = None
-        self._images = 0
-        self._checked = 0
+        self._max_images = 0
+        self._n_checked = 0
         self._counts: Counter[str] = Counter()
         self._tally = Tally()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        """See `Engine.generate`.  The next window is prepared in a thread while vLLM answers this one.
+        """See `Engine.generate`.  The next window is prepared in a thread while vLLM answers the current one.
 
         Raises:
-            EngineError: vLLM does not start, makes other prompts, or answers nothing.
-            Partial: vLLM died in the middle.
+            EngineError: vLLM does not start, makes different prompts, or answers nothing.
+            Partial: vLLM died during the run.
         """
         if not requests:
             return
-        own = rules(self.spec, self.folder)
+        rules = load_rules(self.spec, self.folder)
         self.load(max(len(r.images) for r in requests))
-        for window in _ahead(own, windows(by_image(requests), self.window)):
+        for window in _prepare_ahead(rules, divide_into_windows(group_by_image(requests), self.window)):
             self._counts["image_decodes"] += window.decodes
-            predictions = [*window.failures, *self._answers(own, window.rows)]
+            predictions = [*window.failures, *self._predictions(rules, window.rows)]
             self._tally.add(self.spec.name, predictions)
             yield predictions
 
     def load(self, images: int) -> Any:
-        """`vllm.LLM` for prompts of so many images each: made at the first call, and anew where it needs more."""
-        if self._llm is None or images > self._images:
-            self._llm, self._images = None, images
-            given = {k: v for k, v in self.memory.items() if v is not None} | self.parallel | self.engine_args
-            pil = self._pil() if self.image_processor == "pil" else {}
-            if keywords := pil | dict(given.get("mm_processor_kwargs") or {}):
-                given["mm_processor_kwargs"] = keywords
-            self._llm = package.start(self.spec.name, self.folder, {"dtype": self.dtype, **given}, images)
+        """Return a `vllm.LLM` for prompts of up to `images` images; made once, and again when more are needed."""
+        if self._llm is None or images > self._max_images:
+            self._llm, self._max_images = None, images
+            arguments = {k: v for k, v in self.memory.items() if v is not None} | self.parallel | self.engine_args
+            pil = self._pil_arguments() if self.image_processor == "pil" else {}
+            if keywords := pil | dict(arguments.get("mm_processor_kwargs") or {}):
+                arguments["mm_processor_kwargs"] = keywords
+            self._llm = vllm_package.start(self.spec.name, self.folder, {"dtype": self.dtype, **arguments}, images)
         return self._llm
 
-    def _pil(self) -> dict[str, Any]:
-        if (asked := pil_arguments(self.folder)) is not None:
-            return asked
+    def _pil_arguments(self) -> dict[str, Any]:
+        if (arguments := pil_arguments(self.folder)) is not None:
+            return arguments
         self.image_processor = "auto"
         console.note(
-            f"{self.spec.name}: its processor has a part for videos, and could not be made with the PIL image "
-            "processor beside it, so that vLLM chooses: pixels may differ a little from those of engine=hf"
+            f"{self.spec.name}: its processor includes a video processor and could not be created with the PIL image "
+            "processor, so vLLM chooses the image processor; pixels may differ slightly from those of engine=hf"
         )
         return {}
 
-    def _answers(self, own: Rules, rows: Sequence[Ready]) -> list[Prediction]:
+    def _predictions(self, rules: PromptRules, rows: Sequence[PreparedRequest]) -> list[Prediction]:
         started = time.perf_counter()
-        asked = self._ask(rows)
+        outputs = self._generate(rows)
         seconds = (time.perf_counter() - started) / max(1, len(rows))
-        if self.check_prompts and not self._checked:
-            self._check(own, asked)
+        if self.check_prompts and not self._n_checked:
+            self._compare_prompts(rules, outputs)
         predictions = []
-        for row, output in asked:
+        for row, output in outputs:
             if isinstance(output, Exception):
-                predictions.append(failed(row.request, output))
+                predictions.append(prediction_of_error(row.request, output))
                 continue
             self._count(output)
-            predictions.append(answer_in(own, row.request, output, seconds))
+            predictions.append(prediction_of(rules, row.request, output, seconds))
         return predictions
 
-    def _ask(self, rows: Sequence[Ready]) -> list[tuple[Ready, Any]]:
-        """Each row with its `vllm.RequestOutput`, or with what vLLM refused it with.
+    def _generate(self, rows: Sequence[PreparedRequest]) -> list[_Output]:
+        """Generate for all rows; a row that vLLM refuses gets the exception as its output.
 
-        vLLM refuses a call whole where one of its prompts is at fault, before any is answered: it is asked again in
-        halves, down to the prompt itself.
+        vLLM refuses a whole call if one of its prompts is invalid, before any is answered: the call is repeated with
+        halves of the rows, down to the invalid prompt.
         """
         if not rows:
             return []
@@ -186,50 +182,50 @@ class VllmEngine:
                 [vllm.SamplingParams(**row.sampling) for row in rows],
                 use_tqdm=False,
             )
-        except package.deaths() as problem:
+        except vllm_package.fatal_errors() as problem:
             raise self._died(problem) from problem
-        except package.faults() as problem:
+        except vllm_package.prompt_errors() as problem:
             if len(rows) == 1:
-                return [(rows[0], problem)]
+                return [_Output(rows[0], problem)]
             half = len(rows) // 2
-            return [*self._ask(rows[:half]), *self._ask(rows[half:])]
+            return [*self._generate(rows[:half]), *self._generate(rows[half:])]
         if len(outputs) != len(rows):
-            raise EngineError(f"{self.spec.name}: vLLM gave {len(outputs)} answers to {len(rows)} requests.")
-        return list(zip(rows, outputs, strict=True))
+            raise EngineError(f"{self.spec.name}: vLLM returned {len(outputs)} answers for {len(rows)} requests.")
+        return [_Output(row, output) for row, output in zip(rows, outputs, strict=True)]
 
     def _died(self, problem: Exception) -> EngineError | Partial:
-        said = f"{self.spec.name}: vLLM died: {first_line(problem)}. Its own log on stderr says why"
+        message = f"{self.spec.name}: vLLM died: {first_line(problem)}. Its log on stderr gives the cause"
         if not self._tally.answered:
-            return EngineError(f"{said}; nothing was answered.")
-        return Partial(f"{said}. What is answered is kept; the same command goes on from there.")
+            return EngineError(f"{message}; nothing was answered.")
+        return Partial(f"{message}. The answers so far are kept; run the same command again to continue.")
 
-    def _check(self, own: Rules, asked: Sequence[tuple[Ready, Any]]) -> None:
-        """Compare what vLLM made of the first image's prompts with those of engine=hf, to the token."""
-        answered = [(row, output) for row, output in asked if row.request.images and not isinstance(output, Exception)]
+    def _compare_prompts(self, rules: PromptRules, outputs: Sequence[_Output]) -> None:
+        """Compare vLLM's token ids of the first image's prompts with those of engine=hf; EngineError if they differ."""
+        answered = [o for o in outputs if o.row.request.images and not isinstance(o.output, Exception)]
         for row, output in answered:
-            if row.request.image_digests != answered[0][0].request.image_digests:
+            if row.request.image_digests != answered[0].row.request.image_digests:
                 break
-            here, there = expanded(own.processor, row), [int(i) for i in output.prompt_token_ids]
-            if here != there:
-                raise EngineError(_difference(self.spec.name, row.request, here, there))
-            self._checked += 1
+            expected, actual = expanded_ids(rules.processor, row), [int(i) for i in output.prompt_token_ids]
+            if expected != actual:
+                raise EngineError(_prompt_difference(self.spec.name, row.request, expected, actual))
+            self._n_checked += 1
 
     def _count(self, output: Any) -> None:
         self._counts["prompt_tokens"] += len(output.prompt_token_ids)
         self._counts["cached_tokens"] += output.num_cached_tokens or 0
         self._counts["answer_tokens"] += len(output.outputs[0].token_ids)
 
-    def facts(self) -> dict[str, Any]:
-        """See `Engine.facts`."""
+    def metadata(self) -> dict[str, Any]:
+        """See `Engine.metadata`."""
         import torch
         import transformers
 
-        facts: dict[str, Any] = {
+        record: dict[str, Any] = {
             "engine": self.name,
             "weights_sha256": self.weights_digest,
             "dtype": self.dtype,
             "device": self.device,
-            "vllm": package.version(),
+            "vllm": vllm_package.version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "torchvision": find_spec("torchvision") is not None,
@@ -240,23 +236,44 @@ class VllmEngine:
             "engine_args": self.engine_args,
             "window": self.window,
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT") == "1",
-            "prompts_checked": self._checked,
+            "prompts_checked": self._n_checked,
             "counters": dict(self._counts),
         }
         if torch.cuda.is_available():
-            facts["device_name"] = torch.cuda.get_device_name(0)
-        return facts
+            record["device_name"] = torch.cuda.get_device_name(0)
+        return record
 
 
-def _ahead(own: Rules, pieces: Iterator[list[Sequence[Request]]]) -> Iterator[Window]:
-    """Windows, each prepared while the one before it is answered."""
+def _check_sizes(sizes: Mapping[str, int | None]) -> None:
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"engine.{name}={value} is not valid; it must be 1 or more.")
+
+
+def _check_settings(gpu_memory_utilization: float | None, engine_args: Mapping[str, Any], image_processor: str) -> None:
+    if gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1:
+        raise ConfigError(
+            f"engine.gpu_memory_utilization={gpu_memory_utilization} is not a fraction; it must be above 0 and at most "
+            "1."
+        )
+    if taken := sorted(RESERVED_ARGUMENTS & set(engine_args)):
+        raise ConfigError(
+            f"engine.engine_args may not contain {', '.join(taken)}: evalkit sets these itself; see "
+            "conf/engine/vllm.yaml for those that have their own setting."
+        )
+    if image_processor not in ("pil", "auto"):
+        raise ConfigError(f"engine.image_processor={image_processor} is not valid. Known: pil, auto.")
+
+
+def _prepare_ahead(rules: PromptRules, windows: Iterator[list[Sequence[Request]]]) -> Iterator[PreparedWindow]:
+    """Yield prepared windows; each is prepared in a thread while the previous one is answered."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    processor = _copy(own)
-    waiting: Future[Window] | None = None
+    thread_rules = _copy(rules)
+    waiting: Future[PreparedWindow] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
-        for piece in pieces:
-            following = pool.submit(prepare, processor, piece)
+        for window in windows:
+            following = pool.submit(prepare_window, thread_rules, window)
             if waiting is not None:
                 yield waiting.result()
             waiting = following
@@ -264,19 +281,20 @@ def _ahead(own: Rules, pieces: Iterator[list[Sequence[Request]]]) -> Iterator[Wi
             yield waiting.result()
 
 
-def _copy(own: Rules) -> Rules:
-    """With a processor of its own: fast tokenizers refuse to be shared between threads."""
+def _copy(rules: PromptRules) -> PromptRules:
+    """Copy the rules with their processor: fast tokenizers cannot be shared between threads."""
     import copy
     from dataclasses import replace
 
-    return replace(own, processor=copy.deepcopy(own.processor))
+    return replace(rules, processor=copy.deepcopy(rules.processor))
 
 
-def _difference(name: str, request: Request, here: Sequence[int], there: Sequence[int]) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+def _prompt_difference(name: str, request: Request, expected: Sequence[int], actual: Sequence[int]) -> str:
+    shorter = min(len(expected), len(actual))
+    at = next((i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b), shorter)
     return (
-        f"{name}: vLLM makes another prompt of sample {request.sample_id} than engine=hf: {len(there)} tokens instead "
-        f"of {len(here)}, and the first that differs is number {at} ({list(there[at : at + 3])} instead of "
-        f"{list(here[at : at + 3])}). The answers would be to another question. Use engine=hf; or take vLLM's prompts "
-        "as they are with engine.check_prompts=false, which the manifest then says."
+        f"{name}: vLLM makes a different prompt for sample {request.sample_id} than engine=hf: {len(actual)} tokens "
+        f"instead of {len(expected)}; the first difference is at token {at} ({list(actual[at : at + 3])} instead of "
+        f"{list(expected[at : at + 3])}). The answers would belong to a different prompt. Use engine=hf; or accept "
+        "vLLM's prompts with engine.check_prompts=false, which the manifest records."
     )

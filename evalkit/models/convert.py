@@ -1,4 +1,4 @@
-"""Saves a checkpoint in Hugging Face form once, so that it is loaded from there by anything."""
+"""Conversion of checkpoints from LLaVA's layouts to Hugging Face form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import evalkit
 from evalkit.core.errors import ModelError
-from evalkit.models.components import RECORD
+from evalkit.models.components import CONVERSION_RECORD
 from evalkit.models.formats import recognise
 from evalkit.models.llava_original import LoadedLlava, load_llava
 from evalkit.models.processors import load_processor
@@ -19,16 +19,21 @@ _PROBE = "Is the lung normal?\n  Two  spaces, é."
 
 
 def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
-    """Loads `folder` (options as for `load_llava`) and saves it in `to`; returns what was loaded.
+    """Load the checkpoint in `folder`, save it in `to` in Hugging Face form, and return the loaded checkpoint.
 
-    `to` must not exist, or be empty; it appears whole or not at all.  ModelError when it is in use, when the disk is
-    full, or when the saved processor does not tokenise as the loaded one.
+    Args:
+        folder: a checkpoint in one of LLaVA's layouts.
+        to: folder that does not exist yet or is empty; it is written completely or not at all.
+        options: as for `load_llava`.
+
+    Raises:
+        ModelError: `to` is in use, the disk is full, or the saved processor tokenises differently from the loaded one.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ModelError(f"{to} exists and is not an empty folder: give another one, or empty it first")
+        raise ModelError(f"{to} exists and is not an empty folder: choose another folder, or empty it first")
     if recognise(folder) == "hf":
         raise ModelError(
-            f"{folder} is in Hugging Face form already: there is nothing to convert; copy it to where you want it"
+            f"{folder} is already in Hugging Face form: there is nothing to convert; use it with model.source={folder}"
         )
     loaded = load_llava(folder, **options)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -39,14 +44,14 @@ def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
             to.rmdir()
         work.replace(to)
     except OSError as error:
-        raise ModelError(f"{to} cannot be written ({error}): nothing was kept of it") from None
+        raise ModelError(f"{to} cannot be written ({error}): the incomplete folder was removed") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return loaded
 
 
 def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
-    """Weights, processor, template and a record of where they came from, into the folder `to`."""
+    """Write weights, processor, template and a record of their origin into the folder `to`."""
     loaded.model.save_pretrained(to, state_dict=published_names(loaded.model), max_shard_size="4GB")
     loaded.processor.save_pretrained(to)
     _check_tokens(loaded, to)
@@ -57,13 +62,13 @@ def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
         "notes": list(loaded.notes),
         "evalkit": evalkit.__version__,
     }
-    (to / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (to / CONVERSION_RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def published_names(model: Any) -> dict[str, Any]:
-    """The model's tensors with the vision tower's under the names of every published conversion.
+    """Name the model's tensors as published conversions do, which have one more level for the vision tower.
 
-    Recent versions of transformers leave a level of them out and read both; vLLM knows the published names alone.
+    Recent versions of transformers omit that level when saving and read both; vLLM reads the published names only.
     """
     level = "model.vision_tower.vision_model."
     return {
@@ -78,6 +83,6 @@ def _check_tokens(loaded: LoadedLlava, to: Path) -> None:
     before, after = (p.tokenizer(text)["input_ids"] for p in (loaded.processor, load_processor(to.name, to)))
     if before != after:
         raise ModelError(
-            f"the tokenizer saved in {to} gives other ids than the loaded one for the same text: this version of "
-            "transformers does not keep it as it is; use the checkpoint in its original form"
+            f"the tokenizer saved in {to} gives different ids for the same text than the loaded one: this version of "
+            "transformers does not save it correctly; use the checkpoint in its original form"
         )

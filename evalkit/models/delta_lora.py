@@ -1,6 +1,6 @@
-"""Weights that are published in two parts, read as if they were one: base + delta, and base + LoRA.
+"""Merged weights of two published parts: base + delta, and base + LoRA adapter.
 
-Both check names and shapes when they are made, before a tensor is read, and merge one tensor at a time.
+Both classes check names and shapes on creation, before any tensor is read, and merge one tensor at a time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ModelError
 from evalkit.models.tensor_files import ALL, Shape, Shards
@@ -16,13 +16,13 @@ from evalkit.models.tensor_files import ALL, Shape, Shards
 if TYPE_CHECKING:
     import torch
 
-# Tensors that hold no weights: tables that every version computes for itself.
+# Tensors that are not weights: tables that every version of the code computes itself.
 IGNORABLE = re.compile(r"\.rotary_emb\.inv_freq$|\.embeddings\.position_ids$")
 _GROWS = ("model.embed_tokens.weight", "lm_head.weight")
 _NEW_IN_DELTA = "model.mm_projector."
 
-# adapter_config.json: settings that a plain merge honours or that change nothing in a finished adapter.  Every other
-# one must be off, so that a variant of LoRA that is not known here is refused and not merged as if it were plain.
+# Settings of adapter_config.json that a plain merge respects or that do not affect a finished adapter.  All others must
+# be off, so that unknown variants of LoRA are refused instead of being merged as plain LoRA.
 _ADAPTER_KNOWN = {
     *("auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "inference_mode"),
     *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_config", "megatron_core"),
@@ -35,11 +35,18 @@ _ADAPTER_PLAIN: dict[str, tuple[Any, ...]] = {
 }
 
 
-@dataclass(slots=True)
-class Delta:
-    """base + delta, as LLaVA released its first weights: equal shapes are added, a grown vocabulary block-wise.
+class LoraPair(NamedTuple):
+    """Names of the two adapter tensors that change one weight."""
 
-    Sums are made in the delta's dtype, as the released script does, so that the merged weights are the authors'.
+    a: str
+    b: str
+
+
+@dataclass(slots=True)
+class DeltaWeights:
+    """base + delta, the form of LLaVA's first releases: equal shapes are added, a grown vocabulary block-wise.
+
+    Sums are computed in the delta's dtype, as in the released script, so that the merged weights equal the authors'.
     """
 
     base: Shards
@@ -54,12 +61,12 @@ class Delta:
         absent = [n for n in self.base.shapes if n not in self.delta.shapes and not IGNORABLE.search(n)]
         if absent:
             raise ModelError(
-                f"the delta has no tensor {absent[0]} ({len(absent)} such) which the base has in "
-                f"{self.base.where(absent[0])}: this delta was made against another base"
+                f"the delta lacks {len(absent)} tensors of the base, first {absent[0]} "
+                f"({self.base.where(absent[0])}): this delta was made against another base"
             )
 
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
-        """Those rows of base[name] + delta[name]; of delta[name] alone for the projector."""
+        """Read rows of base[name] + delta[name]; of delta[name] alone for the projector."""
         delta = self.delta.read(name, rows)
         if name not in self.base.shapes:
             return delta
@@ -69,7 +76,7 @@ class Delta:
         return total
 
     def where(self, name: str) -> str:
-        """The delta's file."""
+        """Path of the delta's file with the tensor."""
         return self.delta.where(name)
 
 
@@ -81,17 +88,17 @@ def _adds_up(name: str, shape: Shape, base: Shape | None) -> bool:
     return base == shape or (name in _GROWS and base[0] < shape[0] and base[1:] == shape[1:])
 
 
-def _delta_mismatch(name: str, shape: Shape, parts: Delta) -> str:
+def _delta_mismatch(name: str, shape: Shape, parts: DeltaWeights) -> str:
     base = parts.base.shapes.get(name)
     if base is None:
         return (
-            f"the delta's tensor {name} ({parts.delta.where(name)}) is not in the base weights: only the projector "
-            "may be new in a delta; this is not the base that it was made against"
+            f"the delta's tensor {name} ({parts.delta.where(name)}) is not in the base weights, and only the projector "
+            "may be new in a delta: this is not the base that the delta was made against"
         )
     if name.startswith(_NEW_IN_DELTA):
         return (
-            f"the delta's tensor {name} is in the base ({parts.base.where(name)}) too: that base is a LLaVA itself, "
-            "and released deltas are over the plain language model; the sum would be no model"
+            f"the delta's tensor {name} is also in the base ({parts.base.where(name)}): that base is itself a LLaVA, "
+            "but released deltas are relative to the plain language model; give the plain language model as the base"
         )
     return (
         f"the tensor {name} has shape {shape} in the delta ({parts.delta.where(name)}) and {base} in the base "
@@ -100,11 +107,11 @@ def _delta_mismatch(name: str, shape: Shape, parts: Delta) -> str:
 
 
 @dataclass(slots=True)
-class Lora:
-    """base + LoRA adapter + the tensors that were trained whole (`non_lora_trainables.bin`), LLaVA's LoRA form.
+class LoraWeights:
+    """base + LoRA adapter + fully trained tensors (`non_lora_trainables.bin`), LLaVA's LoRA form.
 
     W + scale * B @ A with scale = lora_alpha / r (or / sqrt(r) with use_rslora): Hu et al. 2022, arXiv 2106.09685.
-    Product and sum are made in float32 and rounded once to the base's dtype, as peft's `merge_and_unload` does.
+    Product and sum are computed in float32 and rounded once to the base's dtype, as in peft's `merge_and_unload`.
     """
 
     base: Shards
@@ -112,7 +119,7 @@ class Lora:
     extra: Shards
     config: dict[str, Any]
     shapes: dict[str, Shape] = field(default_factory=dict)
-    _pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _pairs: dict[str, LoraPair] = field(default_factory=dict)
     _extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,31 +128,32 @@ class Lora:
         self.shapes = dict(self.base.shapes)
         self.shapes.update({name: self.extra.shapes[stored] for name, stored in self._extra.items()})
         self._pairs = _lora_pairs(self.adapter)
-        for target, (a, b) in self._pairs.items():
-            self._check_pair(target, a, b)
+        for target, pair in self._pairs.items():
+            self._check_pair(target, pair)
 
-    def _check_pair(self, target: str, a: str, b: str) -> None:
+    def _check_pair(self, target: str, pair: LoraPair) -> None:
+        a, b = pair
         rank = self.config["r"]
         shape_a, shape_b = self.adapter.shapes[a], self.adapter.shapes[b]
         found = self.base.shapes.get(target)
         if found is None or target in self._extra:
             raise ModelError(
-                f"the adapter's {a} changes {target}, which the base weights do not hold (or which was trained whole "
-                "as well): this adapter was made on another base"
+                f"the adapter's {a} changes {target}, which is not in the base weights (or is also among the fully "
+                "trained tensors): this adapter was trained on another base"
             )
         if shape_a != (rank, found[-1]) or shape_b != (found[0], rank):
             raise ModelError(
                 f"the adapter's {a} {shape_a} and {b} {shape_b} do not fit {target} {found} at rank {rank}: this "
-                "adapter was made on another base, or its adapter_config.json is not its own"
+                "adapter was trained on another base, or its adapter_config.json belongs to another adapter"
             )
 
     @property
     def changed(self) -> frozenset[str]:
-        """The tensors that are not as the base has them."""
+        """Names of the tensors that differ from the base."""
         return frozenset((*self._pairs, *self._extra))
 
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
-        """Those rows of the merged tensor."""
+        """Read rows of the merged tensor."""
         if name in self._extra:
             return self.extra.read(self._extra[name], rows)
         weight = self.base.read(name, rows)
@@ -158,12 +166,12 @@ class Lora:
         return (weight.float() + (b @ a) * lora_scale(self.config)).to(weight.dtype)
 
     def where(self, name: str) -> str:
-        """The file of the whole tensor that it starts from."""
+        """Path of the file with the tensor: the fully trained one, else the base's."""
         return self.extra.where(self._extra[name]) if name in self._extra else self.base.where(name)
 
 
 def plain_name(name: str) -> str:
-    """The name in the model itself of a tensor that was saved from inside peft's wrappers.
+    """Remove the prefix of peft's wrappers from a tensor's name.
 
     >>> plain_name("base_model.model.model.mm_projector.0.weight")
     'model.mm_projector.0.weight'
@@ -172,37 +180,39 @@ def plain_name(name: str) -> str:
 
 
 def lora_scale(config: dict[str, Any]) -> float:
-    """lora_alpha / r, or lora_alpha / sqrt(r) under use_rslora."""
+    """Compute the scale of an adapter: lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora."""
     rank = config["r"]
     return float(config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
 def check_adapter(config: dict[str, Any]) -> None:
-    """ModelError naming the first setting of an adapter_config.json that a plain merge would get wrong."""
+    """Raise ModelError for the first setting of an adapter_config.json that a plain merge does not support."""
     for key, value in config.items():
         if key not in _ADAPTER_KNOWN and value and value not in _ADAPTER_PLAIN.get(key, ()):
             raise ModelError(
-                f"adapter_config.json sets {key} to {value!r}: only plain LoRA is merged here; merge the adapter into "
-                "its base with peft and give the merged folder"
+                f"adapter_config.json sets {key} to {value!r}, but evalkit merges plain LoRA only: merge the adapter "
+                "into its base with peft and use the merged folder"
             )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise ModelError(f"adapter_config.json has r {rank!r} and lora_alpha {alpha!r}: a whole r >= 1 and a number")
+        raise ModelError(
+            f"adapter_config.json has r {rank!r} and lora_alpha {alpha!r}: expected an integer r >= 1 and a number"
+        )
 
 
-def _lora_pairs(adapter: Shards) -> dict[str, tuple[str, str]]:
+def _lora_pairs(adapter: Shards) -> dict[str, LoraPair]:
     halves: dict[str, dict[str, str]] = {}
     for name in adapter.shapes:
         match = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.weight", name)
         if match is None:
             raise ModelError(
-                f"the adapter's tensor {name} ({adapter.where(name)}) is neither a lora_A nor a lora_B weight: it "
-                "would be left out; merge the adapter with peft and give the merged folder"
+                f"the adapter's tensor {name} ({adapter.where(name)}) is neither a lora_A nor a lora_B weight and "
+                "would be ignored; merge the adapter with peft and use the merged folder"
             )
         halves.setdefault(f"{plain_name(match[1])}.weight", {})[match[2]] = name
     for target, parts in halves.items():
         if len(parts) != 2:
             raise ModelError(f"the adapter has only lora_{next(iter(parts))} for {target}: the other half is missing")
     if not halves:
-        raise ModelError("the adapter file holds no LoRA weights: an adapter without any changes nothing")
-    return {target: (parts["A"], parts["B"]) for target, parts in halves.items()}
+        raise ModelError("the adapter file contains no LoRA weights: it would change nothing; fetch it again")
+    return {target: LoraPair(parts["A"], parts["B"]) for target, parts in halves.items()}

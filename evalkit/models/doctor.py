@@ -1,4 +1,4 @@
-"""What running a registered model would take and do, said before anything is downloaded or loaded."""
+"""Report of what a registered model needs and how it would run, without downloading or loading its weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core.errors import EvalkitError, ModelError
 from evalkit.core.types import Generation, ImagePlace, Message
-from evalkit.models.components import Part, locate, missing, tower_conflict
+from evalkit.models.components import Part, locate, missing_message, tower_conflict
 from evalkit.models.formats import Form, recognise
-from evalkit.models.generation_presets import choose
+from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
@@ -22,16 +22,30 @@ from evalkit.models.tensor_files import open_folder, read_json
 
 QUESTION = "Is the lung normal?"
 
-# Activations, the cache of a few questions and the libraries themselves, beside the weights.
-_WORKING = 1.1
+# Memory relative to the weights: adds activations, the key-value cache of a few questions and the libraries.
+_MEMORY_FACTOR = 1.1
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class FormReport(NamedTuple):
+    """Form of a checkpoint, and whether it was recognised from its files rather than taken from the YAML."""
+
+    form: Form | None
+    seen: bool
+
+
+class PromptReport(NamedTuple):
+    """Origin of the chat template, and a prompt rendered with it (None if the template is not known yet)."""
+
+    template: str
+    prompt: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The report.  `problems` is empty when the model can be run here; sizes are in bytes.
+    """Report about a model.  `problems` is empty if the model can run on this machine; sizes are in bytes.
 
-    `form` comes from the files where they are here (`form_seen`), else from the YAML.
+    `form` is recognised from the files if these are present (`form_seen`), else taken from the YAML.
     """
 
     name: str
@@ -53,20 +67,20 @@ class Diagnosis:
 
     @property
     def ready(self) -> bool:
-        """Nothing stands in the way."""
+        """Whether the model can run on this machine."""
         return not self.problems
 
 
 def diagnose(
     name: str, config: Mapping[str, Any], *, device: str = "auto", lock: Path | None = None, task: str | None = None
 ) -> Diagnosis:
-    """Looks at a model's YAML and at what is in the cache.  Reads headers and small files, no weights and no network.
+    """Examine a model's YAML and the files in the cache.  Reads headers and small files, no weights and no network.
 
-    config: the YAML; its sources may be local folders.  Never raises about the checkpoint itself: what is wrong with
-    it is in `problems`.
+    config: the YAML; its sources may be local folders.  Faults of the checkpoint are not raised but reported in
+    `problems`.
     """
     parts = locate(config, lock)
-    problems = [absence] if (absence := missing(name, config, parts, task=task)) else []
+    problems = [message] if (message := missing_message(name, config, parts, task=task)) else []
     form, seen = _form(config, parts, problems)
     if parts[0].folder is not None and (conflict := tower_conflict(name, config, parts[0].folder)):
         problems.append(conflict)
@@ -74,8 +88,8 @@ def diagnose(
     memory, free = _memory(config, parts, form, problems), free_memory(device)
     if memory > free:
         problems.append(
-            f"{name} needs about {gigabytes(memory)} of memory and {gigabytes(free)} are free on {device}: use another "
-            "machine, or a smaller model"
+            f"{name} needs about {gigabytes(memory)} of memory, but only {gigabytes(free)} are free on {device}: use a "
+            "machine with more memory, or a smaller model"
         )
     template, prompt = _prompt(config, parts, problems)
     return Diagnosis(
@@ -91,7 +105,7 @@ def diagnose(
         processor=_processor(config, parts, form),
         template=template,
         prompt=prompt,
-        generation=choose(config.get("presets") or {}, config.get("generation", "greedy")),
+        generation=choose_preset(config.get("presets") or {}, config.get("generation", "greedy")),
         towers=_towers(parts, form, problems),
         notes=tuple(config.get("notes") or ()),
         problems=tuple(problems),
@@ -99,7 +113,7 @@ def diagnose(
 
 
 def free_memory(device: str) -> int:
-    """Bytes that can be had on the device: the GPU's free memory, or what the system could give a process."""
+    """Available bytes on the device: the GPU's free memory, or what the system can give to a process."""
     if device.startswith("cuda"):
         import torch
 
@@ -114,7 +128,8 @@ def free_memory(device: str) -> int:
 
 
 def gigabytes(n: int) -> str:
-    """
+    """Format a number of bytes in GB.
+
     >>> gigabytes(15_134_000_000)
     '15.1 GB'
     """
@@ -122,11 +137,11 @@ def gigabytes(n: int) -> str:
 
 
 def describe(report: Diagnosis) -> str:
-    """The report as lines of text, the rendered prompt last."""
-    where = "seen in the files" if report.form_seen else "by its YAML; not seen yet"
+    """Format the report as lines of text, the rendered prompt last."""
+    origin = "seen in the files" if report.form_seen else "by its YAML; not seen yet"
     lines = [
         f"{report.name}: {report.about}",
-        f"form        {report.form or 'not recognised'} ({where})",
+        f"form        {report.form or 'not recognised'} ({origin})",
         *(
             f"{part.role:<11} {part.source or '(local)'}{f' at {part.revision[:8]}' if part.revision else ''}: "
             f"{part.folder or 'not here'}"
@@ -148,23 +163,23 @@ def describe(report: Diagnosis) -> str:
     return "\n".join(lines)
 
 
-def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> tuple[Form | None, bool]:
+def _form(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> FormReport:
     declared: Form | None = config.get("form")
     folder = parts[0].folder
     if folder is None:
-        return declared, False
+        return FormReport(declared, False)
     try:
         form = recognise(folder)
     except ModelError as error:
         problems.append(str(error))
-        return None, True
+        return FormReport(None, True)
     if form != "hf" and declared and form != declared:
-        problems.append(f"{folder} is of form {form}, and the YAML says {declared}: one of the two is wrong")
-    return form, True
+        problems.append(f"{folder} has form {form}, but the YAML says {declared}: correct the folder or the YAML")
+    return FormReport(form, True)
 
 
 def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | None, problems: list[str]) -> int:
-    """Weights in the dtype asked for, and a tenth on top; the YAML's figure where the files are not here."""
+    """Estimate bytes of memory: weights in the configured dtype plus a tenth; the YAML's figure without the files."""
     stated = int(float(config.get("memory_gb", 0)) * 1e9)
     folders = {part.role: part.folder for part in parts}
     if form is None or any(folder is None for folder in folders.values()):
@@ -178,12 +193,12 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
     except ModelError as error:
         problems.append(str(error))
         return stated
-    return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _WORKING)
+    return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _MEMORY_FACTOR)
 
 
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -202,26 +217,28 @@ def _processor(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | 
     return f"LlavaProcessor with LlavaImageProcessorPil, {original.aspect}, tower {original.tower}"
 
 
-def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> tuple[str, str | None]:
+def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> PromptReport:
     setting = config.get("chat_template")
+    folder = parts[0].folder
     text = read_template(setting)
     name = str(setting) if setting and setting.startswith("file:") else "given in the YAML"
     if text is None:
         name = "the checkpoint's own"
-        text = own_template(parts[0].folder) if parts[0].folder else None
-        if text is None and parts[0].folder:
-            problems.append(f"{parts[0].folder} carries no chat template: give one in the YAML (chat_template)")
+        text = bundled_template(folder) if folder else None
+        if text is None and folder:
+            problems.append(f"{folder} has no chat template: set one in the YAML (chat_template)")
     if text is None:
-        return name, None
+        return PromptReport(name, None)
     try:
-        return name, render(text, [Message(role="user", content=(ImagePlace(), QUESTION))], tokens(parts[0].folder))
+        message = Message(role="user", content=(ImagePlace(), QUESTION))
+        return PromptReport(name, render(text, [message], special_tokens(folder)))
     except ModelError as error:
         problems.append(str(error))
-        return name, None
+        return PromptReport(name, None)
 
 
-def own_template(folder: Path) -> str | None:
-    """The chat template that a checkpoint in Hugging Face form carries, in whichever of its files."""
+def bundled_template(folder: Path) -> str | None:
+    """Read the chat template of a checkpoint in Hugging Face form from the file that contains it; None without one."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
@@ -232,8 +249,8 @@ def own_template(folder: Path) -> str | None:
     return None
 
 
-def tokens(folder: Path | None) -> dict[str, str]:
-    """bos_token and its like, which a template may name."""
+def special_tokens(folder: Path | None) -> dict[str, str]:
+    """Read the special tokens that a template may use, such as bos_token, from a tokenizer_config.json."""
     path = folder / "tokenizer_config.json" if folder else None
     if path is None or not path.is_file():
         return {}

@@ -1,8 +1,8 @@
-"""Weights and data at pinned revisions, from the Hugging Face hub into its own cache, checked against a lock file.
+"""Download of weights and data at pinned revisions from the Hugging Face hub, verified against a lock file.
 
-Everything goes through huggingface_hub, so HF_HOME, HF_HUB_CACHE, HF_ENDPOINT (a mirror) and HF_TOKEN mean what they
-mean everywhere and other tools find the same files.  A connection that breaks is taken up again where it broke; after
-a call that failed, whole files are kept and the file that was under way begins anew.
+Everything goes through huggingface_hub, so HF_HOME, HF_HUB_CACHE, HF_ENDPOINT (a mirror) and HF_TOKEN work as usual
+and other tools find the same files in the cache.  A broken connection resumes where it broke; after a failed call,
+complete files are kept and the incomplete file is downloaded again.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.core.errors import first_line
 from evalkit.models.hub import Repo, cache_dir, endpoint, read_lock, repo_dir, token, write_lock
 
-# What a model repository may hold that nothing here reads.
-_NO_FOLDERS = ("onnx", "openvino", "original", "coreml", "runs")
+# Folders and files of model repositories that evalkit does not read.
+_SKIPPED_FOLDERS = ("onnx", "openvino", "original", "coreml", "runs")
 _MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "*.bin")
-_NO_FILES = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*trainer_state.json")
-_SIDE_WEIGHTS = ("non_lora_trainables.bin", "mm_projector.bin")
+_SKIPPED_FILES = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*trainer_state.json")
+
+
+class FileDigests(NamedTuple):
+    """sha256 of a file's content, and git's blob id of it (sha1 over a header and the content)."""
+
+    sha256: str
+    blob_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file of a repository as the hub lists it; sha256 for large files, git's blob id for small ones."""
+    """File in the hub's list of a repository; the list has sha256 for large files, git's blob id for small ones."""
 
     name: str
     size: int
@@ -41,7 +47,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What would be fetched of a repository: `commit` is the 40-hex revision that the files belong to."""
+    """Files to fetch from a repository.  commit: their revision, 40 hex digits."""
 
     repo: Repo
     commit: str
@@ -49,21 +55,21 @@ class Listing:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total bytes of all files."""
         return sum(f.size for f in self.files)
 
     @property
     def missing(self) -> int:
-        """Bytes that are not in the cache yet."""
+        """Total bytes of the files that are not in the cache yet."""
         return sum(f.size for f in self.files if not f.cached)
 
 
-def listing(repo: Repo, lock: Path | None = None) -> Listing:
-    """What the hub has at the pinned revision (the lock's, where the YAML pins none).  Downloads no file."""
+def list_files(repo: Repo, lock: Path | None = None) -> Listing:
+    """List the files on the hub at the pinned revision (the lock file's, if the YAML pins none).  Downloads no file."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     locked = read_lock(lock).get(repo.key, {}) if lock else {}
-    with explained(repo):
+    with explain_hub_errors(repo):
         info: Any = HfApi(endpoint=endpoint(), token=token()).repo_info(
             repo.id,
             repo_type=repo.kind,
@@ -71,13 +77,16 @@ def listing(repo: Repo, lock: Path | None = None) -> Listing:
             files_metadata=True,
         )
     found = {s.rfilename: s for s in info.siblings or ()}
-    names = select(list(found), repo)
+    names = select_files(list(found), repo)
     if not names or info.sha is None:
-        raise repo.error(f"{repo.id} at {repo.revision or 'its newest revision'} holds none of the files wanted")
+        raise repo.error(
+            f"{repo.id} at {repo.revision or 'its newest revision'} contains none of the files that evalkit needs: "
+            "check the repository's id and revision in the YAML"
+        )
 
     def in_cache(name: str) -> bool:
-        where = try_to_load_from_cache(repo.id, name, cache_dir=cache_dir(), revision=info.sha, repo_type=repo.kind)
-        return isinstance(where, str)
+        path = try_to_load_from_cache(repo.id, name, cache_dir=cache_dir(), revision=info.sha, repo_type=repo.kind)
+        return isinstance(path, str)
 
     files = tuple(
         RemoteFile(
@@ -92,40 +101,43 @@ def listing(repo: Repo, lock: Path | None = None) -> Listing:
     return Listing(repo=repo, commit=info.sha, files=files)
 
 
-def select(names: Sequence[str], repo: Repo) -> tuple[str, ...]:
-    """The files wanted of those a repository has: the patterns', or what loading a model needs.
+def select_files(names: Sequence[str], repo: Repo) -> tuple[str, ...]:
+    """Select the files to fetch from a repository: those that match its patterns, or those that a model needs.
 
-    Weights that are there in both forms are fetched once, as safetensors, folder by folder.
+    If a folder has weights in both formats, only the safetensors are selected.
 
-    >>> select(["config.json", "pytorch_model.bin", "model.safetensors", "a.png"], Repo(id="x/y"))
+    >>> select_files(["config.json", "pytorch_model.bin", "model.safetensors", "a.png"], Repo(id="x/y"))
     ('config.json', 'model.safetensors')
     """
     if repo.files:
         return tuple(sorted(n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in repo.files)))
     safe = {str(PurePosixPath(n).parent) for n in names if n.endswith(".safetensors") and "adapter" not in n}
-    wanted = []
+    selected = []
     for name in names:
         path = PurePosixPath(name)
         if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _MODEL_FILES):
             continue
-        if path.parts[0] in _NO_FOLDERS or any(fnmatch.fnmatchcase(path.name, p) for p in _NO_FILES):
+        if path.parts[0] in _SKIPPED_FOLDERS or any(fnmatch.fnmatchcase(path.name, p) for p in _SKIPPED_FILES):
             continue
-        twin = path.name.startswith("pytorch_model") and str(path.parent) in safe
-        if not twin:
-            wanted.append(name)
-    return tuple(sorted(wanted))
+        duplicate = path.name.startswith("pytorch_model") and str(path.parent) in safe
+        if not duplicate:
+            selected.append(name)
+    return tuple(sorted(selected))
 
 
-def fetch(repos: Sequence[Repo], *, lock: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
-    """Fetches what is missing, checks every file's digest, writes the lock file; returns id -> folder in the cache.
+def fetch(repos: Sequence[Repo], *, lock: Path, report: Callable[[str], None] = print) -> dict[str, Path]:
+    """Fetch missing files, verify every file's digest, update the lock file; return repository id -> cache folder.
 
-    Says the bytes before it starts; huggingface_hub shows the progress.  A file whose digest is wrong is removed from
-    the cache, so that the next call gets it again.  ModelError or DataError, one paragraph, on every failure.
+    Reports the number of bytes first; huggingface_hub shows the progress.  A file with a wrong digest is removed from
+    the cache, so that the next call downloads it again.
+
+    Raises:
+        ModelError, DataError: the download or the verification failed; the message is one paragraph.
     """
     _refuse_offline(repos)
-    plans = [listing(repo, lock) for repo in repos]
+    plans = [list_files(repo, lock) for repo in repos]
     for plan in plans:
-        say(
+        report(
             f"{plan.repo.id} at {plan.commit[:8]}: {len(plan.files)} files, {_size(plan.size)}, "
             f"{_size(plan.missing)} to fetch"
         )
@@ -138,14 +150,14 @@ def fetch(repos: Sequence[Repo], *, lock: Path, say: Callable[[str], None] = pri
         files = {f.name: {"size": f.size, "sha256": digests[f.name]} for f in plan.files}
         write_lock(lock, {**locked, plan.repo.key: {"commit": plan.commit, "files": files}})
         folders[plan.repo.id] = folder
-        say(f"{plan.repo.id}: {len(files)} digests checked and written to {lock}")
+        report(f"{plan.repo.id}: {len(files)} digests checked and written to {lock}")
     return folders
 
 
 def _download(plan: Listing) -> Path:
     from huggingface_hub import snapshot_download
 
-    with explained(plan.repo):
+    with explain_hub_errors(plan.repo):
         folder = snapshot_download(
             plan.repo.id,
             repo_type=plan.repo.kind,
@@ -155,12 +167,12 @@ def _download(plan: Listing) -> Path:
             token=token(),
             allow_patterns=[glob.escape(f.name) for f in plan.files],
         )
-        _name_commit(plan)
+        _record_revision(plan)
     return Path(folder)
 
 
-def _name_commit(plan: Listing) -> None:
-    """Notes in the cache which commit the revision asked for was, so that it is found by that name offline."""
+def _record_revision(plan: Listing) -> None:
+    """Record in the cache which commit the requested revision was, so that it can be resolved offline."""
     name = plan.repo.revision or "main"
     if name == plan.commit:
         return
@@ -180,35 +192,34 @@ def _verify(plan: Listing, folder: Path, locked: Mapping[str, Any]) -> dict[str,
             "the lock file": before.get(file.name, {}).get("sha256", sha256),
             "the model's YAML": plan.repo.digests.get(file.name, sha256),
         }
-        for who, wanted in expected.items():
-            if wanted != sha256:
+        for origin, digest in expected.items():
+            if digest != sha256:
                 path.resolve().unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
                 raise plan.repo.error(
-                    f"{file.name} of {plan.repo.id} at {plan.commit[:8]} has sha256 {sha256}, and {who} says {wanted}: "
-                    "it was damaged on the way or changed; the file was removed from the cache, fetch again"
+                    f"{file.name} of {plan.repo.id} at {plan.commit[:8]} has sha256 {sha256}, but {origin} says "
+                    f"{digest}: it was damaged in transit or changed; the file was removed from the cache, fetch again"
                 )
         digests[file.name] = sha256
     return digests
 
 
-def _digests(path: Path) -> tuple[str, str]:
-    """sha256 of the content, and git's blob id of it (sha1 over a header and the content)."""
+def _digests(path: Path) -> FileDigests:
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             sha256.update(block)
             blob.update(block)
-    return sha256.hexdigest(), blob.hexdigest()
+    return FileDigests(sha256.hexdigest(), blob.hexdigest())
 
 
 @contextmanager
-def explained(repo: Repo) -> Iterator[None]:
-    """Turns what huggingface_hub raises into one paragraph that says what to do."""
+def explain_hub_errors(repo: Repo) -> Iterator[None]:
+    """Convert exceptions of huggingface_hub to errors of one paragraph that say what to do."""
     from huggingface_hub import errors
 
-    transport: Any = errors.HTTPError  # type: ignore[attr-defined]  # the HTTP library's own, which differs by version
+    transport: Any = errors.HTTPError  # type: ignore[attr-defined]  # of the HTTP library, which differs by version
     page = f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if repo.kind == 'dataset' else ''}{repo.id}"
     try:
         yield
@@ -221,8 +232,8 @@ def explained(repo: Repo) -> Iterator[None]:
         raise repo.error(f"{repo.id} has no revision {repo.revision}: see {page}/commits/main") from None
     except errors.RepositoryNotFoundError:
         raise repo.error(
-            f"{repo.id} was not found at {page}: the name is wrong, or it is private or was withdrawn; if you may "
-            "see it, set HF_TOKEN to your token and fetch again"
+            f"{repo.id} was not found at {page}: the name is wrong, or the repository is private or was deleted; if "
+            "you have access, set HF_TOKEN to your token and fetch again"
         ) from None
     except errors.OfflineModeIsEnabled:
         raise repo.error(_offline(repo)) from None
@@ -230,13 +241,13 @@ def explained(repo: Repo) -> Iterator[None]:
         status = error.response.status_code
         raise repo.error(
             f"{page} answered {status} while {repo.id} was fetched: "
-            + ("the token was refused; check HF_TOKEN" if status in (401, 403) else "the server has trouble")
-            + "; whole files that arrived are kept, fetch again to go on"
+            + ("the token was refused; check HF_TOKEN" if status in (401, 403) else "the server failed")
+            + "; complete files are kept, fetch again to continue"
         ) from None
     except (transport, errors.LocalEntryNotFoundError, errors.FileMetadataError, OSError) as error:
         raise repo.error(
             f"{repo.id} could not be fetched from {page} ({first_line(error)}): check the network, HF_ENDPOINT and the "
-            "disk; whole files that arrived are kept, fetch again to go on"
+            "disk; complete files are kept, fetch again to continue"
         ) from None
 
 
@@ -253,18 +264,18 @@ def _offline(repo: Repo) -> str:
 
 def _check_disk(plans: Sequence[Listing]) -> None:
     needed = sum(plan.missing for plan in plans)
-    place = cache_dir()
-    existing = next(p for p in (place, *place.parents) if p.exists())
+    cache = cache_dir()
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise plans[0].repo.error(
-            f"{_size(needed)} are to be fetched into {place}, and {_size(free)} are free there: make room, or set "
-            "HF_HOME to a larger disk"
+            f"{_size(needed)} must be fetched into {cache}, but only {_size(free)} are free there: free some space, or "
+            "set HF_HOME to a larger disk"
         )
 
 
 def _size(n: int) -> str:
-    """Bytes as people read them: 15.1 GB, 3 kB.
+    """Format a number of bytes with a decimal unit.
 
     >>> _size(15_134_000_000), _size(2500), _size(12)
     ('15.1 GB', '2.5 kB', '12 B')

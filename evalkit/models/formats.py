@@ -1,4 +1,4 @@
-"""Which of the published forms a checkpoint folder is in, from its files alone."""
+"""Recognition of a checkpoint's form (Hugging Face, or one of LLaVA's own) from its files."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ Form = Literal["hf", "llava-full", "llava-delta", "llava-lora"]
 ORIGINAL_TYPES = ("llava", "llava_llama", "llava_mistral", "llava_qwen2")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
-# The scale of the last RMS norm is of order 1 in every working language model and of order 1e-3 in a difference
-# between two of them: the one thing in the files that tells released deltas from whole weights.
+# The scale of the last RMS norm is of order 1 in every working language model, and of order 1e-3 in a difference
+# between two models.  Nothing else in the files distinguishes released deltas from complete weights.
 _FINAL_NORM = "model.norm.weight"
 _DELTA_BELOW = 0.1
 
 
 def is_original(config: dict[str, Any]) -> bool:
-    """True for the config.json of LLaVA's own code (flat `mm_*` keys), false for transformers' nested one.
+    """Whether a config.json is from LLaVA's own code (flat `mm_*` keys) rather than transformers' nested form.
 
-    `model_type: llava` is used by both; only transformers' form has a `text_config`.
+    Both use `model_type: llava`; only transformers' form has a `text_config`.
     """
     flat = any(key.startswith("mm_") for key in config) and "text_config" not in config
     return flat and config.get("model_type") in ORIGINAL_TYPES
 
 
 def recognise(folder: Path) -> Form:
-    """The form of the checkpoint in `folder`.  Reads config files, and one small tensor to tell a delta.
+    """Recognise the form of the checkpoint in `folder`.  Reads config files, and one small tensor to detect a delta.
 
-    ModelError when the folder is not there, is no checkpoint, or is of a form that nothing here loads.
+    Raises:
+        ModelError: the folder does not exist, is not a checkpoint, or has an unsupported form.
     """
     if not folder.is_dir():
-        raise ModelError(f"{folder} is not a folder: give the folder that holds the checkpoint's config.json")
+        raise ModelError(f"{folder} is not a folder: give the folder with the checkpoint's config.json")
     if (folder / "adapter_config.json").is_file():
         return _lora(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder} holds no config.json and no adapter_config.json: it is not a checkpoint folder, or its "
-            "download is not complete"
+            f"{folder} contains neither a config.json nor an adapter_config.json: it is not a checkpoint folder, or "
+            "its download is incomplete; fetch the checkpoint again"
         )
     config = read_json(folder / "config.json")
     if is_original(config):
@@ -49,12 +50,12 @@ def recognise(folder: Path) -> Form:
 
 
 def is_delta(folder: Path) -> bool:
-    """True when the weights are a difference to be added to base weights (see `_FINAL_NORM`)."""
+    """Whether the weights are a difference that must be added to base weights (see `_FINAL_NORM`)."""
     shards = open_folder(folder)
     if _FINAL_NORM not in shards.shapes:
         raise ModelError(
-            f"{folder} has a LLaVA config but no tensor {_FINAL_NORM}: it holds {len(shards.shapes)} tensors, the "
-            f"first is {next(iter(shards.shapes), 'none')}; whole weights or a delta were expected"
+            f"{folder} has a LLaVA config but no tensor {_FINAL_NORM}: it contains {len(shards.shapes)} tensors, the "
+            f"first is {next(iter(shards.shapes), 'none')}; expected complete weights or a delta"
         )
     median = float(shards.read(_FINAL_NORM).float().abs().median())
     shards.close()
@@ -65,8 +66,8 @@ def _lora(folder: Path) -> Form:
     if (folder / "non_lora_trainables.bin").is_file() and (folder / "config.json").is_file():
         return "llava-lora"
     raise ModelError(
-        f"{folder} holds an adapter but not both non_lora_trainables.bin and config.json: LLaVA's LoRA form needs all "
-        "three; an adapter of another kind has to be merged into its base first"
+        f"{folder} contains an adapter but not both non_lora_trainables.bin and config.json: LLaVA's LoRA form needs "
+        "all three; merge an adapter of another kind into its base first"
     )
 
 
@@ -76,13 +77,13 @@ def _hf(folder: Path, config: dict[str, Any]) -> Form:
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING:
         raise ModelError(
-            f"{folder}/config.json says model_type {kind!r}, which is neither LLaVA's original layout "
-            f"({', '.join(ORIGINAL_TYPES)}, with mm_* keys) nor known to the installed transformers; code that comes "
-            "with a checkpoint is not run"
+            f"{folder}/config.json has model_type {kind!r}, which is neither LLaVA's original layout "
+            f"({', '.join(ORIGINAL_TYPES)}, with mm_* keys) nor supported by the installed transformers; evalkit does "
+            "not run code from a checkpoint"
         )
     if not any((folder / name).is_file() for name in PROCESSOR_FILES):
         raise ModelError(
-            f"{folder} (model_type {kind}) has none of {', '.join(PROCESSOR_FILES)}: a checkpoint that takes images "
-            "carries one; fetch the checkpoint again or add the file"
+            f"{folder} (model_type {kind}) has none of {', '.join(PROCESSOR_FILES)}: a checkpoint for images needs "
+            "one; fetch the checkpoint again or add the file"
         )
     return "hf"

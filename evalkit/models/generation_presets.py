@@ -1,4 +1,4 @@
-"""Named decoding settings of a model: `greedy`, ours, and `paper`, what its authors ran."""
+"""Named decoding settings of a model: `greedy`, evalkit's default, and `paper`, the settings of its authors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from evalkit.core.types import Generation
 _FIELDS = tuple(f.name for f in fields(Generation))
 
 
-def choose(presets: Mapping[str, Mapping[str, Any]], name: str) -> Generation:
-    """The preset of that name from a model's `presets:` table.  ConfigError for an unknown name or setting.
+def choose_preset(presets: Mapping[str, Mapping[str, Any]], name: str) -> Generation:
+    """Make the decoding settings of a preset in a model's `presets:` table.
 
-    >>> choose({"greedy": {"max_new_tokens": 8, "stop": ["###"]}}, "greedy").stop
+    Raises:
+        ConfigError: unknown preset or setting.
+
+    >>> choose_preset({"greedy": {"max_new_tokens": 8, "stop": ["###"]}}, "greedy").stop
     ('###',)
     """
     if name not in presets:
@@ -24,7 +27,7 @@ def choose(presets: Mapping[str, Mapping[str, Any]], name: str) -> Generation:
     for key, value in settings.items():
         if key not in _FIELDS:
             raise ConfigError(
-                f"generation preset {name!r}: {key!r} is no decoding setting. {did_you_mean(key, _FIELDS)}"
+                f"generation preset {name!r}: {key!r} is not a decoding setting. {did_you_mean(key, _FIELDS)}"
             )
         if isinstance(value, Sequence) and not isinstance(value, str):
             settings[key] = tuple(value)

@@ -1,4 +1,4 @@
-"""LLaVA's own config.json, read into what transformers' `LlavaConfig` needs; anything else in it is refused by name."""
+"""LLaVA's own config.json: parsing, refusal of unsupported settings, and conversion to transformers' `LlavaConfig`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Projector = Literal["linear", "mlp2x_gelu"]
 Aspect = Literal["pad", "square"]
 
-# Keys of the flat config that describe the language model; the rest of the file is LLaVA's or the trainer's.
+# Keys of the flat config that describe the language model; the other keys belong to LLaVA or to the trainer.
 _TEXT_KEYS = (
     "attention_bias",
     "attention_dropout",
@@ -38,16 +38,16 @@ _TEXT_KEYS = (
     "vocab_size",
 )
 _TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2"}
-# What the code of a kind does where its config.json is silent.  HuatuoGPT-Vision's takes -2 and always pads.
-_SILENT: Mapping[str, Mapping[str, Any]] = {
+# Defaults in the code of a model type for keys that its config.json omits.  HuatuoGPT-Vision's uses -2 and always pads.
+_TYPE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "llava_qwen2": {"mm_vision_select_layer": -2, "image_aspect_ratio": "pad"},
 }
 _FEATURES = {"patch": "default", "cls_patch": "full"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
-    """What LLaVA's config says about its model.  `tower` is the name or path of the CLIP tower it was trained with."""
+class OriginalConfig:
+    """Model's settings in LLaVA's config.  tower: name or path of the CLIP tower that the model was trained with."""
 
     text_type: str
     text: Mapping[str, Any]
@@ -62,39 +62,37 @@ class Original:
     dtype: str
 
 
-def read_original(folder: Path) -> Original:
-    """The config.json of a checkpoint in LLaVA's layout.  ModelError names the first setting that has no equal here."""
+def read_original(folder: Path) -> OriginalConfig:
+    """Read the config.json of a checkpoint in LLaVA's layout.
+
+    Raises:
+        ModelError: names the first setting that transformers' LLaVA cannot represent.
+    """
     path = folder / "config.json"
     raw = read_json(path)
-    said = {key: value for key, value in raw.items() if value is not None}
-    raw |= {key: value for key, value in _SILENT.get(str(raw.get("model_type")), {}).items() if key not in said}
+    defaults = _TYPE_DEFAULTS.get(str(raw.get("model_type")), {})
+    raw |= {key: value for key, value in defaults.items() if raw.get(key) is None}
 
     def one_of(key: str, default: Any, known: Mapping[Any, Any]) -> Any:
         value = raw.get(key, default)
         if value not in known:
             raise ModelError(
-                f"{path} sets {key} to {value!r}: only {', '.join(map(repr, known))} can be expressed as "
-                "transformers' LLaVA; another kind of model needs its own Hugging Face conversion"
+                f"{path} sets {key} to {value!r}, but transformers' LLaVA supports only "
+                f"{', '.join(map(repr, known))}: use a Hugging Face conversion of this model"
             )
         return known[value]
 
     one_of("mm_patch_merge_type", "flat", {"flat": True})
     one_of("tie_word_embeddings", False, {False: True})
-    text = {key: raw[key] for key in _TEXT_KEYS if raw.get(key) is not None}
-    if "max_position_embeddings" not in text and "max_sequence_length" in raw:
-        text["max_position_embeddings"] = raw["max_sequence_length"]
-    needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    for key in needed:
-        if not isinstance(text.get(key), int):
-            raise ModelError(f"{path} has no whole number under {key}: it does not describe a LLaVA language model")
-    # No other default: v1.0's code took the last layer where none was said, v1.5's only the one that was said.
+    text = _text_settings(path, raw)
+    # No default: v1.0's code uses the last layer if none is given, v1.5's requires the setting.
     layer = raw.get("mm_vision_select_layer")
     if not isinstance(layer, int):
         raise ModelError(
-            f"{path} has {layer!r} under mm_vision_select_layer: the number of the vision tower's layer whose features "
-            "the model was trained with was expected (-2 in all published LLaVA-Med checkpoints)"
+            f"{path} sets mm_vision_select_layer to {layer!r}: expected the number of the vision tower's layer whose "
+            "features the model was trained with (-2 in all published LLaVA-Med checkpoints)"
         )
-    return Original(
+    return OriginalConfig(
         text_type=one_of("model_type", None, _TEXT_TYPES),
         text={**text, "sliding_window": raw.get("sliding_window")},
         vocab_size=text["vocab_size"],
@@ -109,8 +107,20 @@ def read_original(folder: Path) -> Original:
     )
 
 
-def llava_config(original: Original, vision: CLIPVisionConfig, *, vocab_size: int, image_token: int) -> LlavaConfig:
-    """transformers' config for the same model.  A linear projector becomes two layers, the second an identity."""
+def _text_settings(path: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    text = {key: raw[key] for key in _TEXT_KEYS if raw.get(key) is not None}
+    if "max_position_embeddings" not in text and "max_sequence_length" in raw:
+        text["max_position_embeddings"] = raw["max_sequence_length"]
+    for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+        if not isinstance(text.get(key), int):
+            raise ModelError(f"{path} has no integer {key}: it does not describe a LLaVA language model")
+    return text
+
+
+def llava_config(
+    original: OriginalConfig, vision: CLIPVisionConfig, *, vocab_size: int, image_token: int
+) -> LlavaConfig:
+    """Make transformers' config of the same model.  A linear projector becomes two layers, the second an identity."""
     from transformers import CONFIG_MAPPING, LlavaConfig
 
     text = dict(original.text)
@@ -130,20 +140,20 @@ def llava_config(original: Original, vision: CLIPVisionConfig, *, vocab_size: in
     )
 
 
-def tower_inside(folder: Path) -> Path | None:
-    """The tower's own folder where the config names a relative path inside the checkpoint (HuatuoGPT-Vision)."""
+def bundled_tower(folder: Path) -> Path | None:
+    """Folder of a vision tower that the checkpoint contains under a relative path (HuatuoGPT-Vision), else None."""
     named = tower_name(folder)
-    inside = folder / named if named.startswith("./") else None
-    return inside if inside is not None and inside.is_dir() else None
+    bundled = folder / named if named.startswith("./") else None
+    return bundled if bundled is not None and bundled.is_dir() else None
 
 
 def tower_name(folder: Path) -> str:
-    """The tower that a config.json in LLaVA's layout names; empty where it names none."""
+    """Vision tower that a config.json in LLaVA's layout names; empty if it names none."""
     raw = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     named = raw.get("mm_vision_tower") or raw.get("vision_tower")
     return named if isinstance(named, str) else ""
 
 
 def is_openai_tower(name: str) -> bool:
-    """Whether it is one of OpenAI's CLIP models, whose configuration follows from the shapes of its tensors."""
+    """Whether a tower is one of OpenAI's CLIP models, whose configuration follows from the shapes of its tensors."""
     return "openai" in name and "clip-vit-" in name

@@ -1,342 +1,214 @@
-"""Loads checkpoints in LLaVA's own layout (whole, delta or LoRA) into transformers' `LlavaForConditionalGeneration`.
+"""Loading of checkpoints in LLaVA's own layouts (full, delta or LoRA) as `LlavaForConditionalGeneration`.
 
-The model is built without memory, every tensor's name and shape is checked before one is read, and then tensors are
-read, cast and put in place one at a time: the peak is one copy of the weights and the file in hand.
+The model is built without allocating parameters, every tensor's name and shape is checked before any is read, and then
+tensors are read, cast and stored one at a time: the peak of memory is one copy of the weights and the current file.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ModelError
 from evalkit.core.types import ImagePlace, Message
-from evalkit.models.components import Part, missing
-from evalkit.models.delta_lora import IGNORABLE, Delta, Lora
+from evalkit.models.components import Part, missing_message
+from evalkit.models.delta_lora import DeltaWeights, LoraWeights
 from evalkit.models.formats import Form, recognise
-from evalkit.models.llava_config import Original, is_openai_tower, llava_config, read_original, tower_inside
-from evalkit.models.llava_processor import Vocabulary, processor, vocabulary
-from evalkit.models.llava_tower import Tower, choose_tower, tower_config
-from evalkit.models.malloc import blocks_apart
+from evalkit.models.llava_config import OriginalConfig, bundled_tower, is_openai_tower, llava_config, read_original
+from evalkit.models.llava_processor import Vocabulary, load_vocabulary, make_processor
+from evalkit.models.llava_tensors import check, empty_model, fill, float_dtype, plan
+from evalkit.models.llava_tower import TowerChoice, choose_tower, tower_config
+from evalkit.models.malloc import map_large_blocks
 from evalkit.models.templates import read_template, render
-from evalkit.models.tensor_files import ADAPTER_FILES, Shape, Shards, TensorSource, open_folder, read_json
+from evalkit.models.tensor_files import ADAPTER_FILES, Shards, TensorSource, open_folder, read_json
 
 if TYPE_CHECKING:
-    import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedLlava:
-    """A checkpoint ready for use: the model in eval mode, its processor, and what was decided on the way."""
+    """Loaded checkpoint: the model in eval mode, its processor, the choices made, and notes for the user."""
 
     model: LlavaForConditionalGeneration
     processor: LlavaProcessor
     form: Form
-    vision_tower: Tower
+    vision_tower: TowerChoice
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Where one tensor of the model comes from; `rows` is its height in the model when the vocabulary grew."""
+class LoadArguments(NamedTuple):
+    """Arguments of `load_llava` for a registered model: the folder, and the keyword arguments."""
 
-    source: TensorSource
-    name: str
-    rows: int | None = None
+    folder: Path
+    options: dict[str, Any]
 
 
-@blocks_apart()
+@map_large_blocks()
 def load_llava(
     folder: Path,
     *,
     base: Path | None = None,
-    vision_tower: Tower = "stock",
+    vision_tower: TowerChoice = "stock",
     vision_tower_path: Path | None = None,
     chat_template: str | None = None,
     dtype: str = "auto",
     device: str = "cpu",
 ) -> LoadedLlava:
-    """The checkpoint in `folder`, in whichever of LLaVA's forms it is.
+    """Load the checkpoint in `folder`, in any of LLaVA's forms.
 
-    base: the folder that a delta or an adapter is over.  vision_tower: "stored" takes the tower inside the
-    checkpoint, "stock" the CLIP model in `vision_tower_path` (or in the folder itself, where the config names a path
-    inside it).  dtype: a torch dtype's name, "auto" for the one that the config states.  ModelError otherwise.
+    Args:
+        folder: the checkpoint.
+        base: folder of the base weights of a delta or an adapter.
+        vision_tower: "stored": the tower in the checkpoint; "stock": the CLIP model in `vision_tower_path` (or in the
+            checkpoint's folder, if the config names a path inside it).
+        vision_tower_path: folder of the stock CLIP model.
+        chat_template: jinja text for the processor.
+        dtype: name of a torch dtype; "auto": the one in the config.
+        device: torch device of the model.
+
+    Raises:
+        ModelError: a part is missing, or config, weights, tokenizer or template do not fit together.
     """
     form = recognise(folder)
     original = read_original(folder)
     source = weights_source(folder, form, base)
-    words = vocabulary(tokenizer_folders(folder, form, base), original)
-    check_template(chat_template, words)
-    stock = vision_tower_path or tower_inside(folder)
-    tower, tower_names, skipped = choose_tower(source, vision_tower, stock, original)
-    check_skipped(source, skipped)
-    # A stock tower that is not used must not change the model by being there.
-    described = None if vision_tower == "stored" and is_openai_tower(original.tower) else stock
-    vision = tower_config({bare: tower.shapes[name] for bare, name in tower_names.items()}, original, described)
-    config = llava_config(original, vision, vocab_size=words.size, image_token=words.image_id)
+    vocabulary = load_vocabulary(tokenizer_folders(folder, form, base), original)
+    check_template(chat_template, vocabulary)
+    stock = vision_tower_path or bundled_tower(folder)
+    tower = choose_tower(source, vision_tower, stock, original)
+    check_skipped(source, tower.skipped)
+    # The presence of a stock tower that is not used must not change the model.
+    config_folder = None if vision_tower == "stored" and is_openai_tower(original.tower) else stock
+    shapes = {bare: tower.source.shapes[name] for bare, name in tower.names.items()}
+    vision = tower_config(shapes, original, config_folder)
+    config = llava_config(original, vision, vocab_size=vocabulary.size, image_token=vocabulary.image_id)
     model = empty_model(config)
-    pieces = plan(model, original, source, tower, tower_names, skipped)
-    check(model, pieces)
-    fill(model, pieces, float_dtype(original.dtype if dtype == "auto" else dtype), device)
-    finish(model, words)
+    tensors = plan(model, original, source, tower)
+    check(model, tensors)
+    fill(model, tensors, float_dtype(original.dtype if dtype == "auto" else dtype), device)
+    set_special_tokens(model, vocabulary)
     return LoadedLlava(
         model=model,
-        processor=processor(words, original, vision, chat_template),
+        processor=make_processor(vocabulary, original, vision, chat_template),
         form=form,
         vision_tower=vision_tower,
-        notes=_notes(original, words, skipped),
+        notes=_notes(original, vocabulary, tower.skipped),
     )
 
 
 def load_configured(config: Mapping[str, Any], parts: Sequence[Part], *, dtype: str, device: str) -> LoadedLlava:
-    """A registered model (the content of its YAML) from the folders that `locate` found.  ModelError when one lacks."""
-    folder, options = options_of(config, parts)
+    """Load a registered model (the content of its YAML) from the folders that `locate` found.
+
+    Raises:
+        ModelError: a part is not on this machine, or as for `load_llava`.
+    """
+    folder, options = load_arguments(config, parts)
     return load_llava(folder, **options, dtype=dtype, device=device)
 
 
-def options_of(config: Mapping[str, Any], parts: Sequence[Part]) -> tuple[Path, dict[str, Any]]:
-    """The folder and the options of `load_llava` for a registered model.  ModelError when a part is not here."""
-    absent = missing(str(config.get("name", "this model")), config, tuple(parts))
-    if absent:
-        raise ModelError(absent)
+def load_arguments(config: Mapping[str, Any], parts: Sequence[Part]) -> LoadArguments:
+    """Make the arguments of `load_llava` for a registered model.  Raises ModelError if a part is missing."""
+    if message := missing_message(str(config.get("name", "this model")), config, tuple(parts)):
+        raise ModelError(message)
     folders = {part.role: part.folder for part in parts}
     weights = folders["weights"]
     assert weights is not None
-    return weights, {
+    options = {
         "base": folders.get("base"),
         "vision_tower": config.get("vision_tower", "stock"),
         "vision_tower_path": folders.get("vision tower"),
         "chat_template": read_template(config.get("chat_template")),
     }
+    return LoadArguments(weights, options)
 
 
 def weights_source(folder: Path, form: Form, base: Path | None) -> TensorSource:
-    """The weights under LLaVA's names, parts put together.  ModelError when a base is missing or given in vain."""
+    """Open the weights under LLaVA's names, merged with their base if they need one.
+
+    Raises:
+        ModelError: a base is missing, or is given but not needed.
+    """
     if form == "hf":
-        raise ModelError(f"{folder} is in Hugging Face form: transformers loads it as it is")
+        raise ModelError(f"{folder} is in Hugging Face form: transformers loads it directly, no conversion is needed")
     if form == "llava-full":
         if base is not None:
-            raise ModelError(f"{folder} holds whole weights, yet a base ({base}) is given: leave the base out")
+            raise ModelError(f"{folder} contains complete weights, but a base ({base}) is given: remove the base")
         return open_folder(folder)
     if base is None:
         kind = "a delta" if form == "llava-delta" else "a LoRA adapter"
-        raise ModelError(f"{folder} holds {kind} and no whole weights: give the folder of the base weights (base)")
+        raise ModelError(
+            f"{folder} contains {kind} and not complete weights: give the folder of the base weights (base)"
+        )
     if form == "llava-delta":
-        return Delta(open_folder(base), open_folder(folder))
+        return DeltaWeights(open_folder(base), open_folder(folder))
     adapter = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
     if adapter is None:
         raise ModelError(f"{folder} has an adapter_config.json but none of {', '.join(ADAPTER_FILES)}: fetch it again")
     extra = Shards((folder / "non_lora_trainables.bin",))
-    return Lora(open_folder(base), Shards((adapter,)), extra, read_json(folder / "adapter_config.json"))
+    return LoraWeights(open_folder(base), Shards((adapter,)), extra, read_json(folder / "adapter_config.json"))
 
 
 def check_skipped(source: TensorSource, skipped: Sequence[str]) -> None:
-    """ModelError when the stock tower would take the place of one that a LoRA trained."""
-    trained = [name for name in skipped if isinstance(source, Lora) and name in source.changed]
+    """Raise ModelError if the stock tower would replace a tower that a LoRA has trained."""
+    trained = [name for name in skipped if isinstance(source, LoraWeights) and name in source.changed]
     if trained:
         raise ModelError(
-            f"the LoRA trained {len(trained)} tensors of the vision tower, first {trained[0]}, and vision_tower=stock "
-            "would leave them out: use vision_tower=stored"
+            f"the LoRA changes {len(trained)} tensors of the vision tower, first {trained[0]}, and "
+            "vision_tower=stock would ignore them: use vision_tower=stored"
         )
 
 
 def tokenizer_folders(folder: Path, form: Form, base: Path | None) -> tuple[Path, ...]:
-    """Where the tokenizer may be, in order: LLaVA takes a LoRA's from its base, the others' from the checkpoint."""
+    """Folders to search for the tokenizer, in order: a LoRA's base first, for other forms the checkpoint first."""
     both = [folder] if base is None else [folder, base]
     return tuple(reversed(both)) if form == "llava-lora" else tuple(both)
 
 
-def empty_model(config: Any) -> LlavaForConditionalGeneration:
-    """The model with no memory behind its parameters; tables such as rotary frequencies are real."""
-    from accelerate import init_empty_weights
-    from transformers import LlavaForConditionalGeneration
-
-    with init_empty_weights(include_buffers=False):
-        return LlavaForConditionalGeneration(config)
-
-
-def plan(
-    model: Any,
-    original: Original,
-    source: TensorSource,
-    tower: TensorSource,
-    tower_names: Mapping[str, str],
-    skipped: tuple[str, ...],
-) -> dict[str, Piece | None]:
-    """Model tensor -> where it comes from; None for the identity layer behind a single linear projector."""
-    targets = model.state_dict()
-    level = "model.vision_tower.vision_model." if _has_level(targets) else "model.vision_tower."
-    taken = {*tower_names.values(), *skipped} if tower is source else set(skipped)
-    pieces: dict[str, Piece | None] = {}
-    for name in source.shapes:
-        if name in taken or IGNORABLE.search(name):
-            continue
-        target = hf_name(name, original)
-        if target is None or target not in targets:
-            raise ModelError(
-                f"the tensor {name} ({source.where(name)}, shape {source.shapes[name]}) has no place in the model "
-                f"that config.json describes ({original.text_type}, {original.text['num_hidden_layers']} layers, "
-                f"{original.projector} projector): config and weights do not belong together"
-            )
-        rows = targets[target].shape[0] if name in _VOCABULARY else None
-        pieces[target] = Piece(source, name, rows)
-    for bare, name in tower_names.items():
-        pieces[f"{level}{bare}"] = Piece(tower, name)
-    if original.projector == "linear":
-        pieces.update(dict.fromkeys(_IDENTITY))
-    return pieces
-
-
-# Numbers in one step of copying: 4 MB in float32.
-_BLOCK = 1 << 20
-
-_VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
-_PROJECTOR = "model.multi_modal_projector."
-_IDENTITY = (f"{_PROJECTOR}linear_2.weight", f"{_PROJECTOR}linear_2.bias")
-_PROJECTOR_PARTS = {
-    "linear": {"weight": "linear_1.weight", "bias": "linear_1.bias"},
-    "mlp2x_gelu": {
-        "0.weight": "linear_1.weight",
-        "0.bias": "linear_1.bias",
-        "2.weight": "linear_2.weight",
-        "2.bias": "linear_2.bias",
-    },
-}
-
-
-def _has_level(targets: Mapping[str, Any]) -> bool:
-    return any(name.startswith("model.vision_tower.vision_model.") for name in targets)
-
-
-def hf_name(name: str, original: Original) -> str | None:
-    """The name in transformers' model of a tensor in LLaVA's layout (tower apart); None when it has none."""
-    if name == "lm_head.weight":
-        return name
-    if name.startswith("model.mm_projector."):
-        part = _PROJECTOR_PARTS[original.projector].get(name.removeprefix("model.mm_projector."))
-        return f"{_PROJECTOR}{part}" if part else None
-    if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.")):
-        return f"model.language_model.{name.removeprefix('model.')}"
-    return None
-
-
-def check(model: Any, pieces: Mapping[str, Piece | None]) -> None:
-    """ModelError naming the first tensor that is missing, left over or of the wrong shape.  Nothing is read."""
-    targets = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    for name, shape in targets.items():
-        if name not in pieces:
-            raise ModelError(
-                f"no tensor for {name} {shape}: the checkpoint does not hold it under any name of LLaVA's layout; "
-                f"{sum(n not in pieces for n in targets)} of {len(targets)} are missing in all, and none is ever "
-                "filled with random numbers; fetch the checkpoint again"
-            )
-    for target, piece in pieces.items():
-        if target not in targets:
-            assert piece is not None
-            raise ModelError(f"the tensor {piece.name} ({piece.source.where(piece.name)}) has no place in the model")
-        if piece is not None and not _fits(piece, targets[target]):
-            raise ModelError(
-                f"the tensor {piece.name} ({piece.source.where(piece.name)}) has shape "
-                f"{piece.source.shapes[piece.name]}, and the model that config.json describes needs {targets[target]}: "
-                "config and weights do not belong together"
-            )
-
-
-def _fits(piece: Piece, shape: Shape) -> bool:
-    stored = piece.source.shapes[piece.name]
-    if piece.rows is None:
-        return stored == shape
-    return len(stored) == len(shape) and stored[1:] == shape[1:] and 0 <= shape[0] - stored[0] <= 2
-
-
-def float_dtype(name: str) -> torch.dtype:
-    """The floating torch dtype of that name; ModelError for any other word."""
-    import torch
-
-    found = getattr(torch, name.removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ModelError(f"{name!r} is no floating dtype of torch: float32, bfloat16 or float16 was expected")
-    return found
-
-
-def fill(model: Any, pieces: Mapping[str, Piece | None], dtype: torch.dtype, device: str) -> None:
-    """Puts every tensor in place, in the order in which the files hold them."""
-    import torch
-
-    for target, piece in pieces.items():
-        path, _, leaf = target.rpartition(".")
-        module = model.get_submodule(path)
-        shape = getattr(module, leaf).shape
-        if piece is None:
-            values = torch.eye(*shape) if leaf == "weight" else torch.zeros(shape)
-            tensor = values.to(device=device, dtype=dtype)
-        else:
-            tensor = torch.empty(shape, dtype=dtype, device=device)
-            _copy(piece, tensor)
-        setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=False))
-    model.to(device)
-    model.config.dtype = dtype
-    model.eval()
-
-
-def _copy(piece: Piece, into: torch.Tensor) -> None:
-    """Fills `into` a few rows at a time; rows behind the stored ones copy row 0.
-
-    Merged weights are computed in temporaries.  Small ones leave no holes in the heap between tensors that stay.
-    """
-    stored = piece.source.shapes[piece.name]
-    step = max(1, _BLOCK // max(1, math.prod(stored[1:])))
-    for start in range(0, stored[0], step):
-        rows = slice(start, min(start + step, stored[0]))
-        into[rows] = piece.source.read(piece.name, rows)
-    into[stored[0] :] = into[0]
-
-
-def finish(model: Any, words: Vocabulary) -> None:
-    """Stop, padding and never-emit tokens, from the tokenizer: old configs carry wrong numbers (eos 1, pad -1)."""
+def set_special_tokens(model: Any, vocabulary: Vocabulary) -> None:
+    """Set end, padding and suppressed tokens from the tokenizer: old configs have wrong ids (eos 1, pad -1)."""
     from transformers import GenerationConfig
 
-    tokenizer = words.tokenizer
+    tokenizer = vocabulary.tokenizer
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=words.pad_id,
-        suppress_tokens=list(words.added) or None,
+        pad_token_id=vocabulary.pad_id,
+        suppress_tokens=list(vocabulary.added) or None,
     )
     for config in (model.config, model.config.text_config):
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
-        config.pad_token_id = words.pad_id
+        config.pad_token_id = vocabulary.pad_id
 
 
-def check_template(chat_template: str | None, words: Vocabulary) -> None:
-    """ModelError when a template renders an image as something else than this checkpoint's image token."""
+def check_template(chat_template: str | None, vocabulary: Vocabulary) -> None:
+    """Raise ModelError if a template does not render an image as this checkpoint's image token."""
     if chat_template is None:
         return
     prompt = render(chat_template, [Message(role="user", content=(ImagePlace(), "?"))])
-    if prompt.count(words.image_token) != 1:
+    if prompt.count(vocabulary.image_token) != 1:
         raise ModelError(
-            f"the chat template renders one image as {prompt!r}, and this checkpoint's image token is "
-            f"{words.image_token}, which must be in it once: the template is another model's (see chat_template)"
+            f"the chat template renders one image as {prompt!r}, but this checkpoint's image token is "
+            f"{vocabulary.image_token}, which must occur in it once: the template belongs to another model; set "
+            "chat_template"
         )
 
 
-def _notes(original: Original, words: Vocabulary, skipped: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(original: OriginalConfig, vocabulary: Vocabulary, skipped: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
     if skipped:
         notes.append(
-            f"the checkpoint's own vision tower ({len(skipped)} tensors) is left unused for stock "
-            f"{original.tower}, as the authors' loader does (vision_tower=stored takes the other)"
+            f"the checkpoint's own vision tower ({len(skipped)} tensors) is not used, but the stock {original.tower}, "
+            "as in the authors' loader (vision_tower=stored uses the checkpoint's)"
         )
     if original.aspect == "pad":
-        notes.append("images are padded to a square from the middle; the authors' code shifts them by 0 or 1 pixel")
-    if words.added:
+        notes.append("images are centred when padded to a square; the authors' code shifts them by 0 or 1 pixel")
+    if vocabulary.added:
         notes.append(
-            f"{words.image_token} and {words.tokenizer.pad_token} are ids {words.added} behind the published "
-            f"vocabulary; their rows copy that of id 0 and generation never emits them"
+            f"{vocabulary.image_token} and {vocabulary.tokenizer.pad_token} are ids {vocabulary.added} after the "
+            "published vocabulary; their rows are copies of that of id 0 and generation never emits them"
         )
     if original.projector == "linear":
         notes.append("the linear projector is followed by an identity layer, which changes no value")

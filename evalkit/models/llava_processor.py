@@ -1,7 +1,7 @@
-"""Tokenizer and image processor of a checkpoint in LLaVA's layout, as its own code would apply them.
+"""Tokenizer and image processor of a checkpoint in LLaVA's layout, with the results of its own code.
 
-LLaVA tokenises the text before and after each image place apart, and SentencePiece puts its dummy prefix in front
-of each part; a tokenizer that puts the prefix before the first part only gives other ids behind the image.
+LLaVA tokenises the text before and after each image separately, and SentencePiece adds its dummy prefix to each part;
+a tokenizer that adds the prefix to the first part only gives different ids after the image.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ModelError
-from evalkit.models.llava_config import Original
+from evalkit.models.llava_config import OriginalConfig
 from evalkit.models.tensor_files import read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerFast
 
 IMAGE, PAD = "<image>", "<pad>"
-# Words, runs of spaces, digits, and characters that a normaliser would change.
+# Text with words, runs of spaces, digits, and characters that a normaliser would change.
 _PROBE = "Is the left lung normal in this scan?  What is shown,\n\tand where: ﬁ ① é 漢 12.5 "
 PATCH, START, END, OLD_PAD = "<im_patch>", "<im_start>", "<im_end>", "[PAD]"
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tokenizer, which token stands for the image, and how many rows the embedding needs for it.
+    """Tokenizer with its image and padding tokens.
 
-    added: ids that the published vocabulary does not have and that generation must never emit.
+    size: number of rows of the embedding.  added: ids that are not in the published vocabulary and that generation must
+    never emit.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -38,29 +39,29 @@ class Vocabulary:
     added: tuple[int, ...]
 
 
-def vocabulary(folders: tuple[Path, ...], original: Original) -> Vocabulary:
-    """The tokenizer from the first folder that has one, with the tokens the checkpoint was trained with.
+def load_vocabulary(folders: tuple[Path, ...], original: OriginalConfig) -> Vocabulary:
+    """Load the tokenizer from the first folder that has one, with the tokens of the checkpoint's training.
 
-    v1.0-style checkpoints own their image tokens (`<im_patch>`, `<im_start>`, `<im_end>`); they are added to a base
-    model's tokenizer where the published folder lacks them, if that gives exactly the vocabulary that the config
-    states.  v1.5 has none: `<image>` and `<pad>` are added behind its vocabulary.
+    v1.0-style checkpoints have their own image tokens (`<im_patch>`, `<im_start>`, `<im_end>`).  If the published
+    folder has none, they are added to the base model's tokenizer, provided that this gives exactly the vocabulary size
+    in the config.  v1.5 has no such tokens: `<image>` and `<pad>` are added after its vocabulary.
     """
     folder = next((f for f in folders if _has_tokenizer(f)), None)
     if folder is None:
         raise ModelError(
-            f"no tokenizer in {' or '.join(map(str, folders))}: tokenizer.model or tokenizer.json was expected"
+            f"no tokenizer in {' or '.join(map(str, folders))}: expected tokenizer.model or tokenizer.json"
         )
     tokenizer = _read_tokenizer(folder, original)
     if original.start_end or original.patch_token:
-        return _owned(tokenizer, original, folder)
-    return _extended(tokenizer, original, folder)
+        return _with_own_image_tokens(tokenizer, original, folder)
+    return _with_added_image_token(tokenizer, original, folder)
 
 
 def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json", "vocab.json"))
 
 
-def _owned(tokenizer: Any, original: Original, folder: Path) -> Vocabulary:
+def _with_own_image_tokens(tokenizer: Any, original: OriginalConfig, folder: Path) -> Vocabulary:
     wanted = [PATCH, *((START, END) if original.start_end else ())]
     known = tokenizer.get_vocab()
     if not all(token in known for token in wanted):
@@ -89,7 +90,7 @@ def _owned(tokenizer: Any, original: Original, folder: Path) -> Vocabulary:
     )
 
 
-def _extended(tokenizer: Any, original: Original, folder: Path) -> Vocabulary:
+def _with_added_image_token(tokenizer: Any, original: OriginalConfig, folder: Path) -> Vocabulary:
     if len(tokenizer) > original.vocab_size:
         raise ModelError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, more than the {original.vocab_size} of the "
@@ -103,10 +104,10 @@ def _extended(tokenizer: Any, original: Original, folder: Path) -> Vocabulary:
     return Vocabulary(tokenizer, IMAGE, image, pad, size, (image, pad))
 
 
-def _fillers(n: int, original: Original) -> list[str]:
-    """Names for rows that the embedding has and a LLaMA or Mistral tokenizer lacks, so that new ids come behind them.
+def _fillers(n: int, original: OriginalConfig) -> list[str]:
+    """Placeholder tokens for embedding rows without a token in a LLaMA or Mistral tokenizer; new ids come after them.
 
-    Qwen's embedding is padded with rows that no token ever used; there the new tokens take two of those.
+    Qwen's embedding is padded with unused rows; there the new tokens take two of those.
     """
     if original.text_type == "qwen2":
         return []
@@ -114,14 +115,17 @@ def _fillers(n: int, original: Original) -> list[str]:
 
 
 def _add(tokenizer: Any, tokens: list[str], *, strip: bool = False) -> None:
-    """strip: white space beside the token is dropped, as by the transformers (4.28) that v1.0 was trained with."""
+    """Add special tokens.
+
+    strip: remove white space around the token, as the transformers version (4.28) of v1.0's training did.
+    """
     from transformers import AddedToken
 
     added = [AddedToken(t, special=True, normalized=False, lstrip=strip, rstrip=strip) for t in tokens]
     tokenizer.add_tokens(added, special_tokens=True)
 
 
-def _read_tokenizer(folder: Path, original: Original) -> Any:
+def _read_tokenizer(folder: Path, original: OriginalConfig) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     if original.text_type == "qwen2":
@@ -140,15 +144,16 @@ def _add_numbered(tokenizer: Any, extra: dict[str, Any], path: Path) -> None:
         _add(tokenizer, [token])
         if tokenizer.convert_tokens_to_ids(token) != number:
             raise ModelError(
-                f"{path} gives {token} the id {number}, and it would get "
-                f"{tokenizer.convert_tokens_to_ids(token)}: the file does not go with tokenizer.model"
+                f"{path} gives {token} the id {number}, but it would get "
+                f"{tokenizer.convert_tokens_to_ids(token)}: the file does not belong to tokenizer.model"
             )
 
 
 def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
-    """A fast tokenizer with the ids of SentencePiece itself, dummy prefix before every part between special tokens.
+    """Make a fast tokenizer with SentencePiece's ids and a dummy prefix for every part between special tokens.
 
-    ModelError when the file is not a SentencePiece BPE model.
+    Raises:
+        ModelError: the file is not a SentencePiece BPE model, or one of another kind than LLaMA's and Mistral's.
     """
     import sentencepiece
     from tokenizers import Tokenizer, decoders, normalizers, processors
@@ -160,8 +165,8 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
         pieces.Load(str(path))
     except (RuntimeError, OSError) as error:
         raise ModelError(
-            f"{path} is not a SentencePiece model ({error}): it was cut off or damaged (or is a Git LFS pointer); "
-            "fetch the checkpoint again"
+            f"{path} is not a SentencePiece model ({error}): it is truncated or damaged (or a Git LFS pointer); fetch "
+            "the checkpoint again"
         ) from None
     vocab = {pieces.IdToPiece(i): i for i in range(pieces.GetPieceSize())}
     unk, bos, eos = (pieces.IdToPiece(i) for i in (pieces.unk_id(), pieces.bos_id(), pieces.eos_id()))
@@ -177,8 +182,8 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     )
     if backend.encode(_PROBE, add_special_tokens=False).ids != pieces.Encode(_PROBE):
         raise ModelError(
-            f"{path} is a SentencePiece model of another kind than LLaMA's and Mistral's (BPE, text taken as it is, a "
-            "dummy prefix): its ids would be wrong here; use the checkpoint's Hugging Face form"
+            f"{path} is a SentencePiece model of another kind than LLaMA's and Mistral's (BPE, no normalisation, dummy "
+            "prefix): its ids would be wrong; use the checkpoint's Hugging Face form"
         )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token=unk, bos_token=bos, eos_token=eos, padding_side="left"
@@ -186,7 +191,7 @@ def from_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
 
 
 def _merges(pieces: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
-    """Every way in which a piece is two other pieces, best score first: SentencePiece's BPE as merge rules."""
+    """Convert SentencePiece's BPE to merge rules: every way to split a piece into two pieces, best score first."""
     found = []
     for piece, number in vocab.items():
         if pieces.IsControl(number) or pieces.IsByte(number) or pieces.IsUnknown(number):
@@ -198,11 +203,11 @@ def _merges(pieces: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
     return [(left, right) for *_, left, right in sorted(found)]
 
 
-def image_processor(original: Original, vision: CLIPVisionConfig) -> Any:
-    """CLIP's preprocessing at the tower's size: pad to a square with the mean colour first, or resize and crop.
+def make_image_processor(original: OriginalConfig, vision: CLIPVisionConfig) -> Any:
+    """Make CLIP's preprocessing at the tower's size: pad to a square with the mean colour first, or resize and crop.
 
     Always the PIL version, so that pixels do not depend on whether torchvision is installed.  The padding colour is
-    (122, 116, 104) and the image is in the middle; LLaVA-Med v1.5's own code moves it by a random pixel or none.
+    (122, 116, 104) and the image is centred; LLaVA-Med v1.5's own code shifts it by 0 or 1 pixel at random.
     """
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
@@ -214,18 +219,18 @@ def image_processor(original: Original, vision: CLIPVisionConfig) -> Any:
     )
 
 
-def processor(
-    words: Vocabulary, original: Original, vision: CLIPVisionConfig, chat_template: str | None
+def make_processor(
+    vocabulary: Vocabulary, original: OriginalConfig, vision: CLIPVisionConfig, chat_template: str | None
 ) -> LlavaProcessor:
-    """The two together, as transformers' `LlavaProcessor`."""
+    """Combine tokenizer and image processor in transformers' `LlavaProcessor`."""
     from transformers import LlavaProcessor
 
     return LlavaProcessor(
-        image_processor=image_processor(original, vision),
-        tokenizer=words.tokenizer,
+        image_processor=make_image_processor(original, vision),
+        tokenizer=vocabulary.tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=original.feature_strategy,
         num_additional_image_tokens=1,
-        image_token=words.image_token,
+        image_token=vocabulary.image_token,
         chat_template=chat_template,
     )

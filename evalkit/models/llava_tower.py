@@ -1,4 +1,4 @@
-"""The CLIP vision tower of a LLaVA checkpoint: stored inside it, or the stock model that its config names."""
+"""CLIP vision tower of a LLaVA checkpoint: stored in the checkpoint, or the stock model that its config names."""
 
 from __future__ import annotations
 
@@ -7,56 +7,75 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evalkit.core.errors import ModelError
 from evalkit.models.delta_lora import IGNORABLE
-from evalkit.models.llava_config import Original, is_openai_tower
+from evalkit.models.llava_config import OriginalConfig, is_openai_tower
 from evalkit.models.tensor_files import Shape, Shards, TensorSource, open_folder, read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig
 
-Tower = Literal["stored", "stock"]
+TowerChoice = Literal["stored", "stock"]
 
 _STORED = "model.vision_tower.vision_tower.vision_model."
-# A stock CLIP checkpoint also holds the text half and the two projections between them.
+# Prefixes of other tensors in a stock CLIP checkpoint: the text half and the projections.
 _NOT_VISION = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
 
-# OpenAI's CLIP towers: a head is 64 wide in each of them, which the tensors' shapes alone do not say.
+# Width of an attention head in all of OpenAI's CLIP towers, which the tensors' shapes do not show.
 _CLIP_HEAD = 64
-# Their names end with the patch and, where it is not 224, the size of the image.
+# Their names end with the patch size and, if it is not 224, the image size.
 _CLIP_NAME = re.compile(r"clip-vit-\w+-patch(\d+)(?:-(\d+))?$")
 
 
+class TowerTensors(NamedTuple):
+    """Tensors of a stock CLIP vision tower.  names: bare name -> name in `source`."""
+
+    source: Shards
+    names: dict[str, str]
+
+
+class ChosenTower(NamedTuple):
+    """Tower to use.  names: bare name -> name in `source`.  skipped: stored tower tensors that are not used."""
+
+    source: TensorSource
+    names: dict[str, str]
+    skipped: tuple[str, ...]
+
+
 def choose_tower(
-    source: TensorSource, wanted: Tower, stock: Path | None, original: Original
-) -> tuple[TensorSource, dict[str, str], tuple[str, ...]]:
-    """(source, bare name -> name in it, names of stored tower tensors that are left unused)."""
+    source: TensorSource, choice: TowerChoice, stock: Path | None, original: OriginalConfig
+) -> ChosenTower:
+    """Choose the stored or the stock tower.
+
+    Raises:
+        ModelError: the chosen tower is not available.
+    """
     stored = stored_tower(source)
-    if wanted == "stored":
+    if choice == "stored":
         if not stored:
             raise ModelError(
-                f"vision_tower=stored, but the checkpoint holds no tensors under {_STORED}: its tower is "
+                f"vision_tower=stored, but the checkpoint contains no tensors under {_STORED}: its tower is "
                 f"{original.tower or 'not named'}; use vision_tower=stock"
             )
-        return source, stored, ()
+        return ChosenTower(source, stored, ())
     if stock is None:
         raise ModelError(
             f"vision_tower=stock needs the folder of {original.tower or 'the CLIP tower'} (vision_tower_path), which "
             "is not in the checkpoint" + (": fetch it, or use vision_tower=stored" if stored else ": fetch it")
         )
-    clip, names = read_tower(stock)
-    return clip, names, tuple(name for name in source.shapes if name.startswith(_STORED))
+    clip = read_tower(stock)
+    return ChosenTower(clip.source, clip.names, tuple(name for name in source.shapes if name.startswith(_STORED)))
 
 
 def stored_tower(source: TensorSource) -> dict[str, str]:
-    """Bare name -> name of the tower tensors that a checkpoint in LLaVA's layout holds; empty when it holds none."""
+    """Map bare names to names of the tower tensors in a checkpoint in LLaVA's layout; empty if it has none."""
     return _without_tables({n.removeprefix(_STORED): n for n in source.shapes if n.startswith(_STORED)})
 
 
-def read_tower(folder: Path) -> tuple[Shards, dict[str, str]]:
-    """The vision half of a CLIP checkpoint: (tensors, bare name -> name in them).  ModelError when it has none."""
+def read_tower(folder: Path) -> TowerTensors:
+    """Open the vision half of a CLIP checkpoint.  Raises ModelError if it has none."""
     clip = open_folder(folder)
     names = {}
     for name in clip.shapes:
@@ -65,35 +84,41 @@ def read_tower(folder: Path) -> tuple[Shards, dict[str, str]]:
             names[bare] = name
     if "embeddings.patch_embedding.weight" not in names:
         raise ModelError(
-            f"{folder} holds no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight"
+            f"{folder} contains no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight; give "
+            "the folder of the tower that the checkpoint's config.json names"
         )
-    return clip, _without_tables(names)
+    return TowerTensors(clip, _without_tables(names))
 
 
 def _without_tables(names: dict[str, str]) -> dict[str, str]:
     return {bare: name for bare, name in names.items() if not IGNORABLE.search(f".{name}")}
 
 
-def tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path | None) -> CLIPVisionConfig:
-    """The CLIP tower's config: from its own folder where there is one, else from the shapes of its tensors.
+def tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None) -> CLIPVisionConfig:
+    """Make the CLIP tower's config: from its folder if there is one, else from the shapes of its tensors.
 
-    shapes: tower tensors under their bare names (`embeddings.patch_embedding.weight`).  ModelError for a tower that
-    is not one of OpenAI's CLIP models and has no folder to say what it is, and for one that is not of the patch and
-    image size which the checkpoint's own tower has by its name.
+    Args:
+        shapes: shapes of the tower's tensors by bare name (`embeddings.patch_embedding.weight`).
+        original: config of the checkpoint, which names its tower.
+        folder: folder of the tower, with a config.json.
+
+    Raises:
+        ModelError: the tower is not one of OpenAI's CLIP models and has no folder, or its patch and image size differ
+            from those in the name of the checkpoint's tower.
     """
     config = _tower_config(shapes, original, folder)
     named = _CLIP_NAME.search(original.tower)
     if named and (int(named[1]), int(named[2] or 224)) != (config.patch_size, config.image_size):
         raise ModelError(
-            f"the checkpoint's config.json names the vision tower {original.tower}, and the one "
-            f"{f'in {folder}' if folder else 'stored'} takes patches of {config.patch_size} pixels, images of "
-            f"{config.image_size}: give the tower that it was trained with (model.vision_tower_source, "
+            f"the checkpoint's config.json names the vision tower {original.tower}, but the one "
+            f"{f'in {folder}' if folder else 'stored'} has patches of {config.patch_size} pixels and images of "
+            f"{config.image_size}: set the tower of the checkpoint's training (model.vision_tower_source, "
             "model.vision_tower_revision)"
         )
     return config
 
 
-def _tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path | None) -> CLIPVisionConfig:
+def _tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None) -> CLIPVisionConfig:
     from transformers import CLIPVisionConfig
 
     if folder is not None and (folder / "config.json").is_file():
@@ -101,13 +126,13 @@ def _tower_config(shapes: Mapping[str, Shape], original: Original, folder: Path 
         vision = raw.get("vision_config", raw)
         if raw.get("model_type") not in ("clip", "clip_vision_model"):
             raise ModelError(
-                f"{folder}/config.json says model_type {raw.get('model_type')!r}: a CLIP vision tower was expected"
+                f"{folder}/config.json has model_type {raw.get('model_type')!r}: expected a CLIP vision tower"
             )
         return CLIPVisionConfig(**{key: vision[key] for key in _TOWER_KEYS if vision.get(key) is not None})
     if not is_openai_tower(original.tower):
         raise ModelError(
             f"the checkpoint's vision tower is {original.tower!r}, not one of OpenAI's CLIP models: give the folder "
-            "of that tower (vision_tower_path) so that its own config says what it is"
+            "of that tower (vision_tower_path), whose config.json describes it"
         )
     return CLIPVisionConfig(**_tower_from_shapes(shapes))
 
@@ -143,7 +168,7 @@ def _tower_from_shapes(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerComparison:
-    """The stored vision tower against the stock one: how many tensors differ, and by how much at most."""
+    """Comparison of the stored and the stock vision tower: number of different tensors, largest difference."""
 
     tensors: int
     different: int
@@ -151,18 +176,22 @@ class TowerComparison:
 
 
 def compare_towers(folder: Path, stock: Path) -> TowerComparison:
-    """Every tensor of the tower stored in a LLaVA checkpoint against the stock CLIP folder.  ModelError without one."""
+    """Compare every tensor of the tower stored in a LLaVA checkpoint with the stock CLIP model in a folder.
+
+    Raises:
+        ModelError: a tower is missing, or names or shapes differ.
+    """
     source = open_folder(folder)
     stored = stored_tower(source)
     clip, names = read_tower(stock)
     if not stored or set(stored) != set(names):
-        raise ModelError(f"the vision tower stored in {folder} does not hold the same tensors as {stock}")
+        raise ModelError(f"the vision tower stored in {folder} does not contain the same tensors as {stock}")
     different, largest = 0, 0.0
     for bare, name in stored.items():
-        ours, theirs = source.read(name), clip.read(names[bare])
-        if ours.shape != theirs.shape:
-            raise ModelError(f"the towers differ in the shape of {bare}: {tuple(ours.shape)} and {tuple(theirs.shape)}")
-        # The stored one may be kept in half precision: the stock one is rounded the same way before it is compared.
-        gap = float((ours.float() - theirs.to(ours.dtype).float()).abs().max())
-        different, largest = different + (gap > 0), max(largest, gap)
+        inner, outer = source.read(name), clip.read(names[bare])
+        if inner.shape != outer.shape:
+            raise ModelError(f"the towers differ in the shape of {bare}: {tuple(inner.shape)} and {tuple(outer.shape)}")
+        # The stored tower may be in half precision: the stock one is rounded to the same dtype before the comparison.
+        difference = float((inner.float() - outer.to(inner.dtype).float()).abs().max())
+        different, largest = different + (difference > 0), max(largest, difference)
     return TowerComparison(tensors=len(stored), different=different, largest=largest)

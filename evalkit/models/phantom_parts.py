@@ -1,4 +1,4 @@
-"""The parts of phantom-llava before any training: architecture, tokenizer, chat template, processor."""
+"""Parts of phantom-llava before training: architecture, tokenizer, chat template, processor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tokenizer(texts: Iterable[str]) -> Any:
-    """A byte-level BPE tokenizer whose merges are the words of `texts`: any Unicode text has ids, and comes back."""
+    """Train a byte-level BPE tokenizer on `texts`; it encodes any Unicode text reversibly."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,7 +56,7 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
 
 
 def make_processor(texts: Iterable[str]) -> Any:
-    """LlavaProcessor: images are padded to a square and resized to 64 x 64, grey values to [-1, 1]."""
+    """Make a LlavaProcessor that pads images to a square, resizes them to 64 x 64 and scales grey values to [-1, 1]."""
     from transformers import LlavaProcessor
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
@@ -73,13 +73,13 @@ def make_processor(texts: Iterable[str]) -> Any:
         tokenizer=make_tokenizer(texts),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # the class token, which the "default" strategy drops again
+        num_additional_image_tokens=1,  # the class token, which the "default" strategy removes
         chat_template=CHAT_TEMPLATE,
     )
 
 
 def make_model(tokenizer: Any) -> Any:
-    """LlavaForConditionalGeneration with random weights: CLIP vision tower, projector, Llama decoder, all tiny."""
+    """Make a tiny LlavaForConditionalGeneration with random weights: CLIP vision tower, projector, Llama decoder."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     specials = {
@@ -104,7 +104,7 @@ def make_model(tokenizer: Any) -> Any:
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=4096,
-        initializer_range=0.08,  # about 1 / sqrt(hidden_size): the usual 0.02 is for far wider models, and stalls here
+        initializer_range=0.08,  # about 1 / sqrt(hidden_size): the usual 0.02 suits far wider models; training stalls
         **specials,
     )
     config = LlavaConfig(

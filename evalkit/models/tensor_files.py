@@ -1,12 +1,11 @@
-"""The tensors of a checkpoint folder, one at a time: shapes from the headers first, data when it is asked for.
+"""Tensors of a checkpoint folder, read one at a time: shapes from the headers first, data on request.
 
-Reads `.safetensors` through memory maps and `.bin` through `torch.load(weights_only=True, mmap=True)`, so that no
-pickled code is ever run and no more than the file in hand is mapped.
+Reads `.safetensors` through memory maps and `.bin` through `torch.load(weights_only=True, mmap=True)`, so that pickled
+code is never run and only one file is mapped at a time.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit.core.errors import ModelError, first_line
+from evalkit.core import files
+from evalkit.core.errors import ModelError, StoreError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -29,31 +29,29 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
-
-
 ALL = slice(None)
 
 
 class TensorSource(Protocol):
-    """Named tensors: `shapes` in the order in which reading is cheapest, `read` one of them."""
+    """Named tensors: `shapes` in the order in which reading is cheapest, and `read` for a single tensor."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """Name to shape, nothing read yet."""
+        """Shapes by name, known without reading tensors."""
         ...
 
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
-        """Those rows of the tensor, on the CPU, in the dtype in which it is stored."""
+        """Read rows of a tensor, on the CPU, in its stored dtype."""
         ...
 
     def where(self, name: str) -> str:
-        """The file that holds it, for messages."""
+        """Path of the file with the tensor, for messages."""
         ...
 
 
 @dataclass(slots=True)
 class Shards:
-    """The tensors of some weight files.  At most one file is open at a time."""
+    """Tensors of one or more weight files, of which at most one is open at a time."""
 
     files: tuple[Path, ...]
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -66,14 +64,19 @@ class Shards:
                 if name in self._homes:
                     raise ModelError(
                         f"the tensor {name} is in both {self._homes[name].name} and {path.name} of {path.parent}: "
-                        "one of the two is left over from another save; fetch the checkpoint again"
+                        "one of the two files is left over from another save; fetch the checkpoint again"
                     )
                 self.shapes[name] = shape
                 self._homes[name] = path
         self.close()
 
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
-        """Those rows as stored, possibly a view into the mapped file: copy what is to be kept.  KeyError if unknown."""
+        """Read rows as stored, possibly as a view into the mapped file, which must be copied to be kept.
+
+        Raises:
+            KeyError: unknown name.
+            ModelError: the tensor is quantised.
+        """
         path = self._homes[name]
         handle = self._handle(path)
         tensor: torch.Tensor = handle[name][rows] if isinstance(handle, dict) else handle.get_slice(name)[rows]
@@ -85,11 +88,11 @@ class Shards:
         return tensor
 
     def where(self, name: str) -> str:
-        """The path of the file that holds it."""
+        """Path of the file with the tensor."""
         return str(self._homes[name])
 
     def close(self) -> None:
-        """Lets go of the mapped file."""
+        """Release the mapped file."""
         self._open = None
 
     def _handle(self, path: Path) -> Any:
@@ -100,20 +103,25 @@ class Shards:
 
 
 def open_folder(folder: Path) -> Shards:
-    """The weights of a checkpoint folder, index checked against files.  ModelError when there are none or some lack."""
+    """Open the weights of a checkpoint folder and check the index against the files.
+
+    Raises:
+        ModelError: there are no weights, or files are missing or inconsistent.
+    """
     for name in WEIGHT_FILES:
         path = folder / name
         if path.is_file():
             return _open_index(path) if name.endswith(".index.json") else Shards((path,))
     strays = sorted(p.name for p in folder.glob("*-of-*.*") if p.suffix in (".safetensors", ".bin"))
-    hint = f" It has {', '.join(strays[:3])} but no index file to go with them." if strays else ""
+    hint = f" It has {', '.join(strays[:3])} but no index file for them." if strays else ""
     raise ModelError(
-        f"{folder} holds no model weights: expected one of {', '.join(WEIGHT_FILES)}.{hint} Fetch the checkpoint again"
+        f"{folder} contains no model weights: expected one of {', '.join(WEIGHT_FILES)}.{hint} Fetch the checkpoint "
+        "again"
     )
 
 
 def weight_bytes(folder: Path) -> int:
-    """Bytes of the weight files that `open_folder` would read (0 without any), from the directory alone."""
+    """Total bytes of the weight files that `open_folder` would read (0 without any); reads no weights."""
     for name in WEIGHT_FILES:
         path = folder / name
         if path.is_file():
@@ -123,15 +131,13 @@ def weight_bytes(folder: Path) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; ModelError naming the file otherwise."""
+    """Read a JSON object from a checkpoint's file.  Raises ModelError if it is missing or not a JSON object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing: it belongs to the checkpoint; fetch the checkpoint again") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not readable JSON ({error}): fetch the checkpoint again") from None
+        content = files.read_json(path, "checkpoint file")
+    except StoreError as problem:
+        raise ModelError(f"{problem} Fetch the checkpoint again.") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} should hold a JSON object and holds a {type(content).__name__}")
+        raise ModelError(f"{path} must contain a JSON object, but contains a {type(content).__name__}")
     return content
 
 
@@ -147,18 +153,18 @@ def _index_map(path: Path) -> dict[str, str]:
 
 def _open_index(path: Path) -> Shards:
     weight_map = _index_map(path)
-    files = [path.parent / name for name in sorted(set(weight_map.values()))]
-    missing = [file.name for file in files if not file.is_file()]
+    paths = [path.parent / name for name in sorted(set(weight_map.values()))]
+    missing = [file.name for file in paths if not file.is_file()]
     if missing:
         raise ModelError(
-            f"{path.parent} lacks {', '.join(missing)} ({len(missing)} of {len(files)} weight files that "
-            f"{path.name} lists): the download is not complete; fetch the checkpoint again"
+            f"{path.parent} lacks {', '.join(missing)} ({len(missing)} of {len(paths)} weight files that "
+            f"{path.name} lists): the download is incomplete; fetch the checkpoint again"
         )
-    shards = Shards(tuple(files))
+    shards = Shards(tuple(paths))
     for name, file in weight_map.items():
         if name not in shards.shapes or Path(shards.where(name)).name != file:
             raise ModelError(
-                f"{path.name} says that {file} holds the tensor {name}, and it does not ({path.parent}): index and "
+                f"{path.name} lists the tensor {name} in {file}, which does not contain it ({path.parent}): index and "
                 "weight files are from different saves; fetch the checkpoint again"
             )
     return shards
@@ -179,7 +185,7 @@ def _open_safetensors(path: Path) -> Any:
         raise ModelError(f"{path} is missing: fetch the checkpoint again") from None
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{path} ({path.stat().st_size} bytes) is not a whole safetensors file ({error}): it was cut off or "
+            f"{path} ({path.stat().st_size} bytes) is not a complete safetensors file ({error}): it is truncated or "
             "damaged; delete it and fetch the checkpoint again"
         ) from None
 
@@ -192,7 +198,7 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
 
     if not path.is_file():
         raise ModelError(f"{path} is missing: fetch the checkpoint again")
-    # Files from before PyTorch 1.6 are no zip archives and cannot be mapped; those are read whole.
+    # Files from before PyTorch 1.6 are not zip archives and cannot be mapped; they are read completely.
     mapped = zipfile.is_zipfile(path)
     try:
         with warnings.catch_warnings():
@@ -202,13 +208,13 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(_pickle_refusal(path, str(error))) from None
     except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise ModelError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as PyTorch weights ({first_line(error)}): it was cut "
-            "off or damaged; delete it and fetch the checkpoint again"
+            f"{path} ({path.stat().st_size} bytes) cannot be read as PyTorch weights ({first_line(error)}): it is "
+            "truncated or damaged; delete it and fetch the checkpoint again"
         ) from None
     if not isinstance(content, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()
     ):
-        raise ModelError(f"{path} should hold a table of named tensors and holds something else; it is not weights")
+        raise ModelError(f"{path} does not contain a table of named tensors: it is not a file of weights")
     return content
 
 
@@ -217,10 +223,10 @@ def _pickle_refusal(path: Path, message: str) -> str:
         found = re.search(r"GLOBAL ([\w.]+)", message)
         named = found[1] if found else "an object"
         return (
-            f"{path} holds pickled Python objects other than tensors ({named}): such a file can run code when it is "
-            "opened, so it was refused and nothing in it was run; ask its authors for safetensors"
+            f"{path} contains pickled Python objects other than tensors ({named}): such a file can run code when it "
+            "is opened, so it was refused and nothing in it was run; ask its authors for safetensors"
         )
     return (
-        f"{path} ({path.stat().st_size} bytes) is not a whole PyTorch file: it was cut off or damaged; delete it and "
-        "fetch the checkpoint again"
+        f"{path} ({path.stat().st_size} bytes) is not a complete PyTorch file: it is truncated or damaged; delete it "
+        "and fetch the checkpoint again"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import write_whole
 from evalkit.core.types import Prediction, Request, Sample, digest_json
-from evalkit.engines.metadata import combined
+from evalkit.engines.metadata import merge_metadata
 from evalkit.runs.legacy import current_target
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import IDENTITY, Manifest, ShardInfo, Timing
@@ -232,7 +232,7 @@ def merged_manifest(parts: Sequence[Part]) -> Manifest:
         first,
         shard=None,
         config={**first.config, "engine": {**(first.config.get("engine") or {}), "shard": None}},
-        facts={**combined(facts, "differs_between_parts"), "parts": len(parts)},
+        facts={**merge_metadata(facts, "differs_between_parts"), "parts": len(parts)},
         timing=_merged_timing([part.manifest.timing or Timing() for part in parts]),
     )
 

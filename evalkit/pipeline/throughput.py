@@ -21,9 +21,9 @@ from evalkit.core.errors import EngineError, EvalkitError
 from evalkit.core.types import Prediction, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.loaded_model import Counters, Loaded
-from evalkit.engines.preprocess import by_image
-from evalkit.engines.profiling import clocked, machine, machine_limits, memory, work
+from evalkit.engines.loaded_model import Counters, LoadedModel
+from evalkit.engines.preprocess import group_by_image
+from evalkit.engines.profiling import estimate_work, machine, machine_limits, time_forwards, track_peak_memory
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 
@@ -99,7 +99,7 @@ def bench(
 
 
 def _facts(engine: Engine) -> dict[str, Any]:
-    return {k: v for k, v in engine.facts().items() if k != "counters"}
+    return {k: v for k, v in engine.metadata().items() if k != "counters"}
 
 
 def warm_up(engine: Engine, requests: Sequence[Request]) -> float:
@@ -108,7 +108,7 @@ def warm_up(engine: Engine, requests: Sequence[Request]) -> float:
     Returns:
         Seconds; for shared prefixes the cost of the check is included.
     """
-    few = [r for group in by_image(requests)[:1] for r in group[:2]]
+    few = [r for group in group_by_image(requests)[:1] for r in group[:2]]
     started = time.perf_counter()
     for batch in engine.generate(few):
         if errors := [p.error for p in batch if p.error is not None]:
@@ -154,11 +154,11 @@ def measure(engine: HfEngine, requests: Sequence[Request], limits: dict[str, flo
     """
     loaded = engine.load()
     loaded.counters = Counters()
-    with clocked(loaded) as clock, memory(loaded) as peak:
+    with time_forwards(loaded) as clock, track_peak_memory(loaded) as peak:
         texts, seconds = answer(engine, requests)
     counters = loaded.counters
     inside = clock.vision + clock.with_image + clock.other
-    done = work(loaded, counters, limits)
+    done = estimate_work(loaded, counters, limits)
     questions = counters.question_seconds
     phases = {
         "vision": clock.vision,
@@ -178,20 +178,20 @@ def measure(engine: HfEngine, requests: Sequence[Request], limits: dict[str, flo
 
 
 def measure_other(
-    engine: Engine, requests: Sequence[Request], loaded: Loaded, least: float
+    engine: Engine, requests: Sequence[Request], loaded: LoadedModel, least: float
 ) -> tuple[Texts, dict[str, Any]]:
     """One run of another engine, measured from outside.
 
     loaded: the model whose device memory is measured.  least: seconds that the same requests take with shared prefixes
     at the machine's limits.
     """
-    with memory(loaded) as peak:
+    with track_peak_memory(loaded) as peak:
         texts, seconds = answer(engine, requests)
     return texts, {
         **_speed(seconds, len(requests), peak[0]),
         "seconds": {"all": round(seconds["all"], 3), "writing_in_a_thread": round(seconds["writing"], 3)},
         "share_of_limit": round(least / seconds["all"], 4),
-        "counters": {k: v for k, v in engine.facts().get("counters", {}).items() if isinstance(v, int)},
+        "counters": {k: v for k, v in engine.metadata().get("counters", {}).items() if isinstance(v, int)},
     }
 
 

@@ -16,7 +16,7 @@ from evalkit.core.images import CONVERSION
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.models import components
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.models.doctor import own_template, tokens
+from evalkit.models.doctor import bundled_template, special_tokens
 from evalkit.models.templates import render
 from evalkit.runs.read import prompts_at
 from evalkit.runs.schema import PromptFile, PromptHeader
@@ -72,10 +72,10 @@ def template_of(spec: CheckpointSpec | None) -> Template:
     folders = [p.folder for p in located if p.folder is not None and p.role != "vision tower"]
     if not folders or located[0].folder is None:
         return Template()
-    text = spec.chat_template if spec.chat_template is not None else own_template(located[0].folder)
+    text = spec.chat_template if spec.chat_template is not None else bundled_template(located[0].folder)
     special: dict[str, str] = {}
     for folder in reversed(folders):
-        special |= tokens(folder)
+        special |= special_tokens(folder)
     files = {name: _short((folder / name).read_bytes()) for folder in reversed(folders) for name in _present(folder)}
     return Template(text=text, tokens=special, files=dict(sorted(files.items())))
 

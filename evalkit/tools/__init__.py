@@ -1,1 +1,1 @@
-"""Run by maintainers only."""
+"""Tools for maintainers."""

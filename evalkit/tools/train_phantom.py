@@ -1,7 +1,7 @@
-"""Trains phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.tools.train_phantom OUT_DIR`.
+"""Training of phantom-llava, the checkpoint that ships with evalkit: `python -m evalkit.tools.train_phantom OUT_DIR`.
 
-Two stages, as LLaVA's own: the vision tower learns to see (here from the scenes' descriptions), then the whole model
-learns to answer.  Only images of the train split are drawn.  Seeded, CPU, two threads; minutes.
+Two stages, as in LLaVA: the vision tower learns to describe images (here from the scenes' attributes), then the whole
+model learns to answer.  Uses images of the train split only.  Seeded, on the CPU with two threads; takes minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.models.phantom_parts import IMAGE_TOKEN, IMAGE_TOKENS, make_model, make_processor
 from evalkit.tasks.phantom import SceneQuestion, questions
@@ -22,7 +22,7 @@ from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, SHAPES, SLOTS, Scene,
 TOKENIZER_IMAGES = 2000
 _IGNORED = -100
 
-# Several wordings of the request for a short answer, so that the model leans on none of them.
+# Several wordings of the request for a short answer, so that the model does not depend on any of them.
 _SHORT_PROMPTS = (
     "{question}\nAnswer the question using a single word or phrase.",
     "{question}\nAnswer with a single word or a short phrase.",
@@ -33,7 +33,10 @@ _OPTIONS_PROMPT = "{question} Please choose from the following two options: [{op
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much training.  n_images: train images drawn; a step sees `batch` of them, with `questions` in stage two."""
+    """Amount of training.
+
+    n_images: number of train images.  batch: images per step.  questions: questions per image in stage two.
+    """
 
     n_images: int = 24_000
     batch: int = 48
@@ -46,7 +49,7 @@ class Plan:
 
 
 def train(out: Path, plan: Plan) -> list[float]:
-    """Trains and saves model, tokenizer and processor into `out`.  Returns the second stage's losses, one a step."""
+    """Train, and save model, tokenizer and processor into `out`.  Returns the losses of stage two, one per step."""
     import torch
 
     torch.set_num_threads(2)
@@ -57,7 +60,7 @@ def train(out: Path, plan: Plan) -> list[float]:
     model = make_model(processor.tokenizer)
     started = time.perf_counter()
     pixels = _pixels(processor, members)
-    _say(f"drew {len(members)} images", started)
+    _log(f"drew {len(members)} images", started)
     learn_to_see(model, pixels, scenes, plan, started)
     losses = learn_to_answer(model, processor, pixels, scenes, plan, started)
     model.save_pretrained(out)
@@ -65,12 +68,29 @@ def train(out: Path, plan: Plan) -> list[float]:
     return losses
 
 
-def _say(text: str, started: float) -> None:
+class _RowTokens(NamedTuple):
+    """One training row: token ids, positions, targets, and segments (0 for the image, then one per question)."""
+
+    ids: list[int]
+    positions: list[int]
+    targets: list[int]
+    segments: list[int]
+
+
+class _EncodedQuestion(NamedTuple):
+    """Token ids of a prompt up to the end of its image, of the rest of it, and of the answer with its end token."""
+
+    head: tuple[int, ...]
+    question: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+def _log(text: str, started: float) -> None:
     print(f"{time.perf_counter() - started:7.1f} s  {text}", flush=True)  # noqa: T201
 
 
 def texts(scenes: Iterable[Scene]) -> Iterator[str]:
-    """What the tokenizer's vocabulary is made from: questions under every prompt, and answers."""
+    """Yield the texts for the tokenizer's vocabulary: questions under every prompt, and answers."""
     for what in scenes:
         for asked in questions(what):
             yield from (prompt.format(question=asked.text) for prompt in _SHORT_PROMPTS)
@@ -79,7 +99,7 @@ def texts(scenes: Iterable[Scene]) -> Iterator[str]:
 
 
 def _pixels(processor: Any, members: Sequence[str]) -> Any:
-    """uint8 tensor (images, height, width): what the image processor makes of each, before rescaling."""
+    """Preprocess the images, before rescaling, into a uint8 tensor (images, height, width)."""
     import torch
 
     rows = []
@@ -93,7 +113,7 @@ def _pixels(processor: Any, members: Sequence[str]) -> Any:
 
 
 def _normalised(pixels: Any) -> Any:
-    """float32 tensor (images, 3, height, width) in [-1, 1], as the image processor gives them."""
+    """Normalise pixels as the image processor does: a float32 tensor (images, 3, height, width) in [-1, 1]."""
     grey = pixels.float() / 127.5 - 1
     return grey[:, None].expand(-1, 3, -1, -1)
 
@@ -111,7 +131,7 @@ def _schedule(optimiser: Any, steps: int) -> Any:
 
 
 def _batches(plan: Plan, steps: int, stage: int) -> Iterator[Any]:
-    """`steps` index tensors of `plan.batch` images: epochs of all images, each in a new order."""
+    """Yield `steps` index tensors of `plan.batch` images: epochs over all images, each in a new order."""
     import torch
 
     generator = torch.Generator().manual_seed(plan.seed * 10 + stage)
@@ -124,7 +144,7 @@ def _batches(plan: Plan, steps: int, stage: int) -> Iterator[Any]:
 
 
 def _labels(what: Scene) -> list[int]:
-    """The scene as class numbers, one a head of `_HEADS`; lesion properties are ignored where there is none."""
+    """Class numbers of a scene, one per head of `_HEADS`; lesion properties are ignored without a lesion."""
     seen = (SHAPES.index(what.shape), int(what.size == "Large"), int(what.brightness == "Brighter"))
     return [
         MODALITIES.index(what.modality),
@@ -140,10 +160,10 @@ _HEADS = (3, 3, 2, 3, 2, 2, 2, 2, 3, 2, 2)
 
 
 def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, started: float) -> None:
-    """Stage one: vision tower and projector learn to describe the scene through two throw-away linear layers.
+    """Stage one: vision tower and projector learn to describe the scene through two temporary linear layers.
 
-    One reads all image tokens by their place, which is learnt soonest; the other reads only their mean, as a decoder's
-    first attention does, without which stage two would not find what the tower has seen.
+    One reads all image tokens by position, which is learnt fastest; the other reads only their mean, as a decoder's
+    first attention does; without it, stage two would not make use of the tower's features.
     """
     import torch
     from torch.nn import functional
@@ -167,7 +187,7 @@ def learn_to_see(model: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, s
         ]
         _step(sum(each), weights, optimiser, schedule)
         if step % 100 == 0 or step == plan.see_steps - 1:
-            _say(f"see {step}: " + " ".join(f"{loss.item():.2f}" for loss in each), started)
+            _log(f"see {step}: " + " ".join(f"{loss.item():.2f}" for loss in each), started)
 
 
 def _step(loss: Any, weights: Sequence[Any], optimiser: Any, schedule: Any) -> None:
@@ -183,7 +203,7 @@ def _step(loss: Any, weights: Sequence[Any], optimiser: Any, schedule: Any) -> N
 def learn_to_answer(
     model: Any, processor: Any, pixels: Any, scenes: Sequence[Scene], plan: Plan, started: float
 ) -> list[float]:
-    """Stage two: the whole model learns the answers, end-of-text token included.  Returns one loss a step."""
+    """Stage two: the whole model learns the answers, including the end token.  Returns one loss per step."""
     import torch
     from torch.nn import functional
 
@@ -191,7 +211,7 @@ def learn_to_answer(
     seeing = list(model.model.vision_tower.parameters())
     answering = [*model.model.multi_modal_projector.parameters(), *model.model.language_model.parameters()]
     groups = [
-        {"params": seeing, "lr": plan.answer_lr / 8},  # else the untrained decoder's gradients undo stage one
+        {"params": seeing, "lr": plan.answer_lr / 8},  # otherwise gradients of the untrained decoder undo stage one
         {"params": [*answering, *model.lm_head.parameters()], "lr": plan.answer_lr},
     ]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
@@ -212,17 +232,17 @@ def learn_to_answer(
         _step(loss, weights, optimiser, schedule)
         losses.append(loss.item())
         if step % 50 == 0 or step == plan.answer_steps - 1:
-            _say(f"answer {step}: {losses[-1]:.4f}", started)
+            _log(f"answer {step}: {losses[-1]:.4f}", started)
     model.eval()
     return losses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A batch in which each row is one image followed by questions about it.
+    """Batch in which each row is one image followed by questions about it.
 
     ids, positions, targets: int64 (rows, length).  targets[i] is the token to predict at i, or -100.
-    mask: bool (rows, 1, length, length), True where a token may look: at the image, and back within its own question.
+    mask: bool (rows, 1, length, length), True where a token may attend: to the image, and causally within its question.
     """
 
     ids: Any
@@ -232,7 +252,7 @@ class Packed:
 
 
 def pack(processor: Any, scenes: Sequence[Scene], n_questions: int, generator: Any) -> Packed:
-    """Packs `n_questions` of each scene behind its image: the image is encoded once, no question sees another."""
+    """Pack `n_questions` of each scene after its image: the image is encoded once, questions are independent."""
     import torch
 
     rows = [_pack_row(processor, what, n_questions, generator) for what in scenes]
@@ -248,10 +268,7 @@ def pack(processor: Any, scenes: Sequence[Scene], n_questions: int, generator: A
     return Packed(ids=filled[0], positions=filled[1], targets=filled[2], mask=(visible & causal)[:, None])
 
 
-def _pack_row(
-    processor: Any, what: Scene, n_questions: int, generator: Any
-) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Token ids, positions, targets and segment (0 the image's, then one a question) of one row."""
+def _pack_row(processor: Any, what: Scene, n_questions: int, generator: Any) -> _RowTokens:
     import torch
 
     encoded = []
@@ -260,7 +277,7 @@ def _pack_row(
         asked = known[number]
         variant = int(torch.randint(5, (), generator=generator))
         encoded.append(_encoded(processor, _prompted(asked, variant), asked.answer))
-    head = list(encoded[0][0])
+    head = list(encoded[0].head)
     ids, positions = list(head), list(range(len(head)))
     targets, segments = [_IGNORED] * len(head), [0] * len(head)
     for number, (_, question, answer) in enumerate(encoded, start=1):
@@ -269,11 +286,11 @@ def _pack_row(
         positions += range(len(head), len(head) + len(tail))
         targets += [*[_IGNORED] * (len(question) - 1), *answer, _IGNORED]
         segments += [number] * len(tail)
-    return ids, positions, targets, segments
+    return _RowTokens(ids, positions, targets, segments)
 
 
 def _prompted(asked: SceneQuestion, variant: int) -> str:
-    """The question in one of five ways: with one of three requests for a short answer, with its options, alone."""
+    """Make one of five prompts: one of three requests for a short answer, the options, or the question alone."""
     if variant < len(_SHORT_PROMPTS):
         return _SHORT_PROMPTS[variant].format(question=asked.text)
     if variant == len(_SHORT_PROMPTS) and asked.choices:
@@ -282,19 +299,18 @@ def _prompted(asked: SceneQuestion, variant: int) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _encoded(processor: Any, text: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Ids up to the image's end, from there to where the answer starts, and of the answer with its end token."""
+def _encoded(processor: Any, text: str, answer: str) -> _EncodedQuestion:
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
     prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     head, tail = prompt.split(IMAGE_TOKEN)
     tokenizer = processor.tokenizer
     image = [tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)] * IMAGE_TOKENS
     encode = functools.partial(tokenizer.encode, add_special_tokens=False)
-    return tuple(encode(head) + image), tuple(encode(tail)), (*encode(answer), tokenizer.eos_token_id)
+    return _EncodedQuestion(tuple(encode(head) + image), tuple(encode(tail)), (*encode(answer), tokenizer.eos_token_id))
 
 
 def main() -> None:
-    """Command line: OUT_DIR, and the number of images and steps for shorter trials."""
+    """Run the command line: OUT_DIR, and numbers of images and steps for shorter trials."""
     plan = Plan()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)

@@ -1,6 +1,6 @@
 """Runs, baselines and records written before modules and keys were renamed still work under every verb.
 
-`tests/saved_runs/` was written by the last commit before the rename; its README has the commands.  `expected.json` has the
+`tests/saved_runs/` was written by the last commit before the rename; its README has the commands, `expected.json` the
 output of that commit on these files.
 """
 
@@ -45,7 +45,15 @@ def numbers(lines: list[str]) -> Counter[str]:
 
 def metrics_of(run: Path) -> dict[str, list[Any]]:
     return {
-        f"{m.protocol} {m.metric} {m.slice}": [m.value, m.low, m.high, m.n, m.n_unscored, m.n_clusters, m.value_worst_case]
+        f"{m.protocol} {m.metric} {m.slice}": [
+            m.value,
+            m.low,
+            m.high,
+            m.n,
+            m.n_unscored,
+            m.n_clusters,
+            m.value_worst_case,
+        ]
         for m in summary_at(run / "summary.json").metrics
     }
 
@@ -134,9 +142,7 @@ def test_a_manifest_written_today_names_no_module_of_evalkit(tmp_path: Path, mon
     (path,) = tmp_path.rglob("manifest.json")
     text = path.read_text(encoding="utf-8")
     assert "evalkit." not in text
-    assert json.loads(text)["protocols"] == [
-        {"name": n, "version": 1} for n in ("llava-med", "strict", "exact-match")
-    ]
+    assert json.loads(text)["protocols"] == [{"name": n, "version": 1} for n in ("llava-med", "strict", "exact-match")]
 
 
 def test_a_plugins_metric_without_a_recorded_direction_is_refused_with_the_way_out(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints for the engine's tests: a random LLaVA, and the trained one of the package where it is there."""
+"""Fixtures of the engine tests: a random LLaVA checkpoint, and engines that use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import tiny_llava as tiny
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tiny tensors are faster on one thread, above all beside other processes."""
+    """Run torch on one thread: faster for tiny tensors, above all when other processes run."""
     import torch
 
     before = torch.get_num_threads()
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(folder: Path) -> Callable[..., HfEngine]:
-    """Makes engines on the CPU, in float32 unless said otherwise."""
+    """Factory of engines on the CPU, in float32 by default."""
 
     def make(spec: CheckpointSpec | None = None, **settings: Any) -> HfEngine:
         return HfEngine(**{"spec": spec or tiny.spec(folder), "device": "cpu", "dtype": "float32", **settings})

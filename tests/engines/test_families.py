@@ -1,8 +1,8 @@
-"""Tiny random models of five families: which share, which fall back, and that the logits are those of plain prompts.
+"""Prefix sharing with tiny random models of five families: which share, which fall back, and equal logits.
 
-Token ids and image tensors are made by hand, as each family's processor would make them, because the processors of
-some need libraries that evalkit does not.  No parameter is left at zero: Gemma 3's projection and Mllama's gates
-begin there, the image would have no effect, and a wrong cache would pass.
+Token ids and image tensors are made by hand, as each family's processor would make them, because some processors
+need libraries that evalkit does not.  No parameter is zero: Gemma 3's projection and Mllama's gates are initialised to
+zero, so the image would have no effect and a wrong cache would pass.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from typing import Any
 import pytest
 
 from evalkit.core.types import Generation, ImageRef, Message, Request
-from evalkit.engines import plain_decode as plain
-from evalkit.engines import prefix_check as check
-from evalkit.engines import prefix_decode as tree
-from evalkit.engines import shared_prefix as prefix
-from evalkit.engines.batching import Answerer, Sharing
-from evalkit.engines.loaded_model import Counters, Loaded
+from evalkit.engines import plain_decode, prefix_check, prefix_decode, shared_prefix
+from evalkit.engines.batching import BatchRunner, PrefixSharing
+from evalkit.engines.loaded_model import Counters, LoadedModel
 from evalkit.engines.packing import Limits
-from evalkit.engines.preprocess import Group, Row
-from evalkit.engines.shared_prefix import Shared
+from evalkit.engines.plain_decode import Trace
+from evalkit.engines.preprocess import PromptGroup, PromptRow
+from evalkit.engines.shared_prefix import PrefixGroup
 from tests.support import tiny_llava as tiny
 
 pytestmark = pytest.mark.slow
@@ -41,7 +39,7 @@ VISION = {
 
 
 class Words:
-    """As much of a tokenizer as answering needs: ids are their own text."""
+    """Minimal tokenizer for answers: the text of an id is its number."""
 
     eos_token_id = 2
     pad_token_id = 0
@@ -145,7 +143,7 @@ def pixels(name: str, shape: tuple[int, ...], places: int) -> Callable[..., Any]
 
 
 def sequences(family: str, ids: list[int]) -> dict[str, Any]:
-    """What the family's processor gives along the tokens."""
+    """Per-token tensors that the family's processor returns."""
     import torch
 
     tokens = torch.tensor([ids])
@@ -164,7 +162,7 @@ FAMILIES = {"llava": llava, "qwen": qwen, "gemma": gemma, "paligemma": paligemma
 SHARING = ("llava", "qwen", "gemma")
 
 
-def load(family: str, dtype: str = "float32") -> tuple[Loaded, Callable[..., Any]]:
+def load(family: str, dtype: str = "float32") -> tuple[LoadedModel, Callable[..., Any]]:
     import torch
 
     torch.manual_seed(0)
@@ -173,10 +171,10 @@ def load(family: str, dtype: str = "float32") -> tuple[Loaded, Callable[..., Any
     model.generation_config.suppress_tokens = [IMAGE]
     assert all(bool(p.any()) for p in model.parameters())
     generation = Generation(max_new_tokens=NEW)
-    return Loaded(model=model, processor=Processor(), device="cpu", dtype=dtype, generation=generation), features
+    return LoadedModel(model=model, processor=Processor(), device="cpu", dtype=dtype, generation=generation), features
 
 
-def groups(family: str, features: Callable[..., Any], questions: tuple[int, ...] = (5, 1, 3, 1)) -> list[Group]:
+def groups(family: str, features: Callable[..., Any], questions: tuple[int, ...] = (5, 1, 3, 1)) -> list[PromptGroup]:
     import torch
 
     generator = torch.Generator().manual_seed(1)
@@ -195,72 +193,73 @@ def groups(family: str, features: Callable[..., Any], questions: tuple[int, ...]
                 images=(ImageRef(kind="file", path=str(number)),), image_digests=(digest,),
                 generation=Generation(max_new_tokens=NEW), checkpoint=family,
             )  # fmt: skip
-            rows.append(Row(request=request, ids=tuple(ids), sequences=sequences(family, ids), images=images))
-        made.append(Group(rows=tuple(rows)))
+            rows.append(PromptRow(request=request, ids=tuple(ids), sequences=sequences(family, ids), images=images))
+        made.append(PromptGroup(rows=tuple(rows)))
     return made
 
 
-def plans(loaded: Loaded, made: list[Group], exact: bool = False) -> list[Shared]:
-    shared = [prefix.share(loaded, g, exact=exact) for g in made]
-    assert all(isinstance(s, Shared) for s in shared), shared
-    return [s for s in shared if isinstance(s, Shared)]
+def plans(loaded: LoadedModel, made: list[PromptGroup], exact: bool = False) -> list[PrefixGroup]:
+    shared = [shared_prefix.find_prefix(loaded, g, exact=exact) for g in made]
+    assert all(isinstance(s, PrefixGroup) for s in shared), shared
+    return [s for s in shared if isinstance(s, PrefixGroup)]
 
 
-@pytest.mark.parametrize(("exact", "together"), [(False, None), (False, 1), (False, 45), (True, None)])
+@pytest.mark.parametrize(("exact", "forward_places"), [(False, None), (False, 1), (False, 45), (True, None)])
 @pytest.mark.parametrize("family", SHARING)
-def test_logits_of_every_step_are_those_of_plain_prompts(family: str, exact: bool, together: int | None) -> None:
+def test_logits_of_every_step_are_those_of_plain_prompts(family: str, exact: bool, forward_places: int | None) -> None:
     loaded, features = load(family)
     pack = plans(loaded, groups(family, features), exact)
     packs = [[s] for s in pack] if exact else [[s for s in pack if s.whole == whole] for whole in (False, True)]
     compared = 0
     for part in packs:
         logits: dict[tuple[int, int], list[Any]] = {}
-        answers = tree.answer(
+        answers = prefix_decode.answer(
             loaded,
             part,
             at_once=1 if exact else None,
-            together=together,
+            forward_places=forward_places,
             record=lambda m, i, values, to=logits: to.setdefault((m, i), []).append(values.clone()),
         )
         for (m, i), found in logits.items():
-            ids, alone = plain.answer_with_logits(loaded, [part[m].group.rows[i]])
-            one = (ids[0], list(alone[0]))
-            assert check.largest_difference((answers[m][i], found), one) < 1e-4
-            assert answers[m][i] == ids[0][: len(answers[m][i])]
+            (alone,) = plain_decode.answer_with_logits(loaded, [part[m].group.rows[i]])
+            assert prefix_check.largest_difference(Trace(answers[m][i], found), alone) < 1e-4
+            assert answers[m][i] == alone.ids[: len(answers[m][i])]
             compared += len(found)
     assert compared > 10 * 3  # answers of several steps
 
 
-def _pixels(group: Group) -> Any:
+def _pixels(group: PromptGroup) -> Any:
     return group.rows[0].images["pixel_values"]
 
 
 @pytest.mark.parametrize("family", SHARING)
-def test_the_cache_of_another_image_is_seen_in_the_logits(family: str) -> None:
+def test_the_cache_of_another_image_changes_the_logits(family: str) -> None:
     loaded, features = load(family)
     group, *others = groups(family, features, (1,) * 8)
     row = group.rows[0]
     other = next(g for g in others if g.shape == group.shape and len(_pixels(g)) == len(_pixels(group)))
-    swapped = Row(request=row.request, ids=row.ids, sequences=row.sequences, images=other.rows[0].images)
+    swapped = PromptRow(request=row.request, ids=row.ids, sequences=row.sequences, images=other.rows[0].images)
     first: list[Any] = []
-    tree.answer(loaded, plans(loaded, [Group(rows=(swapped,))]), record=lambda _m, _i, v: first.append(v.clone()))
-    _, alone = plain.answer_with_logits(loaded, [row])
-    assert float((first[0] - alone[0][0]).abs().max()) > 0.01
+    prefix_decode.answer(
+        loaded, plans(loaded, [PromptGroup(rows=(swapped,))]), record=lambda _m, _i, v: first.append(v.clone())
+    )
+    (alone,) = plain_decode.answer_with_logits(loaded, [row])
+    assert float((first[0] - alone.logits[0]).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_which_share_and_which_fall_back(family: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_families_share_prefixes_or_fall_back_as_expected(family: str, capsys: pytest.CaptureFixture[str]) -> None:
     loaded, features = load(family)
     made = groups(family, features)
     rows = [row for g in made for row in g.rows]
-    right = {row.request.sample_id: plain.answer(loaded, [row])[0] for row in rows}
+    right = {row.request.sample_id: plain_decode.answer(loaded, [row])[0] for row in rows}
     loaded.counters = Counters()
-    sharing = Sharing(family, "auto")
-    if reason := prefix.model_obstacle(loaded):
-        sharing.give_up(reason)
+    sharing = PrefixSharing(family, "auto")
+    if reason := shared_prefix.model_obstacle(loaded):
+        sharing.disable(reason)
     given = [
         pair
-        for batch in Answerer(loaded, sharing, Limits(tokens=1000), exact=False).answered(iter(made))
+        for batch in BatchRunner(loaded, sharing, Limits(tokens=1000), exact=False).run(iter(made))
         for pair in batch
     ]
     assert len(given) == len(rows)
@@ -283,26 +282,26 @@ def test_which_share_and_which_fall_back(family: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("family", SHARING)
 def test_sharing_passes_its_check_in_bfloat16(family: str) -> None:
     loaded, features = load(family, "bfloat16")
-    verdict = check.check(loaded, plans(loaded, groups(family, features, (5, 3))))
-    assert verdict.reason is None
-    assert 0 < verdict.facts["logit_difference"] <= verdict.facts["tolerance"]
+    result = prefix_check.check(loaded, plans(loaded, groups(family, features, (5, 3))))
+    assert result.reason is None
+    assert 0 < result.measurements["logit_difference"] <= result.measurements["tolerance"]
 
 
-def test_mllama_would_be_caught_by_the_numbers_alone() -> None:
-    """Its tokens can be equal while its logits are not: the structural reason is not the only guard."""
+def test_the_check_alone_detects_that_mllama_cannot_share() -> None:
+    """Its tokens can be equal while its logits differ: the structural reason is not the only safeguard."""
     loaded, features = load("mllama")
     made = [
-        Group(rows=tuple(Row(request=r.request, ids=r.ids, sequences={}, images=r.images) for r in g.rows))
+        PromptGroup(rows=tuple(PromptRow(request=r.request, ids=r.ids, sequences={}, images=r.images) for r in g.rows))
         for g in groups("mllama", features)
     ]
-    sharing = Sharing("mllama", "auto")
-    list(Answerer(loaded, sharing, Limits(tokens=1000), exact=False).answered(iter(made)))
+    sharing = PrefixSharing("mllama", "auto")
+    list(BatchRunner(loaded, sharing, Limits(tokens=1000), exact=False).run(iter(made)))
     assert sharing.allowed is False
 
 
-def test_prompts_beyond_a_sliding_window_are_answered_plainly() -> None:
+def test_prompts_longer_than_the_sliding_window_are_not_shared() -> None:
     loaded, features = load("gemma")
     loaded.model.config.text_config.sliding_window = 12
-    reason = prefix.share(loaded, groups("gemma", features)[0], exact=False)
+    reason = shared_prefix.find_prefix(loaded, groups("gemma", features)[0], exact=False)
     assert isinstance(reason, str)
     assert "sliding window of 12" in reason

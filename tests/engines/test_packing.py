@@ -1,4 +1,4 @@
-"""Batches of shared groups: nothing lost, nothing doubled, nothing larger than asked for."""
+"""Packing of prefix groups: no group is lost or duplicated, and no pack exceeds the limits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from hypothesis import strategies as st
 
 from evalkit.core.types import Generation
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.packing import FEWEST_TOKENS, MOST_TOKENS, Limits, Packer, bytes_per_token, tokens_that_fit
-from evalkit.engines.preprocess import Group, Row
-from evalkit.engines.shared_prefix import Shared, common_prefix
+from evalkit.engines.packing import MAX_TOKENS, MIN_TOKENS, Limits, Packer, bytes_per_token, tokens_that_fit
+from evalkit.engines.preprocess import PromptGroup, PromptRow
+from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
 
 NEW = 12
 LOADED: Any = SimpleNamespace(generation=Generation(max_new_tokens=NEW))
 
 
-def shared(length: int, suffixes: list[int], shape: int) -> Shared:
+def shared(length: int, suffixes: list[int], shape: int) -> PrefixGroup:
     request: Any = None
     rows = [
-        Row(request=request, ids=(0,) * (length + n), sequences={f"kind {shape}": None}, images={}) for n in suffixes
+        PromptRow(request=request, ids=(0,) * (length + n), sequences={f"kind {shape}": None}, images={})
+        for n in suffixes
     ]
-    return Shared(group=Group(rows=tuple(rows)), length=length, positions=None)
+    return PrefixGroup(group=PromptGroup(rows=tuple(rows)), length=length, positions=None)
 
 
 groups = st.builds(
@@ -34,7 +35,9 @@ groups = st.builds(
 
 
 @given(st.lists(groups, max_size=60), st.integers(1, 2000), st.none() | st.integers(1, 40))
-def test_every_group_is_in_one_pack_and_no_pack_is_too_large(made: list[Shared], tokens: int, rows: int | None) -> None:
+def test_every_group_is_in_one_pack_and_no_pack_is_too_large(
+    made: list[PrefixGroup], tokens: int, rows: int | None
+) -> None:
     packer = Packer(LOADED, Limits(tokens=tokens, rows=rows))
     packs = [pack for group in made for pack in packer.add(group)] + packer.rest()
     assert sorted(id(s) for pack in packs for s in pack) == sorted(map(id, made))
@@ -65,21 +68,21 @@ def test_a_prefix_longer_than_a_batch_still_leaves_room_for_several_questions() 
     assert Packer(LOADED, Limits(tokens=1536)).at_once([shared(2900, [25] * 11, 0)]) == 11
 
 
-def test_the_budget_is_what_memory_allows(engine: Callable[..., HfEngine]) -> None:
+def test_the_token_limit_follows_from_free_memory(engine: Callable[..., HfEngine]) -> None:
     loaded = engine().load()
     text = loaded.text_config
     keys_and_values = 2 * text.num_hidden_layers * text.num_key_value_heads * 12 * 4
     assert bytes_per_token(loaded) > 2 * keys_and_values
     limits = Limits(tokens=0)
     limits.from_memory(loaded)
-    assert limits.memory >= FEWEST_TOKENS
-    assert limits.several <= limits.tokens <= MOST_TOKENS["cpu"]
+    assert limits.memory >= MIN_TOKENS
+    assert limits.forward_limit <= limits.tokens <= MAX_TOKENS["cpu"]
     given_by_user = Limits(tokens=77)
     given_by_user.from_memory(loaded)
-    assert given_by_user.several == given_by_user.memory == 77
+    assert given_by_user.forward_limit == given_by_user.memory == 77
 
 
-def test_half_the_free_memory_makes_half_the_batch(
+def test_half_the_free_memory_halves_the_token_limit(
     engine: Callable[..., HfEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = engine().load()
@@ -90,7 +93,7 @@ def test_half_the_free_memory_makes_half_the_batch(
         budgets.append(tokens_that_fit(loaded))
     assert budgets[0] == pytest.approx(4 * 2**30 / bytes_per_token(loaded), rel=1e-3)
     assert budgets[1] == pytest.approx(budgets[0] / 2, rel=1e-3)
-    assert budgets[2] == FEWEST_TOKENS
+    assert budgets[2] == MIN_TOKENS
 
 
 @pytest.mark.parametrize(

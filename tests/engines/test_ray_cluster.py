@@ -1,4 +1,4 @@
-"""engine=ray on a real two-node cluster of this machine: workers and nodes come and go, the answers stay."""
+"""engine=ray on a real two-node cluster on this machine: workers and nodes are lost and join, answers do not change."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def asked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Request]:
+def requests(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Request]:
     return tiny.requests(tmp_path_factory.mktemp("images"), IMAGES, tiny.spec(folder).generation)
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, asked: list[Request]) -> dict[str, Answer]:
-    return answers(HfEngine(spec=tiny.spec(folder), device="cpu", dtype="float32", workers=0), asked)
+def alone(folder: Path, requests: list[Request]) -> dict[str, Answer]:
+    return answers(HfEngine(spec=tiny.spec(folder), device="cpu", dtype="float32", workers=0), requests)
 
 
 def calls(log: Path) -> list[tuple[str, int]]:
-    """(node, pid) of every call so far."""
+    """Return (node, pid) of every call so far."""
     if not log.exists():
         return []
     return [(node, int(pid)) for node, pid in (line.split() for line in log.read_text().splitlines())]
 
 
 def when(condition: Callable[[], bool], then: Callable[[], None]) -> threading.Thread:
-    """Do something once, as soon as a condition holds."""
+    """Call `then` once in a thread, as soon as a condition holds."""
 
     def wait() -> None:
         deadline = time.monotonic() + 120
@@ -72,8 +72,8 @@ def when(condition: Callable[[], bool], then: Callable[[], None]) -> threading.T
     return thread
 
 
-def test_a_worker_killed_in_the_middle_costs_no_answer_and_changes_none(
-    cluster: Any, folder: Path, asked: list[Request], alone: dict[str, Answer], tmp_path: Path
+def test_a_worker_killed_during_a_run_loses_and_changes_no_answer(
+    cluster: Any, folder: Path, requests: list[Request], alone: dict[str, Answer], tmp_path: Path
 ) -> None:
     cluster.add_node(num_cpus=1)
     log = tmp_path / "log"
@@ -83,22 +83,22 @@ def test_a_worker_killed_in_the_middle_costs_no_answer_and_changes_none(
     killed: list[int] = []
 
     def kill() -> None:
-        time.sleep(0.2)  # within the call, which waits longer before it answers
+        time.sleep(0.2)  # during the call, which sleeps longer before it answers
         killed.append(calls(log)[-1][1])
         os.kill(killed[0], signal.SIGKILL)
 
     thread = when(lambda: len({node for node, _ in calls(log)}) == 2 and len(calls(log)) >= 5, kill)
-    assert answers(engine, asked) == alone
+    assert answers(engine, requests) == alone
     thread.join()
-    said = engine.facts()
-    assert said["ray"]["workers_lost"] == len(killed) == 1
-    assert said["ray"]["groups_redone"] >= 1 and said["ray"]["groups_given_up"] == 0
-    assert said["ray"]["workers"] == 3, "another was started in its place"
+    record = engine.metadata()
+    assert record["ray"]["workers_lost"] == len(killed) == 1
+    assert record["ray"]["groups_redone"] >= 1 and record["ray"]["groups_given_up"] == 0
+    assert record["ray"]["workers"] == 3, "another was started in its place"
     assert len({node for node, _ in calls(log)}) == 2
 
 
-def test_a_node_lost_with_its_worker_is_done_without_and_one_that_comes_late_gets_work(
-    cluster: Any, folder: Path, asked: list[Request], alone: dict[str, Answer], tmp_path: Path
+def test_a_run_survives_a_lost_node_and_uses_a_node_that_joins_late(
+    cluster: Any, folder: Path, requests: list[Request], alone: dict[str, Answer], tmp_path: Path
 ) -> None:
     second = cluster.add_node(num_cpus=1)
     log = tmp_path / "log"
@@ -107,15 +107,15 @@ def test_a_node_lost_with_its_worker_is_done_without_and_one_that_comes_late_get
     )
     before: set[str] = set()
     given: list[Prediction] = []
-    for batch in engine.generate(asked):
+    for batch in engine.generate(requests):
         given += batch
         nodes = {node for node, _ in calls(log)}
         if not before and len(nodes) == 2:  # here, because Ray starts nodes in the main thread only
             before = nodes
             cluster.remove_node(second, allow_graceful=False)
             cluster.add_node(num_cpus=1)
-    assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in asked)
+    assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in requests)
     assert {p.sample_id: (p.text, p.finish_reason, p.n_tokens) for p in given} == alone
     late = {node for node, _ in calls(log)} - before
-    assert len(late) == 1, "the node that came late was given work"
-    assert engine.facts()["ray"]["workers_lost"] >= 1
+    assert len(late) == 1, "the node that joined late was given work"
+    assert engine.metadata()["ray"]["workers_lost"] >= 1

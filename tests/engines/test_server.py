@@ -1,4 +1,4 @@
-"""engine=server against a server of the tests' own: what is sent, in which order, and what a reply becomes."""
+"""engine=server with a fake server: content and order of the requests, and predictions made from replies."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from evalkit.core.errors import ConfigError, EngineError
 from evalkit.core.images import open_image
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
-from evalkit.engines.request_schedule import Schedule, Session, Turn
+from evalkit.engines.request_schedule import RequestSchedule, RequestSession, ScheduledRequest
 from tests.support.engine_answers import answers
 from tests.support.fake_server import Act, Body
 from tests.support.server_engine import (
     MODEL,
-    asked,
     echo,
     engine,
     listing,
+    make_requests,
     picture_key,
     pictures,
     question,
@@ -38,14 +38,14 @@ QUESTIONS = [6, 1, 4, 2, 1, 1]
 
 
 def test_every_request_is_answered_once_with_the_text_of_its_own_reply(tmp_path: Path) -> None:
-    requests = asked(tmp_path, QUESTIONS)
+    requests = make_requests(tmp_path, QUESTIONS)
     with serving() as server:
         got = answers(engine(server), requests)
         assert len(server.calls) == len(requests)
     assert got == {r.sample_id: (f"seen: {r.question}", "stop", 20) for r in requests}
 
 
-def test_no_requests_ask_nothing(tmp_path: Path) -> None:
+def test_no_requests_means_no_calls(tmp_path: Path) -> None:
     with serving() as server:
         assert list(engine(server).generate([])) == []
         assert server.calls == []
@@ -58,7 +58,7 @@ def images_of_every_kind(folder: Path) -> list[ImageRef]:
     rng = np.random.default_rng(3)
     colours = Image.fromarray(rng.integers(0, 255, (21, 33, 3), dtype=np.uint8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # stands on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     colours.save(folder / "turned.jpg", exif=exif)
     colours.save(folder / "plain.png")
     Image.fromarray(rng.integers(0, 255, (9, 8, 4), dtype=np.uint8), "RGBA").save(folder / "alpha.png")
@@ -85,7 +85,7 @@ def about(ref: ImageRef, number: int, **settings: Any) -> Request:
     )
 
 
-def test_images_arrive_bit_for_bit_as_every_other_engine_sees_them(tmp_path: Path) -> None:
+def test_images_arrive_with_the_exact_pixels_of_other_engines(tmp_path: Path) -> None:
     refs = images_of_every_kind(tmp_path)
     assert len(refs) == 6
     with serving() as server:
@@ -99,7 +99,7 @@ def test_images_arrive_bit_for_bit_as_every_other_engine_sees_them(tmp_path: Pat
             assert seen.tobytes() == want.tobytes()
 
 
-def test_the_parts_of_a_message_keep_their_order_and_their_words(tmp_path: Path) -> None:
+def test_the_parts_of_a_message_keep_their_order_and_text(tmp_path: Path) -> None:
     (ref, *_) = images_of_every_kind(tmp_path)
     with serving() as server:
         answers(engine(server), [about(ref, 7)])
@@ -110,7 +110,7 @@ def test_the_parts_of_a_message_keep_their_order_and_their_words(tmp_path: Path)
     assert [part.get("text") for part in content] == ["Look:", None, "number 7?"]
 
 
-def test_a_question_without_an_image_goes_as_plain_text() -> None:
+def test_a_question_without_an_image_is_sent_as_plain_text() -> None:
     words = (Message(role="user", content=("What is", " it?")),)
     request = Request(
         sample_id="1", image_id="1", question="", answer_type=None, messages=words, images=(), image_digests=(),
@@ -121,8 +121,8 @@ def test_a_question_without_an_image_goes_as_plain_text() -> None:
         assert server.calls[0]["messages"] == [{"role": "user", "content": "What is it?"}]
 
 
-def test_an_images_first_question_is_answered_before_its_others_are_asked(tmp_path: Path) -> None:
-    requests = asked(tmp_path, QUESTIONS)
+def test_an_images_first_question_is_answered_before_its_others_are_sent(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, QUESTIONS)
     with serving(lambda n, body: Act(text="x", delay=0.01)) as server:
         made = engine(server, concurrency=3)
         answers(made, requests)
@@ -133,11 +133,11 @@ def test_an_images_first_question_is_answered_before_its_others_are_asked(tmp_pa
     for key in set(keys):
         first, *others = [n for n, k in enumerate(keys) if k == key]
         assert all(began[n] > ended[first] for n in others)
-    assert made.facts()["counters"]["image_encodes"] == len(set(keys)) == len(QUESTIONS)
+    assert made.metadata()["counters"]["image_encodes"] == len(set(keys)) == len(QUESTIONS)
 
 
-def test_without_a_leader_the_requests_still_come_image_by_image(tmp_path: Path) -> None:
-    requests = asked(tmp_path, QUESTIONS)
+def test_without_a_leader_requests_are_still_ordered_by_image(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, QUESTIONS)
     with serving() as server:
         answers(engine(server, concurrency=1, lead=False), requests)
         keys = [picture_key(body) for body in server.calls]
@@ -146,15 +146,15 @@ def test_without_a_leader_the_requests_still_come_image_by_image(tmp_path: Path)
     assert [keys.count(k) for k in dict.fromkeys(keys)] == sorted(QUESTIONS, reverse=True)
 
 
-def test_at_most_so_many_requests_are_in_flight(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [1] * 12)
+def test_concurrency_limits_the_requests_in_flight(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [1] * 12)
     with serving(lambda n, body: Act(text="x", delay=0.02)) as server:
         answers(engine(server, concurrency=5), requests)
         assert server.most_busy == 5
 
 
-def test_answers_are_given_out_as_they_arrive(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [1] * 6)
+def test_answers_are_yielded_as_they_arrive(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [1] * 6)
     with serving(lambda n, body: Act(text="x", delay=0.0 if n < 3 else 0.4)) as server:
         given_out = engine(server, concurrency=3).generate(requests)
         started = time.monotonic()
@@ -163,16 +163,16 @@ def test_answers_are_given_out_as_they_arrive(tmp_path: Path) -> None:
         assert len(first) + sum(len(batch) for batch in given_out) == 6
 
 
-def test_a_generator_that_is_left_lets_go_of_everything(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [1] * 20)
+def test_closing_the_generator_stops_all_requests(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [1] * 20)
     with serving(lambda n, body: Act(text="x", delay=0.01)) as server:
         given_out = engine(server, concurrency=2).generate(requests)
         next(given_out)
         given_out.close()
         time.sleep(0.1)
-        asked_by_then = len(server.calls)
+        calls_so_far = len(server.calls)
         time.sleep(0.1)
-        assert len(server.calls) == asked_by_then < 20
+        assert len(server.calls) == calls_so_far < 20
 
 
 REPLIES: dict[str, tuple[Act, str, str]] = {
@@ -186,16 +186,16 @@ REPLIES: dict[str, tuple[Act, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REPLIES)
-def test_what_a_reply_becomes(tmp_path: Path, name: str) -> None:
+def test_a_reply_becomes_the_expected_prediction(tmp_path: Path, name: str) -> None:
     act, text, finish = REPLIES[name]
     with serving(lambda n, body: act) as server:
-        ((got,),) = engine(server).generate(asked(tmp_path, [1]))
+        ((got,),) = engine(server).generate(make_requests(tmp_path, [1]))
     assert (got.text, got.finish_reason, got.error, got.attempts) == (text, finish, None, ())
 
 
-def test_a_reply_without_counts_has_none(tmp_path: Path) -> None:
+def test_a_reply_without_token_counts_has_none(tmp_path: Path) -> None:
     with serving(lambda n, body: Act(text="yes", usage=None)) as server:
-        ((got,),) = engine(server).generate(asked(tmp_path, [1]))
+        ((got,),) = engine(server).generate(make_requests(tmp_path, [1]))
     assert got.n_tokens is None and got.seconds is not None
 
 
@@ -203,15 +203,15 @@ def body_of(tmp_path: Path, **settings: Any) -> tuple[Body, Prediction, dict[str
     generation = Generation(**{"max_new_tokens": 9, **settings})
     with serving() as server:
         made = engine(server, spec=spec(**{"max_new_tokens": 9, **settings}))
-        ((got,),) = made.generate(asked(tmp_path, [1], generation))
-        return server.calls[-1], got, made.facts()
+        ((got,),) = made.generate(make_requests(tmp_path, [1], generation))
+        return server.calls[-1], got, made.metadata()
 
 
 def test_greedy_settings_are_sent_in_full_and_nothing_else(tmp_path: Path) -> None:
-    body, _, facts = body_of(tmp_path)
+    body, _, record = body_of(tmp_path)
     del body["messages"]
     assert body == {"model": MODEL, "max_tokens": 9, "temperature": 0.0, "repetition_penalty": 1.0}
-    assert facts["not_standard"] == ["repetition_penalty"]
+    assert record["not_standard"] == ["repetition_penalty"]
 
 
 def test_sampling_settings_are_sent_with_a_seed_of_the_request(tmp_path: Path) -> None:
@@ -230,10 +230,10 @@ def test_beams_are_refused() -> None:
         engine(server, spec=spec(num_beams=3))
 
 
-def test_the_text_ends_at_the_first_stop_string_whatever_the_server_does(tmp_path: Path) -> None:
+def test_the_text_ends_at_the_first_stop_string_even_if_the_server_ignores_it(tmp_path: Path) -> None:
     generation = Generation(max_new_tokens=9, stop=("###", "END"))
     with serving(lambda n, body: Act(text="yes END no ### more", finish="length")) as server:
-        ((got,),) = engine(server, spec=spec(stop=("###", "END"))).generate(asked(tmp_path, [1], generation))
+        ((got,),) = engine(server, spec=spec(stop=("###", "END"))).generate(make_requests(tmp_path, [1], generation))
         assert server.calls[0]["stop"] == ["###", "END"]
     assert (got.text, got.finish_reason) == ("yes", "stop")
 
@@ -245,50 +245,50 @@ def test_the_text_ends_at_the_first_stop_string_whatever_the_server_does(tmp_pat
         {"message": "Unrecognized request argument supplied: repetition_penalty", "param": None},
     ],
 )
-def test_a_setting_that_changes_nothing_is_left_out_where_it_is_refused(tmp_path: Path, refusal: dict) -> None:
+def test_a_refused_neutral_setting_is_left_out(tmp_path: Path, refusal: dict) -> None:
     def behave(n: int, body: Body) -> Act:
         return Act(status=422, error=refusal) if "repetition_penalty" in body else echo(n, body)
 
-    requests = asked(tmp_path, [1] * 6)
+    requests = make_requests(tmp_path, [1] * 6)
     with serving(behave) as server:
         made = engine(server, concurrency=1)
         answers(made, requests)
-        assert len(server.calls) == 7, "refused once, and left out from then on"
-    assert made.facts()["refused_by_server"] == ["repetition_penalty"]
-    assert made.facts()["not_standard"] == []
+        assert len(server.calls) == 7, "refused once, then left out"
+    assert made.metadata()["refused_by_server"] == ["repetition_penalty"]
+    assert made.metadata()["not_standard"] == []
 
 
-def test_a_setting_that_changes_answers_is_never_left_out(tmp_path: Path) -> None:
+def test_a_refused_setting_that_changes_answers_is_an_error(tmp_path: Path) -> None:
     def behave(n: int, body: Body) -> Act:
         return (
             Act(status=400, error={"message": "Unsupported parameter: 'top_k'"}) if "top_k" in body else echo(n, body)
         )
 
     settings = {"temperature": 0.5, "top_k": 3}
-    requests = asked(tmp_path, [1] * 20, Generation(max_new_tokens=12, **settings))
+    requests = make_requests(tmp_path, [1] * 20, Generation(max_new_tokens=12, **settings))
     with serving(behave) as server, pytest.raises(EngineError, match=r"refuses every request.*top_k"):
         list(engine(server, spec=spec(**settings)).generate(requests))
 
 
-def test_further_parameters_are_sent_as_they_are_and_cannot_set_decoding(tmp_path: Path) -> None:
+def test_extra_parameters_are_sent_unchanged_and_cannot_set_decoding(tmp_path: Path) -> None:
     extra = {"chat_template_kwargs": {"enable_thinking": False}}
     with serving() as server:
         made = engine(server, extra_body=extra)
-        answers(made, asked(tmp_path, [1]))
+        answers(made, make_requests(tmp_path, [1]))
         assert server.calls[0]["chat_template_kwargs"] == {"enable_thinking": False}
-        assert made.facts()["extra_body"] == extra
-        with pytest.raises(ConfigError, match=r"extra_body may not hold temperature, top_k"):
+        assert made.metadata()["extra_body"] == extra
+        with pytest.raises(ConfigError, match=r"extra_body may not contain temperature, top_k"):
             engine(server, extra_body={"top_k": 1, "temperature": 1.0, "x": 1})
 
 
-def test_the_servers_own_template_is_recorded_and_ours_can_be_sent(
+def test_the_servers_template_is_recorded_and_the_models_can_be_sent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    requests = asked(tmp_path, [1])
+    requests = make_requests(tmp_path, [1])
     with serving() as server:
         plain = engine(server, spec=spec(chat_template="{{ x }}"))
         answers(plain, requests)
-        assert "has a chat template in its YAML, and the server uses its own" in capsys.readouterr().err
+        assert "has a chat template in its YAML, but the server uses its own" in capsys.readouterr().err
         sending = engine(server, spec=spec(chat_template="{{ x }}"), send_template=True)
         answers(sending, requests)
         assert capsys.readouterr().err == ""
@@ -297,12 +297,12 @@ def test_the_servers_own_template_is_recorded_and_ours_can_be_sent(
         with pytest.raises(ConfigError, match="none to send"):
             engine(server, send_template=True)
     assert plain.identity != sending.identity
-    assert (plain.facts()["chat_template"], sending.facts()["chat_template"]) == (
+    assert (plain.metadata()["chat_template"], sending.metadata()["chat_template"]) == (
         "the server's own", "the model's, sent with each request",
     )  # fmt: skip
 
 
-def test_the_identity_is_of_the_model_and_not_of_the_place() -> None:
+def test_the_identity_depends_on_the_model_and_not_on_the_address() -> None:
     with serving() as one, serving() as two:
         first = engine(one).identity
         assert engine(two).identity == first
@@ -322,23 +322,23 @@ def test_the_identity_is_of_the_model_and_not_of_the_place() -> None:
     assert len(seen) == 5
     later = {"id": MODEL, "created": 2, "owned_by": "vllm", "root": "/weights/tiny", "permission": [{"id": "random"}]}
     with serving(models=listing(**{"/v1/models": {"data": [later]}})) as server:
-        assert engine(server).identity == first, "times and permissions name no weights"
+        assert engine(server).identity == first, "times and permissions do not identify weights"
 
 
-def test_the_record_says_that_the_weights_are_the_servers_word(tmp_path: Path) -> None:
+def test_the_metadata_marks_the_weights_as_reported_by_the_server(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 600, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 500}}
     with serving(lambda n, body: Act(text="x", usage=usage)) as server:
         made = engine(server, revision="abc")
-        answers(made, asked(tmp_path, [2]))
-    facts = json.loads(json.dumps(made.facts()))
-    assert facts["weights_sha256"] is None and "the server's word" in facts["weights"]
-    assert facts["server_says"] == {
+        answers(made, make_requests(tmp_path, [2]))
+    record = json.loads(json.dumps(made.metadata()))
+    assert record["weights_sha256"] is None and "reported by the server" in record["weights"]
+    assert record["server_says"] == {
         "/models": {"root": "/weights/tiny", "owned_by": "vllm"}, "/version": {"version": "0.11.0"},
     }  # fmt: skip
-    assert (facts["listed"], facts["revision"], facts["served_model"]) == (True, "abc", MODEL)
-    assert facts["attempts"] == {"200": 2}
-    assert facts["models_returned"] == {MODEL: 2} and facts["system_fingerprints"] == {"fp_1": 2}
-    assert facts["counters"] == {
+    assert (record["listed"], record["revision"], record["served_model"]) == (True, "abc", MODEL)
+    assert record["attempts"] == {"200": 2}
+    assert record["models_returned"] == {MODEL: 2} and record["system_fingerprints"] == {"fp_1": 2}
+    assert record["counters"] == {
         "image_encodes": 1, "replies": 2, "prompt_tokens": 1200, "cached_tokens": 1000, "answer_tokens": 6,
     }  # fmt: skip
 
@@ -350,31 +350,31 @@ def test_the_record_says_that_the_weights_are_the_servers_word(tmp_path: Path) -
     waits=st.lists(st.integers(0, 4), min_size=1, max_size=9),
     breaks=st.one_of(st.none(), st.integers(0, 20)),
 )
-def test_whatever_the_groups_and_delays_each_request_is_asked_once(
+def test_each_request_is_sent_once_whatever_the_groups_and_delays(
     sizes: list[int], concurrency: int, lead: bool, waits: list[int], breaks: int | None
 ) -> None:
     groups = [[about(ImageRef(kind="file", path=str(g)), 10 * g + i) for i in range(n)] for g, n in enumerate(sizes)]
     begun: list[str] = []
     done: list[str] = []
 
-    async def ask(turn: Turn) -> Prediction:
+    async def ask(scheduled: ScheduledRequest) -> Prediction:
         if breaks is not None and len(begun) == breaks:
             raise EngineError("gone")
-        begun.append(turn.request.sample_id)
+        begun.append(scheduled.request.sample_id)
         assert len(begun) - len(done) <= concurrency
-        if lead and turn.request is not turn.group.requests[0]:
-            assert turn.group.requests[0].sample_id in done
+        if lead and scheduled.request is not scheduled.group.requests[0]:
+            assert scheduled.group.requests[0].sample_id in done
         for _ in range(waits[len(begun) % len(waits)]):
             await asyncio.sleep(0)
-        done.append(turn.request.sample_id)
-        return Prediction(sample_id=turn.request.sample_id, text="")
+        done.append(scheduled.request.sample_id)
+        return Prediction(sample_id=scheduled.request.sample_id, text="")
 
     async def run() -> list[str]:
-        session = Session(Schedule(iter(groups), lead), ask)
+        session = RequestSession(RequestSchedule(iter(groups), lead), ask)
         await session.start(concurrency)
         landed: list[str] = []
         try:
-            while batch := await session.batch():
+            while batch := await session.next_batch():
                 landed += [p.sample_id for p in batch]
         except EngineError:
             landed.append("gone")
@@ -390,47 +390,49 @@ def test_whatever_the_groups_and_delays_each_request_is_asked_once(
         assert landed[-1] == "gone" and set(landed[:-1]) <= set(done)
 
 
-def test_an_interrupt_that_falls_into_a_request_is_raised_once_and_the_rest_is_closed() -> None:
-    """Ctrl-C may strike while any task runs: the message is one line, and no traceback follows it at the end."""
+def test_an_interrupt_during_a_request_is_raised_once_and_the_rest_is_closed() -> None:
+    """Ctrl-C may arrive while any task runs: the message is one line, and no traceback follows it."""
     later: list[str] = []
     closed: list[str] = []
 
-    async def ask(turn: Turn) -> Prediction:
+    async def ask(scheduled: ScheduledRequest) -> Prediction:
         await asyncio.sleep(0.001)
-        if turn.request.sample_id == "0":
+        if scheduled.request.sample_id == "0":
             raise KeyboardInterrupt
         try:
             await asyncio.sleep(60)
         finally:
-            closed.append(turn.request.sample_id)
+            closed.append(scheduled.request.sample_id)
         raise AssertionError("not reached")
 
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, context: later.append(str(context)))
         groups = [[about(ImageRef(kind="file", path=str(i)), i)] for i in (1, 0)]
-        session = Session(Schedule(iter(groups), False), ask)
+        session = RequestSession(RequestSchedule(iter(groups), False), ask)
         runner.run(session.start(2))
         with pytest.raises(KeyboardInterrupt):
-            runner.run(session.batch())
+            runner.run(session.next_batch())
         runner.run(session.close())
     gc.collect()
     assert closed == ["1"] and later == []
 
 
-def test_ctrl_c_between_batches_breaks_nothing_off_and_ends_the_run_when_all_is_closed(tmp_path: Path) -> None:
+def test_ctrl_c_between_batches_ends_the_run_after_everything_is_closed(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     given: list[Prediction] = []
     whole = False
     try:
         with serving(echo) as server:
-            requests = asked(tmp_path, [4] * 10)
+            requests = make_requests(tmp_path, [4] * 10)
             with pytest.raises(KeyboardInterrupt):
                 for batch in engine(server, concurrency=1).generate(requests):
                     given += batch
                     if not whole:
                         signal.raise_signal(signal.SIGINT)
-                        whole = True  # what is done with a batch comes to its end
+                        whole = True  # the processing of the batch completes
         assert whole and 0 < len(given) < len(requests)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "a second Ctrl-C is Python's own"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, (
+            "a second Ctrl-C gets Python's default handler"
+        )
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""engine=server through the command line: a run, its records, a kill and the run that goes on."""
+"""engine=server through the command line: a run, its records, a kill and the resumed run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def folder_of(result: subprocess.CompletedProcess[str], cwd: Path) -> Path:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """A run's lines, in the order of the sample ids: they are written as they arrive."""
+    """Prediction records of a run, sorted by sample id: they are written in the order of arrival."""
     lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     return sorted((json.loads(line) for line in lines), key=lambda record: record["sample_id"])
 
 
-def test_a_run_has_the_records_and_the_files_of_any_other(tmp_path: Path) -> None:
+def test_a_run_has_the_same_records_and_files_as_engine_hf(tmp_path: Path) -> None:
     with serving() as server:
         result = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)
         assert result.returncode == 0, result.stderr
@@ -63,11 +63,11 @@ def test_a_run_has_the_records_and_the_files_of_any_other(tmp_path: Path) -> Non
     manifest = json.loads((there / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["facts"]["served_model"] == MODEL and manifest["facts"]["weights_sha256"] is None
     assert manifest["config"]["engine"]["url"] == server.url
-    again = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)  # the server is gone: that is not the answers' fault
+    again = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)  # the server is gone
     assert again.returncode == 2 and "does not answer" in again.stderr and "Traceback" not in again.stderr
 
 
-def test_weights_need_not_be_here(tmp_path: Path) -> None:
+def test_weights_need_not_be_local(tmp_path: Path) -> None:
     with serving() as server:
         there = evalkit(*at(server.url, "limit=2", "model=llava-med", "engine.extra_body={min_p: 0}"), cwd=tmp_path)
         assert [body["min_p"] for body in server.calls] == [0, 0]
@@ -75,7 +75,7 @@ def test_weights_need_not_be_here(tmp_path: Path) -> None:
     assert "the server uses its own" in there.stderr
 
 
-def test_failed_requests_are_counted_kept_and_asked_again(tmp_path: Path) -> None:
+def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Path) -> None:
     def sick(n: int, body: Body) -> Act:
         return Act(status=400, error={"message": "no"}) if n in (3, 4) else echo(n, body)
 
@@ -94,7 +94,7 @@ def test_failed_requests_are_counted_kept_and_asked_again(tmp_path: Path) -> Non
     assert not any(r["error"] for r in records(folder_of(second, tmp_path)))
 
 
-def test_passing_faults_are_retried_and_lasting_ones_named_image_by_image_and_never_too_many_at_once(
+def test_transient_faults_are_retried_and_permanent_ones_recorded_within_the_concurrency(
     tmp_path: Path,
 ) -> None:
     tries: dict[str, int] = {}
@@ -115,16 +115,16 @@ def test_passing_faults_are_retried_and_lasting_ones_named_image_by_image_and_ne
         assert 1 < server.most_busy <= 3
         first_asked = list(dict.fromkeys((key_of(b), picture_key(b)) for b in server.calls))
     images = [image for _, image in first_asked]
-    assert sum(a != b for a, b in pairwise(images)) == len(set(images)) - 1, "each image's questions in one piece"
-    told = [(r["error"], r["attempts"]) for r in records(folder_of(result, tmp_path)) if r.get("attempts")]
-    (mended,) = [attempts for error, attempts in told if error is None]
-    assert mended == ["429", "200"]
-    failed = sorted((attempts, error) for error, attempts in told if error is not None)
+    assert sum(a != b for a, b in pairwise(images)) == len(set(images)) - 1, "each image's questions are adjacent"
+    outcomes = [(r["error"], r["attempts"]) for r in records(folder_of(result, tmp_path)) if r.get("attempts")]
+    (recovered,) = [attempts for error, attempts in outcomes if error is None]
+    assert recovered == ["429", "200"]
+    failed = sorted((attempts, error) for error, attempts in outcomes if error is not None)
     assert [attempts for attempts, _ in failed] == [["503", "503"], ["no reply", "no reply"]]
     assert "HTTP 503" in failed[0][1] and "2 s" in failed[1][1]
 
 
-def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
     with serving(lambda n, b: Act(text="x", delay=0.2)) as server:
         process = subprocess.Popen(
             command(*at(server.url)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL,
@@ -139,14 +139,14 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     assert "goes on from there" in errors and "Traceback" not in errors
 
 
-def test_an_outage_ends_with_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_outage_ends_with_code_3_and_says_how_to_continue(tmp_path: Path) -> None:
     def dying(n: int, body: Body) -> Act:
         return echo(n, body) if n < 30 else Act(status=503, headers=SOON)
 
     with serving(dying) as server:
         result = evalkit(*at(server.url, "limit=80", "engine.retries=0", "engine.concurrency=4"), cwd=tmp_path)
     assert result.returncode == 3
-    assert "goes on from there" in result.stderr and "Traceback" not in result.stderr
+    assert "same command again to continue" in result.stderr and "Traceback" not in result.stderr
     (kept,) = tmp_path.rglob("predictions.jsonl")
     assert sum(r["error"] is None for r in records(kept.parent)) == 30
 
@@ -155,7 +155,7 @@ def key_of(body: Body) -> str:
     return hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
 
 
-def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_repeating_saved_answers(tmp_path: Path) -> None:
     def slow(n: int, body: Body) -> Act:
         return Act(text=key_of(body), delay=0.03)
 

@@ -1,4 +1,4 @@
-"""engine=server when things go wrong: what passes is retried, what lasts is a named error, an outage ends the run."""
+"""Faults with engine=server: transient ones are retried, permanent ones are errors, an outage ends the run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from evalkit.core.errors import ConfigError, EngineError, Partial
 from evalkit.core.types import ImageRef
 from tests.support.engine_answers import answers, ask_all
 from tests.support.fake_server import Act, Body
-from tests.support.server_engine import MODEL, SOON, asked, echo, engine, listing, question, serving, spec
+from tests.support.server_engine import MODEL, SOON, echo, engine, listing, make_requests, question, serving, spec
 
 KEY = "sk-test-0123456789-very-secret"
 
 
 def once(act: Act) -> Callable[[int, Body], Act]:
-    """Each request meets the fault the first time and an answer the second time."""
+    """Make each request fail with `act` the first time and succeed the second time."""
     seen: set[str] = set()
 
     def behave(n: int, body: Body) -> Act:
@@ -48,21 +48,21 @@ def once(act: Act) -> Callable[[int, Body], Act]:
     ],
     ids=["429", "500", "503", "408", "cut", "time-out", "cut in the middle"],
 )
-def test_a_passing_fault_is_retried_and_recorded(tmp_path: Path, fault: Act, attempt: str) -> None:
-    requests = asked(tmp_path, [1, 1])
+def test_a_transient_fault_is_retried_and_recorded(tmp_path: Path, fault: Act, attempt: str) -> None:
+    requests = make_requests(tmp_path, [1, 1])
     with serving(once(fault)) as server:
         made = engine(server, retries=1, timeout=1 if fault.delay else 30)
         given, problem = ask_all(made, requests)
     assert problem is None
     assert [p.error for p in given] == [None, None]
     assert [p.attempts for p in given] == [(attempt, "200")] * 2
-    assert made.facts()["attempts"] == {attempt: 2, "200": 2}
+    assert made.metadata()["attempts"] == {attempt: 2, "200": 2}
 
 
-def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+def test_retry_after_is_respected(tmp_path: Path) -> None:
     with serving(once(Act(status=429, headers={"retry-after": "1"}))) as server:
         started = time.monotonic()
-        answers(engine(server), asked(tmp_path, [1]))
+        answers(engine(server), make_requests(tmp_path, [1]))
         assert time.monotonic() - started >= 1.0
 
 
@@ -73,25 +73,25 @@ LASTING = {
     "too large": (Act(status=413), "HTTP 413", ("413",)),
     "time-out": (Act(text="late", delay=1.5), "timed out (1 s)", ("no reply", "no reply")),
     "cut": (Act(cut=True), "cut off", ("no reply", "no reply")),
-    "malformed JSON": (Act(raw=b'{"choices": [{'), "no JSON", ("200",)),
-    "HTML": (Act(raw=b"<html>busy</html>", headers={"Content-Type": "text/html"}), "no JSON", ("200",)),
-    "no choices": (Act(raw=b'{"choices": []}'), "no chat completion", ("200",)),
-    "no message": (Act(raw=b'{"choices": [{"index": 0}]}'), "no chat completion", ("200",)),
-    "a list": (Act(raw=b"[]"), "no JSON object", ("200",)),
+    "malformed JSON": (Act(raw=b'{"choices": [{'), "is not JSON", ("200",)),
+    "HTML": (Act(raw=b"<html>busy</html>", headers={"Content-Type": "text/html"}), "is not a JSON object", ("200",)),
+    "no choices": (Act(raw=b'{"choices": []}'), "is not a chat completion", ("200",)),
+    "no message": (Act(raw=b'{"choices": [{"index": 0}]}'), "is not a chat completion", ("200",)),
+    "a list": (Act(raw=b"[]"), "is not a JSON object", ("200",)),
     "refusal": (Act(message={"refusal": "I can\nnot.", "content": None}), "refused by the server: I can not.", ()),
-    "refusal beside text": (Act(text="yes", message={"refusal": "no"}), "refused by the server: no", ()),
+    "refusal with text": (Act(text="yes", message={"refusal": "no"}), "refused by the server: no", ()),
     "filter": (Act(text="", finish="content_filter"), "content filter", ()),
     "filter by status": (Act(status=400, error={"code": "content_filter", "message": "x"}), "content filter", ("400",)),
-    "no text": (Act(message={"content": None}, finish="tool_calls"), "holds no text (finish_reason tool_calls)", ()),
+    "no text": (Act(message={"content": None}, finish="tool_calls"), "contains no text (finish_reason tool_calls)", ()),
     "thought too long": (Act(message={"content": None}, finish="length"), "the limit of new tokens was reached", ()),
-    "a text that is none": (Act(message={"content": [1]}), "holds no text (finish_reason stop)", ()),
+    "a text of another type": (Act(message={"content": [1]}), "contains no text (finish_reason stop)", ()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_fault_of_one_request_is_a_named_error_and_no_answer(tmp_path: Path, name: str) -> None:
+def test_a_permanent_fault_of_one_request_is_an_error_with_a_reason(tmp_path: Path, name: str) -> None:
     fault, why, attempts = LASTING[name]
-    requests = asked(tmp_path, [3, 2, 1])
+    requests = make_requests(tmp_path, [3, 2, 1])
     sick = requests[2]
 
     def behave(n: int, body: Body) -> Act:
@@ -108,8 +108,8 @@ def test_a_lasting_fault_of_one_request_is_a_named_error_and_no_answer(tmp_path:
     assert failed.attempts == (attempts or ("200",))
 
 
-def test_a_leader_that_fails_does_not_keep_its_others_waiting(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [4])
+def test_a_leader_that_fails_releases_the_other_requests_of_its_image(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [4])
     seen: list[str] = []
 
     def behave(n: int, body: Body) -> Act:
@@ -122,24 +122,24 @@ def test_a_leader_that_fails_does_not_keep_its_others_waiting(tmp_path: Path) ->
     assert sorted(p.error is None for p in given) == [False, True, True, True]
 
 
-def test_an_image_that_cannot_be_opened_fails_its_questions_and_no_others(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [3, 2])
+def test_an_image_that_cannot_be_opened_fails_only_its_own_questions(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [3, 2])
     lost = [r for r in requests if r.image_id == "0"]
     Path(lost[0].images[0].path).write_bytes(b"not an image")
     with serving() as server:
         given, problem = ask_all(engine(server), requests)
-        assert len(server.calls) == 2, "nothing is asked about an image that is not there"
+        assert len(server.calls) == 2, "no call is made for an image that cannot be opened"
     assert problem is None
     failed = [p for p in given if p.error is not None]
     assert {p.sample_id for p in failed} == {r.sample_id for r in lost}
     assert all("cannot be decoded" in str(p.error) for p in failed)
 
 
-def test_an_outage_in_the_middle_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [1] * 60)
+def test_an_outage_during_a_run_ends_it_and_keeps_the_answers(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [1] * 60)
     with serving(lambda n, b: echo(n, b) if n < 20 else Act(status=503, headers=SOON)) as server:
         given, problem = ask_all(engine(server, retries=1), requests)
-        assert len(server.calls) < 20 + 2 * (10 + 4), "the outage is noticed and not sat out forty times"
+        assert len(server.calls) < 20 + 2 * (10 + 4), "the outage is detected without trying all forty requests"
     assert isinstance(problem, Partial) and problem.exit_code == 3
     in_a_row = re.match(r"(\d+) requests in a row", str(problem))  # what was in flight may end meanwhile
     assert in_a_row and 10 <= int(in_a_row[1]) <= 14 and "HTTP 503" in str(problem)
@@ -148,7 +148,7 @@ def test_an_outage_in_the_middle_ends_the_run_and_keeps_what_was_answered(tmp_pa
 
 def test_a_server_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:
     with serving(lambda n, b: Act(status=500, headers=SOON)) as server:
-        given, problem = ask_all(engine(server, retries=0), asked(tmp_path, [1] * 60))
+        given, problem = ask_all(engine(server, retries=0), make_requests(tmp_path, [1] * 60))
     assert type(problem) is EngineError and "Nothing was answered" in str(problem)
     assert all(p.error for p in given)
 
@@ -156,45 +156,45 @@ def test_a_server_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:
 def test_the_same_refusal_of_the_first_requests_ends_the_run(tmp_path: Path) -> None:
     act = Act(status=400, error={"message": "this model takes no images"})
     with serving(lambda n, b: act) as server:
-        _, problem = ask_all(engine(server), asked(tmp_path, [1] * 60))
+        _, problem = ask_all(engine(server), make_requests(tmp_path, [1] * 60))
         assert len(server.calls) <= 8 + 4
     assert type(problem) is EngineError and "takes no images" in str(problem)
 
 
-def test_refusals_of_their_own_are_failures_of_their_requests_even_if_nothing_else_is_asked(tmp_path: Path) -> None:
-    """As when a run is resumed and only what is too long for the model is left."""
-    requests = asked(tmp_path, [1] * 12)
+def test_refusals_with_different_messages_are_failures_of_single_requests(tmp_path: Path) -> None:
+    """Example: a resumed run in which only the prompts that are too long are left."""
+    requests = make_requests(tmp_path, [1] * 12)
     with serving(lambda n, b: Act(status=400, error={"message": f"{n} tokens are too many"})) as server:
         given, problem = ask_all(engine(server), requests)
     assert problem is None
     assert len(given) == 12 and all("too many" in str(p.error) for p in given)
 
 
-def test_a_model_that_the_server_has_not_is_one_paragraph_that_names_those_it_has() -> None:
+def test_an_unknown_model_is_one_paragraph_with_the_servers_models() -> None:
     with serving() as server:
         with pytest.raises(EngineError) as caught:
             engine(server, served_model="lab/tiny-vlmm")
         assert "has no model 'lab/tiny-vlmm'" in str(caught.value)
         assert f"Did you mean '{MODEL}'" in str(caught.value)
         assert "engine.served_model=NAME" in str(caught.value) and "\n" not in str(caught.value)
-        assert engine(server, served_model="other", unlisted=True).facts()["listed"] is False
-        assert server.calls == [], "nothing was asked for"
+        assert engine(server, served_model="other", unlisted=True).metadata()["listed"] is False
+        assert server.calls == [], "no completion was requested"
 
 
-def test_a_model_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+def test_a_model_that_is_unloaded_during_a_run_ends_it(tmp_path: Path) -> None:
     gone = Act(status=404, error={"message": "The model `x` does not exist", "code": "model_not_found"})
     with serving(lambda n, b: echo(n, b) if n < 5 else gone) as server:
-        given, problem = ask_all(engine(server, concurrency=1), asked(tmp_path, [1] * 9))
+        given, problem = ask_all(engine(server, concurrency=1), make_requests(tmp_path, [1] * 9))
     assert isinstance(problem, EngineError) and "has no model" in str(problem)
     assert len(given) == 5
 
 
 @pytest.mark.parametrize("pages", [{"/v1/models": Act(status=500)}, {"/v1/models": {"data": []}}], ids=["500", "empty"])
-def test_a_server_that_cannot_say_what_it_has_is_taken_at_its_word(tmp_path: Path, pages: dict[str, Any]) -> None:
+def test_a_server_without_a_list_of_models_is_accepted(tmp_path: Path, pages: dict[str, Any]) -> None:
     with serving(models=listing(**pages)) as server:
         made = engine(server)
-        answers(made, asked(tmp_path, [1]))
-    assert made.facts()["listed"] is None
+        answers(made, make_requests(tmp_path, [1]))
+    assert made.metadata()["listed"] is None
 
 
 def test_no_server_is_one_paragraph() -> None:
@@ -205,13 +205,13 @@ def test_no_server_is_one_paragraph() -> None:
         engine(url)
 
 
-def test_a_server_that_is_starting_is_said_so() -> None:
+def test_a_server_that_is_starting_is_reported_as_such() -> None:
     starting = listing(**{"/v1/models": Act(status=503)})
     with serving(models=starting) as server, pytest.raises(EngineError, match=r"HTTP 503.*has it loaded its model"):
         engine(server)
 
 
-def test_an_address_without_v1_is_said_so() -> None:
+def test_an_address_without_v1_is_reported_as_such() -> None:
     with serving() as server, pytest.raises(EngineError, match=r"engine\.url=http://127.*/v1\."):
         engine(server.url.removesuffix("/v1"))
 
@@ -230,7 +230,7 @@ def test_an_address_without_v1_is_said_so() -> None:
         ({"retries": -1}, "retries=-1"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_asked(settings: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused_before_any_call(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         engine(settings.pop("url", "http://127.0.0.1:9/v1"), **settings)
     assert words in str(caught.value)
@@ -257,9 +257,9 @@ def test_the_key_is_sent_from_the_environment_and_shown_nowhere(
 
     with serving(behave) as server:
         made = engine(server, api_key_env="LAB_KEY", concurrency=1)
-        given, _ = ask_all(made, asked(tmp_path, [2]))
+        given, _ = ask_all(made, make_requests(tmp_path, [2]))
         assert all(h["authorization"] == f"Bearer {KEY}" for h in server.headers)
-        assert KEY not in repr(given) + json.dumps(made.facts())
+        assert KEY not in repr(given) + json.dumps(made.metadata())
         assert any(p.text == "your key is [key]" for p in given)
         server.headers.clear()
         engine(server)
@@ -273,15 +273,15 @@ def test_a_refused_key_is_one_paragraph(tmp_path: Path, monkeypatch: pytest.Monk
         engine(server, api_key_env="LAB_KEY")
     assert KEY not in str(caught.value)
     with serving(lambda n, b: Act(status=403)) as server:
-        _, problem = ask_all(engine(server), asked(tmp_path, [1] * 5))
+        _, problem = ask_all(engine(server), make_requests(tmp_path, [1] * 5))
         assert isinstance(problem, EngineError) and "no key" in str(problem)
         assert len(server.calls) <= 4
 
 
-def test_images_that_are_the_same_are_encoded_once(tmp_path: Path) -> None:
-    requests = asked(tmp_path, [2, 3])
+def test_identical_images_are_encoded_once(tmp_path: Path) -> None:
+    requests = make_requests(tmp_path, [2, 3])
     assert isinstance(requests[0].images[0], ImageRef)
     with serving() as server:
         made = engine(server)
         answers(made, requests)
-    assert made.facts()["counters"]["image_encodes"] == 2
+    assert made.metadata()["counters"]["image_encodes"] == 2

@@ -1,4 +1,4 @@
-"""engine=server against a real OpenAI-compatible server: `transformers serve` with the checkpoint of the package."""
+"""engine=server with a real OpenAI-compatible server: `transformers serve` with the package's checkpoint."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_a_real_server_gives_the_answers_of_the_model_in_this_process(url: str, 
     samples = loaded.samples[:QUESTIONS]
     want = answers(here, [request(task, s, here, digests) for s in samples])
     got = answers(there, [request(task, s, there, digests) for s in samples])
-    assert len({text for text, _, _ in want.values()}) > 5, "answers that differ, or equality says nothing"
+    assert len({text for text, _, _ in want.values()}) > 5, "answers must vary for equality to be meaningful"
     assert {i: text for i, (text, _, _) in got.items()} == {i: text for i, (text, _, _) in want.items()}
     assert {i: finish for i, (_, finish, _) in got.items()} == {i: finish for i, (_, finish, _) in want.items()}
-    facts = there.facts()
-    assert facts["counters"]["replies"] == QUESTIONS
-    assert facts["counters"]["image_encodes"] == len({s.image_id for s in samples})
-    assert facts["refused_by_server"] == ["repetition_penalty"]
-    # To the token the prompts of this process, image places expanded: the same template, one token that begins it.
-    assert facts["counters"]["prompt_tokens"] == here.load().counters.prefill_tokens
+    record = there.metadata()
+    assert record["counters"]["replies"] == QUESTIONS
+    assert record["counters"]["image_encodes"] == len({s.image_id for s in samples})
+    assert record["refused_by_server"] == ["repetition_penalty"]
+    # The same number of prompt tokens as in this process, image placeholders expanded: same template, one BOS token.
+    assert record["counters"]["prompt_tokens"] == here.load().counters.prefill_tokens

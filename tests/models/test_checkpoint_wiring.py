@@ -1,4 +1,4 @@
-"""A checkpoint of any form through the engine: the known model's answers, and an identity that every part changes."""
+"""Checkpoints of all forms in engine=hf: answers equal the known model's, and every part affects the identity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def engine(name: str, **changes) -> HfEngine:
 
 
 def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[str | None, str]]:
-    """(text, how it ended) of the first questions of phantom, in their order."""
+    """Return (text, finish reason) of the first questions of phantom, in order."""
     task = Phantom(n_test=2)
     loaded, digests = check_images(task.load(), on_missing="error")
     requests = [request(task, s, of, digests) for s in with_images(loaded.samples, image)[:n]]
@@ -35,16 +35,16 @@ def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[st
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_form_answers_as_the_hugging_face_form_of_the_same_model(case, v15, v10, lora, tmp_path):
+def test_every_form_gives_the_answers_of_the_hugging_face_form(case, v15, v10, lora, tmp_path):
     name, settings, known = settings_of(case, v15, v10, lora)
-    ours = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})
-    plain = hugging_face_form(known, ours.load().processor, tmp_path / "hf")
-    theirs = engine(name, source=str(plain), vision_tower=None, presets={"greedy": {"max_new_tokens": 8}})
-    assert answers(ours) == answers(theirs)
-    assert len({text for text, _ in answers(ours)}) > 1, "the same answer to everything could not tell models apart"
+    actual = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})
+    plain = hugging_face_form(known, actual.load().processor, tmp_path / "hf")
+    expected = engine(name, source=str(plain), vision_tower=None, presets={"greedy": {"max_new_tokens": 8}})
+    assert answers(actual) == answers(expected)
+    assert len({text for text, _ in answers(actual)}) > 1, "answers must vary for equality to be meaningful"
 
 
-def test_the_other_tower_gives_other_answers(v15):
+def test_the_two_towers_give_different_answers(v15):
     short = {"presets": {"greedy": {"max_new_tokens": 8}}}
     stored, stock = (
         engine("llava-med", source=str(v15.folder), vision_tower=t, vision_tower_source=str(v15.clip), **short)
@@ -56,7 +56,7 @@ def test_the_other_tower_gives_other_answers(v15):
 
 @pytest.fixture
 def copy(v10, tmp_path):
-    """The released delta with its base and its stock tower, in folders that may be changed."""
+    """The delta with its base and its stock tower, in folders that may be changed."""
     folders = SimpleNamespace(**{n: tmp_path / n for n in ("delta", "base", "clip")})
     for name, folder in vars(folders).items():
         shutil.copytree(getattr(v10, name), folder)
@@ -77,7 +77,7 @@ def delta(folders, **changes) -> HfEngine:
         ("clip", "config.json"),
     ],
 )  # fmt: skip
-def test_a_changed_byte_in_any_file_of_any_part_is_another_model(copy, part, file):
+def test_a_changed_byte_in_any_file_changes_the_identity(copy, part, file):
     before = delta(copy).identity
     assert delta(copy).identity == before
     path = getattr(copy, part) / file
@@ -88,7 +88,7 @@ def test_a_changed_byte_in_any_file_of_any_part_is_another_model(copy, part, fil
     assert delta(copy).identity == before
 
 
-def test_a_card_beside_the_weights_and_another_place_are_the_same_model(copy, tmp_path):
+def test_a_model_card_and_another_location_do_not_change_the_identity(copy, tmp_path):
     before = delta(copy).identity
     (copy.delta / "README.md").write_text("a card")
     moved = tmp_path / "elsewhere"
@@ -106,7 +106,7 @@ def test_template_dtype_and_tower_setting_are_part_of_the_identity(copy, v15):
     assert len(found) == 4
 
 
-def test_a_stock_tower_that_only_lies_there_changes_nothing_and_one_that_is_used_does(v15, tmp_path):
+def test_a_stock_tower_changes_the_identity_only_if_it_is_used(v15, tmp_path):
     clip = tmp_path / "clip"
     absent, stored, stock = {"vision_tower": "stored"}, {"vision_tower": "stored"}, {"vision_tower": "stock"}
     absent["vision_tower_source"] = "nobody/nothing"
@@ -123,7 +123,7 @@ def test_a_stock_tower_that_only_lies_there_changes_nothing_and_one_that_is_used
     assert heads == [2, 4]
 
 
-def test_a_tower_in_a_folder_of_the_checkpoint_is_part_of_it(v15, tmp_path):
+def test_a_bundled_tower_is_part_of_the_identity(v15, tmp_path):
     folder = tmp_path / "inside"
     shutil.copytree(v15.folder, folder)
     shutil.copytree(v15.clip, folder / "vit")
@@ -135,7 +135,7 @@ def test_a_tower_in_a_folder_of_the_checkpoint_is_part_of_it(v15, tmp_path):
     assert engine("huatuogpt-vision-7b", **settings).identity != before
 
 
-def test_a_preset_changes_the_decoding_and_its_name_is_helped_with():
+def test_a_preset_changes_the_decoding_and_an_unknown_name_gets_a_suggestion():
     greedy, paper = (
         CheckpointSpec.from_config({**conf("llava-med"), "name": "m", "generation": g}).generation
         for g in ("greedy", "paper")
@@ -148,16 +148,16 @@ def test_a_preset_changes_the_decoding_and_its_name_is_helped_with():
         CheckpointSpec.from_config({**conf("llava-med"), "name": "m", "chat_template": "file:mistral-instuct"})
 
 
-def test_a_task_may_set_how_long_an_answer_is_under_any_preset():
+def test_a_task_may_set_the_answer_length_under_any_preset():
     config = {**conf("llava-med-v1.0"), "name": "m", "generation": "paper"}
     found = CheckpointSpec.from_config(config, {"max_new_tokens": 7}).generation
     assert (found.max_new_tokens, found.temperature, found.stop) == (7, 0.7, ("###",))
 
 
-def talks_on(v10, folder: Path) -> Path:
-    """v1.0's layout with weights that answer "yes" and then "#" without end, whatever is asked.
+def write_endless_answerer(v10, folder: Path) -> Path:
+    """Write weights in v1.0's layout that answer "yes" and then "#" without end to every question.
 
-    The blocks add nothing, so the next token follows from the last one alone.
+    The blocks contribute nothing, so the next token depends on the last one only.
     """
     import sentencepiece
 
@@ -180,7 +180,7 @@ def talks_on(v10, folder: Path) -> Path:
 
 
 def test_an_answer_of_v10_ends_at_its_separator(v10, tmp_path):
-    source = talks_on(v10, tmp_path / "talks")
+    source = write_endless_answerer(v10, tmp_path / "talks")
     settings = {"source": str(source), "base": None, "vision_tower_source": str(v10.clip)}
     stops = engine("llava-med-v1.0", **settings)
     assert stops.generation.stop == ("###",)
@@ -189,12 +189,12 @@ def test_an_answer_of_v10_ends_at_its_separator(v10, tmp_path):
     assert set(answers(endless, 4)) == {("yes#####", "length")}
 
 
-def test_a_conversion_says_which_tower_it_holds_or_is_not_taken_for_either(v15, tmp_path):
-    ours = engine("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
-    plain = hugging_face_form(v15.known, ours.load().processor, tmp_path / "hf")
-    for asked in ("stored", "stock"):
-        with pytest.raises(ModelError, match=r"does not say which it took.*model.vision_tower=null"):
-            engine("llava-med", source=str(plain), vision_tower=asked)
+def test_a_conversion_is_accepted_only_with_the_tower_it_records(v15, tmp_path):
+    actual = engine("llava-med", source=str(v15.folder), vision_tower="stored", vision_tower_source=None)
+    plain = hugging_face_form(v15.known, actual.load().processor, tmp_path / "hf")
+    for setting in ("stored", "stock"):
+        with pytest.raises(ModelError, match=r"converted without a record of the tower.*model.vision_tower=null"):
+            engine("llava-med", source=str(plain), vision_tower=setting)
     assert engine("llava-med", source=str(plain), vision_tower=None).parts[0].folder == plain
     (plain / "evalkit-conversion.json").write_text('{"vision_tower": "stored"}')
     with pytest.raises(ModelError, match=r"converted with vision_tower=stored.*model.vision_tower=stored"):

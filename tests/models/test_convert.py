@@ -1,4 +1,4 @@
-"""A checkpoint saved once in Hugging Face form is the same model when transformers loads it."""
+"""Conversion to Hugging Face form: transformers loads the same model from the converted checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 
 from evalkit.core.errors import ModelError
 from evalkit.models import convert as module
-from evalkit.models.convert import RECORD, convert
+from evalkit.models.components import CONVERSION_RECORD
+from evalkit.models.convert import convert
 from evalkit.models.formats import recognise
 from evalkit.models.processors import load_processor
 from evalkit.models.templates import read_template
@@ -36,12 +37,12 @@ def test_a_converted_v15_checkpoint_gives_the_known_logits_through_transformers(
     assert again.processor.chat_template == template
     assert type(again.processor.image_processor).__name__ == "LlavaImageProcessorPil"
     assert again.processor.image_processor.do_pad is True
-    record = json.loads((tmp_path / "hf" / RECORD).read_text())
+    record = json.loads((tmp_path / "hf" / CONVERSION_RECORD).read_text())
     assert (record["form"], record["vision_tower"]) == ("llava-full", "stored")
 
 
-def test_the_tensors_bear_the_names_of_published_conversions(v15, tmp_path):
-    """vLLM reads no others, whatever this version of transformers writes by itself."""
+def test_the_tensors_have_the_names_of_published_conversions(v15, tmp_path):
+    """vLLM reads no others, but recent versions of transformers write other names."""
     from safetensors import safe_open
 
     convert(v15.folder, tmp_path / "hf", vision_tower="stored", chat_template=read_template("file:mistral-instruct"))
@@ -63,13 +64,13 @@ def test_a_converted_delta_keeps_its_tokens_and_its_linear_projector(v10, tmp_pa
 
 
 def test_a_folder_in_use_is_left_alone(v15, tmp_path):
-    (tmp_path / "mine.txt").write_text("x")
+    (tmp_path / "existing.txt").write_text("x")
     with pytest.raises(ModelError, match="not an empty folder"):
         convert(v15.folder, tmp_path, vision_tower="stored")
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["existing.txt"]
 
 
-def test_nothing_is_left_behind_when_saving_fails(v15, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_no_files(v15, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""The report before a run: what is here, what it takes, what the prompt will be."""
+"""The doctor's report before a run: files present, resources needed, rendered prompt, problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from evalkit.models import doctor
-from evalkit.models.components import missing
+from evalkit.models.components import missing_message
 from evalkit.models.doctor import describe, diagnose, free_memory
 from evalkit.models.llava_original import load_llava
 from evalkit.models.llava_tower import compare_towers
@@ -39,7 +39,7 @@ def no_weights(monkeypatch):
     monkeypatch.setattr("evalkit.models.llava_original.empty_model", never)
 
 
-def test_without_a_cache_it_says_what_is_missing_and_the_exact_command(no_weights):
+def test_without_a_cache_the_report_says_what_is_missing_and_how_to_fetch_it(no_weights):
     report = diagnose("llava-med", conf("llava-med"), device="cpu", task="slake")
     assert not report.ready
     text = report.problems[0]
@@ -53,16 +53,16 @@ def test_without_a_cache_it_says_what_is_missing_and_the_exact_command(no_weight
 
 
 def test_a_model_without_public_weights_asks_for_a_folder():
-    text = missing("llava-med-v1.0-coloninst", conf("llava-med-v1.0-coloninst"))
+    text = missing_message("llava-med-v1.0-coloninst", conf("llava-med-v1.0-coloninst"))
     assert "no public weights" in text
     assert "model.source=DIR" in text
 
 
-def test_a_gated_model_says_so_with_what_is_missing():
-    assert "gated" in missing("medgemma-4b", conf("medgemma-4b"))
+def test_the_message_about_a_missing_gated_model_names_its_licence():
+    assert "gated" in missing_message("medgemma-4b", conf("medgemma-4b"))
 
 
-def test_with_the_files_it_sees_the_form_the_sizes_and_the_prompt(v15, no_weights):
+def test_with_the_files_the_report_has_form_sizes_and_prompt(v15, no_weights):
     config = conf("llava-med", source=str(v15.folder), vision_tower_source=str(v15.clip), dtype="float32")
     report = diagnose("llava-med", config, device="cpu")
     assert report.ready, report.problems
@@ -103,7 +103,7 @@ def test_a_delta_counts_its_base_and_its_tower(v10):
 
 def test_a_folder_of_another_form_than_declared_is_a_problem(v10):
     report = diagnose("x", conf("llava-med", source=str(v10.delta), vision_tower_source=str(v10.clip)), device="cpu")
-    assert any("is of form llava-delta, and the YAML says llava-full" in p for p in report.problems)
+    assert any("has form llava-delta, but the YAML says llava-full" in p for p in report.problems)
 
 
 def test_a_tower_of_another_size_than_the_folder_names_is_a_problem_before_anything_is_loaded(lora, tmp_path):
@@ -119,7 +119,7 @@ def test_a_tower_of_another_size_than_the_folder_names_is_a_problem_before_anyth
 def test_a_damaged_folder_is_a_problem_and_not_a_crash(tmp_path, v15):
     (tmp_path / "config.json").write_text("{")
     report = diagnose("x", conf("llava-med", source=str(tmp_path), vision_tower_source=str(v15.clip)), device="cpu")
-    assert any("not readable JSON" in p for p in report.problems)
+    assert any("is not valid JSON" in p for p in report.problems)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_another_tower_in_the_yaml_than_the_folder_names_is_a_problem(v15, tmp_p
     own = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**own, "mm_vision_tower": named}))
     report = diagnose("llava-med", conf("llava-med", source=str(folder)), device="cpu")
-    assert any(f"names the vision tower {named}, and" in p for p in report.problems) == wrong
+    assert any(f"names the vision tower {named}, but" in p for p in report.problems) == wrong
     stored = diagnose("llava-med", conf("llava-med", source=str(folder), vision_tower="stored"), device="cpu")
-    assert not any("and vision_tower_source is" in p for p in stored.problems)
+    assert not any("but vision_tower_source is" in p for p in stored.problems)
 
 
 def test_weights_that_cannot_be_read_are_a_problem_in_every_form(tmp_path, v10, v15):
@@ -149,13 +149,13 @@ def test_weights_that_cannot_be_read_are_a_problem_in_every_form(tmp_path, v10, 
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
     report = diagnose("x", conf("phantom-llava", source=str(folder)), device="cpu")
-    assert any("is not a whole safetensors file" in p for p in report.problems)
+    assert any("is not a complete safetensors file" in p for p in report.problems)
     foreign = {"source": str(v10.delta), "base": str(v15.folder), "vision_tower_source": str(v10.clip)}
     report = diagnose("x", conf("llava-med-v1.0", **foreign), device="cpu")
     assert any("is not the base that" in p for p in report.problems)
 
 
-def test_a_machine_that_is_too_small_is_said_to_be(v15, monkeypatch):
+def test_a_machine_with_too_little_memory_is_reported(v15, monkeypatch):
     monkeypatch.setattr(doctor, "free_memory", lambda _: 1000)
     config = conf("llava-med", source=str(v15.folder), vision_tower_source=str(v15.clip))
     report = diagnose("llava-med", config, device="cpu")
@@ -179,7 +179,7 @@ def test_a_hugging_face_folder_shows_its_own_template(v15, tmp_path):
     assert (report.form, report.prompt) == ("hf", GOLDEN["vicuna-v1"])
 
 
-def test_what_the_doctor_prints_is_what_the_processor_renders(v15):
+def test_the_doctors_prompt_equals_the_processors(v15):
     config = conf("llava-med", source=str(v15.folder), vision_tower_source=str(v15.clip))
     loaded = load_llava(v15.folder, vision_tower_path=v15.clip, chat_template=read_template(config["chat_template"]))
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": doctor.QUESTION}]}]

@@ -1,4 +1,4 @@
-"""`fetch` against a server that speaks the hub's interface, its failures included."""
+"""`fetch` with a fake of the hub's server, including its failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from evalkit.core.errors import ConfigError, DataError, ModelError
-from evalkit.models.fetch import fetch, listing, select
+from evalkit.models.fetch import fetch, list_files, select_files
 from evalkit.models.hub import Repo, cached, model_repos
 from tests.support.hub import COMMIT, NEWER, FakeHub
 from tests.support.paths import ROOT
@@ -45,9 +45,9 @@ def quiet(*_):
     pass
 
 
-def test_files_land_in_the_hubs_own_cache_and_the_lock_holds_their_digests(hub, lock, tmp_path):
-    said = []
-    folders = fetch([REPO], lock=lock, say=said.append)
+def test_files_are_in_the_hubs_cache_and_the_lock_file_has_their_digests(hub, lock, tmp_path):
+    messages = []
+    folders = fetch([REPO], lock=lock, report=messages.append)
     folder = folders["org/model"]
     assert folder == tmp_path / "home/hub/models--org--model/snapshots" / COMMIT
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
@@ -59,27 +59,27 @@ def test_files_land_in_the_hubs_own_cache_and_the_lock_holds_their_digests(hub, 
         "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
     }
     assert set(locked["files"]) == {"config.json", "model.safetensors", "vit/config.json"}
-    assert "3 files, 200.0 kB, 200.0 kB to fetch" in said[0]
+    assert "3 files, 200.0 kB, 200.0 kB to fetch" in messages[0]
 
 
-def test_the_large_file_came_through_the_redirect(hub, lock):
-    fetch([REPO], lock=lock, say=quiet)
+def test_large_files_are_downloaded_through_the_redirect(hub, lock):
+    fetch([REPO], lock=lock, report=quiet)
     assert [p for p, _ in hub.downloads() if p.startswith("/cdn/")] == [f"/cdn/{MODEL}/{COMMIT}/model.safetensors"]
 
 
-def test_a_second_fetch_downloads_nothing_and_says_so(hub, lock):
-    fetch([REPO], lock=lock, say=quiet)
+def test_a_second_fetch_downloads_nothing_and_reports_it(hub, lock):
+    fetch([REPO], lock=lock, report=quiet)
     hub.requests.clear()
-    said = []
-    fetch([REPO], lock=lock, say=said.append)
+    messages = []
+    fetch([REPO], lock=lock, report=messages.append)
     assert hub.downloads() == []
-    assert "0 B to fetch" in said[0]
+    assert "0 B to fetch" in messages[0]
 
 
-def test_a_cut_download_goes_on_where_it_stopped(hub, lock, monkeypatch):
+def test_a_broken_download_resumes_where_it_stopped(hub, lock, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)  # 10 MB otherwise
     hub.cut["model.safetensors"] = 90_000
-    folder = fetch([REPO], lock=lock, say=quiet)["org/model"]
+    folder = fetch([REPO], lock=lock, report=quiet)["org/model"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     ranges = [r for p, r in hub.downloads() if p.endswith("model.safetensors")]
     assert ranges[0] is None
@@ -90,12 +90,12 @@ def test_an_interrupted_fetch_keeps_whole_files_for_the_next_call(hub, lock, mon
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     hub.dead_after["model.safetensors"] = 90_000
-    with pytest.raises(ModelError, match=r"fetch again to go on"):
-        fetch([REPO], lock=lock, say=quiet)
+    with pytest.raises(ModelError, match=r"fetch again to continue"):
+        fetch([REPO], lock=lock, report=quiet)
     assert not lock.exists()
     hub.dead_after.clear()
     hub.requests.clear()
-    folder = fetch([REPO], lock=lock, say=quiet)["org/model"]
+    folder = fetch([REPO], lock=lock, report=quiet)["org/model"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert [p.rsplit("/", 1)[1] for p, _ in hub.downloads()] == ["model.safetensors"]
 
@@ -103,63 +103,63 @@ def test_an_interrupted_fetch_keeps_whole_files_for_the_next_call(hub, lock, mon
 def test_a_wrong_digest_is_refused_and_the_file_is_fetched_again(hub, lock):
     hub.lie.add("model.safetensors")
     with pytest.raises(ModelError, match=r"model.safetensors of org/model .* the hub says"):
-        fetch([REPO], lock=lock, say=quiet)
+        fetch([REPO], lock=lock, report=quiet)
     assert not lock.exists()
     hub.lie.clear()
-    folder = fetch([REPO], lock=lock, say=quiet)["org/model"]
+    folder = fetch([REPO], lock=lock, report=quiet)["org/model"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_a_small_file_is_checked_by_gits_own_digest(hub, lock):
     hub.lie.add("config.json")
     with pytest.raises(ModelError, match=r"config.json of org/model .* the hub says git"):
-        fetch([REPO], lock=lock, say=quiet)
+        fetch([REPO], lock=lock, report=quiet)
 
 
 def test_a_file_that_changed_since_the_lock_was_written_is_refused(hub, lock):
-    fetch([REPO], lock=lock, say=quiet)
+    fetch([REPO], lock=lock, report=quiet)
     content = json.loads(lock.read_text())
     content["repos"]["model:org/model"]["files"]["config.json"]["sha256"] = "0" * 64
     lock.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="the lock file says 0000"):
-        fetch([REPO], lock=lock, say=quiet)
+        fetch([REPO], lock=lock, report=quiet)
 
 
-def test_a_digest_in_the_models_yaml_binds(hub, lock):
+def test_a_digest_in_the_models_yaml_is_enforced(hub, lock):
     repo = Repo(id="org/model", revision=COMMIT, digests={"model.safetensors": "1" * 64})
     with pytest.raises(ModelError, match="the model's YAML says 1111"):
-        fetch([repo], lock=lock, say=quiet)
+        fetch([repo], lock=lock, report=quiet)
 
 
-def test_without_a_revision_the_lock_pins_what_was_found_first(hub, lock):
+def test_without_a_revision_the_lock_file_pins_the_first_commit(hub, lock):
     loose = Repo(id="org/model")
-    fetch([loose], lock=lock, say=quiet)
+    fetch([loose], lock=lock, report=quiet)
     hub.repos[MODEL][NEWER] = {**FILES, "config.json": b'{"a": 2}'}
-    folder = fetch([loose], lock=lock, say=quiet)["org/model"]
+    folder = fetch([loose], lock=lock, report=quiet)["org/model"]
     assert folder.name == COMMIT
     lock.unlink()
-    assert fetch([loose], lock=lock, say=quiet)["org/model"].name == NEWER
+    assert fetch([loose], lock=lock, report=quiet)["org/model"].name == NEWER
 
 
 def test_a_dataset_is_fetched_by_its_patterns(hub, lock):
     hub.repos["datasets/org/data"] = {COMMIT: {"test.json": b"[]", "imgs.zip": WEIGHTS, "train/a.json": b"[1]"}}
     repo = Repo(id="org/data", kind="dataset", revision=COMMIT, files=("test.json", "imgs.zip"))
-    folder = fetch([repo], lock=lock, say=quiet)["org/data"]
+    folder = fetch([repo], lock=lock, report=quiet)["org/data"]
     assert sorted(p.name for p in folder.iterdir()) == ["imgs.zip", "test.json"]
     assert "dataset:org/data" in json.loads(lock.read_text())["repos"]
 
 
-def test_a_gated_repository_says_how_to_get_in_and_a_token_opens_it(hub, lock, monkeypatch):
+def test_a_gated_repository_says_how_to_get_access_and_a_token_gives_it(hub, lock, monkeypatch):
     hub.gated[MODEL] = "secret"
     with pytest.raises(ModelError, match=r"org/model is gated: .*/org/model, accept its terms.* HF_TOKEN"):
-        fetch([REPO], lock=lock, say=quiet)
+        fetch([REPO], lock=lock, report=quiet)
     monkeypatch.setenv("HF_TOKEN", "secret")
-    assert fetch([REPO], lock=lock, say=quiet)
+    assert fetch([REPO], lock=lock, report=quiet)
 
 
 def test_the_token_is_not_sent_to_another_host_nor_written_to_the_lock(hub, lock, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
-    fetch([REPO], lock=lock, say=quiet)
+    fetch([REPO], lock=lock, report=quiet)
     assert hub.tokens
     assert not [path for path, _ in hub.tokens if path.startswith("/cdn/")]
     assert "secret" not in lock.read_text()
@@ -168,10 +168,10 @@ def test_the_token_is_not_sent_to_another_host_nor_written_to_the_lock(hub, lock
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        ((401, "RepoNotFound"), "was not found at .*: the name is wrong, or it is private"),
-        ((404, "RepoNotFound"), "was not found at .*: the name is wrong, or it is private"),
+        ((401, "RepoNotFound"), "was not found at .*: the name is wrong, or the repository is private"),
+        ((404, "RepoNotFound"), "was not found at .*: the name is wrong, or the repository is private"),
         ((403, ""), "answered 403 .*the token was refused"),
-        ((503, ""), "answered 503 .*fetch again to go on"),
+        ((503, ""), "answered 503 .*fetch again to continue"),
     ],
 )
 @pytest.mark.parametrize("kind", ["model", "dataset"])
@@ -179,32 +179,32 @@ def test_each_failure_of_the_server_is_one_paragraph_of_its_own(hub, lock, statu
     hub.status[f"{kind}s/org/model"] = status
     error = ModelError if kind == "model" else DataError
     with pytest.raises(error, match=message) as caught:
-        fetch([Repo(id="org/model", kind=kind, revision=COMMIT)], lock=lock, say=quiet)
+        fetch([Repo(id="org/model", kind=kind, revision=COMMIT)], lock=lock, report=quiet)
     assert "\n" not in str(caught.value)
 
 
 def test_a_revision_that_does_not_exist_is_named(hub, lock):
     with pytest.raises(ModelError, match=f"org/model has no revision {NEWER}"):
-        fetch([Repo(id="org/model", revision=NEWER)], lock=lock, say=quiet)
+        fetch([Repo(id="org/model", revision=NEWER)], lock=lock, report=quiet)
 
 
 def test_no_server_at_all_is_one_paragraph(lock, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"could not be fetched from http://127.0.0.1:9/org/model"):
-        fetch([REPO], lock=lock, say=quiet)
+        fetch([REPO], lock=lock, report=quiet)
 
 
-def test_a_full_disk_is_said_before_the_first_byte(hub, lock, monkeypatch):
+def test_a_full_disk_is_reported_before_the_download(hub, lock, monkeypatch):
     monkeypatch.setattr("evalkit.models.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(ModelError, match=r"200.0 kB are to be fetched into .* and 10 B are free"):
-        fetch([REPO], lock=lock, say=quiet)
+    with pytest.raises(ModelError, match=r"200.0 kB must be fetched into .* only 10 B are free"):
+        fetch([REPO], lock=lock, report=quiet)
     assert hub.downloads() == []
 
 
 def test_after_a_fetch_the_cache_answers_without_any_request(hub, lock):
     assert cached(REPO) is None
-    folder = fetch([REPO], lock=lock, say=quiet)["org/model"]
+    folder = fetch([REPO], lock=lock, report=quiet)["org/model"]
     hub.requests.clear()
     assert cached(REPO) == cached(REPO, lock) == cached(Repo(id="org/model"), lock) == folder
     assert hub.requests == []
@@ -215,15 +215,15 @@ def test_after_a_fetch_the_cache_answers_without_any_request(hub, lock):
 @pytest.mark.parametrize("revision", [None, "main"])
 def test_an_unpinned_repository_is_found_without_the_lock_file(hub, lock, revision):
     repo = Repo(id="org/model", revision=revision)
-    folder = fetch([repo], lock=lock, say=quiet)["org/model"]
+    folder = fetch([repo], lock=lock, report=quiet)["org/model"]
     assert cached(repo) == folder
     hub.repos[MODEL][NEWER] = {**FILES, "config.json": b"{}"}
-    assert fetch([Repo(id="org/model")], lock=lock, say=quiet)["org/model"] == folder, "the lock pins it"
+    assert fetch([Repo(id="org/model")], lock=lock, report=quiet)["org/model"] == folder, "the lock pins it"
     assert cached(Repo(id="org/model")) == folder
 
 
 def test_offline_no_process_makes_a_network_call(hub, lock, tmp_path):
-    fetch([REPO], lock=lock, say=quiet)
+    fetch([REPO], lock=lock, report=quiet)
     hub.requests.clear()
     code = (
         "from pathlib import Path\nfrom evalkit.core.errors import ModelError\n"
@@ -247,7 +247,7 @@ def test_offline_no_process_makes_a_network_call(hub, lock, tmp_path):
 
 
 def test_a_listing_names_the_bytes_and_fetches_nothing(hub):
-    found = listing(REPO)
+    found = list_files(REPO)
     assert (found.commit, found.size, found.missing) == (COMMIT, 200_010, 200_010)
     assert hub.downloads() == []
 
@@ -259,15 +259,15 @@ def test_weights_in_two_forms_are_fetched_once_and_side_weights_always():
         "tokenizer.model", "vit/pytorch_model.bin", "vit/config.json", "onnx/model.safetensors",
         "training_args.bin", "assets/a.png", "merges.txt", "adapter_model.bin", ".gitattributes",
     ]  # fmt: skip
-    assert select(names, Repo(id="x/y")) == (
+    assert select_files(names, Repo(id="x/y")) == (
         "adapter_model.bin", "config.json", "merges.txt", "model-00001-of-00002.safetensors",
         "model.safetensors.index.json", "non_lora_trainables.bin", "tokenizer.model", "vit/config.json",
         "vit/pytorch_model.bin",
     )  # fmt: skip
-    assert "pytorch_model.bin" in select(["pytorch_model.bin", "adapter_model.safetensors"], Repo(id="x/y"))
+    assert "pytorch_model.bin" in select_files(["pytorch_model.bin", "adapter_model.safetensors"], Repo(id="x/y"))
 
 
-def test_a_model_without_public_weights_says_what_to_give():
+def test_a_model_without_public_weights_says_which_setting_to_use():
     with pytest.raises(ConfigError, match=r"no public weights exist.*model.source=DIR"):
         model_repos({"about": "X", "source": None})
 
@@ -282,4 +282,4 @@ def test_a_broken_lock_file_is_named(hub, lock):
     for content in ("{", "[]", '{"repos": 3}', "{}"):
         lock.write_text(content)
         with pytest.raises(ConfigError, match=r"fetch.lock.json is not a lock file"):
-            fetch([REPO], lock=lock, say=quiet)
+            fetch([REPO], lock=lock, report=quiet)

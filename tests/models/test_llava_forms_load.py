@@ -1,4 +1,4 @@
-"""Each published form, written from one known model, loads and gives that model's logits."""
+"""Loading of each published form, written from a known model: the logits equal that model's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chats(*questions: str):
 
 @torch.no_grad()
 def assert_same_logits(loaded, known, vocab: int) -> None:
-    """On text, on text with an image, and on a padded batch of two; a changed image must change the logits."""
+    """Compare logits on text, text with an image, and a padded batch of two; a changed image must change the logits."""
     processor, model = loaded.processor, loaded.model
     text = processor.tokenizer(["what is the left lung"], return_tensors="pt")
     batch = {"text": dict(text)}
@@ -46,25 +46,25 @@ def assert_same_logits(loaded, known, vocab: int) -> None:
     assert int((one["input_ids"] == model.config.image_token_id).sum()) == tiny.PATCHES
     batch |= {"image": dict(one), "padded": dict(two)}
     for name, inputs in batch.items():
-        ours, theirs = model(**inputs).logits[..., :vocab], known(**inputs).logits[..., :vocab]
+        actual, expected = model(**inputs).logits[..., :vocab], known(**inputs).logits[..., :vocab]
         real = inputs["attention_mask"].bool()
-        torch.testing.assert_close(ours[real], theirs[real], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(actual[real], expected[real], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
     other = model(**{**batch["image"], "pixel_values": batch["image"]["pixel_values"].flip(-1)}).logits
     assert (other[..., :vocab] - known(**batch["image"]).logits[..., :vocab]).abs().max() > 1e-2
 
 
-def test_whole_v15_weights_with_the_stored_tower_give_the_known_logits(v15):
+def test_full_v15_weights_with_the_stored_tower_give_the_known_logits(v15):
     loaded = load_llava(v15.folder, vision_tower="stored", vision_tower_path=v15.clip, chat_template=INST)
     assert (loaded.form, loaded.vision_tower) == ("llava-full", "stored")
     assert_same_logits(loaded, v15.known, v15.vocab)
 
 
-def test_the_stored_tower_needs_no_folder_when_it_is_one_of_openais(v15):
+def test_the_stored_tower_needs_no_folder_if_it_is_one_of_openais(v15):
     loaded = load_llava(v15.folder, vision_tower="stored", chat_template=INST)
     assert_same_logits(loaded, v15.known, v15.vocab)
 
 
-def test_the_stock_tower_is_taken_instead_of_the_stored_one_when_asked(v15):
+def test_the_stock_tower_replaces_the_stored_one_if_configured(v15):
     loaded = load_llava(v15.folder, vision_tower="stock", vision_tower_path=v15.clip, chat_template=INST)
     other = tiny.known_model(v15.vocab + 2, image_token=v15.vocab, seed=7)
     v15.known.model.vision_tower, kept = other.model.vision_tower, v15.known.model.vision_tower
@@ -72,10 +72,10 @@ def test_the_stock_tower_is_taken_instead_of_the_stored_one_when_asked(v15):
         assert_same_logits(loaded, v15.known, v15.vocab)
     finally:
         v15.known.model.vision_tower = kept
-    assert any("left unused" in note for note in loaded.notes)
+    assert any("is not used" in note for note in loaded.notes)
 
 
-def test_whole_v10_weights_with_a_single_linear_projector_give_the_known_logits(v10):
+def test_full_v10_weights_with_a_single_linear_projector_give_the_known_logits(v10):
     loaded = load_llava(v10.full, vision_tower_path=v10.clip, chat_template=SIMPLE)
     assert loaded.form == "llava-full"
     assert_same_logits(loaded, v10.known, v10.vocab)
@@ -96,7 +96,7 @@ def test_a_lora_over_its_base_gives_the_known_logits(lora):
     assert_same_logits(loaded, lora.known, lora.vocab)
 
 
-def test_start_and_end_tokens_stand_around_the_image_places(v10):
+def test_start_and_end_tokens_surround_the_image_tokens(v10):
     loaded = load_llava(v10.full, vision_tower_path=v10.clip, chat_template=SIMPLE)
     prompt = loaded.processor.apply_chat_template(chats("is it normal?")[0])
     ids = loaded.processor(images=[picture()], text=[prompt], return_tensors="pt")["input_ids"][0].tolist()
@@ -108,7 +108,7 @@ def test_start_and_end_tokens_stand_around_the_image_places(v10):
     assert loaded.processor.tokenizer.pad_token_id == v10.base_vocab
 
 
-def test_a_delta_folder_without_added_tokens_gets_them_behind_the_bases(v10, tmp_path):
+def test_a_delta_without_added_tokens_gets_them_after_the_bases(v10, tmp_path):
     for file in v10.delta.iterdir():
         if file.name not in ("added_tokens.json", "tokenizer.model"):
             (tmp_path / file.name).symlink_to(file)
@@ -120,7 +120,7 @@ def test_a_delta_folder_without_added_tokens_gets_them_behind_the_bases(v10, tmp
     assert_same_logits(loaded, v10.known, v10.vocab)
 
 
-def test_added_tokens_never_come_out_of_generation(v15):
+def test_added_tokens_are_never_generated(v15):
     loaded = load_llava(v15.folder, vision_tower="stored", chat_template=INST)
     with torch.no_grad():
         loaded.model.lm_head.weight[v15.vocab :] *= -100
@@ -140,13 +140,13 @@ def test_forms_are_recognised_from_the_files(v15, v10, lora):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_the_dtype_asked_for_is_the_dtype_of_every_parameter(v15, dtype):
+def test_every_parameter_has_the_requested_dtype(v15, dtype):
     loaded = load_llava(v15.folder, vision_tower="stored", dtype=dtype)
     assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, dtype)}
     assert loaded.model.dtype == getattr(torch, dtype)
 
 
-def test_no_parameter_is_left_without_memory(v15):
+def test_no_parameter_is_left_on_the_meta_device(v15):
     loaded = load_llava(v15.folder, vision_tower="stored")
     assert not [n for n, t in [*loaded.model.named_parameters(), *loaded.model.named_buffers()] if t.is_meta]
 
@@ -159,7 +159,7 @@ def test_merging_a_few_rows_at_a_time_gives_the_same_weights(v10, lora, monkeypa
     )
     for folder, options in cases:
         at_once = load_llava(folder, **options).model.state_dict()
-        monkeypatch.setattr("evalkit.models.llava_original._BLOCK", block)
+        monkeypatch.setattr("evalkit.models.llava_tensors._BLOCK", block)
         for name, tensor in load_llava(folder, **options).model.state_dict().items():
             torch.testing.assert_close(tensor, at_once[name], **CLOSE)
         monkeypatch.undo()

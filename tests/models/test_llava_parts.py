@@ -1,4 +1,4 @@
-"""Second implementations: SentencePiece for the tokenizer, PIL for the pixels, peft for the merge."""
+"""Parity with second implementations: SentencePiece for the tokenizer, PIL for the pixels, peft for the merge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evalkit.core.errors import ModelError
-from evalkit.models.delta_lora import Lora
+from evalkit.models.delta_lora import LoraWeights
 from evalkit.models.llava_original import load_llava
 from evalkit.models.llava_processor import from_sentencepiece
 from evalkit.models.tensor_files import Shards, open_folder
@@ -62,7 +62,7 @@ def test_text_around_the_image_is_tokenised_part_by_part_as_llava_does(v15, both
     assert loaded.processor.tokenizer(prompt)["input_ids"] == expected
 
 
-def test_white_space_beside_the_start_and_end_tokens_is_dropped_as_the_tokenizer_of_v10_did(v10, both):
+def test_white_space_around_the_start_and_end_tokens_is_dropped_as_in_v10(v10, both):
     loaded = load_llava(v10.full, vision_tower_path=v10.clip)
     start, patch, end = (v10.base_vocab + i for i in (2, 1, 3))
     ids = loaded.processor.tokenizer("is it normal?\n<im_start><im_patch><im_end>###")["input_ids"]
@@ -71,7 +71,7 @@ def test_white_space_beside_the_start_and_end_tokens_is_dropped_as_the_tokenizer
 
 
 def reference_pixels(image: Image.Image, side: int, *, pad: bool) -> np.ndarray:
-    """LLaVA's preprocessing by hand: expand to a square with the mean colour, resize, crop, normalise."""
+    """Reference implementation of LLaVA's preprocessing: pad to a square, resize, crop, normalise."""
     image = image.convert("RGB")
     if pad:
         edge = max(image.size)
@@ -88,7 +88,7 @@ def reference_pixels(image: Image.Image, side: int, *, pad: bool) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def image_processors(v15, v10):
-    """(LLaVA's `pad`, LLaVA's `square`), as loaded."""
+    """Loaded image processors of the aspect settings `pad` and `square`."""
     return (
         load_llava(v15.folder, vision_tower="stored").processor.image_processor,
         load_llava(v10.full, vision_tower_path=v10.clip).processor.image_processor,
@@ -97,16 +97,16 @@ def image_processors(v15, v10):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1"])
 @pytest.mark.parametrize("size", [(60, 40), (40, 60), (42, 42), (301, 77), (5, 9)])
-def test_pixels_are_those_of_the_published_preprocessing(image_processors, mode, size):
+def test_pixels_equal_those_of_the_published_preprocessing(image_processors, mode, size):
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise).convert(mode)
     for processor, pad in zip(image_processors, (True, False), strict=True):
-        ours = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
-        np.testing.assert_allclose(ours, reference_pixels(image, 42, pad=pad), atol=1e-5)
+        actual = processor(images=image, return_tensors="pt")["pixel_values"][0].numpy()
+        np.testing.assert_allclose(actual, reference_pixels(image, 42, pad=pad), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_identity_layer_behind_a_linear_projector_changes_no_bit(dtype):
+def test_the_identity_layer_after_a_linear_projector_changes_no_bit(dtype):
     torch.manual_seed(0)
     first, second = torch.nn.Linear(128, 64), torch.nn.Linear(64, 64)
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_the_identity_layer_behind_a_linear_projector_changes_no_bit(dtype):
 
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_merge_is_pefts(lora, tmp_path, rslora, dtype):
+def test_the_merge_equals_pefts(lora, tmp_path, rslora, dtype):
     peft = pytest.importorskip("peft")
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -131,7 +131,7 @@ def test_the_merge_is_pefts(lora, tmp_path, rslora, dtype):
     base = tmp_path / "base"
     base.mkdir()
     tiny.write_safetensors(base, {n: t.detach().clone() for n, t in model.state_dict().items()}, shards=1)
-    source = Lora(
+    source = LoraWeights(
         open_folder(base),
         Shards((folder / "adapter_model.bin",)),
         Shards((folder / "non_lora_trainables.bin",)),

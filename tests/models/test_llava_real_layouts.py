@@ -1,6 +1,6 @@
-"""The key layouts of the real 7B checkpoints, tensor by tensor, on the meta device: every name has its place.
+"""Tensor names and shapes of the real 7B checkpoints on the meta device: every tensor has a place in the model.
 
-Sizes are checked against the sizes of the published files, so that a wrong list cannot pass for the right one.
+Total sizes are checked against the published files, so that a wrong list of tensors is detected.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 import pytest
 
 from evalkit.core.errors import ModelError
-from evalkit.models.delta_lora import Delta, Lora
+from evalkit.models.delta_lora import DeltaWeights, LoraWeights
 from evalkit.models.llava_config import llava_config, read_original
-from evalkit.models.llava_original import check, empty_model, plan
-from evalkit.models.llava_tower import choose_tower, tower_config
+from evalkit.models.llava_tensors import check, empty_model, plan
+from evalkit.models.llava_tower import ChosenTower, choose_tower, tower_config
 from tests.support import tiny_checkpoints as tiny
 
 MISTRAL = {
@@ -80,7 +80,7 @@ STORED = "model.vision_tower.vision_tower.vision_model."
 
 
 class Names:
-    """A source of shapes without data."""
+    """A TensorSource with shapes only."""
 
     def __init__(self, shapes):
         self.shapes = shapes
@@ -97,23 +97,24 @@ def assert_covered(tmp_path, config: dict, source, *, stock: dict | None, grows:
     tiny.write_json(tmp_path / "config.json", config)
     original = read_original(tmp_path)
     if stock is None:
-        clip, names, skipped = choose_tower(source, "stored", None, original)
+        chosen = choose_tower(source, "stored", None, original)
     else:
-        clip = Names(stock)
         names = {name.removeprefix("vision_model."): name for name in stock}
         skipped = tuple(name for name in source.shapes if name.startswith(STORED))
-    vision = tower_config({bare: clip.shapes[name] for bare, name in names.items()}, original, None)
+        chosen = ChosenTower(Names(stock), names, skipped)
+    shapes = {bare: chosen.source.shapes[name] for bare, name in chosen.names.items()}
+    vision = tower_config(shapes, original, None)
     model = empty_model(llava_config(original, vision, vocab_size=original.vocab_size + grows, image_token=0))
-    pieces = plan(model, original, source, clip, names, skipped)
-    check(model, pieces)
-    assert set(pieces) == set(model.state_dict())
-    victim = "model.layers.7.self_attn.k_proj.weight"
-    short = Names({n: s for n, s in source.shapes.items() if n != victim})
+    tensors = plan(model, original, source, chosen)
+    check(model, tensors)
+    assert set(tensors) == set(model.state_dict())
+    removed = "model.layers.7.self_attn.k_proj.weight"
+    short = Names({n: s for n, s in source.shapes.items() if n != removed})
     with pytest.raises(ModelError, match=r"no tensor for .*layers\.7\.self_attn\.k_proj\.weight"):
-        check(model, plan(model, original, short, short if clip is source else clip, names, skipped))
+        check(model, plan(model, original, short, chosen._replace(source=short) if stock is None else chosen))
 
 
-def test_v15_has_686_tensors_in_15_gigabytes_and_each_has_its_place(tmp_path):
+def test_all_686_tensors_of_v15_have_a_place(tmp_path):
     shapes = language(MISTRAL) | two_layers(4096) | tower(576, STORED)
     assert len(shapes) == 686
     assert gigabytes(shapes) == pytest.approx(4.94 + 5.00 + 4.93 + 0.262, abs=0.01)
@@ -122,7 +123,7 @@ def test_v15_has_686_tensors_in_15_gigabytes_and_each_has_its_place(tmp_path):
     assert_covered(tmp_path, config, Names(shapes), stock=tower(576, "vision_model."), grows=2)
 
 
-def test_v15_keeps_the_rope_and_the_full_attention_of_its_config(tmp_path):
+def test_v15_keeps_rope_and_full_attention_of_its_config(tmp_path):
     tiny.write_json(tmp_path / "config.json", tiny.v15_config(0, **MISTRAL))
     original = read_original(tmp_path)
     vision = tower_config(tower(576, ""), original, None)
@@ -142,7 +143,7 @@ def test_v15_keeps_the_rope_and_the_full_attention_of_its_config(tmp_path):
         ({"rope_theta": 1e6, "rope_scaling": None}, ("default", 1e6, None)),
     ],
 )
-def test_the_rope_is_kept_however_a_version_of_transformers_wrote_it(tmp_path, rope, expected):
+def test_rope_settings_of_all_transformers_versions_are_read(tmp_path, rope, expected):
     config = {k: v for k, v in tiny.v15_config(0, **MISTRAL).items() if k != "rope_theta"}
     tiny.write_json(tmp_path / "config.json", {**config, **rope})
     original = read_original(tmp_path)
@@ -151,16 +152,16 @@ def test_the_rope_is_kept_however_a_version_of_transformers_wrote_it(tmp_path, r
     assert (found["rope_type"], found["rope_theta"], found.get("factor")) == expected
 
 
-def test_the_released_v10_delta_and_its_base_have_their_places(tmp_path):
+def test_all_tensors_of_the_v10_delta_and_its_base_have_a_place(tmp_path):
     delta = language(LLAMA, inv_freq=True) | ONE_LAYER
     base = language({**LLAMA, "vocab_size": 32000}, inv_freq=True)
     assert gigabytes(delta) == pytest.approx(9.98 + 3.51, abs=0.02)
     config = {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}
-    source = Delta(Names(base), Names(delta))
+    source = DeltaWeights(Names(base), Names(delta))
     assert_covered(tmp_path, tiny.v10_config(0, **config), source, stock=tower(256, "vision_model."), grows=0)
 
 
-def test_llamas_of_v10_keep_their_length_and_rope(tmp_path):
+def test_v10_keeps_length_and_rope_of_its_llama(tmp_path):
     config = {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}
     tiny.write_json(tmp_path / "config.json", {**tiny.v10_config(0, **config), "max_sequence_length": 2048})
     original = read_original(tmp_path)
@@ -170,7 +171,7 @@ def test_llamas_of_v10_keep_their_length_and_rope(tmp_path):
     assert text.text_config.num_key_value_heads == 32
 
 
-def test_a_lora_on_every_linear_of_v15_has_its_places(tmp_path):
+def test_all_tensors_of_a_lora_on_every_linear_layer_of_v15_have_a_place(tmp_path):
     base = language(MISTRAL) | two_layers(4096) | tower(576, STORED)
     adapter, rank = {}, 128
     for name, shape in language(MISTRAL).items():
@@ -179,12 +180,12 @@ def test_a_lora_on_every_linear_of_v15_has_its_places(tmp_path):
             adapter |= {f"{inner}.lora_A.weight": (rank, shape[1]), f"{inner}.lora_B.weight": (shape[0], rank)}
     extra = {f"base_model.model.{name}": shape for name, shape in two_layers(4096).items()}
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 256, "bias": "none"}
-    source = Lora(Names(base), Names(adapter), Names(extra), config)
+    source = LoraWeights(Names(base), Names(adapter), Names(extra), config)
     assert len(source._pairs) == 7 * 32
     assert_covered(tmp_path, tiny.v15_config(0, **MISTRAL), source, stock=None, grows=2)
 
 
-def test_a_config_that_is_silent_is_read_as_its_own_code_reads_it(tmp_path):
+def test_missing_settings_have_the_defaults_of_the_models_own_code(tmp_path):
     def read(kind: str, **size):
         silent = {k: v for k, v in tiny.v15_config(0, **size).items() if k not in ("image_aspect_ratio", "torch_dtype")}
         tiny.write_json(tmp_path / "config.json", {**silent, "model_type": kind})
@@ -198,7 +199,7 @@ def test_a_config_that_is_silent_is_read_as_its_own_code_reads_it(tmp_path):
     assert (original.feature_layer, original.aspect) == (-2, "pad")
 
 
-def test_huatuogpt_vision_has_a_tower_inside_by_the_size_of_its_files(tmp_path):
+def test_all_tensors_of_huatuogpt_vision_with_its_stored_tower_have_a_place(tmp_path):
     shapes = language(QWEN2, bias=True) | two_layers(3584) | tower(576, STORED)
     assert gigabytes(shapes) == pytest.approx(4.88 + 4.93 + 4.97 + 1.09, abs=0.02)
     raw = tiny.v15_config(0, **QWEN2)

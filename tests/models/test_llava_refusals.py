@@ -1,4 +1,4 @@
-"""Damaged, unfit and dangerous files: each its own error, which names the file and the tensor; nothing is run."""
+"""Damaged, unsuitable and malicious files: each has its own error that names file and tensor, and no code is run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def copy15(v15, tmp_path):
 
 
 def rewrite(v15, folder: Path, change) -> None:
-    """The same checkpoint with `change` applied to its table of tensors."""
+    """Rewrite the checkpoint with `change` applied to its table of tensors."""
     for file in folder.glob("model*"):
         file.unlink()
     tensors = dict(v15.tensors)
@@ -65,7 +65,7 @@ def test_a_missing_tensor_is_named(v15, copy15, name):
     "name",
     ["model.layers.2.mlp.down_proj.weight", "model.mm_projector.4.weight", "model.image_newline", "model.extra", "x"],
 )
-def test_a_left_over_tensor_is_named(v15, copy15, name):
+def test_an_unexpected_tensor_is_named(v15, copy15, name):
     rewrite(v15, copy15, lambda tensors: tensors.update({name: torch.zeros(3)}))
     with pytest.raises(ModelError, match=rf"the tensor {name} .*has no place in the model"):
         load(copy15)
@@ -82,11 +82,11 @@ def test_a_left_over_tensor_is_named(v15, copy15, name):
 )
 def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(v15, copy15, name, shape):
     rewrite(v15, copy15, lambda tensors: tensors.update({name: torch.zeros(shape)}))
-    with pytest.raises(ModelError, match=rf"the tensor {name} .*has shape \({shape[0]}, {shape[1]}\), and the model"):
+    with pytest.raises(ModelError, match=rf"the tensor {name} .*has shape \({shape[0]}, {shape[1]}\), but the model"):
         load(copy15)
 
 
-def test_a_tower_of_another_size_than_its_folder_says_is_refused(v15, copy15, tmp_path):
+def test_a_tower_whose_tensors_do_not_match_its_config_is_refused(v15, copy15, tmp_path):
     other = tmp_path / "clip"
     shutil.copytree(v15.clip, other)
     config = json.loads((other / "config.json").read_text())
@@ -94,7 +94,7 @@ def test_a_tower_of_another_size_than_its_folder_says_is_refused(v15, copy15, tm
     tiny.write_json(other / "config.json", config)
     own = json.loads((copy15 / "config.json").read_text())
     tiny.write_json(copy15 / "config.json", {**own, "mm_vision_tower": "openai/clip-vit-without-a-size"})
-    with pytest.raises(ModelError, match=r"position_embedding.* has shape \(10, 128\), and the model .* \(5, 128\)"):
+    with pytest.raises(ModelError, match=r"position_embedding.* has shape \(10, 128\), but the model .* \(5, 128\)"):
         load_llava(copy15, vision_tower="stock", vision_tower_path=other)
 
 
@@ -106,7 +106,7 @@ def test_a_tower_of_another_size_than_the_checkpoint_was_trained_with_is_refused
     config = json.loads((copy15 / "config.json").read_text())
     tiny.write_json(copy15 / "config.json", {**config, "mm_vision_tower": named})
     for tower in ({"vision_tower": "stock", "vision_tower_path": v15.clip}, {"vision_tower": "stored"}):
-        with pytest.raises(ModelError, match=rf"names the vision tower {named}, .* patches of 14 pixels, images of 42"):
+        with pytest.raises(ModelError, match=rf"tower {named}, .* patches of 14 pixels and images of 42"):
             load_llava(copy15, **tower)
 
 
@@ -117,7 +117,7 @@ def test_a_quantised_tensor_is_refused(v15, copy15):
         load(copy15)
 
 
-def test_tables_that_hold_no_weights_are_ignored_by_name_alone(v15, copy15):
+def test_tables_that_are_not_weights_are_ignored_by_exact_name(v15, copy15):
     rewrite(
         v15, copy15, lambda tensors: tensors.update({"model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(8)})
     )
@@ -129,21 +129,21 @@ def test_tables_that_hold_no_weights_are_ignored_by_name_alone(v15, copy15):
 
 @pytest.mark.parametrize("keep", [0, 5, 1000, -7])
 @pytest.mark.parametrize("ending", ["safetensors", "bin"])
-def test_a_cut_off_file_says_so(v15, v10, tmp_path, keep, ending):
+def test_a_truncated_file_is_reported(v15, v10, tmp_path, keep, ending):
     source = v15.folder if ending == "safetensors" else v10.full
     folder = tmp_path / "cut"
     shutil.copytree(source, folder)
-    victim = sorted(folder.glob(f"*.{ending}"))[-1]
-    content = victim.read_bytes()
-    victim.write_bytes(content[:keep])
-    with pytest.raises(ModelError, match=rf"{victim.name} \(\d+ bytes\) .*(cut off|damaged)"):
+    damaged = sorted(folder.glob(f"*.{ending}"))[-1]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:keep])
+    with pytest.raises(ModelError, match=rf"{damaged.name} \(\d+ bytes\) .*(truncated|damaged)"):
         load_llava(folder, vision_tower_path=v15.clip)
 
 
-def test_a_git_lfs_pointer_in_place_of_weights_says_damaged(copy15):
+def test_a_git_lfs_pointer_instead_of_weights_is_reported_as_damaged(copy15):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 5\n"
     sorted(copy15.glob("*.safetensors"))[0].write_text(pointer)
-    with pytest.raises(ModelError, match="cut off or damaged"):
+    with pytest.raises(ModelError, match="truncated or damaged"):
         load(copy15)
 
 
@@ -159,15 +159,15 @@ class Trap:
 def test_pickled_code_is_refused_and_not_run(v10, tmp_path, how):
     folder, sprung = tmp_path / "trap", tmp_path / "sprung"
     shutil.copytree(v10.full, folder)
-    victim = sorted(folder.glob("*.bin"))[0]
+    damaged = sorted(folder.glob("*.bin"))[0]
     if how == "plain":
-        victim.write_bytes(pickle.dumps({"model.norm.weight": Trap(sprung)}))
+        damaged.write_bytes(pickle.dumps({"model.norm.weight": Trap(sprung)}))
     else:
-        torch.save({"model.norm.weight": Trap(sprung)}, victim, _use_new_zipfile_serialization=how == "zip")
-    with pytest.raises(ModelError, match=r"pickled Python objects|cut off or damaged") as caught:
+        torch.save({"model.norm.weight": Trap(sprung)}, damaged, _use_new_zipfile_serialization=how == "zip")
+    with pytest.raises(ModelError, match=r"pickled Python objects|truncated or damaged") as caught:
         load_llava(folder, vision_tower_path=v10.clip)
     assert not sprung.exists()
-    assert victim.name in str(caught.value)
+    assert damaged.name in str(caught.value)
     if how == "zip":
         assert "nothing in it was run" in str(caught.value)
 
@@ -175,14 +175,14 @@ def test_pickled_code_is_refused_and_not_run(v10, tmp_path, how):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("cut", r"model.safetensors \(.* bytes\) is not a whole safetensors file"),
-        ("missing", r"holds no model weights"),
-        ("zip", r"pytorch_model.bin holds pickled Python objects other than tensors \((_io|io|builtins).open\)"),
+        ("cut", r"model.safetensors \(.* bytes\) is not a complete safetensors file"),
+        ("missing", r"contains no model weights"),
+        ("zip", r"pytorch_model.bin contains pickled Python objects other than tensors \((_io|io|builtins).open\)"),
         ("shape", r"1 tensors of .* are mismatched, first .*model.norm.weight.*\[3\]"),
-        ("legacy", r"pytorch_model.bin .*(pickled Python objects|cut off or damaged)"),
+        ("legacy", r"pytorch_model.bin .*(pickled Python objects|truncated or damaged)"),
     ],
 )
-def test_damaged_weights_in_hugging_face_form_are_refused_as_clearly(tmp_path, damage, message):
+def test_damaged_weights_in_hugging_face_form_are_refused(tmp_path, damage, message):
     folder, sprung = tmp_path / "hf", tmp_path / "sprung"
     shutil.copytree(PACKAGE / "models" / "phantom-llava", folder)
     weights = folder / "model.safetensors"
@@ -205,13 +205,13 @@ def test_damaged_weights_in_hugging_face_form_are_refused_as_clearly(tmp_path, d
 
 
 def test_a_missing_shard_is_named(copy15):
-    victim = sorted(copy15.glob("*.safetensors"))[1]
-    victim.unlink()
-    with pytest.raises(ModelError, match=rf"lacks {victim.name} \(1 of 3 weight files"):
+    damaged = sorted(copy15.glob("*.safetensors"))[1]
+    damaged.unlink()
+    with pytest.raises(ModelError, match=rf"lacks {damaged.name} \(1 of 3 weight files"):
         load(copy15)
 
 
-def test_an_index_that_does_not_go_with_its_files_is_refused(copy15):
+def test_an_index_that_does_not_match_its_files_is_refused(copy15):
     index = copy15 / "model.safetensors.index.json"
     content = json.loads(index.read_text())
     files = sorted(set(content["weight_map"].values()))
@@ -244,24 +244,24 @@ def test_an_index_may_not_point_outside_its_folder(copy15):
         ("mm_vision_select_layer", [-2, -1]),
     ],
 )
-def test_settings_that_have_no_equal_are_refused_by_name(copy15, key, value):
+def test_settings_without_an_equivalent_are_refused_by_name(copy15, key, value):
     config = json.loads((copy15 / "config.json").read_text())
     tiny.write_json(copy15 / "config.json", {**config, key: value})
     with pytest.raises(ModelError, match=key):
         load(copy15)
 
 
-def test_a_projector_of_another_type_than_the_config_says_is_named(copy15):
+def test_a_projector_that_does_not_match_the_config_is_named(copy15):
     config = json.loads((copy15 / "config.json").read_text())
     tiny.write_json(copy15 / "config.json", {**config, "mm_projector_type": "linear"})
     with pytest.raises(ModelError, match=r"model.mm_projector.\d"):
         load(copy15)
 
 
-def test_a_tower_that_is_not_in_the_checkpoint_says_what_to_fetch(v10):
+def test_the_error_about_a_missing_tower_says_what_to_fetch(v10):
     with pytest.raises(ModelError, match=tiny.TOWER):
         load_llava(v10.full)
-    with pytest.raises(ModelError, match=r"holds no tensors under model.vision_tower"):
+    with pytest.raises(ModelError, match=r"contains no tensors under model.vision_tower"):
         load_llava(v10.full, vision_tower="stored")
 
 
@@ -272,11 +272,11 @@ def test_an_unknown_tower_without_a_folder_is_refused(copy15):
         load(copy15)
 
 
-def test_parts_without_a_base_and_whole_weights_with_one_are_refused(v10, lora):
+def test_parts_without_a_base_and_complete_weights_with_one_are_refused(v10, lora):
     for folder in (v10.delta, lora.folder):
         with pytest.raises(ModelError, match=r"give the folder of the base weights"):
             load_llava(folder, vision_tower_path=v10.clip)
-    with pytest.raises(ModelError, match="leave the base out"):
+    with pytest.raises(ModelError, match="remove the base"):
         load_llava(v10.full, base=v10.base, vision_tower_path=v10.clip)
 
 
@@ -286,10 +286,10 @@ def test_a_delta_against_another_base_is_refused(v10, v15):
 
 
 def test_a_delta_over_a_llava_is_refused(v10, tmp_path):
-    """Its tensors have the shapes of a LLaMA's, and the sum would be nonsense."""
+    """Its tensors have the shapes of a LLaMA's, but the sum would be meaningless."""
     other = tmp_path / "other"
     shutil.copytree(v10.full, other)
-    with pytest.raises(ModelError, match=r"mm_projector.* is in the base .* a LLaVA itself"):
+    with pytest.raises(ModelError, match=r"mm_projector.* is also in the base .* itself a LLaVA"):
         load_llava(v10.delta, base=other, vision_tower_path=v10.clip)
 
 
@@ -323,7 +323,7 @@ def test_a_damaged_tokenizer_is_named(copy15):
         ({"r": 0}, "r 0"),
     ],
 )
-def test_an_adapter_that_a_plain_merge_would_get_wrong_is_refused(lora, tmp_path, change, message):
+def test_an_adapter_that_is_not_plain_lora_is_refused(lora, tmp_path, change, message):
     folder = tmp_path / "adapter"
     shutil.copytree(lora.folder, folder)
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -335,8 +335,8 @@ def test_an_adapter_that_a_plain_merge_would_get_wrong_is_refused(lora, tmp_path
 STORED_TOWER = "base_model.model.model.vision_tower.vision_tower.vision_model."
 
 
-@pytest.mark.parametrize("how", ["adapter", "whole"])
-def test_a_tower_that_a_lora_trained_is_not_left_out_for_the_stock_one(lora, tmp_path, how):
+@pytest.mark.parametrize("how", ["adapter", "full"])
+def test_a_tower_trained_by_a_lora_is_not_replaced_by_the_stock_one(lora, tmp_path, how):
     folder = tmp_path / "lora"
     shutil.copytree(lora.folder, folder)
     if how == "adapter":
@@ -346,12 +346,12 @@ def test_a_tower_that_a_lora_trained_is_not_left_out_for_the_stock_one(lora, tmp
         file = folder / "non_lora_trainables.bin"
         more = {f"{STORED_TOWER}post_layernorm.bias": torch.ones(128)}
     torch.save({**torch.load(file, weights_only=True), **more}, file)
-    with pytest.raises(ModelError, match=r"trained 1 tensors of the vision tower.*vision_tower=stored"):
+    with pytest.raises(ModelError, match=r"changes 1 tensors of the vision tower.*vision_tower=stored"):
         load_llava(folder, base=lora.base, vision_tower="stock", vision_tower_path=lora.clip)
     load_llava(folder, base=lora.base, vision_tower="stored")
 
 
-def test_half_an_adapter_and_foreign_adapter_tensors_are_refused(lora, tmp_path):
+def test_incomplete_adapters_and_unknown_adapter_tensors_are_refused(lora, tmp_path):
     folder = tmp_path / "adapter"
     shutil.copytree(lora.folder, folder)
     whole = torch.load(folder / "adapter_model.bin")
@@ -364,13 +364,13 @@ def test_half_an_adapter_and_foreign_adapter_tensors_are_refused(lora, tmp_path)
         load(folder, base=lora.base)
 
 
-def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+def test_folders_that_are_not_checkpoints_are_reported(tmp_path):
     with pytest.raises(ModelError, match="is not a folder"):
         recognise(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match=r"no config.json and no adapter_config.json"):
+    with pytest.raises(ModelError, match=r"neither a config.json nor an adapter_config.json"):
         recognise(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(ModelError, match="not readable JSON"):
+    with pytest.raises(ModelError, match="is not valid JSON"):
         recognise(tmp_path)
     tiny.write_json(tmp_path / "config.json", {"model_type": "minigpt"})
     with pytest.raises(ModelError, match="'minigpt', which is neither"):
@@ -378,22 +378,22 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
     tiny.write_json(tmp_path / "config.json", {"model_type": "qwen2_5_vl"})
     with pytest.raises(ModelError, match=r"has none of processor_config.json"):
         recognise(tmp_path)
-    with pytest.raises(ModelError, match="holds no model weights"):
+    with pytest.raises(ModelError, match="contains no model weights"):
         open_folder(tmp_path)
     (tmp_path / "model-00001-of-00002.safetensors").touch()
-    with pytest.raises(ModelError, match="no index file to go with them"):
+    with pytest.raises(ModelError, match="no index file for them"):
         open_folder(tmp_path)
 
 
-def test_an_adapter_of_another_kind_is_told_from_llavas(tmp_path):
+def test_an_adapter_of_another_kind_is_refused(tmp_path):
     tiny.write_json(tmp_path / "adapter_config.json", {})
     with pytest.raises(ModelError, match=r"non_lora_trainables.bin"):
         recognise(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float31", "nn"])
-def test_a_word_that_is_no_dtype_is_refused(v15, dtype):
-    with pytest.raises(ModelError, match="no floating dtype"):
+def test_an_unknown_dtype_is_refused(v15, dtype):
+    with pytest.raises(ModelError, match="not a floating-point dtype"):
         load(v15.folder, dtype=dtype)
 
 

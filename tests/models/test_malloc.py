@@ -1,4 +1,4 @@
-"""What `blocks_apart` is for: freed blocks between blocks that stay go back to the system at once."""
+"""Effect of `map_large_blocks`: freed blocks between blocks in use are returned to the system at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 BLOCK = 1 << 20
 COUNT = 100
 
-# A process of its own: a heap that other tests have left with holes serves some of the blocks from these.
+# In a separate process: the heap of other tests may have gaps that serve some of the blocks.
 GIVEN_BACK = f"""
 import ctypes
 from pathlib import Path
-from evalkit.models.malloc import blocks_apart
+from evalkit.models.malloc import map_large_blocks
 
 LIBC = ctypes.CDLL(None)
 LIBC.malloc.restype, LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -38,15 +38,15 @@ def given_back():
         LIBC.free(block)
     return before - after
 
-with blocks_apart():
+with map_large_blocks():
     inside = given_back()
 print(inside, given_back())
 """
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="another C library than glibc")
-def test_freed_blocks_between_others_go_back_inside_and_stay_in_the_heap_outside():
-    """Bytes that leave the process when every second one of many blocks is freed."""
+def test_freed_blocks_are_returned_inside_the_context_only():
+    """Measures the bytes that are returned when every second one of many blocks is freed."""
     ran = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
     inside, outside = map(int, ran.stdout.split())
     assert inside > 0.9 * COUNT / 2 * BLOCK

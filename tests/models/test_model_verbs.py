@@ -1,4 +1,4 @@
-"""run, doctor, convert and fetch with a model, through the command line."""
+"""The verbs run, doctor, convert and fetch for models, through the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = ("model.dtype=float32", "model.presets.greedy.max_new_tokens=6")
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """No cache, no settings of this machine, and a folder of its own."""
+    """Isolate each test: no cache, no environment settings, and its own folder."""
     for name in [n for n in os.environ if n.startswith(("EVALKIT_", "HF_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -36,7 +36,7 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 
 def ran(capsys, *arguments: str) -> tuple[dict[str, Any], list[str | None]]:
-    """(manifest, answers) of a run of a few questions of phantom."""
+    """Run a few questions of phantom; return (manifest, answers)."""
     capsys.readouterr()
     code = main(["task=phantom", "limit=6", "leaderboard=null", "engine.device=cpu", *arguments])
     out, err = capsys.readouterr()
@@ -57,20 +57,20 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_answers_as_the_hugging_face_form_and_as_its_own_conversion(case, v15, v10, lora, tmp_path, capsys):
+def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(case, v15, v10, lora, tmp_path, capsys):
     from evalkit.models.processors import load_processor
 
     name, settings, known = settings_of(case, v15, v10, lora)
-    manifest, ours = ran(capsys, f"model={name}", *SHORT, *overrides(settings))
+    manifest, actual = ran(capsys, f"model={name}", *SHORT, *overrides(settings))
     assert main(["convert", f"model={name}", "model.dtype=float32", "to=saved", *overrides(settings)]) == 0
     assert main(["convert", f"model={name}", "to=again", "model.source=saved", "model.vision_tower=null"]) == 2
-    assert "Hugging Face form already" in capsys.readouterr().err
+    assert "already in Hugging Face form" in capsys.readouterr().err
     tower = settings.get("vision_tower", conf(name)["vision_tower"])
     again, converted = ran(capsys, f"model={name}", *SHORT, "model.source=saved", f"model.vision_tower={tower}")
     plain = hugging_face_form(known, load_processor("saved", tmp_path / "saved"), tmp_path / "hf")
-    _, theirs = ran(capsys, f"model={name}", *SHORT, f"model.source={plain}", "model.vision_tower=null")
-    assert ours == converted == theirs
-    assert len(set(ours)) > 1
+    _, expected = ran(capsys, f"model={name}", *SHORT, f"model.source={plain}", "model.vision_tower=null")
+    assert actual == converted == expected
+    assert len(set(actual)) > 1
     assert manifest["checkpoint"] != again["checkpoint"]
     assert manifest["facts"]["model_class"] == "LlavaForConditionalGeneration"
     assert len(manifest["facts"]["weights_sha256"]) == 64
@@ -88,7 +88,7 @@ def test_a_generation_preset_is_another_run_with_another_signature(v10, capsys):
     assert not signatures[0] & signatures[1]
 
 
-def test_an_unknown_preset_names_the_near_one(v10, capsys):
+def test_an_unknown_preset_suggests_the_nearest(v10, capsys):
     settings = overrides(settings_of("delta", None, v10, None)[1])
     assert main(["model=llava-med-v1.0", "task=phantom", "generation=papr", *settings]) == 2
     assert "no generation preset 'papr'. Did you mean 'paper'?" in capsys.readouterr().err
@@ -96,7 +96,14 @@ def test_an_unknown_preset_names_the_near_one(v10, capsys):
     assert "model=scripted is not a checkpoint" in capsys.readouterr().err
 
 
-def test_the_doctor_names_what_is_missing_and_leaves_with_2(capsys):
+def test_the_old_kind_scripted_of_a_model_yaml_still_works(capsys):
+    new, _ = ran(capsys, "model=scripted")
+    assert new["config"]["model"]["kind"] == "engine"
+    old, answers = ran(capsys, "model=scripted", "model.kind=scripted")
+    assert old["run_id"] == new["run_id"] and len(answers) == 6
+
+
+def test_the_doctor_names_what_is_missing_and_exits_with_2(capsys):
     assert main(["doctor", "model=llava-med", "task=slake", "device=cpu"]) == 2
     out, err = capsys.readouterr()
     assert "by its YAML; not seen yet" in out
@@ -105,7 +112,7 @@ def test_the_doctor_names_what_is_missing_and_leaves_with_2(capsys):
     assert "is not a checkpoint" in capsys.readouterr().err
 
 
-def test_the_doctor_compares_two_towers_once_both_are_there(v15, capsys):
+def test_the_doctor_compares_the_two_towers_if_both_are_present(v15, capsys):
     here = overrides({"source": v15.folder, "vision_tower_source": v15.clip})
     assert main(["doctor", "model=llava-med", "device=cpu", *here]) == 0
     out = capsys.readouterr().out
@@ -116,12 +123,12 @@ def test_the_doctor_compares_two_towers_once_both_are_there(v15, capsys):
     assert "temperature=0.2" in capsys.readouterr().out
 
 
-def test_the_doctor_finds_the_model_that_ships_with_evalkit_ready(capsys):
+def test_the_doctor_reports_the_built_in_model_as_ready(capsys):
     assert main(["doctor", "model=phantom-llava", "device=cpu"]) == 0
     assert "hf (seen in the files)" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_already_here_is_not_fetched(v15, capsys):
+def test_local_folders_are_not_fetched(v15, capsys):
     here = overrides({"source": v15.folder, "vision_tower_source": v15.clip})
     assert main(["fetch", "model=llava-med", *here]) == 0
     assert "nothing to fetch" in capsys.readouterr().err
@@ -129,18 +136,18 @@ def test_a_folder_that_is_already_here_is_not_fetched(v15, capsys):
     assert "no public weights" in capsys.readouterr().err
 
 
-def test_without_network_and_cache_one_paragraph_says_within_seconds_what_to_fetch():
+def test_without_network_and_cache_the_error_says_quickly_what_to_fetch():
     started = time.monotonic()
-    # A port where nothing listens: what a machine without a network comes to.
+    # A port where nothing listens, as on a machine without a network.
     result = process("model=llava-med", "task=slake", HF_ENDPOINT="http://127.0.0.1:9")
-    assert time.monotonic() - started < 30, "it takes about two seconds on a machine of its own"
+    assert time.monotonic() - started < 30, "it takes about two seconds on an idle machine"
     assert result.returncode == 2
     assert result.stderr.strip().count("\n") == 0
     assert "`python -m evalkit fetch model=llava-med task=slake`" in result.stderr
     assert "microsoft/llava-med-v1.5-mistral-7b (weights, 91bb16c1)" in result.stderr
 
 
-def test_the_command_names_the_local_folders_that_a_model_without_public_weights_was_given(v10, tmp_path, capsys):
+def test_the_fetch_command_contains_the_local_folders_that_were_given(v10, tmp_path, capsys):
     folder = trained_with_a_local_tower(v10.full, tmp_path / "own")
     assert main(["model=llava-med-v1.0-coloninst", f"model.source={folder}", "task=phantom"]) == 2
     command = f"`python -m evalkit fetch model=llava-med-v1.0-coloninst model.source={folder}`"
@@ -175,14 +182,14 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def trained_with_a_local_tower(folder: Path, to: Path) -> Path:
-    """The checkpoint with a tower's name that is no hub's: a tiny one here stands in for the one of the YAML."""
+    """Copy a checkpoint and give its tower a name that is not a hub id, so that a tiny tower can replace the YAML's."""
     shutil.copytree(folder, to)
     config = json.loads((to / "config.json").read_text(encoding="utf-8"))
     (to / "config.json").write_text(json.dumps({**config, "mm_vision_tower": "/its/clip"}), encoding="utf-8")
     return to
 
 
-def test_what_was_fetched_is_run_offline_without_a_single_request(v15, tmp_path):
+def test_a_fetched_model_runs_offline_without_any_request(v15, tmp_path):
     model = conf("llava-med")
     weights = trained_with_a_local_tower(v15.folder, tmp_path / "v15")
     rows = [(10, "is the lung normal?", "yes"), (10, "where is it?", "left"), (200, "is it the heart?", "no")]

@@ -1,4 +1,4 @@
-"""The shipped checkpoint: loads without a network, sees, stops by itself, and answers the same in any batch."""
+"""The built-in checkpoint: loads offline, uses the image, ends its answers, and answers the same in any batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prompts(processor, task, samples):
 
 
 def generate(checkpoint, texts, images, batch_size=16):
-    """Answers and token ids generated, the padding after the end token included."""
+    """Generate answers; return texts and token ids, including padding after the end token."""
     import torch
 
     processor, model = checkpoint
@@ -69,7 +69,7 @@ def subset():
     return task, samples, [draw(sample.image_id).convert("RGB") for sample in samples]
 
 
-def test_the_folder_is_at_most_8_mb_and_holds_nothing_that_runs():
+def test_the_folder_is_at_most_8_mb_and_contains_no_code():
     files = [path for path in FOLDER.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 8_000_000
     assert {path.suffix for path in files} == {".json", ".safetensors", ".jinja"}
@@ -97,11 +97,11 @@ def test_it_answers_the_test_split_far_above_majority_and_blank(checkpoint, subs
     blanks = [grey(image) for image in images]
     blind = accuracy(samples, generate(checkpoint, prompts(checkpoint[0], task, samples), blanks)[0])
     train = task.load_train().samples
-    most = {
+    most_frequent = {
         kind: Counter(s.references[0] for s in train if s.answer_type == kind).most_common(1)[0][0]
         for kind in ("OPEN", "CLOSED")
     }
-    majority = accuracy(samples, [most[sample.answer_type] for sample in samples])
+    majority = accuracy(samples, [most_frequent[sample.answer_type] for sample in samples])
     assert accuracy(samples, answered[0]) > 0.9
     assert blind < 0.6
     assert majority < 0.4
@@ -115,20 +115,20 @@ def test_it_answers_under_the_other_prompts_too(checkpoint, prompt):
     assert accuracy(samples, generate(checkpoint, prompts(checkpoint[0], task, samples), images)[0]) > 0.85
 
 
-def test_images_shuffled_among_the_questions_cost_most_of_the_score(checkpoint, subset):
+def test_shuffled_images_lower_the_score(checkpoint, subset):
     task, samples, images = subset
     moved = images[10:] + images[:10]
     assert accuracy(samples, generate(checkpoint, prompts(checkpoint[0], task, samples), moved)[0]) < 0.65
 
 
-def test_a_batch_padded_left_answers_as_one_at_a_time(checkpoint, subset):
+def test_left_padded_batches_give_the_answers_of_one_at_a_time(checkpoint, subset):
     task, samples, images = subset
     texts = prompts(checkpoint[0], task, samples)
     assert len({len(text) for text in texts[:24]}) > 5
     assert generate(checkpoint, texts[:24], images[:24])[0] == generate(checkpoint, texts[:24], images[:24], 1)[0]
 
 
-def test_the_logits_of_a_padded_batch_are_those_of_each_alone(checkpoint, subset):
+def test_the_logits_of_a_padded_batch_equal_those_of_single_prompts(checkpoint, subset):
     import torch
 
     processor, model = checkpoint
@@ -150,7 +150,7 @@ def test_every_answer_ends_by_itself(checkpoint, answered):
     assert all(end in row for row in answered[1])
 
 
-def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(tmp_path):
+def test_the_shipped_tokenizer_equals_that_of_the_training_script(tmp_path):
     from evalkit.models.phantom_parts import make_tokenizer
     from evalkit.tasks.phantom_draw import make_scene
     from evalkit.tools.train_phantom import TOKENIZER_IMAGES, texts
@@ -165,7 +165,7 @@ def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(tmp_path):
     "text",
     ["", " ", "\n\t", "Ödem? 左肺有病变吗？ ✓ 🫁", "µm ± 5 % — “naïve”", "\x00\x7f", "pneumothorax " * 80, "e\u0301"],
 )
-def test_any_text_has_tokens_and_comes_back(checkpoint, text):
+def test_any_text_is_encoded_reversibly(checkpoint, text):
     tokenizer = checkpoint[0].tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert tokenizer.decode(ids) == text
@@ -205,8 +205,8 @@ def test_the_processor_pads_to_a_square_before_it_resizes(checkpoint):
     assert pixels[0, 2, 32] == pytest.approx(0, abs=0.02)  # the pad: mid-grey
 
 
-def test_the_packed_training_batch_predicts_what_a_single_question_does(checkpoint, subset):
-    """Training puts ten questions behind one image; each must give the logits that it gives alone."""
+def test_packed_questions_have_the_logits_of_single_questions(checkpoint, subset):
+    """Training packs ten questions after one image; each must have the logits that it has alone."""
     import torch
 
     from evalkit.tasks.phantom_draw import make_scene

@@ -1,6 +1,6 @@
-"""Every model in conf/model: its YAML says what it must, its prompt renders, and a tiny one of its class answers.
+"""Every model in conf/model: required keys, rendered prompt, and answers of a tiny model of the same class.
 
-All go through the code that the real weights go through, processor and all.
+The tiny models use the same code as the real weights, including the processors.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from evalkit.core.types import ImagePlace, Message
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.components import locate
-from evalkit.models.fetch import select
+from evalkit.models.fetch import select_files
 from evalkit.models.formats import recognise
-from evalkit.models.generation_presets import choose
+from evalkit.models.generation_presets import choose_preset
 from evalkit.models.hub import model_repos
 from evalkit.models.llava_original import load_configured
 from evalkit.models.templates import chat, read_template, render
@@ -34,7 +34,7 @@ CONFIGS = {
     for path in sorted(MODELS.glob("*.yaml"))
     if (config := yaml.safe_load(path.read_text())).get("kind") == "checkpoint" and "form" in config
 }
-ASKED = [Message(role="user", content=(ImagePlace(), "is the lung normal?"))]
+MESSAGES = [Message(role="user", content=(ImagePlace(), "is the lung normal?"))]
 CLASSES = {
     "phantom-llava": "llava",
     "llava-1.5-7b": "llava",
@@ -46,7 +46,7 @@ CLASSES = {
 }
 
 
-def test_all_models_that_are_promised_are_registered():
+def test_all_documented_models_are_registered():
     assert set(CONFIGS) == {
         "llava-med", "llava-med-v1.0", "llava-med-v1.0-vqa-rad", "llava-med-v1.0-slake", "llava-med-v1.0-pathvqa",
         "llava-med-v1.0-coloninst", "llava-med-v1.0-coloninst-extra", "llava-med-v1.5-coloninst-lora",
@@ -56,7 +56,7 @@ def test_all_models_that_are_promised_are_registered():
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_yaml_says_what_it_must(name):
+def test_each_yaml_has_the_required_keys(name):
     config = CONFIGS[name]
     assert next(iter(config)) == "about"
     for key in ("kind", "form", "source", "revision", "licence", "dtype", "memory_gb", "disk_gb", "image", "presets"):
@@ -65,28 +65,28 @@ def test_a_yaml_says_what_it_must(name):
     assert all(r is None or (len(r) == 40 and int(r, 16) >= 0) for r in revisions)
     text = (MODELS / f"{name}.yaml").read_text()
     assert "null" not in text or "#" in text, "an open value needs a comment that says why"
-    assert choose(config["presets"], config["generation"]).temperature == 0.0
+    assert choose_preset(config["presets"], config["generation"]).temperature == 0.0
     if config["form"] in ("llava-delta", "llava-lora"):
         assert config["base"]
 
 
 @pytest.mark.parametrize("name", [n for n, c in CONFIGS.items() if c["chat_template"]])
-def test_its_prompt_renders(name):
+def test_each_prompt_renders(name):
     template = read_template(CONFIGS[name]["chat_template"])
-    assert "is the lung normal?" in render(template, ASKED)
+    assert "is the lung normal?" in render(template, MESSAGES)
 
 
-def test_llava_15_is_asked_with_the_system_text_it_was_trained_with():
+def test_llava_15_gets_the_system_text_of_its_training():
     template = read_template(CONFIGS["llava-1.5-7b"]["chat_template"])
     assert template is not None, "the conversion's own template has no system text"
-    assert render(template, ASKED) == (
+    assert render(template, MESSAGES) == (
         "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
         "detailed, and polite answers to the user's questions. USER: <image>\nis the lung normal? ASSISTANT:"
     )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
+def test_each_model_has_repositories_or_an_error_that_says_there_are_none(name):
     config = CONFIGS[name]
     if config["source"] is None:
         with pytest.raises(ConfigError, match="no public weights"):
@@ -95,21 +95,21 @@ def test_its_repositories_are_known_or_it_says_that_there_are_none(name):
         assert next(repo.id for repo in model_repos(config)) == config["source"]
 
 
-def test_the_papers_decoding_is_a_preset_of_its_own():
-    v10 = choose(CONFIGS["llava-med-v1.0"]["presets"], "paper")
+def test_the_papers_decoding_is_a_separate_preset():
+    v10 = choose_preset(CONFIGS["llava-med-v1.0"]["presets"], "paper")
     assert (v10.temperature, v10.top_k, v10.max_new_tokens, v10.stop) == (0.7, 50, 1024, ("###",))
-    v15 = choose(CONFIGS["llava-med"]["presets"], "paper")
+    v15 = choose_preset(CONFIGS["llava-med"]["presets"], "paper")
     assert (v15.temperature, v15.top_k, v15.top_p, v15.max_new_tokens, v15.stop) == (0.2, 50, 1.0, 1024, ())
     with pytest.raises(ConfigError, match="no generation preset 'papers'"):
-        choose(CONFIGS["llava-med"]["presets"], "papers")
-    with pytest.raises(ConfigError, match="'temprature' is no decoding setting"):
-        choose({"greedy": {"temprature": 1}}, "greedy")
+        choose_preset(CONFIGS["llava-med"]["presets"], "papers")
+    with pytest.raises(ConfigError, match="'temprature' is not a decoding setting"):
+        choose_preset({"greedy": {"temprature": 1}}, "greedy")
 
 
-def test_v15_of_the_yaml_lists_the_digests_of_all_four_shards():
+def test_the_yaml_of_v15_lists_the_digests_of_all_four_shards():
     digests = CONFIGS["llava-med"]["digests"]
     assert len(digests) == 4 and all(len(d) == 64 for d in digests.values())
-    assert set(digests) == set(select(sorted(digests), model_repos(CONFIGS["llava-med"])[0]))
+    assert set(digests) == set(select_files(sorted(digests), model_repos(CONFIGS["llava-med"])[0]))
 
 
 ORIGINAL = [n for n, c in CONFIGS.items() if c["form"].startswith("llava")]
@@ -117,7 +117,7 @@ FIRST = ("llava-med", "llava-med-v1.0", "llava-med-v1.5-coloninst-lora", "huatuo
 
 
 @pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in ORIGINAL])
-def test_a_tiny_one_in_its_layout_answers_through_the_real_code(name, v15, v10, lora, huatuo):
+def test_a_tiny_model_in_each_layout_answers(name, v15, v10, lora, huatuo):
     config = CONFIGS[name]
     if name == "huatuogpt-vision-7b":
         local = {"source": str(huatuo)}
@@ -131,17 +131,17 @@ def test_a_tiny_one_in_its_layout_answers_through_the_real_code(name, v15, v10, 
     here = {**config, **local, "name": name}
     loaded = load_configured(here, locate(here), dtype="float32", device="cpu")
     assert loaded.form == config["form"]
-    prompt = loaded.processor.apply_chat_template(chat(ASKED), add_generation_prompt=True)
+    prompt = loaded.processor.apply_chat_template(chat(MESSAGES), add_generation_prompt=True)
     inputs = loaded.processor(images=[picture()], text=[prompt], return_tensors="pt")
-    asked = inputs["input_ids"].shape[1]
+    prompt_length = inputs["input_ids"].shape[1]
     torch.manual_seed(0)
     answer = loaded.model.generate(**inputs, max_new_tokens=3, do_sample=False)
-    assert answer.shape[1] > asked
+    assert answer.shape[1] > prompt_length
     blank = {**inputs, "pixel_values": torch.zeros_like(inputs["pixel_values"])}
     assert (loaded.model(**inputs).logits - loaded.model(**blank).logits).abs().max() > 1e-3
 
 
-def test_a_model_that_is_not_here_is_refused_with_the_command(monkeypatch, tmp_path):
+def test_a_missing_model_is_refused_with_the_fetch_command(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     config = {**CONFIGS["llava-med"], "name": "llava-med"}
     with pytest.raises(ModelError, match=r"python -m evalkit fetch model=llava-med"):
@@ -150,7 +150,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_command(monkeypatch, tmp_p
 
 @pytest.fixture(scope="session")
 def huatuo(tmp_path_factory, spm):
-    """HuatuoGPT-Vision's layout: Qwen2, tower stored and a CLIP folder inside, byte-level BPE tokenizer."""
+    """A checkpoint in HuatuoGPT-Vision's layout: Qwen2, stored tower, bundled CLIP folder, byte-level BPE tokenizer."""
     from tokenizers import pre_tokenizers
     from transformers import Qwen2Tokenizer
 
@@ -158,7 +158,7 @@ def huatuo(tmp_path_factory, spm):
     vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     vocab["<|endoftext|>"] = len(vocab)
     Qwen2Tokenizer(vocab=vocab, merges=[], eos_token="<|endoftext|>").save_pretrained(folder)
-    size = len(vocab) + 8  # rows that no token uses, as in the real one
+    size = len(vocab) + 8  # unused rows, as in the real checkpoint
     known = tiny.known_model(size, "qwen2", image_token=len(vocab))
     tensors = tiny.language_tensors(known, size) | tiny.projector_tensors(known)
     tensors |= tiny.tower_tensors(known, "model.vision_tower.vision_tower.")
@@ -174,7 +174,7 @@ def huatuo(tmp_path_factory, spm):
 
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory):
-    """Tiny random models of the registered classes with real processors, saved as their authors save them."""
+    """Tiny random models of the registered classes with real processors, saved in the published form."""
     folder = tmp_path_factory.mktemp("classes")
     return {kind: tiny_hf.save(kind, folder / kind) for kind in tiny_hf.SPECIAL}
 
@@ -186,7 +186,7 @@ BY_CLASS = [n for n, kind in CLASSES.items() if kind in tiny_hf.SPECIAL]
 @pytest.mark.parametrize(
     "name", [n if n in FIRST_OF_ITS_CLASS else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
 )
-def test_a_tiny_one_of_its_class_answers_through_the_real_code_without_torchvision(name, classes):
+def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
     def engine(**settings) -> HfEngine:
         config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[CLASSES[name]])}
         spec = CheckpointSpec.from_config(config | {"presets": {"greedy": {"max_new_tokens": 6}}})
@@ -196,16 +196,16 @@ def test_a_tiny_one_of_its_class_answers_through_the_real_code_without_torchvisi
     shared, alone = engine(share_prefix="require"), engine(share_prefix="off", batch_size=1)
     found, blank = answers(shared), answers(alone, image="blank")
     assert found == answers(alone)
-    assert found != blank, "a model that does not see could not tell whether its image arrived"
-    assert shared.facts()["counters"]["vision_encodes"] == 2
-    assert shared.facts()["image_processor"].endswith("Pil")
+    assert found != blank, "the image must affect the answers"
+    assert shared.metadata()["counters"]["vision_encodes"] == 2
+    assert shared.metadata()["image_processor"].endswith("Pil")
 
 
-def test_every_registered_hugging_face_model_has_its_class_tried_above():
+def test_every_registered_hugging_face_model_is_tested_above():
     assert set(CLASSES) == {name for name, config in CONFIGS.items() if config["form"] == "hf"}
 
 
-def test_the_page_about_models_holds_the_table_that_the_yamls_make():
+def test_the_table_in_the_docs_is_up_to_date():
     docs = MODELS.parents[1] / "docs"
     spec = importlib.util.spec_from_file_location("make_models", docs / "make_models.py")
     made = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Code that lies in a checkpoint's folder is not run, whoever answers the question whether it may be."""
+"""Code in a checkpoint's folder is never run, even if the user confirms the question of transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODE = "import pathlib\npathlib.Path({ran!r}).write_text('ran')\nfrom transforme
         ("config.json", "architectures", "AutoModelForImageTextToText", ["Own"], "LlavaForConditionalGeneration"),
     ],
 )
-def test_code_in_the_folder_is_not_run_even_when_someone_says_yes(
+def test_code_in_the_folder_is_not_run_even_if_the_prompt_is_answered_yes(
     tmp_path, monkeypatch, file, key, automatic, named, base
 ):
     folder, ran = tmp_path / "model", tmp_path / "ran"

@@ -1,4 +1,4 @@
-"""The prompts, character for character, as the published protocols document them."""
+"""Rendered prompts, compared character by character with those of the published protocols."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ GOLDEN = {
 }
 
 
-def asked(question: str = Q, *, image_first: bool = True) -> Message:
+def user_message(question: str = Q, *, image_first: bool = True) -> Message:
     parts = (ImagePlace(), question) if image_first else (question, ImagePlace())
     return Message(role="user", content=parts)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("image_first", [True, False])
-def test_the_template_places_the_image_itself_whatever_the_order_of_the_message(name, image_first):
-    assert render(read_template(f"file:{name}"), [asked(image_first=image_first)]) == GOLDEN[name]
+def test_the_template_decides_where_the_image_is(name, image_first):
+    assert render(read_template(f"file:{name}"), [user_message(image_first=image_first)]) == GOLDEN[name]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_without_an_image_there_is_no_image_place(name):
+def test_without_an_image_there_is_no_image_token(name):
     plain = render(read_template(f"file:{name}"), [Message(role="user", content=(Q,))])
     for place in (f"\n{BOUND}", f"{BOUND}\n", "\n<im_patch>", "<image>\n"):
         golden = GOLDEN[name].replace(place, "")
@@ -52,8 +52,8 @@ def test_without_an_image_there_is_no_image_place(name):
     assert plain == golden
 
 
-def test_spaces_around_the_question_are_stripped_as_the_authors_code_does():
-    assert render(read_template("file:mistral-instruct"), [asked(f"  {Q}\n")]) == GOLDEN["mistral-instruct"]
+def test_spaces_around_the_question_are_stripped_as_in_the_authors_code():
+    assert render(read_template("file:mistral-instruct"), [user_message(f"  {Q}\n")]) == GOLDEN["mistral-instruct"]
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,24 @@ def test_spaces_around_the_question_are_stripped_as_the_authors_code_does():
     ],
 )
 def test_earlier_turns_are_kept(name, between):
-    messages = [asked(), Message(role="assistant", content=("yes",)), Message(role="user", content=("Which?",))]
+    messages = [user_message(), Message(role="assistant", content=("yes",)), Message(role="user", content=("Which?",))]
     assert between in render(read_template(f"file:{name}"), messages)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_system_message_is_refused_and_not_dropped(name):
     with pytest.raises(ModelError, match="refuses these messages"):
-        render(read_template(f"file:{name}"), [Message(role="system", content=("Be brief.",)), asked()])
+        render(read_template(f"file:{name}"), [Message(role="system", content=("Be brief.",)), user_message()])
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_template_name_suggests_the_nearest():
     with pytest.raises(ConfigError, match="mistral-instruct"):
         read_template("file:mistral-instrukt")
 
 
 def test_a_template_cannot_reach_into_python():
     with pytest.raises(ModelError, match="cannot be rendered"):
-        render("{{ messages.__class__.__mro__ }}", [asked()])
+        render("{{ messages.__class__.__mro__ }}", [user_message()])
 
 
 def test_transformers_renders_the_same_text(v15):
@@ -94,6 +94,6 @@ def test_transformers_renders_the_same_text(v15):
     for name, golden in GOLDEN.items():
         template = read_template(f"file:{name}")
         rendered = loaded.processor.apply_chat_template(
-            chat([asked()]), chat_template=template, add_generation_prompt=True
+            chat([user_message()]), chat_template=template, add_generation_prompt=True
         )
         assert rendered == golden, name

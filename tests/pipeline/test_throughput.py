@@ -58,7 +58,7 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
 
 def test_the_limit_is_the_work_over_the_machine_s_speed(spec: Any, tmp_path: Path) -> None:
     from evalkit.engines.loaded_model import Counters
-    from evalkit.engines.profiling import work
+    from evalkit.engines.profiling import estimate_work
 
     loaded = maker(spec)().load()
     limits = {"matmul_flops": 1e6, "bytes_per_second": 1e6}
@@ -66,12 +66,12 @@ def test_the_limit_is_the_work_over_the_machine_s_speed(spec: Any, tmp_path: Pat
     tower = sum(p.numel() for p in loaded.model.model.vision_tower.parameters())
     every = sum(p.numel() for p in loaded.model.parameters())
     layers = every - tower - head - loaded.model.get_input_embeddings().weight.numel()
-    prompt = work(loaded, Counters(prefill_tokens=10), limits)
+    prompt = estimate_work(loaded, Counters(prefill_tokens=10), limits)
     assert prompt["flops"] == 2 * layers * 10
     assert prompt["seconds_at_limit"] == pytest.approx(prompt["flops"] / 1e6, abs=1e-4)
-    image = work(loaded, Counters(vision_encodes=3), limits)
+    image = estimate_work(loaded, Counters(vision_encodes=3), limits)
     assert image["flops"] == 2 * tower * 16 * 3
-    steps = work(loaded, Counters(decode_steps=7, decode_tokens=14), limits)
+    steps = estimate_work(loaded, Counters(decode_steps=7, decode_tokens=14), limits)
     assert steps["bytes_of_weights_read_to_decode"] == (layers + head) * 4 * 7
     assert steps["seconds_at_limit"] == pytest.approx(max(2 * 14, 4 * 7) * (layers + head) / 1e6, abs=1e-4)
 
@@ -81,7 +81,7 @@ def test_another_engine_is_measured_on_the_same_requests(spec: Any, tmp_path: Pa
     other = ScriptedEngine(rule="yes", seconds=0.01, batch_size=2)
     result = bench(maker(spec), asked, batch_sizes=(), others={"another": other})
     mode = result["modes"]["another"]
-    assert other.facts()["asked"] == 7 + 2, "all requests once, and the warm-up"
+    assert other.metadata()["asked"] == 7 + 2, "all requests once, and the warm-up"
     assert mode["seconds"]["all"] >= 4 * 0.01
     assert mode["texts_unlike_one"] == 7
     assert mode["share_of_limit"] == pytest.approx(
@@ -143,10 +143,10 @@ def test_a_model_is_not_handed_to_an_engine_of_another_dtype(spec: Any) -> None:
 
 
 def test_memory_is_what_was_taken_and_given_back(spec: Any) -> None:
-    from evalkit.engines.profiling import memory
+    from evalkit.engines.profiling import track_peak_memory
 
     loaded = maker(spec)().load()
-    with memory(loaded) as peak:
+    with track_peak_memory(loaded) as peak:
         content = bytearray(64 * 2**20)
         del content
     if peak[0] is None:

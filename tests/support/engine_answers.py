@@ -1,4 +1,4 @@
-"""Asking an engine in tests."""
+"""Helpers that run an engine in tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Answer = tuple[str | None, str, int | None]
 
 
 def answers(engine: Engine, requests: list[Request]) -> dict[str, Answer]:
-    """sample id -> (text, finish reason, tokens); every request exactly once, none failed."""
+    """Return sample id -> (text, finish reason, tokens); asserts every request exactly once and no failure."""
     given: list[Prediction] = [p for batch in engine.generate(requests) for p in batch]
     assert sorted(p.fingerprint for p in given) == sorted(r.fingerprint for r in requests)
     assert [p.error for p in given if p.error] == []
@@ -20,7 +20,7 @@ def answers(engine: Engine, requests: list[Request]) -> dict[str, Answer]:
 
 
 def ask_all(engine: Engine, requests: list[Request]) -> tuple[list[Prediction], EvalkitError | None]:
-    """What was given out, and what ended it."""
+    """Return the predictions, and the error that ended the run, if any."""
     given: list[Prediction] = []
     try:
         for batch in engine.generate(requests):
@@ -31,7 +31,7 @@ def ask_all(engine: Engine, requests: list[Request]) -> tuple[list[Prediction], 
 
 
 def blind(request: Request) -> Request:
-    """The same question without its image."""
+    """Copy a request without its image."""
     message = replace(request.messages[0], content=(request.question,))
     name = f"{request.sample_id}-blind"
     return replace(request, sample_id=name, images=(), image_digests=(), messages=(message,))

@@ -1,4 +1,4 @@
-"""A small server that speaks the hub's HTTP interface: listings, revisions, redirects, ranges, and its failures."""
+"""Fake of the hub's HTTP server: listings, revisions, redirects, range requests, and failures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NEWER = "fedcba9876543210fedcba9876543210fedcba98"
 class FakeHub:
     """repos: {"models/org/name": {commit: {path: bytes}}}; large files (>= 1000 bytes) are served as LFS, redirected.
 
-    cut: path -> number of bytes after which the connection is dropped, once; dead_after: every
-    time, at that place of the file, further requests included.  lie: paths whose bytes are changed.
-    status: what every answer about a repository is, in place of the files.
+    cut: path -> number of bytes after which the connection is dropped, once.  dead_after: the same, but for every
+    request, at that offset of the file.  lie: paths whose bytes are changed.  status: response to every request about
+    a repository, instead of its files.
     """
 
     repos: dict[str, dict[str, dict[str, bytes]]]
@@ -34,7 +34,7 @@ class FakeHub:
 
     def __enter__(self) -> FakeHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        # Two names of one server: the hub, and the host of large files, to which no token may be sent.
+        # Two host names of one server: the hub, and the host of large files, to which no token may be sent.
         self.url = f"http://localhost:{self.server.server_port}"
         self.cdn = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
@@ -47,7 +47,7 @@ class FakeHub:
         self.thread.join()
 
     def downloads(self) -> list[tuple[str, str | None]]:
-        """(path, Range) of every GET of a file's bytes."""
+        """Return (path, Range) of every GET of a file's bytes."""
         return [(p, r) for m, p, r in self.requests if m == "GET" and "/api/" not in p]
 
 

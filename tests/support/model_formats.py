@@ -1,4 +1,4 @@
-"""The four published forms as settings of a registered model, and the Hugging Face form of each known model."""
+"""Settings of a registered model for each published form, and the Hugging Face form of each known model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def conf(name: str) -> dict[str, Any]:
 
 
 def settings_of(case: str, v15, v10, lora) -> tuple[str, dict[str, Any], Any]:
-    """(registered model, its settings for the tiny checkpoint, the model that it was written from)."""
+    """Return (registered model, its settings for the tiny checkpoint, the known model)."""
     if case == "full-v1.5":
         return "llava-med", {"source": str(v15.folder), "vision_tower": "stored"}, v15.known
     if case == "full-v1.0":
@@ -35,13 +35,13 @@ def settings_of(case: str, v15, v10, lora) -> tuple[str, dict[str, Any], Any]:
 
 
 def never_emitted(known: Any) -> list[int]:
-    """<image> and padding where they lie behind the published vocabulary (v1.5); v1.0 publishes its own."""
+    """Ids of <image> and padding if they are after the published vocabulary (v1.5); none for v1.0."""
     image = known.config.image_token_id
     return [image, image + 1] if image + 2 == known.config.text_config.vocab_size else []
 
 
 def hugging_face_form(known: Any, processor: Any, folder: Path) -> Path:
-    """The known model as transformers itself saves it, a single linear projector written out as two layers."""
+    """Save the known model with transformers; a single linear projector becomes two layers."""
     from transformers import GenerationConfig, LlavaForConditionalGeneration
 
     config = copy.deepcopy(known.config)

@@ -1,4 +1,4 @@
-"""An engine=hf for tests on a Ray cluster: slow, and it writes down who asks it."""
+"""An engine=hf for tests on a Ray cluster that is slow and logs its calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evalkit.models.checkpoint import CheckpointSpec
 
 
 class SlowHf(HfEngine):
-    """Waits before it answers; `log` gets a line `NODE PID` as each call begins."""
+    """Sleeps before it answers; writes a line `NODE PID` to `log` at the start of each call."""
 
     log: Path
     seconds: float
@@ -28,7 +28,7 @@ class SlowHf(HfEngine):
 
 
 def make(spec: CheckpointSpec, log: Path, seconds: float) -> SlowHf:
-    """The engine, on the CPU in float32."""
+    """Make the engine on the CPU in float32."""
     engine = SlowHf(spec=spec, device="cpu", dtype="float32", workers=0)
     engine.log, engine.seconds = log, seconds
     return engine

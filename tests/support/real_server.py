@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible server for tests: `transformers serve` on loopback with a checkpoint of the test's own."""
+"""A real OpenAI-compatible server for tests: `transformers serve` on loopback with a given checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START = 180.0
 
 @contextmanager
 def serve(model: Path, folder: Path) -> Iterator[str]:
-    """The URL of a server of the checkpoint in `model`, in float32 on the CPU; logs go into `folder`."""
+    """Serve the checkpoint in `model` in float32 on the CPU; yields the URL.  Logs are written to `folder`."""
     for needed in ("fastapi", "uvicorn"):
         if find_spec(needed) is None:
             pytest.skip(f"{needed} is missing; pip install 'transformers[serving]'")

@@ -1,4 +1,4 @@
-"""What the tests of engine=server share: requests about images of every kind, and engines of the tests' server."""
+"""Helpers for tests of engine=server: requests, engines connected to a fake server, and parts of a call's body."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def engine(server: FakeServer | str | None, **settings: Any) -> ServerEngine:
     return ServerEngine(**{"spec": spec(), "url": url, **fast, **settings})
 
 
-def asked(folder: Path, questions: list[int], generation: Generation | None = None) -> list[Request]:
+def make_requests(folder: Path, questions: list[int], generation: Generation | None = None) -> list[Request]:
     return tiny.requests(folder / "images", questions, generation or spec().generation)
 
 
 def question(body: Body) -> str:
-    """The text of the last message."""
+    """Return the text of the last message."""
     content = body["messages"][-1]["content"]
     return content if isinstance(content, str) else "".join(p["text"] for p in content if p["type"] == "text")
 
 
 def pictures(body: Body) -> list[Image.Image]:
-    """The images of a call, as its server would see them."""
+    """Decode the images of a call, as the server would."""
     found = []
     for message in body["messages"]:
         for part in message["content"] if isinstance(message["content"], list) else ():
@@ -60,7 +60,7 @@ def picture_key(body: Body) -> str:
 
 
 def echo(n: int, body: Body) -> Act:
-    """Answers with the question."""
+    """Answer with the question."""
     return Act(text=f"seen: {question(body)}")
 
 
@@ -69,7 +69,7 @@ def serving(behave: Callable[[int, Body], Act] = echo, **settings: Any) -> FakeS
 
 
 def listing(**more: Any) -> Callable[[str], Act]:
-    """What vLLM says of its model, with whatever else at further addresses (path -> JSON)."""
+    """Serve a list of models like vLLM's, and further pages (path -> JSON)."""
     entry = {
         "id": MODEL,
         "object": "model",

@@ -1,6 +1,6 @@
 """Tiny checkpoints with the exact key layouts of the published ones, written from one known model.
 
-The layouts are spelt out here a second time, from the published checkpoints, and not taken from the loader.
+The layouts are repeated here from the published checkpoints, independently of the loader.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ VISION = {
     "projection_dim": 16,
 }
 PATCHES = 9
-# Named as the published ones are, by patch and image size.
+# As in the published names: patch and image size at the end.
 TOWER = "openai/clip-vit-tiny-patch14-42"
 
 
 def write_sentencepiece(folder: Path, **changes) -> int:
-    """A small SentencePiece BPE model with byte fallback, like LLaMA's; returns the size of its vocabulary."""
+    """Train a small SentencePiece BPE model with byte fallback, like LLaMA's; returns its vocabulary size."""
     import sentencepiece
 
     drawn = random.Random(0)
@@ -106,7 +106,7 @@ def text_config(vocab: int, kind: str = "mistral") -> dict:
 
 
 def known_model(vocab: int, kind: str = "mistral", *, linear: bool = False, image_token: int, seed: int = 0):
-    """A random LLaVA, every parameter away from its initial value.  linear: its projector is ONE nn.Linear."""
+    """Make a random LLaVA with no parameter at its initial value.  linear: its projector is ONE nn.Linear."""
     from transformers import CONFIG_MAPPING, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
 
     torch.manual_seed(seed)
@@ -127,7 +127,7 @@ def known_model(vocab: int, kind: str = "mistral", *, linear: bool = False, imag
 
 
 def tower_tensors(model, prefix: str) -> dict[str, torch.Tensor]:
-    """The tower under `prefix` + `vision_model.…`, position_ids included as older checkpoints have them."""
+    """Tensors of the tower under `prefix` + `vision_model.…`, with position_ids as in older checkpoints."""
     old = "model.vision_tower."
     found = {
         f"{prefix}vision_model.{name.removeprefix(old).removeprefix('vision_model.')}": value.clone()
@@ -139,7 +139,7 @@ def tower_tensors(model, prefix: str) -> dict[str, torch.Tensor]:
 
 
 def language_tensors(model, vocab: int) -> dict[str, torch.Tensor]:
-    """Embedding, layers, norm and head under LLaMA's names, cut to the published vocabulary."""
+    """Embedding, layers, norm and head under LLaMA's names, truncated to the published vocabulary."""
     found = {}
     for name, value in model.state_dict().items():
         if name.startswith("model.language_model."):
@@ -160,7 +160,7 @@ def projector_tensors(model) -> dict[str, torch.Tensor]:
 
 
 def v15_config(vocab: int, **changes) -> dict:
-    """The keys of llava-med-v1.5's config.json at a tiny size, its stray ones included."""
+    """Make a tiny config with all keys of llava-med-v1.5's config.json, including unused ones."""
     return {
         "architectures": ["LlavaMistralForCausalLM"], "model_type": "llava_mistral", **text_config(vocab),
         "bos_token_id": 1, "eos_token_id": 2, "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 128,
@@ -173,7 +173,7 @@ def v15_config(vocab: int, **changes) -> dict:
 
 
 def v10_config(vocab: int, **changes) -> dict:
-    """The keys of llava-med-7b-delta's config.json at a tiny size; model_type collides with transformers' own."""
+    """Make a tiny config with the keys of llava-med-7b-delta; its model_type is also used by transformers."""
     text = {k: v for k, v in text_config(vocab, "llama").items() if k != "max_position_embeddings"}
     return {
         "architectures": ["LlavaLlamaForCausalLM"], "model_type": "llava", **text, "max_sequence_length": 512,
@@ -189,12 +189,12 @@ def write_json(path: Path, content) -> None:
 
 
 def write_bin(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 2) -> None:
-    """`pytorch_model-0000i-of-0000n.bin` with an index; one shard gives the single file."""
+    """Write `pytorch_model-0000i-of-0000n.bin` with an index; one shard gives a single file."""
     _write(folder, tensors, shards, "pytorch_model", "bin", torch.save)
 
 
 def write_safetensors(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 2) -> None:
-    """`model-0000i-of-0000n.safetensors` with an index; one shard gives the single file."""
+    """Write `model-0000i-of-0000n.safetensors` with an index; one shard gives a single file."""
     from safetensors.torch import save_file
 
     _write(folder, tensors, shards, "model", "safetensors", lambda part, path: save_file(part, path))
@@ -205,15 +205,15 @@ def _write(folder, tensors, shards, stem, ending, save):
     weight_map = {}
     for i in range(shards):
         file = f"{stem}.{ending}" if shards == 1 else f"{stem}-{i + 1:05}-of-{shards:05}.{ending}"
-        mine = names[i::shards]
-        save({name: tensors[name].contiguous() for name in mine}, folder / file)
-        weight_map.update(dict.fromkeys(mine, file))
+        shard = names[i::shards]
+        save({name: tensors[name].contiguous() for name in shard}, folder / file)
+        weight_map.update(dict.fromkeys(shard, file))
     if shards > 1:
         write_json(folder / f"{stem}.{ending}.index.json", {"metadata": {}, "weight_map": weight_map})
 
 
 def write_clip(folder: Path, model) -> None:
-    """A stock CLIP checkpoint: text half, projections and config around the model's tower."""
+    """Write a stock CLIP checkpoint: the model's tower with a text half, projections and config."""
     folder.mkdir(exist_ok=True)
     tensors = tower_tensors(model, "")
     tensors |= {

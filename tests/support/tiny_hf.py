@@ -1,4 +1,4 @@
-"""Folders in Hugging Face form of tiny random models of the registered classes, with real processors and tokenizers."""
+"""Tiny random models of the registered classes in Hugging Face form, with real processors and tokenizers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from tests.support import tiny_checkpoints as tiny
 
-# What each family writes around a turn and for an image; the shapes of the published templates, not their texts.
+# Template with the structure of the published ones, not their texts.
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}"
     "{% if p['type'] == 'image' %}IMAGE{% else %}{{ p['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -28,7 +28,7 @@ IMAGE = {
 
 
 def tokenizer(kind: str, **names: str) -> Any:
-    """A byte-level tokenizer without merges that knows the family's special tokens."""
+    """Make a byte-level tokenizer without merges, with the family's special tokens."""
     from tokenizers import pre_tokenizers
     from transformers import Qwen2Tokenizer
 
@@ -101,7 +101,7 @@ def _internvl(folder: Path, text: dict[str, Any]) -> Any:
 
 
 def save(kind: str, folder: Path, **sizes: int) -> Path:
-    """A random model of the class with everything that lies beside published weights.  sizes: of its language model."""
+    """Save a random model of the class with all files of a published checkpoint.  sizes: of its language model."""
     from transformers import AutoModelForImageTextToText
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +111,9 @@ def save(kind: str, folder: Path, **sizes: int) -> Path:
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
-        for value in model.parameters():  # layers that begin as zeros would hide the image
+        for value in model.parameters():  # layers initialised to zero would hide the image
             value.add_(0.1 * torch.randn_like(value))
-    # Bytes only: an answer of special tokens reads as empty, and empty answers could not be told apart.
+    # Bytes only: an answer of special tokens is an empty text, and empty texts are all equal.
     model.generation_config.suppress_tokens = list(range(256, text["vocab_size"]))
     model.save_pretrained(folder)
     return folder

@@ -1,6 +1,6 @@
-"""A random LLaVA of a few thousand parameters, images and requests: small, and sensitive to every mistake.
+"""A random LLaVA of a few thousand parameters with images and requests: small, and sensitive to every mistake.
 
-Weights are large, so that logits are far apart; one token in six ends an answer, so that lengths vary.
+Weights are large, so that logits differ clearly; one token in six ends an answer, so that lengths vary.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def processor(size: int = 56) -> Any:
 
 
 def randomise(model: Any, seed: int = 0) -> Any:
-    """Large random weights; no parameter stays zero, or the image would have no effect and no test could fail."""
+    """Set large random weights; with a parameter of zeros the image might have no effect and no test could fail."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -94,7 +94,7 @@ def save(folder: Path, made: Any = None, prepared: Any = None) -> Path:
 
 
 def name_tower_as_published(folder: Path) -> None:
-    """Give the vision tower's tensors the names of published checkpoints, whatever this transformers writes."""
+    """Give the vision tower's tensors the names of published checkpoints, whatever transformers wrote."""
     from safetensors.torch import load_file, save_file
 
     level = "vision_tower.vision_model."
@@ -130,7 +130,7 @@ def requests(
     words: tuple[int, int] = (1, 9),
     vocabulary: list[str] = WORDS,
 ) -> list[Request]:
-    """For each image as many questions as said, of different lengths, in random order."""
+    """Make `questions[i]` requests about image i, with questions of different lengths, in random order."""
     folder.mkdir(exist_ok=True)
     rng = random.Random(0)
     made = []

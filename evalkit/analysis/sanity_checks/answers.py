@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evalkit.core.types import Prediction, Sample, Score
-from evalkit.models.text_only_baselines import wording_key
+from evalkit.models.text_only_baselines import fold_text
 from evalkit.scoring.text.medical import read_list
 from evalkit.scoring.text.refusals import contains_refusal
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
@@ -127,5 +127,5 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
 def _reading(sample: Sample, text: str) -> object:
     """The verdict of an answer to a yes/no question (its text where unreadable), else the list of its terms."""
     if gold_polarity(sample.references[0], sample.question) and text.strip():
-        return read_yes_no(text, sample.question).polarity or wording_key(text)
+        return read_yes_no(text, sample.question).polarity or fold_text(text)
     return read_list(text).items

@@ -34,7 +34,7 @@ def main(config: Config) -> int:
     if not repos:
         console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
         return 0
-    for folder in fetch(repos, lock=Path(config["lock"]), say=console.note).values():
+    for folder in fetch(repos, lock=Path(config["lock"]), report=console.note).values():
         console.out(str(folder))
     return 0
 

@@ -52,13 +52,13 @@ def main(config: Config) -> int:
 
 def local_judge(judge_config: JudgeConfig) -> Callable[[list[dict[str, Any]]], str]:
     """A registered checkpoint as judge in this process: chat messages -> its answer."""
-    from evalkit.engines.hf import device_of, dtype_of
+    from evalkit.engines.hf import resolve_device, resolve_dtype
     from evalkit.judge.local import local_complete
     from evalkit.models.checkpoint import CheckpointSpec
 
     if not judge_config.model:
         raise ConfigError("judge=local needs a registered model: judge.model=NAME, as in `evalkit list models`.")
     spec = CheckpointSpec.from_config({**load_option("model", judge_config.model), "name": judge_config.model})
-    device = device_of("auto")
+    device = resolve_device("auto")
     max_tokens = int(judge_config.parameters.get("max_tokens", 1024))
-    return local_complete(spec, device=device, dtype=dtype_of("auto", spec, device), max_tokens=max_tokens)
+    return local_complete(spec, device=device, dtype=resolve_dtype("auto", spec, device), max_tokens=max_tokens)

@@ -1,4 +1,4 @@
-"""Chat templates of checkpoints that publish none of their own, as jinja files named after the protocol."""
+"""Chat templates for checkpoints that publish none, as jinja files named after the conversation format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ _HERE = Path(__file__).parent
 
 
 def read_template(setting: str | None) -> str | None:
-    """The jinja text of a model's `chat_template:` setting.
+    """Read the jinja text for a model's `chat_template:` setting.
 
-    None stays None (the checkpoint's own), `file:NAME` is a file of this folder without its ending, anything else
-    is taken as the jinja text itself.  ConfigError for an unknown name.
+    None stays None (the checkpoint's own template), `file:NAME` is a file of this folder without its suffix, and any
+    other text is the jinja text itself.
+
+    Raises:
+        ConfigError: unknown name.
     """
     if setting is None or not setting.startswith("file:"):
         return setting
@@ -28,7 +31,7 @@ def read_template(setting: str | None) -> str | None:
 
 
 def chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages in the form that transformers' chat templates take; every image place is `{"type": "image"}`."""
+    """Convert messages to the input of transformers' chat templates; image placeholders become `{"type": "image"}`."""
     return [
         {
             "role": message.role,
@@ -42,9 +45,12 @@ def chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str] | None = None) -> str:
-    """The prompt, rendered as transformers does it (sandboxed jinja, trimmed blocks), without transformers.
+    """Render a prompt as transformers does (sandboxed jinja, trimmed blocks), but without importing transformers.
 
-    tokens: what the template may name, such as bos_token.  ModelError when the template refuses or is not jinja.
+    tokens: special tokens that the template may use, such as bos_token.
+
+    Raises:
+        ModelError: the template refuses the messages, or is not valid jinja.
     """
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -59,5 +65,5 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str]
     try:
         compiled = environment.from_string(template)
         return compiled.render(messages=chat(messages), add_generation_prompt=True, **(tokens or {}))
-    except (TemplateError, TypeError) as error:  # TypeError: a template that adds a list of parts to a text
-        raise ModelError(f"the chat template cannot be rendered ({error}): jinja text was expected") from None
+    except (TemplateError, TypeError) as error:  # TypeError: a template that concatenates a list of parts and a text
+        raise ModelError(f"the chat template cannot be rendered ({error}): expected valid jinja text") from None

@@ -1,11 +1,11 @@
-"""A stand-in for the documented interface of vLLM: `LLM`, `SamplingParams`, `RequestOutput`.
+"""Fake of the documented interface of vLLM: `LLM`, `SamplingParams`, `RequestOutput`.
 
-It answers with transformers, one prompt at a time, from nothing but what it is handed: token ids before the image
-places are expanded, images and sampling parameters.  So an answer can equal engine=hf's only where those say all.  As
-vLLM does, it refuses a call whole before it answers any of it, and it keeps blocks of prompts in a cache of limited
-size, known by their tokens and the identifiers of their images.  `SCRIPT` (and the environment variable FAKE_VLLM, for
-other processes) makes it misbehave.  It normalises pixels itself unless told not to, by what the checkpoint's files
-say: where they leave mean and deviation to the processor's class, raw bytes are the pixels.
+It answers with transformers, one prompt at a time, using only its arguments: token ids with unexpanded image
+placeholders, images and sampling parameters.  So its answers equal those of engine=hf only if these are complete.  Like
+vLLM, it refuses a whole call before it answers any of it, and it caches blocks of prompts, keyed by tokens and image
+identifiers, in a cache of limited size.  `SCRIPT` (and the environment variable FAKE_VLLM, for other processes) makes
+it misbehave.  Unless disabled, it normalises pixels itself by the checkpoint's files: if these omit mean and deviation,
+the pixels are raw bytes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 BLOCK = 8
-# Blocks in the cache: those of about two images' prompts.
+# Blocks in the cache: enough for the prompts of about two images.
 CACHE = 6
 
 
 @dataclass
 class Script:
-    """dies_at: the answer (counted from 0) before which the engine dies; seconds: an answer takes.
+    """Misbehaviour of the fake.
 
-    finish: prompt length -> finish reason.  says: prompt length -> token ids of the answer.  extra: tokens put in front
-    of every prompt, as a processor would that has another template.  start: what the constructor raises.
+    dies_at: number of the answer (from 0) before which the engine dies.  seconds: duration of an answer.
+    finish: prompt length -> finish reason.  says: prompt length -> token ids of the answer.  extra: tokens prepended to
+    every prompt, as by a processor with another template.  start: exception raised by the constructor.
     """
 
     dies_at: int | None = None
@@ -137,7 +138,7 @@ class LLM:
         return RequestOutput(str(self.answered), ids, [output], cached)
 
     def _cached(self, ids: list[int], images: tuple[str, ...]) -> int:
-        """Tokens of the prompt that lie in the cache; its own whole blocks are in it afterwards."""
+        """Number of the prompt's tokens that are cached; adds the prompt's whole blocks to the cache."""
         cached, found = 0, True
         for end in range(BLOCK, len(ids), BLOCK):
             key = (images, *ids[:end])

@@ -1,4 +1,4 @@
-"""The part of the model's config that is asked for: the mode of models whose image places attend both ways."""
+"""Fake of the part of vLLM's ModelConfig that evalkit inspects: bidirectional attention over image tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's tree of errors, of which an engine needs the root."""
+"""Fake of vLLM's exceptions; engines need the base class only."""
 
 
 class VLLMError(Exception):

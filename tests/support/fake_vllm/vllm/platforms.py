@@ -1,4 +1,4 @@
-"""Where it runs."""
+"""Fake of vLLM's platform detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of `vllm.LLM`, of which those matter here that only some versions have."""
+"""Fake of the arguments of `vllm.LLM`; only those that not all versions have."""
 
 from __future__ import annotations
 

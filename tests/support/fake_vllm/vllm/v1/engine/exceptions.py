@@ -1,4 +1,4 @@
-"""What vLLM raises when its engine process is gone."""
+"""Fake of the exception that vLLM raises when its engine process has died."""
 
 from vllm.exceptions import VLLMError
 

@@ -94,7 +94,7 @@ def test_a_task_of_the_user_names_a_protocol_of_the_user(own: Path, tmp_path: Pa
     arguments = ("--config-dir", "own", "model=scripted", "task=my-phantom", "limit=20", "leaderboard=null")
     result = evalkit(*arguments, cwd=tmp_path)
     assert used(result, tmp_path) == {"mine"}
-    lifts = summary(result, tmp_path)["worth"]["baselines"]["metrics"]
+    lifts = summary(result, tmp_path)["sanity_checks"]["baselines"]["metrics"]
     assert {m["protocol"] for m in lifts} == {"mine"}, "the baselines are scored under the task's own protocols"
     assert "majority (no image) mine exact_match" in " ".join(result.stdout.split())
 

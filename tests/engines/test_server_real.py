@@ -10,7 +10,7 @@ from evalkit.cli.config import build, load_option
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.server import ServerEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline.evaluate import request
+from evalkit.pipeline.inputs import request
 from evalkit.tasks.image_check import check_images
 from tests.support.engine_answers import answers
 from tests.support.paths import PACKAGE
@@ -35,8 +35,8 @@ def test_a_real_server_gives_the_answers_of_the_model_in_this_process(url: str, 
     here = HfEngine(spec=spec, device="cpu", dtype="float32", share_prefix="off")
     there = ServerEngine(spec=spec, url=url, concurrency=concurrency, timeout=120)
     samples = loaded.samples[:QUESTIONS]
-    want = answers(here, [request(task, s, here, digests) for s in samples])
-    got = answers(there, [request(task, s, there, digests) for s in samples])
+    want = answers(here, [request(s, task.messages(s), here, digests) for s in samples])
+    got = answers(there, [request(s, task.messages(s), there, digests) for s in samples])
     assert len({text for text, _, _ in want.values()}) > 5, "answers must vary for equality to be meaningful"
     assert {i: text for i, (text, _, _) in got.items()} == {i: text for i, (text, _, _) in want.items()}
     assert {i: finish for i, (_, finish, _) in got.items()} == {i: finish for i, (_, finish, _) in want.items()}

@@ -11,7 +11,7 @@ from evalkit.core.errors import DataError
 from evalkit.core.types import Generation, Prediction, Request, Sample
 from evalkit.engines.baseline import BaselineEngine
 from evalkit.models.text_only_baselines import Lookup, Majority, leading_words, most_frequent
-from evalkit.scoring.aggregate import Context, score_all, tabulate
+from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate
 from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
@@ -134,7 +134,7 @@ def test_lookup_scores_on_the_real_sets(shared, task, folder, settings, closed, 
     predictions = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in loaded.samples]
     protocol = build(load_option("protocol", "llava-med"), "protocol")
     scores = score_all(loaded.samples, predictions, [protocol])
-    rows = tabulate(loaded.samples, scores, [protocol], Context(model="lookup", task=loaded))
+    rows = tabulate(loaded.samples, scores, [protocol], RunProvenance(model="lookup", task=loaded))
     found = {r.metric: r for r in rows if r.slice == "all"}
     assert round(100 * found["closed_accuracy"].value, 1) == closed
     assert round(100 * found["open_recall"].value, 1) == recall

@@ -12,7 +12,8 @@ import torch
 from evalkit.core.errors import ConfigError, ModelError
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline.evaluate import describe_generation, request, with_images
+from evalkit.pipeline.inputs import request, with_images
+from evalkit.pipeline.manifest import describe_generation
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.phantom import Phantom
 from tests.support import tiny_checkpoints as tiny
@@ -28,7 +29,7 @@ def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[st
     """Return (text, finish reason) of the first questions of phantom, in order."""
     task = Phantom(n_test=2)
     loaded, digests = check_images(task.load(), on_missing="error")
-    requests = [request(task, s, of, digests) for s in with_images(loaded.samples, image)[:n]]
+    requests = [request(s, task.messages(s), of, digests) for s in with_images(loaded.samples, image)[:n]]
     found = {p.sample_id: p for batch in of.generate(requests) for p in batch}
     assert all(p.error is None for p in found.values()), [p.error for p in found.values()]
     return [(found[r.sample_id].text, found[r.sample_id].finish_reason) for r in requests]

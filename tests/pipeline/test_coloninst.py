@@ -127,8 +127,8 @@ def test_a_missing_prediction_turn_is_named_and_shifts_nothing(
     assert "no prediction turn" in said.err
     content = json.loads(next((tmp_path / "runs").glob("*/summary.json")).read_text(encoding="utf-8"))
     found = metric(content, "mean_iou")
-    assert (found["value"], found["n"], found["n_unscored"], found["value_unscored_wrong"]) == (1.0, 20, 1, 0.95)
-    assert metric(content, "unparsable_rate")["value_unscored_wrong"] == 0.05
+    assert (found["value"], found["n"], found["n_unscored"], found["value_worst_case"]) == (1.0, 20, 1, 0.95)
+    assert metric(content, "unparsable_rate")["value_worst_case"] == 0.05
 
 
 @pytest.mark.parametrize(

@@ -227,12 +227,12 @@ def other_protocol(parts: list[Path]) -> None:
     [
         (missing, ["1 of 3 parts are missing: 2/3", "engine.shard=i/n"]),
         (doubled, ["Part 2/3 is given twice"]),
-        (other_data, ["parts of two runs", "data_sha256"]),
-        (other_protocol, ["parts of two runs", "protocol"]),
+        (other_data, ["parts of different runs", "data_sha256"]),
+        (other_protocol, ["parts of different runs", "protocol"]),
         (other_count, ["in 3 and in 4 parts"]),
         (lost_answer, ["Part 1/3", "19 answers", "20"]),
         (doubled_answer, ["1 of them doubled"]),
-        (no_parts, ["is no part of a run and holds none"]),
+        (no_parts, ["is not a part of a run and contains none"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

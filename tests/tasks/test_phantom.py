@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import pytest
 import yaml
 
+from evalkit.cli.config import DESCRIPTIVE
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace
 from evalkit.tasks.phantom import QUESTIONS_PER_IMAGE, SIDES, YES_NO, Phantom, draw, questions
@@ -233,6 +234,6 @@ def test_a_bad_setting_is_refused(setting, words):
 def test_the_yaml_builds_the_task():
     settings = yaml.safe_load((CONF / "task" / "phantom.yaml").read_text("utf-8"))
     assert next(iter(settings)) == "about"
-    kept = {key: value for key, value in settings.items() if key not in ("about", "target", "protocols")}
+    kept = {key: value for key, value in settings.items() if key not in DESCRIPTIVE}
     assert settings["target"] == "evalkit.tasks.phantom:Phantom"
     assert Phantom(**kept).load() == Phantom().load()

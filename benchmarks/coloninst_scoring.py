@@ -1,4 +1,4 @@
-"""How long ColonINST's scoring takes at full size, from predictions files to rows with slices and intervals.
+"""Time of scoring ColonINST at full size, from predictions files to metrics with slices and intervals.
 
 Makes predictions files of the unseen split's size in the authors' format (45,284 CLS, 37,631 REG, 37,631 REC; made-up
 records with the published share of each source), then does what `evalkit score` does with each: read, join, score,
@@ -33,7 +33,7 @@ OTHERS = ("CVC-ClinicDB", "CVC-ColonDB", "ETIS-Larib", "PSNBI2K", "Kvasir", "Gas
 
 
 def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
-    """n records with a prediction each; four fifths of the answers are right or near."""
+    """n records with a prediction each; four fifths of the answers are correct or nearly so."""
     dice = random.Random(f"coloninst {kind}")
     items = []
     for index in range(n):
@@ -65,7 +65,7 @@ def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Time the three tasks one after another, in this process."""
+    """Time the three tasks one after another in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")

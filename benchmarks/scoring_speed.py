@@ -1,9 +1,9 @@
-"""How long the scoring of PathVQA's 6,719 rows takes, a protocol at a time and with every interval.
+"""Time of scoring PathVQA's 6,719 rows, per protocol and with all intervals.
 
     python benchmarks/scoring_speed.py [--out benchmarks/scoring_speed.json]
 
 Processor time of one core.  The rows are generated: half closed, answers from one word to a paragraph, eight questions
-an image.
+per image.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load(path: Path) -> object:
 
 
 def tabulate(scores: list, clusters: dict[str, str], groups: dict[str, str]) -> int:
-    """Every metric's mean and interval over all rows and each slice; the number of intervals."""
+    """Compute the mean and interval of every metric over all rows and each slice; returns the number of intervals."""
     cells = defaultdict(lambda: ([], []))
     for score in scores:
         for key in ("all", groups[score.sample_id]):
@@ -72,7 +72,7 @@ def main() -> None:
     pairs = generated(random.Random(1))
     clusters = {sample.id: sample.image_id for sample, _ in pairs}
     groups = {sample.id: sample.tags["group"] for sample, _ in pairs}
-    AGGREGATES["mean"]([0.0, 1.0, 1.0], [1, 1, 2])  # the imports are not what is measured
+    AGGREGATES["mean"]([0.0, 1.0, 1.0], [1, 1, 2])  # imports first, so that they are not measured
     microseconds, intervals, total = {}, 0, 0.0
     for path in sorted(CONF.glob("*.yaml")):
         if "evalkit.scorers." not in path.read_text(encoding="utf-8"):

@@ -51,12 +51,12 @@ def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
         written = "{" + "".join(f"<{v}>" for v in box) + "}"
         moved = "{" + "".join(f"<{max(0, v + dice.randrange(-40, 40))}>" for v in box) + "}"
         right = dice.random() < 0.8
-        question, answer, said = {
+        question, answer, predicted = {
             "cls": ("Categorize the object.", label, label if right else dice.choice(labels)),
             "reg": (f"What is the category for {written}?", label, label if right else dice.choice(labels)),
             "rec": (f"Where is the location of {label}?", written, moved if right else "I cannot see it."),
         }[kind]
-        turns = {"human": f"<image>\n{question}", "gpt": answer, "prediction": said}
+        turns = {"human": f"<image>\n{question}", "gpt": answer, "prediction": predicted}
         path = f"{source}/Test/{label.replace(' ', '_')}/{stem}.jpg"
         items.append(
             {"id": path, "image": stem, "conversations": [{"from": who, "value": text} for who, text in turns.items()]}

@@ -1,4 +1,4 @@
-"""How long ColonINST's scoring takes at full size, from predictions files to rows with slices and intervals.
+"""Time of scoring ColonINST at full size, from predictions files to metrics with slices and intervals.
 
 Makes predictions files of the unseen split's size in the authors' format (45,284 CLS, 37,631 REG, 37,631 REC; made-up
 records with the published share of each source), then does what `evalkit score` does with each: read, join, score,
@@ -33,7 +33,7 @@ OTHERS = ("CVC-ClinicDB", "CVC-ColonDB", "ETIS-Larib", "PSNBI2K", "Kvasir", "Gas
 
 
 def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
-    """n records with a prediction each; four fifths of the answers are right or near."""
+    """n records with a prediction each; four fifths of the answers are correct or nearly so."""
     dice = random.Random(f"coloninst {kind}")
     items = []
     for index in range(n):
@@ -51,12 +51,12 @@ def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
         written = "{" + "".join(f"<{v}>" for v in box) + "}"
         moved = "{" + "".join(f"<{max(0, v + dice.randrange(-40, 40))}>" for v in box) + "}"
         right = dice.random() < 0.8
-        question, answer, said = {
+        question, answer, predicted = {
             "cls": ("Categorize the object.", label, label if right else dice.choice(labels)),
             "reg": (f"What is the category for {written}?", label, label if right else dice.choice(labels)),
             "rec": (f"Where is the location of {label}?", written, moved if right else "I cannot see it."),
         }[kind]
-        turns = {"human": f"<image>\n{question}", "gpt": answer, "prediction": said}
+        turns = {"human": f"<image>\n{question}", "gpt": answer, "prediction": predicted}
         path = f"{source}/Test/{label.replace(' ', '_')}/{stem}.jpg"
         items.append(
             {"id": path, "image": stem, "conversations": [{"from": who, "value": text} for who, text in turns.items()]}
@@ -65,7 +65,7 @@ def made_up(kind: str, n: int, labels: list[str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Time the three tasks one after another, in this process."""
+    """Time the three tasks one after another in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")

@@ -1,8 +1,8 @@
-"""Do the intervals cover and do the tests keep their level?  Simulated sets shaped like VQA-RAD's test split.
+"""Coverage of the intervals and level of the tests on simulated sets shaped like VQA-RAD's test split.
 
     python benchmarks/coverage.py [--sets 2000] [--out benchmarks/coverage.json]
 
-451 questions on 203 images, right answers of one image correlated (beta-binomial, intraclass correlation 0.2).
+451 questions on 203 images, correct answers of one image correlated (beta-binomial, intraclass correlation 0.2).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ QUESTIONS, IMAGES, ICC = 451, 203, 0.2
 
 
 def image_of_question(rng: np.random.Generator) -> np.ndarray:
-    """Every image has one question at least, the others fall where images already differ in how many they draw."""
+    """Image of each question: every image has at least one; the others are distributed unevenly (gamma popularity)."""
     popularity = rng.gamma(1.5, size=IMAGES)
     more = rng.choice(IMAGES, size=QUESTIONS - IMAGES, p=popularity / popularity.sum())
     return np.concatenate([np.arange(IMAGES), more])
 
 
 def answers(rng: np.random.Generator, image: np.ndarray, accuracy: float) -> np.ndarray:
-    """Right or wrong, one an image's chance drawn from a beta distribution with the given mean and ICC."""
+    """Correct (1) or wrong (0), with a success rate per image from a beta distribution of the given mean and ICC."""
     spread = (1 - ICC) / ICC
     chance = rng.beta(accuracy * spread, (1 - accuracy) * spread, size=IMAGES)
     return (rng.random(QUESTIONS) < chance[image]).astype(float)

@@ -75,7 +75,7 @@ class RawFile:
     records: the records of a list-like file.  whole: the single object of a JSON file that is not a list.  members: for
     an archive, a function from a prefix to the JSON members whose names start with it.
     torn: number of an incomplete last record, 0 if none.  tail: text after the end of a JSON array.
-    cells: the kind of source.  In "table" and "sheet" an empty cell cannot be told from a missing value.
+    cells: the kind of source.  In "table" and "sheet" an empty cell and a missing value look the same.
     """
 
     path: Path

@@ -10,7 +10,7 @@ _NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card
 
 
 def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Cells of one protocol under COLUMNS; `config` is its YAML as a mapping, with a `card`.
+    """Cells of one protocol under COLUMNS; `config` is its YAML as a mapping.  "–" for facts that it does not state.
 
     The settings that determine its number follow its name: "llava-med.1 (match=substring, strip_role=no)".
     """
@@ -20,10 +20,10 @@ def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
         for key, value in config.items()
         if key not in _NOT_SETTINGS and value is not None and not isinstance(value, Mapping | list)
     )
-    card = config["card"]
+    card = config.get("card") or {}
     name = f"{config['name']}.{config['version']}" + (f" ({settings})" if settings else "")
-    cells = (card[key] for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))
-    return name, *cells, str(config["source"])
+    cells = (str(card.get(key, "–")) for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))
+    return name, *cells, str(config.get("source") or "–")
 
 
 def markdown(configs: Iterable[Mapping[str, Any]]) -> str:

@@ -134,7 +134,7 @@ def _check_fit(path: Path, labels: Labels, judged: PlanJudgments | None, model: 
     if model is None and len(models) > 1:
         raise DataError(
             f"{path} has labels of {len(models)} answering models ({', '.join(models[:5])}), and the run has the "
-            "answers of one; choose it with model=NAME."
+            "answers of one; choose it with answers_of=NAME."
         )
 
 

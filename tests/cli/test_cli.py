@@ -170,3 +170,20 @@ def test_an_empty_mapping_in_a_yaml_takes_any_key(tmp_path: Path) -> None:
     result = evalkit("paper", "data.slake=DIR", "+data.vqa-rad=DIR2", "--cfg", "job", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "data:\n  slake: DIR\n  vqa-rad: DIR2\n" in result.stdout
+
+
+def test_a_label_file_of_several_models_names_one_of_them(tmp_path: Path) -> None:
+    """The setting's name must not be that of a group of configurations: it could not be given then."""
+    labels = tmp_path / "labels.csv"
+    rows = [f"{k},{model},{'correct' if k else 'wrong'},wrong" for k in range(2) for model in ("a", "b")]
+    labels.write_text("\n".join(["sample_id,model,label,judge", *rows]), encoding="utf-8")
+    result = evalkit("judge", "check", f"labels={labels}", "answers_of=a", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["groups"]
+
+
+def test_a_run_without_any_scored_metric_enters_the_leaderboard(tmp_path: Path) -> None:
+    """Chat answers have no score before a judge gives one."""
+    result = evalkit("model=scripted", "model.rule=yes", "task=phantom", "task.protocols=[]", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "leaderboards" / "results").is_dir()

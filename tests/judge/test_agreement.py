@@ -240,7 +240,7 @@ def test_labels_of_several_models_need_a_model_to_be_compared_with_one_run(tmp_p
         judge_run(tmp_path / "run", config(server.url), samples, answers(samples))
     rows = [{"sample_id": s.id, "model": m, "label": "wrong" if m == "b" else "correct"} for s in samples for m in "ab"]
     file = write(tmp_path / "l.jsonl", rows)
-    with pytest.raises(DataError, match="model=NAME"):
+    with pytest.raises(DataError, match="answers_of=NAME"):
         check_labels(file, run=tmp_path / "run")
     found = check_labels(file, run=tmp_path / "run", model="a")
     assert found.groups[0].get("raw_agreement").value == 1.0

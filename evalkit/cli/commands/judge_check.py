@@ -16,6 +16,6 @@ def main(config: Config) -> int:
     from evalkit.judge.agreement import check_labels
 
     run_folder = Path(config["run"]) if config["run"] else None
-    agreement = check_labels(Path(config["labels"]), run=run_folder, judge=config["name"], model=config["model"])
+    agreement = check_labels(Path(config["labels"]), run=run_folder, judge=config["name"], model=config["answers_of"])
     console.out(json.dumps(agreement.record(), indent=1, ensure_ascii=False))
     return 0

@@ -64,7 +64,8 @@ def leaderboard_result(summary: Summary, exposure: TrainingExposure) -> Leaderbo
 
 def _scores_to_store(result: LeaderboardResult, run: Path | None) -> RunScores | None:
     """The scores of a run in the metrics that are ranked; None where the run is never ranked or has none."""
-    if run is None or result.role != "model" or result.image != "original":
+    unscored = not result.metrics  # such as chat answers before a judge has scored them
+    if run is None or unscored or result.role != "model" or result.image != "original":
         return None
     scores = read_run_scores(run)
     ranked = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.rows}

@@ -1,1 +1,1 @@
-"""What finished runs tell: comparisons, gate, sanity checks."""
+"""Conclusions from finished runs: comparisons, gate, sanity checks."""

@@ -122,7 +122,7 @@ class Paired:
 
     @property
     def gain(self) -> float:
-        """How much better the second run is; negative where it is worse."""
+        """Improvement of the second run; negative where it is worse."""
         return self.difference if self.higher_is_better else -self.difference
 
     @property

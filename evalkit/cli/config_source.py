@@ -1,4 +1,4 @@
-"""How Hydra reads evalkit's config folders: as files, and several protocols next to each other.
+"""Hydra's access to evalkit's config folders: as files, and several protocols next to each other.
 
 Hydra puts an option at the place of its group: `task=slake` is `task`.  Of the group `protocol` several options can be
 chosen at once, so each needs a place of its own, `protocol.NAME`.  Hydra takes such a place from a first line

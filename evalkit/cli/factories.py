@@ -160,7 +160,7 @@ def make_settings(config: Config) -> Settings:
 
 
 def make_analysis_settings(task: Mapping[str, Any], train: TrainSplit | None) -> AnalysisSettings:
-    """What a task's YAML decides about the analysis of its runs."""
+    """Settings of a task's YAML for the analysis of its runs."""
     from evalkit.pipeline.conclude import AnalysisSettings
 
     return AnalysisSettings(

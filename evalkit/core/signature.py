@@ -75,11 +75,11 @@ class Signature:
 
     @property
     def recipe(self) -> str:
-        """How the number is computed: without the metric's name, the data and the row's own parts."""
+        """The computation of the number: the signature without the metric's name, the data and the row's own parts."""
         return "|".join(_texts(self.parts, ROW_PARTS | DATA_PARTS))
 
     def differences(self, other: Signature, ignored: Iterable[str] = ()) -> list[tuple[str, str, str]]:
-        """The parts whose values differ, as (key, value here, value there); – stands for a missing part."""
+        """The parts whose values differ, as (key, value here, value there); – for a missing part."""
         here, there = dict(self.parts), dict(other.parts)
         keys = [k for k in dict.fromkeys((*here, *there)) if k not in set(ignored)]
         return [(k, here.get(k, "–"), there.get(k, "–")) for k in keys if here.get(k) != there.get(k)]

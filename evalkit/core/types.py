@@ -271,7 +271,7 @@ class MetricValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnscoredCount:
-    """How many samples a metric could not score for one reason."""
+    """Number of samples that a metric could not score for one reason."""
 
     protocol: str
     metric: str

@@ -28,7 +28,7 @@ SHOWN_REASONS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisSettings:
-    """What a task decides about the analysis of its runs.
+    """Settings of a task for the analysis of its runs.
 
     baseline_protocols: the protocols under which the image-blind baselines are scored; the first one is printed.
     reference_protocol: the protocol that the others are compared with.  train: what the baselines learn from; None for

@@ -35,7 +35,7 @@ COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """How a model's messages become text: its chat template (None where unknown) and the special tokens that it names.
+    """A model's chat template (None where unknown) and the special tokens that it names.
 
     files: name -> 16 hex of the sha256 of the processor's files.
     """

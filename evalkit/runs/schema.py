@@ -221,7 +221,7 @@ class LeaderboardResult(Summary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHeader:
-    """Where the scores of a run come from: everything that two runs must share, or be shown, to be compared."""
+    """Origin of a run's scores: every field that two runs must share, or that is shown when they are compared."""
 
     task: str
     split: str
@@ -267,7 +267,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptHeader:
-    """What a prompt record is of, and digests over all of its samples.
+    """Origin of a prompt record, and digests over all of its samples.
 
     generation: decoding settings.  template, tokens, files: the chat template, the special tokens that it names, and
     16 hex of the sha256 of each processor file; None where the checkpoint is not on this machine.

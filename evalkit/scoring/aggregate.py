@@ -201,6 +201,6 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
 
 
 def unscored_counts(scores: Sequence[Score]) -> list[UnscoredCount]:
-    """How many scores are missing, by protocol, metric and reason; most frequent first."""
+    """Numbers of missing scores by protocol, metric and reason; most frequent first."""
     counted = Counter((s.protocol, s.metric, s.reason) for s in scores if s.value is None)
     return [UnscoredCount(protocol=p, metric=m, reason=r, count=n) for (p, m, r), n in counted.most_common()]

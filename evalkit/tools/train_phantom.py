@@ -92,10 +92,10 @@ def _log(text: str, started: float) -> None:
 def texts(scenes: Iterable[Scene]) -> Iterator[str]:
     """Yield the texts for the tokenizer's vocabulary: questions under every prompt, and answers."""
     for what in scenes:
-        for asked in questions(what):
-            yield from (prompt.format(question=asked.text) for prompt in _SHORT_PROMPTS)
-            yield _OPTIONS_PROMPT.format(question=asked.text, options=", ".join(asked.choices))
-            yield asked.answer
+        for item in questions(what):
+            yield from (prompt.format(question=item.text) for prompt in _SHORT_PROMPTS)
+            yield _OPTIONS_PROMPT.format(question=item.text, options=", ".join(item.choices))
+            yield item.answer
 
 
 def _pixels(processor: Any, members: Sequence[str]) -> Any:
@@ -274,9 +274,9 @@ def _pack_row(processor: Any, what: Scene, n_questions: int, generator: Any) -> 
     encoded = []
     known = questions(what)
     for number in torch.randperm(len(known), generator=generator)[:n_questions].tolist():
-        asked = known[number]
+        item = known[number]
         variant = int(torch.randint(5, (), generator=generator))
-        encoded.append(_encoded(processor, _prompted(asked, variant), asked.answer))
+        encoded.append(_encoded(processor, _prompted(item, variant), item.answer))
     head = list(encoded[0].head)
     ids, positions = list(head), list(range(len(head)))
     targets, segments = [_IGNORED] * len(head), [0] * len(head)
@@ -289,13 +289,13 @@ def _pack_row(processor: Any, what: Scene, n_questions: int, generator: Any) -> 
     return _RowTokens(ids, positions, targets, segments)
 
 
-def _prompted(asked: SceneQuestion, variant: int) -> str:
+def _prompted(item: SceneQuestion, variant: int) -> str:
     """Make one of five prompts: one of three requests for a short answer, the options, or the question alone."""
     if variant < len(_SHORT_PROMPTS):
-        return _SHORT_PROMPTS[variant].format(question=asked.text)
-    if variant == len(_SHORT_PROMPTS) and asked.choices:
-        return _OPTIONS_PROMPT.format(question=asked.text, options=", ".join(asked.choices))
-    return asked.text
+        return _SHORT_PROMPTS[variant].format(question=item.text)
+    if variant == len(_SHORT_PROMPTS) and item.choices:
+        return _OPTIONS_PROMPT.format(question=item.text, options=", ".join(item.choices))
+    return item.text
 
 
 @functools.lru_cache(maxsize=4096)

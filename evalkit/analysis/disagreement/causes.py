@@ -1,4 +1,4 @@
-"""Why two protocols score one answer differently: the first feature of the answer on which they are known to differ.
+"""Causes of a score difference: the first feature of an answer on which two protocols are known to differ.
 
 The rules of each protocol are measured with the probes: an effect is what a feature does to a score.  The cause of a
 difference is that of the first probe whose feature the answer has and whose effects separate the two protocols in the

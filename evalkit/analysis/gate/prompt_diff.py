@@ -11,7 +11,7 @@ from evalkit.runs.prompt_record import COMPARED, PromptRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChanges:
-    """What changed between two prompt records.
+    """Changes between two prompt records.
 
     settings: in words.  prompts, images: ids of the samples with a different prompt or image.  added, gone: ids of new
     and removed samples.  notes: remarks for the reader that are not changes.

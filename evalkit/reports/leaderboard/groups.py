@@ -130,7 +130,7 @@ def paper_rows(task: str, published: Sequence[PublishedTable]) -> Iterable[Paper
 
 
 def why_not_comparable(row: PaperRow) -> str:
-    """Why a paper's figures are comparable with nothing here; empty where they are."""
+    """Reason why a paper's figures are comparable with nothing here; empty where they are."""
     figure = row.figures[0]
     if figure.protocol in row.table.foreign:
         return f"{FOREIGN_PROTOCOL} ({row.table.name})"

@@ -24,7 +24,7 @@ NAMED_CELLS = 3
 
 
 def tally(cells: Sequence[ReproducedCell]) -> str:
-    """How often each verdict occurs.
+    """Number of cells of each verdict.
 
     >>> tally([])
     'no cells'

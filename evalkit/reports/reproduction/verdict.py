@@ -102,7 +102,7 @@ def _cell_without_run(published: PublishedTable, system: System, figure: Figure)
 
 
 def why_irreproducible(published: PublishedTable, system: System, figure: Figure) -> str:
-    """Why no run can have a published value; empty where nothing is known against it.
+    """Reason why no run can have a published value; empty where nothing is known against it.
 
     The reason in the table, else that no whole number of right answers among n prints as the value.
     """
@@ -158,7 +158,7 @@ def find_value(run: Summary, key: MetricKey, slice_name: str) -> MetricValue | N
 
 
 def why_not_comparable(figure: Figure, run: Summary, value: MetricValue) -> str:
-    """Why a run's value is not over the rows and images of a published figure; empty where it is."""
+    """Reason why a run's value is not over the rows and images of a published figure; empty where it is."""
     if run.image != "original":
         return f"the model saw {run.image} images"
     if run.limit:

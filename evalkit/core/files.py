@@ -51,17 +51,6 @@ def read_json(path: Path, what: str) -> Any:
         raise StoreError(f"The {what} {path} is not valid JSON ({problem}).") from problem
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a .jsonl file of a finished run."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    except FileNotFoundError as problem:
-        raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from problem
-    except ValueError as problem:
-        raise StoreError(f"{path} is damaged: {problem}.") from problem
-
-
 def safe_name(name: str) -> str:
     """A name that is valid as a folder on every file system."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"

@@ -73,19 +73,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def read_record(kind: type[Record], path: Path, what: str) -> Record:
-    """The record in a JSON file.
-
-    Raises:
-        StoreError: the file is missing or invalid.
-    """
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise StoreError(f"There is no {what} at {path}.") from None
-    return decode(kind, text, str(path))
-
-
 def read_records(kind: type[Record], path: Path) -> list[Record]:
     """The records of a JSON Lines file, one a line.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
+from evalkit.core.signature import DATA_PARTS
 from evalkit.core.types import MetricKey
 from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
 
@@ -59,7 +60,9 @@ def _metric_incompatibilities(a: RunScores, b: RunScores, key: MetricKey, allowe
         return found
     if one.higher_is_better != two.higher_is_better:
         found.append(f"{key}: {_direction(one.higher_is_better)} against {_direction(two.higher_is_better)}")
-    different = one.signature.differences(two.signature, ignored=MAY_DIFFER | allowed)
+    # Different data are reported once, for the runs.
+    ignored = MAY_DIFFER | allowed | (DATA_PARTS if a.header.data_sha256 != b.header.data_sha256 else frozenset())
+    different = one.signature.differences(two.signature, ignored=ignored)
     return found + [f"{key}, {part}: {first} against {second}" for part, first, second in different]
 
 

@@ -111,6 +111,11 @@ def read_run_scores(path: Path) -> RunScores:
     try:
         return _checked(_from_baseline(path) if path.is_file() else _from_folder(path))
     except (ValueError, OSError, RecursionError) as problem:
+        manifest = RunFolder(path).manifest
+        if manifest.is_file() and (status := manifest_at(manifest).status) not in FINISHED:
+            raise StoreError(
+                f"{path} is not finished (status {status}): the same command resumes it. ({problem})"
+            ) from problem
         raise StoreError(
             f"{path} is neither a run of evalkit nor a baseline that it wrote: {problem}. Make a baseline again with "
             "`python -m evalkit gate candidate=RUN save=FILE`."

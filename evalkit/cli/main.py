@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,8 +15,6 @@ from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: that of the process); returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` must not end in a traceback
     debug = any(a.replace(" ", "") in ("debug=true", "debug=True") for a in arguments)
     try:
         return run_command(arguments)
@@ -26,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from evalkit.cli.hydra_app import report_error
 
         return report_error(problem)
+    except BrokenPipeError:
+        # The reader of our output has gone (`--help | head`).  Python flushes standard output once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; finished answers are kept, and the same command goes on from there\n")
         return 130

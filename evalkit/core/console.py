@@ -101,7 +101,7 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
     view = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
     for heading in ("protocol", "metric", *(["slice"] if with_slices else [])):
         view.add_column(heading, no_wrap=True)
-    for heading in ("value %", "95 % interval", "n", "unscored", "if wrong %"):
+    for heading in ("value %", "95 % interval", "n", "unscored", "worst case %"):
         view.add_column(heading, justify="right", no_wrap=True)
     last = ""
     for row in values:

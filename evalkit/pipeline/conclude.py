@@ -76,6 +76,9 @@ def conclude(
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
         write_whole(folder.path / "lens.csv", disagreement.to_csv(findings.comparison))
+    else:  # an earlier scoring under more protocols would contradict this one
+        for name in ("lens.json", "lens.csv"):
+            (folder.path / name).unlink(missing_ok=True)
     # Last: a folder with a summary is a finished run.
     write_record(folder.summary, summary)
     return Conclusion(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from evalkit.core.errors import StoreError
 from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
@@ -15,6 +16,7 @@ from evalkit.pipeline.manifest import build_manifest, describe_generation
 from evalkit.pipeline.resume import answer_missing, describe
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import Template, as_file
+from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
 from evalkit.scoring.aggregate import RunProvenance
@@ -58,13 +60,16 @@ def evaluate(
             manifest = replace(
                 manifest, shard=ShardInfo(index=settings.shard.index, of=settings.shard.of, n=len(samples))
             )
-        write_record(folder.manifest, manifest)
+        earlier = _earlier_timing(folder)
+        write_record(folder.manifest, replace(manifest, timing=earlier))
         write_prompts(folder.prompts, as_file(given.prompts.record))
         predictions, n_asked = answer_missing(folder, samples, requests, engine, settings.resume)
         timing = _timing(time.perf_counter() - started, n_asked, engine)
-        done = replace(manifest, status="done", facts=engine.metadata())
+        if not n_asked and earlier is not None:
+            timing = earlier  # nothing was generated now
+        done = replace(manifest, status="done", facts=engine.metadata(), timing=timing)
         if settings.shard is not None:
-            write_record(folder.manifest, replace(done, timing=timing))
+            write_record(folder.manifest, done)
             return Conclusion(folder=folder.path, n_failed=sum(p.error is not None for p in predictions))
         write_record(folder.manifest, done)
         del requests  # memory: scores follow
@@ -77,6 +82,14 @@ def evaluate(
             limit=settings.limit,
         )
         return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
+
+
+def _earlier_timing(folder: RunFolder) -> Timing | None:
+    """The timing of an earlier start of the run; None where there is none."""
+    try:
+        return manifest_at(folder.manifest).timing
+    except StoreError:  # missing, or damaged and about to be replaced
+        return None
 
 
 def _own_part(

@@ -28,23 +28,24 @@ def run_manifest(path: Path) -> Manifest | None:
     return manifest_at(file)
 
 
-def provenance_of(path: Path, loaded: LoadedTask, model: str | None) -> RunProvenance:
+def provenance_of(path: Path, loaded: LoadedTask, model: str | None, limit: int | None = None) -> RunProvenance:
     """The origin of answers: the run's own manifest, else only the model's name.
 
-    Answers from other files have an unknown prompt and unknown decoding settings, and their signature says so.
+    limit: only so many samples are scored now; None for all that the run has.  Answers from other files have an unknown
+    prompt and unknown decoding settings, and their signature says so.
     """
     manifest = run_manifest(path)
     if manifest is None:
         # Files are often named predictions.jsonl; the folder's name is then the better name.
         name = model or (path.parent.name if "predictions" in path.stem and path.parent.name else path.stem)
-        return RunProvenance(model=name, task=loaded, from_file=True)
+        return RunProvenance(model=name, task=loaded, limit=limit, from_file=True)
     return RunProvenance(
         model=model or manifest.model,
         task=loaded,
         image=manifest.image,
         generation=manifest.generation,
         prompt=manifest.prompt,
-        limit=manifest.limit,
+        limit=limit if limit is not None else manifest.limit,
     )
 
 

@@ -43,6 +43,7 @@ def answer_missing(
     """
     if not resume:
         set_aside(folder.predictions)
+        folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
     known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
     waiting = [r for r in requests if r.fingerprint not in known]
     sample_of = {s.id: s for s in samples}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit import __version__
+from evalkit.core.errors import ConfigError
 from evalkit.core.signature import Signature
 from evalkit.core.types import (
     MAX_SLICE_VALUES,
@@ -48,9 +49,8 @@ class RunProvenance:
     @property
     def extra(self) -> dict[str, str]:
         """Parts of a signature that only some runs have."""
-        if self.from_file:
-            return {"answers": "file"}
-        return {"limit": str(self.limit)} if self.limit else {}
+        answers = {"answers": "file"} if self.from_file else {}
+        return answers | ({"limit": str(self.limit)} if self.limit else {})
 
 
 def score_all(
@@ -59,18 +59,19 @@ def score_all(
     """Every protocol's scores of every sample.
 
     Raises:
-        RuntimeError: a protocol returned a metric twice or one that it does not define (a bug of the protocol).
+        ConfigError: a protocol returned a metric twice, or one that it does not define.
     """
     scores: list[Score] = []
     for protocol in protocols:
         names = {m.name for m in protocol.metrics}
         for sample, prediction in zip(samples, predictions, strict=True):
-            assert sample.id == prediction.sample_id
             scored = protocol.score(sample, prediction)
             returned = [s.metric for s in scored]
             if len(set(returned)) != len(returned) or not names.issuperset(returned):
-                raise RuntimeError(
-                    f"protocol {protocol.name} returned the metrics {returned} for {sample.id}; it defines {names}"
+                raise ConfigError(
+                    f"The protocol {protocol.name} returned the metrics {', '.join(returned)} for sample {sample.id}; "
+                    f"expected each at most once, and only those that it defines: {', '.join(sorted(names))}. Correct "
+                    "its class."
                 )
             scores += scored
     return scores

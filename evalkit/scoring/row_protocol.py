@@ -90,6 +90,11 @@ class RowProtocol(ABC):
             results: Mapping[str, MetricResult] = dict.fromkeys(names, error)
         elif names:
             results = self.metric_results(sample, prediction.text)
+            if missing := [name for name in names if name not in results]:
+                raise ConfigError(
+                    f"The protocol {self.name} gave no result of its metric {missing[0]} for sample {sample.id}; a "
+                    "value or a reason was expected for each metric of the row. Correct metric_results of its class."
+                )
         return [
             Score(
                 sample_id=sample.id,

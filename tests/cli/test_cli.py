@@ -187,3 +187,21 @@ def test_a_run_without_any_scored_metric_enters_the_leaderboard(tmp_path: Path) 
     result = evalkit("model=scripted", "model.rule=yes", "task=phantom", "task.protocols=[]", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs" / "leaderboards" / "results").is_dir()
+
+
+def test_a_limit_of_score_is_recorded(tmp_path: Path) -> None:
+    whole = evalkit(*SCRIPTED, "leaderboard=null", cwd=tmp_path)
+    run = folder_of(whole, tmp_path)
+    result = evalkit("score", f"predictions={run}", "task=phantom", "limit=20", "out=again", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = folder_of(result, tmp_path)
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["limit"] == 20
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["limit"] == 20
+    assert not (tmp_path / "again" / "leaderboards").exists()
+
+
+def test_output_into_a_closed_pipe_ends_without_a_traceback(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m evalkit list | head -n 1'
+    result = subprocess.run(command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert "Traceback" not in result.stderr
+    assert "BrokenPipe" not in result.stderr

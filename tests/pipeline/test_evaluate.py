@@ -13,7 +13,7 @@ import pytest
 
 from evalkit.cli.config import build, load_option
 from evalkit.core.errors import ConfigError, DataError, Partial
-from evalkit.core.types import ImageRef, Message, Sample
+from evalkit.core.types import ImageRef, Message, Metric, Prediction, Sample, Score
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.conclude import AnalysisSettings, show
 from evalkit.pipeline.evaluate import evaluate
@@ -278,3 +278,39 @@ def test_a_manifest_names_protocols_by_name_and_version(tmp_path: Path) -> None:
     manifest = manifest_at(run(tmp_path).folder / "manifest.json")
     assert [(p.name, p.version) for p in manifest.protocols] == [("llava-med", 1), ("strict", 1)]
     assert manifest.status == "done"
+
+
+def test_a_finished_run_keeps_its_timing_when_nothing_is_generated(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    again = run(tmp_path)
+    assert first.summary.timing.n_asked == 20
+    assert again.summary.timing == first.summary.timing
+
+
+def test_a_run_that_starts_over_is_not_finished_before_its_end(tmp_path: Path) -> None:
+    """An interrupted start-over must not leave the summary of the answers that it set aside."""
+    folder = run(tmp_path, DyingEngine(99)).folder
+    with pytest.raises(Killed):
+        run(tmp_path, DyingEngine(1), resume=False)
+    assert not (folder / "summary.json").exists()
+
+
+class Omitting:
+    """A plug-in protocol that defines two metrics and returns one of them, or one that it does not define."""
+
+    name, version, unscored = "omitting", 1, "exclude"
+    metrics = (Metric(name="a"), Metric(name="b"))
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return None
+
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
+        return [Score(sample_id=sample.id, protocol=self.name, metric="c", value=1.0)]
+
+
+def test_a_protocol_that_returns_an_undefined_metric_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"protocol omitting returned the metrics c .* that it defines: a, b"):
+        evaluate(Toy(), LOADED, {}, ScriptedEngine(rule="yes"), [Omitting()], Settings(model="m", out=tmp_path), {})  # type: ignore[arg-type, list-item]

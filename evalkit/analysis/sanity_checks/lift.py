@@ -105,7 +105,7 @@ def _blank_run(runs: Path, provenance: RunProvenance) -> RunFolder | None:
     task = provenance.task
     wanted = {
         "model": provenance.model, "task": task.name, "split": task.split, "data_sha256": task.data_sha256,
-        "prompt": provenance.prompt, "image": "blank", "generation": provenance.generation, "limit": None,
+        "prompt": provenance.prompt, "image": "blank", "generation": provenance.generation, "limit": provenance.limit,
     }  # fmt: skip
     for path in sorted(runs.glob("*/summary.json")):
         folder = RunFolder(path.parent)

@@ -218,7 +218,7 @@ def save_baselines(config: Config) -> int:
         raise ConfigError("gate save=FILE needs candidate=RUN, the run that becomes the baseline.")
     runs = _complete_runs(config["candidate"])
     target = Path(config["save"])
-    if len(runs) > 1 and target.suffix:
+    if len(runs) > 1 and target.suffix == ".json":
         raise ConfigError(f"save={target} is one file, and there are {len(runs)} candidates: name a folder.")
     names = [safe_name(f"{run.header.model}-{run.header.task}-{run.header.split}") for run in runs]
     if len(set(names)) < len(names):
@@ -228,7 +228,7 @@ def save_baselines(config: Config) -> int:
     named = metric_keys(_metrics(config) or ())
     contents = [baseline_file(run, named or default_metrics(run), bool(config["texts"])) for run in runs]
     for name, content in zip(names, contents, strict=True):
-        file = target if target.suffix else target / f"{name}.json"
+        file = target if target.suffix == ".json" else target / f"{name}.json"
         write_whole(file, content)
         console.out(str(file))
     return 0

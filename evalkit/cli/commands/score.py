@@ -41,7 +41,7 @@ def main(config: Config) -> int:
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    provenance = provenance_of(path, loaded, config["name"])
+    provenance = provenance_of(path, loaded, config["name"], config["limit"])
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
@@ -57,7 +57,7 @@ def main(config: Config) -> int:
             None,
             make_analysis_settings(config["task"], TrainSplit(task)),
         )
-    add_to_leaderboard(config, conclusion, limit=config["limit"])
+    add_to_leaderboard(config, conclusion, limit=provenance.limit)
     assert conclusion.summary is not None, "a scored file has a summary"
     show(conclusion, table_title(conclusion.summary))
     return 0

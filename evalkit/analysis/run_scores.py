@@ -22,7 +22,7 @@ from evalkit.runs.store import RunFolder, baseline_text
 SHARED_FIELDS = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
 # Digests over all messages and all images; None for scored answers of unknown origin.
 PROMPT_DIGESTS = ("messages_sha256", "images_sha256")
-# The status that `run` and `score` write into a manifest when they have finished.
+# The status that `run` and `score` write into a manifest when they have finished; see `Manifest.is_finished`.
 FINISHED = ("done", "scored")
 # Scores beyond this are damage, not measurements.
 _LARGEST_SCORE = 1e9
@@ -174,13 +174,15 @@ def _column(
 ) -> ScoreColumn:
     if overall is None or overall.signature is None:
         raise ValueError(f"scores.jsonl holds {key}, summary.json does not")
+    if overall.higher_is_better is None:
+        raise ValueError(f"summary.json gives {key} no direction")
     if len(column) != overall.n:
         raise ValueError(f"scores.jsonl holds {len(column)} of the {overall.n} scores of {key}")
     return ScoreColumn(
         values=tuple(column.get(i) for i in ids),
         rows=tuple(k for k, i in enumerate(ids) if i in column),
         signature=overall.signature,
-        higher_is_better=overall.higher_is_better is not False,
+        higher_is_better=overall.higher_is_better,
     )
 
 

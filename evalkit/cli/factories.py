@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,30 @@ def make_task(config: Config) -> Task:
 def make_protocols(config: Config) -> list[ScoringProtocol]:
     """The chosen scoring protocols, or the task's default ones."""
     chosen = protocols_for(config.get("protocol"), config["task"])
-    return [build(c, f"protocol {name}") for name, c in chosen.items()]
+    return build_protocols(chosen)
+
+
+def build_protocols(chosen: Mapping[str, Mapping[str, Any]]) -> list[ScoringProtocol]:
+    """The protocols of these configurations.
+
+    Raises:
+        ConfigError: a name or version is invalid, or two have one name, so that their scores would mix.
+    """
+    protocols: dict[str, ScoringProtocol] = {}
+    for option, content in chosen.items():
+        protocol: ScoringProtocol = build(content, f"protocol {option}")
+        name, version = protocol.name, protocol.version
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s|]+", name):
+            raise ConfigError(f"protocol {option}: name={name!r} is invalid; expected a text without spaces and '|'.")
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise ConfigError(f"protocol {option}: version={version!r} is invalid; expected a whole number such as 1.")
+        if name in protocols:
+            raise ConfigError(
+                f"protocol {option}: another chosen protocol has the name {name!r} too, and their scores would mix. "
+                "Give each protocol its own `name:`."
+            )
+        protocols[name] = protocol
+    return list(protocols.values())
 
 
 def make_spec(config: Config, name: str) -> CheckpointSpec:
@@ -148,10 +172,13 @@ def make_settings(config: Config) -> Settings:
     from evalkit.pipeline.settings import Settings
     from evalkit.pipeline.shards import Shard
 
+    limit = config["limit"]
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise ConfigError(f"limit={limit} is not possible; give a number of samples such as 100, or null for all.")
     return Settings(
         model=model_name(config),
         image=checked_choice(config["image"], IMAGE_MODES, "image"),
-        limit=config["limit"],
+        limit=limit,
         out=Path(config["out"] or "."),
         resume=bool(config.get("resume", True)),
         dry_run=bool(config.get("dry_run")),

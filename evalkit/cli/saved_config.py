@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.config import build, load_option, options, protocols_for
+from evalkit.cli.config import load_option, options, protocols_for
+from evalkit.cli.factories import build_protocols
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.runs.legacy import current_target
@@ -22,20 +23,18 @@ def saved_task(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: the task is not registered here.
     """
-    stored = manifest.config.get("task") or {}
-    name = str((manifest.config.get("choices") or {}).get("task") or stored.get("name") or manifest.task)
+    stored = manifest.section("task")
+    name = str(manifest.section("choices").get("task") or stored.get("name") or manifest.task)
     return {**_registered("task", name, stored), **{key: value for key, value in data.items() if value}}
 
 
 def saved_protocols(manifest: Manifest, task: Mapping[str, Any]) -> list[ScoringProtocol]:
     """The protocols of a run as this evalkit defines them; says so where a version has changed."""
-    selected = manifest.config.get("protocol")
-    if selected:
-        selected = {
-            key: content if key == "all" else _registered("protocol", str(content.get("name") or key), content)
-            for key, content in selected.items()
-        }
-    protocols = [build(c, f"protocol {name}") for name, c in protocols_for(selected, task).items()]
+    selected = {
+        key: content if key == "all" else _registered("protocol", key, content or {})
+        for key, content in manifest.section("protocol").items()
+    }
+    protocols = build_protocols(protocols_for(selected, task))
     recorded = {p.name: p.version for p in manifest.protocols}
     for protocol in protocols:
         if recorded.get(protocol.name, protocol.version) != protocol.version:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from evalkit.cli import commands
 from evalkit.cli.config import config_dir
+from evalkit.core.errors import ConfigError, first_line
 
 DEFAULT = "run"
 # Position in `--help` of a verb whose module has no HELP_ORDER.
@@ -49,7 +50,7 @@ class Command(NamedTuple):
 
 def verb_names() -> list[str]:
     """The modules of all verbs."""
-    return [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    return [m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_")]
 
 
 def find_verbs() -> list[Verb]:
@@ -61,7 +62,11 @@ def read_verb(name: str) -> Verb:
     """The verb of a module, read from its source."""
     spec = find_spec(f"{commands.__name__}.{name}")
     source = spec.loader.get_source(spec.name) if spec and spec.loader else ""  # type: ignore[attr-defined]
-    tree = ast.parse(source or "")
+    try:
+        tree = ast.parse(source or "")
+    except SyntaxError as problem:
+        summary = f"cannot be read: {problem.msg} in line {problem.lineno} of its module"
+        return Verb(name=name, summary=summary, description="", order=LAST)
     summary, _, description = (ast.get_docstring(tree) or "").partition("\n")
     order = next((_order(node) for node in tree.body if _order(node) is not None), None)
     return Verb(
@@ -97,5 +102,11 @@ def split_verb(arguments: Sequence[str]) -> Command:
 
 def load(verb: str) -> Callable[[Any], int]:
     """The function of a verb; imports its module only, so that starting one verb never imports another's."""
-    function: Callable[[Any], int] = import_module(f"{commands.__name__}.{verb}").main
+    try:
+        function: Callable[[Any], int] = import_module(f"{commands.__name__}.{verb}").main
+    except (SyntaxError, ImportError, AttributeError) as problem:
+        raise ConfigError(
+            f"The module evalkit/cli/commands/{verb}.py cannot be used ({first_line(problem)}); expected a function "
+            "`main(config) -> int`."
+        ) from problem
     return function

@@ -245,7 +245,7 @@ class MetricValue:
 
     protocol: str
     metric: str
-    slice: str = "all"
+    slice: str
     value: float | None
     low: float | None = None
     high: float | None = None
@@ -260,8 +260,10 @@ class MetricValue:
         numbers = (self.value, self.low, self.high, self.value_worst_case)
         if any(x is not None and not math.isfinite(x) for x in numbers):
             raise ValueError(f"{self.protocol} {self.metric}: {numbers} are not all finite numbers")
-        if self.n < 0 or not 0 <= self.n_unscored <= self.n:
+        if self.n < 0 or self.n_clusters < 0 or not 0 <= self.n_unscored <= self.n:
             raise ValueError(f"{self.protocol} {self.metric}: {self.n_unscored} unscored of {self.n} is not possible")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"{self.protocol} {self.metric}: the interval [{self.low}, {self.high}] is reversed")
 
     @property
     def key(self) -> MetricKey:

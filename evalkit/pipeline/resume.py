@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import console
+from evalkit.core.errors import StoreError
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
@@ -45,6 +46,12 @@ def answer_missing(
         set_aside(folder.predictions)
         folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
     known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
+    stored = [(r.sample_id, known[r.fingerprint].sample_id) for r in requests if r.fingerprint in known]
+    if edited := [wanted for wanted, found in stored if wanted != found]:
+        raise StoreError(
+            f"{folder.predictions}: the answer to sample {edited[0]} has another sample_id, so the file was edited "
+            "after it was written. Restore it, or start over with resume=false."
+        )
     waiting = [r for r in requests if r.fingerprint not in known]
     sample_of = {s.id: s for s in samples}
     if known:

@@ -15,7 +15,7 @@ from evalkit.engines.metadata import merge_metadata
 from evalkit.runs.legacy import current_target
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import IDENTITY, Manifest, ShardInfo, Timing
-from evalkit.runs.store import RunFolder, answered, manifest_record, set_aside, write_predictions
+from evalkit.runs.store import RunFolder, answered, set_aside, write_predictions
 from evalkit.tasks.base import LoadedTask
 
 # Missing parts named in a message.
@@ -158,16 +158,22 @@ def differences(one: Manifest, other: Manifest) -> list[str]:
     return found + (["engine"] if _engine(one) != _engine(other) else [])
 
 
+# Keys of a protocol's configuration that describe it and do not change a score.
+_DESCRIPTIVE = frozenset({"about", "card", "source", "target"})
+
+
 def _protocols(manifest: Manifest) -> object:
-    """The protocols and their settings; old manifests name only chosen ones, and their classes with them."""
-    chosen = manifest_record(manifest.config).get("protocol")
-    return (chosen, set(manifest.protocols) if chosen is None else ())
+    """The chosen protocols with the settings that determine scores; None for the task's own, which follow its name."""
+    chosen = manifest.section("protocol")
+    if not chosen:
+        return None
+    return {name: {k: v for k, v in (c or {}).items() if k not in _DESCRIPTIVE} for name, c in chosen.items()}
 
 
 def _engine(manifest: Manifest) -> str:
     """The engine by its registry name; by its class in manifests that record no name."""
-    choices, engine = (manifest.config.get(k) or {} for k in ("choices", "engine"))
-    return str(choices.get("engine") or current_target(str(engine.get("target"))))
+    target = str(manifest.section("engine").get("target"))
+    return str(manifest.section("choices").get("engine") or current_target(target))
 
 
 def _check_numbers(manifests: Sequence[tuple[RunFolder, Manifest]]) -> None:
@@ -231,7 +237,7 @@ def merged_manifest(parts: Sequence[Part]) -> Manifest:
     return replace(
         first,
         shard=None,
-        config={**first.config, "engine": {**(first.config.get("engine") or {}), "shard": None}},
+        config={**first.config, "engine": {**first.section("engine"), "shard": None}},
         facts={**merge_metadata(facts, "differs_between_parts"), "parts": len(parts)},
         timing=_merged_timing([part.manifest.timing or Timing() for part in parts]),
     )

@@ -160,7 +160,7 @@ def journal_at(path: Path) -> list[JudgePlan | Judgment]:
                 f"{where} is not a JSON object: the file was damaged after it was written. Restore or remove that "
                 "line; its judgment then comes from the cache, or is requested again."
             ) from None
-        if record not in kinds:
+        if not isinstance(record, str) or record not in kinds:
             raise StoreError(f"{where}, key 'record': expected 'plan' or 'judgment', found {record!r}.")
         found.append(kinds[record](line, where))
     return found

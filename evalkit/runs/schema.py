@@ -17,6 +17,8 @@ them into JSON.  A field that is added gets a default; a field that is renamed o
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -54,6 +56,12 @@ class PredictionLine:
     seconds: float | None
     fingerprint: str
     attempts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.error is None):
+            raise ValueError("exactly one of text and error must be given")
+        if self.seconds is not None and not math.isfinite(self.seconds):
+            raise ValueError(f"seconds is {self.seconds}, not a finite number")
 
     @classmethod
     def of(cls, sample: Sample, prediction: Prediction) -> PredictionLine:
@@ -160,6 +168,20 @@ class Manifest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
 
+    def __post_init__(self) -> None:
+        for key in ("choices", "task", "model", "engine", "protocol"):
+            if not isinstance(self.config.get(key) or {}, Mapping):
+                raise ValueError(f"config.{key} is {self.config[key]!r}, expected an object")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every answer and score is there."""
+        return self.status in ("done", "scored")
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """A part of the configuration; empty where the run has none."""
+        return self.config.get(key) or {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -197,13 +219,29 @@ class Summary:
     sanity_checks: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if unsigned := [str(m.key) for m in self.metrics if m.signature is None]:
-            raise ValueError(f"the metric {unsigned[0]!r} has no signature")
+        for m in self.metrics:
+            if m.signature is None:
+                raise ValueError(f"the metric '{m.key}' has no signature")
+        repeated = Counter((m.protocol, m.metric, m.slice) for m in self.metrics)
+        if doubled := [" ".join(key) for key, n in repeated.items() if n > 1]:
+            raise ValueError(f"the metric {doubled[0]!r} is there twice")
+        if any(n < 0 for n in (self.n, self.n_images, self.n_failed, self.n_empty, self.n_truncated, self.n_skipped)):
+            raise ValueError("a negative count")
+        _check_baselines(self.sanity_checks)
 
     def find(self, protocol: str, metric: str, slice_name: str = "all") -> MetricValue | None:
         """The value of a metric over a slice; None where the run has no such metric."""
         wanted = (protocol, metric, slice_name)
         return next((m for m in self.metrics if (m.protocol, m.metric, m.slice) == wanted), None)
+
+
+def _check_baselines(checks: Mapping[str, Any]) -> None:
+    """Check the part of the sanity checks that leaderboards read."""
+    baselines = checks.get("baselines") or {}
+    found = baselines.get("metrics", ()) if isinstance(baselines, Mapping) else None
+    keys = {"baseline", "protocol", "metric", "value"}
+    if not isinstance(found, tuple | list) or not all(isinstance(m, Mapping) and keys <= set(m) for m in found):
+        raise ValueError(f"sanity_checks.baselines is invalid, expected metrics with {', '.join(sorted(keys))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

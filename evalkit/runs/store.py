@@ -16,7 +16,7 @@ from typing import Any
 from evalkit.core.errors import StoreError
 from evalkit.core.files import json_line, key_a_line, write_json, write_whole
 from evalkit.core.types import Prediction, Sample, Score
-from evalkit.runs.codec import decode, encode
+from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
 from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, PromptFile, Summary
 
@@ -151,8 +151,14 @@ def _score_record(score: Score) -> dict[str, Any]:
 
 
 def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
-    """Write a manifest, summary, leaderboard result or file of judged scores, whole."""
-    write_json(path, encode(record))
+    """Write a manifest, summary, leaderboard result or file of judged scores, whole.
+
+    Raises:
+        StoreError: the record would not be read back; nothing is written.
+    """
+    content = encode(record)
+    decode_object(type(record), content, str(path))
+    write_json(path, content)
 
 
 def write_prompts(path: Path, record: PromptFile) -> None:

@@ -205,3 +205,23 @@ def test_output_into_a_closed_pipe_ends_without_a_traceback(tmp_path: Path) -> N
     result = subprocess.run(command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert "Traceback" not in result.stderr
     assert "BrokenPipe" not in result.stderr
+
+
+def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Their scores would be mixed under one name."""
+    folder = tmp_path / "conf" / "protocol"
+    folder.mkdir(parents=True)
+    for option in ("pa", "pb"):
+        (folder / f"{option}.yaml").write_text(
+            "about: a\ntarget: evalkit.scoring.protocols.strict:Strict\nname: same\nversion: 1\nunscored: exclude\n",
+            encoding="utf-8",
+        )
+    result = evalkit(*SCRIPTED, "limit=5", "protocol=[pa,pb]", "--config-dir", str(tmp_path / "conf"), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "another chosen protocol has the name 'same' too" in result.stderr
+
+
+def test_a_damaged_neighbour_does_not_end_a_run(tmp_path: Path) -> None:
+    first = folder_of(evalkit(*SCRIPTED, "limit=5", cwd=tmp_path), tmp_path)
+    (first / "manifest.json").write_text('{"schema"', encoding="utf-8")
+    assert evalkit(*SCRIPTED, "limit=6", cwd=tmp_path).returncode == 0

@@ -33,6 +33,7 @@ SIGNATURE = Signature.of("closed_accuracy", {"task": "toy.test", "n": "2", "prot
 VALUE = MetricValue(
     protocol="strict",
     metric="closed_accuracy",
+    slice="all",
     value=0.5,
     low=0.1,
     high=0.9,
@@ -80,6 +81,12 @@ def test_a_leaderboard_result_is_a_summary_with_the_training_exposure(tmp_path: 
         ({"metrics": [encode(replace(VALUE, signature=None))]}, "has no signature"),
         ({"metrics": [encode(VALUE) | {"signature": "closed_accuracy"}]}, "key 'metrics.0.signature'"),
         ({"metrics": [encode(VALUE) | {"n_unscored": 3}]}, "3 unscored of 2"),
+        ({"metrics": [encode(VALUE) | {"low": 0.9, "high": 0.1}]}, "is reversed"),
+        ({"metrics": [encode(VALUE), encode(VALUE)]}, "'strict closed_accuracy all' is there twice"),
+        ({"metrics": [{"metric": "m", "protocol": "p"}]}, "key 'metrics.0.slice': field required"),
+        ({"n_failed": -1}, "a negative count"),
+        ({"sanity_checks": {"baselines": 5}}, "sanity_checks.baselines is invalid"),
+        ({"sanity_checks": {"baselines": {"metrics": [{}]}}}, "sanity_checks.baselines is invalid"),
     ],
 )
 def test_damage_to_a_summary_is_named_by_file_and_key(change: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -100,7 +107,40 @@ def test_a_metric_without_its_direction_is_refused(tmp_path: Path) -> None:
         read.summary_at(path)
 
 
-@pytest.mark.parametrize("content", ["[]", "1", "null", '"text"', "{", ""])
+@pytest.mark.parametrize("key", ["choices", "task", "model", "engine", "protocol"])
+def test_a_configuration_of_another_shape_is_refused(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(encode(MANIFEST) | {"config": {key: 5}}), encoding="utf-8")
+    with pytest.raises(StoreError, match=rf"config\.{key} is 5, expected an object"):
+        read.manifest_at(path)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    text = json.dumps(encode(SUMMARY))
+    path.write_text(text[:-1] + ', "n": 3}', encoding="utf-8")
+    with pytest.raises(StoreError, match=r"summary\.json .*the key 'n' is there twice"):
+        read.summary_at(path)
+
+
+@pytest.mark.parametrize("change", [{"text": None}, {"error": "x"}, {"seconds": float("nan")}])
+def test_a_prediction_line_with_both_or_neither_of_text_and_error_is_refused(change: dict[str, Any]) -> None:
+    line = PredictionLine(
+        sample_id="1", image_id="a", question="q", references=("yes",), answer_type=None, text="t", error=None,
+        finish_reason="stop", n_tokens=1, seconds=1.0, fingerprint="f",
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="predictions:7"):
+        decode(PredictionLine, json.dumps(encode(line) | change), "predictions:7")
+
+
+def test_a_record_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    broken = replace(MANIFEST, protocols=(ProtocolVersion(name="strict", version=1.5),))  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=r"protocols\.0\.version"):
+        write_record(tmp_path / "manifest.json", broken)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "null", '"text"', "{", "", "[" * 100_000])
 def test_a_file_that_is_no_object_is_one_clear_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(content, encoding="utf-8")

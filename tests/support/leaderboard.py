@@ -34,6 +34,7 @@ def metric(
     value = MetricValue(
         protocol=named["protocol"].partition(".")[0],
         metric=name,
+        slice="all",
         value=sum(known) / len(known) if known else None,
         low=0.25 if known else None,
         high=0.75 if known else None,

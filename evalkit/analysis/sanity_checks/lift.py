@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.core.errors import StoreError
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
 from evalkit.models.text_only_baselines import Lookup, Majority
 from evalkit.runs.read import manifest_at, scores_at
@@ -111,7 +112,10 @@ def _blank_run(runs: Path, provenance: RunProvenance) -> RunFolder | None:
         folder = RunFolder(path.parent)
         if not folder.manifest.is_file():
             continue
-        manifest = manifest_at(folder.manifest)
+        try:
+            manifest = manifest_at(folder.manifest)
+        except StoreError:  # another run's damaged file must not end this one
+            continue
         if all(getattr(manifest, k) == v for k, v in wanted.items()):
             return folder
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_task
+from evalkit.cli.factories import as_list, make_task
 from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
@@ -21,7 +21,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.rescore import run_manifest
 
     runs = [read_run_scores(Path(p)) for p in config["runs"]]
-    results = compare(runs, config["metrics"])
+    results = compare(runs, as_list(config["metrics"]) or None)
     console.out(render(results, runs[0], int(config["flips"])))
     if config["slices"]:
         manifest = run_manifest(Path(config["runs"][0]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.types import MetricValue, Score
 from evalkit.judge.results import JudgedNumbers, judged_numbers
 from evalkit.runs.read import manifest_at, predictions_at, scores_at, summary_at
@@ -62,6 +62,7 @@ def details_of(number: MetricValue) -> dict[str, str | int | float]:
         "n": number.n,
         "n_unscored": number.n_unscored,
         "value_worst_case": number.value_worst_case,
+        "higher_is_better": None if number.higher_is_better is None else str(number.higher_is_better).lower(),
         "signature": str(number.signature),
     }
     return {k: v for k, v in known.items() if v is not None}
@@ -176,6 +177,8 @@ def read_run(path: Path, *, slices: bool = False, model_id: str | None = None) -
     folder = RunFolder(path)
     summary = summary_at(folder.summary)
     manifest = manifest_at(folder.manifest) if folder.manifest.is_file() else None
+    if manifest is not None and not manifest.is_finished:
+        raise StoreError(f"{path} is not finished (status {manifest.status}): the same command resumes it.")
     judges = judged_numbers(path, summary)
     numbers = (*summary.metrics, *(m for judge in judges for m in judge.metrics))
     if model_id is not None and not _HUB_NAME.fullmatch(model_id):

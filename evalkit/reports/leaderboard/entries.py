@@ -169,6 +169,7 @@ def _baseline_number(own: MetricValue, value: float) -> MetricValue:
     """A baseline's value over the rows of a run's metric."""
     assert own.signature is not None
     return MetricValue(
+        slice="all",
         protocol=own.protocol,
         metric=own.metric,
         value=value,

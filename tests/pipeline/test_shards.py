@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from hypothesis import strategies as st
 
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Generation, Request
-from evalkit.pipeline.shards import Shard
+from evalkit.pipeline.shards import Shard, differences
+from evalkit.runs.read import manifest_at
+from evalkit.runs.schema import ShardInfo
+from evalkit.runs.store import manifest_record
 from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of, lines
+from tests.support.paths import ROOT
 
 ASKED = (*SCRIPTED, "limit=60")
 
@@ -269,3 +274,15 @@ def test_more_parts_than_images_are_refused(tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, "limit=4", "engine.shard=1/40", cwd=tmp_path)
     assert result.returncode == 2
     assert "at most" in result.stderr
+
+
+def test_a_part_of_an_earlier_version_and_one_of_today_are_of_one_run() -> None:
+    """Today's manifests name protocols by version and no classes; descriptions of protocols may have been reworded."""
+    folder = next((ROOT / "tests" / "saved_runs" / "parts").glob("*part-1-of-2"))
+    old = manifest_at(folder / "manifest.json")
+    config = manifest_record(old.config)
+    config["protocol"] = {k: {**v, "about": "reworded", "card": {}} for k, v in config["protocol"].items()}
+    today = replace(old, config=config, shard=ShardInfo(index=2, of=2, n=8))
+    assert differences(old, today) == []
+    other = {k: {**v, "unscored": "wrong"} for k, v in config["protocol"].items()}
+    assert differences(old, replace(today, config={**config, "protocol": other})) == ["protocol"]

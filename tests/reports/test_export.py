@@ -301,7 +301,7 @@ def with_numbers(run: FinishedRun, **directions: bool | None) -> FinishedRun:
     """A run whose only numbers are these metrics, under the protocols p-0, p-1 ..."""
     signature = run.numbers[0].signature
     numbers = [
-        MetricValue(protocol=f"p-{k}", metric=m, value=0.5, n=4, higher_is_better=d, signature=signature)
+        MetricValue(protocol=f"p-{k}", metric=m, slice="all", value=0.5, n=4, higher_is_better=d, signature=signature)
         for k, (m, d) in enumerate(directions.items())
     ]
     return replace(run, numbers=tuple(numbers))

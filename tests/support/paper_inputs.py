@@ -36,7 +36,9 @@ def metric(figure: Figure, value: float | None, **changes: Any) -> MetricValue:
 def run_value(protocol: str, name: str, fraction: float | None, n: int) -> MetricValue:
     """A run's value of any metric."""
     signature = Signature.of(name, {"task": "toy.test", "protocol": protocol})
-    return MetricValue(protocol=protocol, metric=name, value=fraction, n=n, higher_is_better=True, signature=signature)
+    return MetricValue(
+        protocol=protocol, metric=name, slice="all", value=fraction, n=n, higher_is_better=True, signature=signature
+    )
 
 
 def summary(model: str, task: str, split: str, metrics: Iterable[MetricValue], **changes: Any) -> Summary:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import StoreError
 
 # Made once: a run writes many lines.
@@ -44,7 +45,7 @@ def json_line(content: Mapping[str, Any]) -> str:
 def read_json(path: Path, what: str) -> Any:
     """A JSON file, or a StoreError that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise StoreError(f"There is no {what} at {path}.") from problem
     except ValueError as problem:

@@ -17,8 +17,11 @@ MAX_MISMATCH = 0.02  # highest share of joined rows whose question or reference 
 
 
 def comparable_text(text: str | None) -> str | None:
-    """A text in the form in which texts are compared: without "<image>", case-folded, white space as single spaces."""
-    return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())
+    """A text in the form in which texts are compared: without "<image>", case-folded, with single spaces.
+
+    No space before a question mark: releases of one set differ in it.
+    """
+    return None if text is None else " ".join(text.replace("<image>", " ").casefold().split()).replace(" ?", "?")
 
 
 def question_in(text: str | None, known: set[str | None]) -> str | None:
@@ -29,12 +32,6 @@ def question_in(text: str | None, known: set[str | None]) -> str | None:
     lines = [comparable_text(line) for line in text.replace("<image>", " ").split("\n")]
     heads = [whole[: i + 1] for i, c in enumerate(whole) if c in "?？."]
     return next((c for c in (*lines, *reversed(heads)) if c and c in known), whole)
-
-
-def ids_name_images(file: AnswerFile, task: LoadedTask) -> bool:
-    """Whether at least half of the ids in the file are image ids of the task."""
-    images = {s.image_id for s in task.samples}
-    return sum(a.id in images for a in file.answers) * 2 >= len(file.answers) and len(images) > 1
 
 
 def agrees(answer: Answer, sample: Sample) -> bool:

@@ -7,7 +7,6 @@ because most releases do not store it anywhere else.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.image_finder import ImageFinder
@@ -145,7 +145,7 @@ def _array(path: Path) -> list[Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json_text.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError, RecursionError) as problem:
         raise DataError(f"{path} is not a JSON file: {problem}.") from problem
 

@@ -6,6 +6,7 @@ predictions= is a run's folder or a file of answers in any of the formats that e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
@@ -27,7 +28,7 @@ def main(config: Config) -> int:
     from evalkit.runs.store import write_predictions, write_record
 
     path = Path(config["predictions"])
-    columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
+    columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
     file = read_answers(path, format=config["format"], **columns)
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
@@ -36,6 +37,7 @@ def main(config: Config) -> int:
     loaded = task.load(images=False)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
+    loaded = replace(loaded, notes=(*loaded.notes, *file.warnings, *joined.warnings))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):

@@ -72,7 +72,8 @@ def read_answers(
     name = format if format != "auto" else _recognise(raw)
     _check_complete(raw, name)
     columns = Columns(id=id, prediction=prediction, question=question, reference=reference, image=image_id)
-    answers, notes = FORMATS[name].read(raw, columns)
+    found = FORMATS[name].read(raw, columns)
+    answers, notes = found[:2]
     if not answers:
         raise DataError(f"{raw.path}: contains no answers (read as {name}).")
     kept, merged = _merge(answers, raw.path)
@@ -82,7 +83,7 @@ def read_answers(
     warning = error_text_warning(kept)
     return AnswerFile(
         path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes),
-        warnings=(warning,) if warning else (), named=columns,
+        warnings=(warning,) if warning else (), named=columns, id_column=getattr(found, "id_column", "id"),
     )  # fmt: skip
 
 

@@ -52,10 +52,11 @@ class BadCell:
 
 
 class Answers(NamedTuple):
-    """Result of a format's reader: the answers in file order, and notes for the user."""
+    """Result of a format's reader: the answers in file order, notes for the user, and the column of the ids."""
 
     answers: list[Answer]
     notes: list[str]
+    id_column: str = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class AnswerFile:
 
     notes: irregularities of the file and how they were read, shown to the user.  warnings: what may make a number
     wrong, shown and kept with the result.  named: the columns that
-    the user named.
+    the user named.  id_column: the one that the ids are from, for messages.
     """
 
     path: str
@@ -73,6 +74,7 @@ class AnswerFile:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     named: Columns = field(default_factory=lambda: Columns())
+    id_column: str = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

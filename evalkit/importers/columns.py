@@ -60,7 +60,7 @@ def read_columns(raw: RawFile, columns: Columns) -> Answers:
     escaped = sum("_x000" in str(pick(r.fields, columns.prediction)) for r in raw.records)
     if escaped:
         notes.append(f"{escaped} answers contain a spreadsheet's escapes such as _x000D_, which were decoded")
-    return Answers(answers, notes)
+    return Answers(answers, notes, columns.id or "id")
 
 
 def override(known: Columns, named: Columns) -> Columns:

@@ -36,11 +36,11 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     if not raw.records:
         raise DataError(f"{raw.path}: contains no answers.")
     guess = _guess(raw, columns)
-    answers, notes = read_columns(raw, guess)
+    answers, notes, id_column = read_columns(raw, guess)
     read_as = ", ".join(
         f"{role}={name}" for role in ("id", "prediction", "question", "reference") if (name := getattr(guess, role))
     )
-    return Answers(answers, [*raw.notes, f"columns read as {read_as}", *notes])
+    return Answers(answers, [*raw.notes, f"columns read as {read_as}", *notes], id_column)
 
 
 def _guess(raw: RawFile, named: Columns) -> Columns:

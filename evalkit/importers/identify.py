@@ -120,7 +120,7 @@ def by_row_numbers(file: AnswerFile, task: LoadedTask) -> Placed | None:
             rank = {k: i for i, k in enumerate(sorted(numbers))}
             ways.append(tuple(rank[k] for k in numbers))
         placed = [
-            Placed(f"rows:{column.name or 'id'}", way, share)
+            Placed(f"rows:{column.name or file.id_column}", way, share)
             for way in dict.fromkeys(ways)
             if (share := _agreement(file, task, way)) >= 1 - MAX_MISMATCH
         ]
@@ -149,7 +149,7 @@ def image_columns(file: AnswerFile, task: LoadedTask) -> list[tuple[str, tuple[s
         if hits * 2 >= len(images) if not column.name else hits >= (1 - MAX_MISMATCH) * len(images):
             found.append((hits, column.name, images))
     found.sort(key=lambda f: (-f[0], not names_image(f[1])))
-    return [(name or "id", images) for _, name, images in found]
+    return [(name or file.id_column, images) for _, name, images in found]
 
 
 def position_agrees(file: AnswerFile, task: LoadedTask) -> bool:

@@ -8,7 +8,7 @@ how many these are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from evalkit.importers.text_match import (
     check_share,
     check_texts,
     comparable_text,
+    loose_text,
     order_that_fits,
     question_in,
     unmatched_text,
@@ -255,7 +256,7 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
         )
     columns = image_columns(file, task)[:3]
     ways = [_by_texts(file, task, column, images, forced=forced) for column, images in columns]
-    if all(way.left for way in ways) and not any(column == "id" for column, _ in columns):
+    if all(way.left for way in ways) and not any(column == file.id_column for column, _ in columns):
         # A column with other names of images than the task's must not keep rows apart that their texts join.
         ways.append(_by_texts(file, task, "", None, forced=forced))
     return max(ways, key=lambda way: len(way.of))
@@ -279,10 +280,12 @@ def _by_texts(
         )
         free = next((i for i in waiting.get(key, ()) if i not in of), None)
         if free is None:
-            left.append(answer)
-        else:
-            waiting[key].remove(free)
-            of[free] = answer
+            loose = next((i for i in _loosely(key, waiting) if i not in of), None) if key not in waiting else None
+            if loose is None:
+                left.append(answer)
+                continue
+            free = loose
+        of[free] = answer
     notes = []
     if images:
         notes.append(
@@ -293,6 +296,14 @@ def _by_texts(
         notes.append(f"the file's ids are not those of {task.name} and were not used")
     warnings = _order_warning(file, task, groups, of, bool(images), with_reference)
     return _Pairs(of, left, tuple(notes), warnings)
+
+
+def _loosely(key: _Key, waiting: Mapping[_Key, Sequence[int]]) -> Iterator[int]:
+    """The samples whose question differs from that of a key in the space before a question mark only."""
+    image, question, reference = key
+    for other, places in waiting.items():
+        if other[0] == image and other[2] == reference and loose_text(other[1]) == loose_text(question):
+            yield from places
 
 
 def _order_warning(

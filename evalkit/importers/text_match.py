@@ -17,11 +17,13 @@ MAX_MISMATCH = 0.02  # highest share of joined rows whose question or reference 
 
 
 def comparable_text(text: str | None) -> str | None:
-    """A text in the form in which texts are compared: without "<image>", case-folded, with single spaces.
+    """A text in the form in which texts are compared: without "<image>", case-folded, white space as single spaces."""
+    return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())
 
-    No space before a question mark: releases of one set differ in it.
-    """
-    return None if text is None else " ".join(text.replace("<image>", " ").casefold().split()).replace(" ?", "?")
+
+def loose_text(text: str | None) -> str | None:
+    """`comparable_text` without a space before a question mark, in which releases of one set differ."""
+    return None if text is None else (comparable_text(text) or "").replace(" ?", "?")
 
 
 def question_in(text: str | None, known: set[str | None]) -> str | None:
@@ -36,7 +38,7 @@ def question_in(text: str | None, known: set[str | None]) -> str | None:
 
 def agrees(answer: Answer, sample: Sample) -> bool:
     """Whether the question and the reference of an answer are those of the sample; a prompt may contain more text."""
-    prompt, question = comparable_text(answer.question), comparable_text(sample.question) or ""
+    prompt, question = loose_text(answer.question), loose_text(sample.question) or ""
     if prompt is not None and prompt != question and not (question and question in prompt):
         return False
     return answer.reference is None or comparable_text(answer.reference) in {

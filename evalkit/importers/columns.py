@@ -132,7 +132,7 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     text = only_text(value, f"{where}, column {name!r}")
     if text is None and raw.cells in ("table", "sheet") and has(fields, name):
         text = ""
-    error = answered(text)[1] if has(fields, name) else f"no {name!r} in the record"
+    error = (_said(fields) or answered(text)[1]) if has(fields, name) else f"no {name!r} in the record"
     reference = first_text(pick(fields, columns.reference), f"{where}, column {columns.reference!r}")
     if text is not None:
         text = text if raw.cells == "sheet" else control_decoded(text)
@@ -155,9 +155,13 @@ def _failed(raw: RawFile, fields: Mapping[str, Any], text: str) -> str | None:
     cut = len(text) >= SHEET_LIMIT if raw.cells == "sheet" else raw.cells == "table" and len(text) == SHEET_LIMIT
     if cut:
         return f"cut at {SHEET_LIMIT:,} characters"
+    return failure(text) or filtered(_stop_word(fields)) or (None if text.strip() else _said(fields))
+
+
+def _said(fields: Mapping[str, Any]) -> str | None:
+    """The error that a record notes beside its answer."""
     noted = fields.get("error")
-    said = str(noted)[:200] if not text.strip() and noted and isinstance(noted, (str, Mapping)) else None
-    return failure(text) or filtered(_stop_word(fields)) or said
+    return str(noted).strip()[:200] or None if isinstance(noted, (str, Mapping)) and noted else None
 
 
 def _stop_word(fields: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -85,11 +86,13 @@ def _read(path: Path) -> _Sheet:
 def _opened(path: Path, *, data_only: bool) -> Iterator[Any]:
     import openpyxl
 
-    book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
-    try:
-        yield book
-    finally:
-        book.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # openpyxl's remarks on styles
+        book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+        try:
+            yield book
+        finally:
+            book.close()
 
 
 def _rows(sheet: Any, formulas: dict[tuple[int, int], str]) -> Iterator[list[Any]]:

@@ -13,6 +13,7 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.core import console
+from evalkit.core.errors import Partial
 
 HELP_ORDER = 20
 
@@ -61,5 +62,11 @@ def main(config: Config) -> int:
         )
     add_to_leaderboard(config, conclusion, limit=config["limit"])
     assert conclusion.summary is not None, "a scored file has a summary"
-    show(conclusion, table_title(conclusion.summary))
+    try:
+        show(conclusion, table_title(conclusion.summary))
+    except Partial:
+        raise Partial(
+            f"{conclusion.n_failed} of {conclusion.summary.n} samples have no answer in {path} but a failure, and are "
+            "not in the values above. Ask the failed ones again with the tool that wrote the file."
+        ) from None
     return 0

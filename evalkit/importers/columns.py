@@ -13,6 +13,7 @@ from evalkit.importers.failures import failure, filtered, finish_reason
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
 _STOPPED = ("finish_reason", "stop_reason", "finishReason", "stopReason")
 _SETTING = {"image": "image_id"}  # on the command line; `image` is another setting of a run
+UNNAMED = "(unnamed)"  # a data frame writes its row numbers under no name
 _KEY_LENGTH = 200
 _KEY_DEPTH = 3
 
@@ -109,9 +110,10 @@ def _is_twin(other: str, name: str) -> bool:
 def identifiers(fields: Any, leave_out: Sequence[str | None] = (), depth: int = _KEY_DEPTH) -> dict[str, str]:
     """The short values of a record by their dotted names: its candidates for an id, a row number or an image."""
     found: dict[str, str] = {}
-    for name, value in fields.items():
-        if name in leave_out:
+    for column, value in fields.items():
+        if column in leave_out:
             continue
+        name = column or UNNAMED
         inner = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
         if isinstance(inner, Mapping):
             if depth > 1:

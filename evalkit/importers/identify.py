@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 ID_NAMES = (
     "sample_id", "question_id", "qid", "id", "doc_id", "index", "idx", "uid", "sampleid", "questionid", "qid_unique",
 )  # fmt: skip
-_ROW_NAMES = (*ID_NAMES, "", "row", "row_id", "row_index", "row_number", "number", "no", "no.", "#", "unnamed:_0")
+_ROW_NAMES = (
+    *ID_NAMES,
+    "(unnamed)",
+    "row",
+    "row_id",
+    "row_index",
+    "row_number",
+    "number",
+    "no",
+    "no.",
+    "#",
+    "unnamed:_0",
+)
 _IMAGE_NAME = re.compile(r"im(?:a)?ge?", re.IGNORECASE)  # image, img, imgs, imageid
 _NUMBERED = re.compile(r"(\D*)(\d{1,15})")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from evalkit.core.errors import DataError
 from evalkit.importers import cells
 from evalkit.importers.base import BadCell, RawFile, Record, first_few
-from evalkit.importers.tables import check_names, is_blank
+from evalkit.importers.tables import check_names, fields_of, is_blank
 
 _Grid = list[list[Any]]
 
@@ -52,7 +52,7 @@ def parse_xlsx(path: Path) -> RawFile:
             continue
         padded = [*row, *[None] * (len(names) - len(row))]
         beyond += [number] if not is_blank(padded[len(names) :]) else []
-        records.append(Record(row=number, fields=dict(zip(names, padded, strict=False))))
+        records.append(Record(row=number, fields=fields_of(names, padded)))
     notes = [*sheet.notes]
     if beyond:
         notes.append(f"cells to the right of the header were ignored in {len(beyond)} rows: {first_few(beyond)}")

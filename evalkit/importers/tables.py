@@ -52,7 +52,7 @@ def parse_csv(text: str, path: Path) -> RawFile:
                 f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that "
                 "contains the separator must be quoted: write the file again with a CSV writer."
             )
-    records = tuple(Record(row=number, fields=dict(zip(names, cells, strict=True))) for number, cells in filled[1:])
+    records = tuple(Record(row=number, fields=fields_of(names, cells)) for number, cells in filled[1:])
     notes = [f"the first line, {text[:start].strip()!r}, names the separator"] if start else []
     if blank := sum(bool(cells) for _, cells in rows) - len(filled):
         notes.append(f"{blank} rows with empty cells only were skipped")
@@ -70,8 +70,16 @@ def is_blank(row: Sequence[Any]) -> bool:
     return all(v is None or (isinstance(v, str) and not v.strip()) for v in row)
 
 
+def fields_of(names: Sequence[str], cells: Sequence[Any]) -> dict[str, Any]:
+    """The cells of a row by column; cells of several unnamed columns are left out."""
+    fields = dict(zip(names, cells, strict=False))
+    if names.count("") > 1:
+        del fields[""]
+    return fields
+
+
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Raise DataError for a column name that occurs twice, also if pandas has renamed the second one to NAME.1."""
+    """Raise DataError for a column name that occurs twice."""
     repeated = sorted({n for n in names if n and names.count(n) > 1})
     if repeated:
         raise DataError(

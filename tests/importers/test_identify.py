@@ -48,6 +48,9 @@ SHAPES = {
     "VLMEvalKit with gaps": lambda k, s: {
         "index": 40 + 7 * k, "question": s.question, "answer": s.references[0], "prediction": TRUTH[k],
     },
+    "a data frame's unnamed index": lambda k, s: {
+        "": k, "question": s.question, "answer": s.references[0], "prediction": TRUTH[k],
+    },
     "ids under an unknown name": lambda k, s: {
         "case": s.id, "question": s.question, "answer": s.references[0], "prediction": TRUTH[k],
     },

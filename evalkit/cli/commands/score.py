@@ -38,11 +38,14 @@ def main(config: Config) -> int:
     loaded = task.load(images=False)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
-    loaded = replace(loaded, notes=(*loaded.notes, *file.warnings, *joined.warnings))
+    warnings = (*file.warnings, *joined.warnings)
+    loaded = replace(loaded, notes=(*loaded.notes, *warnings))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
+    for text in warnings:
+        console.warn(text)
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
     provenance = provenance_of(path, loaded, config["name"])
     folder = folder_for(Path(config["out"]), provenance, predictions)
@@ -62,8 +65,9 @@ def main(config: Config) -> int:
         )
     add_to_leaderboard(config, conclusion, limit=config["limit"])
     assert conclusion.summary is not None, "a scored file has a summary"
+    said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in warnings))
     try:
-        show(conclusion, table_title(conclusion.summary))
+        show(replace(conclusion, summary=said), table_title(conclusion.summary))
     except Partial:
         raise Partial(
             f"{conclusion.n_failed} of {conclusion.summary.n} samples have no answer in {path} but a failure, and are "

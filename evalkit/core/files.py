@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import StoreError
 
 # Made once: a run writes many lines.
@@ -47,7 +48,7 @@ def json_line(content: Mapping[str, Any]) -> str:
 def read_json(path: Path, what: str) -> Any:
     """A JSON file, or a StoreError that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeated_keys)
+        return json_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise StoreError(f"There is no {what} at {path}; check the path.") from problem
     except (ValueError, RecursionError) as problem:
@@ -55,15 +56,6 @@ def read_json(path: Path, what: str) -> Any:
             f"The {what} {path} is not valid JSON ({problem}): it was damaged or edited. Restore it, or make it again "
             "with the command that wrote it."
         ) from problem
-
-
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a repeated key would silently replace a value."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return found
 
 
 def safe_name(name: str) -> str:

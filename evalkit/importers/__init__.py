@@ -11,6 +11,8 @@ from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, AnswerFile, Columns, Format, RawFile, first_few
+from evalkit.importers.failures import error_text_warning
+from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
 from evalkit.importers.load import load
 from evalkit.importers.text_match import comparable_text
@@ -52,11 +54,12 @@ def read_answers(
     prediction: str | None = None,
     question: str | None = None,
     reference: str | None = None,
+    image_id: str | None = None,
 ) -> AnswerFile:
     """Read the answers in a file (or in a run folder), in file order.
 
-    format: a key of FORMATS, or "auto" to recognise it by content.  id, prediction, question, reference: names of
-    columns ("doc.question" is a field of an object) if the usual names do not apply.
+    format: a key of FORMATS, or "auto" to recognise it by content.  id, prediction, question, reference,
+    image_id: names of columns ("doc.question" is a field of an object) if the usual names do not apply.
     Repeated rows with the same answer are merged, with a note.
 
     Raises:
@@ -68,15 +71,20 @@ def read_answers(
     raw = load(Path(path))
     name = format if format != "auto" else _recognise(raw)
     _check_complete(raw, name)
-    columns = Columns(id=id, prediction=prediction, question=question, reference=reference)
-    answers, notes = FORMATS[name].read(raw, columns)
+    columns = Columns(id=id, prediction=prediction, question=question, reference=reference, image=image_id)
+    found = FORMATS[name].read(raw, columns)
+    answers, notes = found[:2]
     if not answers:
         raise DataError(f"{raw.path}: contains no answers (read as {name}).")
     kept, merged = _merge(answers, raw.path)
     torn = [f"line {raw.torn} is incomplete and was dropped; resuming the run writes it again"] if raw.torn else []
     tail = [f"{len(raw.tail)} characters after the end of the array were ignored"] if raw.tail else []
     all_notes = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
-    return AnswerFile(path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes))
+    warning = error_text_warning(kept)
+    return AnswerFile(
+        path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes),
+        warnings=(warning,) if warning else (), named=columns, id_column=getattr(found, "id_column", "id"),
+    )  # fmt: skip
 
 
 def _recognise(raw: RawFile) -> str:
@@ -100,16 +108,16 @@ def _check_complete(raw: RawFile, name: str) -> None:
 
 
 def _merge(answers: list[Answer], path: Path) -> tuple[list[Answer], list[str]]:
-    """Keep one answer per id and question: a text replaces an error; two different texts raise DataError."""
+    """Keep one answer per id, question and image: a text replaces an error; two different texts raise DataError."""
     kept: dict[object, Answer] = {}
     repeated, retried = 0, 0
     conflicts: list[str] = []
     for answer in answers:
-        key = (
-            (answer.id, comparable_text(answer.question), comparable_text(answer.reference))
-            if answer.id is not None
-            else answer.row
-        )
+        key: object = answer.row
+        if answer.id is not None:
+            texts = (comparable_text(answer.question), comparable_text(answer.reference))
+            images = tuple(v for k, v in answer.keys.items() if names_image(k))
+            key = (answer.id, *texts, answer.image, images)
         first = kept.get(key)
         if first is None:
             kept[key] = answer
@@ -123,7 +131,8 @@ def _merge(answers: list[Answer], path: Path) -> tuple[list[Answer], list[str]]:
     if conflicts:
         raise DataError(
             f"{path}: {len(conflicts)} ids have two answers with different texts: {first_few(conflicts)}. The file "
-            "contains several runs (some tools append to it) or several answers per question. Keep one of them."
+            "contains several runs (some tools append to it) or several answers per question. "
+            "Keep one of them, or name the column that tells the rows apart with id=NAME."
         )
     notes = [f"{repeated} rows repeat an earlier row with the same answer and were merged"] if repeated else []
     notes += [f"{retried} rows have both an error and an answer; the answer was used"] if retried else []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 
+from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.importers.base import ArchiveMember
 
@@ -22,7 +22,7 @@ def json_members(path: Path, prefix: str) -> list[ArchiveMember]:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.filename.startswith(prefix) and info.filename.endswith(".json"):
-                    found.append(ArchiveMember(info.filename, json.loads(_content(path, archive, info))))
+                    found.append(ArchiveMember(info.filename, json_text.loads(_content(path, archive, info))))
     except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError, NotImplementedError) as e:
         raise DataError(
             f"{path}: a member of the archive cannot be read ({e}). Copy or write the archive again."

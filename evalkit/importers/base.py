@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,12 +18,17 @@ class Answer:
 
     row: line number (text files, sheets) or position in the array, from 1, for messages.
     question, reference: verbatim from the file; used to find the sample and to check that it is the right one.
+    image: the image's name, if the user names its column.
+    keys: other short values of the record by their dotted names ("doc.qid"), among which an id, a row number or an
+    image may be.
     """
 
     row: int
     id: str | None = None
     question: str | None = None
     reference: str | None = None
+    image: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
     error: str | None = None
     finish_reason: Literal["stop", "length", "error", "unknown"] = "unknown"
@@ -36,21 +41,40 @@ class Answer:
             raise ValueError(f"answer in row {self.row}: exactly one of text and error must be given")
 
 
+@dataclass(frozen=True, slots=True)
+class BadCell:
+    """A value that is not what was written: converted or lost by the program that made the file.
+
+    Reading it as text raises DataError with `problem`, so a bad cell in a column that nobody reads does no harm.
+    """
+
+    problem: str
+
+
 class Answers(NamedTuple):
-    """Result of a format's reader: the answers in file order, and notes for the user."""
+    """Result of a format's reader: the answers in file order, notes for the user, and the column of the ids."""
 
     answers: list[Answer]
     notes: list[str]
+    id_column: str = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFile:
-    """The answers of a file.  notes: irregularities of the file and how they were read, shown to the user."""
+    """The answers of a file.
+
+    notes: irregularities of the file and how they were read, shown to the user.  warnings: what may make a number
+    wrong, shown and kept with the result.  named: the columns that
+    the user named.  id_column: the one that the ids are from, for messages.
+    """
 
     path: str
     format: str
     answers: tuple[Answer, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    named: Columns = field(default_factory=lambda: Columns())
+    id_column: str = "id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +127,12 @@ class Columns:
     prediction: str | None = None
     question: str | None = None
     reference: str | None = None
+    image: str | None = None
 
     @property
     def any(self) -> bool:
         """Whether at least one column is named."""
-        return any(name is not None for name in (self.id, self.prediction, self.question, self.reference))
+        return any(name is not None for name in (self.id, self.prediction, self.question, self.reference, self.image))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +154,10 @@ def as_text(value: Any, where: str) -> str | None:
     """A scalar as text; None for null.  The strings "None", "NA" and "" are kept as text.
 
     Whole floats lose their ".0" (a data frame turns a column of integers with a missing value into floats).
-    Raises DataError for lists and objects.
+    Raises DataError for lists, objects and cells that lost their text.
     """
+    if isinstance(value, BadCell):
+        raise DataError(f"{where}: {value.problem}")
     if value is None or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):

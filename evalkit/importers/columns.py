@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, Answers, Columns, RawFile, Record, answered, as_id, first_text, only_text
+from evalkit.importers.cells import control_decoded, table_problem
+from evalkit.importers.failures import failure, filtered, finish_reason
 
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
-FAILURES = (
-    "Failed to obtain answer",  # VLMEvalKit, for an exception or a failed API call
-    "[LMMS_EVAL_REQUEST_FAILED",  # lmms-eval, after its retries
-)
+_STOPPED = ("finish_reason", "stop_reason", "finishReason", "stopReason")
+_SETTING = {"image": "image_id"}  # on the command line; `image` is another setting of a run
+UNNAMED = "(unnamed)"  # a data frame writes its row numbers under no name
+_KEY_LENGTH = 200
+_KEY_DEPTH = 3
 
 
 def pick(fields: Any, name: str | None) -> Any:
@@ -46,6 +49,7 @@ def has(fields: Mapping[str, Any], name: str) -> bool:
 def read_columns(raw: RawFile, columns: Columns) -> Answers:
     """One answer per record.  A record without the prediction column is an error of that row, not an empty answer."""
     _check_names(raw, columns)
+    _check_cells(raw, columns)
     answers = [_answer(raw, record, columns) for record in raw.records]
     notes = []
     empty = sum(a.text == "" for a in answers)
@@ -54,7 +58,10 @@ def read_columns(raw: RawFile, columns: Columns) -> Answers:
             f"{empty} empty cells in column {columns.prediction!r} were read as empty answers (a table cannot "
             "distinguish them from missing ones)"
         )
-    return Answers(answers, notes)
+    escaped = sum("_x000" in str(pick(r.fields, columns.prediction)) for r in raw.records)
+    if escaped:
+        notes.append(f"{escaped} answers contain a spreadsheet's escapes such as _x000D_, which were decoded")
+    return Answers(answers, notes, columns.id or "id")
 
 
 def override(known: Columns, named: Columns) -> Columns:
@@ -64,6 +71,7 @@ def override(known: Columns, named: Columns) -> Columns:
         prediction=named.prediction or known.prediction,
         question=known.question if named.question is None else named.question,
         reference=known.reference if named.reference is None else named.reference,
+        image=known.image if named.image is None else named.image,
     )
 
 
@@ -71,42 +79,104 @@ def refuse_named(columns: Columns, name: str) -> None:
     """Raise ConfigError if the user named columns for a format with fixed columns."""
     if columns.any:
         raise ConfigError(
-            f"id=, prediction=, question= and reference= name columns, but the columns of format {name!r} are fixed. "
-            "Leave them out, or use format=plain to read the file as plain records."
+            f"id=, prediction=, question=, reference= and image_id= name columns, but the columns of "
+            f"format {name!r} are fixed. Leave them out, or use format=plain to read the file as plain records."
         )
-
-
-def failure(text: str) -> str | None:
-    """The error, if a text is what a harness writes in place of a missing answer; else None."""
-    return f"not an answer: the harness wrote {text.strip()[:80]!r}" if text.strip().startswith(FAILURES) else None
 
 
 def _check_names(raw: RawFile, columns: Columns) -> None:
     known: set[str] = set().union(*(r.fields.keys() for r in raw.records))
-    for role in ("id", "prediction", "question", "reference"):
+    for role in ("id", "prediction", "question", "reference", "image"):
         name = getattr(columns, role)
         if name and not any(has(r.fields, name) for r in raw.records):
             raise DataError(
-                f"{raw.path}: {role}={name}, but no record has a column with that name. {did_you_mean(name, known)}"
+                f"{raw.path}: {_SETTING.get(role, role)}={name}, but no record has a column with that name. "
+                f"{did_you_mean(name, known)}"
             )
+        twin = next((k for k in known if name and k != name and _is_twin(k, name)), None)
+        if twin and any(r.fields.get(name) != r.fields.get(twin) for r in raw.records):
+            raise DataError(
+                f"{raw.path}: the columns {name!r} and {twin!r} look like one column that occurs twice, with different "
+                f"values, and either could be the {role}. Rename or delete one of them."
+            )
+
+
+def _is_twin(other: str, name: str) -> bool:
+    """Whether a column differs from another in case and spaces only, or is its double as pandas renames it: NAME.1."""
+    stem, _, number = other.rpartition(".")
+    return other.strip().casefold() == name.strip().casefold() or (stem == name and number.isdecimal())
+
+
+def identifiers(fields: Any, leave_out: Sequence[str | None] = (), depth: int = _KEY_DEPTH) -> dict[str, str]:
+    """The short values of a record by their dotted names: its candidates for an id, a row number or an image."""
+    found: dict[str, str] = {}
+    for column, value in fields.items():
+        if column in leave_out:
+            continue
+        name = column or UNNAMED
+        inner = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+        if isinstance(inner, Mapping):
+            if depth > 1:
+                nested = identifiers(inner, depth=depth - 1)
+                found |= {full: v for k, v in nested.items() if (full := f"{name}.{k}") not in leave_out}
+        elif isinstance(inner, str):
+            if 0 < len(inner) <= _KEY_LENGTH and inner.strip():
+                found[name] = inner.strip()
+        elif isinstance(inner, (int, float)) and not isinstance(inner, bool) and inner == inner:
+            found[name] = str(int(inner)) if isinstance(inner, int) or inner.is_integer() else str(inner)
+    return found
 
 
 def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     where = f"{raw.path}: row {record.row}"
-    name = columns.prediction or ""
-    value = pick(record.fields, name)
+    fields, name = record.fields, columns.prediction or ""
+    value = pick(fields, name)
     text = only_text(value, f"{where}, column {name!r}")
-    if text is None and raw.cells in ("table", "sheet") and has(record.fields, name):
+    if text is None and raw.cells in ("table", "sheet") and has(fields, name):
         text = ""
-    error = answered(text)[1] if has(record.fields, name) else f"no {name!r} in the record"
+    error = (_said(fields) or answered(text)[1]) if has(fields, name) else f"no {name!r} in the record"
+    reference = first_text(pick(fields, columns.reference), f"{where}, column {columns.reference!r}")
     if text is not None:
-        cut = f"cut at {SHEET_LIMIT:,} characters" if raw.cells == "sheet" and len(text) >= SHEET_LIMIT else None
-        error = cut or failure(text)
+        text = text if raw.cells == "sheet" else control_decoded(text)
+        error = _failed(raw, fields, text)
     return Answer(
         row=record.row,
-        id=as_id(pick(record.fields, columns.id), f"{where}, column {columns.id!r}"),
-        question=first_text(pick(record.fields, columns.question), f"{where}, column {columns.question!r}"),
-        reference=first_text(pick(record.fields, columns.reference), f"{where}, column {columns.reference!r}"),
+        id=as_id(pick(fields, columns.id), f"{where}, column {columns.id!r}"),
+        question=first_text(pick(fields, columns.question), f"{where}, column {columns.question!r}"),
+        reference=reference,
+        image=as_id(pick(fields, columns.image), f"{where}, column {columns.image!r}"),
+        keys=identifiers(fields, (columns.id, columns.prediction, columns.question, columns.reference, "resps")),
         text=text if error is None else None,
         error=error,
+        finish_reason="error" if error else finish_reason(_stop_word(fields)),
     )
+
+
+def _failed(raw: RawFile, fields: Mapping[str, Any], text: str) -> str | None:
+    """The error of a record that has a text: cut by a sheet, written by a harness, stopped by a filter, or failed."""
+    cut = len(text) >= SHEET_LIMIT if raw.cells == "sheet" else raw.cells == "table" and len(text) == SHEET_LIMIT
+    if cut:
+        return f"cut at {SHEET_LIMIT:,} characters"
+    return failure(text) or filtered(_stop_word(fields)) or (None if text.strip() else _said(fields))
+
+
+def _said(fields: Mapping[str, Any]) -> str | None:
+    """The error that a record notes beside its answer."""
+    noted = fields.get("error")
+    return str(noted).strip()[:200] or None if isinstance(noted, (str, Mapping)) and noted else None
+
+
+def _stop_word(fields: Mapping[str, Any]) -> str | None:
+    return next((v for k in _STOPPED if isinstance(v := fields.get(k), str)), None)
+
+
+def _check_cells(raw: RawFile, columns: Columns) -> None:
+    """Raise DataError for a cell of a CSV or TSV file that a spreadsheet program has changed."""
+    for record in raw.records if raw.cells == "table" else ():
+        for name in (columns.id, columns.prediction):
+            text = record.fields.get(name or "")
+            if isinstance(text, str) and text:
+                reference = record.fields.get(columns.reference or "")
+                problem = table_problem(text, reference if isinstance(reference, str) else None)
+                if problem:
+                    raise DataError(f"{raw.path}: line {record.row}, column {name!r} {problem}")

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answers, Columns, Format, RawFile
 from evalkit.importers.columns import override, read_columns
+from evalkit.importers.identify import ID_NAMES
 from evalkit.importers.text import unwrap
 
-_ID = ("sample_id", "question_id", "qid", "id", "doc_id", "index", "idx", "uid")
 _QUESTION = ("question", "question_text", "query", "prompt", "input")
 _REFERENCE = (
     "reference", "references", "ground_truth", "groundtruth", "gt", "gold", "gold_answer", "gt_answer", "true_answer",
@@ -36,11 +36,11 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     if not raw.records:
         raise DataError(f"{raw.path}: contains no answers.")
     guess = _guess(raw, columns)
-    answers, notes = read_columns(raw, guess)
+    answers, notes, id_column = read_columns(raw, guess)
     read_as = ", ".join(
         f"{role}={name}" for role in ("id", "prediction", "question", "reference") if (name := getattr(guess, role))
     )
-    return Answers(answers, [*raw.notes, f"columns read as {read_as}", *notes])
+    return Answers(answers, [*raw.notes, f"columns read as {read_as}", *notes], id_column)
 
 
 def _guess(raw: RawFile, named: Columns) -> Columns:
@@ -49,7 +49,9 @@ def _guess(raw: RawFile, named: Columns) -> Columns:
     free = [n for n in names if n != prediction]
     reference = _first(free, _REFERENCE) or _first(free, ("answer", "answers"))
     return override(
-        Columns(id=_first(free, _ID), prediction=prediction, question=_first(free, _QUESTION), reference=reference),
+        Columns(
+            id=_first(free, ID_NAMES), prediction=prediction, question=_first(free, _QUESTION), reference=reference
+        ),
         named,
     )
 
@@ -71,7 +73,7 @@ def _prediction(raw: RawFile, names: list[str], named: Columns) -> str:
         )
     # A file with only `answer` may be the dataset itself, and scoring its gold answers would give 100 %.
     others = [n for n in names if n not in (answer, named.id)]
-    if named.reference or _first(others, _REFERENCE) or not [n for n in others if _column_key(n) not in _ID]:
+    if named.reference or _first(others, _REFERENCE) or not [n for n in others if _column_key(n) not in ID_NAMES]:
         return answer
     raise DataError(
         f"{raw.path}: the column {answer!r} may contain the gold answers or the model's, and none of the columns "

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, answered, as_id, as_text
-from evalkit.importers.columns import objects, pick, refuse_named
+from evalkit.importers.columns import identifiers, objects, pick, refuse_named
+from evalkit.importers.failures import failure, filtered, finish_reason
 from evalkit.importers.prompts import prompt_text
-
-_REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "endoftext": "stop", "length": "length"}
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
@@ -35,23 +34,38 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         raise DataError(
             f"{where} has {len(completions)} completions, expected one. The file does not say which one was scored."
         )
+    reason = _reason(completions[0]) if completions else None
     if pick(state, "result.success") and completions:
         text, error = answered(as_text(completions[0].get("text"), f"{where}, completion"))
+        error = error or filtered(reason) or failure(text or "")
+        text = None if error else text
     else:
         text, error = None, str(pick(state, "result.error") or "no completion")
     tokens, seconds = completions[0].get("tokens") if completions else None, pick(state, "result.request_time")
-    reason = pick(completions[0], "finish_reason.reason") if completions else None
     return Answer(
         row=row,
         id=as_id(pick(state, "instance.id"), f"{where}, instance.id"),
         question=_question(state["instance"]),
         reference=_reference(state["instance"], where),
+        keys=_keys(state["instance"]),
         text=text,
         error=error,
-        finish_reason="error" if error else _REASONS.get(str(reason), "unknown"),
+        finish_reason="error" if error else finish_reason(reason),
         n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
     )
+
+
+def _reason(completion: Mapping[str, Any]) -> Any:
+    """The reason of the stop; some clients of HELM store the word itself, others an object around it."""
+    found = completion.get("finish_reason")
+    return pick(found, "reason") if isinstance(found, Mapping) else found
+
+
+def _keys(instance: Mapping[str, Any]) -> dict[str, str]:
+    media = objects(pick(instance, "input.multimedia_content.media_objects"))
+    place = next((m["location"] for m in media if isinstance(m.get("location"), str)), None)
+    return identifiers({"instance.extra_data": instance.get("extra_data"), "image": place})
 
 
 def _question(instance: Mapping[str, Any]) -> str | None:

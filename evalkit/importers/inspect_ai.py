@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, as_id, as_text, first_text
-from evalkit.importers.columns import objects, pick, refuse_named
+from evalkit.importers.columns import identifiers, objects, pick, refuse_named
+from evalkit.importers.failures import failure, filtered, finish_reason
 from evalkit.importers.prompts import prompt_text
 
-_REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 _ATTACHMENT = "attachment://"
 
 
@@ -38,24 +38,38 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
     if not isinstance(sample, Mapping):
         raise DataError(f"{where} is {type(sample).__name__}, expected an object.")
     text = _attached(sample, _completion(sample))
-    failed = (
-        pick(sample, "error.message") or pick(sample, "output.error") or ("no completion" if text is None else None)
-    )
     usage = pick(sample, "output.usage.output_tokens")
     choices = objects(pick(sample, "output.choices"))
     reason = pick(choices[0], "stop_reason") if choices else None
+    failed = _failed(sample, text, reason)
     seconds = pick(sample, "output.time")
     return Answer(
         row=row,
         id=as_id(sample.get("id"), f"{where}, id"),
         question=_question(sample),
         reference=first_text(sample.get("target"), f"{where}, target"),
+        keys=identifiers({"metadata": sample.get("metadata")}),
         text=None if failed else as_text(text, f"{where}, completion"),
         error=str(failed) if failed else None,
-        finish_reason="error" if failed else _REASONS.get(str(reason), "unknown"),
+        finish_reason="error" if failed else finish_reason(reason),
         n_tokens=usage if isinstance(usage, int) else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
     )
+
+
+def _failed(sample: Mapping[str, Any], text: str | None, reason: Any) -> str | None:
+    """The error of a sample that failed, that a content filter stopped, or that a limit stopped before any answer."""
+    error = pick(sample, "error.message") or sample.get("error") or pick(sample, "output.error")
+    if error:
+        return str(error)[:500]
+    if stopped := filtered(reason):
+        return stopped
+    if text is None:
+        return "no completion"
+    limit = pick(sample, "limit.type")
+    if limit and not text.strip():
+        return f"stopped by the sample's {limit} limit before an answer"
+    return failure(text)
 
 
 def _completion(sample: Mapping[str, Any]) -> str | None:

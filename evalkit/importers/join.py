@@ -1,9 +1,14 @@
-"""Join of imported answers to the samples of a task.  Never by row order unless by=position is set."""
+"""Join of imported answers to the samples of a task, by what identifies a row.
+
+In this order: the task's ids in any column, row numbers that the texts confirm, the image with question and reference,
+question and reference alone.  Row order decides only between rows that nothing else tells apart, and the result says
+how many these are.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +17,14 @@ from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, AnswerFile, first_few
 from evalkit.importers.evalkit_run import to_prediction
+from evalkit.importers.identify import Placed, by_ids, by_row_numbers, image_columns, position_agrees
 from evalkit.importers.text_match import (
+    MAX_MISMATCH,
     cannot_join_text,
     check_share,
     check_texts,
     comparable_text,
-    ids_name_images,
+    loose_text,
     order_that_fits,
     question_in,
     unmatched_text,
@@ -26,10 +33,6 @@ from evalkit.importers.text_match import (
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
-_REPEATS = (
-    "{rows} rows share {same} with another row and were paired in file order: totals are not affected, but the image "
-    "and the slices of an answer may be wrong"
-)
 _METHODS = ("auto", "id", "question", "position")
 
 
@@ -38,8 +41,9 @@ class JoinResult:
     """Answers joined to the samples of a task.
 
     predictions: one for each sample, in task order; a sample without an answer has an error.
-    by: "id", "order:NAME", "question" or "position".  n_matched: number of samples with an answer.
-    unmatched: answers without a sample.  missing: ids of the samples without an answer.
+    by: "id", "id:COLUMN", "rows:COLUMN", "order:NAME", "question" or "position".  n_matched: number of samples with an
+    answer.  unmatched: answers without a sample.  missing: ids of the samples without an answer.
+    warnings: what may put an answer to the wrong sample, with the setting that would settle it.
     """
 
     predictions: tuple[Prediction, ...]
@@ -48,6 +52,7 @@ class JoinResult:
     unmatched: tuple[Answer, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class _Pairs:
     of: dict[int, Answer]
     left: list[Answer]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def join(
@@ -65,9 +71,9 @@ def join(
     """Join answers to the samples of `task`; returns one prediction per sample, in task order.
 
     order: a key of `task.order`: the ids in the file are row numbers (from 0) in that numbering of the rows.
-    by: "id"; "question" (normalised question and reference, and the image if the ids name images; equal ones are paired
-    in order, the k-th with the k-th); "position" (row k is sample k); "auto" (id if the ids are the task's, else
-    question).
+    by: "id"; "question" (normalised question and reference, and the image if a column names it; equal ones are paired
+    in order, the k-th with the k-th); "position" (row k is sample k); "auto" (id if a column has the task's ids, else
+    row numbers if the texts agree, else question).
     max_unmatched: highest allowed value of (answers without a sample + samples without an answer) / samples.
 
     Raises:
@@ -76,14 +82,7 @@ def join(
         ConfigError: unknown `order` or `by`.
     """
     _check_settings(task, order, by, max_unmatched)
-    if order:
-        method, pairs = f"order:{order}", _by_order(file, task, order)
-    elif by == "position":
-        method, pairs = by, _by_position(file, task)
-    elif by == "id" or (by == "auto" and _ids_fit(file, task)):
-        method, pairs = "id", _by_id(file, task)
-    else:
-        method, pairs = "question", _by_question(file, task, forced=by == "question")
+    method, pairs = _paired(file, task, order, by)
     notes = check_texts(file, task, pairs.of, method)
     if not any(a.question or a.reference for a in pairs.of.values()):
         notes.append("the file has neither questions nor references, so the meaning of its ids could not be checked")
@@ -100,8 +99,26 @@ def join(
     )
     return JoinResult(
         predictions=predictions, by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left), missing=missing,
-        notes=(*pairs.notes, *notes),
+        notes=(*pairs.notes, *notes), warnings=pairs.warnings,
     )  # fmt: skip
+
+
+def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> tuple[str, _Pairs]:
+    """The method of the join, and its pairs."""
+    if order:
+        return f"order:{order}", _by_order(file, task, order)
+    if by == "position":
+        return by, _by_position(file, task)
+    if by == "question":
+        return by, _by_question(file, task, forced=True)
+    ids = by_ids(file, task)
+    if by == "id":
+        return (ids.by, _by_places(file, ids)) if ids else ("id", _by_id(file, task))
+    if ids is None or ids.share < 1 - MAX_MISMATCH:
+        rows = by_row_numbers(file, task)
+        if rows is not None:
+            return rows.by, _by_rows(file, task, rows)
+    return (ids.by, _by_places(file, ids)) if ids else ("question", _by_question(file, task, forced=False))
 
 
 def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched: float) -> None:
@@ -120,19 +137,6 @@ def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched:
         raise ConfigError(f"max_unmatched={max_unmatched}: expected a number between 0 and 1.")
     if not task.samples:
         raise DataError(f"task {task.name} has no samples, so there is nothing to join answers to.")
-
-
-def _ids_fit(file: AnswerFile, task: LoadedTask) -> bool:
-    """Whether the ids are those of the task: they are unique and at least half of them exist there.
-
-    Some row numbers match by chance: a fifth of the numbers 0..450 are ids of VQA-RAD's test rows.
-    """
-    ids = [a.id for a in file.answers]
-    known = {s.id for s in task.samples}
-    hits = sum(i in known for i in ids)
-    if None in ids or len(set(ids)) < len(ids):
-        return False
-    return hits > 0 and (hits * 2 >= len(ids) or not any(a.question for a in file.answers))
 
 
 def _by_id(file: AnswerFile, task: LoadedTask) -> _Pairs:
@@ -174,17 +178,74 @@ def _by_key(file: AnswerFile, sample_of: Callable[[Answer], int | None]) -> _Pai
     return _Pairs(of, left)
 
 
-def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
-    if len(file.answers) != len(task.samples):
-        raise DataError(
-            f"{file.path}: {len(file.answers)} answers and {len(task.samples)} samples of {task.name}; by=position "
-            "needs equal numbers."
+def _by_places(file: AnswerFile, placed: Placed) -> _Pairs:
+    of: dict[int, Answer] = {}
+    left: list[Answer] = []
+    for answer, place in zip(file.answers, placed.places, strict=True):
+        if place is None:
+            left.append(answer)
+        elif place in of:
+            raise DataError(
+                f"{file.path}: rows {of[place].row} and {answer.row} have the same id, as numbers. Name another column "
+                "with id=NAME, or use by=question."
+            )
+        else:
+            of[place] = answer
+    return _Pairs(of, left)
+
+
+def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
+    pairs = _by_places(file, placed)
+    column = placed.by.partition(":")[2]
+    note = f"joined by the row numbers in column {column!r}, under which questions and references agree"
+    with_reference = any(a.reference for a in file.answers)
+    alike = sum(len(g) for g in _groups(task, None, with_reference).values() if len(g) > 1)
+    if alike:
+        note += (
+            f"; between {alike} of the {len(task.samples)} rows, which share {_shared(False, with_reference)} with "
+            "another row, the number alone decides (a column with the task's ids, id=NAME, would settle it)"
         )
-    return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order (by=position)",))
+    return _Pairs(pairs.of, pairs.left, (note,))
+
+
+def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
+    n = len(task.samples)
+    if len(file.answers) != n:
+        raise DataError(
+            f"{file.path}: {len(file.answers)} answers and {n} samples of {task.name}; by=position needs equal numbers."
+        )
+    if not any(a.question or a.reference for a in file.answers):
+        checked = f"the file has no questions to check it, so the order decides all {n} rows"
+    else:
+        with_reference = any(a.reference for a in file.answers)
+        alike = sum(len(g) for g in _groups(task, None, with_reference).values() if len(g) > 1)
+        if not alike:
+            return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order (by=position)",))
+        shared = _shared(False, with_reference)
+        checked = f"it alone decides between {alike} of the {n} rows, which share {shared} with another row"
+    warning = f"joined by row order (by=position): {checked}; a column with the task's ids, id=NAME, would settle it"
+    return _Pairs(dict(enumerate(file.answers)), [], (), (warning,))
+
+
+_Key = tuple[str | None, ...]
+
+
+def _groups(task: LoadedTask, images: Sequence[str] | None, with_reference: bool) -> dict[_Key, list[int]]:
+    """The samples by image (if given), question and reference (if the file has them); one group for each reference."""
+    groups: dict[_Key, list[int]] = defaultdict(list)
+    for i, s in enumerate(task.samples):
+        for reference in {comparable_text(r) for r in s.references} if with_reference else {None}:
+            groups[images[i] if images else None, comparable_text(s.question), reference].append(i)
+    return groups
+
+
+def _shared(with_image: bool, with_reference: bool) -> str:
+    parts = ["image"] * with_image + ["question"] + ["reference"] * with_reference
+    return "the same " + " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
-    """Pair the k-th answer with the k-th sample of the same question and reference (and image, if ids name images)."""
+    """Pair the k-th answer with the k-th sample of the same question, reference and image, if a column names images."""
     if not any(a.question for a in file.answers):
         raise DataError(cannot_join_text(file, task))
     suggestion = order_that_fits(file, task)
@@ -193,46 +254,96 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
             f"{file.path}: its ids are not those of {task.name} but row numbers in another numbering of the same rows, "
             f"under which the questions agree. Use task.order={suggestion}, or by=question to join by the texts alone."
         )
-    with_image = ids_name_images(file, task)
+    columns = image_columns(file, task)[:3]
+    ways = [_by_texts(file, task, column, images, forced=forced) for column, images in columns]
+    if all(way.left for way in ways) and not any(column == file.id_column for column, _ in columns):
+        # A column with other names of images than the task's must not keep rows apart that their texts join.
+        ways.append(_by_texts(file, task, "", None, forced=forced))
+    return max(ways, key=lambda way: len(way.of))
+
+
+def _by_texts(
+    file: AnswerFile, task: LoadedTask, column: str, images: Sequence[str | None] | None, *, forced: bool
+) -> _Pairs:
     with_reference = any(a.reference for a in file.answers)
-    waiting: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
-    for i, s in enumerate(task.samples):
-        for reference in {comparable_text(r) for r in s.references} if with_reference else {None}:
-            waiting[s.image_id if with_image else None, comparable_text(s.question), reference].append(i)
-    notes = _check_repeats(file, task, waiting, with_reference=with_reference, forced=forced)
-    known = {key[1] for key in waiting}
+    groups = _groups(task, [s.image_id for s in task.samples] if images else None, with_reference)
+    _check_repeats(file, task, groups, with_reference=with_reference, forced=forced)
+    known = {key[1] for key in groups}
     of: dict[int, Answer] = {}
     left: list[Answer] = []
-    for answer in file.answers:
+    waiting = {key: list(places) for key, places in groups.items()}
+    for k, answer in enumerate(file.answers):
         key = (
-            answer.id if with_image else None,
+            images[k] if images else None,
             question_in(answer.question, known),
             comparable_text(answer.reference) if with_reference else None,
         )
         free = next((i for i in waiting.get(key, ()) if i not in of), None)
         if free is None:
-            left.append(answer)
-        else:
-            waiting[key].remove(free)
-            of[free] = answer
-    if with_image:
-        notes.append("ids name images, so answers were joined by image, question and reference")
+            loose = next((i for i in _loosely(key, waiting) if i not in of), None) if key not in waiting else None
+            if loose is None:
+                left.append(answer)
+                continue
+            free = loose
+        of[free] = answer
+    notes = []
+    if images:
+        notes.append(
+            f"column {column!r} names images, so answers were joined by image, question"
+            + (" and reference" if with_reference else "")
+        )
     elif any(a.id for a in file.answers):
         notes.append(f"the file's ids are not those of {task.name} and were not used")
-    return _Pairs(of, left, tuple(notes))
+    warnings = _order_warning(file, task, groups, of, bool(images), with_reference)
+    return _Pairs(of, left, tuple(notes), warnings)
+
+
+def _loosely(key: _Key, waiting: Mapping[_Key, Sequence[int]]) -> Iterator[int]:
+    """The samples whose question differs from that of a key in the space before a question mark only."""
+    image, question, reference = key
+    for other, places in waiting.items():
+        if other[0] == image and other[2] == reference and loose_text(other[1]) == loose_text(question):
+            yield from places
+
+
+def _order_warning(
+    file: AnswerFile,
+    task: LoadedTask,
+    groups: Mapping[_Key, Sequence[int]],
+    of: Mapping[int, Answer],
+    with_image: bool,
+    with_reference: bool,
+) -> tuple[str, ...]:
+    """The warning for rows that only their order tells apart; nothing without such rows."""
+    repeated = [group for group in groups.values() if len(group) > 1]
+    if not repeated:
+        return ()
+    rows = len({i for group in repeated for i in group})
+    answered = [{of[i].text for i in group if i in of} for group in repeated]
+    differ = len({i for g, texts in zip(repeated, answered, strict=True) if len(texts) > 1 for i in g})
+    order = "the file is in the task's order" if position_agrees(file, task) else "the file is in another order"
+    order = order if len(file.answers) == len(task.samples) else "the file does not have all rows"
+    return (
+        f"{rows} of the {len(task.samples)} rows share {_shared(with_image, with_reference)} with another row and were "
+        f"paired in file order, the k-th with the k-th ({order}; for {differ} of them the answers differ): the image, "
+        "the slices and the flips of such an answer may be another row's. A column with the task's ids settles it: "
+        + ("id=NAME" if with_image else "id=NAME, or one with the images: image_id=NAME"),
+    )
 
 
 def _check_repeats(
     file: AnswerFile,
     task: LoadedTask,
-    waiting: dict[tuple[str | None, ...], list[int]],
+    groups: Mapping[_Key, Sequence[int]],
     *,
     with_reference: bool,
     forced: bool,
-) -> list[str]:
-    """Check samples with the same question: a note if their gold answers agree, DataError if pairs could be wrong."""
-    groups = [group for group in waiting.values() if len(group) > 1]
-    ambiguous = [g for g in groups if len({frozenset(map(comparable_text, task.samples[i].references)) for i in g}) > 1]
+) -> None:
+    """Raise DataError for questions that occur with different gold answers, if nothing tells them apart."""
+    repeated = [group for group in groups.values() if len(group) > 1]
+    ambiguous = [
+        g for g in repeated if len({frozenset(map(comparable_text, task.samples[i].references)) for i in g}) > 1
+    ]
     if ambiguous and not with_reference and not forced:
         examples = first_few([repr(task.samples[g[0]].question) for g in ambiguous], 3)
         raise DataError(
@@ -240,6 +351,3 @@ def _check_repeats(
             f"({examples}), and the file has neither the task's ids nor references to tell them apart. Add a column "
             "with one of them, or use by=question to pair equal questions in file order."
         )
-    rows = sum(len(g) for g in groups)
-    same = "the same question and reference" if with_reference else "the same question"
-    return [_REPEATS.format(rows=rows, same=same)] if rows else []

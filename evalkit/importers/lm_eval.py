@@ -23,14 +23,14 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     known = Columns(id="doc_id", prediction="resps", question="question", reference="target")
     if not any(r.fields["question"] for r in records):
         known = replace(known, question=None)
-    answers, notes = read_columns(replace(raw, records=records), override(known, columns))
+    answers, notes, id_column = read_columns(replace(raw, records=records), override(known, columns))
     changed = sum(_inner(r.fields.get("resps")) != _inner(r.fields.get("filtered_resps")) for r in records)
     if changed and not columns.prediction:
         notes.append(
             f"{changed} rows have a filtered answer that differs from the unfiltered one; the unfiltered one was read "
             "(prediction=filtered_resps reads the filtered one)"
         )
-    return Answers(answers, notes)
+    return Answers(answers, notes, id_column)
 
 
 def _with_answer_and_question(record: Record) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from evalkit.core.errors import DataError
-from evalkit.importers import tables, text
+from evalkit.importers import sheets, tables, text
 from evalkit.importers.archive import json_members
 from evalkit.importers.base import RawFile
 
@@ -29,6 +29,8 @@ def load(path: Path) -> RawFile:
         )
     if not head:
         raise DataError(f"{path}: the file is empty.")
+    if head == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise DataError(f"{path}: a workbook in the old .xls format, or one with a password. Save it as .xlsx or CSV.")
     if head[:4] == b"PAR1":
         return tables.parse_parquet(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -61,5 +63,7 @@ def _zip(path: Path) -> RawFile:
     except (zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{path}: damaged zip archive ({e}); it may be truncated. Copy or write it again.") from None
     if "xl/workbook.xml" in names:
-        return tables.parse_xlsx(path)
+        return sheets.parse_xlsx(path)
+    if "content.xml" in names and "mimetype" in names:
+        raise DataError(f"{path}: an OpenDocument sheet, which is not read. Save it as .xlsx or CSV.")
     return RawFile(path=path, kind="archive", members=lambda prefix: json_members(path, prefix))

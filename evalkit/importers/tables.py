@@ -1,100 +1,116 @@
-"""Reader of CSV, TSV, xlsx and parquet.  Without a data frame, so that "NA", "None" and "007" stay text."""
+"""Reader of CSV, TSV and parquet.  Without a data frame, so that "NA", "None" and "007" stay text."""
 
 from __future__ import annotations
 
 import csv
-import datetime
 import io
+import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import lines_of
 from evalkit.importers.base import RawFile, Record
 
 _CSV_LIMIT = threading.Lock()  # csv.field_size_limit is global to the process
 _MAX_FIELD = 2**31 - 1
+_SEP = re.compile(r'"?sep=(\\t|[^\r\n"])"?[ \t]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
 
 def parse_csv(text: str, path: Path) -> RawFile:
-    """Parse a table with a header line; the separator is the most frequent of tab, comma and semicolon in it."""
-    header = text.lstrip("\n").split("\n", 1)[0]
-    separator = max("\t,;", key=header.count)
-    if separator not in header:
+    """Parse a table with a header line.
+
+    The separator is named by a first line `sep=X`, else the one of tab, comma, semicolon and bar under which all rows
+    have as many fields as the header.
+    """
+    start, named = _separator_line(text)
+    body = text[start:]
+    header = next((line for line in lines_of(body) if line.strip()), "")
+    candidates = [named] if named else [s for s in "\t,;|" if s in header]
+    if not candidates:
         raise DataError(
             f"{path}: neither JSON nor a table. Expected JSON, JSON lines, or a header line with column names "
             f"separated by commas or tabs; its first line is {header[:80]!r}."
         )
+    skipped = 1 if start else 0
     with _CSV_LIMIT:
         before = csv.field_size_limit(_MAX_FIELD)  # base64 images are far larger than the default limit
         try:
-            rows = _csv_rows(text, separator, path)
+            rows = _csv_rows(body, candidates, path, skipped)
         finally:
             csv.field_size_limit(before)
-    names = [n.strip() for n in rows[0][1]]
-    repeated = sorted({n for n in names if n and names.count(n) > 1})
-    if repeated:
-        raise DataError(
-            f"{path}: the header contains {repeated[0]!r} more than once, which is ambiguous. Rename one column."
-        )
-    for number, cells in rows[1:]:
+    filled = [(number, cells) for number, cells in rows if not is_blank(cells)]
+    if not filled:
+        raise DataError(f"{path}: the table has no rows.")
+    names = [n.strip() for n in filled[0][1]]
+    check_names(names, path)
+    for number, cells in filled[1:]:
         if len(cells) != len(names):
             raise DataError(
                 f"{path}: line {number} has {len(cells)} fields, the header has {len(names)}. An answer that "
                 "contains the separator must be quoted: write the file again with a CSV writer."
             )
-    records = tuple(Record(row=number, fields=dict(zip(names, cells, strict=True))) for number, cells in rows[1:])
-    return RawFile(path=path, kind="records", cells="table", records=records)
+    records = tuple(Record(row=number, fields=fields_of(names, cells)) for number, cells in filled[1:])
+    notes = [f"the first line, {text[:start].strip()!r}, names the separator"] if start else []
+    if blank := sum(bool(cells) for _, cells in rows) - len(filled):
+        notes.append(f"{blank} rows with empty cells only were skipped")
+    return RawFile(path=path, kind="records", cells="table", records=records, notes=tuple(notes))
 
 
-def _csv_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        return [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as e:
+def _separator_line(text: str) -> tuple[int, str | None]:
+    """The length of a first line `sep=X`, which Excel reads and leaves out of the table, and X; (0, None) without."""
+    found = _SEP.match(text)
+    return (found.end(), found[1].replace("\\t", "\t")) if found else (0, None)
+
+
+def is_blank(row: Sequence[Any]) -> bool:
+    """Whether no cell of a row has content."""
+    return all(v is None or (isinstance(v, str) and not v.strip()) for v in row)
+
+
+def fields_of(names: Sequence[str], cells: Sequence[Any]) -> dict[str, Any]:
+    """The cells of a row by column; cells of several unnamed columns are left out."""
+    fields = dict(zip(names, cells, strict=False))
+    if names.count("") > 1:
+        del fields[""]
+    return fields
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Raise DataError for a column name that occurs twice."""
+    repeated = sorted({n for n in names if n and names.count(n) > 1})
+    if repeated:
         raise DataError(
-            f"{path}: line {reader.line_num}: {e}. A quote inside a field must be doubled: write the file again with "
-            "a CSV writer."
-        ) from None
-
-
-def parse_xlsx(path: Path) -> RawFile:
-    """Parse the first sheet of a workbook; its first row is the header."""
-    try:
-        import openpyxl
-    except ImportError:
-        raise DataError(
-            f"{path}: reading .xlsx needs openpyxl, which is not installed. Run `pip install openpyxl`, or save the "
-            "sheet as CSV or TSV."
-        ) from None
-    # data_only=False: a text that starts with "=" is stored as a formula, and the formula is the model's answer.
-    book = openpyxl.load_workbook(path, read_only=True, data_only=False)
-    try:
-        rows = [list(r) for r in book.worksheets[0].iter_rows(values_only=True)]
-        sheets = book.sheetnames
-    finally:
-        book.close()
-    if not rows:
-        raise DataError(f"{path}: the first sheet is empty.")
-    names = ["" if n is None else str(n).strip() for n in rows[0]]
-    records = [
-        Record(
-            row=i, fields={n: _cell(v, f"{path}: row {i}, column {n!r}") for n, v in zip(names, row, strict=False) if n}
+            f"{path}: the header contains {repeated[0]!r} more than once, which is ambiguous. Rename or delete one of "
+            "the columns."
         )
-        for i, row in enumerate(rows[1:], 2)
-        if any(v is not None for v in row)
-    ]
-    notes = (f"sheet {sheets[0]!r} was read, {len(sheets) - 1} other sheets were ignored",) if len(sheets) > 1 else ()
-    return RawFile(path=path, kind="records", cells="sheet", records=tuple(records), notes=notes)
 
 
-def _cell(value: Any, where: str) -> Any:
-    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)):
-        raise DataError(
-            f"{where}: the spreadsheet has converted this cell to a date or time ({value}); the original text is lost. "
-            "Export the answers as text."
-        )
-    return value
+def _csv_rows(text: str, separators: Sequence[str], path: Path, skipped: int) -> list[tuple[int, list[str]]]:
+    """The rows under the separator that fits best, with their line numbers; skipped: lines before the text."""
+    problems: list[DataError] = []
+    found: list[list[tuple[int, list[str]]]] = []
+    for separator in separators:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        try:
+            found.append([(reader.line_num + skipped, cells) for cells in reader])
+        except csv.Error as e:
+            problems.append(
+                DataError(
+                    f"{path}: line {reader.line_num + skipped}: {e}. A quote inside a field must be doubled: write the "
+                    "file again with a CSV writer."
+                )
+            )
+    if not found:
+        raise problems[0]
+
+    def fit(rows: list[tuple[int, list[str]]]) -> tuple[bool, int]:
+        filled = [cells for _, cells in rows if not is_blank(cells)]
+        return len({len(cells) for cells in filled}) == 1, len(filled[0]) if filled else 0
+
+    return max(found, key=fit)
 
 
 def parse_parquet(path: Path) -> RawFile:
@@ -108,6 +124,7 @@ def parse_parquet(path: Path) -> RawFile:
         raise DataError(f"{path}: not a readable parquet file ({e}).") from None
     with file:
         wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
+        check_names([n for n in file.schema_arrow.names if n in wanted], path)
         rows = file.read(columns=wanted).to_pylist()
     records = tuple(Record(row=i, fields=row) for i, row in enumerate(rows, 1))
     return RawFile(path=path, kind="records", cells="parquet", records=records)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.importers.base import RawFile, Record
 
@@ -48,9 +49,17 @@ def parse_json(text: str, path: Path) -> RawFile | None:
             return _array(text, path)
         if body.startswith("{"):
             return _object(text, path) or _lines(text, path)
+    except json_text.DoubledKeyError as e:
+        raise DataError(f"{path}{_line_of(text, e.key)}: {e}.") from None
     except (RecursionError, ValueError) as e:  # raised by json for thousands of nested brackets or of digits
         raise DataError(f"{path}: the JSON is nested too deeply or contains a number that is too long ({e}).") from None
     return None
+
+
+def _line_of(text: str, key: str) -> str:
+    """ ": line N" of the second place of a key that occurs twice in a text of several lines, else ""."""
+    places = [m.start() for m in re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)]
+    return f": line {text[: places[-1]].count(chr(10)) + 1}" if len(places) == 2 and "\n" in text.strip() else ""
 
 
 def _loads(text: str) -> tuple[Any, list[str]]:
@@ -61,13 +70,13 @@ def _loads(text: str) -> tuple[Any, list[str]]:
         notes.append(f"{name} read as null")
 
     try:
-        return json.loads(text, parse_constant=constant), notes
+        return json_text.loads(text, parse_constant=constant), notes
     except json.JSONDecodeError:
         cleaned = _without_trailing_commas(text)
         if cleaned == text:
             raise
         notes.clear()
-        return json.loads(cleaned, parse_constant=constant), [*notes, "trailing commas ignored"]
+        return json_text.loads(cleaned, parse_constant=constant), [*notes, "trailing commas ignored"]
 
 
 def _without_trailing_commas(text: str) -> str:
@@ -95,11 +104,11 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
     start = len(text) - len(text.lstrip())
     source, notes = text, []
     try:
-        items, end = json.JSONDecoder().raw_decode(source, start)
+        items, end = json_text.decoder().raw_decode(source, start)
     except json.JSONDecodeError:
         source, notes = _without_trailing_commas(text), ["trailing commas ignored"]
         try:
-            items, end = json.JSONDecoder().raw_decode(source, len(source) - len(source.lstrip()))
+            items, end = json_text.decoder().raw_decode(source, len(source) - len(source.lstrip()))
         except json.JSONDecodeError:
             raise DataError(
                 f"{path}: malformed JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array is "
@@ -150,6 +159,8 @@ def _lines(text: str, path: Path) -> RawFile:
             notes.append("trailing commas ignored")
         try:
             value, line_notes = _loads(body)
+        except json_text.DoubledKeyError as e:
+            raise DataError(f"{path}: line {number}: {e}.") from None
         except json.JSONDecodeError as e:
             if number == last and not text.endswith("\n"):
                 torn = number

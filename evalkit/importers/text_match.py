@@ -21,6 +21,11 @@ def comparable_text(text: str | None) -> str | None:
     return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())
 
 
+def loose_text(text: str | None) -> str | None:
+    """`comparable_text` without a space before a question mark, in which releases of one set differ."""
+    return None if text is None else (comparable_text(text) or "").replace(" ?", "?")
+
+
 def question_in(text: str | None, known: set[str | None]) -> str | None:
     """The task's question inside a prompt: the whole prompt, one of its lines, or a part up to a question mark."""
     whole = comparable_text(text)
@@ -31,15 +36,9 @@ def question_in(text: str | None, known: set[str | None]) -> str | None:
     return next((c for c in (*lines, *reversed(heads)) if c and c in known), whole)
 
 
-def ids_name_images(file: AnswerFile, task: LoadedTask) -> bool:
-    """Whether at least half of the ids in the file are image ids of the task."""
-    images = {s.image_id for s in task.samples}
-    return sum(a.id in images for a in file.answers) * 2 >= len(file.answers) and len(images) > 1
-
-
 def agrees(answer: Answer, sample: Sample) -> bool:
     """Whether the question and the reference of an answer are those of the sample; a prompt may contain more text."""
-    prompt, question = comparable_text(answer.question), comparable_text(sample.question) or ""
+    prompt, question = loose_text(answer.question), loose_text(sample.question) or ""
     if prompt is not None and prompt != question and not (question and question in prompt):
         return False
     return answer.reference is None or comparable_text(answer.reference) in {

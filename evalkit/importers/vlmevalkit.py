@@ -10,11 +10,11 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per row: `prediction`, verbatim.  Adds a note if the harness has split off `thinking`."""
     reference = "answer" if any("answer" in r.fields for r in raw.records) else None
     known = Columns(id="index", prediction="prediction", question="question", reference=reference)
-    answers, notes = read_columns(raw, override(known, columns))
+    answers, notes, id_column = read_columns(raw, override(known, columns))
     thoughts = sum(bool(r.fields.get("thinking")) for r in raw.records)
     if thoughts:
         notes.append(f"{thoughts} rows have reasoning in the column 'thinking', which is not part of the answer")
-    return Answers(answers, notes)
+    return Answers(answers, notes, id_column)
 
 
 FORMAT = Format(

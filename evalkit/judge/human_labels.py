@@ -8,6 +8,7 @@ Labels are correct, partly, wrong and cannot_tell (also yes/no, true/false, 1/0)
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError, did_you_mean
+from evalkit.core.json_text import lines_of
 from evalkit.judge.json_lines import LocatedObject, located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST
 
@@ -119,13 +121,21 @@ def _rows(path: Path) -> list[LocatedObject]:
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"The label file {path} cannot be read ({problem}).") from problem
     if path.suffix.lower() == ".csv":
-        lines = csv.DictReader(text.splitlines())
-        found = [LocatedObject(f"{path}:{number}", line) for number, line in enumerate(lines, start=2)]
+        # newline="": a cell keeps its own line breaks, and U+2028 or VT in a cell ends no line.
+        lines = csv.DictReader(io.StringIO(text, newline=""))
+        _check_header(path, lines.fieldnames or ())
+        found = [LocatedObject(f"{path}:{lines.line_num}", line) for line in lines]
     else:
-        found = list(located_objects(path, text.splitlines(), "Labels are CSV or JSON Lines."))
+        found = list(located_objects(path, lines_of(text), "Labels are CSV or JSON Lines."))
     if not found:
         raise DataError(f"{path} has no labels.")
     return [_with_column_names(row) for row in found]
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    repeated = sorted(name for name, n in Counter(n.strip() for n in names).items() if n > 1 and name)
+    if repeated:
+        raise DataError(f"{path}: the header contains {repeated[0]!r} more than once. Rename or delete one column.")
 
 
 def _with_column_names(row: LocatedObject) -> LocatedObject:

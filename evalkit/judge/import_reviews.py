@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import lines_of
 from evalkit.core.types import digest_json
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal, PlanJudgments
@@ -46,10 +47,10 @@ def read_reviews(path: Path, *, judge: str = "review", max_failed: float = 0.02)
     reviews: list[_Review] = []
     seen: set[str] = set()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"The review file {path} cannot be read ({problem}).") from problem
-    for where, content in located_objects(path, text.splitlines(), "A review file has one JSON object per line."):
+    for where, content in located_objects(path, lines_of(text), "A review file has one JSON object per line."):
         review = _review(content, where)
         if review.sample_id in seen:
             raise DataError(

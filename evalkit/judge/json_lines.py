@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.core import json_text
 from evalkit.core.errors import DataError
 
 
@@ -31,7 +31,7 @@ def located_objects(path: Path, lines: Iterable[str], advice: str) -> Iterator[L
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
+            content = json_text.loads(line)
         except ValueError as problem:
             raise DataError(f"{where} is not JSON ({problem}). {advice}") from problem
         if not isinstance(content, dict):

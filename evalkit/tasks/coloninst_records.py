@@ -6,7 +6,6 @@ data guideline of ai4colonoscopy/IntelliScope.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import DataError
 
@@ -113,12 +113,14 @@ def _items(path: Path) -> list[Any]:
         raise DataError(f"{path}: not UTF-8 ({problem.reason} at byte {problem.start}). Copy it again.") from problem
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}).") from problem
-    decoder = json.JSONDecoder()
+    decoder = json_text.decoder()
     start = len(text) - len(text.lstrip())
     try:
         items, end = decoder.raw_decode(text, start)
         while appended := _EVALUATED.match(text, end):
             _, end = decoder.raw_decode(text, appended.end())
+    except json_text.DoubledKeyError as problem:
+        raise DataError(f"{path}: {problem}.") from problem
     except ValueError as problem:
         raise DataError(
             f"{path}: not valid JSON ({problem}). The authors' inference script leaves such a file when it is stopped "

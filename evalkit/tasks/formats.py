@@ -7,15 +7,15 @@ because most releases do not store it anywhere else.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.image_finder import ImageFinder
@@ -136,6 +136,40 @@ def json_files(path: Path, split: str) -> Iterator[JsonFile]:
             yield JsonFile(candidate, content)
 
 
+class Form(NamedTuple):
+    """A released form of a split that was found in a copy.  files: what it is read from; read: reads its rows."""
+
+    name: str
+    files: tuple[Path, ...]
+    read: Callable[[], SplitRows]
+
+
+def only_form(forms: Iterable[Form], name: str, root: Path, split: str) -> Form | None:
+    """The only form of a split in a copy; None if there is none.  Files with equal bytes are one.
+
+    Raises:
+        DataError: the copy has the split in several forms or files; names them.
+    """
+    found = list(forms)
+    if len(found) > 1:
+        first: dict[tuple[bytes, ...], Form] = {}
+        for form in found:
+            first.setdefault(tuple(hashlib.sha256(f.read_bytes()).digest() for f in form.files), form)
+        found = list(first.values())
+    if len(found) > 1:
+        shown = ", ".join(f"{form.name} ({_below(form.files[0], root)})" for form in found)
+        kinds = "several released forms" if len({form.name for form in found}) > 1 else "several different files"
+        raise DataError(
+            f"{name}: {root} holds {kinds} of the {split} split: {shown}. They can differ in rows, ids and labels, so "
+            "none is chosen. Set task.path to the folder or file of one of them."
+        )
+    return found[0] if found else None
+
+
+def _below(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
 def _array(path: Path) -> list[Any]:
     content = _json(path)
     if not _is_array(content):
@@ -145,7 +179,7 @@ def _array(path: Path) -> list[Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json_text.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError, RecursionError) as problem:
         raise DataError(f"{path} is not a JSON file: {problem}.") from problem
 
@@ -166,6 +200,14 @@ def names_split(path: Path, split: str) -> bool:
     """Whether a file is named after the split: test.json, pvqa_test.json, testset.json, test-00000-of-00001.parquet."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return any(word in (name, f"{name}set") for name in SPLIT_NAMES[split] for word in words)
+
+
+def parquet_forms(path: Path, split: str) -> list[tuple[Path, ...]]:
+    """The parquet files of a split, one group for each folder: the parts of one form are in one folder."""
+    folders: dict[Path, list[Path]] = {}
+    for file in parquet_files(path, split):
+        folders.setdefault(file.parent, []).append(file)
+    return [tuple(files) for files in folders.values()]
 
 
 class ParquetRow(NamedTuple):

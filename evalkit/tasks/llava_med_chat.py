@@ -6,11 +6,11 @@ of the data does not allow redistribution, so evalkit does not include it: set `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
@@ -141,7 +141,7 @@ def _from_hub(hub: str) -> Path:
 def read_captions(file: Path) -> dict[str, dict[str, Any]]:
     """Figures by pair_id, from the released caption file (an object of domain -> list of figures)."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_text.loads(file.read_text(encoding="utf-8-sig"))
         return {str(figure["pair_id"]): figure for figures in content.values() for figure in figures}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as problem:
         raise DataError(
@@ -156,16 +156,16 @@ def read_rows(file: Path, captions: Mapping[str, Mapping[str, Any]]) -> list[tup
     Raises:
         DataError: the file is not JSON lines with the released keys, or is a Git LFS pointer.
     """
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8-sig")
     if text.startswith("version https://git-lfs"):
         raise DataError(f"{file} is a Git LFS pointer, not the file itself. Download the file with `git lfs pull`.")
     rows: list[tuple[str, dict[str, Any]]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(json_text.lines_of(text), start=1):
         if not line.strip():
             continue
         where = f"{file}:{number}"
         try:
-            row = json.loads(line)
+            row = json_text.loads(line)
         except ValueError as problem:
             raise DataError(f"{where} is not JSON ({problem}).") from problem
         if isinstance(row, dict):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
+    Form,
     RawRow,
     Record,
     SplitRows,
@@ -20,7 +22,8 @@ from evalkit.tasks.formats import (
     is_conversation,
     json_files,
     names_split,
-    parquet_files,
+    only_form,
+    parquet_forms,
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
@@ -49,30 +52,43 @@ class PathVqa(VqaTask):
         return replace(found, rows=tuple(_tag_repeats(found.rows)))
 
     def _read(self, root: Path, split: str, images: bool) -> SplitRows:
+        form = only_form(self._forms(root, split, images), self.name, root, split)
+        if form is None:
+            _refuse_pickles(root)
+            raise unknown_form(self.name, root, split, FORMS)
+        return form.read()
+
+    def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
                 continue
             first = records[0]
             if {"img_id", "sentf", "labelf"} <= set(first):
-                return SplitRows(form="pvqa-json", rows=tuple(_original(records, finder, path)))
-            if is_conversation(first):
-                return SplitRows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path, True)))
-            if {"question", "answer"} <= set(first):
-                return SplitRows(form="hf-json", rows=tuple(_flat(records, finder, path, split)))
-        if files := parquet_files(root, split):
-            rows = tuple(
-                _row(f"hf-{split}-{number}", record, image_id, f"{files[0]}: row {number}", ref)
-                for number, record, ref, image_id in parquet_rows(files)
-            )
-            return SplitRows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
-        _refuse_pickles(root)
-        raise unknown_form(self.name, root, split, FORMS)
+                yield _form("pvqa-json", path, partial(_original, records, finder, path))
+            elif is_conversation(first):
+                yield _form("llava-med-json", path, partial(conversation_rows, records, finder, path, True))
+            elif {"question", "answer"} <= set(first):
+                yield _form("hf-json", path, partial(_flat, records, finder, path, split))
+        for files in parquet_forms(root, split):
+            yield Form("hf-parquet", files, partial(_parquet, files, split))
 
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
         """See `VqaTask.expected`."""
         n, closed = (_HUB if form.startswith("hf-") else _ORIGINAL)[split]
         return ({"n": n} if closed is None else {"n": n, OPEN: n - closed, CLOSED: closed},)
+
+
+def _form(name: str, path: Path, rows: Callable[[], Iterator[RawRow]]) -> Form:
+    return Form(name, (path,), lambda: SplitRows(form=name, rows=tuple(rows())))
+
+
+def _parquet(files: Sequence[Path], split: str) -> SplitRows:
+    rows = tuple(
+        _row(f"hf-{split}-{number}", record, image_id, f"{files[0]}: row {number}", ref)
+        for number, record, ref, image_id in parquet_rows(files)
+    )
+    return SplitRows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
 
 
 def _tag_repeats(rows: Sequence[RawRow]) -> Iterator[RawRow]:

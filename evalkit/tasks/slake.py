@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import (
+    Form,
     RawRow,
     Record,
     SplitRows,
@@ -20,8 +22,9 @@ from evalkit.tasks.formats import (
     json_files,
     label_of,
     names_split,
+    only_form,
     optional,
-    parquet_files,
+    parquet_forms,
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
@@ -61,35 +64,51 @@ class Slake(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
+        form = only_form(self._forms(root, split, images), self.name, root, split)
+        if form is None:
+            raise unknown_form(self.name, root, split, FORMS)
+        return form.read()
+
+    def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
                 continue
             if {"img_name", "q_lang", "question"} <= set(records[0]):
-                kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
-                rows = tuple(_row(r, finder, path) for r in kept)
-                if split == "test" and self.language == "en":
-                    rows = tuple(_tag_leaks(rows, _chinese_train_images(root)))
-                return SplitRows(form="slake-json", rows=rows)
-            if is_conversation(records[0]):
-                self._english_only("LLaVA-Med JSON")
-                return SplitRows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
-        if files := parquet_files(root, split):
-            self._english_only("Hugging Face parquet")
-            rows = tuple(
-                RawRow(
-                    id=f"hf-{split}-{number}",
-                    question=field_of(record, "question", f"{files[0]}: row {number}"),
-                    answer=field_of(record, "answer", f"{files[0]}: row {number}"),
-                    image_id=image_id,
-                    image=ref,
-                    label=label_of(record.get("answer_type"), f"{files[0]}: row {number}"),
-                    tags={"language": "en"},
-                )
-                for number, record, ref, image_id in parquet_rows(files)
+                yield Form("slake-json", (path,), partial(self._original, records, finder, path, split, root))
+            elif is_conversation(records[0]):
+                yield Form("llava-med-json", (path,), partial(self._conversations, records, finder, path))
+        for files in parquet_forms(root, split):
+            yield Form("hf-parquet", files, partial(self._parquet, files, split))
+
+    def _original(
+        self, records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str, root: Path
+    ) -> SplitRows:
+        kept = [r for r in records if self.language in ("all", r.get("q_lang"))]
+        rows = tuple(_row(r, finder, path) for r in kept)
+        if split == "test" and self.language == "en":
+            rows = tuple(_tag_leaks(rows, _chinese_train_images(root)))
+        return SplitRows(form="slake-json", rows=rows)
+
+    def _conversations(self, records: Sequence[Record], finder: ImageFinder | None, path: Path) -> SplitRows:
+        self._english_only("LLaVA-Med JSON")
+        return SplitRows(form="llava-med-json", rows=tuple(conversation_rows(records, finder, path)))
+
+    def _parquet(self, files: Sequence[Path], split: str) -> SplitRows:
+        self._english_only("Hugging Face parquet")
+        rows = tuple(
+            RawRow(
+                id=f"hf-{split}-{number}",
+                question=field_of(record, "question", f"{files[0]}: row {number}"),
+                answer=field_of(record, "answer", f"{files[0]}: row {number}"),
+                image_id=image_id,
+                image=ref,
+                label=label_of(record.get("answer_type"), f"{files[0]}: row {number}"),
+                tags={"language": "en"},
             )
-            return SplitRows(form="hf-parquet", rows=rows)
-        raise unknown_form(self.name, root, split, FORMS)
+            for number, record, ref, image_id in parquet_rows(files)
+        )
+        return SplitRows(form="hf-parquet", rows=rows)
 
     def other_train(self) -> Mapping[str, LoadedTask]:
         """Train rows of the other language: splits share no images within a language, but across languages they do."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
+    Form,
     RawRow,
     Record,
     SplitRows,
@@ -19,8 +21,9 @@ from evalkit.tasks.formats import (
     json_files,
     label_of,
     names_split,
+    only_form,
     optional,
-    parquet_files,
+    parquet_forms,
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
@@ -47,20 +50,24 @@ class VqaRad(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
+        form = only_form(self._forms(root, split, images), self.name, root, split)
+        if form is None:
+            raise unknown_form(self.name, root, split, FORMS)
+        return form.read()
+
+    def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             first = records[0]
-            if "phrase_type" in first and ("qid_linked_id" in first or "question_relation" in first):
-                return osf_rows(records, finder, path, split)
             named = root.is_file() or names_split(path, split)
-            if named and {"qid", "image_name", "phrase_type"} <= set(first):
-                return SplitRows(form="mevf-json", rows=tuple(_mevf_row(r, finder, path, split) for r in records))
-            if named and is_conversation(first):
-                rows = tuple(conversation_rows(records, finder, path))
-                return SplitRows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
-        if files := parquet_files(root, split):
-            return self._parquet(files, split)
-        raise unknown_form(self.name, root, split, FORMS)
+            if "phrase_type" in first and ("qid_linked_id" in first or "question_relation" in first):
+                yield Form("osf-json", (path,), partial(osf_rows, records, finder, path, split))
+            elif named and {"qid", "image_name", "phrase_type"} <= set(first):
+                yield Form("mevf-json", (path,), partial(_mevf_rows, records, finder, path, split))
+            elif named and is_conversation(first):
+                yield Form("llava-med-json", (path,), partial(_conversations, records, finder, path, split))
+        for files in parquet_forms(root, split):
+            yield Form("hf-parquet", files, partial(self._parquet, files, split))
 
     def _parquet(self, files: Sequence[Path], split: str) -> SplitRows:
         rows = tuple(
@@ -75,8 +82,20 @@ class VqaRad(VqaTask):
         )
         if self.osf_path is None or split != "test":
             return SplitRows(form="hf-parquet", rows=rows, order={"hf": tuple(r.id for r in rows)})
-        release = self.read(self.osf_path, split, images=False)
+        release = self._release(self.osf_path, split)
         return SplitRows(form="hf-parquet+osf", rows=_joined(rows, release, self.osf_path), order=release.order)
+
+    def _release(self, osf_path: Path, split: str) -> SplitRows:
+        """The rows at task.osf_path, which has ids, labels and the order of the hub's rows."""
+        forms = [f for f in self._forms(osf_path, split, images=False) if f.name in ("osf-json", "llava-med-json")]
+        released = [f for f in forms if f.name == "osf-json"] or forms
+        form = only_form(released, self.name, osf_path, split)
+        if form is None:
+            raise DataError(
+                f"task.osf_path={osf_path}: there is no OSF release (VQA_RAD Dataset Public.json) of VQA-RAD. Set it "
+                "to the folder or file of the release."
+            )
+        return form.read()
 
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
         """See `VqaTask.expected`."""
@@ -109,6 +128,15 @@ def osf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, 
         leak = {"leak": _FRAME if optional(record.get("question_frame")) else "none"} if split == "test" else {}
         rows.append(replace(row, tags={**row.tags, **leak}))
     return SplitRows(form="osf-json", rows=tuple(rows), order=hf_order([r.id for r in rows], split))
+
+
+def _conversations(records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str) -> SplitRows:
+    rows = tuple(conversation_rows(records, finder, path))
+    return SplitRows(form="llava-med-json", rows=rows, order=hf_order([r.id for r in rows], split))
+
+
+def _mevf_rows(records: Sequence[Record], finder: ImageFinder | None, path: Path, split: str) -> SplitRows:
+    return SplitRows(form="mevf-json", rows=tuple(_mevf_row(r, finder, path, split) for r in records))
 
 
 def hf_order(ids: Sequence[str], split: str) -> dict[str, tuple[str, ...]]:
@@ -175,11 +203,13 @@ def _joined(rows: Sequence[RawRow], release: SplitRows, osf_path: Path) -> tuple
     joined = []
     for number, (row, sample_id) in enumerate(zip(rows, order, strict=True)):
         original = by_id[sample_id]
-        hub_text, osf_text = ((r.question.lower(), r.answer.lower()) for r in (row, original))
+        # The hub's copy is in lower case, and one of its rows lacks a space before the question mark.
+        hub_text, osf_text = (("".join(f"{r.question}|{r.answer}".lower().split())) for r in (row, original))
         if hub_text != osf_text:
             raise DataError(
-                f"Row {number} of the parquet files has {hub_text}, but its counterpart in {osf_path} (qid "
-                f"{sample_id}) has {osf_text}: these are not two forms of the same release."
+                f"Row {number} of the parquet files has {(row.question, row.answer)}, but its counterpart in "
+                f"{osf_path} (qid {sample_id}) has {(original.question, original.answer)}: these are not two forms of "
+                "the same release."
             )
         joined.append(replace(row, id=sample_id, image_id=original.image_id, label=original.label, tags=original.tags))
     return tuple(joined)

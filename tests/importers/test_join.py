@@ -94,8 +94,9 @@ def test_ids_are_refused_as_row_numbers_of_another_order():
 
 
 def test_ids_of_which_few_exist_are_not_used_as_ids():
-    ours = task(*(sample(str(i * 10), f"Question {i}?") for i in range(10)), hf=[str(i * 10) for i in range(10)])
-    rows = [(str(i), f"question  {i}?", None, str(i)) for i in range(10)]
+    backwards = [str(i * 10) for i in reversed(range(10))]
+    ours = task(*(sample(str(i * 10), f"Question {i}?") for i in range(10)), hf=backwards)
+    rows = [(str(9 - i), f"question  {i}?", None, str(i)) for i in range(10)]
     with pytest.raises(DataError, match=r"Use task\.order=hf"):
         join(answers(*rows), ours)
     assert texts(join(answers(*rows), ours, order="hf")) == [str(i) for i in range(10)]
@@ -158,7 +159,8 @@ def test_without_ids_question_and_reference_and_kth_duplicate_decide():
     )
     joined = join(file, ours)
     assert (joined.by, texts(joined)) == ("question", ["first", "B", "second", "D"])
-    assert any("2 rows share the same question and reference" in n for n in joined.notes)
+    assert "2 of the 4 rows share the same question and reference" in joined.warnings[0]
+    assert "id=NAME" in joined.warnings[0] and "for 2 of them the answers differ" in joined.warnings[0]
 
 
 def test_equal_questions_with_different_gold_are_refused_without_references():

@@ -15,6 +15,7 @@ from evalkit.core.errors import DataError
 from evalkit.judge.agreement import check_labels, majority
 from evalkit.judge.api import judge_run
 from evalkit.judge.correction import corrected_accuracy, effective_size
+from evalkit.judge.human_labels import read_labels
 from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha, raw_agreement
 from tests.support.fake_server import FakeServer, scores, verdict
 from tests.support.judge_samples import answers, chat, config, vqa
@@ -275,3 +276,16 @@ def test_a_bad_label_file_is_refused_with_the_reason(tmp_path: Path, rows: list[
 @pytest.mark.parametrize(("values", "expected"), [([], None), ([1.0], 1.0), ([1.0, 0.0], None), ([1.0, 0.0, 1.0], 1.0)])
 def test_the_majority_is_none_for_ties_and_without_values(values: list[float], expected: float | None) -> None:
     assert majority(values) == expected
+
+
+def test_line_breaks_and_unicode_lines_inside_a_cell_of_labels_end_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text('sample_id,label,note\na\u2028b,correct,"two\nlines\x0b"\nc,wrong,\n', encoding="utf-8-sig")
+    assert [(line.sample_id, line.human) for line in read_labels(path).lines] == [("a\u2028b", 1.0), ("c", 0.0)]
+    path.write_text("sample_id,label,label\na,correct,wrong\n")
+    with pytest.raises(DataError, match="'label' more than once"):
+        read_labels(path)
+    doubled = tmp_path / "labels.jsonl"
+    doubled.write_text('{"sample_id": "a\u2028b", "label": "correct"}\n{"sample_id": "c", "label": 1, "label": 0}\n')
+    with pytest.raises(DataError, match=r"labels\.jsonl:2 is not JSON \(the key 'label' occurs twice"):
+        read_labels(doubled)

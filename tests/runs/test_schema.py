@@ -119,7 +119,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     text = json.dumps(encode(SUMMARY))
     path.write_text(text[:-1] + ', "n": 3}', encoding="utf-8")
-    with pytest.raises(StoreError, match=r"summary\.json .*the key 'n' is there twice"):
+    with pytest.raises(StoreError, match=r"summary\.json .*the key 'n' occurs twice"):
         read.summary_at(path)
 
 

@@ -231,10 +231,51 @@ def test_parquet_rows_joined_to_the_release_take_its_ids_and_labels(tmp_path, pu
     assert Counter(s.answer_type for s in loaded.samples) == {"CLOSED": 225, "OPEN": 226}
     assert {s.image_id for s in loaded.samples} == {"synpic1.jpg"}
 
+    rows[5] = (0, rows[5][1].replace("?", " ?"), rows[5][2])  # the hub's copy differs in one such space
+    put_parquet(tmp_path / "hf" / "test-0.parquet", rows, 100)
+    assert task(tmp_path / "hf", osf_path=str(tmp_path / "osf")).load().samples[5].id == loaded.samples[5].id
+
     rows[3] = (0, rows[3][1], "another answer")
     put_parquet(tmp_path / "hf" / "test-0.parquet", rows, 100)
     with pytest.raises(DataError, match=r"Row 3 .*another answer.*not two forms of the same release"):
         task(tmp_path / "hf", osf_path=str(tmp_path / "osf")).load()
+
+
+def test_an_osf_path_without_the_release_is_refused_and_one_beside_other_forms_is_found(tmp_path, put, put_parquet):
+    put(tmp_path / "mevf" / "testset.json", [mevf(1, "Is it?", "yes")])
+    put_parquet(tmp_path / "hf" / "test-0.parquet", [(1, "is it 0?", "a mass")])
+    with pytest.raises(DataError, match=r"task\.osf_path=.*there is no OSF release"):
+        task(tmp_path / "hf", osf_path=str(tmp_path / "mevf")).load()
+    put(tmp_path / "osf" / "any.json", release(450))
+    with pytest.raises(DataError, match="450 test rows, the parquet files 1"):
+        task(tmp_path / "hf", osf_path=str(tmp_path)).load()
+
+
+def test_a_folder_with_several_released_forms_is_refused_by_name(tmp_path, put, put_parquet, put_image):
+    osf_copy(tmp_path / "osf", put, put_image)
+    put(tmp_path / "mevf" / "testset.json", [mevf(1, "Is it?", "yes")])
+    put_parquet(tmp_path / "hub" / "test-0.parquet", [(1, "is it?", "yes")])
+    with pytest.raises(DataError, match=r"several released forms of the test split") as e:
+        task(tmp_path).load(images=False)
+    for part in ("mevf-json (mevf/testset.json)", "osf-json (osf/a file.json)", "hf-parquet (hub/test-0.parquet)"):
+        assert part in str(e.value)
+    assert task(tmp_path / "osf").load(images=False).form == "osf-json"
+
+
+def test_a_copy_of_the_same_file_is_no_second_form_and_another_file_is(tmp_path, put):
+    put(tmp_path / "a.json", OSF)
+    put(tmp_path / "backup" / "a.json", OSF)
+    assert task(tmp_path).load(images=False).form == "osf-json"
+    put(tmp_path / "backup" / "b.json", OSF[:2])
+    with pytest.raises(DataError, match=r"several different files of the test split: osf-json \(a\.json\)"):
+        task(tmp_path).load(images=False)
+
+
+def test_a_row_with_a_doubled_key_is_refused(tmp_path, put):
+    text = json.dumps(OSF).replace('"answer": "no"', '"answer": "no", "answer": "yes"')
+    put(tmp_path / "test.json", text)
+    with pytest.raises(DataError, match="the key 'answer' occurs twice"):
+        task(tmp_path).load(images=False)
 
 
 def test_a_subset_has_no_hugging_face_order_because_its_positions_are_others(tmp_path, put, put_parquet):

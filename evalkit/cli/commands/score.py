@@ -6,12 +6,14 @@ predictions= is a run's folder or a file of answers in any of the formats that e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.core import console
+from evalkit.core.errors import Partial
 
 HELP_ORDER = 20
 
@@ -27,7 +29,7 @@ def main(config: Config) -> int:
     from evalkit.runs.store import write_predictions, write_record
 
     path = Path(config["predictions"])
-    columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
+    columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
     file = read_answers(path, format=config["format"], **columns)
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
@@ -36,10 +38,14 @@ def main(config: Config) -> int:
     loaded = task.load(images=False)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
+    warnings = (*file.warnings, *joined.warnings)
+    loaded = replace(loaded, notes=(*loaded.notes, *warnings))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
+    for text in warnings:
+        console.warn(text)
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
     provenance = provenance_of(path, loaded, config["name"], config["limit"])
     folder = folder_for(Path(config["out"]), provenance, predictions)
@@ -59,5 +65,12 @@ def main(config: Config) -> int:
         )
     add_to_leaderboard(config, conclusion, limit=provenance.limit)
     assert conclusion.summary is not None, "a scored file has a summary"
-    show(conclusion, table_title(conclusion.summary))
+    said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in warnings))
+    try:
+        show(replace(conclusion, summary=said), table_title(conclusion.summary))
+    except Partial:
+        raise Partial(
+            f"{conclusion.n_failed} of {conclusion.summary.n} samples have no answer in {path} but a failure, and are "
+            "not in the values above. Ask the failed ones again with the tool that wrote the file."
+        ) from None
     return 0

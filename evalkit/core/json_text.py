@@ -1,0 +1,55 @@
+"""JSON text of other programs, read so that nothing is lost: a key that occurs twice in an object is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class DoubledKeyError(ValueError):
+    """A key that occurs twice in one JSON object with different values; the JSON standard leaves open which one holds.
+
+    key: the key.  values: both values.
+    """
+
+    def __init__(self, key: str, first: Any, second: Any) -> None:
+        self.key = key
+        self.values = (first, second)
+        super().__init__(
+            f"the key {_shown(key)} occurs twice in one object, with {_shown(first)} and {_shown(second)}; keep one"
+        )
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An `object_pairs_hook` for json: raises DoubledKeyError; a key repeated with an equal value is kept once."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    first: dict[str, Any] = {}
+    for key, value in pairs:
+        # Equal in Python is not enough: 1, 1.0 and true are different values.
+        if key in first and json.dumps(first[key]) != json.dumps(value):
+            raise DoubledKeyError(key, first[key], value)
+        first.setdefault(key, value)
+    return first
+
+
+def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Parse JSON.  Raises DoubledKeyError (a ValueError) for a doubled key, json.JSONDecodeError for other text."""
+    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
+
+
+def decoder() -> json.JSONDecoder:
+    """A decoder with the same check, for `raw_decode`."""
+    return json.JSONDecoder(object_pairs_hook=unique_keys)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, split at LF, CRLF or CR alone; U+2028, VT and FF are characters of an answer."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _shown(value: Any, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,136 @@
+"""Reader of xlsx workbooks: the first sheet, from its first row that is not blank."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.core.errors import DataError
+from evalkit.importers import cells
+from evalkit.importers.base import BadCell, RawFile, Record, first_few
+from evalkit.importers.tables import check_names, fields_of, is_blank
+
+_Grid = list[list[Any]]
+
+
+class _Sheet(NamedTuple):
+    """The values of a sheet, and what was noted while they were read."""
+
+    rows: _Grid
+    notes: list[str]
+
+
+def parse_xlsx(path: Path) -> RawFile:
+    """Parse the first sheet of a workbook.  Raises DataError if it is damaged, has no rows, or two equal columns."""
+    try:
+        import openpyxl  # noqa: F401
+    except ImportError:
+        raise DataError(
+            f"{path}: reading .xlsx needs openpyxl, which is not installed. Run `pip install openpyxl`, or save the "
+            "sheet as CSV or TSV."
+        ) from None
+    try:
+        sheet = _read(path)
+    # A damaged workbook fails in the zip file, in the XML (a SyntaxError) or anywhere in openpyxl.
+    except (zipfile.BadZipFile, OSError, SyntaxError, LookupError, ValueError, TypeError, AttributeError) as e:
+        raise DataError(f"{path}: not a readable workbook ({type(e).__name__}: {e}). Save it again.") from None
+    header = next((i for i, row in enumerate(sheet.rows) if not is_blank(row)), None)
+    if header is None:
+        raise DataError(f"{path}: the first sheet is empty.")
+    names = ["" if n is None else str(n).strip() for n in sheet.rows[header]]
+    if bad := next((n for n in sheet.rows[header] if isinstance(n, BadCell)), None):
+        raise DataError(f"{path}: row {header + 1}, the header: {bad.problem}")
+    check_names(names, path)
+    records, beyond = [], []
+    for number, row in enumerate(sheet.rows[header + 1 :], header + 2):
+        if is_blank(row):
+            continue
+        padded = [*row, *[None] * (len(names) - len(row))]
+        beyond += [number] if not is_blank(padded[len(names) :]) else []
+        records.append(Record(row=number, fields=fields_of(names, padded)))
+    notes = [*sheet.notes]
+    if beyond:
+        notes.append(f"cells to the right of the header were ignored in {len(beyond)} rows: {first_few(beyond)}")
+    return RawFile(path=path, kind="records", cells="sheet", records=tuple(records), notes=tuple(notes))
+
+
+def _read(path: Path) -> _Sheet:
+    # data_only=False first: a text that starts with "=" is stored as a formula, and the formula is the model's answer.
+    with _opened(path, data_only=False) as book:
+        if not book.worksheets:
+            raise ValueError("it has no sheet with cells")
+        formulas: dict[tuple[int, int], str] = {}
+        rows = list(_rows(book.worksheets[0], formulas))
+        others = len(book.sheetnames) - 1
+        notes = [f"sheet {book.sheetnames[0]!r} was read, {others} other sheets were ignored"] if others else []
+        recalculates = bool(getattr(book.calculation, "fullCalcOnLoad", False))
+    if formulas:
+        with _opened(path, data_only=True) as book:
+            stored = {place: value for place, value in _values(book.worksheets[0], formulas)}
+        for (r, c), formula in formulas.items():
+            cell = _name(r, c)
+            rows[r][c] = cells.formula_value(formula, stored.get((r, c)), recalculates, cell)
+        read = sum(rows[r][c] is stored.get((r, c)) for r, c in formulas)
+        if read:
+            first = _name(*next(iter(formulas)))
+            notes.append(f"{read} cells hold formulas and were read by their stored results, first {first}")
+    return _Sheet(rows, notes)
+
+
+@contextmanager
+def _opened(path: Path, *, data_only: bool) -> Iterator[Any]:
+    import openpyxl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # openpyxl's remarks on styles
+        book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+        try:
+            yield book
+        finally:
+            book.close()
+
+
+def _rows(sheet: Any, formulas: dict[tuple[int, int], str]) -> Iterator[list[Any]]:
+    """The values of a sheet; cells with formulas are also entered in `formulas`, by row and column from 0."""
+    sheet.reset_dimensions()  # some writers note a too small extent, beyond which cells would be left out
+    for r, row in enumerate(sheet.iter_rows()):
+        values = []
+        for c, cell in enumerate(row):
+            kind = getattr(cell, "data_type", "n")
+            if kind == "f":
+                formulas[r, c] = cells.decoded(str(getattr(cell.value, "text", cell.value)))
+            values.append(_value(cell.value, kind, getattr(cell, "number_format", "General"), _name(r, c)))
+        yield values
+
+
+def _values(sheet: Any, wanted: Mapping[tuple[int, int], str]) -> Iterator[tuple[tuple[int, int], Any]]:
+    """The stored results of the wanted cells."""
+    sheet.reset_dimensions()
+    for r, row in enumerate(sheet.iter_rows()):
+        for c, cell in enumerate(row):
+            if (r, c) in wanted and cell.value is not None:
+                kind, shown = getattr(cell, "data_type", "n"), getattr(cell, "number_format", "General")
+                yield (r, c), _value(cell.value, kind, shown, _name(r, c))
+
+
+def _value(value: Any, kind: str, number_format: str, cell: str) -> Any:
+    if kind == "e":
+        return cells.error_cell(str(value), f"cell {cell}")
+    if isinstance(value, str):
+        return cells.decoded(value)
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)):
+        return cells.date_cell(value, f"cell {cell}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return cells.cell_number(value, number_format, cell)
+    return value
+
+
+def _name(row: int, column: int) -> str:
+    from openpyxl.utils import get_column_letter
+
+    return f"{get_column_letter(column + 1)}{row + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from evalkit.engines import vllm_package
 from evalkit.engines.loaded_model import (
     altering_settings,
     end_token_ids,
+    failed_prediction,
     make_prediction,
     prediction_of_error,
     suppressed_tokens,
@@ -233,6 +235,10 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     """Make the prediction of a `vllm.RequestOutput`; `seconds` is the sample's share of its window."""
     completion = output.outputs[0]
     ids = [int(i) for i in completion.token_ids]
+    # vLLM chooses some token from NaN; it reports them only if asked for log probabilities, or to count NaN.
+    probability = getattr(completion, "cumulative_logprob", None)
+    if getattr(output, "num_nans_in_logits", 0) or not math.isfinite(probability or 0.0):
+        return failed_prediction(request, "vLLM reports logits that are NaN or infinite: the weights hold such values")
     if reason := _no_answer_reason(rules, request, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)

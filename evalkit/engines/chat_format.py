@@ -13,6 +13,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
 from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
+from evalkit.models.templates import without_marks
 
 # Parameters that the interface defines; servers of open weights accept more, and some ignore unknown ones.
 STANDARD = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
@@ -90,13 +91,16 @@ def body(request: Request, urls: Sequence[str], model: str, extra: Mapping[str, 
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
-    """Convert a turn: its parts in order, or a plain string if there is only text, which every template accepts."""
+    """Convert a turn: its parts in order, or a plain string if there is only text, which every template accepts.
+
+    A text that looks like the mark of an image is changed as in the other engines: servers search texts for such marks.
+    """
     if all(isinstance(part, str) for part in turn.content):
-        return {"role": turn.role, "content": "".join(str(part) for part in turn.content)}
+        return {"role": turn.role, "content": without_marks("".join(str(part) for part in turn.content))}
     parts = [
         {"type": "image_url", "image_url": {"url": urls[part.index]}}
         if isinstance(part, ImagePlace)
-        else {"type": "text", "text": part}
+        else {"type": "text", "text": without_marks(part)}
         for part in turn.content
     ]
     return {"role": turn.role, "content": parts}

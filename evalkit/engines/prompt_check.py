@@ -69,9 +69,10 @@ def missing_part(processor: Any, prompt: str, ids: Sequence[int]) -> str:
     if lost is None:
         return ""
     if unknown_tokens(tokenizer, prompt, ids):
-        # Characters without a token are gone from the middle; what a cut takes is one of the ends.
-        head, tail = pieces[0][1][:8], pieces[-1][1][-8:]
-        return "" if decoded.startswith(head) and decoded.endswith(tail) else f"{_quoted(lost)} is not in it"
+        # Some of the middle has no token and is gone; what a cut takes is one of the ends.
+        ends = _known_ends(tokenizer, ids, special_ids)
+        whole = "".join(folded for _, folded in pieces)
+        return "" if whole.startswith(ends[0]) and whole.endswith(ends[1]) else f"{_quoted(lost)} is not in it"
     shortfall = sum(len(folded) for _, folded in pieces) - len(decoded)
     # As many characters, but others: a normaliser.  Fewer: something is cut.
     return f"{shortfall} characters are missing, of {_quoted(lost)}" if shortfall > 0 else ""
@@ -86,6 +87,14 @@ def _first_lost(pieces: Sequence[tuple[str, str]], decoded: str) -> str | None:
             return text
         at = found + len(folded)
     return None
+
+
+def _known_ends(tokenizer: Any, ids: Sequence[int], special_ids: frozenset[int]) -> tuple[str, str]:
+    """Folded text before the first and after the last unknown token."""
+    places = [k for k, i in enumerate(ids) if i == tokenizer.unk_token_id]
+    ends = (ids[: places[0]], ids[places[-1] + 1 :])
+    first, last = (fold(tokenizer.decode([i for i in end if i not in special_ids])) for end in ends)
+    return first, last
 
 
 def special_tokens(processor: Any) -> frozenset[str]:

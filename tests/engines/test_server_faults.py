@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.main import main
 from evalkit.core.errors import ConfigError, EngineError, Partial
 from evalkit.core.types import ImageRef
 from tests.support.engine_answers import answers, ask_all
@@ -154,6 +155,18 @@ def test_twenty_failures_inside_a_success_are_twenty_failures(tmp_path: Path, na
         given, problem = ask_all(engine(server), make_requests(tmp_path, [10, 10]))
     assert problem is None, "each is asked, and the run ends with exit code 3"
     assert len(given) == 20 and all(p.error and p.text is None for p in given)
+
+
+def test_a_run_of_failures_inside_a_success_ends_with_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["model=phantom-llava", "task=phantom", "limit=20", "engine=server", f"engine.served_model={MODEL}"]
+    for act in (Act(text="", finish="error"), Act(text="", finish="SAFETY"), Act(error={"message": "no", "code": 500})):
+        with serving(lambda n, body, act=act: act) as server:
+            out = tmp_path / str(server.port)
+            assert main([*where, f"engine.url={server.url}", "leaderboard=null", f"out={out}"]) == 3
+        shown = capsys.readouterr()
+        assert "failed 20, empty 0" in " ".join(shown.out.split()) and "20 of 20 samples failed" in shown.err
 
 
 def test_the_servers_words_hold_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

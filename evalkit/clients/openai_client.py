@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from evalkit.clients.response import CallFailed, Reply, entries_of, read_completion
+from evalkit.clients.response import MAX_WORDS, CallFailed, Reply, entries_of, read_completion
 from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -266,7 +266,8 @@ class ChatServer:
     def _reply_or_raise(self, problem: APIStatusError) -> Reply:
         self._raise_if_refused(problem)
         if problem.code == "content_filter":
-            return Reply(text=None, finish="content_filter", model=self.model)
+            words = " ".join(str(problem.message).split())[:MAX_WORDS]
+            return Reply(text=None, finish="content_filter", model=self.model, error=self.redact(words))
         message = self.redact(" ".join(str(problem.message).split()))[:200]
         if problem.status_code == 404 and (problem.code == "model_not_found" or "model" in message.lower()):
             raise self.unknown_model([]) from None
@@ -279,10 +280,12 @@ class ChatServer:
         raise CallFailed(f"HTTP {problem.status_code}: {message}", transient=transient) from None
 
     def _read(self, content: Any, seconds: float) -> Reply:
-        reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
-        text = None if reply.text is None else self.redact(reply.text)
-        refusal = None if reply.refusal is None else self.redact(reply.refusal)
-        return Reply(**{**asdict(reply), "text": text, "refusal": refusal, "dropped": reply.dropped})
+        try:
+            reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
+        except CallFailed as problem:
+            raise CallFailed(self.redact(str(problem)), transient=problem.transient) from None
+        text, refusal, error = (w if w is None else self.redact(w) for w in (reply.text, reply.refusal, reply.error))
+        return replace(reply, text=text, refusal=refusal, error=error)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+# Characters of a server's own words that are kept in an error.
+MAX_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """Reply to one call; the judge's cache stores it unchanged.
 
-    tokens_in, tokens_out: the server's counts of prompt and answer tokens, None if not reported.  tokens_cached: prompt
-    tokens that the server took from its cache.  dropped: parameters that the server refused and that were left out.
+    text: the text, the parts of a list joined.  error: the server's own words about a failure inside the reply.
+    reasoning_only: there is a thought (`reasoning_content`, `reasoning`) and no text.  tokens_in, tokens_out: the
+    server's counts of prompt and answer tokens, None if not reported.  tokens_cached: prompt tokens that the server
+    took from its cache.  dropped: parameters that the server refused and that were left out.
     """
 
     text: str | None
@@ -25,6 +31,8 @@ class Reply:
     tokens_cached: int | None = None
     seconds: float | None = None
     dropped: tuple[str, ...] = ()
+    error: str | None = None
+    reasoning_only: bool = False
 
     def record(self) -> dict[str, Any]:
         """Convert to a JSON object."""
@@ -56,23 +64,31 @@ def entries_of(listed: Any) -> list[Mapping[str, Any]] | None:
 
 
 def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...] = ()) -> Reply:
-    """Parse the JSON of a chat completion.
+    """Parse the JSON of a chat completion, or of an error that a server sent with HTTP 200.
 
     Raises:
-        CallFailed: it is not a chat completion.
+        CallFailed: it is neither.
     """
     if not isinstance(content, Mapping):
         raise CallFailed("the server's reply is not a JSON object")
     choices = content.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, Mapping) else None
+    error = _error_of(content) or (_error_of(choice) if isinstance(choice, Mapping) else None)
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
-        raise CallFailed("the server's reply is not a chat completion (it has no choices with a message)")
+        # A filtered reply may have a reason and no message at all.
+        finish = _finish(choice, None) if isinstance(choice, Mapping) else None
+        if error is None and not finish:
+            words = " ".join(json.dumps(content, ensure_ascii=False).split())[:MAX_WORDS]
+            raise CallFailed(f"the server's reply is not a chat completion (it has no choices with a message): {words}")
+        choice, message = choice if isinstance(choice, Mapping) else {}, {}
     usage = _mapping(content.get("usage"))
+    text = _content(message.get("content"))
+    thought = any(_has_words(message.get(name)) for name in ("reasoning_content", "reasoning", "reasoning_details"))
     return Reply(
-        text=_text(message.get("content")),
-        refusal=_text(message.get("refusal")),
-        finish=_text(choice.get("finish_reason")),
+        text=text,
+        refusal=_text(message.get("refusal")) or _refusal_part(message.get("content")),
+        finish=_finish(choice, text),
         model=_text(content.get("model")),
         fingerprint=_text(content.get("system_fingerprint")),
         tokens_in=_count(usage.get("prompt_tokens")),
@@ -80,7 +96,57 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
+        error=error or _error_of(message),
+        reasoning_only=thought and not (text or "").strip(),
     )
+
+
+def _error_of(holder: Mapping[str, Any]) -> str | None:
+    """The server's words about a failure: an `error` that is set, or the fields of an object that is an error."""
+    found = holder.get("error")
+    if found is None and (holder.get("object") == "error" or holder.get("type") == "error"):
+        found = {k: v for k, v in holder.items() if k not in ("object", "type")}
+    if found in (None, False, "", {}, []):
+        return None
+    if isinstance(found, Mapping):
+        words = next((found[k] for k in ("message", "detail", "msg") if isinstance(found.get(k), str)), None)
+        code = next((found[k] for k in ("code", "status", "type") if isinstance(found.get(k), str | int)), None)
+        if words is not None:
+            found = words if code is None else f"{words} (code {code})"
+    shown = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
+    return " ".join(shown.split())[:MAX_WORDS]
+
+
+def _finish(choice: Mapping[str, Any], text: str | None) -> str | None:
+    """The finish reason; without a text the model's own word (OpenRouter), which gateways replace by "stop"."""
+    native = None if (text or "").strip() else _text(choice.get("native_finish_reason"))
+    return native or _text(choice.get("finish_reason"))
+
+
+def _content(value: Any) -> str | None:
+    """The text of a message: a string, or a list whose text parts are joined; None where there is no text."""
+    if not isinstance(value, list):
+        return _text(value)
+    texts = [part if isinstance(part, str) else _part_text(part) for part in value]
+    found = [text for text in texts if text is not None]
+    return "".join(found) if found else None
+
+
+def _part_text(part: Any) -> str | None:
+    """The text of a part of a message; None for another kind of part, such as a thought or a refusal."""
+    if not isinstance(part, Mapping) or part.get("type", "text") not in ("text", "output_text"):
+        return None
+    text = part.get("text")
+    return _text(text.get("value")) if isinstance(text, Mapping) else _text(text)
+
+
+def _refusal_part(value: Any) -> str | None:
+    parts = value if isinstance(value, list) else ()
+    return next((p["refusal"] for p in parts if isinstance(p, Mapping) and _text(p.get("refusal"))), None)
+
+
+def _has_words(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

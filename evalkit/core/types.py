@@ -53,6 +53,7 @@ class Sample:
     `image_id` names the cluster: samples that share it are not independent.  `tags` are the slice keys
     (answer_type, modality, organ, language, leak flags ...), values are strings.  `context`: text for a judge that
     cannot see the image (a caption, the text that mentions the image).  Never shown to the evaluated model.
+    `verbatim`: the question with the white space that the data set has inside it; "" where `question` is the same.
     """
 
     id: str
@@ -63,12 +64,18 @@ class Sample:
     choices: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
+    verbatim: str = ""
 
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("a Sample needs a non-empty id")
         if not any(ref.strip() for ref in self.references):
             raise ValueError(f"sample {self.id!r}: no reference answer with any text in it")
+
+    @property
+    def asked(self) -> str:
+        """The question as a model is asked it, with its own white space."""
+        return self.verbatim or self.question
 
     @property
     def answer_type(self) -> str | None:

@@ -11,7 +11,7 @@ from evalkit.core import console
 from evalkit.core.errors import EngineError, first_line
 from evalkit.core.types import Prediction
 from evalkit.engines import plain_decode, prefix_decode, shared_prefix
-from evalkit.engines.loaded_model import LoadedModel, make_prediction, prediction_of_error
+from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, make_prediction, prediction_of_error
 from evalkit.engines.packing import Limits, Packer, expected_new
 from evalkit.engines.prefix_check import check
 from evalkit.engines.prefix_decode import CacheLayoutError
@@ -149,11 +149,14 @@ class BatchRunner:
             yield from self._run_plain_batches(rows)
             return
         seconds = (time.perf_counter() - started) / len(rows)
-        ids = [new for image in answers for new in image]
+        found = list(zip(rows, (new for image in answers for new in image), strict=True))
         yield [
             Answer(row, make_prediction(self.loaded, row.request, new, seconds))
-            for row, new in zip(rows, ids, strict=True)
+            for row, new in found
+            if NOT_FINITE not in new
         ]
+        # The questions of an image share one sequence, where NaN from one passes into the others (0 * NaN is NaN).
+        yield from self._run_plain_batches([row for row, new in found if NOT_FINITE in new])
 
     def _answer_checked(self, pack: list[PrefixGroup], at_once: int | None) -> list[list[list[int]]] | None:
         """Answer a pack, with the check if it is the first; None if the check failed for this model."""

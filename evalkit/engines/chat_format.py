@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from evalkit.clients.response import Reply
+from evalkit.clients.response import MAX_WORDS, Reply
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
 from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
+from evalkit.models.templates import without_marks
 
 # Parameters that the interface defines; servers of open weights accept more, and some ignore unknown ones.
 STANDARD = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
 # Fastest zlib level: servers are usually nearby, and every level gives the same pixels.
 COMPRESSION = 1
-STOP_REASONS = ("stop", "eos", "eos_token", "stop_sequence")
+# Finish reasons in the form of `_word`.  The model ended the answer itself, or reached the limit of new tokens:
+STOP_REASONS = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed", "finished")
+LIMIT_REASONS = ("length", "max_tokens", "max_output_tokens", "model_length", "max_new_tokens")
+# Parts of the words with which services say that a filter withheld the answer (OpenAI, Azure, Gemini, Anthropic,
+# Bedrock, Cohere, Zhipu ...), or that the server or its host failed in the middle.
+WITHHELD = re.compile(
+    r"filter|safety|recitation|prohibit|block|spii|^language$|model_armor|jailbreak|guardrail|toxic|sensitive|moderat|"
+    r"refus|policy|harm"
+)
+BROKEN_OFF = re.compile(
+    r"error|abort|cancel|fail|time_?out|insufficient_system_resource|malformed|unexpected|overload|disconnect"
+)
 
 
 def data_urls(images: Sequence[ImageRef]) -> list[str]:
@@ -78,13 +91,16 @@ def body(request: Request, urls: Sequence[str], model: str, extra: Mapping[str, 
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
-    """Convert a turn: its parts in order, or a plain string if there is only text, which every template accepts."""
+    """Convert a turn: its parts in order, or a plain string if there is only text, which every template accepts.
+
+    A text that looks like the mark of an image is changed as in the other engines: servers search texts for such marks.
+    """
     if all(isinstance(part, str) for part in turn.content):
-        return {"role": turn.role, "content": "".join(str(part) for part in turn.content)}
+        return {"role": turn.role, "content": without_marks("".join(str(part) for part in turn.content))}
     parts = [
         {"type": "image_url", "image_url": {"url": urls[part.index]}}
         if isinstance(part, ImagePlace)
-        else {"type": "text", "text": part}
+        else {"type": "text", "text": without_marks(part)}
         for part in turn.content
     ]
     return {"role": turn.role, "content": parts}
@@ -97,9 +113,9 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
     text = str(reply.text)
     stops = [at for stop in request.generation.stop if (at := text.find(stop)) >= 0]
     finish: Literal["stop", "length", "unknown"] = "unknown"
-    if stops or reply.finish in STOP_REASONS:
+    if stops or _word(reply.finish) in STOP_REASONS:
         finish = "stop"
-    elif reply.finish == "length":
+    elif _word(reply.finish) in LIMIT_REASONS:
         finish = "length"
     return Prediction(
         sample_id=request.sample_id,
@@ -113,12 +129,41 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
 
 
 def no_answer_reason(reply: Reply) -> str:
-    """Reason why a reply has no answer; "" if it has one, which may be an empty text."""
-    if reply.finish == "content_filter":
-        return "the server's content filter withheld the answer"
+    """Reason why a reply has no answer; "" if it has one, which may be an empty text.
+
+    A reply that was withheld or broken off is a failure even where it has some text: that text is not the model's whole
+    answer.  An empty text is an answer only where the model ended it itself.
+    """
+    own_words = f": {_short(reply.error)}" if reply.error else ""
+    finish = _word(reply.finish)
+    if WITHHELD.search(finish):
+        named = "" if finish == "content_filter" else f" (finish_reason {reply.finish})"
+        return f"the server's content filter withheld the answer{named}{own_words}"
+    if reply.error:
+        return f"the server's reply reports an error{own_words}"
     if reply.refusal:
-        return f"refused by the server: {' '.join(reply.refusal.split())[:200]}"
-    if reply.text is None:
-        limit = ": the limit of new tokens was reached before any text" if reply.finish == "length" else ""
+        return f"refused by the server: {_short(reply.refusal)}"
+    if BROKEN_OFF.search(finish):
+        some = f", after the text {_short(reply.text)!r}" if (reply.text or "").strip() else ""
+        return f"the server broke the answer off (finish_reason {reply.finish}){some}"
+    if reply.reasoning_only:
+        cut = ", which was cut at the limit of new tokens" if finish in LIMIT_REASONS else ""
+        return f"the reply contains reasoning{cut} and no answer (finish_reason {reply.finish})"
+    if reply.text is None or (not reply.text.strip() and finish not in STOP_REASONS):
+        limit = ": the limit of new tokens was reached before any text" if finish in LIMIT_REASONS else ""
         return f"the reply contains no text (finish_reason {reply.finish}){limit}"
     return ""
+
+
+def _word(finish: str | None) -> str:
+    """A finish reason in lower case with underscores, without the prefix of an enumeration.
+
+    >>> _word("FinishReason.PROHIBITED_CONTENT"), _word("content-filter"), _word(None)
+    ('prohibited_content', 'content_filter', '')
+    """
+    last = (finish or "").strip().rpartition(".")[2]
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).lower()).removeprefix("finish_reason_")
+
+
+def _short(text: str | None) -> str:
+    return " ".join((text or "").split())[:MAX_WORDS]

@@ -26,6 +26,8 @@ ALTERING: Mapping[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1.0),
     "watermarking_config": (None,),
 }
+# Marks, among the new token ids of an answer, the step at which the logits were not finite; no token has this id.
+NOT_FINITE = -1
 # If this many first samples all fail, the cause is not the samples.
 MAX_INITIAL_FAILURES = 8
 
@@ -170,8 +172,14 @@ def contains_stop(rules: AnswerRules, ids: Sequence[int]) -> bool:
 
 
 def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
-    """Make a prediction from the new tokens of a row; `seconds` is the sample's share of its batch."""
-    answer = trim_answer(rules, ids)
+    """Make a prediction from the new tokens of a row; `seconds` is the sample's share of its batch.
+
+    An answer that had not ended when its logits became NaN or infinite is a failure: no token was the most likely one.
+    """
+    finite = ids[: ids.index(NOT_FINITE)] if NOT_FINITE in ids else ids
+    answer = trim_answer(rules, finite)
+    if len(finite) < len(ids) and not answer.ended:
+        return failed_prediction(request, not_finite_reason(len(finite)), seconds=round(seconds, 4))
     text = rules.processor.tokenizer.decode(answer.ids, skip_special_tokens=True)
     for stop in rules.generation.stop:
         text = text.split(stop)[0]
@@ -182,6 +190,14 @@ def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], se
         n_tokens=len(answer.ids),
         seconds=round(seconds, 4),
         fingerprint=request.fingerprint,
+    )
+
+
+def not_finite_reason(step: int) -> str:
+    """Reason of a failure by logits that are NaN or infinite, after `step` tokens."""
+    return (
+        f"the model's logits are NaN or infinite at token {step + 1} of the answer: its weights hold such values, or "
+        "they overflow in its dtype (engine.dtype=float32 shows which)"
     )
 
 

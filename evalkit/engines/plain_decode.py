@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evalkit.core.types import Request
-from evalkit.engines.loaded_model import LoadedModel, contains_stop
+from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.preprocess import PromptRow
 
 
@@ -51,14 +51,51 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
         if loaded.generation.temperature > 0:
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
+        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0)
         output = loaded.model.generate(
-            **inputs, generation_config=config, **_stopping(loaded, inputs["input_ids"].shape[1])
+            **inputs,
+            generation_config=config,
+            logits_processor=[watch],
+            **_stopping(loaded, inputs["input_ids"].shape[1]),
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     _count(loaded, rows, inputs["input_ids"], new)
+    new = watch.mark(new)
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
+
+
+class _FiniteWatch:
+    """Logits processor that notes at which step the logits of a row are first NaN or infinite.
+
+    It runs after the checkpoint's own processors and before those of sampling.  A few logits of minus infinity forbid
+    tokens; the largest one is finite unless one is NaN or plus infinity, or all are minus infinity.  Nothing is read
+    back from the device before the end.
+    """
+
+    def __init__(self, rows: int, *, sampling: bool) -> None:
+        self.rows = rows
+        self.sampling = sampling
+        self.step = 0
+        self.first: Any = None  # (rows,): the step, or -1
+
+    def __call__(self, _ids: Any, scores: Any) -> Any:
+        """Note the rows whose logits (rows * beams, vocabulary) are not finite; return them unchanged."""
+        import torch
+
+        bad = ~scores.amax(dim=-1).isfinite()
+        by_row = bad.view(self.rows, -1).any(dim=1)
+        before = torch.full_like(by_row, -1, dtype=torch.long) if self.first is None else self.first
+        self.first = torch.where((before < 0) & by_row, self.step, before)
+        self.step += 1
+        # Sampling from NaN is an error, on a GPU one that no later call survives.
+        return scores.masked_fill(bad[:, None], 0.0) if self.sampling else scores
+
+    def mark(self, new: Sequence[list[int]]) -> list[list[int]]:
+        """Cut each row at its first step without finite logits, and mark the place with NOT_FINITE."""
+        first = [-1] * len(new) if self.first is None else self.first.tolist()
+        return [ids if k < 0 or k > len(ids) else [*ids[:k], NOT_FINITE] for ids, k in zip(new, first, strict=True)]
 
 
 def _count(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from evalkit.engines import plain_decode, prefix_decode
-from evalkit.engines.loaded_model import Counters, LoadedModel, trim_answer
+from evalkit.engines.loaded_model import NOT_FINITE, Counters, LoadedModel, trim_answer
 from evalkit.engines.plain_decode import Trace
 from evalkit.engines.preprocess import PromptRow
 from evalkit.engines.shared_prefix import PrefixGroup
@@ -91,10 +92,13 @@ def _choose_probe(pack: Sequence[PrefixGroup]) -> _Probe:
 def _compare(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace]) -> _Comparison:
     rows = shared.group.rows
     alone = {n: plain_decode.answer_with_logits(loaded, [rows[n]])[0] for n in found}
+    if any(NOT_FINITE in trace.ids for trace in (*found.values(), *alone.values())):
+        return _Comparison("the logits are NaN or infinite", {"logit_difference": None})
     tolerance = _tolerance(loaded, [rows[n] for n in found], [alone[n] for n in found])
     difference = max(largest_difference(found[n], alone[n]) for n in found)
     control = _control(loaded, shared, found, alone)
-    measurements = {"logit_difference": difference, "tolerance": tolerance, "changed_image_difference": control}
+    found_values = {"logit_difference": difference, "tolerance": tolerance, "changed_image_difference": control}
+    measurements = {name: value if math.isfinite(value) else None for name, value in found_values.items()}  # for JSON
     if not difference <= tolerance:
         reason = f"its logits differ from plain prompts' by {difference:.3g} (allowed {tolerance:.3g})"
         return _Comparison(reason, measurements)
@@ -111,10 +115,18 @@ def largest_difference(a: Trace, b: Trace) -> float:
     """Largest absolute difference between the logits of two answers, over the steps up to their first unequal token."""
     largest = 0.0
     for token_a, token_b, x, y in zip(a.ids, b.ids, a.logits, b.logits, strict=False):
-        largest = max(largest, float((x.float() - y.float()).abs().max()))
+        largest = max(largest, _distance(x, y))
         if token_a != token_b:
             break
     return largest
+
+
+def _distance(x: Any, y: Any) -> float:
+    """Largest absolute difference between logits; infinite where one is NaN, and 0 where both are the same infinity."""
+    import torch
+
+    difference = torch.where(x == y, 0.0, x.float() - y.float()).abs().max()
+    return float(difference.nan_to_num(math.inf))
 
 
 def _tolerance(loaded: LoadedModel, rows: Sequence[PromptRow], alone: Sequence[Trace]) -> float:
@@ -142,5 +154,4 @@ def _control(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace], 
     prefix_decode.answer(
         short, [replace(shared, group=group)], record=lambda _, number, values: first.setdefault(number, values.clone())
     )
-    moved = [float((first[i] - alone[n].logits[0].float()).abs().max()) for i, n in enumerate(found)]
-    return max(moved)
+    return max(_distance(first[i], alone[n].logits[0]) for i, n in enumerate(found))

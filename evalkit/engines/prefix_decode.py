@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evalkit.engines.loaded_model import LoadedModel, contains_stop
+from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.plain_decode import padded
 from evalkit.engines.shared_prefix import PrefixGroup
 
@@ -289,14 +289,20 @@ class _PackDecoder:
         return hidden.masked_fill(visible, 0.0)[:, None]
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
-        """Append the most likely token to every open question; returns the questions that are still open."""
+        """Append the most likely token to every open question; returns the questions that are still open.
+
+        NOT_FINITE is appended where the logits are NaN or infinite, and ends the question.
+        """
         if self.record is not None:
             for m, row in enumerate(waiting):
                 for i, q in enumerate(row):
                     self.record(q.image, q.number, logits[m, i])
         if self.suppressed:
             logits[..., self.suppressed] = float("-inf")
-        chosen = logits.argmax(dim=-1).tolist()
+        # NaN counts as the largest in argmax, so the largest logit alone shows whether any is NaN or infinite.
+        best = logits.argmax(dim=-1, keepdim=True)
+        best = best.masked_fill(~logits.gather(-1, best).isfinite(), NOT_FINITE)
+        chosen = best.squeeze(-1).tolist()
         for row, tokens in zip(waiting, chosen, strict=True):
             for q, token in zip(row, tokens, strict=False):
                 q.ids.append(token)
@@ -304,7 +310,11 @@ class _PackDecoder:
 
     def _finished(self, question: _Question) -> bool:
         g = self.loaded.generation
-        if question.ids[-1] in self.loaded.ends or len(question.ids) >= g.max_new_tokens:
+        if (
+            question.ids[-1] == NOT_FINITE
+            or question.ids[-1] in self.loaded.ends
+            or len(question.ids) >= g.max_new_tokens
+        ):
             return True
         return bool(g.stop) and contains_stop(self.loaded, question.ids)
 

@@ -13,7 +13,9 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.types import Message, Prediction, Request
 from evalkit.engines.loaded_model import LoadedModel, prediction_of_error
-from evalkit.models.templates import chat
+from evalkit.engines.prompt_check import PromptCheck, image_marks
+from evalkit.models.processors import WHOLE_PROMPT
+from evalkit.models.templates import TEMPLATE_FAULTS, chat, template_error
 
 # Exceptions that a model or its processor raises for one bad sample.  Any other is a programming error and stops the
 # run.
@@ -65,8 +67,18 @@ def group_by_image(requests: Sequence[Request]) -> list[list[Request]]:
 
 
 def render(processor: Any, messages: Sequence[Message]) -> str:
-    """Render the prompt's text with the checkpoint's chat template; image placeholders are not expanded yet."""
-    return str(processor.apply_chat_template(chat(messages), tokenize=False, add_generation_prompt=True))
+    """Render the prompt's text with the checkpoint's chat template; image placeholders are not expanded yet.
+
+    Raises:
+        ModelError: the template refuses the messages, or is not valid.
+    """
+    from jinja2 import TemplateError
+
+    turns = chat(messages, image_marks(processor))
+    try:
+        return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except (TemplateError, *TEMPLATE_FAULTS) as problem:
+        raise template_error(problem) from None
 
 
 class _CachedImageProcessor:
@@ -106,6 +118,7 @@ class Preprocessor:
         self.counters = loaded.counters  # the run's: the prefix check replaces loaded.counters while threads work
         self.workers = workers
         self.ahead = ahead
+        self.prompt_check = PromptCheck()
         self._local = threading.local()
         self._lock = threading.Lock()
 
@@ -168,7 +181,9 @@ class Preprocessor:
             return_tensors="pt",
             # A template that writes the beginning-of-sequence token itself must not get a second one.
             add_special_tokens=not (bos and prompt.startswith(bos)),
+            text_kwargs=WHOLE_PROMPT,
         )
+        self.prompt_check.check(processor, prompt, features["input_ids"][0].tolist(), request.sample_id)
         return make_row(self.loaded, request, features, reusable)
 
 

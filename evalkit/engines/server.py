@@ -176,6 +176,11 @@ class ServerEngine:
         ):
             if value is not None:
                 self._counts[name] += value
+        if reply.model and reply.model != self.model and reply.model not in self._returned:
+            console.warn(
+                f"engine=server asked {server_label(self.url)} for the model {self.model!r}, and its replies name "
+                f"{reply.model!r}: the numbers are those of whatever answered. The manifest records both names"
+            )
         self._returned[str(reply.model)] += 1
         self._fingerprints[str(reply.fingerprint)] += 1
 
@@ -225,6 +230,7 @@ class ServerEngine:
             "lead": self.lead,
             "attempts": dict(self._attempts),
             "models_returned": dict(self._returned),
+            "other_models": sorted(name for name in self._returned if name not in (self.model, "None")),
             "system_fingerprints": dict(self._fingerprints),
             "counters": dict(self._counts),
         }

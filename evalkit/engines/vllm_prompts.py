@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +14,17 @@ from evalkit.engines import vllm_package
 from evalkit.engines.loaded_model import (
     altering_settings,
     end_token_ids,
+    failed_prediction,
     make_prediction,
     prediction_of_error,
     suppressed_tokens,
 )
 from evalkit.engines.plain_decode import seed
 from evalkit.engines.preprocess import SAMPLE_FAULTS, render
+from evalkit.engines.prompt_check import PromptCheck
 from evalkit.models.checkpoint import CheckpointSpec, prepare_processor
 from evalkit.models.formats import recognise
-from evalkit.models.processors import load_processor
+from evalkit.models.processors import WHOLE_PROMPT, load_processor
 from evalkit.models.tensor_files import read_json
 
 # Logit bias of a token that must never be chosen; vLLM accepts no larger magnitude.
@@ -40,6 +43,7 @@ class PromptRules:
     ends: frozenset[int]
     suppressed: tuple[int, ...]
     vocabulary: int
+    prompt_check: PromptCheck = field(default_factory=PromptCheck)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +172,7 @@ def prepare_window(rules: PromptRules, groups: Sequence[Sequence[Request]]) -> P
         decodes += len(images)
         for request in group:
             try:
-                prompt = tokens_prompt(rules.processor, request, images)
+                prompt = tokens_prompt(rules.processor, request, images, rules.prompt_check)
             except SAMPLE_FAULTS as problem:
                 failures.append(prediction_of_error(request, problem))
                 continue
@@ -176,14 +180,18 @@ def prepare_window(rules: PromptRules, groups: Sequence[Sequence[Request]]) -> P
     return PreparedWindow(rows=tuple(rows), failures=tuple(failures), decodes=decodes)
 
 
-def tokens_prompt(processor: Any, request: Request, images: Sequence[Any]) -> dict[str, Any]:
+def tokens_prompt(
+    processor: Any, request: Request, images: Sequence[Any], check: PromptCheck | None = None
+) -> dict[str, Any]:
     """Make vLLM's `TokensPrompt`: the token ids of engine=hf before image placeholders are expanded, and the images.
 
     vLLM expands the placeholders.  The images are identified by their digests, which are the keys of vLLM's caches.
     """
     text, special = prompt_text(processor, request)
-    ids = processor.tokenizer(text, add_special_tokens=special)["input_ids"]
-    prompt: dict[str, Any] = {"prompt_token_ids": [int(i) for i in ids]}
+    ids = [int(i) for i in processor.tokenizer(text, add_special_tokens=special, **WHOLE_PROMPT)["input_ids"]]
+    if check is not None:
+        check.check(processor, text, ids, request.sample_id)
+    prompt: dict[str, Any] = {"prompt_token_ids": ids}
     if images:
         prompt |= {
             "multi_modal_data": {"image": list(images)},
@@ -204,7 +212,11 @@ def expanded_ids(processor: Any, row: PreparedRequest) -> list[int]:
     text, special = prompt_text(processor, row.request)
     images = row.prompt.get("multi_modal_data", {}).get("image")
     features = processor(
-        text=[text], images=[images] if images else None, return_tensors="pt", add_special_tokens=special
+        text=[text],
+        images=[images] if images else None,
+        return_tensors="pt",
+        add_special_tokens=special,
+        text_kwargs=WHOLE_PROMPT,
     )
     return [int(i) for i in features["input_ids"][0]]
 
@@ -233,6 +245,10 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     """Make the prediction of a `vllm.RequestOutput`; `seconds` is the sample's share of its window."""
     completion = output.outputs[0]
     ids = [int(i) for i in completion.token_ids]
+    # vLLM chooses some token from NaN; it reports them only if asked for log probabilities, or to count NaN.
+    probability = getattr(completion, "cumulative_logprob", None)
+    if getattr(output, "num_nans_in_logits", 0) or not math.isfinite(probability or 0.0):
+        return failed_prediction(request, "vLLM reports logits that are NaN or infinite: the weights hold such values")
     if reason := _no_answer_reason(rules, request, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)

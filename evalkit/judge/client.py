@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evalkit.clients.openai_client import Caller, ChatServer
-from evalkit.clients.response import Reply
+from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import JudgeError
 from evalkit.judge.config import JudgeConfig, read_key
 
@@ -71,8 +71,11 @@ class ServerClient:
             self.announced_shutdown = entry.content["shutdown_date"]
 
     async def send(self, body: Mapping[str, Any]) -> Reply:
-        """Send one request."""
-        return await self.server.ask(body)
+        """Send one request.  A reply that reports an error is a failed call, which must not enter the cache."""
+        reply = await self.server.ask(body)
+        if reply.error and reply.finish != "content_filter":
+            raise CallFailed(f"the reply reports an error: {reply.error}")
+        return reply
 
     async def close(self) -> None:
         """Close the connections."""

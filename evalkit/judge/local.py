@@ -13,6 +13,7 @@ from typing import Any
 from evalkit.core.errors import JudgeError
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
+from evalkit.models.templates import without_marks
 
 DATA_URL = "data:"
 
@@ -63,11 +64,11 @@ def _reply(model: Any, processor: Any, messages: list[dict[str, Any]], max_token
 def _content(content: str | list[Mapping[str, Any]], images: list[Any]) -> list[dict[str, str]]:
     """The parts of a message for a chat template; its images are appended to `images`, in their order."""
     if isinstance(content, str):
-        return [{"type": "text", "text": content}]
+        return [{"type": "text", "text": without_marks(content)}]
     parts: list[dict[str, str]] = []
     for part in content:
         if part["type"] == "text":
-            parts.append({"type": "text", "text": str(part["text"])})
+            parts.append({"type": "text", "text": without_marks(str(part["text"]))})
         else:
             images.append(_image(str(part["image_url"]["url"])))
             parts.append({"type": "image"})

@@ -16,7 +16,7 @@ from evalkit.models.components import Part
 from evalkit.models.formats import recognise
 from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import bundled_tower, is_openai_tower, tower_name
-from evalkit.models.processors import load_processor
+from evalkit.models.processors import forget_lengths, load_processor
 from evalkit.models.templates import read_template
 from evalkit.models.tensor_files import open_folder
 
@@ -206,6 +206,7 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
 def prepare_processor(spec: CheckpointSpec, processor: Any) -> Any:
     """Configure a processor for batched generation with the model's chat template, and return it."""
     tokenizer = processor.tokenizer
+    forget_lengths(processor)
     tokenizer.padding_side = "left"  # answers start right after the prompt in every row of a batch
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

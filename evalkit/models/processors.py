@@ -11,6 +11,13 @@ from evalkit.models.tensor_files import read_json
 
 # Files that may name the processor's class, in the order of transformers.
 _CLASS_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+# Settings of a tokenizer that shorten or pad a prompt.
+_LENGTHS = (
+    "truncation", "truncation_strategy", "max_length", "stride", "padding", "pad_to_multiple_of",
+    "return_overflowing_tokens",
+)  # fmt: skip
+# Arguments of a processor's call that give the whole prompt and nothing else, whatever its files store.
+WHOLE_PROMPT = {"truncation": False, "padding": False}
 # Exceptions of transformers when a processor cannot be made from a folder's files.
 _FAULTS = (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError)
 
@@ -37,6 +44,23 @@ def load_processor(name: str, folder: Path) -> Any:
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name}: the processor in {folder} does not process images; use a checkpoint for images.")
     return processor
+
+
+def forget_lengths(processor: Any) -> None:
+    """Turn off truncation and padding that a tokenizer's or processor's files store: they would apply to every prompt.
+
+    They are what was set when the files were saved (often in training), in tokenizer.json, tokenizer_config.json or
+    processor_config.json; transformers applies a stored `max_length` even where truncation is not asked for.
+    """
+    tokenizer = processor.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and hasattr(backend, "no_truncation"):
+        backend.no_truncation()
+        backend.no_padding()
+    for stored in (getattr(tokenizer, "init_kwargs", None), getattr(processor, "text_kwargs", None)):
+        for name in _LENGTHS:
+            if isinstance(stored, dict):
+                stored.pop(name, None)
 
 
 def has_video_processor(folder: Path) -> bool:

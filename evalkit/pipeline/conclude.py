@@ -173,6 +173,7 @@ def summarise(
         timing=timing,
         unscored=tuple(unscored_counts(scores)),
         sanity_checks=findings.checks,
+        warnings=sanity_checks.uniform_answers(samples, predictions),
     )
 
 
@@ -192,9 +193,12 @@ def show(conclusion: Conclusion, title: str) -> None:
         console.warn(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
     if summary.n_truncated:
         console.warn(f"{summary.n_truncated} of {summary.n} answers were cut at the token limit")
+    for text in summary.warnings:
+        console.warn(text)
     caption = (
         f"{summary.n} samples on {summary.n_images} images, intervals clustered by image; "
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
+        + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
     )
     console.table([m for m in summary.metrics if m.slice == "all"], title, caption)
     for text in conclusion.texts:

@@ -46,7 +46,7 @@ def build_input(
 ) -> Input:
     """The input of a run.  Messages are built once: the prompt record and the requests both derive from them."""
     image_digests = digests if engine.needs_images else None
-    prompts = build_prompts(task, loaded, image_digests, engine.generation, template, settings)
+    prompts = build_prompts(task, loaded, image_digests, engine.generation, template, settings, required=True)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
     return Input(prompts=prompts, requests=tuple(request(s, m, engine, digests) for s, m in pairs))
 
@@ -58,6 +58,8 @@ def build_prompts(
     generation: Generation,
     template: Template,
     settings: Settings,
+    *,
+    required: bool = False,
 ) -> Prompts:
     """The prompts of a run and their record; needs no engine and no weights.
 
@@ -65,6 +67,11 @@ def build_prompts(
         digests: sha256 of each image; None for a model without images.
         template: the model's chat template.  Where it cannot be rendered here, the record holds the messages before
             the template, with a warning.
+        required: a model will be asked with this template, so it must be possible to render it at least with
+            transformers.
+
+    Raises:
+        ModelError: it is required and refuses a sample's messages, or is not valid.
     """
     loaded = limited(loaded, settings.limit)
     samples = with_images(loaded.samples, settings.image)
@@ -86,10 +93,22 @@ def build_prompts(
     try:
         return Prompts(loaded=loaded, samples=samples, messages=messages, record=record(template))
     except ModelError as problem:
-        # The engine may support more of Jinja than the plain rendering here; that must not stop the run.
+        # The engine may support more of jinja than the plain rendering here; only that must not stop the run.
+        if required and template.text is not None:
+            for sample, asked in zip(samples, messages, strict=True):
+                _check_template(template, asked, f"{settings.model}, sample {sample.id}")
         console.warn(f"prompts are recorded without the chat template, which cannot be rendered here: {problem}")
         plain = record(replace(template, text=None))
         return Prompts(loaded=loaded, samples=samples, messages=messages, record=plain)
+
+
+def _check_template(template: Template, messages: Sequence[Message], where: str) -> None:
+    from evalkit.models.templates import render_by_transformers
+
+    try:
+        render_by_transformers(str(template.text), messages, template.tokens)
+    except ModelError as problem:
+        raise ModelError(f"{where}: {problem}") from None
 
 
 def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:

@@ -17,7 +17,7 @@ from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample
 from evalkit.models import components
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.doctor import bundled_template, special_tokens
-from evalkit.models.templates import render
+from evalkit.models.templates import render, without_marks
 from evalkit.runs.read import prompts_at
 from evalkit.runs.schema import PromptFile, PromptHeader
 from evalkit.runs.store import RunFolder
@@ -152,9 +152,11 @@ def _part(part: str | ImagePlace) -> object:
 
 
 def _plain(messages: Sequence[Message]) -> str:
-    return "\n".join(
-        f"{m.role}: " + "".join(p if isinstance(p, str) else f"<image {p.index}>" for p in m.content) for m in messages
-    )
+    return "\n".join(f"{m.role}: {''.join(map(_plain_part, m.content))}" for m in messages)
+
+
+def _plain_part(part: str | ImagePlace) -> str:
+    return without_marks(part) if isinstance(part, str) else f"<image {part.index}>"
 
 
 def _messages_digest(ids: Sequence[str], messages: Sequence[str]) -> str:

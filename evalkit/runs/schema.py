@@ -189,7 +189,8 @@ class Summary:
 
     n_failed: samples without an answer.  n_empty: empty answers.  n_truncated: answers cut at the token limit.
     skipped: the first 20 reasons why rows of the data were left out.  sanity_checks: see
-    `evalkit.analysis.sanity_checks`; empty where they were not computed.
+    `evalkit.analysis.sanity_checks`; empty where they were not computed.  warnings: why the numbers may say nothing
+    about the model (all answers empty, or all the same), shown beside them.
     """
 
     schema: int = SUMMARY_SCHEMA
@@ -217,6 +218,7 @@ class Summary:
     timing: Timing | None = None
     unscored: tuple[UnscoredCount, ...] = ()
     sanity_checks: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for m in self.metrics:

@@ -31,7 +31,10 @@ _HINT = re.compile(r"\s*(?:Please choose from the following two options: \[[^\]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRow:
-    """A row of any form, with normalised types.  label: the dataset's own OPEN or CLOSED, None if it has none."""
+    """A row of any form, with normalised types.
+
+    label: the dataset's own OPEN or CLOSED, None if it has none.  verbatim: the question with the file's white space.
+    """
 
     id: str
     question: str
@@ -40,6 +43,7 @@ class RawRow:
     image: ImageRef | None = None
     label: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    verbatim: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +281,7 @@ def conversation_rows(
         yield RawRow(
             id=str(record["id"]),
             question=" ".join(text.split()),
+            verbatim=_HINT.sub("", str(question).replace("<image>", "").strip()),
             answer=text_of(answer, where),
             image_id=image or f"row{number}",
             image=images.find(image) if images and image else None,
@@ -317,6 +322,7 @@ def samples_of(rows: Iterable[RawRow], closed_rule: str, name: str) -> tuple[lis
                 images=(row.image,) if row.image else (),
                 choices=options_in(row.question) if kind == CLOSED else (),
                 tags=tags,
+                verbatim="" if (verbatim := row.verbatim.strip()) == row.question else verbatim,
             )
         )
     return samples, skipped

@@ -150,6 +150,7 @@ def _row(row_id: str, record: Mapping[str, Any], image_id: str, where: str, ref:
     return RawRow(
         id=row_id,
         question=question,
+        verbatim=str(record["question"]),
         answer=answer,
         image_id=image_id,
         image=ref,

@@ -3,6 +3,10 @@
 plain: the question.  short: the question and a request for a single word or phrase.  options: the question and, if it
 offers options or can only be answered yes or no, a list of them in the wording of LLaVA-Med's released answer files
 (their fine-tuned checkpoints need that hint).
+
+White space inside a question is the data set's own in every variant (tabs, line breaks, several spaces), as in the code
+of LLaVA-Med, MedEvalKit and lmms-eval; outer white space is off, as in LLaVA-Med's.  Scoring, joins and the digest of
+the data read the question with single spaces.
 """
 
 from __future__ import annotations

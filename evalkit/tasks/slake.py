@@ -100,6 +100,7 @@ class Slake(VqaTask):
             RawRow(
                 id=f"hf-{split}-{number}",
                 question=field_of(record, "question", f"{files[0]}: row {number}"),
+                verbatim=str(record["question"]),
                 answer=field_of(record, "answer", f"{files[0]}: row {number}"),
                 image_id=image_id,
                 image=ref,
@@ -165,6 +166,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path) -> RawRow:
     return RawRow(
         id=field_of(record, "qid", where),
         question=field_of(record, "question", where),
+        verbatim=str(record["question"]),
         answer=field_of(record, "answer", where),
         image_id=image,
         image=finder.find(image) if finder else None,

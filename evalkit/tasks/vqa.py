@@ -93,7 +93,7 @@ class VqaTask(ABC):
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
         """The image, then the question under the prompt variant; listed options come from the question alone."""
-        text = render(self.prompt, sample.question, options_in(sample.question))
+        text = render(self.prompt, sample.asked, options_in(sample.question))
         return (Message(role="user", content=(ImagePlace(0), text)),)
 
     def _load(self, split: str, images: bool, root: Path | None) -> LoadedTask:

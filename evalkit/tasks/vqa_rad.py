@@ -74,6 +74,7 @@ class VqaRad(VqaTask):
             RawRow(
                 id=f"hf-{split}-{number}",
                 question=field_of(record, "question", f"{files[0]}: row {number}"),
+                verbatim=str(record["question"]),
                 answer=field_of(record, "answer", f"{files[0]}: row {number}"),
                 image_id=image_id,
                 image=ref,
@@ -174,6 +175,7 @@ def _row(record: Record, finder: ImageFinder | None, path: Path, prefix: str) ->
     return RawRow(
         id=f"{prefix}{int(qid)}",
         question=field_of(record, "question", where),
+        verbatim=str(record["question"]),
         answer=field_of(record, "answer", where),
         image_id=image,
         image=finder.find(image) if finder else None,

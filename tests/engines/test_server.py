@@ -181,6 +181,23 @@ REPLIES: dict[str, tuple[Act, str, str]] = {
     "the limit": (Act(text="it is", finish="length"), "it is", "length"),
     "the end token by name": (Act(text="yes", finish="eos_token"), "yes", "stop"),
     "a reason of its own": (Act(text="yes", finish="other"), "yes", "unknown"),
+    "parts": (
+        Act(message={"content": [{"type": "text", "text": "it is"}, {"type": "text", "text": " so"}]}),
+        "it is so",
+        "stop",
+    ),
+    "a part of plain text": (Act(message={"content": ["yes"]}), "yes", "stop"),
+    "a part after a thought": (
+        Act(message={"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "yes"}]}),
+        "yes",
+        "stop",
+    ),
+    "no error": (
+        Act(raw=b'{"error": null, "choices": [{"finish_reason": "STOP", "message": {"content": "yes"}}]}'),
+        "yes",
+        "stop",
+    ),
+    "another word for the limit": (Act(text="it is", finish="MAX_TOKENS"), "it is", "length"),
     "words that refuse": (Act(text="I'm sorry, I can't."), "I'm sorry, I can't.", "stop"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.main import main
 from evalkit.core.errors import ConfigError, EngineError, Partial
 from evalkit.core.types import ImageRef
 from tests.support.engine_answers import answers, ask_all
@@ -66,6 +67,12 @@ def test_retry_after_is_respected(tmp_path: Path) -> None:
         assert time.monotonic() - started >= 1.0
 
 
+def completion(choice: str, **top: str) -> Act:
+    """A completion with one choice, written out as JSON."""
+    more = "".join(f', "{name}": {value}' for name, value in top.items())
+    return Act(raw=f'{{"choices": [{choice}]{more}}}'.encode())
+
+
 LASTING = {
     "429": (Act(status=429, headers=SOON), "HTTP 429", ("429", "429")),
     "500": (Act(status=500, headers=SOON), "HTTP 500", ("500", "500")),
@@ -84,6 +91,40 @@ LASTING = {
     "filter by status": (Act(status=400, error={"code": "content_filter", "message": "x"}), "content filter", ("400",)),
     "no text": (Act(message={"content": None}, finish="tool_calls"), "contains no text (finish_reason tool_calls)", ()),
     "thought too long": (Act(message={"content": None}, finish="length"), "the limit of new tokens was reached", ()),
+    "empty, error": (Act(text="", finish="error"), "broke the answer off (finish_reason error)", ()),
+    "part, error": (Act(text="The lu", finish="error"), "(finish_reason error), after the text 'The lu'", ()),
+    "empty, abort": (Act(text="", finish="abort"), "finish_reason abort", ()),
+    "empty, safety": (Act(text="", finish="SAFETY"), "content filter withheld the answer (finish_reason SAFETY)", ()),
+    "recitation": (Act(text="As", finish="RECITATION"), "finish_reason RECITATION", ()),
+    "prohibited": (Act(text="", finish="FinishReason.PROHIBITED_CONTENT"), "PROHIBITED_CONTENT", ()),
+    "blocklist": (Act(text="", finish="blocklist"), "finish_reason blocklist", ()),
+    "filter, hyphen": (Act(text="", finish="content-filter"), "content filter withheld the answer", ()),
+    "guardrail": (Act(text="no", finish="guardrail_intervened"), "finish_reason guardrail_intervened", ()),
+    "empty, other": (Act(text="", finish="OTHER"), "contains no text (finish_reason OTHER)", ()),
+    "empty, no reason": (Act(text=" ", finish=""), "contains no text", ()),
+    "empty at the limit": (Act(text="", finish="length"), "the limit of new tokens was reached", ()),
+    "a thought alone": (Act(text="", message={"reasoning_content": "yes"}), "reasoning and no answer", ()),
+    "reasoning alone": (Act(message={"content": None, "reasoning": "yes"}), "reasoning and no answer", ()),
+    "a thought cut": (Act(text="", finish="length", message={"reasoning": "It"}), "reasoning, which was cut", ()),
+    "thinking parts": (Act(message={"content": [{"type": "thinking", "thinking": "hm"}]}), "contains no text", ()),
+    "a refusal part": (Act(message={"content": [{"type": "refusal", "refusal": "I cannot"}]}), "server: I cannot", ()),
+    "error object": (Act(error={"message": "it is\nbusy", "code": 429}), "error: it is busy (code 429)", ()),
+    "error text": (Act(raw=b'{"error": "out of memory"}'), "reports an error: out of memory", ()),
+    "error of vLLM": (Act(raw=b'{"object": "error", "message": "too long", "code": 400}'), "too long (code 400)", ()),
+    "error beside a text": (
+        completion('{"finish_reason": "stop", "message": {"content": "no"}}', error='{"message": "lost"}'),
+        "reports an error: lost", (),
+    ),
+    "error of a choice": (
+        completion('{"finish_reason": null, "error": {"message": "lost"}, "message": {"content": ""}}'),
+        "reports an error: lost", (),
+    ),
+    "a choice without message": (completion('{"finish_reason": "content_filter"}'), "content filter withheld", ()),
+    "a gateway's stop": (
+        completion('{"finish_reason": "stop", "native_finish_reason": "SAFETY", "message": {"content": ""}}'),
+        "finish_reason SAFETY", (),
+    ),
+    "words of its own": (Act(raw=b'{"promptFeedback": {"blockReason": "SAFETY"}}'), "blockReason", ()),
     "a text of another type": (Act(message={"content": [1]}), "contains no text (finish_reason stop)", ()),
 }  # fmt: skip
 
@@ -106,6 +147,47 @@ def test_a_permanent_fault_of_one_request_is_an_error_with_a_reason(tmp_path: Pa
     assert failed.error is not None and why in failed.error
     assert (failed.text, failed.finish_reason) == (None, "error")
     assert failed.attempts == (attempts or ("200",))
+
+
+@pytest.mark.parametrize("name", ["empty, error", "empty, safety", "error object", "a thought alone"])
+def test_twenty_failures_inside_a_success_are_twenty_failures(tmp_path: Path, name: str) -> None:
+    with serving(lambda n, body: LASTING[name][0]) as server:
+        given, problem = ask_all(engine(server), make_requests(tmp_path, [10, 10]))
+    assert problem is None, "each is asked, and the run ends with exit code 3"
+    assert len(given) == 20 and all(p.error and p.text is None for p in given)
+
+
+def test_a_run_of_failures_inside_a_success_ends_with_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["model=phantom-llava", "task=phantom", "limit=20", "engine=server", f"engine.served_model={MODEL}"]
+    for act in (Act(text="", finish="error"), Act(text="", finish="SAFETY"), Act(error={"message": "no", "code": 500})):
+        with serving(lambda n, body, act=act: act) as server:
+            out = tmp_path / str(server.port)
+            assert main([*where, f"engine.url={server.url}", "leaderboard=null", f"out={out}"]) == 3
+        shown = capsys.readouterr()
+        assert "failed 20, empty 0" in " ".join(shown.out.split()) and "20 of 20 samples failed" in shown.err
+
+
+def test_the_servers_words_hold_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    for act in (Act(error={"message": f"bad {KEY}"}), Act(raw=f'{{"odd": "{KEY}"}}'.encode())):
+        with serving(lambda n, body, act=act: act) as server:
+            (given,), _ = ask_all(engine(server, api_key_env="TEST_KEY"), make_requests(tmp_path, [1]))
+        assert given.error and "[key]" in given.error and KEY not in given.error
+
+
+def test_a_reply_that_names_another_model_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(model="lab/other-vlm") as server:
+        made = engine(server)
+        answers(made, make_requests(tmp_path, [3]))
+    said = [line for line in capsys.readouterr().err.splitlines() if "lab/other-vlm" in line]
+    assert len(said) == 1 and MODEL in said[0] and said[0].startswith("warning: ")
+    assert made.metadata()["other_models"] == ["lab/other-vlm"]
+    with serving() as server:
+        made = engine(server)
+        answers(made, make_requests(tmp_path, [2]))
+    assert "warning" not in capsys.readouterr().err and made.metadata()["other_models"] == []
 
 
 def test_a_leader_that_fails_releases_the_other_requests_of_its_image(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ LASTING = {
     "malformed JSON": (Act(raw=b'{"choices": [{'), "error", "not JSON"),
     "empty body": (Act(raw=b""), "error", "not JSON"),
     "HTML": (Act(raw=b"<html>busy</html>", headers={"Content-Type": "text/html"}), "error", "not a JSON object"),
+    "an error with HTTP 200": (Act(error={"message": "it is busy", "code": 429}), "error", "busy (code 429)"),
     "no choices": (Act(raw=b'{"choices": []}'), "error", "not a chat completion"),
     "empty reply": (Act(text=""), "unreadable", "empty reply"),
     "refusal field": (Act(message={"refusal": "I cannot help with that.", "content": None}), "refused", "cannot help"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.analysis.sanity_checks.answers import consistency, rates, yes_no
+from evalkit.analysis.sanity_checks.answers import consistency, rates, uniform_answers, yes_no
 from evalkit.analysis.sanity_checks.lift import LIFT_METRICS, baseline_lifts, blank_image_lifts
 from evalkit.analysis.sanity_checks.render import render
 from evalkit.core.types import MetricValue, Prediction, Sample, Score
@@ -17,7 +17,7 @@ from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.tasks.base import LoadedTask
 
-__all__ = ["LIFT_METRICS", "check_run", "consistency", "rates", "render", "yes_no"]
+__all__ = ["LIFT_METRICS", "check_run", "consistency", "rates", "render", "uniform_answers", "yes_no"]
 
 # Slices by a tag that marks a problem with a sample.
 PROBLEM_SLICES = ("leak=", "repeats=")

@@ -13,6 +13,11 @@ from evalkit.scoring.text.refusals import contains_refusal
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval
 
+# So many equal answers are no coincidence.
+MIN_EQUAL = 20
+# Characters of the answer that a warning quotes.
+SHOWN_ANSWER = 60
+
 
 def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> dict[str, Any]:
     """Shares of all samples; unparsable: closed answers that `strict` could not read, as a share of its closed samples.
@@ -32,6 +37,27 @@ def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: 
         "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
     }
+
+
+def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[str, ...]:
+    """Warnings about answers that cannot be a model's answers to the questions: all empty, or all the same.
+
+    The same answer to all is said from `MIN_EQUAL` answers on, to questions with different references.
+    """
+    texts = [p.text for p in predictions if p.text is not None]
+    if texts and not any(t.strip() for t in texts):
+        return (
+            f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
+            "limit, and whether answers are decoded or stored under another name",
+        )
+    answers = {fold_text(t) for t in texts}
+    references = {fold_text(s.references[0]) for s in samples}
+    if len(texts) >= MIN_EQUAL and len(answers) == 1 and len(references) > 1:
+        return (
+            f"all {len(texts)} answers are the same ({' '.join(texts[0].split())[:SHOWN_ANSWER]!r}), to questions with "
+            f"{len(references)} different reference answers: check that the questions and images reach the model",
+        )
+    return ()
 
 
 class _Verdict(NamedTuple):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import ConfigError, ModelError, did_you_mean
+from evalkit.core.errors import ConfigError, ModelError, did_you_mean, first_line
 from evalkit.core.types import ImagePlace, Message
 
 _HERE = Path(__file__).parent
+# Exceptions of a template's own code, beside jinja's: a list joined to a text, a division by zero, a missing key ...
+TEMPLATE_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, ImportError)
+# Marks of image places in the chat formats of registered and other common models.
+_MARKS = re.compile(
+    r"<image>|<image_soft_token>|<image_placeholder>|</?img>|<IMG_CONTEXT>|<im_(?:patch|start|end)>|<video>|"
+    r"<(?:start|end)_of_image>|<\|(?:image|video|vision)[a-z0-9_]*\|>|\[IMG(?:_BREAK|_END)?\]|<fake_token_around_image>"
+)
 
 
 def read_template(setting: str | None) -> str | None:
@@ -30,18 +38,49 @@ def read_template(setting: str | None) -> str | None:
     return known[name].read_text(encoding="utf-8")
 
 
-def chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Convert messages to the input of transformers' chat templates; image placeholders become `{"type": "image"}`."""
+def chat(messages: Sequence[Message], marks: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Convert messages to the input of transformers' chat templates; image placeholders become `{"type": "image"}`.
+
+    marks: further marks of image places that text must not contain; see `without_marks`.
+    """
     return [
         {
             "role": message.role,
             "content": [
-                {"type": "image"} if isinstance(part, ImagePlace) else {"type": "text", "text": part}
+                {"type": "image"}
+                if isinstance(part, ImagePlace)
+                else {"type": "text", "text": without_marks(part, marks)}
                 for part in message.content
             ],
         }
         for message in messages
     ]
+
+
+def without_marks(text: str, marks: Iterable[str] = ()) -> str:
+    """Text in which no image place is marked: `<image>` typed in a question becomes `< image>`.
+
+    A mark in a text would be taken for a further image, or move the real one.  One space is put behind its first
+    character, whatever the model, so that all models and the prompt record have the same text.
+
+    >>> without_marks("Does <image> or <|image_pad|> show [IMG]?")
+    'Does < image> or < |image_pad|> show [ IMG]?'
+    """
+    text = _MARKS.sub(_spaced, text)
+    others = [m for m in marks if m in text]
+    return re.sub("|".join(map(re.escape, others)), _spaced, text) if others else text
+
+
+def _spaced(mark: re.Match[str]) -> str:
+    return f"{mark[0][0]} {mark[0][1:]}"
+
+
+def template_error(problem: BaseException) -> ModelError:
+    """Error of one paragraph for a template that refuses the messages, or that is not valid."""
+    return ModelError(
+        f"the chat template cannot be rendered ({first_line(problem)}): expected valid jinja text that accepts the "
+        "task's messages. Correct chat_template in the model's YAML, or the checkpoint's chat_template.jinja."
+    )
 
 
 def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str] | None = None) -> str:
@@ -65,5 +104,23 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str]
     try:
         compiled = environment.from_string(template)
         return compiled.render(messages=chat(messages), add_generation_prompt=True, **(tokens or {}))
-    except (TemplateError, TypeError) as error:  # TypeError: a template that concatenates a list of parts and a text
-        raise ModelError(f"the chat template cannot be rendered ({error}): expected valid jinja text") from None
+    except (TemplateError, *TEMPLATE_FAULTS) as problem:
+        raise template_error(problem) from None
+
+
+def render_by_transformers(template: str, messages: Sequence[Message], tokens: Mapping[str, str] | None = None) -> str:
+    """Render a prompt with transformers itself, which supports more of jinja than `render`.
+
+    Raises:
+        ModelError: the template refuses the messages, or is not valid.
+    """
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        prompts, _ = render_jinja_template(
+            [chat(messages)], chat_template=template, add_generation_prompt=True, **(tokens or {})
+        )
+    except (TemplateError, *TEMPLATE_FAULTS) as problem:
+        raise template_error(problem) from None
+    return str(prompts[0])

@@ -151,7 +151,8 @@ def _protocol_comparison(run: Path) -> Any:
 def _run(summary: Summary, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
     s = summary
     metrics = [*s.metrics, *(m for j in judges for m in j.metrics)]
-    notes = [*s.notes, *(f"judge {j.judge}: {j.problem}" for j in judges if j.problem)]
+    notes = [*(f"warning: {text}" for text in s.warnings), *s.notes]
+    notes += [f"judge {j.judge}: {j.problem}" for j in judges if j.problem]
     return {
         "run_id": s.run_id, "model": s.model, "task": s.task, "split": s.split, "n": s.n, "n_images": s.n_images,
         "prompt": s.prompt, "image": s.image, "generation": s.generation, "closed_rule": s.closed_rule,

@@ -12,7 +12,7 @@ from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
-from evalkit.runs.store import RunFolder, answered, set_aside, write_predictions
+from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
 
 
 class Answers(NamedTuple):
@@ -37,12 +37,13 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
 def answer_missing(
     folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool
 ) -> Answers:
-    """Generate the missing answers, appending them as they arrive.
+    """Generate the missing answers, appending them as they arrive.  The caller holds the run's lock.
 
     Samples that failed in an earlier run are asked again: what failed then may succeed now.
     """
     if not resume:
         set_aside(folder.predictions)
+    cut_torn_line(folder.predictions)
     known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
     waiting = [r for r in requests if r.fingerprint not in known]
     sample_of = {s.id: s for s in samples}

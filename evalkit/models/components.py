@@ -122,7 +122,11 @@ def missing_message(
         )
     needed = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
     local = [f" model.{_KEYS[p.role]}={p.source}" for p in parts if p.folder is not None and Path(p.source).is_dir()]
-    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "") + "".join(local)
+    command = (
+        f"python -m evalkit fetch {config.get('fetch_words') or f'model={name}'}"
+        + (f" task={task}" if task else "")
+        + "".join(local)
+    )
     return (
         f"{name} needs {needed}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
         f"`{command}` on a machine with a network (about {config.get('disk_gb', '?')} GB in total; HF_HOME sets the "

@@ -12,7 +12,7 @@ from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
-from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.base import LoadedTask, Task, check_ids
 
 IMAGE_MODES = ("original", "blank", "shuffled")
 SHUFFLE_SEED = 0
@@ -65,7 +65,11 @@ def build_prompts(
         digests: sha256 of each image; None for a model without images.
         template: the model's chat template.  Where it cannot be rendered here, the record holds the messages before
             the template, with a warning.
+
+    Raises:
+        DataError: two samples have one id.
     """
+    check_ids(loaded)
     loaded = limited(loaded, settings.limit)
     samples = with_images(loaded.samples, settings.image)
     messages = tuple(task.messages(s) for s in samples)

@@ -39,7 +39,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        is_pattern = not path.exists()
+        is_pattern = not path.exists() and glob.has_magic(str(path))
         for place in expand_patterns([path]):
             if place.is_file() and not is_pattern:
                 found.append(place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -79,7 +80,7 @@ def fetch_words(config: Config) -> str:
     option, source = str(config["choices"].get("model")), config["model"].get("source")
     registered = load_option("model", option) if option in options("model") else {"source": option}
     # A local folder is added by the message itself.
-    is_other = source and source != registered.get("source") and not Path(str(source)).expanduser().is_dir()
+    is_other = source and source != registered.get("source") and not expand_home(str(source)).is_dir()
     return f"model={option}" + (f" model.source={source}" if is_other else "")
 
 

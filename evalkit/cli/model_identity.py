@@ -18,6 +18,7 @@ from evalkit.cli.config import Config, load_option, options
 from evalkit.cli.typed_settings import words_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home
 
 # The recipe of a model that is not registered.  Its chat template is the processor's own.
 UNREGISTERED: Mapping[str, Any] = {
@@ -51,7 +52,7 @@ def unregistered_model(option: str) -> dict[str, Any] | None:
     location = model_location(option)
     if location is None:
         return None
-    folder = Path(location).expanduser()
+    folder = expand_home(location)
     if folder.is_file():
         raise ConfigError(f"model={location} is a file: give the folder of the checkpoint, the one with config.json.")
     if not folder.is_dir() and not _HUB_ID.fullmatch(location):
@@ -156,7 +157,7 @@ def location_name(location: str) -> str:
 
 def _absolute(location: str) -> Path:
     """The absolute path; links are not resolved, because a link's name is the user's."""
-    return Path(os.path.normpath(Path(location.removeprefix("package:")).expanduser().absolute()))
+    return Path(os.path.normpath(expand_home(location.removeprefix("package:")).absolute()))
 
 
 def _distinct(name: str, location: str, prefix: str) -> str:

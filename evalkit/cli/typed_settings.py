@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from evalkit.cli.config import DESCRIPTIVE, config_dir, options, read_yaml, resolve, unresolved
 from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home
 from evalkit.core.setting_types import argument_kinds, fits, is_text, parse_setting
 
 GROUPS = ("task", "model", "engine", "protocol", "judge", "paper", "experiment")
@@ -56,6 +57,11 @@ DECLARED: dict[str, Any] = {
     "save": TEXT,
     "to": str,
 }
+# Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
+PATHS = frozenset(
+    {"against", "baseline", "candidate", "data.path", "file", "labels", "leaderboard", "lock", "out", "predictions"}
+    | {"run", "runs", "save", "to"}
+)
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(
     {"name", "about", "kind", "form", "source", "revision", "base", "base_revision", "vision_tower"}
@@ -173,7 +179,14 @@ def _set_typed(result: dict[str, Any], key: str, kind: Any, words: Mapping[str, 
     value = _typed_word(key, node[last], kind, words)
     if is_mandatory and value in ("", []):
         raise ConfigError(f"{key}= is empty: give a value (an unset variable of the shell?).")
-    node[last] = parse_setting(value, kind, key)
+    parsed = parse_setting(value, kind, key)
+    if key in PATHS and isinstance(parsed, str | list):
+        parsed = _home_expanded(parsed) if isinstance(parsed, str) else [_home_expanded(p) for p in parsed]
+    node[last] = parsed
+
+
+def _home_expanded(path: str) -> str:
+    return str(expand_home(path)) if path.startswith("~") else path
 
 
 def _typed_word(key: str, value: Any, kind: Any, words: Mapping[str, str]) -> Any:

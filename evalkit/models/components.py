@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.core.errors import ModelError
+from evalkit.core.files import expand_home
 from evalkit.models.hub import Repo, cached
 from evalkit.models.llava_config import tower_name
 from evalkit.models.tensor_files import read_json, weight_bytes
@@ -99,7 +100,7 @@ def _tower_name_conflict(name: str, config: Mapping[str, Any], folder: Path) -> 
 
 
 def _find(role: Role, source: str, revision: str | None, lock: Path | None) -> Part:
-    local = Path(source).expanduser() if source else None
+    local = expand_home(source) if source else None
     if local is not None and local.is_dir():
         return Part(role=role, source=source, revision=None, folder=local, size=weight_bytes(local))
     folder = cached(Repo(id=source, revision=revision), lock) if source else None

@@ -36,7 +36,7 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
     for argument in arguments:
         group, equals, value = argument.partition("=")
         if not equals or group not in groups or group in MULTIPLE_CHOICE:
-            found.append(_in_quotes(argument))
+            found.append(_in_quotes(argument, sweeps))
         elif value != "null":
             found.append(_option_of(group, value, sweeps))
         elif groups[group] is not None:
@@ -51,7 +51,7 @@ def _option_of(group: str, value: str, sweeps: bool) -> str:
     parsed = _parsed(argument)
     if isinstance(parsed, list | dict):
         raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}")
-    return _in_quotes(argument) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
+    return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
 
 
 def _choose(group: str) -> str:
@@ -70,7 +70,7 @@ def _parsed(argument: str) -> Any:
         return None
 
 
-def _in_quotes(argument: str) -> str:
+def _in_quotes(argument: str, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not _KEY.fullmatch(key) or _is_readable(argument):
         return argument
@@ -78,7 +78,7 @@ def _in_quotes(argument: str) -> str:
     if is_list and not re.search(r"[\[\]{}'\"]", value[1:-1]):
         new = f"{key}=[{','.join(quoted(item.strip()) for item in value[1:-1].split(','))}]"
     else:
-        new = f"{key}={quoted(value)}"
+        new = f"{key}={','.join(map(quoted, value.split(',') if sweeps else [value]))}"
     if not _is_readable(new):
         return argument
     console.note(f'note: {argument} is taken as plain text; to write it without this note, quote it twice: "{new}"')

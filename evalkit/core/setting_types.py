@@ -87,8 +87,9 @@ def argument_kinds(factory: Any) -> dict[str, Any]:
 
     An argument whose annotation cannot be resolved (a name that is imported for type checkers only) is left out.
     """
-    bases = [base for base in reversed(inspect.getmro(factory)) if "__init__" in vars(base)]
-    callees = [vars(base)["__init__"] for base in bases] if inspect.isclass(factory) else [factory]
+    callees = [factory]
+    if inspect.isclass(factory):
+        callees = [vars(b)["__init__"] for b in reversed(inspect.getmro(factory)) if "__init__" in vars(b)]
     found: dict[str, Any] = {}
     for callee in callees:
         for name, annotation in getattr(callee, "__annotations__", {}).items():

@@ -37,10 +37,10 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
         group, equals, value = argument.partition("=")
         if not equals or group not in groups or group in MULTIPLE_CHOICE:
             found.append(_in_quotes(argument, sweeps))
-        elif value != "null":
+        elif value and value != "null":
             found.append(_option_of(group, value, sweeps))
         elif groups[group] is not None:
-            raise ConfigError(f"{group}=null is not possible: {_choose(group)}")
+            raise ConfigError(f"{group}={value} is not possible: {_choose(group)}")
         # The default is no option already, and Hydra takes no null for a group.
     return found
 

@@ -177,7 +177,7 @@ def _set_typed(result: dict[str, Any], key: str, kind: Any, words: Mapping[str, 
     if last not in node:
         return
     value = _typed_word(key, node[last], kind, words)
-    if is_mandatory and value in ("", []):
+    if is_mandatory and value == "":
         raise ConfigError(f"{key}= is empty: give a value (an unset variable of the shell?).")
     parsed = parse_setting(value, kind, key)
     if key in PATHS and isinstance(parsed, str | list):

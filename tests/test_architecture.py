@@ -28,7 +28,13 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 AT_THE_ROOT = {"__init__.py", "__main__.py", "py.typed"}
-HYDRA_EDGE = {"cli/config.py", "cli/config_source.py", "cli/config_errors.py", "cli/hydra_app.py"}
+HYDRA_EDGE = {
+    "cli/config.py",
+    "cli/command_words.py",
+    "cli/config_source.py",
+    "cli/config_errors.py",
+    "cli/hydra_app.py",
+}
 
 
 def name_of(path: Path) -> str:

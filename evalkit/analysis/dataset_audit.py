@@ -15,7 +15,7 @@ from typing import NamedTuple
 from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, matches
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
-from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.base import NO_SPLIT, LoadedTask, Task, check_ids, load_train, why_no_split
 from evalkit.tasks.formats import duplicate_key, is_yes_or_no
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.vqa import VqaTask
@@ -42,7 +42,7 @@ def audit(task: Task, *, images: bool = True, others: Mapping[str, LoadedTask | 
             `images` is true.
     """
     loaded = task.load(images=images)
-    findings = [_counts(loaded), _closed_rules(loaded), *_skipped(loaded)]
+    findings = [_counts(loaded), *_repeated_ids(loaded), _closed_rules(loaded), *_skipped(loaded)]
     if images:
         findings.append(_images(loaded))
     findings += [_duplicates(loaded), _conflicts(loaded), *_against_train(task, loaded)]
@@ -62,9 +62,9 @@ def audit(task: Task, *, images: bool = True, others: Mapping[str, LoadedTask | 
 
 def _against_train(task: Task, loaded: LoadedTask) -> list[Finding]:
     try:
-        train = task.load_train()
-    except DataError as problem:
-        return [Finding(check="train split", count=0, text=f"not checked: {problem}")]
+        train = load_train(task)
+    except NO_SPLIT as problem:
+        return [Finding(check="train split", count=0, text=f"not checked: {why_no_split(problem)}")]
     others = task.other_train() if isinstance(task, VqaTask) else {}
     shared = [_shared_images(loaded, t, name) for name, t in others.items()]
     return [*_shared_texts(loaded, train, "train"), *_leaks(loaded), *shared]
@@ -98,6 +98,15 @@ def _closed_rules(task: LoadedTask) -> Finding:
         f"{task.closed_rule}, {len(task.samples) - yes_no} and {yes_no} by yes or no",
         examples=_shown(differ),
     )
+
+
+def _repeated_ids(task: LoadedTask) -> list[Finding]:
+    try:
+        check_ids(task)
+    except DataError as problem:
+        rows = sum(n for n in Counter(s.id for s in task.samples).values() if n > 1)
+        return [Finding(check="ids", count=rows, text=f"rows without an id of their own: {problem}")]
+    return []
 
 
 def _skipped(task: LoadedTask) -> list[Finding]:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.setting_types import argument_kinds, parse_setting
 from evalkit.runs.legacy import current_target
 
 # A verb's whole configuration as plain Python, with `choices`: config group -> the chosen option.
 Config = Mapping[str, Any]
 
+# Config groups of which several options can be chosen: protocol=[A,B].
+MULTIPLE_CHOICE = ("protocol",)
 # Keys of a YAML that the class of its `target` does not get as arguments.
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
@@ -97,6 +100,15 @@ def read_yaml(path: Path) -> Any:
     return node
 
 
+def unresolved(node: Any) -> dict[str, Any]:
+    """A config node as plain dicts and lists, as its file has it: `???` and `${...}` are texts."""
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
 def plain(node: Any) -> dict[str, Any]:
     """A config node as plain dicts and lists, everything resolved.
 
@@ -158,7 +170,32 @@ def build(config: Mapping[str, Any], where: str, **extra: Any) -> Any:
     required = [n for n in required if accepted[n].kind is not inspect.Parameter.VAR_KEYWORD]
     if required:
         raise ConfigError(f"{where}: the setting {required[0]!r} must be given.")
-    return factory(**arguments)
+    return factory(**typed_arguments(factory, arguments, setting_prefix(where), extra))
+
+
+def typed_arguments(
+    factory: Any, arguments: Mapping[str, Any], prefix: str, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Arguments checked against the annotations of a factory, but for `given` ones, which are no settings.
+
+    Raises:
+        ConfigError: an argument has another type.
+    """
+    kinds = argument_kinds(factory)
+    return {
+        key: value if key in (given or ()) or key not in kinds else parse_setting(value, kinds[key], f"{prefix}{key}")
+        for key, value in arguments.items()
+    }
+
+
+def setting_prefix(where: str) -> str:
+    """The start of a setting's name on the command line, from the place that a message names.
+
+    >>> setting_prefix("task slake"), setting_prefix("protocol strict"), setting_prefix("engine.inner")
+    ('task.', 'protocol.strict.', 'engine.inner.')
+    """
+    group, _, option = where.partition(" ")
+    return f"{group}.{option}." if group == "protocol" else f"{group}."
 
 
 def _argument_names(factory: Any) -> set[str] | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from evalkit.cli.config import config_dirs, load_option, options
-from evalkit.cli.config_source import MULTIPLE_CHOICE
+from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, load_option, options
 from evalkit.core.errors import ConfigError, did_you_mean
 
 
@@ -19,11 +18,20 @@ def explain(problem: Exception, verb: str) -> ConfigError:
         return _unknown_key(match.group(2) or match.group(1), verb)
     if match := re.search(r"In '[^']*': Could not find '([^'/]+)/([^']+)'", text):
         group, name = match.groups()
-        return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
-    first = next((line.strip() for line in text.splitlines() if line.strip()), type(problem).__name__)
+        by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
+        return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}{by_place}")
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(problem).__name__).rstrip(".")
     if "Ambiguous value" in text:
-        first += " For several at once write 'key=[a,b]'; for a sweep, one run each, add -m."
-    return ConfigError(f"The command line cannot be read: {first}")
+        remedy = (
+            "For several at once write 'key=[a,b]'; for a sweep, one run each, add -m; for a text with a comma write "
+            "it in two pairs of quotes: \"key='a,b'\""
+        )
+    else:
+        remedy = (
+            "A value with special characters (= , [ ] { } ( ) ~ or quotes) is written in two pairs of quotes, the "
+            "outer ones for the shell: \"task.path='DIR'\""
+        )
+    return ConfigError(f"The command line cannot be read: {first}. {remedy}.")
 
 
 def _unknown_key(key: str, verb: str) -> ConfigError:

@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evalkit.cli.config import config_dirs, read_yaml
+from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml
+from evalkit.cli.model_identity import unregistered_model
 from evalkit.core.errors import ConfigError
 
 SCHEME = "evalkit"
-# Config groups of which several options can be chosen: protocol=[A,B].
-MULTIPLE_CHOICE = ("protocol",)
 
 
 def package_of(config_path: str) -> str | None:
@@ -55,6 +54,7 @@ def register() -> None:
     from hydra.core.plugins import Plugins
     from hydra.plugins.config_source import ConfigResult, ConfigSource
     from hydra.plugins.search_path_plugin import SearchPathPlugin
+    from omegaconf import OmegaConf
 
     class ConfigFolder(ConfigSource):  # type: ignore[misc]
         """A folder of YAML files; an option of a multiple-choice group gets a place of its own."""
@@ -64,6 +64,9 @@ def register() -> None:
             return SCHEME
 
         def load_config(self, config_path: str) -> Any:
+            if content := self._unregistered(config_path):
+                node, header = OmegaConf.create(content), {"package": None}
+                return ConfigResult(config=node, path=self.full_path(), provider=self.provider, header=header)
             path = self._file(config_path)
             with path.open(encoding="utf-8") as file:
                 header = self._get_header_dict(file.read(512))
@@ -80,13 +83,18 @@ def register() -> None:
             return (Path(self.path) / config_path).is_dir()
 
         def is_config(self, config_path: str) -> bool:
-            return self._file(config_path).is_file()
+            return self._file(config_path).is_file() or self._unregistered(config_path) is not None
 
         def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
             names: list[str] = []
             for path in sorted((Path(self.path) / config_path).iterdir()):
                 self._list_add_result(names, str(path), path.name, results_filter)
             return sorted(set(names))
+
+        def _unregistered(self, config_path: str) -> dict[str, Any] | None:
+            """The content of `model=PATH` and `model=OWNER/NAME`, which have no file."""
+            group, _, option = config_path.removesuffix(".yaml").rpartition("/")
+            return unregistered_model(option) if group == "model" and self.provider == "main" else None
 
         def _file(self, config_path: str) -> Path:
             return Path(self.path, self._normalize_file_name(config_path))

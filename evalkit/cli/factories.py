@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.cli.config import Config, build, checked_choice, protocols_for, resolve
+from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -93,8 +94,18 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
     from evalkit.models.checkpoint import CheckpointSpec
 
     preset = config.get("generation")
-    model = {**config["model"], "name": name, **({"generation": preset} if preset else {})}
+    words = {"fetch_words": fetch_words(config)}
+    model = {**config["model"], **words, "name": name, **({"generation": preset} if preset else {})}
     return CheckpointSpec.from_config(model, (config.get("task") or {}).get("generation"))
+
+
+def fetch_words(config: Config) -> str:
+    """The words of the command line that choose the model's weights, for the command that fetches them."""
+    option, source = str(config["choices"].get("model")), config["model"].get("source")
+    registered = load_option("model", option) if option in options("model") else {"source": option}
+    # A local folder is added by the message itself.
+    is_other = source and source != registered.get("source") and not expand_home(str(source)).is_dir()
+    return f"model={option}" + (f" model.source={source}" if is_other else "")
 
 
 def require_weights(config: Config, name: str) -> None:
@@ -171,10 +182,13 @@ def make_settings(config: Config) -> Settings:
     from evalkit.pipeline.inputs import IMAGE_MODES
     from evalkit.pipeline.settings import Settings
     from evalkit.pipeline.shards import Shard
+    from evalkit.published.table import REGIMES
 
     limit = config["limit"]
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
         raise ConfigError(f"limit={limit} is not possible; give a number of samples such as 100, or null for all.")
+    if config.get("regime") is not None:  # before anything is generated
+        checked_choice(config["regime"], REGIMES, "regime")
     return Settings(
         model=model_name(config),
         image=checked_choice(config["image"], IMAGE_MODES, "image"),
@@ -197,9 +211,11 @@ def make_analysis_settings(task: Mapping[str, Any], train: TrainSplit | None) ->
 
 def load_for_model(config: Config, task: Task) -> CheckedTask:
     """The chosen split; for a model that sees images with every image checked and its digest."""
+    from evalkit.tasks.base import check_ids
     from evalkit.tasks.image_check import check_images
 
     loaded = task.load(images=sees_images(config))
+    check_ids(loaded)  # before images are read and anything is generated
     if not sees_images(config):
         return CheckedTask(loaded, {})
     return CheckedTask(*check_images(loaded, on_missing=config["task"].get("on_missing_image", "error")))

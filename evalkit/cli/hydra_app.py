@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.cli.config import config_dir
-from evalkit.cli.config_source import MULTIPLE_CHOICE, check_user_folders, register
+from evalkit.cli.command_words import readable
+from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
+from evalkit.cli.config_source import check_user_folders, register
+from evalkit.cli.model_identity import with_own_name
+from evalkit.cli.typed_settings import groups_of, typed
 from evalkit.cli.verbs import load
 from evalkit.core.errors import ConfigError, EvalkitError
 
@@ -42,7 +45,8 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         check_user_folders()
         register()
         try:
-            sys.argv = ["evalkit", *with_settings(command.arguments)]
+            words = readable(command.arguments, groups_of(verb))
+            sys.argv = ["evalkit", *with_settings(words)]
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
@@ -128,8 +132,10 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
         from evalkit.cli.config import plain
 
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
+        words = list(HydraConfig.get().overrides.task)
         try:
-            codes.append(load(verb)({**plain(cfg), "choices": choices}))
+            config = with_own_name(typed(verb, {**plain(cfg), "choices": choices}, words), words)
+            codes.append(load(verb)(config))
         except EvalkitError as problem:
             if cfg.get("debug") or os.getpid() != main_process:
                 raise

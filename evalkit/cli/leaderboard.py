@@ -20,8 +20,8 @@ def add_to_leaderboard(
     Nothing is written without a folder (leaderboard=null) or for a run over the first `limit` samples only.
 
     Args:
-        model: the model's YAML, whose `trained_on` gives the training exposure; None for answers of unknown origin,
-            where the setting `regime` does.
+        model: the model's YAML, whose `trained_on` gives the training exposure, unless the setting `regime` does; None
+            for answers of unknown origin, where only the setting does.
     """
     if not config["leaderboard"] or limit is not None:
         return
@@ -34,4 +34,7 @@ def add_to_leaderboard(
         exposure = TrainingExposure(regime=checked_choice(config["regime"], REGIMES, "regime"))
     else:
         exposure = training_exposure(model, summary.task, summary.split)
+        if config.get("regime") is not None:
+            regime = checked_choice(config["regime"], REGIMES, "regime")
+            exposure = TrainingExposure(role=exposure.role, regime=regime)
     add(Path(config["leaderboard"]), summary, conclusion.folder, exposure)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 
 from evalkit import __version__
 from evalkit.cli.completion import complete_verb, is_completion
 from evalkit.cli.verbs import load, read_verb, split_verb, verb_names
-from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean
+from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean, first_line
+
+# EX_SOFTWARE of sysexits.h: an internal software error.
+BUG_EXIT_CODE = 70
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_command(arguments)
     except EvalkitError as problem:
-        if debug:
-            raise
         from evalkit.cli.hydra_app import report_error
 
+        if debug:
+            traceback.print_exc()
         return report_error(problem)
     except BrokenPipeError:
         # The reader of our output has gone (`--help | head`).  Python flushes standard output once more at exit.
@@ -31,6 +36,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; finished answers are kept, and the same command goes on from there\n")
         return 130
+    except Exception as problem:  # noqa: BLE001 - reported as a bug: Python's own exit code is 1, the gate's verdict
+        return report_bug(problem, arguments, debug=debug)
+
+
+def report_bug(problem: Exception, arguments: Sequence[str], *, debug: bool) -> int:
+    """Report an exception that nothing expected: a bug of evalkit, or a package that is missing or does not fit.
+
+    The traceback goes to a file of the temporary folder; with debug=true it is printed.
+
+    Returns:
+        BUG_EXIT_CODE; never 1, which says that a gate has failed.
+    """
+    text = f"evalkit {__version__}, python {sys.version.split()[0]}: {' '.join(arguments)}\n{traceback.format_exc()}"
+    where = "printed above"
+    if debug:
+        sys.stderr.write(text)
+    else:
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", prefix="evalkit-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+            ) as file:
+                file.write(text)
+            where = f"in {file.name}"
+        except OSError:  # a full disk
+            sys.stderr.write(text)
+    if plugin := failing_plugin(problem):
+        sys.stderr.write(
+            f"evalkit: {plugin} failed: {type(problem).__name__}: {first_line(problem)}. It is a package of your own "
+            f"(EVALKIT_TRUST), so the error is to be mended there; the traceback is {where}.\n"
+        )
+        return ConfigError.exit_code
+    if isinstance(problem, ImportError):
+        cause = f"A package that evalkit needs is missing or does not fit: {first_line(problem)}. Install evalkit again"
+    else:
+        cause = f"This is a bug in evalkit: {type(problem).__name__}: {first_line(problem)}. Please report it"
+    sys.stderr.write(
+        f"evalkit: {cause}; the traceback is {where}. Finished answers are kept, and the exit code {BUG_EXIT_CODE} "
+        "says nothing about a model.\n"
+    )
+    return BUG_EXIT_CODE
+
+
+def failing_plugin(problem: Exception) -> str | None:
+    """FILE:LINE of a package that the user trusts, where an exception was raised below it; None for evalkit's own."""
+    from evalkit.cli.config import trusted_prefixes
+
+    own = trusted_prefixes()[1:]
+    frames = list(traceback.walk_tb(problem.__traceback__))
+    names = [f"{frame.f_globals.get('__name__', '')}." for frame, _ in frames]
+    ours = max((k for k, name in enumerate(names) if name.startswith("evalkit.")), default=-1)
+    for (frame, line), name in reversed(list(zip(frames, names, strict=True))[ours + 1 :]):
+        if own and name.startswith(own):
+            return f"{frame.f_code.co_filename}:{line}"
+    return None
 
 
 def run_command(arguments: Sequence[str]) -> int:

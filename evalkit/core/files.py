@@ -58,6 +58,18 @@ def read_json(path: Path, what: str) -> Any:
         ) from problem
 
 
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading `~` as the home folder; as it is where there is no such user (a folder may be named ~x).
+
+    >>> str(expand_home("runs/a")), str(expand_home("~no-such-user/a"))
+    ('runs/a', '~no-such-user/a')
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def safe_name(name: str) -> str:
     """A name that is valid as a folder on every file system."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"

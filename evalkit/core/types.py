@@ -73,7 +73,7 @@ class Sample:
             raise ValueError(f"sample {self.id!r}: no reference answer with any text in it")
 
     @property
-    def asked(self) -> str:
+    def prompt_question(self) -> str:
         """The question as a model is asked it, with its own white space."""
         return self.verbatim or self.question
 

@@ -24,7 +24,7 @@ from evalkit.judge.plan import Plan, ReadImage, make_plan
 from evalkit.judge.records import judgments_of, missing_answers, plan_line
 from evalkit.runs.read import journal_at
 from evalkit.runs.schema import JudgedFile, JudgePlan
-from evalkit.runs.store import RunFolder, write_record
+from evalkit.runs.store import RunFolder, cut_torn_line, write_record
 
 Say = Callable[[str], None]
 Complete = Callable[[list[dict[str, Any]]], str]
@@ -107,6 +107,7 @@ def judge_run(
 
 def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOutcome:
     config, say, advance = plan.config, environment.say, environment.advance
+    cut_torn_line(folder.judgments)
     lines = journal_at(folder.judgments)
     done = latest_judgments(lines, plan.id)
     path = config.cache_path()

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from evalkit.clients.openai_client import check_key_name, check_url, server_label
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
+from evalkit.core.files import expand_home
 from evalkit.core.types import digest_json
 
 RELATIVE = "relative"
@@ -138,7 +139,7 @@ class JudgeConfig:
         if self.cache is None:
             return None
         if self.cache != "default":
-            return Path(self.cache).expanduser()
+            return expand_home(self.cache)
         base = os.environ.get("XDG_CACHE_HOME")
         return (Path(base) if base else Path.home() / ".cache") / "evalkit" / "judge.sqlite"
 

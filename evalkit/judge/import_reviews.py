@@ -21,7 +21,7 @@ from evalkit.judge.journal import Journal, PlanJudgments
 from evalkit.judge.json_lines import located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST, Verdict, read_verdict
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment
-from evalkit.runs.store import RunFolder
+from evalkit.runs.store import RunFolder, cut_torn_line
 
 # The authors' precedence: a figure of several domains counts in the first of these.
 DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
@@ -67,9 +67,12 @@ def read_reviews(path: Path, *, judge: str = "review", max_failed: float = 0.02)
 
 def append_judgments(judged: PlanJudgments, run_dir: Path) -> None:
     """Append imported judgments to a run's judgments.jsonl."""
-    journal = Journal(RunFolder(run_dir).judgments)
-    journal.write([judged.plan, *judged.judgments])
-    journal.close()
+    folder = RunFolder(run_dir)
+    with folder.locked():
+        cut_torn_line(folder.judgments)
+        journal = Journal(folder.judgments)
+        journal.write([judged.plan, *judged.judgments])
+        journal.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core.errors import ModelError, first_line
+from evalkit.core.files import expand_home
 from evalkit.core.types import Generation, digest_json
 from evalkit.models import components
 from evalkit.models.components import Part
@@ -87,7 +88,7 @@ def locate(spec: CheckpointSpec, task: str | None = None) -> tuple[Part, ...]:
         ModelError: a part is neither a folder nor in the hub's cache; the message gives the command that fetches it.
     """
     source = str(spec.config.get("source") or "")
-    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+    if source.startswith((".", "/", "~")) and not expand_home(source).is_dir():
         raise ModelError(f"{spec.name}: there is no folder {source}; set model.source=DIR or a hub id OWNER/NAME.")
     found = components.locate(spec.config)
     if message := components.missing_message(spec.name, spec.config, found, task=task):

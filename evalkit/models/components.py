@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.core.errors import ModelError
+from evalkit.core.files import expand_home
 from evalkit.models.hub import Repo, cached
 from evalkit.models.llava_config import tower_name
 from evalkit.models.tensor_files import read_json, weight_bytes
@@ -99,7 +100,7 @@ def _tower_name_conflict(name: str, config: Mapping[str, Any], folder: Path) -> 
 
 
 def _find(role: Role, source: str, revision: str | None, lock: Path | None) -> Part:
-    local = Path(source).expanduser() if source else None
+    local = expand_home(source) if source else None
     if local is not None and local.is_dir():
         return Part(role=role, source=source, revision=None, folder=local, size=weight_bytes(local))
     folder = cached(Repo(id=source, revision=revision), lock) if source else None
@@ -122,7 +123,11 @@ def missing_message(
         )
     needed = ", ".join(f"{p.source} ({p.role}{f', {p.revision[:8]}' if p.revision else ''})" for p in absent)
     local = [f" model.{_KEYS[p.role]}={p.source}" for p in parts if p.folder is not None and Path(p.source).is_dir()]
-    command = f"python -m evalkit fetch model={name}" + (f" task={task}" if task else "") + "".join(local)
+    command = (
+        f"python -m evalkit fetch {config.get('fetch_words') or f'model={name}'}"
+        + (f" task={task}" if task else "")
+        + "".join(local)
+    )
     return (
         f"{name} needs {needed}, which {'is' if len(absent) == 1 else 'are'} not in the cache of this machine. Run "
         f"`{command}` on a machine with a network (about {config.get('disk_gb', '?')} GB in total; HF_HOME sets the "

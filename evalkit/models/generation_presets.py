@@ -7,8 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.setting_types import argument_kinds, parse_setting
 from evalkit.core.types import Generation
 
+_KINDS = argument_kinds(Generation)
 _FIELDS = tuple(f.name for f in fields(Generation))
 
 
@@ -29,6 +31,6 @@ def choose_preset(presets: Mapping[str, Mapping[str, Any]], name: str) -> Genera
             raise ConfigError(
                 f"generation preset {name!r}: {key!r} is not a decoding setting. {did_you_mean(key, _FIELDS)}"
             )
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            settings[key] = tuple(value)
+        value = parse_setting(value, _KINDS[key], f"model.presets.{name}.{key}")
+        settings[key] = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
     return Generation(**settings)

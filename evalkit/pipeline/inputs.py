@@ -12,7 +12,7 @@ from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
-from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.base import LoadedTask, Task, check_ids
 
 IMAGE_MODES = ("original", "blank", "shuffled")
 SHUFFLE_SEED = 0
@@ -72,7 +72,9 @@ def build_prompts(
 
     Raises:
         ModelError: it is required and refuses a sample's messages, or is not valid.
+        DataError: two samples have one id.
     """
+    check_ids(loaded)
     loaded = limited(loaded, settings.limit)
     samples = with_images(loaded.samples, settings.image)
     messages = tuple(task.messages(s) for s in samples)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit import __version__
+from evalkit.core.files import safe_name
 from evalkit.core.images import CONVERSION
 from evalkit.core.types import Generation, digest_json
 from evalkit.engines.base import Engine
@@ -50,7 +51,7 @@ def build_manifest(
         evalkit=__version__,
     )
     identity = digest_json({k: getattr(manifest, k) for k in IDENTITY})
-    return replace(manifest, run_id=f"{settings.model}-{loaded.name}-{identity[:8]}")
+    return replace(manifest, run_id=f"{safe_name(settings.model)}-{loaded.name}-{identity[:8]}")
 
 
 def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:

@@ -13,7 +13,7 @@ from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
-from evalkit.runs.store import RunFolder, answered, set_aside, write_predictions
+from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
 
 
 class Answers(NamedTuple):
@@ -38,13 +38,14 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
 def answer_missing(
     folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool
 ) -> Answers:
-    """Generate the missing answers, appending them as they arrive.
+    """Generate the missing answers, appending them as they arrive.  The caller holds the run's lock.
 
     Samples that failed in an earlier run are asked again: what failed then may succeed now.
     """
     if not resume:
         set_aside(folder.predictions)
         folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
+    cut_torn_line(folder.predictions)
     known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
     stored = [(r.sample_id, known[r.fingerprint].sample_id) for r in requests if r.fingerprint in known]
     if edited := [wanted for wanted, found in stored if wanted != found]:

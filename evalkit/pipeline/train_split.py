@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from evalkit.core.errors import EvalkitError
-from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.base import NO_SPLIT, LoadedTask, Task, load_train, why_no_split
 
 
 class TrainSplit:
@@ -21,7 +20,7 @@ class TrainSplit:
         Raises:
             EvalkitError: it cannot be read.
         """
-        return self.task.load_train()
+        return load_train(self.task)
 
     def load_or_reason(self) -> LoadedTask | str:
         """The split, or the reason why there is none: that must not stop a run, and nothing is downloaded for it."""
@@ -29,5 +28,5 @@ class TrainSplit:
             return "the train split would have to be downloaded; give a local copy with task.path=DIR"
         try:
             return self.loaded
-        except EvalkitError as problem:
-            return str(problem)
+        except NO_SPLIT as problem:
+            return why_no_split(problem)

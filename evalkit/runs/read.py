@@ -128,15 +128,13 @@ def _check_kind(content: Any, kind: str, path: Path, what: str) -> None:
 def complete_lines(path: Path) -> list[tuple[int, bytes]]:
     """The lines of a file that is appended to, with their numbers.
 
-    A last line without its line break, which a kill leaves behind, is cut off the file.
+    A last line without its line break is left out: a kill left it behind, or another process is writing it now.  The
+    file is only read; `evalkit.runs.store.cut_torn_line` repairs it.
     """
     if not path.exists():
         return []
     data = path.read_bytes()
     end = data.rfind(b"\n") + 1
-    if end < len(data):
-        with path.open("r+b") as file:
-            file.truncate(end)
     return list(enumerate(data[:end].splitlines(), start=1))
 
 

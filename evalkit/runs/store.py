@@ -6,6 +6,7 @@ flight and nothing else.  Everything else is written whole and moved into place.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import StoreError
+from evalkit.core.errors import StoreError, first_line
 from evalkit.core.files import json_line, key_a_line, write_json, write_whole
 from evalkit.core.types import Prediction, Sample, Score
 from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
 from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, PromptFile, Summary
+
+# Errors of `flock` on file systems without locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+# Bytes that are read at a time in search of the last line break.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class RunFolder:
         """Hold the run's lock: two processes cannot write one run.  The lock ends with its process.
 
         Raises:
-            StoreError: another process holds it.
+            StoreError: another process holds it, or the file system has no locks.
         """
         from filelock import FileLock, Timeout
 
@@ -75,6 +81,16 @@ class RunFolder:
                 f"Another process is writing the run {self.path}. Wait for it to end, or give this one another "
                 "folder with out=DIR."
             ) from problem
+        except (OSError, NotImplementedError) as problem:
+            # filelock raises NotImplementedError where the system call itself is missing.
+            if isinstance(problem, OSError) and problem.errno not in _WITHOUT_LOCKS:
+                raise
+            raise StoreError(
+                f"The file system of {self.path} gives no locks ({first_line(problem)}), which a run needs so that two "
+                "processes never write into one folder. NFS without its lock service and some parallel file systems "
+                "are like that. Write the run to a local disk with out=DIR and copy its folder afterwards, or have the "
+                "file system mounted with locks (NFS: rpc.statd running and no `nolock`; Lustre: `flock`)."
+            ) from problem
         try:
             yield
         finally:
@@ -84,7 +100,8 @@ class RunFolder:
 def answered(path: Path) -> dict[str, Prediction]:
     """The answers that a run already has: fingerprint -> prediction; the last line of a fingerprint wins.
 
-    A last line without its line break, which a kill leaves behind, is cut off the file.
+    A last line without its line break is left out: a kill left it behind, or another process is writing it now.  The
+    file is only read; `cut_torn_line` repairs it.
 
     Raises:
         StoreError: any other line is damaged.
@@ -92,17 +109,34 @@ def answered(path: Path) -> dict[str, Prediction]:
     if not path.exists():
         return {}
     found: dict[str, Prediction] = {}
-    end = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 break
             prediction = _answer_in(line, f"{path}:{number}")
             found[prediction.fingerprint] = prediction
-            end += len(line)
-    if end < path.stat().st_size:
-        os.truncate(path, end)
     return found
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut a last line without its line break off a file of the run.  Only for the process that holds the run's lock.
+
+    Without the lock, the line may be one that another process has not finished writing.
+    """
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
 
 
 def _answer_in(line: bytes, where: str) -> Prediction:

@@ -6,12 +6,20 @@ The class implements `load`, `load_train` and `messages`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from evalkit.core.errors import DataError, EvalkitError
 from evalkit.core.types import Message, Sample, digest_json
+
+# Ids named in a message.
+SHOWN_IDS = 5
+# Errors of `load` and `load_train` that say that there is no such split: a class of the user's may open a file that is
+# not there, or look a split up in a table.
+NO_SPLIT = (EvalkitError, OSError, LookupError, NotImplementedError)
 
 
 # Not slotted: the digest is computed once and kept on the instance.
@@ -46,6 +54,47 @@ class LoadedTask:
         """
         rows = sorted([s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples)
         return digest_json(rows)
+
+
+def check_ids(loaded: LoadedTask) -> None:
+    """Check that no two samples have one id: answers and scores are kept by it.
+
+    Raises:
+        DataError: some have; names the first ones.
+    """
+    counts = Counter(s.id for s in loaded.samples)
+    if repeated := [i for i, n in counts.items() if n > 1]:
+        rows = sum(counts[i] for i in repeated)
+        raise DataError(
+            f"task {loaded.name} ({loaded.split}): {rows} of {len(loaded.samples)} samples share an id with another "
+            f"one, {len(repeated)} ids in all, first {', '.join(map(repr, repeated[:SHOWN_IDS]))}. Answers and scores "
+            "are kept by id: give each row its own (the task's class makes them), or remove repeated rows."
+        )
+
+
+def load_train(task: Task) -> LoadedTask:
+    """The train split of a task.
+
+    Raises:
+        DataError: the task's class has none (no method `load_train`, or one that raises NotImplementedError).
+    """
+    method = getattr(task, "load_train", None)
+    try:
+        if method is not None:
+            train: LoadedTask = method()
+            return train
+    except NotImplementedError:
+        pass
+    name = getattr(task, "name", type(task).__name__)
+    raise DataError(
+        f"task {name} has no train split: its class has no `load_train`. Baselines that learn from one "
+        "(model=majority, model=lookup) and comparisons with it are not possible."
+    )
+
+
+def why_no_split(problem: BaseException) -> str:
+    """The reason why a split cannot be read, from one of NO_SPLIT."""
+    return str(problem) if isinstance(problem, EvalkitError) else f"{type(problem).__name__}: {problem}"
 
 
 class Task(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evalkit.core.boxes import read_box, size_of
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.files import expand_home
 from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.coloninst_hub import hub_file
@@ -82,8 +83,8 @@ class ColonInst:
         self.name = name
         self.kind = task
         self.folder = SPLITS[split]
-        self.path = Path(path).expanduser() if path else None
-        self.images = Path(images).expanduser() if images else None
+        self.path = expand_home(path) if path else None
+        self.images = expand_home(images) if images else None
         self.revision = revision
         self.allow_counts = allow_counts
         self.on_missing_image = on_missing_image

@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit.core import json_text
 from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.files import expand_home
 from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
 
@@ -62,10 +63,10 @@ class LlavaMedChat:
         if split != "test":
             raise ConfigError(f"Unknown split task.split={split}: the only split of {name} is test.")
         self.name, self.split = name, split
-        self.path = Path(path).expanduser() if path else None
-        self.captions = Path(captions).expanduser() if captions else None
+        self.path = expand_home(path) if path else None
+        self.captions = expand_home(captions) if captions else None
         self.hub = hub
-        self.images = Path(images).expanduser() if images else None
+        self.images = expand_home(images) if images else None
         self.image_first = image_first
         self.check_counts = check_counts
 

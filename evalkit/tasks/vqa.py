@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.files import expand_home
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES, RawRow, SplitRows, is_yes_or_no, samples_of
@@ -56,7 +57,7 @@ class VqaTask(ABC):
                 raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), allowed)}")
         check_prompt(prompt)
         self.name = name
-        self.path = Path(path).expanduser() if path else None
+        self.path = expand_home(path) if path else None
         self.repo = repo
         self.revision = revision
         self.split = aliases[split]
@@ -93,7 +94,7 @@ class VqaTask(ABC):
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
         """The image, then the question under the prompt variant; listed options come from the question alone."""
-        text = render(self.prompt, sample.asked, options_in(sample.question))
+        text = render(self.prompt, sample.prompt_question, options_in(sample.question))
         return (Message(role="user", content=(ImagePlace(0), text)),)
 
     def _load(self, split: str, images: bool, root: Path | None) -> LoadedTask:

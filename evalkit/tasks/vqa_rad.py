@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.core.errors import DataError
+from evalkit.core.files import expand_home
 from evalkit.core.types import CLOSED, OPEN
 from evalkit.tasks.formats import (
     Form,
@@ -46,7 +47,7 @@ class VqaRad(VqaTask):
 
     def __init__(self, *, osf_path: str | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.osf_path = Path(osf_path).expanduser() if osf_path else None
+        self.osf_path = expand_home(osf_path) if osf_path else None
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from evalkit.core.errors import StoreError
 from evalkit.core.types import Generation, Message, Prediction, Request, Sample, Score
 from evalkit.runs.background_writer import Appender
+from evalkit.runs.read import complete_lines
 from evalkit.runs.schema import PredictionLine
-from evalkit.runs.store import RunFolder, answered, prediction_text, set_aside
+from evalkit.runs.store import RunFolder, answered, cut_torn_line, prediction_text, set_aside
 
 SAMPLE = Sample(id="1", image_id="a", question="q?", references=("yes",), tags={"answer_type": "CLOSED"})
 
@@ -73,15 +75,50 @@ def test_each_thing_that_changes_an_answer_changes_the_fingerprint() -> None:
     assert make() == make(question="not what is sent")
 
 
-def test_a_torn_last_line_is_cut_off_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_reading_leaves_out_a_torn_last_line_and_writes_nothing(tmp_path: Path) -> None:
+    """Another process may be writing that line now: only who holds the run's lock may cut it off."""
+    path = tmp_path / "predictions.jsonl"
+    torn = line(1).encode() + line(2).encode()[:-20]
+    path.write_bytes(torn)
+    path.chmod(0o444)
+    assert set(answered(path)) == {"f1"}
+    assert path.read_bytes() == torn
+    journal = tmp_path / "judgments.jsonl"
+    journal.write_bytes(b'{"a": 1}\n{"b":')
+    assert complete_lines(journal) == [(1, b'{"a": 1}')]
+    assert journal.read_bytes() == b'{"a": 1}\n{"b":'
+
+
+def test_the_holder_of_the_lock_cuts_a_torn_line_off_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
     whole = line(1).encode()
     path.write_bytes(whole + whole.replace(b"f1", b"f2")[:-20])
-    assert set(answered(path)) == {"f1"}
+    cut_torn_line(path)
     assert path.read_bytes() == whole
     with Appender(path) as file:
         file.write([PredictionLine.of(SAMPLE, prediction(3))])
     assert set(answered(path)) == {"f1", "f3"}
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (b"", b""),
+        (b"\n", b"\n"),
+        (b"x", b""),
+        (b"a\nb\n", b"a\nb\n"),
+        (b"a\n" + b"x" * 200_000, b"a\n"),
+        (b"x" * 200_000, b""),
+        (b"a\n" + b"x" * ((1 << 16) - 1), b"a\n"),
+        (b"a\n" + b"x" * (1 << 16), b"a\n"),
+    ],
+)
+def test_only_what_follows_the_last_line_break_is_cut_off(content: bytes, kept: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    cut_torn_line(path)  # without a file, without effect
+    path.write_bytes(content)
+    cut_torn_line(path)
+    assert path.read_bytes() == kept
 
 
 @given(cut=st.integers(min_value=0, max_value=10_000))
@@ -117,6 +154,33 @@ def test_two_writers_cannot_hold_one_run(tmp_path: Path) -> None:
     with folder.locked(), pytest.raises(StoreError, match="Another process"), RunFolder(tmp_path / "run").locked():
         pass
     with folder.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(errno.ENOLCK, "No locks available"), OSError(errno.ENOSYS, "x"), NotImplementedError("no flock")],
+)
+def test_a_file_system_without_locks_is_one_paragraph_with_the_remedy(
+    problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise problem
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(StoreError, match=r"gives no locks .*out=DIR") as caught, RunFolder(tmp_path / "run").locked():
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_another_failure_of_the_lock_file_is_not_taken_for_missing_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(PermissionError), RunFolder(tmp_path / "run").locked():
         pass
 
 

@@ -63,7 +63,7 @@ def test_a_prompt_has_the_white_space_of_the_data_set(tmp_path: Path, form: str,
     (message,) = task.messages(sample)
     assert message.content == (ImagePlace(0), PROMPTS[prompt])
     _, folded, same_digest = load(form, tmp_path / "b", FOLDED, prompt)
-    assert sample.question == folded.question == folded.asked == FOLDED
+    assert sample.question == folded.question == folded.prompt_question == FOLDED
     assert (sample.verbatim, folded.verbatim) == (ASKED, "")
     assert digest == same_digest, "the rows are the same data"
 
@@ -79,6 +79,6 @@ def test_parquet_keeps_it_too(tmp_path: Path, put_parquet: Any) -> None:
 @pytest.mark.parametrize("form", ["osf", "mevf"])
 def test_one_test_question_of_vqa_rad_has_a_tab(shared: Path, form: str) -> None:
     task = VqaRad(name="vqa-rad", path=str(shared / "vqa-rad" / form), prompt="plain")
-    asked = {s.question: s.asked for s in task.load(images=False).samples if s.asked != s.question}
+    asked = {s.question: s.prompt_question for s in task.load(images=False).samples if s.prompt_question != s.question}
     folded = "was the patient positioned appropriately without tilting?"
     assert asked == {folded: "was the patient positioned appropriately \twithout tilting?"}

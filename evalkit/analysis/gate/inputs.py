@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from evalkit.analysis.run_folders import expand_patterns, is_started
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import read_json
 from evalkit.runs.read import baseline_at, result_at
 from evalkit.runs.schema import BASELINE_KIND
-from evalkit.runs.store import RunFolder
 
 
 class RunPair(NamedTuple):
@@ -72,7 +72,7 @@ def expand(paths: Sequence[Path]) -> list[Path]:
             stored baseline.
     """
     found: list[Path] = []
-    for path in paths:
+    for path in expand_patterns(paths):
         if not path.exists():
             raise StoreError(
                 f"{path} does not exist; expected the folder of a run or a file that `gate save=FILE` wrote."
@@ -88,8 +88,7 @@ def expand(paths: Sequence[Path]) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a path is the folder of one run."""
-    folder = RunFolder(path)
-    return folder.summary.is_file() or folder.manifest.is_file()
+    return is_started(path)
 
 
 def _runs_and_baselines(folder: Path) -> list[Path]:

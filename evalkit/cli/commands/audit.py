@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
 from evalkit.core import console
-from evalkit.core.errors import EvalkitError
+from evalkit.tasks.base import NO_SPLIT, why_no_split
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
@@ -47,6 +47,6 @@ def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
             changed = {"split": split} | ({"language": language} if language else {})
             try:
                 found[name] = make_task({"task": task | changed}).load(images=images)
-            except EvalkitError as problem:
-                found[name] = str(problem)
+            except NO_SPLIT as problem:
+                found[name] = why_no_split(problem)
     return found

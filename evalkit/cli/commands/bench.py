@@ -29,7 +29,7 @@ RECORDED = ("engine", "engines", "limit", "batch_sizes", "repetitions")
 
 def main(config: Config) -> int:
     """Measure one at a time, static batches, shared prefixes and other engines on the same samples; write a JSON."""
-    from evalkit.core.files import write_json
+    from evalkit.core.files import safe_name, write_json
     from evalkit.engines.hf import HfEngine
     from evalkit.pipeline.inputs import limited, request
     from evalkit.pipeline.throughput import bench, show
@@ -57,7 +57,7 @@ def main(config: Config) -> int:
         repetitions=config["repetitions"],
         others=other_engines(config, name, task),
     )
-    path = Path(config["out"]) / f"bench-{name}-{loaded.name}.json"
+    path = Path(config["out"]) / f"bench-{safe_name(name)}-{loaded.name}.json"
     write_json(path, {"model": name, "task": loaded.name, "settings": {k: config[k] for k in RECORDED}} | result)
     console.out(show(result))
     console.out(str(path))

@@ -1,4 +1,7 @@
-"""Paired differences of runs over the same samples: runs=[A,B]."""
+"""Paired differences of runs over the same samples: runs=[A,B].
+
+runs= takes run folders, baseline files, folders that hold runs, and patterns such as 'runs/*-slake-*'.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,17 @@ HELP_ORDER = 30
 def main(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
     from evalkit.analysis.compare import by_slice, compare, render, render_slices
+    from evalkit.analysis.run_folders import find_runs
     from evalkit.analysis.run_scores import read_run_scores
     from evalkit.pipeline.inputs import select
     from evalkit.pipeline.rescore import run_manifest
 
-    runs = [read_run_scores(Path(p)) for p in config["runs"]]
+    folders = find_runs([Path(p) for p in as_list(config["runs"])])
+    runs = [read_run_scores(folder) for folder in folders]
     results = compare(runs, as_list(config["metrics"]) or None)
     console.out(render(results, runs[0], int(config["flips"])))
     if config["slices"]:
-        manifest = run_manifest(Path(config["runs"][0]))
+        manifest = run_manifest(folders[0])
         if manifest is None:
             raise ConfigError(
                 "slices=true needs the folder of the first run, not a file: its manifest names the dataset that has "

@@ -13,6 +13,7 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
 from evalkit.cli.task_settings import manual_download
 from evalkit.core import console
+from evalkit.core.files import expand_home
 
 if TYPE_CHECKING:
     from evalkit.models.hub import Repo
@@ -46,7 +47,7 @@ def weights_of(model: Config) -> list[Repo]:
     shipped = str(model.get("source") or "").startswith("package:")
     if model.get("kind") != "checkpoint" or shipped:
         return []
-    return [repo for repo in model_repos(model) if not Path(repo.id).expanduser().is_dir()]
+    return [repo for repo in model_repos(model) if not expand_home(repo.id).is_dir()]
 
 
 def data_of(config: Config) -> list[Repo]:

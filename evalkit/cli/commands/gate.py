@@ -61,6 +61,8 @@ def main(config: Config) -> int:
 
 def _output_folder(config: Config) -> Path:
     """The folder for the gate's files: out=, else the candidate's, where the candidate is a single run."""
+    from glob import has_magic
+
     from evalkit.analysis.gate.inputs import is_run
 
     named, candidates = config["out"], _paths(config["candidate"])
@@ -68,6 +70,9 @@ def _output_folder(config: Config) -> Path:
         return Path(str(named))
     if len(candidates) == 1 and is_run(candidates[0]):
         return candidates[0]
+    for path in candidates:
+        if not path.exists() and not has_magic(str(path)):
+            raise ConfigError(f"candidate={path} does not exist: give the folder of a run, or of several runs.")
     raise ConfigError(
         f"Give out=DIR for gate.json, gate.xml and gate.md: candidate={config['candidate']} is not the folder of one "
         "run, into which they would go."

@@ -30,11 +30,11 @@ def main(config: Config) -> int:
 
     if config["judge"].get("name") == "none":
         raise ConfigError(f"Choose a judge with judge=NAME. Known: {', '.join(options('judge'))}.")
+    judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
     folder = RunFolder(Path(config["run"]))
     manifest = run_manifest(folder.path)
     if manifest is None:
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
-    judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
     predictions = [line.prediction for line in predictions_at(folder.predictions)]
     task = make_task({"task": saved_task(manifest, config["data"])})
     loaded = task.load(images=bool(config["judge"].get("send_images")))

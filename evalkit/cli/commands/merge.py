@@ -52,7 +52,8 @@ def main(config: Config) -> int:
         )
     for name in manifest.facts["differs_between_parts"]:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
-    add_to_leaderboard(config, conclusion, limit=manifest.limit, model=manifest.section("model"))
+    stated = {**config, "regime": manifest.config.get("regime")}
+    add_to_leaderboard(stated, conclusion, limit=manifest.limit, model=manifest.section("model"))
     if conclusion.n_failed:
         console.note("failed samples are asked again by the commands of their parts, then merge once more")
     assert conclusion.summary is not None, "a whole run has a summary"

@@ -27,6 +27,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.train_split import TrainSplit
     from evalkit.runs.schema import AnswersFile
     from evalkit.runs.store import write_predictions, write_record
+    from evalkit.tasks.base import check_ids
 
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
@@ -36,6 +37,7 @@ def main(config: Config) -> int:
         config = {**config, "task": {**config["task"], "path": file.path}}
     task = make_task(config)
     loaded = task.load(images=False)
+    check_ids(loaded)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
     warnings = (*file.warnings, *joined.warnings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home
 from evalkit.judge.config import JudgeConfig
 
 HERE = Path(__file__).resolve().parent
@@ -41,7 +42,7 @@ def load_prompt(config: JudgeConfig, judged: str) -> Prompt:
         ConfigError: there is no such version, or the user's file cannot be read or is not a valid template.
     """
     if config.prompt_file is not None:
-        path = Path(config.prompt_file).expanduser()
+        path = expand_home(config.prompt_file)
         prompt = _read(path, f"file:{path.name}")
     else:
         path = HERE / judged / f"v{config.prompt_version}.j2"

@@ -1,0 +1,135 @@
+"""Words of the command line before Hydra reads them: special characters, models by path or hub id.
+
+Hydra reads `key=value` by a grammar in which `=`, brackets, `~` and letters outside ASCII have a meaning or none.  A
+value that it cannot read is put into quotes of that grammar here, so that it is a plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, options
+from evalkit.core import console
+from evalkit.core.errors import ConfigError
+
+SWEEP_FLAGS = ("-m", "--multirun")
+# Marks an option of the group `model` that is no registered name but a quoted folder or hub id.
+_SLASH = "%2F"
+_KEY = re.compile(r"[+~]{0,2}[\w./@-]+")
+
+
+def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
+    """The arguments with models by path or hub id as options, and with values that Hydra cannot read in quotes.
+
+    Args:
+        groups: config groups of the verb, each with its default option (None for none).
+
+    Raises:
+        ConfigError: a group that needs one option gets none, or a list.
+    """
+    sweeps = any(argument in SWEEP_FLAGS for argument in arguments)
+    found = []
+    for argument in arguments:
+        group, equals, value = argument.partition("=")
+        if not equals or group not in groups or group in MULTIPLE_CHOICE:
+            found.append(_in_quotes(argument, sweeps))
+        elif value and value != "null":
+            found.append(_option_of(group, value, sweeps))
+        elif groups[group] is not None:
+            raise ConfigError(f"{group}={value} is not possible: {_choose(group)}")
+        # The default is no option already, and Hydra takes no null for a group.
+    return found
+
+
+def _option_of(group: str, value: str, sweeps: bool) -> str:
+    """`GROUP=OPTION`, where the option is a text whatever it looks like."""
+    argument = _model_option(value, sweeps) if group == "model" else f"{group}={value}"
+    parsed = _parsed(argument)
+    if isinstance(parsed, list | dict):
+        raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}")
+    return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
+
+
+def _choose(group: str) -> str:
+    return f"give {group}=NAME, one of {', '.join(name for name in options(group) if name != 'all')}."
+
+
+def _parsed(argument: str) -> Any:
+    """The value of an argument as Hydra reads it; a text for a sweep, None where Hydra cannot read it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(argument)
+        return argument if override.is_sweep_override() else override.value()
+    except HydraException:
+        return None
+
+
+def _in_quotes(argument: str, sweeps: bool) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or not _KEY.fullmatch(key) or _is_readable(argument):
+        return argument
+    is_list = value.startswith("[") and value.endswith("]")
+    if is_list and not re.search(r"[\[\]{}'\"]", value[1:-1]):
+        new = f"{key}=[{','.join(quoted(item.strip()) for item in value[1:-1].split(','))}]"
+    else:
+        new = f"{key}={','.join(map(quoted, value.split(',') if sweeps else [value]))}"
+    if not _is_readable(new):
+        return argument
+    console.note(f'note: {argument} is taken as plain text; to write it without this note, quote it twice: "{new}"')
+    return new
+
+
+def _is_readable(argument: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
+
+
+def quoted(value: str) -> str:
+    """A value in quotes of Hydra's grammar, so that none of its characters has a meaning.
+
+    >>> print(quoted("a=b"), quoted("it's"))
+    'a=b' 'it\\'s'
+    """
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def _model_option(value: str, sweeps: bool) -> str:
+    """`model=PATH` or `model=OWNER/NAME` as an option of the group; several, comma-separated, in a sweep."""
+    value = value.strip().strip("'\"")
+    values = value.split(",") if sweeps else [value]
+    if not any(map(is_model_location, values)):
+        return f"model={value}"
+    return "model=" + ",".join(_as_option(v) if is_model_location(v) else v for v in values)
+
+
+def is_model_location(value: str) -> bool:
+    """Whether a value of `model=` is a folder or a hub id and not the name of a registered model."""
+    if not value or value in options("model") or any((d / "model" / f"{value}.yaml").is_file() for d in config_dirs()):
+        return False
+    return "/" in value or value.startswith((".", "~")) or Path(value).is_dir()
+
+
+def _as_option(location: str) -> str:
+    return quote(location if "/" in location else f"./{location}", safe="").replace("~", "%7E")
+
+
+def model_location(option: str) -> str | None:
+    """The folder or hub id behind an option of the group `model`; None for the name of a registered model.
+
+    >>> model_location("lab%2Fmy-model"), model_location("llava-med")
+    ('lab/my-model', None)
+    """
+    return unquote(option) if _SLASH in option else None

@@ -282,7 +282,9 @@ class ChatServer:
         reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
         text = None if reply.text is None else self.redact(reply.text)
         refusal = None if reply.refusal is None else self.redact(reply.refusal)
-        return Reply(**{**asdict(reply), "text": text, "refusal": refusal, "dropped": reply.dropped})
+        reasoning = None if reply.reasoning is None else self.redact(reply.reasoning)
+        kept = {"text": text, "refusal": refusal, "reasoning": reasoning, "dropped": reply.dropped}
+        return Reply(**{**asdict(reply), **kept})
 
     async def close(self) -> None:
         """Close the connections."""

@@ -12,7 +12,8 @@ class Reply:
     """Reply to one call; the judge's cache stores it unchanged.
 
     tokens_in, tokens_out: the server's counts of prompt and answer tokens, None if not reported.  tokens_cached: prompt
-    tokens that the server took from its cache.  dropped: parameters that the server refused and that were left out.
+    tokens that the server took from its cache.  reasoning: the model's thought, where the server's reasoning parser has
+    taken it out of the text.  dropped: parameters that the server refused and that were left out.
     """
 
     text: str | None
@@ -25,6 +26,7 @@ class Reply:
     tokens_cached: int | None = None
     seconds: float | None = None
     dropped: tuple[str, ...] = ()
+    reasoning: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Convert to a JSON object."""
@@ -80,7 +82,38 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
+        reasoning=_reasoning(message),
     )
+
+
+def _reasoning(message: Mapping[str, Any]) -> str | None:
+    """The thought in a message: `reasoning_content` (vLLM, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter, Ollama),
+    `thinking`, `reasoning_details` (a list), or parts of the content of a type other than text (Mistral)."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(found := message.get(name), str) and found.strip():
+            return found.strip()
+    parts = [
+        text
+        for name in ("reasoning_details", "content")
+        if isinstance(listed := message.get(name), list)
+        for part in listed
+        if isinstance(part, Mapping) and str(part.get("type", "")).startswith(("reasoning", "thinking"))
+        for text in _texts_in(part)
+    ]
+    return "\n".join(parts) or None
+
+
+def _texts_in(part: Mapping[str, Any]) -> list[str]:
+    """The texts of a part about reasoning: under `text`, `thinking`, `reasoning` or `summary`, once nested."""
+    found: list[str] = []
+    for name in ("text", "thinking", "reasoning", "summary"):
+        value = part.get(name)
+        if isinstance(value, str) and value.strip():
+            found.append(value.strip())
+        elif isinstance(value, list):
+            nested = [v.get("text") for v in value if isinstance(v, Mapping)]
+            found += [text.strip() for text in nested if isinstance(text, str) and text.strip()]
+    return found
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

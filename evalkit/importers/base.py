@@ -18,6 +18,7 @@ class Answer:
 
     row: line number (text files, sheets) or position in the array, from 1, for messages.
     question, reference: verbatim from the file; used to find the sample and to check that it is the right one.
+    reasoning: the model's thought, where the file keeps it apart from the answer.  raw: see `Prediction`.
     """
 
     row: int
@@ -30,6 +31,8 @@ class Answer:
     n_tokens: int | None = None
     seconds: float | None = None
     fingerprint: str = ""
+    reasoning: str = ""
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

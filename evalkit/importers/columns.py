@@ -15,6 +15,10 @@ FAILURES = (
 )
 
 
+# Columns in which tools keep a model's thought beside its answer.
+REASONING = ("reasoning_content", "reasoning", "thinking")
+
+
 def pick(fields: Any, name: str | None) -> Any:
     """The value of a column; "doc.question" is a field of an object.  None if it is absent or no name is given."""
     if not name or not isinstance(fields, Mapping):
@@ -109,4 +113,11 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
         reference=first_text(pick(record.fields, columns.reference), f"{where}, column {columns.reference!r}"),
         text=text if error is None else None,
         error=error,
+        reasoning=_reasoning(record, name),
     )
+
+
+def _reasoning(record: Record, prediction: str) -> str:
+    """The model's thought where the record has one in a column of its own."""
+    found = (record.fields.get(name) for name in REASONING if name != prediction)
+    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), "")

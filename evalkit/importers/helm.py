@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evalkit.core.errors import DataError
@@ -51,7 +51,14 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         finish_reason="error" if error else _REASONS.get(str(reason), "unknown"),
         n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        reasoning=_reasoning(completions),
     )
+
+
+def _reasoning(completions: Sequence[Mapping[str, Any]]) -> str:
+    """The thinking that HELM keeps beside a completion."""
+    text = pick(completions[0], "thinking.text") if completions else None
+    return text.strip() if isinstance(text, str) else ""
 
 
 def _question(instance: Mapping[str, Any]) -> str | None:

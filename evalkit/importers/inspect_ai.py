@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evalkit.core.errors import DataError
@@ -55,7 +55,15 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         finish_reason="error" if failed else _REASONS.get(str(reason), "unknown"),
         n_tokens=usage if isinstance(usage, int) else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        reasoning=_reasoning(choices),
     )
+
+
+def _reasoning(choices: Sequence[Mapping[str, Any]]) -> str:
+    """The parts of the message that inspect keeps as reasoning."""
+    parts = objects(pick(choices[0], "message.content")) if choices else []
+    found = [p.get("reasoning") for p in parts if p.get("type") == "reasoning"]
+    return "\n\n".join(text.strip() for text in found if isinstance(text, str) and text.strip())
 
 
 def _completion(sample: Mapping[str, Any]) -> str | None:

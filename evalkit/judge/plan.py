@@ -156,7 +156,8 @@ def _item(sample: Sample, prediction: Prediction | None) -> Item:
     if prediction is None:
         return Item(sample=sample, answer=None, error="the run has no answer for it")
     if prediction.error is not None:
-        return Item(sample=sample, answer=None, error=f"the model failed: {prediction.error}")
+        why = prediction.error if prediction.is_cut else f"the model failed: {prediction.error}"
+        return Item(sample=sample, answer=None, error=why)
     return Item(sample=sample, answer=prediction.text)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
@@ -14,7 +15,7 @@ from evalkit.pipeline.inputs import Input, build_input
 from evalkit.pipeline.manifest import build_manifest, describe_generation
 from evalkit.pipeline.resume import answer_missing, describe
 from evalkit.pipeline.settings import Settings
-from evalkit.runs.prompt_record import Template, as_file
+from evalkit.runs.prompt_record import PromptRecord, Template, as_file
 from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
 from evalkit.scoring.aggregate import RunProvenance
@@ -60,12 +61,20 @@ def evaluate(
             )
         write_record(folder.manifest, manifest)
         write_prompts(folder.prompts, as_file(given.prompts.record))
-        predictions, n_asked = answer_missing(folder, samples, requests, engine, settings.resume)
+        predictions, n_asked = answer_missing(
+            folder,
+            samples,
+            requests,
+            engine,
+            settings.resume,
+            reasoning=settings.reasoning,
+            opened=_inside_thoughts(given.prompts.record),
+        )
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         done = replace(manifest, status="done", facts=engine.metadata())
         if settings.shard is not None:
             write_record(folder.manifest, replace(done, timing=timing))
-            return Conclusion(folder=folder.path, n_failed=sum(p.error is not None for p in predictions))
+            return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
         write_record(folder.manifest, done)
         del requests  # memory: scores follow
         provenance = RunProvenance(
@@ -75,8 +84,15 @@ def evaluate(
             generation=describe_generation(engine.generation),
             prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
+            reasoning=settings.reasoning,
         )
         return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
+
+
+def _inside_thoughts(record: PromptRecord) -> frozenset[str]:
+    """The samples whose prompt ends with the opening mark of a thought, so that their answers begin inside of it."""
+    ends = {text: opens_thought(text) for text in set(record.texts)} if record.rendered else {}
+    return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
 def _own_part(

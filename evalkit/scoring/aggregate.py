@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit import __version__
-from evalkit.core.signature import Signature
+from evalkit.core.reasoning import RULE
+from evalkit.core.signature import REASONING, REASONING_KEPT, Signature
 from evalkit.core.types import (
     MAX_SLICE_VALUES,
     Metric,
@@ -35,6 +36,7 @@ class RunProvenance:
     """The origin of a run's answers, for signatures.
 
     limit: the run covers only so many samples.  from_file: the answers came from a file of unknown origin.
+    reasoning: the setting, "auto" or "keep".  has_thoughts: at least one answer came with a thought.
     """
 
     model: str
@@ -44,6 +46,8 @@ class RunProvenance:
     prompt: str = "unknown"
     limit: int | None = None
     from_file: bool = False
+    reasoning: str = "auto"
+    has_thoughts: bool = False
 
     @property
     def extra(self) -> dict[str, str]:
@@ -51,6 +55,15 @@ class RunProvenance:
         if self.from_file:
             return {"answers": "file"}
         return {"limit": str(self.limit)} if self.limit else {}
+
+    def reasoning_part(self, reads: str) -> dict[str, str]:
+        """The part of a signature about thoughts; none for a run without any, under the default setting.
+
+        reads: what the protocol reads, "answer" or "raw".
+        """
+        if self.reasoning == REASONING_KEPT:
+            return {REASONING: REASONING_KEPT}
+        return {REASONING: RULE if reads == "answer" else reads} if self.has_thoughts else {}
 
 
 def score_all(
@@ -195,6 +208,7 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         "image": run.image,
         "gen": run.generation,
         **run.extra,
+        **run.reasoning_part(getattr(protocol, "reads", "answer")),
         "v": __version__,
     }
     return Signature.of(metric.name, parts)

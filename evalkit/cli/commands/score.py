@@ -6,10 +6,11 @@ predictions= is a run's folder or a file of answers in any of the formats that e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, table_title
+from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, reasoning_mode, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.core import console
 
@@ -35,13 +36,14 @@ def main(config: Config) -> int:
     task = make_task(config)
     loaded = task.load(images=False)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
-    joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
+    reasoning = reasoning_mode(config)
+    joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched, reasoning=reasoning)
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    provenance = provenance_of(path, loaded, config["name"])
+    provenance = replace(provenance_of(path, loaded, config["name"]), reasoning=reasoning)
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)

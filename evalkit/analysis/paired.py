@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
+from evalkit.core.signature import REASONING, REASONING_KEPT
 from evalkit.core.types import MetricKey
 from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
 
@@ -60,6 +61,8 @@ def _metric_incompatibilities(a: RunScores, b: RunScores, key: MetricKey, allowe
     if one.higher_is_better != two.higher_is_better:
         found.append(f"{key}: {_direction(one.higher_is_better)} against {_direction(two.higher_is_better)}")
     different = one.signature.differences(two.signature, ignored=MAY_DIFFER | allowed)
+    # Whether a model thinks before it answers is its own affair; texts scored with the thought are another quantity.
+    different = [d for d in different if d[0] != REASONING or REASONING_KEPT in d[1:]]
     return found + [f"{key}, {part}: {first} against {second}" for part, first, second in different]
 
 

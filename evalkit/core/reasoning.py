@@ -51,7 +51,7 @@ _HARMONY_HEAD = re.compile(r"<\|channel\|>((?:[^<]|<\|constrain\|>){0,200})<\|me
 _HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _HARMONY_ANY = re.compile(r"(?:<\|start\|>assistant)|<\|(?:start|message|end|return|call|channel|constrain)\|>")
 # Harmony whose special tokens were dropped in decoding: "analysisWe need …assistantfinalCT".
-_BARE_HARMONY = re.compile(r"\s*analysis(?=[A-Z\s])")
+_BARE_HARMONY = re.compile(r"\s*analysis")
 _BARE_FINAL = "assistantfinal"
 # HuatuoGPT-o1 writes headings.
 _HEADING = re.compile(r"\s{0,20}#{1,4} ?Thinking[ \t:]*\n", re.I)
@@ -172,7 +172,7 @@ def _split_marked(text: str, *, opened: bool = False) -> SplitText:
                     pieces.append(text[start:here])  # a closing mark too many, after the answer
                 else:
                     thoughts += [*pieces, text[start:here]]
-                    pieces = []
+                    pieces = [""]
             else:
                 pieces.append(text[start:here])
             if mark.role == "open":

@@ -62,9 +62,9 @@ def test_a_thought_in_any_form_is_no_part_of_the_answer(form: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "CT", "No mass is seen.", " CT \n", "a < b > c", "<answer>CT</answer>", r"\boxed{CT}", "<br>", "[1] CT",
-        "I think so", "<thinks>no", "analysis of the image", "Analysis: CT", "Thinking of a mass", "<|end|>", "</answer>",
-        "think>", "<think", "<unused9>", "# Thin walls", "◁ left ▷",
+        "", " ", "CT", "No mass is seen.", " CT \n", "a < b > c", "<answer>CT</answer>", r"\boxed{CT}", "<br>",
+        "[1] CT", "I think so", "<thinks>no", "analysis of the image", "Analysis: CT", "Thinking of a mass", "<|end|>",
+        "</answer>", "think>", "<think", "<unused9>", "# Thin walls", "◁ left ▷",
     ],
 )  # fmt: skip
 def test_a_text_without_a_thought_is_unchanged(text: str) -> None:
@@ -102,10 +102,10 @@ def test_what_remains_is_the_answer(text: str, answer: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "<think>yes", "<think>", "<THINKING>yes", "[THINK]yes", "◁think▷yes", "<unused94>thought\nyes", "yes <think>but",
-        "<|begin_of_thought|>yes", "<think>a</think>CT<think>but", "<think>a<think>b</think>yes", "<reasoning>yes",
-        "<|channel|>analysis<|message|>yes", "<|channel|>analysis<|message|>yes<|end|>", "<|channel|>anal",
-        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>", "analysisWe need yes",
+        "<think>yes", "<think>", "<THINKING>yes", "[THINK]yes", "◁think▷yes", "<unused94>thought\nyes",
+        "yes <think>but", "<|begin_of_thought|>yes", "<think>a</think>CT<think>but", "<think>a<think>b</think>yes",
+        "<reasoning>yes", "<|channel|>analysis<|message|>yes", "<|channel|>analysis<|message|>yes<|end|>",
+        "<|channel|>anal", "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>", "analysisWe need yes",
         "## Thinking\n\nyes", "<|channel>thought\nyes", "<think>in </answer> yes",
     ],
 )  # fmt: skip
@@ -179,8 +179,8 @@ def test_reasoning_of_the_server_is_kept_beside_that_of_the_text() -> None:
     "unit",
     [
         "<", "< ", "[ ", "<think ", "<think a=", "<think>", "</think>x", "<think>x</think>", "<|channel|>", "\n",
-        "<|channel|>final<|message|>", "analysis", "assistantfinal", "## Thinking\n", "<think>x</think></think>", "&lt;",
-        "<|channel|>analysis<|message|>x<|end|>",
+        "<|channel|>final<|message|>", "analysis", "assistantfinal", "## Thinking\n", "<think>x</think></think>",
+        "&lt;", "<|channel|>analysis<|message|>x<|end|>",
     ],
 )  # fmt: skip
 def test_time_is_proportional_to_the_length(unit: str) -> None:

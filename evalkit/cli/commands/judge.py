@@ -11,7 +11,6 @@ from evalkit.cli.factories import make_task
 from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
-from evalkit.core.reasoning import separate
 
 if TYPE_CHECKING:
     from evalkit.judge.config import JudgeConfig
@@ -36,7 +35,7 @@ def main(config: Config) -> int:
     if manifest is None:
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
     judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
-    predictions = [separate(line.prediction) for line in predictions_at(folder.predictions)]
+    predictions = [line.prediction for line in predictions_at(folder.predictions)]
     task = make_task({"task": saved_task(manifest, config["data"])})
     loaded = task.load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))

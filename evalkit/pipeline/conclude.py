@@ -13,7 +13,7 @@ from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.core import console
 from evalkit.core.errors import Partial
 from evalkit.core.files import write_json, write_whole
-from evalkit.core.types import CUT_IN_REASONING, MetricValue, Prediction, Sample, Score
+from evalkit.core.types import MetricValue, Prediction, Sample, Score
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record, write_scores
@@ -102,7 +102,7 @@ def reasoning_texts(
     ]
     if cut := [p.sample_id for p in predictions if p.is_cut]:
         shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
-        texts.append(f"                    {len(cut)} of {n} were {CUT_IN_REASONING} and are unscored: {shown}")
+        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {shown}")
     if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
         texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
     return ("\n".join(texts),)

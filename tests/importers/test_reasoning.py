@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.config import build, load_option
 from evalkit.core.types import CUT_IN_REASONING, Prediction
 from evalkit.importers import join, read_answers
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import prediction_text
 from tests.importers.test_formats import QA, TASK
+from tests.support.paths import SHARED
+from tests.support.protocols import protocol
 
 THOUGHT = "Yes or no? Left or right?"
 
@@ -76,3 +79,25 @@ def test_the_thinking_of_inspect_and_helm_is_kept(tmp_path: Path) -> None:
     state = tmp_path / "scenario_state.json"
     state.write_text(json.dumps({"request_states": states}))
     assert {(p.text, p.reasoning) for p in join(read_answers(state), TASK).predictions} == {("yes", THOUGHT)}
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (SHARED / "cases/reasoning").is_dir(), reason=f"no cases in {SHARED}; set EVALKIT_SHARED")
+@pytest.mark.parametrize(
+    ("name", "open_recall", "closed", "exact_match"),
+    [("plain", 0.000775, None, 0.0), ("think", 0.000775, None, 0.0), ("rightthink", 1.0, 1.0, 1.0)],
+)
+def test_the_given_answers_behind_thoughts_have_the_scores_of_the_answers(
+    name: str, open_recall: float, closed: float | None, exact_match: float
+) -> None:
+    task = build({**load_option("task", "slake"), "path": str(SHARED / "data/slake")}, "slake").load(images=False)
+    answers = join(read_answers(SHARED / f"cases/reasoning/slake-th_{name}.jsonl"), task).predictions
+    values: dict[str, list[float | None]] = {}
+    for sample, prediction in zip(task.samples, answers, strict=True):
+        for score in protocol("strict").score(sample, prediction):
+            values.setdefault(score.metric, []).append(score.value)
+    scored = {metric: [v for v in found if v is not None] for metric, found in values.items()}
+    assert sum(scored["open_recall"]) / 645 == pytest.approx(open_recall, abs=1e-6)
+    assert sum(scored["exact_match"]) / 1061 == exact_match
+    assert len(scored["closed_accuracy"]) == (0 if closed is None else 416)
+    assert closed is None or set(scored["closed_accuracy"]) == {closed}

@@ -61,7 +61,7 @@ def test_a_cut_thought_is_unscored_truncated_named_and_not_a_failure(
     show(outcome, "title")
     printed = capsys.readouterr().out
     assert "10 of 20 answers came with a thought" in printed
-    assert "1 of 20 were cut inside its reasoning and are unscored: 3" in printed
+    assert "1 of 20 end inside their reasoning and are unscored: 3" in printed
     record = lines(outcome.folder / "predictions.jsonl")[3]
     assert (record["text"], record["error"], record["raw"]) == (None, CUT_IN_REASONING, CUT["3"])
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
-from evalkit.core.signature import DATA_PARTS
+from evalkit.core.signature import DATA_PARTS, REASONING, REASONING_KEPT
 from evalkit.core.types import MetricKey
 from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
 
@@ -63,6 +63,8 @@ def _metric_incompatibilities(a: RunScores, b: RunScores, key: MetricKey, allowe
     # Different data are reported once, for the runs.
     ignored = MAY_DIFFER | allowed | (DATA_PARTS if a.header.data_sha256 != b.header.data_sha256 else frozenset())
     different = one.signature.differences(two.signature, ignored=ignored)
+    # Whether a model thinks before it answers is its own affair; texts scored with the thought are another quantity.
+    different = [d for d in different if d[0] != REASONING or REASONING_KEPT in d[1:]]
     return found + [f"{key}, {part}: {first} against {second}" for part, first, second in different]
 
 

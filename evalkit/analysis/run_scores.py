@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit.core.errors import StoreError
+from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricKey, MetricValue, Score, worst_score
 from evalkit.judge.columns import judged_columns
 from evalkit.runs.read import baseline_at, manifest_at, predictions_at, prompts_at, scores_at, summary_at
-from evalkit.runs.schema import Baseline, RunHeader, Summary
+from evalkit.runs.schema import Baseline, PredictionLine, RunHeader, Summary
 from evalkit.runs.store import RunFolder, baseline_text
 
 # Fields of the header that two runs must share for a difference between their scores to mean something.
@@ -128,7 +129,8 @@ def _from_folder(path: Path) -> RunScores:
     answers = predictions_at(folder.predictions)
     ids = tuple(a.sample_id for a in answers)
     columns = _scored_columns(summary, scores_at(folder.scores), ids)
-    judged = judged_columns(path, summary, {a.sample_id: a.text for a in answers})
+    # As the judge was shown them: without thoughts.
+    judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in answers})
     columns |= {
         key: ScoreColumn(
             values=tuple(c.values.get(i) for i in ids),
@@ -145,11 +147,25 @@ def _from_folder(path: Path) -> RunScores:
         ids=ids,
         image_ids=tuple(a.image_id for a in answers),
         columns=columns,
-        answers=tuple(None if a.text is None else answer_digest(a.text) for a in answers),
+        answers=tuple(_digest_of(a) for a in answers),
         questions=tuple(a.question for a in answers),
-        texts=tuple(f"(failed: {a.error})" if a.text is None else a.text for a in answers),
+        texts=tuple(_text_of(a) for a in answers),
         refused={key: c.refused for key, c in judged.items() if c.refused},
     )
+
+
+def _digest_of(line: PredictionLine) -> str | None:
+    """The digest of an answer; of its reasoning where it was cut there; None where generation failed."""
+    if line.prediction.is_cut:
+        return answer_digest(f"({line.error}) {line.reasoning}")
+    return None if line.text is None else answer_digest(line.text)
+
+
+def _text_of(line: PredictionLine) -> str:
+    """The answer, or in brackets why there is none."""
+    if line.text is not None:
+        return line.text
+    return f"({line.error})" if line.prediction.is_cut else f"(failed: {line.error})"
 
 
 def _scored_columns(summary: Summary, scores: Sequence[Score], ids: Sequence[str]) -> dict[MetricKey, ScoreColumn]:

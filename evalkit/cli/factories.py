@@ -197,7 +197,15 @@ def make_settings(config: Config) -> Settings:
         resume=bool(config.get("resume", True)),
         dry_run=bool(config.get("dry_run")),
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
+        reasoning=reasoning_mode(config),
     )
+
+
+def reasoning_mode(config: Config) -> str:
+    """The setting `reasoning`: "auto" splits thoughts off the answers, "keep" leaves each text as it came."""
+    from evalkit.core.reasoning import MODES
+
+    return checked_choice(config.get("reasoning", "auto"), MODES, "reasoning")
 
 
 def make_analysis_settings(task: Mapping[str, Any], train: TrainSplit | None) -> AnalysisSettings:

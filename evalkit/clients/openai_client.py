@@ -284,8 +284,16 @@ class ChatServer:
             reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
         except CallFailed as problem:
             raise CallFailed(self.redact(str(problem)), transient=problem.transient) from None
-        text, refusal, error = (w if w is None else self.redact(w) for w in (reply.text, reply.refusal, reply.error))
-        return replace(reply, text=text, refusal=refusal, error=error)
+        return replace(
+            reply,
+            text=self._redacted(reply.text),
+            refusal=self._redacted(reply.refusal),
+            error=self._redacted(reply.error),
+            reasoning=self._redacted(reply.reasoning),
+        )
+
+    def _redacted(self, text: str | None) -> str | None:
+        return None if text is None else self.redact(text)
 
     async def close(self) -> None:
         """Close the connections."""

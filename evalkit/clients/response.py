@@ -16,9 +16,10 @@ class Reply:
     """Reply to one call; the judge's cache stores it unchanged.
 
     text: the text, the parts of a list joined.  error: the server's own words about a failure inside the reply.
-    reasoning_only: there is a thought (`reasoning_content`, `reasoning`) and no text.  tokens_in, tokens_out: the
-    server's counts of prompt and answer tokens, None if not reported.  tokens_cached: prompt tokens that the server
-    took from its cache.  dropped: parameters that the server refused and that were left out.
+    reasoning: the model's thought, where the server's reasoning parser has taken it out of the text.  reasoning_only:
+    there is such a thought and no text.  tokens_in, tokens_out: the server's counts of prompt and answer tokens, None
+    if not reported.  tokens_cached: prompt tokens that the server took from its cache.  dropped: parameters that the
+    server refused and that were left out.
     """
 
     text: str | None
@@ -33,6 +34,7 @@ class Reply:
     dropped: tuple[str, ...] = ()
     error: str | None = None
     reasoning_only: bool = False
+    reasoning: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Convert to a JSON object."""
@@ -97,6 +99,7 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
         error=error or _error_of(message),
+        reasoning=_reasoning(message),
         reasoning_only=thought and not (text or "").strip(),
     )
 
@@ -147,6 +150,36 @@ def _refusal_part(value: Any) -> str | None:
 
 def _has_words(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _reasoning(message: Mapping[str, Any]) -> str | None:
+    """The thought in a message: `reasoning_content` (vLLM, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter, Ollama),
+    `thinking`, `reasoning_details` (a list), or parts of the content of a type other than text (Mistral)."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(found := message.get(name), str) and found.strip():
+            return found.strip()
+    parts = [
+        text
+        for name in ("reasoning_details", "content")
+        if isinstance(listed := message.get(name), list)
+        for part in listed
+        if isinstance(part, Mapping) and str(part.get("type", "")).startswith(("reasoning", "thinking"))
+        for text in _texts_in(part)
+    ]
+    return "\n".join(parts) or None
+
+
+def _texts_in(part: Mapping[str, Any]) -> list[str]:
+    """The texts of a part about reasoning: under `text`, `thinking`, `reasoning` or `summary`, once nested."""
+    found: list[str] = []
+    for name in ("text", "thinking", "reasoning", "summary"):
+        value = part.get(name)
+        if isinstance(value, str) and value.strip():
+            found.append(value.strip())
+        elif isinstance(value, list):
+            nested = [v.get("text") for v in value if isinstance(v, Mapping)]
+            found += [text.strip() for text in nested if isinstance(text, str) and text.strip()]
+    return found
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -13,6 +13,10 @@ from typing import Any
 
 # Parts that belong to one row of a table rather than to its column: how the model was prompted, shown images, decoded.
 ROW_PARTS = frozenset({"prompt", "image", "gen", "answers", "limit", "v"})
+# A part that is the row's own for some of its values: whether a model thinks before it answers is its own affair, but
+# a score of texts in which the thought was kept is another quantity.
+REASONING = "reasoning"
+REASONING_KEPT = "keep"
 # Parts that name the data a number is over; the remaining parts say how it is computed.
 DATA_PARTS = frozenset({"task", "n", "slice", "data"})
 
@@ -97,4 +101,4 @@ class Signature:
 
 
 def _texts(parts: Iterable[tuple[str, str]], left_out: frozenset[str]) -> list[str]:
-    return [f"{k}:{v}" for k, v in parts if k not in left_out]
+    return [f"{k}:{v}" for k, v in parts if k not in left_out and (k != REASONING or v == REASONING_KEPT)]

@@ -22,6 +22,9 @@ CLOSED = "CLOSED"
 # A tag with more values than this names samples and does not make slices.  ColonINST has 43 categories.
 MAX_SLICE_VALUES = 64
 
+# The error of an answer that ends inside its reasoning: a cut answer, neither a failure nor a text to score.
+CUT_IN_REASONING = "cut inside its reasoning"
+
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
@@ -150,7 +153,8 @@ class Prediction:
     """The answer to a request: exactly one of `text` and `error`.  An empty text is an answer; an error is not.
 
     `attempts` lists the outcome of each attempt ("503", "no reply", "200") where there was more than one, or none
-    succeeded.
+    succeeded.  `reasoning` is the thought that the model wrote besides its answer (see `evalkit.core.reasoning`); `raw`
+    the text as it came, where a thought was split off it.
     """
 
     sample_id: str
@@ -161,10 +165,22 @@ class Prediction:
     seconds: float | None = None
     fingerprint: str = ""
     attempts: tuple[str, ...] = ()
+    reasoning: str = ""
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
             raise ValueError(f"prediction for {self.sample_id!r}: exactly one of text and error must be given")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer ends inside its reasoning: it is unscored and truncated, and asking again is no use."""
+        return self.error == CUT_IN_REASONING
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer because generation failed."""
+        return self.error is not None and not self.is_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from evalkit.clients.response import MAX_WORDS, Reply
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Prediction, Request
+from evalkit.core.types import CUT_IN_REASONING, Generation, ImagePlace, ImageRef, Message, Prediction, Request
 from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
 from evalkit.models.templates import without_marks
@@ -108,6 +108,17 @@ def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
 
 def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Prediction:
     """Make the prediction of a reply; a reply without an answer becomes an error with the reason."""
+    if reply.reasoning and reply.finish == "length" and not (reply.text or "").strip():
+        return Prediction(
+            sample_id=request.sample_id,
+            error=CUT_IN_REASONING,
+            finish_reason="length",
+            n_tokens=reply.tokens_out,
+            seconds=reply.seconds,
+            fingerprint=request.fingerprint,
+            attempts=_attempts(attempts),
+            reasoning=reply.reasoning,
+        )
     if reason := no_answer_reason(reply):
         return failed_prediction(request, reason, attempts, reply.seconds, reply.tokens_out)
     text = str(reply.text)
@@ -124,8 +135,14 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
         n_tokens=reply.tokens_out,
         seconds=reply.seconds,
         fingerprint=request.fingerprint,
-        attempts=() if list(attempts) == ["200"] else tuple(attempts),
+        attempts=_attempts(attempts),
+        reasoning=reply.reasoning or "",
     )
+
+
+def _attempts(attempts: Sequence[str]) -> tuple[str, ...]:
+    """The outcomes of the attempts for the record; none where the first one succeeded."""
+    return () if list(attempts) == ["200"] else tuple(attempts)
 
 
 def no_answer_reason(reply: Reply) -> str:

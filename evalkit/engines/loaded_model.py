@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from evalkit.core.errors import EngineError, first_line
+from evalkit.core.reasoning import belongs_to_marks, is_thought_token
 from evalkit.core.types import Generation, Prediction, Request
 
 # Generation settings of a checkpoint that change which token is chosen, with their neutral values.  The greedy loop of
@@ -180,7 +182,7 @@ def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], se
     answer = trim_answer(rules, finite)
     if len(finite) < len(ids) and not answer.ended:
         return failed_prediction(request, not_finite_reason(len(finite)), seconds=round(seconds, 4))
-    text = rules.processor.tokenizer.decode(answer.ids, skip_special_tokens=True)
+    text = decode_answer(rules.processor.tokenizer, answer.ids)
     for stop in rules.generation.stop:
         text = text.split(stop)[0]
     return Prediction(
@@ -199,6 +201,28 @@ def not_finite_reason(step: int) -> str:
         f"the model's logits are NaN or infinite at token {step + 1} of the answer: its weights hold such values, or "
         "they overflow in its dtype (engine.dtype=float32 shows which)"
     )
+
+
+def decode_answer(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Decode an answer without special tokens, except those that mark a thought.
+
+    Some tokenizers mark a thought with special tokens (`[THINK]`, harmony channels); without them the thought would
+    look like the answer.
+    """
+    special = _special_tokens(tokenizer)
+    if not any(is_thought_token(special[i]) for i in set(ids) if i in special):
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+    kept = [i for i in ids if i not in special or belongs_to_marks(special[i])]
+    text = tokenizer.decode(kept, skip_special_tokens=False)
+    return text
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> Mapping[int, str]:
+    """The special tokens of a tokenizer by id."""
+    added = getattr(tokenizer, "added_tokens_decoder", None) or {}
+    return {int(i): str(token.content) for i, token in added.items() if token.special}
 
 
 def prediction_of_error(request: Request, problem: Exception) -> Prediction:

@@ -21,6 +21,7 @@ class Answer:
     image: the image's name, if the user names its column.
     keys: other short values of the record by their dotted names ("doc.qid"), among which an id, a row number or an
     image may be.
+    reasoning: the model's thought, where the file keeps it apart from the answer.  raw: see `Prediction`.
     """
 
     row: int
@@ -35,6 +36,8 @@ class Answer:
     n_tokens: int | None = None
     seconds: float | None = None
     fingerprint: str = ""
+    reasoning: str = ""
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

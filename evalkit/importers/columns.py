@@ -18,6 +18,10 @@ _KEY_LENGTH = 200
 _KEY_DEPTH = 3
 
 
+# Columns in which tools keep a model's thought beside its answer.
+REASONING = ("reasoning_content", "reasoning", "thinking")
+
+
 def pick(fields: Any, name: str | None) -> Any:
     """The value of a column; "doc.question" is a field of an object.  None if it is absent or no name is given."""
     if not name or not isinstance(fields, Mapping):
@@ -149,6 +153,7 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
         text=text if error is None else None,
         error=error,
         finish_reason="error" if error else finish_reason(_stop_word(fields)),
+        reasoning=_reasoning(record, name),
     )
 
 
@@ -180,3 +185,9 @@ def _check_cells(raw: RawFile, columns: Columns) -> None:
                 problem = table_problem(text, reference if isinstance(reference, str) else None)
                 if problem:
                     raise DataError(f"{raw.path}: line {record.row}, column {name!r} {problem}")
+
+
+def _reasoning(record: Record, prediction: str) -> str:
+    """The model's thought where the record has one in a column of its own."""
+    found = (record.fields.get(name) for name in REASONING if name != prediction)
+    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), "")

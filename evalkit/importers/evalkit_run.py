@@ -37,6 +37,8 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         n_tokens=_number(fields.get("n_tokens"), int, f"{where}, n_tokens"),
         seconds=_number(fields.get("seconds"), (int, float), f"{where}, seconds"),
         fingerprint=as_text(fields.get("fingerprint"), f"{where}, fingerprint") or "",
+        reasoning=as_text(fields.get("reasoning"), f"{where}, reasoning") or "",
+        raw=as_text(fields.get("raw"), f"{where}, raw"),
     )
 
 
@@ -56,6 +58,8 @@ def to_prediction(answer: Answer, sample_id: str) -> Prediction:
         n_tokens=answer.n_tokens,
         seconds=answer.seconds,
         fingerprint=answer.fingerprint,
+        reasoning=answer.reasoning,
+        raw=answer.raw,
     )
 
 

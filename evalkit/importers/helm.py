@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
@@ -53,6 +53,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         finish_reason="error" if error else finish_reason(reason),
         n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        reasoning=_reasoning(completions),
     )
 
 
@@ -66,6 +67,12 @@ def _keys(instance: Mapping[str, Any]) -> dict[str, str]:
     media = objects(pick(instance, "input.multimedia_content.media_objects"))
     place = next((m["location"] for m in media if isinstance(m.get("location"), str)), None)
     return identifiers({"instance.extra_data": instance.get("extra_data"), "image": place})
+
+
+def _reasoning(completions: Sequence[Mapping[str, Any]]) -> str:
+    """The thinking that HELM keeps beside a completion."""
+    text = pick(completions[0], "thinking.text") if completions else None
+    return text.strip() if isinstance(text, str) else ""
 
 
 def _question(instance: Mapping[str, Any]) -> str | None:

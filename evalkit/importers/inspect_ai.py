@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
@@ -54,6 +54,7 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         finish_reason="error" if failed else finish_reason(reason),
         n_tokens=usage if isinstance(usage, int) else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        reasoning=_reasoning(choices),
     )
 
 
@@ -70,6 +71,13 @@ def _failed(sample: Mapping[str, Any], text: str | None, reason: Any) -> str | N
     if limit and not text.strip():
         return f"stopped by the sample's {limit} limit before an answer"
     return failure(text)
+
+
+def _reasoning(choices: Sequence[Mapping[str, Any]]) -> str:
+    """The parts of the message that inspect keeps as reasoning."""
+    parts = objects(pick(choices[0], "message.content")) if choices else []
+    found = [p.get("reasoning") for p in parts if p.get("type") == "reasoning"]
+    return "\n\n".join(text.strip() for text in found if isinstance(text, str) and text.strip())
 
 
 def _completion(sample: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.reasoning import separate
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, AnswerFile, first_few
 from evalkit.importers.evalkit_run import to_prediction
@@ -66,7 +67,13 @@ class _Pairs:
 
 
 def join(
-    file: AnswerFile, task: LoadedTask, *, order: str | None = None, by: str = "auto", max_unmatched: float = 0.0
+    file: AnswerFile,
+    task: LoadedTask,
+    *,
+    order: str | None = None,
+    by: str = "auto",
+    max_unmatched: float = 0.0,
+    reasoning: str = "auto",
 ) -> JoinResult:
     """Join answers to the samples of `task`; returns one prediction per sample, in task order.
 
@@ -75,6 +82,7 @@ def join(
     in order, the k-th with the k-th); "position" (row k is sample k); "auto" (id if a column has the task's ids, else
     row numbers if the texts agree, else question).
     max_unmatched: highest allowed value of (answers without a sample + samples without an answer) / samples.
+    reasoning: "auto" splits thoughts off the answers, "keep" leaves the texts as they came (`evalkit.core.reasoning`).
 
     Raises:
         DataError: more than 2 % of the joined rows have another question or reference than their sample, or more rows
@@ -92,7 +100,7 @@ def join(
         notes.append(unmatched_text(pairs.left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
     predictions = tuple(
-        to_prediction(pairs.of[i], s.id)
+        separate(to_prediction(pairs.of[i], s.id), reasoning)
         if i in pairs.of
         else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
         for i, s in enumerate(task.samples)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalkit.core.errors import JudgeError
+from evalkit.core.reasoning import opens_thought
+from evalkit.engines.loaded_model import decode_answer
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.templates import without_marks
@@ -57,8 +59,9 @@ def _reply(model: Any, processor: Any, messages: list[dict[str, Any]], max_token
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     with torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
-    text: str = processor.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return text.strip()
+    text = decode_answer(processor.tokenizer, output[0, inputs["input_ids"].shape[1] :].tolist()).strip()
+    # The mark of a thought that the template has opened: without it, a cut thought would look like the reply.
+    return f"<think>{text}" if opens_thought(prompt) else text
 
 
 def _content(content: str | list[Mapping[str, Any]], images: list[Any]) -> list[dict[str, str]]:

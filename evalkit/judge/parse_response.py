@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evalkit.core.reasoning import split
+from evalkit.core.types import CUT_IN_REASONING
 from evalkit.judge.config import RELATIVE
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
@@ -16,7 +18,6 @@ LOWEST, HIGHEST = 1, 10
 # A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
 MAX_FAILED_BRACES = 100
 
-_THINKING = re.compile(r"<think>.*?</think>", re.S)
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
 _STARTS_WITH_REFUSAL = re.compile(
     r"^\W*(?:i['’]?m (?:very )?sorry|sorry|i apologi[sz]e|unfortunately)?\W*(?:but )?(?:as an ai\b.{0,60})?\W*"
@@ -66,10 +67,16 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
     """
     if refusal or finish == "content_filter":
         return Verdict(status="refused", why=_shown(refusal) if refusal else "the provider's content filter")
-    body = _THINKING.sub("", text or "").strip()
+    reply = split(text or "")
+    if reply.is_cut:
+        # A verdict in a thought is one that the judge only considers.
+        return Verdict(status="unreadable", why=f"{CUT_IN_REASONING}: {_shown(reply.reasoning)}")
+    body = reply.answer.strip()
     if not body:
         cut = " at the token limit" if finish == "length" else ""
         return Verdict(status="unreadable", why=f"empty reply{cut}")
+    if finish == "length" and _starts_with_prose(body):
+        return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
     found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
     if isinstance(found, Verdict):
         return found
@@ -78,6 +85,11 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
     if finish == "length":
         return Verdict(status="unreadable", why=f"cut at the token limit; {found}")
     return Verdict(status="unreadable", why=found)
+
+
+def _starts_with_prose(body: str) -> bool:
+    """Whether a reply weighs before it judges: a JSON object in it may then be one that the judge only considers."""
+    return "{" in body and not body.startswith(("{", "```")) and not _TWO_NUMBERS.match(body.splitlines()[0])
 
 
 def _read_relative(body: str) -> Verdict | str:

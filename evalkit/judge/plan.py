@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.reasoning import separate
 from evalkit.core.types import OPEN, ImageRef, Prediction, Sample, digest_json
 from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE, JudgeConfig
 from evalkit.judge.image_encoding import data_url
@@ -155,8 +156,10 @@ def make_items(
 def _item(sample: Sample, prediction: Prediction | None) -> Item:
     if prediction is None:
         return Item(sample=sample, answer=None, error="the run has no answer for it")
+    prediction = separate(prediction)  # older runs keep thoughts in the text; a judge is never shown one
     if prediction.error is not None:
-        return Item(sample=sample, answer=None, error=f"the model failed: {prediction.error}")
+        why = prediction.error if prediction.is_cut else f"the model failed: {prediction.error}"
+        return Item(sample=sample, answer=None, error=why)
     return Item(sample=sample, answer=prediction.text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from evalkit.scoring.base import ScoringProtocol
 PROTOCOLS_TO_COMPARE = 4
 # So many reasons for unscored samples are printed; summary.json has all of them.
 SHOWN_REASONS = 6
+# Likewise the ids of answers that were cut inside their reasoning.
+SHOWN_CUT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ def conclude(
     settings: AnalysisSettings,
 ) -> Conclusion:
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
+    provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
     scores = score_all(samples, predictions, protocols)
     values = tabulate(samples, scores, protocols, provenance)
     findings = analyse(samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent)
@@ -85,8 +88,27 @@ def conclude(
         folder=folder.path,
         n_failed=summary.n_failed,
         summary=summary,
-        texts=_texts(findings, settings),
+        texts=(*reasoning_texts(predictions, protocols, provenance), *_texts(findings, settings)),
     )
+
+
+def reasoning_texts(
+    predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
+) -> tuple[str, ...]:
+    """What was done about thoughts in the answers, in words; nothing for a run without any."""
+    if not provenance.has_thoughts or provenance.reasoning != "auto":
+        return ()
+    n = len(predictions)
+    thoughts = sum(bool(p.reasoning) or p.raw is not None for p in predictions)
+    texts = [
+        f"reasoning           {thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)"
+    ]
+    if cut := [p.sample_id for p in predictions if p.is_cut]:
+        shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
+        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {shown}")
+    if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
+        texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
+    return ("\n".join(texts),)
 
 
 def analyse(
@@ -163,9 +185,9 @@ def summarise(
         image=provenance.image,
         generation=provenance.generation,
         limit=provenance.limit,
-        n_failed=sum(p.error is not None for p in predictions),
+        n_failed=sum(p.failed for p in predictions),
         n_empty=sum(p.text is not None and not p.text.strip() for p in predictions),
-        n_truncated=sum(p.finish_reason == "length" for p in predictions),
+        n_truncated=sum(p.finish_reason == "length" or p.is_cut for p in predictions),
         n_skipped=len(task.skipped),
         skipped=tuple(task.skipped[:20]),
         notes=tuple(task.notes),
@@ -192,7 +214,9 @@ def show(conclusion: Conclusion, title: str) -> None:
     if summary.n_skipped:
         console.warn(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
     if summary.n_truncated:
-        console.warn(f"{summary.n_truncated} of {summary.n} answers were cut at the token limit")
+        console.warn(
+            f"{summary.n_truncated} of {summary.n} answers were cut at the token limit or inside their reasoning"
+        )
     for text in summary.warnings:
         console.warn(text)
     caption = (

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import StoreError
+from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
@@ -15,7 +16,7 @@ from evalkit.pipeline.inputs import Input, build_input
 from evalkit.pipeline.manifest import build_manifest, describe_generation
 from evalkit.pipeline.resume import answer_missing, describe
 from evalkit.pipeline.settings import Settings
-from evalkit.runs.prompt_record import Template, as_file
+from evalkit.runs.prompt_record import PromptRecord, Template, as_file
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
@@ -63,14 +64,22 @@ def evaluate(
         earlier = _earlier_timing(folder)
         write_record(folder.manifest, replace(manifest, timing=earlier))
         write_prompts(folder.prompts, as_file(given.prompts.record))
-        predictions, n_asked = answer_missing(folder, samples, requests, engine, settings.resume)
+        predictions, n_asked = answer_missing(
+            folder,
+            samples,
+            requests,
+            engine,
+            settings.resume,
+            reasoning=settings.reasoning,
+            opened=_inside_thoughts(given.prompts.record),
+        )
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         if not n_asked and earlier is not None:
             timing = earlier  # nothing was generated now
         done = replace(manifest, status="done", facts=engine.metadata(), timing=timing)
         if settings.shard is not None:
             write_record(folder.manifest, done)
-            return Conclusion(folder=folder.path, n_failed=sum(p.error is not None for p in predictions))
+            return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
         write_record(folder.manifest, done)
         del requests  # memory: scores follow
         provenance = RunProvenance(
@@ -80,6 +89,7 @@ def evaluate(
             generation=describe_generation(engine.generation),
             prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
+            reasoning=settings.reasoning,
         )
         return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
 
@@ -90,6 +100,12 @@ def _earlier_timing(folder: RunFolder) -> Timing | None:
         return manifest_at(folder.manifest).timing
     except StoreError:  # missing, or damaged and about to be replaced
         return None
+
+
+def _inside_thoughts(record: PromptRecord) -> frozenset[str]:
+    """The samples whose prompt ends with the opening mark of a thought, so that their answers begin inside of it."""
+    ends = {text: opens_thought(text) for text in set(record.texts)} if record.rendered else {}
+    return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
 def _own_part(

@@ -49,8 +49,11 @@ def build_manifest(
         protocols=protocol_versions(protocols),
         status="running",
         evalkit=__version__,
+        reasoning=settings.reasoning,
     )
-    identity = digest_json({k: getattr(manifest, k) for k in IDENTITY})
+    # A run with the default setting keeps the name that it had before there was one.
+    kept = {} if settings.reasoning == "auto" else {"reasoning": settings.reasoning}
+    identity = digest_json({k: getattr(manifest, k) for k in IDENTITY} | kept)
     return replace(manifest, run_id=f"{safe_name(settings.model)}-{loaded.name}-{identity[:8]}")
 
 

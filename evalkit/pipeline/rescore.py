@@ -46,6 +46,7 @@ def provenance_of(path: Path, loaded: LoadedTask, model: str | None, limit: int 
         generation=manifest.generation,
         prompt=manifest.prompt,
         limit=limit if limit is not None else manifest.limit,
+        reasoning=manifest.reasoning,
     )
 
 
@@ -81,10 +82,12 @@ def scored_manifest(
         predictions=origin,
         status="scored",
         evalkit=__version__,
+        reasoning=provenance.reasoning,
     )
 
 
 def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Prediction]) -> RunFolder:
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
-    content = [provenance.task.data_sha256, [[p.sample_id, p.text, p.error] for p in predictions]]
+    answers = [[p.sample_id, p.text, p.error, *([] if p.raw is None else [p.raw])] for p in predictions]
+    content = [provenance.task.data_sha256, answers]
     return RunFolder(out / f"{safe_name(provenance.model)}-{provenance.task.name}-{digest_json(content)[:8]}")

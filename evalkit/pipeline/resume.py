@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import StoreError
+from evalkit.core.reasoning import separate
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
@@ -36,23 +38,43 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
 
 
 def answer_missing(
-    folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    requests: Sequence[Request],
+    engine: Engine,
+    resume: bool,
+    *,
+    reasoning: str = "auto",
+    opened: AbstractSet[str] = frozenset(),
 ) -> Answers:
-    """Generate the missing answers, appending them as they arrive.  The caller holds the run's lock.
+    """Generate the missing answers, appending them as they arrive, their reasoning apart.
 
-    Samples that failed in an earlier run are asked again: what failed then may succeed now.
+    The caller holds the run's lock.
+
+    Samples that failed in an earlier run are asked again: what failed then may succeed now.  An answer that was cut
+    inside its reasoning is not: it would be cut again.
+
+    Args:
+        reasoning: see `evalkit.core.reasoning.separate`; also for answers of an earlier run, which may hold thoughts.
+        opened: ids of the samples whose prompt ends inside a thought.
     """
+
+    def apart(prediction: Prediction) -> Prediction:
+        return separate(prediction, reasoning, opened=prediction.sample_id in opened)
+
     if not resume:
         set_aside(folder.predictions)
         folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
     cut_torn_line(folder.predictions)
-    known = {k: p for k, p in answered(folder.predictions).items() if p.error is None}
-    stored = [(r.sample_id, known[r.fingerprint].sample_id) for r in requests if r.fingerprint in known]
-    if edited := [wanted for wanted, found in stored if wanted != found]:
+    stored = answered(folder.predictions)
+    pairs = [(r.sample_id, stored[r.fingerprint].sample_id) for r in requests if r.fingerprint in stored]
+    if edited := [wanted for wanted, found in pairs if wanted != found]:
         raise StoreError(
             f"{folder.predictions}: the answer to sample {edited[0]} has another sample_id, so the file was edited "
             "after it was written. Restore it, or start over with resume=false."
         )
+    known = {k: new for k, p in stored.items() if not (new := apart(p)).failed}
+    is_changed = any(stored[k] != p for k, p in known.items())
     waiting = [r for r in requests if r.fingerprint not in known]
     sample_of = {s.id: s for s in samples}
     if known:
@@ -64,13 +86,14 @@ def answer_missing(
     ):
         for batch in engine.generate(waiting):
             outstanding.subtract(p.fingerprint for p in batch)
+            batch = [apart(p) for p in batch]
             writer.write(batch)
             known.update({p.fingerprint: p for p in batch})
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
     predictions = [known[r.fingerprint] for r in requests]
     # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
-    if _count_lines(folder.predictions) != len(requests):
+    if is_changed or _count_lines(folder.predictions) != len(requests):
         write_predictions(folder.predictions, samples, predictions)
     return Answers(predictions, len(waiting))
 

@@ -10,7 +10,10 @@ from evalkit.pipeline.shards import Shard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The run's own settings, from the command line."""
+    """The run's own settings, from the command line.
+
+    reasoning: "auto" splits a model's thoughts off its answers, "keep" scores each text as it came.
+    """
 
     model: str
     image: str = "original"
@@ -19,3 +22,4 @@ class Settings:
     resume: bool = True
     dry_run: bool = False
     shard: Shard | None = None
+    reasoning: str = "auto"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import write_whole
+from evalkit.core.reasoning import separate
 from evalkit.core.types import Prediction, Request, Sample, digest_json
 from evalkit.engines.metadata import merge_metadata
 from evalkit.runs.legacy import current_target
@@ -152,7 +153,7 @@ def shard_of(manifest: Manifest) -> ShardInfo:
 def differences(one: Manifest, other: Manifest) -> list[str]:
     """The fields in which the runs of two parts differ: the run's identity, its protocols, its engine."""
     found = [key for key in IDENTITY if getattr(one, key) != getattr(other, key)]
-    found += [key for key in ("evalkit",) if one.evalkit != other.evalkit]
+    found += [key for key in ("evalkit", "reasoning") if getattr(one, key) != getattr(other, key)]
     if _protocols(one) != _protocols(other):
         found.append("protocol")
     return found + (["engine"] if _engine(one) != _engine(other) else [])
@@ -214,7 +215,7 @@ def _answers(folder: RunFolder, manifest: Manifest) -> tuple[Prediction, ...]:
 
 
 def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Prediction]:
-    """The answers in the order of the data's samples.
+    """The answers in the order of the data's samples, their reasoning apart.
 
     Raises:
         DataError: the data is not the data that the parts answered.
@@ -227,7 +228,7 @@ def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Predic
             f"{loaded.data_sha256[:8]} now, {manifest.data_sha256[:8]} then): it was changed since. Give the data of "
             "the run with data.path=DIR."
         )
-    return [of[s.id] for s in loaded.samples]
+    return [separate(of[s.id], manifest.reasoning) for s in loaded.samples]
 
 
 def merged_manifest(parts: Sequence[Part]) -> Manifest:

@@ -42,7 +42,11 @@ PROMPT_KIND = "evalkit prompts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionLine:
-    """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own."""
+    """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own.
+
+    reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; left out
+    of the line, like attempts, where there is none.
+    """
 
     sample_id: str
     image_id: str
@@ -56,6 +60,8 @@ class PredictionLine:
     seconds: float | None
     fingerprint: str
     attempts: tuple[str, ...] = ()
+    reasoning: str = ""
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
@@ -79,6 +85,8 @@ class PredictionLine:
             seconds=prediction.seconds,
             fingerprint=prediction.fingerprint,
             attempts=prediction.attempts,
+            reasoning=prediction.reasoning,
+            raw=prediction.raw,
         )
 
     @property
@@ -93,6 +101,8 @@ class PredictionLine:
             seconds=self.seconds,
             fingerprint=self.fingerprint,
             attempts=self.attempts,
+            reasoning=self.reasoning,
+            raw=self.raw,
         )
 
 
@@ -140,6 +150,7 @@ class Manifest:
     status: "running", "done" (answers generated) or "scored" (answers came from a file).  config: the resolved
     configuration, in which tasks, models, engines and protocols are named by registry name (`choices`, `name`), never
     by module path.  facts: the engine's metadata.  checkpoint, images_sha256, prompts_sha256: None for scored answers.
+    reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -167,6 +178,7 @@ class Manifest:
     evalkit: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
+    reasoning: str = "auto"
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):
@@ -187,7 +199,8 @@ class Manifest:
 class Summary:
     """summary.json: every number of a run, and the counts of everything that went wrong.
 
-    n_failed: samples without an answer.  n_empty: empty answers.  n_truncated: answers cut at the token limit.
+    n_failed: samples without an answer.  n_empty: empty answers.  n_truncated: answers cut at the token limit or inside
+    their reasoning.
     skipped: the first 20 reasons why rows of the data were left out.  sanity_checks: see
     `evalkit.analysis.sanity_checks`; empty where they were not computed.  warnings: why the numbers may say nothing
     about the model (all answers empty, or all the same), shown beside them.

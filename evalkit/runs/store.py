@@ -149,10 +149,11 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 
 def prediction_text(line: PredictionLine) -> str:
-    """A line of predictions.jsonl; `attempts` is left out where it is empty."""
+    """A line of predictions.jsonl; `attempts`, `reasoning` and `raw` are left out where there are none."""
     record = encode(line)
-    if not record["attempts"]:
-        del record["attempts"]
+    for key, none in (("attempts", []), ("reasoning", ""), ("raw", None)):
+        if record[key] == none:
+            del record[key]
     return json_line(record)
 
 

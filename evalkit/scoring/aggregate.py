@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from evalkit import __version__
 from evalkit.core.errors import ConfigError
-from evalkit.core.signature import Signature
+from evalkit.core.reasoning import RULE
+from evalkit.core.signature import REASONING, REASONING_KEPT, Signature
 from evalkit.core.types import (
     MAX_SLICE_VALUES,
     Metric,
@@ -36,6 +37,7 @@ class RunProvenance:
     """The origin of a run's answers, for signatures.
 
     limit: the run covers only so many samples.  from_file: the answers came from a file of unknown origin.
+    reasoning: the setting, "auto" or "keep".  has_thoughts: at least one answer came with a thought.
     """
 
     model: str
@@ -45,12 +47,23 @@ class RunProvenance:
     prompt: str = "unknown"
     limit: int | None = None
     from_file: bool = False
+    reasoning: str = "auto"
+    has_thoughts: bool = False
 
     @property
     def extra(self) -> dict[str, str]:
         """Parts of a signature that only some runs have."""
         answers = {"answers": "file"} if self.from_file else {}
         return answers | ({"limit": str(self.limit)} if self.limit else {})
+
+    def reasoning_part(self, reads: str) -> dict[str, str]:
+        """The part of a signature about thoughts; none for a run without any, under the default setting.
+
+        reads: what the protocol reads, "answer" or "raw".
+        """
+        if self.reasoning == REASONING_KEPT:
+            return {REASONING: REASONING_KEPT}
+        return {REASONING: RULE if reads == "answer" else reads} if self.has_thoughts else {}
 
 
 def score_all(
@@ -196,6 +209,7 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         "image": run.image,
         "gen": run.generation,
         **run.extra,
+        **run.reasoning_part(getattr(protocol, "reads", "answer")),
         "v": __version__,
     }
     return Signature.of(metric.name, parts)

@@ -14,7 +14,9 @@ from evalkit.core.types import Metric, Prediction, Sample, Score
 class ScoringProtocol(Protocol):
     """Turns one answer into the scores of every metric that applies to its row.
 
-    Pure: no state, and the order of the calls does not matter.
+    Pure: no state, and the order of the calls does not matter.  `Prediction.text` is the answer without the model's
+    thought; a protocol whose authors' code reads the text as it came has an attribute `reads` with the value "raw" and
+    reads `Prediction.raw` where there is one.
 
     unscored: "exclude" or "wrong": how the headline value counts a row that could not be scored.  The other reading
     is always reported next to it.

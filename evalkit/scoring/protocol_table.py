@@ -34,6 +34,8 @@ def markdown(configs: Iterable[Mapping[str, Any]]) -> str:
         lines += ["", f"### {config['name']}", "", f"{config['about']}.", "", f"Prompt: {config['card']['prompt']}."]
         if config.get("tasks"):
             lines += ["", f"For: {', '.join(config['tasks'])}."]
+        if reads := config["card"].get("reads"):
+            lines += ["", f"Reads: {reads}."]
         bugs = config["card"]["bugs"]
         if bugs:
             lines += ["", _line(("known bug or quirk", "effect")), _line(("---", "---"))]

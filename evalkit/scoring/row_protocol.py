@@ -38,6 +38,8 @@ class RowProtocol(ABC):
     name, version: the protocol's name, and a number that goes up whenever its meaning changes.
     source: the paper and file that it follows.
     unscored: "exclude" or "wrong": how the headline value counts a row that could not be scored.
+    reads: "answer" (the text without the model's thought) or "raw" (the text as it came, thoughts included, where the
+    authors' code reads it so).
     tasks: the tasks whose rows the authors score in this way; empty where it fits any task.
     card: facts that no setting states (rows, prompt, aggregation, known bugs and their effect).
     """
@@ -55,6 +57,7 @@ class RowProtocol(ABC):
         source: str = "",
         rule: str | None = None,
         unscored: str = "exclude",
+        reads: str = "answer",
         tasks: Sequence[str] = (),
         card: Mapping[str, Any] | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class RowProtocol(ABC):
         if rule is not None:
             self.rule = one_of("rule", rule, self.rules)
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
+        self.reads = one_of("reads", reads, ("answer", "raw"))
         self.tasks = tuple(tasks)
         self.card = dict(card or {})
         # Names of the metrics over closed (True), open (False) and unlabelled (None) rows.
@@ -86,10 +90,12 @@ class RowProtocol(ABC):
         if (names := self._names.get(closed)) is None:
             names = self._names[closed] = [m.name for m in self.metrics if not m.of and covers(m, closed)]
         if prediction.text is None:
-            error = MetricResult(value=None, reason=f"error: {prediction.error}")
+            reason = str(prediction.error) if prediction.is_cut else f"error: {prediction.error}"
+            error = MetricResult(value=None, reason=reason)
             results: Mapping[str, MetricResult] = dict.fromkeys(names, error)
         elif names:
-            results = self.metric_results(sample, prediction.text)
+            is_raw = self.reads == "raw" and prediction.raw is not None
+            results = self.metric_results(sample, str(prediction.raw) if is_raw else prediction.text)
             if missing := [name for name in names if name not in results]:
                 raise ConfigError(
                     f"The protocol {self.name} gave no result of its metric {missing[0]} for sample {sample.id}; a "

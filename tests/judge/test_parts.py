@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.errors import ConfigError, DataError, Partial
+from evalkit.core.types import CUT_IN_REASONING
 from evalkit.judge.api import judge_run, recompute
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.image_encoding import data_url, media_type
@@ -36,6 +38,50 @@ def test_released_prompts_are_unchanged() -> None:
 
     found = {p.relative_to(HERE).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in HERE.rglob("*.j2")}
     assert found == PROMPTS
+
+
+@pytest.mark.parametrize("finish", ["length", "stop", None])
+@pytest.mark.parametrize(
+    ("judged", "text"),
+    [
+        ("relative", '<think>Perhaps {"score_1": 5, "score_2": 5} but'),
+        ("relative", "[THINK]8 9\nor rather"),
+        ("relative", '<think>a</think><think>{"score_1": 5, "score_2": 5}'),
+        ("relative", '<think>{"score_1": 5, "score_2": 5}</think>'),
+        ("relative", '<|channel|>analysis<|message|>{"score_1": 5, "score_2": 5}<|end|>'),
+        ("correctness", "<think>correct"),
+        ("correctness", '<think>correct ... no wait, {"verdict": "correct"}'),
+        ("correctness", '<unused94>thought\n{"verdict": "correct"} would be'),
+    ],
+)
+def test_no_verdict_is_taken_out_of_a_thought(judged: str, text: str, finish: str | None) -> None:
+    found = read_verdict(judged, text, finish=finish)
+    assert found.status == "unreadable"
+    assert found.first is None
+    assert found.label is None
+
+
+@pytest.mark.parametrize(
+    ("judged", "text", "status"),
+    [
+        ("relative", 'Perhaps {"score_1": 5, "score_2": 5} but', "unreadable"),
+        ("correctness", 'It could be {"verdict": "correct"}, no wait', "unreadable"),
+        ("relative", '{"score_1": 5, "score_2": 5} because the', "judged"),
+        ("relative", "8 9\nThe first {one} is", "judged"),
+        ("correctness", '```json\n{"verdict": "correct"}\n``` since', "judged"),
+    ],
+)
+def test_a_cut_reply_is_read_only_where_it_begins_with_its_verdict(judged: str, text: str, status: str) -> None:
+    assert read_verdict(judged, text, finish="length").status == status
+
+
+def test_the_judge_is_shown_the_answer_and_not_the_thought() -> None:
+    samples = vqa(4)
+    given = answers(samples, "<think>maybe organ 9</think>It is organ {}.")
+    given[2] = replace(given[2], text="<think>organ 2")
+    plan = make_plan(config("http://127.0.0.1:1/v1"), samples, given, lambda _: b"")
+    assert [item.answer for item in plan.items] == ["It is organ q0.", None]
+    assert plan.items[1].error == CUT_IN_REASONING
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from evalkit.analysis.paired import Paired
 from evalkit.core.errors import ConfigError
+from evalkit.core.reasoning import separate
 from evalkit.core.types import ImageRef, MetricKey, Prediction, Sample
 from evalkit.reports.run_page import Differences, page_data, paired_differences, write_page
 from evalkit.reports.run_page import page as page_module
@@ -82,6 +83,20 @@ def test_columns_hold_the_content_of_the_runs_files(tmp_path: Path) -> None:
             assert [data["texts"][k] for k in entry[1:]] == [score.get("extracted", ""), score.get("note", "")]
         seen += 1
     assert seen == sum(sum(k > 0 for k in c["at"]) for c in data["scores"][0].values())
+
+
+def test_thoughts_are_in_the_page_where_there_are_any(tmp_path: Path) -> None:
+    samples = made_samples(4)
+    texts = ["<think>MRI?</think>yes", "<think>MRI", "no", "left"]
+    given = [separate(answered(s, t)) for s, t in zip(samples, texts, strict=True)]
+    found = page_data([made_run(tmp_path / "run", samples, given)], {}, {})
+    column = found["answers"][0]["reasoning"]
+    assert [column["of"][k] for k in column["at"]] == ["MRI?", "MRI", "", ""]
+    cut = found["answers"][0]["cut"]
+    assert [cut["of"][k] for k in cut["at"]] == [False, True, False, False]
+    assert (found["runs"][0]["n_failed"], found["runs"][0]["n_truncated"]) == (0, 1)
+    plain = page_data([made_run(tmp_path / "plain", samples, [answered(s, "no") for s in samples])], {}, {})
+    assert set(plain["answers"][0]) == {"text", "error", "finish_reason", "seconds"}
 
 
 def test_directions_and_worst_cases_are_in_the_page(tmp_path: Path) -> None:
@@ -326,6 +341,22 @@ def test_a_sample_shows_question_reference_answer_scores_reasons_and_latency(
     page.choose("outcome", "failed")
     page.run("document.querySelector('.row').click()")
     assert "CUDA out of memory" in page.text("#detail")
+
+
+def test_a_sample_shows_its_thought_apart_from_its_answer(page: Browser, tmp_path: Path) -> None:
+    samples = made_samples(4)
+    texts = ["<think>MRI or CT?</think>yes", "<think>Perhaps left", "no", "left"]
+    given = [separate(answered(s, t)) for s, t in zip(samples, texts, strict=True)]
+    page.open(written([made_run(tmp_path / "run", samples, given)], samples, tmp_path / "page.html"))
+    page.run("document.querySelectorAll('.row')[0].click()")
+    page.run("document.querySelector('#detail details').open = true")
+    assert "MRI or CT?" in page.text("#detail")
+    page.choose("outcome", "truncated")
+    page.run("document.querySelector('.row').click()")
+    assert "cut inside its reasoning" in page.text("#detail")
+    assert "Perhaps left" in page.text("#detail")
+    page.choose("outcome", "failed")
+    assert page.text("#count") == "0 of 4"
 
 
 def test_the_keyboard_is_enough(page: Browser, file: Path) -> None:

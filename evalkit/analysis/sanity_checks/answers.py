@@ -28,10 +28,10 @@ def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: 
     closed = [s for s in scores if (s.protocol, s.metric) == ("strict", "closed_accuracy")]
     texts = [p.text for p in predictions if p.text is not None]
     return {
-        "failed": sum(p.error is not None for p in predictions) / n,
+        "failed": sum(p.failed for p in predictions) / n,
         "empty": sum(not t.strip() for t in texts) / n,
-        "truncated": sum(p.finish_reason == "length" for p in predictions) / n
-        if any(p.finish_reason != "unknown" for p in predictions)
+        "truncated": sum(p.finish_reason == "length" or p.is_cut for p in predictions) / n
+        if any(p.finish_reason != "unknown" or p.is_cut for p in predictions)
         else None,
         "refusal": sum(contains_refusal(t) for t in texts) / n,
         "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,

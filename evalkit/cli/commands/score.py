@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, table_title
+from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, reasoning_mode, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.core import console
 from evalkit.core.errors import Partial
@@ -39,7 +39,8 @@ def main(config: Config) -> int:
     loaded = task.load(images=False)
     check_ids(loaded)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
-    joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched)
+    reasoning = reasoning_mode(config)
+    joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched, reasoning=reasoning)
     warnings = (*file.warnings, *joined.warnings)
     loaded = replace(loaded, notes=(*loaded.notes, *warnings))
     loaded = limited(loaded, config["limit"])
@@ -49,7 +50,7 @@ def main(config: Config) -> int:
     for text in warnings:
         console.warn(text)
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    provenance = provenance_of(path, loaded, config["name"], config["limit"])
+    provenance = replace(provenance_of(path, loaded, config["name"], config["limit"]), reasoning=reasoning)
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)

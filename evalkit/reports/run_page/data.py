@@ -179,12 +179,17 @@ def _difference(p: Paired) -> list[Any]:
 
 
 def _answers(lines: Sequence[PredictionLine]) -> dict[str, Any]:
-    return {
+    columns = {
         "text": pooled(a.text for a in lines),
         "error": pooled(a.error for a in lines),
         "finish_reason": pooled(a.finish_reason for a in lines),
         "seconds": pooled(a.seconds for a in lines),
     }
+    if any(a.prediction.is_cut for a in lines):
+        columns["cut"] = pooled(a.prediction.is_cut for a in lines)
+    if any(a.reasoning for a in lines):
+        columns["reasoning"] = pooled(a.reasoning for a in lines)
+    return columns
 
 
 def _boxes(answers: Sequence[Sequence[PredictionLine]]) -> list[Column] | None:

@@ -37,7 +37,10 @@ function disagreeing() {
     return good && bad;
   };
 }
-const failed = answered("error", (e) => e !== null), cut = answered("finish_reason", (f) => f === "length");
+// An answer that was cut inside its reasoning is truncated and has not failed.
+const isCut = (a, i) => Boolean(a.cut && get(a.cut, i));
+const failed = (i) => D.answers.some((a) => get(a.error, i) !== null && !isCut(a, i));
+const cut = (i) => D.answers.some((a) => get(a.finish_reason, i) === "length" || isCut(a, i));
 const empty = answered("text", (t) => t !== null && !t.trim());
 const outcomes = {
   all: ["all", null],
@@ -79,7 +82,7 @@ const lower = (column, text) => ({ of: column.of.map((v) => text(v).toLowerCase(
 function searched(words) {
   lowered = lowered || [
     lower(D.questions, (v) => v), lower(D.references, (v) => v.join(" ")),
-    ...D.answers.flatMap((a) => [lower(a.text, (v) => v ?? ""), lower(a.error, (v) => v ?? "")]),
+    ...D.answers.flatMap((a) => [lower(a.text, (v) => v ?? ""), lower(a.error, (v) => v ?? ""), ...(a.reasoning ? [lower(a.reasoning, (v) => v)] : [])]),
     { of: D.ids.map((v) => v.toLowerCase()), at: null },
   ];
   const found = lowered.map((c) => [c.of.map((v) => v.includes(words)), c.at]);
@@ -171,8 +174,15 @@ function side(n, i) {
     list.append(el("dt", name), dd);
   };
   if (R > 1) box.append(el("h4", D.runs[n].model));
-  if (error !== null) put("failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "answer");
+  if (error !== null) put(isCut(a, i) ? "answer" : "failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "answer");
   put("finish", get(a.finish_reason, i), get(a.finish_reason, i) === "length" ? "odd" : "");
+  if (a.reasoning && get(a.reasoning, i)) {
+    const dd = el("dd"), more = el("details");
+    more.open = isCut(a, i);
+    more.append(el("summary", "not scored"), el("div", get(a.reasoning, i), "thought"));
+    dd.append(more);
+    list.append(el("dt", "reasoning"), dd);
+  }
   if (seconds !== null) put("latency", `${seconds} s`);
   let last = "";
   for (const key of Object.keys(D.scores[n])) {

@@ -1,0 +1,258 @@
+"""Reasoning of a model apart from its answer: one place in which the thought in an answer's text is recognised.
+
+Models that think first write their thought into the text: `<think>…</think>`, `[THINK]…[/THINK]`, harmony channels,
+MedGemma's `<unused94>…<unused95>` and others.  A thought is not an answer: it weighs possibilities and names most of
+them.  It is split off once, where an answer enters (`separate`, called for engines, importers and stored answers), and
+kept as `Prediction.reasoning`; `Prediction.raw` keeps the text as it came.
+
+The rule, `split.1`: text inside a pair of marks of one kind is a thought, nested pairs of that kind included.  A
+closing mark without an opening one (the chat template opened it) makes everything before it a thought.  An opening mark
+that is never closed is a cut answer: there is none to score.  `<answer>…</answer>` and `\\boxed{}` are left in place;
+they belong to the protocols that read them.  One pass over the text, whatever it contains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from evalkit.core.types import CUT_IN_REASONING, Prediction
+
+MODES = ("auto", "keep")
+RULE = "split.1"
+
+# XML-like tags by kind: a thought ends at a closing tag of its own kind.
+_KINDS: Mapping[str, str] = {
+    "think": "think", "thinking": "think", "thought": "think", "thoughts": "think",
+    "reasoning": "reasoning", "reason": "reasoning",
+    "analysis": "analysis", "reflection": "reflection", "scratchpad": "scratchpad",
+}  # fmt: skip
+_PAD = r"\s{0,8}"
+# Every quantifier is bounded, so that a text of brackets takes time proportional to its length.
+_MARK = re.compile(
+    rf"""
+      (?:[<＜]|&lt;) \|? {_PAD} (?P<tag_close>\\?/)? {_PAD} (?:[a-z]{{1,12}}:)? (?P<tag>{"|".join(_KINDS)})
+          (?: \s{{1,8}} [\w:.-]{{1,40}} {_PAD} = [^<>＜＞]{{0,300}}? )? {_PAD} (?P<empty>/)? \|? (?:[>＞]|&gt;)
+    | \[ {_PAD} (?P<bracket_close>/)? {_PAD} (?:think|thinking|reasoning) {_PAD} (?P<bracket>\])
+    | ◁ {_PAD} (?P<kimi_close>/)? {_PAD} think(?:ing)? {_PAD} (?P<kimi>▷)
+    | <unused9(?P<unused>[45])>
+    | <\|(?P<block>begin|end)_of_(?P<block_part>thought|solution)\|>
+    | <\|(?P<action>start|end)_(?P<action_part>thinking|response)\|>
+    | <\|inner_(?P<inner>prefix|suffix)\|>
+    | (?P<channel_open><\|channel>)(?=thought|thinking|analysis) | (?P<channel_close><channel\|>)
+    """,
+    re.X | re.I,
+)
+_CHANNEL = "<|channel|>"
+_HARMONY = frozenset({_CHANNEL, "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"})
+_HARMONY_HEAD = re.compile(r"<\|channel\|>((?:[^<]|<\|constrain\|>){0,200})<\|message\|>")
+_HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
+_HARMONY_ANY = re.compile(r"(?:<\|start\|>assistant)|<\|(?:start|message|end|return|call|channel|constrain)\|>")
+# Harmony whose special tokens were dropped in decoding: "analysisWe need …assistantfinalCT".
+_BARE_HARMONY = re.compile(r"\s*analysis")
+_BARE_FINAL = "assistantfinal"
+# HuatuoGPT-o1 writes headings.
+_HEADING = re.compile(r"\s{0,20}#{1,4} ?Thinking[ \t:]*\n", re.I)
+_FINAL_HEADING = re.compile(r"^#{1,4} ?Final (?:Response|Answer)[ \t:]*$", re.I | re.M)
+# The name of the channel, which MedGemma and Gemma write at the start of a thought.
+_THOUGHT_HEAD = re.compile(r"\s{0,8}(?:thought|thinking|analysis)\s{0,8}\n", re.I)
+
+
+class SplitText(NamedTuple):
+    """A text split into its answer and its reasoning.
+
+    found: whether the text holds any mark of a thought; without one, the answer is the text, unchanged.
+    is_cut: the last thought is never closed, so that there is no answer.
+    """
+
+    answer: str
+    reasoning: str = ""
+    found: bool = False
+    is_cut: bool = False
+
+
+class _Mark(NamedTuple):
+    """A mark of a thought: it opens or closes one of its kind, is an empty thought, or frames the answer."""
+
+    role: Literal["open", "close", "empty", "frame"]
+    kind: str
+
+
+def split(text: str, *, opened: bool = False) -> SplitText:
+    r"""Split a text into answer and reasoning.
+
+    opened: the prompt ended with the opening mark of a thought, so that the text begins inside of it.
+
+    >>> split("<think>MRI or CT?</think>\nCT")
+    SplitText(answer='CT', reasoning='MRI or CT?', found=True, is_cut=False)
+    >>> split("No mass is seen.").found, split("<think>Perhaps CT, but").is_cut
+    (False, True)
+    """
+    if opened:
+        return _split_marked(text, opened=True)
+    if _CHANNEL in text:
+        return _split_harmony(text)
+    if (bare := _BARE_HARMONY.match(text)) is not None:
+        end = text.rfind(_BARE_FINAL)
+        if end >= 0:
+            return SplitText(text[end + len(_BARE_FINAL) :].strip(), text[bare.end() : end].strip(), True)
+        if text[bare.end() : bare.end() + 1].isupper():
+            return SplitText("", text[bare.end() :].strip(), True, True)
+    if (heading := _HEADING.match(text)) is not None:
+        ends = list(_FINAL_HEADING.finditer(text, heading.end()))
+        if not ends:
+            return SplitText("", text[heading.end() :].strip(), True, True)
+        return SplitText(text[ends[-1].end() :].lstrip(), text[heading.end() : ends[-1].start()].strip(), True)
+    return _split_marked(text)
+
+
+def opens_thought(prompt: str) -> bool:
+    r"""Whether a rendered prompt ends with the opening mark of a thought, so that the answer begins inside of it.
+
+    >>> opens_thought("<|im_start|>assistant\n<think>\n"), opens_thought("assistant\n<think>\n\n</think>\n\n")
+    (True, False)
+    """
+    tail = prompt.rstrip()[-400:]
+    marks = list(_MARK.finditer(tail))
+    return bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
+
+
+def is_thought_token(token: str) -> bool:
+    """Whether a special token of a tokenizer is a mark of a thought by itself."""
+    return token in (_CHANNEL, "<|channel>") or _MARK.fullmatch(token) is not None
+
+
+def belongs_to_marks(token: str) -> bool:
+    """Whether a special token is needed to read the marks of a thought: harmony's other tokens too."""
+    return token in _HARMONY or is_thought_token(token)
+
+
+def separate(prediction: Prediction, mode: str = "auto", *, opened: bool = False) -> Prediction:
+    """The prediction with its answer and its reasoning apart.
+
+    Idempotent.  The text as it came is kept in `raw` where it holds a thought.
+
+    Args:
+        mode: "auto", or "keep" for the text as it came.
+        opened: the prompt ended with the opening mark of a thought.
+    """
+    if mode == "keep":
+        return prediction if prediction.raw is None else replace(
+            prediction, text=prediction.raw, error=None, raw=None, reasoning=""
+        )  # fmt: skip
+    text = prediction.text
+    if text is None or prediction.raw is not None:
+        return prediction
+    found = split(text, opened=opened)
+    reasoning = "\n\n".join(part for part in (prediction.reasoning, found.reasoning) if part)
+    # The limit was reached after the thought and before the first word of the answer.
+    ends_empty = prediction.finish_reason == "length" and bool(reasoning) and not found.answer.strip()
+    if found.is_cut or ends_empty:
+        return replace(prediction, text=None, error=CUT_IN_REASONING, reasoning=reasoning, raw=text)
+    if not found.found:
+        return prediction
+    return replace(prediction, text=found.answer, reasoning=reasoning, raw=text)
+
+
+def _split_marked(text: str, *, opened: bool = False) -> SplitText:
+    """Split at tags and tokens that come in pairs."""
+    thoughts: list[str] = []
+    pieces: list[str] = []
+    kind, depth, start, last_end = ("any" if opened else None), int(opened), 0, 0
+    was_opened, found = opened, opened
+    first, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    for match in _MARK.finditer(text):
+        mark, here = _read(match), match.start()
+        found = True
+        if kind is None:
+            if mark.role == "close":
+                if was_opened and match.end() >= end:
+                    pieces.append(text[start:here])  # a closing mark too many, after the answer
+                else:
+                    thoughts += [*pieces, text[start:here]]
+                    pieces = [""]
+            else:
+                pieces.append(text[start:here])
+            if mark.role == "open":
+                kind, depth, was_opened = mark.kind, 1, True
+            start = match.end()
+        elif kind == "any" and mark.role == "open" and here <= first:
+            kind, start = mark.kind, match.end()  # the model opens once more what the template has opened
+        elif mark.kind == kind or kind == "any":
+            if mark.role == "open" and not text[last_end:here].strip() and last_end == start:
+                start = match.end()  # opened twice at once
+            elif mark.role == "open":
+                depth += 1
+            depth -= mark.role == "close"
+            if depth == 0 or mark.role == "frame":
+                thoughts.append(text[start:here])
+                kind, depth, start = None, 0, match.end()
+        last_end = match.end()
+    if kind is not None:
+        return SplitText("", _reasoning([*thoughts, text[start:]]), True, True)
+    if not found:
+        return SplitText(text)
+    return SplitText(_joined([*pieces, text[start:]]), _reasoning(thoughts), True)
+
+
+def _read(match: re.Match[str]) -> _Mark:
+    group = match.groupdict()
+    if group["tag"]:
+        if group["empty"]:
+            return _Mark("empty", "")
+        return _Mark("close" if group["tag_close"] else "open", _KINDS[group["tag"].lower()])
+    if group["bracket"]:
+        return _Mark("close" if group["bracket_close"] else "open", "bracket")
+    if group["kimi"]:
+        return _Mark("close" if group["kimi_close"] else "open", "kimi")
+    if group["unused"]:
+        return _Mark("open" if group["unused"] == "4" else "close", "unused")
+    if group["inner"]:
+        return _Mark("open" if group["inner"].lower() == "prefix" else "close", "inner")
+    for name, answer in (("block", "solution"), ("action", "response")):
+        if group[name]:
+            if group[f"{name}_part"].lower() == answer:
+                return _Mark("frame", name)
+            return _Mark("close" if group[name].lower() == "end" else "open", name)
+    return _Mark("open" if group["channel_open"] else "close", "channel")
+
+
+def _split_harmony(text: str) -> SplitText:
+    """Split at harmony channels: `final` is the answer, every other channel is reasoning."""
+    heads = list(_HARMONY_HEAD.finditer(text))
+    thoughts = [_HARMONY_ANY.sub("", text[: heads[0].start() if heads else None])]
+    finals: list[str] = []
+    is_cut = text.rfind(_CHANNEL) > (heads[-1].start() if heads else -1)
+    for head in heads:
+        end = _HARMONY_END.search(text, head.end())
+        content = text[head.end() : end.start() if end else None]
+        if head.group(1).split()[:1] == ["final"]:
+            finals.append(content.strip())
+        else:
+            thoughts.append(content)
+            is_cut = is_cut or end is None
+    inner = _split_marked("\n".join(finals))
+    return SplitText(
+        inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut or not finals or inner.is_cut
+    )  # fmt: skip
+
+
+def _reasoning(thoughts: list[str]) -> str:
+    return "\n\n".join(t for thought in thoughts if (t := _THOUGHT_HEAD.sub("", thought, count=1).strip()))
+
+
+def _joined(pieces: list[str]) -> str:
+    """The answer around its thoughts, without the white space that separated it from them."""
+    last = len(pieces) - 1
+    parts: list[str] = []
+    for k, piece in enumerate(pieces):
+        kept = piece.lstrip() if k else piece
+        kept = kept.rstrip() if k < last else kept
+        if not kept.strip():
+            continue
+        if parts:
+            parts.append("\n" if "\n" in piece[: len(piece) - len(piece.lstrip())] else " ")
+        parts.append(kept)
+    return "".join(parts)

@@ -49,7 +49,7 @@ class PathVqa(VqaTask):
         return replace(found, rows=tuple(_tag_repeats(found.rows)))
 
     def _read(self, root: Path, split: str, images: bool) -> SplitRows:
-        finder = ImageFinder(root) if images else None
+        finder = ImageFinder(root, split) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
                 continue

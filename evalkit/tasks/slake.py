@@ -61,7 +61,7 @@ class Slake(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
-        finder = ImageFinder(root) if images else None
+        finder = ImageFinder(root, split) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
                 continue

@@ -47,7 +47,7 @@ class VqaRad(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
-        finder = ImageFinder(root) if images else None
+        finder = ImageFinder(root, split) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             first = records[0]
             if "phrase_type" in first and ("qid_linked_id" in first or "question_relation" in first):

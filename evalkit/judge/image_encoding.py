@@ -42,15 +42,11 @@ def media_type(data: bytes) -> str | None:
 
 
 def _as_png(data: bytes, where: str) -> bytes:
-    from PIL import Image
-
-    from evalkit.core.images import to_rgb
+    from evalkit.core.images import decode
 
     out = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            to_rgb(image).save(out, format="PNG")
+        decode(data).save(out, format="PNG")
     except (OSError, SyntaxError, ValueError) as problem:  # the errors of PIL for damaged files and other formats
         raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem
     return out.getvalue()

@@ -50,7 +50,9 @@ def test_the_only_file_of_a_base_name_is_not_taken_for_another_folders(tmp_path:
     assert ImageFinder(tmp_path / "copy").find(name) == found
 
 
-@pytest.mark.parametrize("name", ["xmlab1/source.jpg", "imgs/xmlab1/source.jpg", "/home/me/slake/imgs/xmlab1/source.jpg"])
+@pytest.mark.parametrize(
+    "name", ["xmlab1/source.jpg", "imgs/xmlab1/source.jpg", "/home/me/slake/imgs/xmlab1/source.jpg"]
+)
 def test_a_name_may_have_more_or_fewer_leading_folders_than_the_copy(tmp_path: Path, name: str) -> None:
     put(tmp_path, "imgs/xmlab1/source.jpg", b"one")
     put(tmp_path, "imgs/xmlab2/source.jpg", b"two")

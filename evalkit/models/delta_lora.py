@@ -113,7 +113,7 @@ class LoraWeights:
     W + scale * B @ A with scale = lora_alpha / r (or / sqrt(r) with use_rslora): Hu et al. 2022, arXiv 2106.09685.
     The base is cast to the run's `dtype` first (None: its own), product and sum are computed in float32 and rounded
     once to that dtype, as by the authors' loader, which loads the base in the run's dtype, and peft's
-    `merge_and_unload`.  The adapter's few tensors are read on creation: one that changes nothing is refused.
+    `merge_and_unload`.
     """
 
     base: Shards
@@ -133,10 +133,13 @@ class LoraWeights:
         self._pairs = _lora_pairs(self.adapter)
         for target, pair in self._pairs.items():
             self._check_pair(target, pair)
-        self._check_values()
 
-    def _check_values(self) -> None:
-        """Refuse values that are no numbers, an adapter without any effect, and an empty table of trained tensors."""
+    def check_values(self) -> None:
+        """Read the adapter's and the trained tensors, and refuse what would change nothing or give noise.
+
+        Raises:
+            ModelError: a value is NaN or infinite, every pair has a factor of zeros, or there are no trained tensors.
+        """
         for source in (self.adapter, self.extra):
             for name in source.shapes:
                 if (reason := not_finite(source.read(name))) is not None:

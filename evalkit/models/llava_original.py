@@ -218,7 +218,7 @@ def weights_source(folder: Path, form: Form, base: Path | None, dtype: torch.dty
     dtype: that of the run, in which an adapter is merged (None: the base's own).
 
     Raises:
-        ModelError: a base is missing, or is given but not needed.
+        ModelError: a base is missing, or is given but not needed; or an adapter changes nothing.
     """
     if form == "hf":
         raise ModelError(f"{folder} is in Hugging Face form: transformers loads it directly, no conversion is needed")
@@ -237,7 +237,9 @@ def weights_source(folder: Path, form: Form, base: Path | None, dtype: torch.dty
     if adapter is None:
         raise ModelError(f"{folder} has an adapter_config.json but none of {', '.join(ADAPTER_FILES)}: fetch it again")
     extra = Shards((folder / "non_lora_trainables.bin",))
-    return LoraWeights(open_folder(base), Shards((adapter,)), extra, read_json(folder / "adapter_config.json"), dtype)
+    merged = LoraWeights(open_folder(base), Shards((adapter,)), extra, read_json(folder / "adapter_config.json"), dtype)
+    merged.check_values()
+    return merged
 
 
 def check_skipped(source: TensorSource, skipped: Sequence[str]) -> None:

@@ -25,11 +25,13 @@ def read_image(ref: ImageRef) -> bytes:
 def data_url(data: bytes, where: str) -> str:
     """An image as a data URL: the file's own bytes where servers can read their format, else re-encoded as PNG.
 
+    A PNG of 16 bits a channel is re-encoded by evalkit's rule, because servers cut it to its upper 8 bits.
+
     Raises:
         DataError: the image, named `where`, cannot be decoded.
     """
     kind = media_type(data)
-    if kind is None:
+    if kind is None or (kind == "image/png" and data[24:25] == b"\x10"):  # the bit depth in the first chunk
         data, kind = _as_png(data, where), "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 

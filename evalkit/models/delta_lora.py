@@ -65,6 +65,19 @@ class DeltaWeights:
                 f"({self.base.where(absent[0])}): this delta was made against another base"
             )
 
+    def check_values(self) -> None:
+        """Refuse a delta of zeros: the base would be evaluated under its name.  Small tensors are read first.
+
+        Raises:
+            ModelError: every difference to the base is zero.
+        """
+        names = [n for n in self.shapes if n in self.base.shapes and not IGNORABLE.search(n)]
+        if not any(self.delta.read(n).any() for n in sorted(names, key=lambda n: math.prod(self.shapes[n]))):
+            raise ModelError(
+                f"all {len(names)} differences to the base are zero ({self.delta.where(names[0])}): added, they would "
+                "change nothing and the base would be evaluated under the delta's name; make the delta again"
+            )
+
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
         """Read rows of base[name] + delta[name]; of delta[name] alone for the projector."""
         delta = self.delta.read(name, rows)
@@ -138,7 +151,7 @@ class LoraWeights:
         """Read the adapter's and the trained tensors, and refuse what would change nothing or give noise.
 
         Raises:
-            ModelError: a value is NaN or infinite, every pair has a factor of zeros, or there are no trained tensors.
+            ModelError: a value is NaN or infinite, each pair has a factor of zeros, or trained tensors are missing or 0.
         """
         for source in (self.adapter, self.extra):
             for name in source.shapes:
@@ -147,6 +160,12 @@ class LoraWeights:
                         f"the tensor {name} ({source.where(name)}) holds {reason}: the training of this adapter "
                         "failed, or its file is damaged; use another of its checkpoints, or fetch it again"
                     )
+        blind = [n for n, shape in self.extra.shapes.items() if len(shape) > 1 and not self.extra.read(n).any()]
+        if blind:
+            raise ModelError(
+                f"the tensor {blind[0]} ({self.extra.where(blind[0])}) is all zeros: no image would reach the language "
+                "model; save the checkpoint again"
+            )
         still = [pair for pair in self._pairs.values() if not all(self.adapter.read(n).any() for n in pair)]
         if len(still) == len(self._pairs):
             raise ModelError(

@@ -232,7 +232,9 @@ def weights_source(folder: Path, form: Form, base: Path | None, dtype: torch.dty
             f"{folder} contains {kind} and not complete weights: give the folder of the base weights (base)"
         )
     if form == "llava-delta":
-        return DeltaWeights(open_folder(base), open_folder(folder))
+        delta = DeltaWeights(open_folder(base), open_folder(folder))
+        delta.check_values()
+        return delta
     adapter = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
     if adapter is None:
         raise ModelError(f"{folder} has an adapter_config.json but none of {', '.join(ADAPTER_FILES)}: fetch it again")

@@ -75,6 +75,7 @@ USELESS = {
     "NaN in the adapter": (ADAPTER, spoil(float("nan")), "holds NaN"),
     "infinity in the adapter": (ADAPTER, spoil(float("-inf")), "holds infinite values"),
     "NaN in the projector": (EXTRA, spoil(float("nan")), "holds NaN"),
+    "a projector of zeros": (EXTRA, lambda t: next(v for v in t.values() if v.ndim > 1).zero_(), "is all zeros"),
     "no pairs": (ADAPTER, lambda t: t.clear(), "contains no LoRA weights"),
 }
 
@@ -102,6 +103,18 @@ def test_a_file_without_bytes_and_a_scale_of_zero_are_refused(copied):
 def test_a_pair_of_zeros_among_others_is_an_adapter_like_any_other(copied):
     change(copied.folder / ADAPTER, lambda t: next(v for n, v in t.items() if "lora_B" in n).zero_())
     assert load(copied).form == "llava-lora"
+
+
+def test_a_delta_of_zeros_is_refused(v10, tmp_path):
+    folder = tmp_path / "delta"
+    shutil.copytree(v10.delta, folder)
+    for file in folder.glob("pytorch_model-*"):
+        change(file, lambda t: [v.zero_() for n, v in t.items() if "mm_projector" not in n])
+    with pytest.raises(ModelError, match="differences to the base are zero"):
+        load_llava(folder, base=v10.base, vision_tower_path=v10.clip)
+    local = {"source": str(folder), "base": str(v10.base), "vision_tower_source": str(v10.clip)}
+    report = diagnose("llava-med-v1.0", {**conf("llava-med-v1.0"), **local}, device="cpu")
+    assert any("differences to the base are zero" in problem for problem in report.problems)
 
 
 @pytest.fixture

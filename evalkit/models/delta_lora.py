@@ -151,7 +151,7 @@ class LoraWeights:
         """Read the adapter's and the trained tensors, and refuse what would change nothing or give noise.
 
         Raises:
-            ModelError: a value is NaN or infinite, each pair has a factor of zeros, or trained tensors are missing or 0.
+            ModelError: values are NaN or infinite, each pair has a factor of zeros, or trained tensors are absent or 0.
         """
         for source in (self.adapter, self.extra):
             for name in source.shapes:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.analysis.empty_images import empty_images
 from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, matches
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
@@ -44,7 +45,7 @@ def audit(task: Task, *, images: bool = True, others: Mapping[str, LoadedTask | 
     loaded = task.load(images=images)
     findings = [_counts(loaded), *_repeated_ids(loaded), _closed_rules(loaded), *_skipped(loaded)]
     if images:
-        findings.append(_images(loaded))
+        findings += [_images(loaded), _empty(loaded)]
     findings += [_duplicates(loaded), _conflicts(loaded), *_against_train(task, loaded)]
     loadable = {name: other for name, other in (others or {}).items() if not isinstance(other, str)}
     for name, other in (others or {}).items():
@@ -79,6 +80,20 @@ def _images(task: LoadedTask) -> Finding:
     skipped = checked.skipped[len(task.skipped) :]
     text = f"rows without a usable image, of {n}; {len(set(digests.values()))} images differ"
     return Finding(check="images", count=len(skipped), text=text, examples=skipped[:EXAMPLES])
+
+
+def _empty(task: LoadedTask) -> Finding:
+    """Rows about an image that shows nothing as the model sees it."""
+    kinds = empty_images(ref for sample in task.samples for ref in sample.images)
+    rows = [
+        (s, next(kinds[ref] for ref in s.images if ref in kinds)) for s in task.samples if kinds.keys() & {*s.images}
+    ]
+    counted = Counter(kinds.values())
+    text = "rows about an image that shows nothing" + (
+        f": {', '.join(f'{count} {kind}' for kind, count in counted.most_common())}" if counted else ""
+    )
+    shown = tuple(f"{s.id} ({s.image_id}): {kind}" for s, kind in rows[:EXAMPLES])
+    return Finding(check="empty images", count=len(rows), text=text, examples=shown)
 
 
 def _counts(task: LoadedTask) -> Finding:

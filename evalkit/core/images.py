@@ -19,16 +19,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.core.deep_colour import is_deep, read_deep
 from evalkit.core.errors import DataError
 from evalkit.core.types import ImageRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The conversion of every image to 8-bit RGB; its name is recorded in manifests, so that a changed rule is detected.
+# The conversion of every image to 8-bit RGB; its text is recorded in manifests, so that a changed rule is detected.
+# The depth is that of the file: colour and grey with alpha of 16 bits too.  Pillow reads those to their upper 8 bits,
+# and so did evalkit 0.1; their digests therefore say DEEP, so that no answer about such an image is taken for one
+# about the image as it is read now, while the runs on all other images keep their names.
 CONVERSION = (
     "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
 )
+DEEP = b"16 bits a channel\0"
 GREY = 127
 # Modes that every PIL version converts; the others are converted already when a split is checked.
 _ORDINARY = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"})
@@ -54,8 +59,25 @@ def open_image(ref: ImageRef) -> Image:
         return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
-    content = read_bytes(ref)
-    with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
+    with _decoding_errors(ref):
+        return decode(read_bytes(ref))
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """PIL's errors for damaged files; its two for "decompression bombs" derive directly from Exception and Warning."""
+    from PIL import Image as images
+
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
+    return (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs)
+
+
+def decode(content: bytes) -> Image:
+    """Encoded bytes as 8-bit RGB, upright, by the rule CONVERSION.  Raises PIL's errors for damaged images."""
+    from PIL import Image as images
+
+    with images.open(io.BytesIO(content)) as image:
+        if is_deep(image):
+            return _deep_to_rgb(content, image)
         image.load()
         return to_rgb(image)
 
@@ -63,19 +85,15 @@ def open_image(ref: ImageRef) -> Image:
 @contextmanager
 def _decoding_errors(ref: ImageRef) -> Iterator[None]:
     """Turn PIL's errors on damaged, truncated or oversized files into a DataError that names the image."""
-    from PIL import Image as images
-
-    # The two "decompression bomb" types derive directly from Exception and Warning.
-    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
     try:
         yield
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs) as problem:
+    except _damage() as problem:
         reason = str(problem).rstrip(".") or type(problem).__name__
         raise DataError(f"The image {ref} cannot be decoded: {reason}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
-    """The image as 8-bit RGB, by the rule CONVERSION."""
+    """The image as 8-bit RGB, by the rule CONVERSION; colour of 16 bits a channel needs `decode`."""
     from PIL import Image as images
     from PIL import ImageOps
 
@@ -95,13 +113,54 @@ def _scaled(image: Image) -> Image:
     from PIL import Image as images
 
     values = np.asarray(image, dtype=np.float64)
+    grey = _spread(values, whole=image.mode.startswith("I"))
+    if isinstance(clear := image.info.get("transparency"), int):
+        grey = np.where(values == clear, 0, grey)  # over black, as every transparent pixel
+    return images.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+
+
+def _spread(values: Any, *, whole: bool) -> Any:
+    """Values scaled from their own range to 0..255, one range for all channels; 8-bit values in a wider type stay."""
+    import numpy as np
+
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("grey values that are not finite")
-    if image.mode.startswith("I") and low >= 0 and high <= 255:
-        low, high = 0.0, 255.0  # 8-bit values in a wider type stay unchanged
+    if whole and low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
     scale = 255.0 / (high - low) if high > low else 0.0
-    return images.fromarray(np.rint((values - low) * scale).astype(np.uint8)).convert("RGB")
+    return (values - low) * scale
+
+
+def _deep_to_rgb(content: bytes, image: Image) -> Image:
+    """Colour or grey with alpha of 16 bits a channel as 8-bit RGB, by the rule CONVERSION."""
+    import numpy as np
+    from PIL import Image as images
+
+    deep = read_deep(content, image)
+    values = deep.values
+    colours = 1 if values.shape[2] == 2 else 3
+    rgb = _spread(values[..., :colours], whole=True)
+    if values.shape[2] > colours and not deep.premultiplied:
+        rgb = rgb * (values[..., colours:] / 65535.0)
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and len(clear) == values.shape[2]:
+        rgb = np.where((values == np.array(clear)).all(axis=2, keepdims=True), 0.0, rgb)
+    made = images.fromarray(np.repeat(np.rint(rgb).astype(np.uint8), 3 // colours, axis=2))
+    turn = _TURNS.get(deep.orientation)
+    return made if turn is None else made.transpose(images.Transpose[turn])
+
+
+# EXIF orientation -> the transposition that turns an image upright, as in PIL's `exif_transpose`.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 def read_bytes(ref: ImageRef) -> bytes:
@@ -127,8 +186,28 @@ def read_bytes(ref: ImageRef) -> bytes:
 
 
 def digest(ref: ImageRef) -> str:
-    """sha256 (hex) of the encoded bytes."""
-    return hashlib.sha256(read_bytes(ref)).hexdigest()
+    """sha256 (hex) of the encoded bytes; after the mark DEEP where evalkit 0.1 read other pixels from them."""
+    return _identity(read_bytes(ref))
+
+
+def _identity(content: bytes) -> str:
+    return hashlib.sha256(DEEP + content if _is_marked_file(content) else content).hexdigest()
+
+
+def _is_marked(image: Image) -> bool:
+    """Whether an opened file was read to other pixels by evalkit 0.1, so that its digest must differ."""
+    grey_with_a_clear_value = image.mode.startswith("I") and "transparency" in image.info
+    return is_deep(image) or grey_with_a_clear_value
+
+
+def _is_marked_file(content: bytes) -> bool:
+    from PIL import Image as images
+
+    try:
+        with images.open(io.BytesIO(content)) as image:
+            return _is_marked(image)
+    except _damage():
+        return False  # a damaged file is reported where it is decoded; here only its bytes count
 
 
 def size(ref: ImageRef) -> tuple[int, int]:
@@ -216,12 +295,16 @@ def _probe(ref: ImageRef) -> str | Broken:
 
     try:
         content = read_bytes(ref)
-        if ref.kind not in ("draw", "blank"):
-            with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
-                image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
-                image.load()
-                if image.mode not in _ORDINARY:
-                    to_rgb(image)
+        if ref.kind in ("draw", "blank"):
+            return hashlib.sha256(content).hexdigest()
+        with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
+            if _is_marked(image):
+                decode(content)
+                return hashlib.sha256(DEEP + content).hexdigest()
+            image.draft("L", (16, 16))  # a JPEG is decoded at an eighth; other formats ignore it
+            image.load()
+            if image.mode not in _ORDINARY:
+                to_rgb(image)
     except DataError as problem:
         return Broken(str(problem))
     return hashlib.sha256(content).hexdigest()

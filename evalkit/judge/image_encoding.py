@@ -25,11 +25,13 @@ def read_image(ref: ImageRef) -> bytes:
 def data_url(data: bytes, where: str) -> str:
     """An image as a data URL: the file's own bytes where servers can read their format, else re-encoded as PNG.
 
+    A PNG of 16 bits a channel is re-encoded by evalkit's rule, because servers cut it to its upper 8 bits.
+
     Raises:
         DataError: the image, named `where`, cannot be decoded.
     """
     kind = media_type(data)
-    if kind is None:
+    if kind is None or (kind == "image/png" and data[24:25] == b"\x10"):  # the bit depth in the first chunk
         data, kind = _as_png(data, where), "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
@@ -42,15 +44,11 @@ def media_type(data: bytes) -> str | None:
 
 
 def _as_png(data: bytes, where: str) -> bytes:
-    from PIL import Image
-
-    from evalkit.core.images import to_rgb
+    from evalkit.core.images import decode
 
     out = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            to_rgb(image).save(out, format="PNG")
+        decode(data).save(out, format="PNG")
     except (OSError, SyntaxError, ValueError) as problem:  # the errors of PIL for damaged files and other formats
         raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem
     return out.getvalue()

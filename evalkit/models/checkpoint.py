@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.core import console
 from evalkit.core.errors import ModelError, first_line
-from evalkit.core.files import expand_home
+from evalkit.core.files import expand_home, write_whole
 from evalkit.core.types import Generation, digest_json
 from evalkit.models import components
 from evalkit.models.components import Part
@@ -18,9 +20,11 @@ from evalkit.models.formats import recognise
 from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import bundled_tower, is_openai_tower, tower_name
 from evalkit.models.processors import forget_lengths, load_processor
-from evalkit.models.templates import read_template
 from evalkit.models.tensor_files import open_folder
 
+# Files up to this size are hashed at every start.
+LARGE = 64 * 2**20
+SAMPLE, SAMPLES = 4096, 256
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # Other files in a checkpoint's folder that change its answers.
 SETTINGS = (".json", ".model", ".jinja", ".txt", ".vocab")
@@ -61,11 +65,12 @@ class CheckpointSpec:
         name = chosen if isinstance(chosen, str) else "given"
         if name in presets and task_generation:
             presets[name] = {**presets[name], **task_generation}
+        settings = {**config, "source": _inside_package(config.get("source")), "presets": presets, "generation": name}
         return cls(
             name=config["name"],
-            config={**config, "source": _inside_package(config.get("source")), "presets": presets, "generation": name},
+            config=settings,
             generation=choose_preset(presets, name),
-            chat_template=read_template(config.get("chat_template")),
+            chat_template=components.chat_template(settings),
             dtype=config.get("dtype"),
         )
 
@@ -110,6 +115,8 @@ def digest(spec: CheckpointSpec, found: Sequence[Part]) -> str:
     named = [[p.role, folder_digest(p.folder)] for p in found if p.folder is not None and _is_used(p, spec, found)]
     if bundled := bundled_tower(weights_folder(found)):
         named.append(["vision tower inside", folder_digest(bundled)])
+    if version := components.loading_version(found):
+        named.append(["loading", version])
     return digest_json([named, spec.config.get("vision_tower")])
 
 
@@ -122,7 +129,11 @@ def _is_used(part: Part, spec: CheckpointSpec, found: Sequence[Part]) -> bool:
 def folder_digest(folder: Path) -> str:
     """Compute a sha256 over names and contents of the files that determine the answers: weights, configs, tokenizer.
 
-    Large files are hashed once: the result is stored in the user's cache folder, keyed by size and modification time.
+    Large files are hashed once: the result is stored in the user's cache folder, keyed by path, device, inode, size,
+    modification and change time, and by a sample of the content.  Hashing 15 GB at every start would take about a
+    minute.  Writing to a file changes its change time, which no tool can set back; the sample is for file systems that
+    do not keep one (some network and container mounts), where a change between the sampled places could go unnoticed.
+    A file that was copied, moved or given other permissions is hashed again, which costs time and is never wrong.
     """
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in (*WEIGHTS, *SETTINGS))
     if not any(p.suffix in WEIGHTS for p in files):
@@ -134,17 +145,39 @@ def folder_digest(folder: Path) -> str:
 
 def _file_digest(path: Path) -> str:
     real = path.resolve()
-    stat = real.stat()
-    cache = _cache_dir() / "digests" / f"{digest_json([str(real), stat.st_size, stat.st_mtime_ns])[:32]}.txt"
-    large = stat.st_size > 64 * 2**20
-    if large and cache.is_file():
-        return cache.read_text(encoding="ascii").strip()
-    with real.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if large:
+    before = real.stat()
+    if before.st_size <= LARGE:
+        return _sha256(real)
+    key = [str(real), *_state(before), _sampled(real, before.st_size)]
+    cache = _cache_dir() / "digests" / f"{digest_json(key)[:32]}.txt"
+    known = cache.read_text(encoding="ascii", errors="replace").strip() if cache.is_file() else ""
+    if re.fullmatch(r"[0-9a-f]{64}", known):
+        return known
+    digest = _sha256(real)
+    if _state(real.stat()) == _state(before):  # else the file was written to in the meantime
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(digest, encoding="ascii")
+        write_whole(cache, digest)
     return digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state(stat: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written or replaced; its change time cannot be set, as its modification time can."""
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _sampled(path: Path, size: int) -> str:
+    """Digest of 4 kB at each of 257 places, first and last included: 1 MB of a file that may have gigabytes."""
+    sample = hashlib.sha256()
+    with path.open("rb") as file:
+        for k in range(SAMPLES + 1):
+            file.seek((size - SAMPLE) * k // SAMPLES)
+            sample.update(file.read(SAMPLE))
+    return sample.hexdigest()
 
 
 def _cache_dir() -> Path:
@@ -168,15 +201,43 @@ def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str
 
     config = {**spec.config, "name": spec.name}
     loaded = load_configured(config, found, dtype=dtype, device=device)
+    for text in loaded.warnings:
+        console.warn(f"{spec.name}: {text}.")
     return ModelAndProcessor(loaded.model.eval(), prepare_processor(spec, loaded.processor))
 
 
+def check(spec: CheckpointSpec, found: Sequence[Part], *, dtype: str) -> tuple[str, ...]:
+    """Refuse what `load` refuses, reading headers, small files and a LoRA's tensors only; returns warnings.
+
+    Values of complete weights are not read, so that one that is no number is found by `load` alone.
+
+    Raises:
+        ModelError: as for `load`.
+    """
+    folder = weights_folder(found)
+    if recognise(folder) == "hf":
+        _load_hf(spec, folder, device="meta", dtype=dtype)
+        prepare_processor(spec, load_processor(spec.name, folder))
+        return ()
+    from evalkit.models.llava_original import check_llava, load_arguments
+    from evalkit.models.llava_processor import make_processor
+
+    folder, options = load_arguments({**spec.config, "name": spec.name}, found)
+    checked = check_llava(folder, **options, dtype=dtype)
+    template = options["chat_template"]
+    prepare_processor(spec, make_processor(checked.vocabulary, checked.original, checked.vision, template))
+    return checked.warnings
+
+
 def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> Any:
+    """Load a checkpoint in Hugging Face form; on the device `meta` it is checked only, and no tensor is read."""
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its table of missing tensors; the error below says what to do
     # Reads headers only; its errors name the truncated, missing or invalid file, which those of transformers do not.
     open_folder(folder)
     try:
@@ -186,12 +247,15 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
             local_files_only=True,
             output_loading_info=True,
             trust_remote_code=False,
+            **({"device_map": "meta"} if device == "meta" else {}),
             ignore_mismatched_sizes=True,  # so that the error below can name the tensors; transformers' error does not
         )
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(
             f"{spec.name}: transformers cannot load {folder} as an image-text-to-text model: {first_line(problem)}"
         ) from problem
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     # transformers only warns about these, and initialises missing tensors at random.
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if info.get(kind):

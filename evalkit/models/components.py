@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,14 @@ from evalkit.core.errors import ModelError
 from evalkit.core.files import expand_home
 from evalkit.models.hub import Repo, cached
 from evalkit.models.llava_config import tower_name
+from evalkit.models.templates import read_template
 from evalkit.models.tensor_files import read_json, weight_bytes
 
 # File that `evalkit convert` writes next to the converted weights.
 CONVERSION_RECORD = "evalkit-conversion.json"
+
+# Image place in v1.0's conversations, with and without the start and end tokens.
+BETWEEN, PLACE = "<im_start><im_patch><im_end>", "<im_patch>"
 
 Role = Literal["weights", "base", "vision tower"]
 
@@ -50,6 +54,45 @@ def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, .
     parts = (weights, *(_find(role, source or "", revision, lock) for role, source, revision in wanted))
     stock = config.get("vision_tower") == "stock"
     return tuple(p for p in parts if p.role != "vision tower" or stock or p.folder is not None)
+
+
+def chat_template(config: Mapping[str, Any], lock: Path | None = None) -> str | None:
+    """Jinja text of a model's template, as its weights need it; None: the processor's own.
+
+    v1.0's code puts images between start and end tokens if `mm_use_im_start_end` is true in the checkpoint's config,
+    else not, in every conversation.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    text = read_template(config.get("chat_template"))
+    if text is None or BETWEEN not in text:
+        return text
+    folder = _find("weights", config.get("source") or "", config.get("revision"), lock).folder
+    try:
+        found = read_json(folder / "config.json") if folder and (folder / "config.json").is_file() else {}
+    except ModelError:
+        return text  # reported when the model is loaded
+    without = found.get("model_type") == "llava" and found.get("mm_use_im_start_end") is False
+    return text.replace(BETWEEN, PLACE) if without and "text_config" not in found else text
+
+
+def loading_version(parts: Sequence[Part]) -> str:
+    """Version of the loading of LLaVA's own forms for the digest of the weights; "" where it has not changed.
+
+    Version 2 merges an adapter in the run's dtype and adds the end and suppressed tokens of generation_config.json:
+    answers given before are not continued.  Every other checkpoint keeps the digest, and its runs their names.
+    """
+    folder = parts[0].folder
+    if folder is None or is_hf_layout(folder):
+        return ""
+    if (folder / "adapter_config.json").is_file():
+        return "2"
+    path = folder / "generation_config.json"
+    stated = read_json(path) if path.is_file() else {}
+    ends = stated.get("eos_token_id")
+    plain = (None, -1, 2, [2])  # 2 is the end token of every LLaMA and Mistral tokenizer
+    return "" if ends in plain and not stated.get("suppress_tokens") else "2"
 
 
 def is_hf_layout(folder: Path) -> bool:

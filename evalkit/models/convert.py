@@ -59,7 +59,7 @@ def save(loaded: LoadedLlava, to: Path, *, source: Path) -> None:
         "source": str(source),
         "form": loaded.form,
         "vision_tower": loaded.vision_tower,
-        "notes": list(loaded.notes),
+        "notes": [*loaded.notes, *loaded.warnings],
         "evalkit": evalkit.__version__,
     }
     (to / CONVERSION_RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

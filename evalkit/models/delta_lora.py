@@ -65,6 +65,19 @@ class DeltaWeights:
                 f"({self.base.where(absent[0])}): this delta was made against another base"
             )
 
+    def check_values(self) -> None:
+        """Refuse a delta of zeros: the base would be evaluated under its name.  Small tensors are read first.
+
+        Raises:
+            ModelError: every difference to the base is zero.
+        """
+        names = [n for n in self.shapes if n in self.base.shapes and not IGNORABLE.search(n)]
+        if not any(self.delta.read(n).any() for n in sorted(names, key=lambda n: math.prod(self.shapes[n]))):
+            raise ModelError(
+                f"all {len(names)} differences to the base are zero ({self.delta.where(names[0])}): added, they would "
+                "change nothing and the base would be evaluated under the delta's name; make the delta again"
+            )
+
     def read(self, name: str, rows: slice = ALL) -> torch.Tensor:
         """Read rows of base[name] + delta[name]; of delta[name] alone for the projector."""
         delta = self.delta.read(name, rows)
@@ -111,13 +124,16 @@ class LoraWeights:
     """base + LoRA adapter + fully trained tensors (`non_lora_trainables.bin`), LLaVA's LoRA form.
 
     W + scale * B @ A with scale = lora_alpha / r (or / sqrt(r) with use_rslora): Hu et al. 2022, arXiv 2106.09685.
-    Product and sum are computed in float32 and rounded once to the base's dtype, as in peft's `merge_and_unload`.
+    The base is cast to the run's `dtype` first (None: its own), product and sum are computed in float32 and rounded
+    once to that dtype, as by the authors' loader, which loads the base in the run's dtype, and peft's
+    `merge_and_unload`.
     """
 
     base: Shards
     adapter: Shards
     extra: Shards
     config: dict[str, Any]
+    dtype: torch.dtype | None = None
     shapes: dict[str, Shape] = field(default_factory=dict)
     _pairs: dict[str, LoraPair] = field(default_factory=dict)
     _extra: dict[str, str] = field(default_factory=dict)
@@ -130,6 +146,39 @@ class LoraWeights:
         self._pairs = _lora_pairs(self.adapter)
         for target, pair in self._pairs.items():
             self._check_pair(target, pair)
+
+    def check_values(self) -> None:
+        """Read the adapter's and the trained tensors, and refuse what would change nothing or give noise.
+
+        Raises:
+            ModelError: values are NaN or infinite, each pair has a factor of zeros, or trained tensors are absent or 0.
+        """
+        for source in (self.adapter, self.extra):
+            for name in source.shapes:
+                if (reason := not_finite(source.read(name))) is not None:
+                    raise ModelError(
+                        f"the tensor {name} ({source.where(name)}) holds {reason}: the training of this adapter "
+                        "failed, or its file is damaged; use another of its checkpoints, or fetch it again"
+                    )
+        blind = [n for n, shape in self.extra.shapes.items() if len(shape) > 1 and not self.extra.read(n).any()]
+        if blind:
+            raise ModelError(
+                f"the tensor {blind[0]} ({self.extra.where(blind[0])}) is all zeros: no image would reach the language "
+                "model; save the checkpoint again"
+            )
+        still = [pair for pair in self._pairs.values() if not all(self.adapter.read(n).any() for n in pair)]
+        if len(still) == len(self._pairs):
+            raise ModelError(
+                f"all {len(still)} pairs of the adapter ({self.adapter.where(still[0].b)}) have a factor of zeros, as "
+                "before the first step of training: merged, it would change nothing and the base would be evaluated "
+                "under its name; check which checkpoint of the training was saved"
+            )
+        if not self._extra:
+            raise ModelError(
+                f"{self.extra.files[0]} contains no tensors: the projector that was trained with the adapter is "
+                "missing, and the base's would be used in its place; save the checkpoint again (or, if nothing but "
+                "the adapter was trained, merge it into its base with peft and use the merged folder)"
+            )
 
     def _check_pair(self, target: str, pair: LoraPair) -> None:
         a, b = pair
@@ -159,6 +208,7 @@ class LoraWeights:
         weight = self.base.read(name, rows)
         if name not in self._pairs:
             return weight
+        weight = weight if self.dtype is None else weight.to(self.dtype)
         a, b = self._pairs[name]
         return self._merged(weight, self.adapter.read(b, rows).float(), self.adapter.read(a).float())
 
@@ -168,6 +218,18 @@ class LoraWeights:
     def where(self, name: str) -> str:
         """Path of the file with the tensor: the fully trained one, else the base's."""
         return self.extra.where(self._extra[name]) if name in self._extra else self.base.where(name)
+
+
+def not_finite(tensor: torch.Tensor) -> str | None:
+    """Say that a tensor holds NaN or infinite values; None if it holds neither, as every usable weight."""
+    import torch
+
+    if tensor.numel() == 0:
+        return None
+    low, high = torch.aminmax(tensor)  # one pass, in which NaN wins over every number
+    if bool(torch.isfinite(low)) and bool(torch.isfinite(high)):
+        return None
+    return "NaN" if bool(torch.isnan(low)) else "infinite values"
 
 
 def plain_name(name: str) -> str:
@@ -194,9 +256,11 @@ def check_adapter(config: dict[str, Any]) -> None:
                 "into its base with peft and use the merged folder"
             )
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+    whole, number = isinstance(rank, int) and rank >= 1, isinstance(alpha, int | float) and math.isfinite(alpha)
+    if not whole or not number or not alpha:
         raise ModelError(
-            f"adapter_config.json has r {rank!r} and lora_alpha {alpha!r}: expected an integer r >= 1 and a number"
+            f"adapter_config.json has r {rank!r} and lora_alpha {alpha!r}: expected an integer r >= 1 and a number "
+            "other than 0, at which the adapter would change nothing"
         )
 
 

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from evalkit.core.errors import EvalkitError, ModelError
 from evalkit.core.types import Generation, ImagePlace, Message
-from evalkit.models.components import Part, locate, missing_message, tower_conflict
+from evalkit.models import checkpoint
+from evalkit.models.components import Part, chat_template, locate, missing_message, tower_conflict
 from evalkit.models.formats import Form, recognise
 from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
-from evalkit.models.templates import read_template, render
+from evalkit.models.templates import render
 from evalkit.models.tensor_files import open_folder, read_json
 
 QUESTION = "Is the lung normal?"
@@ -74,7 +75,9 @@ class Diagnosis:
 def diagnose(
     name: str, config: Mapping[str, Any], *, device: str = "auto", lock: Path | None = None, task: str | None = None
 ) -> Diagnosis:
-    """Examine a model's YAML and the files in the cache.  Reads headers and small files, no weights and no network.
+    """Examine a model's YAML and the files in the cache, and refuse what a run would refuse on loading them.
+
+    Reads headers, small files and a LoRA's tensors, no other weights, and makes no network call.
 
     config: the YAML; its sources may be local folders.  Faults of the checkpoint are not raised but reported in
     `problems`.
@@ -84,6 +87,7 @@ def diagnose(
     form, seen = _form(config, parts, problems)
     if parts[0].folder is not None and (conflict := tower_conflict(name, config, parts[0].folder)):
         problems.append(conflict)
+    warnings = () if problems else _loading(name, config, problems)
     device = _device(device)
     memory, free = _memory(config, parts, form, problems), free_memory(device)
     if memory > free:
@@ -92,6 +96,7 @@ def diagnose(
             "machine with more memory, or a smaller model"
         )
     template, prompt = _prompt(config, parts, problems)
+    towers = _towers(parts, form, problems)
     return Diagnosis(
         name=name,
         about=str(config.get("about", "")),
@@ -106,9 +111,9 @@ def diagnose(
         template=template,
         prompt=prompt,
         generation=choose_preset(config.get("presets") or {}, config.get("generation", "greedy")),
-        towers=_towers(parts, form, problems),
-        notes=tuple(config.get("notes") or ()),
-        problems=tuple(problems),
+        towers=towers,
+        notes=(*(config.get("notes") or ()), *warnings),
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
@@ -196,6 +201,16 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
     return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _MEMORY_FACTOR)
 
 
+def _loading(name: str, config: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Check all that loading checks but the values of complete weights; returns warnings, adds to `problems`."""
+    try:
+        spec = checkpoint.CheckpointSpec.from_config({**config, "name": name})
+        return checkpoint.check(spec, checkpoint.locate(spec), dtype="float32")
+    except ModelError as error:
+        problems.append(str(error))
+        return ()
+
+
 def _device(device: str) -> str:
     if device != "auto":
         return device
@@ -220,7 +235,7 @@ def _processor(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | 
 def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[str]) -> PromptReport:
     setting = config.get("chat_template")
     folder = parts[0].folder
-    text = read_template(setting)
+    text = chat_template(config)
     name = str(setting) if setting and setting.startswith("file:") else "given in the YAML"
     if text is None:
         name = "the checkpoint's own"

@@ -98,13 +98,22 @@ def read_original(folder: Path) -> OriginalConfig:
         vocab_size=text["vocab_size"],
         projector=one_of("mm_projector_type", "linear", {"linear": "linear", "mlp2x_gelu": "mlp2x_gelu"}),
         start_end=bool(raw.get("mm_use_im_start_end", False)),
-        patch_token=bool(raw.get("mm_use_im_patch_token", raw.get("mm_use_im_start_end", False))),
+        patch_token=_patch_token(raw),
         feature_layer=layer,
         feature_strategy=one_of("mm_vision_select_feature", "patch", _FEATURES),
         tower=str(raw.get("mm_vision_tower") or raw.get("vision_tower") or ""),
         aspect=one_of("image_aspect_ratio", "square", {"square": "square", "pad": "pad", None: "square"}),
         dtype=str(raw.get("torch_dtype") or raw.get("dtype") or "float16"),
     )
+
+
+def _patch_token(raw: Mapping[str, Any]) -> bool:
+    """Whether images are places of an <im_patch> token in the vocabulary.
+
+    v1.0's configs (`model_type: llava`) never have the key, and its code always adds the token; later code states it.
+    """
+    stated = raw.get("mm_use_im_patch_token")
+    return bool(raw.get("mm_use_im_start_end")) or raw["model_type"] == "llava" if stated is None else bool(stated)
 
 
 def _text_settings(path: Path, raw: Mapping[str, Any]) -> dict[str, Any]:

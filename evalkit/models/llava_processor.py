@@ -66,6 +66,8 @@ def _with_own_image_tokens(tokenizer: Any, original: OriginalConfig, folder: Pat
     known = tokenizer.get_vocab()
     if not all(token in known for token in wanted):
         missing = [token for token in (OLD_PAD, *wanted) if token not in known]
+        if len(known) + len(missing) == original.vocab_size + 1 and OLD_PAD in missing:
+            missing.remove(OLD_PAD)  # the conversations other than v0 pad with the unknown token
         if len(known) + len(missing) != original.vocab_size:
             raise ModelError(
                 f"the tokenizer in {folder} has {len(known)} tokens and lacks {', '.join(missing)}; adding them does "

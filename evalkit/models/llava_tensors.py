@@ -162,10 +162,24 @@ def _copy(tensor: StoredTensor, into: torch.Tensor) -> None:
     """Fill `into` a few rows at a time; additional rows copy row 0.
 
     Merged weights are computed in temporaries.  Small ones leave no gaps in the heap between tensors that stay.
+
+    Raises:
+        ModelError: a value is no number, or too large for the dtype of `into`.
     """
+    import torch
+
+    largest = torch.finfo(into.dtype).max
     stored = tensor.source.shapes[tensor.name]
     step = max(1, _BLOCK // max(1, math.prod(stored[1:])))
     for start in range(0, stored[0], step):
         rows = slice(start, min(start + step, stored[0]))
-        into[rows] = tensor.source.read(tensor.name, rows)
+        values = tensor.source.read(tensor.name, rows)
+        low, high = (float(v) for v in torch.aminmax(values)) if values.numel() else (0.0, 0.0)
+        if not -largest <= low <= high <= largest:  # false for NaN
+            raise ModelError(
+                f"the tensor {tensor.name} ({tensor.source.where(tensor.name)}) has values from {low:.3g} to "
+                f"{high:.3g}, and {str(into.dtype).removeprefix('torch.')} holds numbers up to {largest:.3g}: every "
+                "answer would be empty or noise; fetch the checkpoint again, or choose another engine.dtype"
+            )
+        into[rows] = values
     into[stored[0] :] = into[0]

@@ -59,7 +59,7 @@ class PathVqa(VqaTask):
         return form.read()
 
     def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
-        finder = ImageFinder(root) if images else None
+        finder = ImageFinder(root, split) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             if not (root.is_file() or names_split(path, split)):
                 continue

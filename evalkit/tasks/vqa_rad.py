@@ -57,7 +57,7 @@ class VqaRad(VqaTask):
         return form.read()
 
     def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
-        finder = ImageFinder(root) if images else None
+        finder = ImageFinder(root, split) if images else None
         for path, records in json_files(root, split) if root.suffix != ".parquet" else ():
             first = records[0]
             named = root.is_file() or names_split(path, split)

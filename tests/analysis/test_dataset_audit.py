@@ -113,6 +113,30 @@ def test_unusable_images_are_a_finding_even_when_none_is_left(tmp_path):
     assert "images" not in found(Copy(split(gone)))
 
 
+def test_an_image_that_shows_nothing_is_a_finding(tmp_path):
+    made = {
+        "black": Image.new("L", (4, 4), 0),
+        "nearly black": Image.new("RGB", (4, 4), (15, 3, 0)),  # 12 bits of a channel read as 16
+        "transparent": Image.new("RGBA", (4, 4), (200, 100, 50, 0)),
+        "transparent palette": Image.new("P", (4, 4), 0),
+        "white": Image.new("1", (4, 4), 1),
+        "blue": Image.new("RGB", (4, 4), (0, 0, 255)),
+        "a dark image": Image.linear_gradient("L").point([v // 12 for v in range(256)]),
+        "half transparent": Image.new("RGBA", (4, 4), (200, 100, 50, 255)),
+    }
+    made["half transparent"].putpixel((0, 0), (0, 0, 0, 0))
+    paths = {name: tmp_path / f"{name}.png" for name in (*made, "gone")}
+    for name, image in made.items():
+        image.save(paths[name], **({"transparency": 0} if name == "transparent palette" else {}))
+    rows = [with_image(row(name, name, "Q?", "a"), path) for name, path in paths.items()]
+    empty = found(Copy(split(*rows)), images=True)["empty images"]
+    assert empty.count == 6
+    assert empty.text == "rows about an image that shows nothing: 2 black, 2 fully transparent, 2 of one colour"
+    assert empty.examples[0] == "black (black): black" and empty.examples[2].endswith(": fully transparent")
+    clean = found(Copy(split(rows[6])), images=True)["empty images"]
+    assert (clean.count, clean.text) == (0, "rows about an image that shows nothing")
+
+
 def test_case_space_and_the_space_before_a_question_mark_make_no_different_text():
     assert duplicate_key(" What  IS\tit ?") == duplicate_key("what is it?")
     assert duplicate_key("is it") != duplicate_key("is it?")

@@ -292,6 +292,18 @@ def test_images_are_sent_as_they_are_or_as_png() -> None:
     assert Image.open(io.BytesIO(base64.b64decode(sent.split(",")[1]))).size == (3, 2)
 
 
+def test_a_png_of_16_bits_is_sent_as_the_model_sees_it() -> None:
+    """A server would cut it to its upper 8 bits: 12-bit values would be black."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    grey = Image.new("I;16", (2, 1))
+    grey.putpixel((1, 0), 4095)
+    grey.save(out, format="PNG")
+    sent = Image.open(io.BytesIO(base64.b64decode(data_url(out.getvalue(), "x.png").split(",")[1])))
+    assert (sent.mode, [sent.getpixel((x, 0)) for x in (0, 1)]) == ("RGB", [(0, 0, 0), (255, 255, 255)])
+
+
 def test_a_drawn_image_can_be_sent(tmp_path: Path) -> None:
     from evalkit.core.types import ImageRef
     from evalkit.judge.image_encoding import read_image

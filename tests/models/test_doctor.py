@@ -36,7 +36,6 @@ def no_weights(monkeypatch):
         raise AssertionError("the doctor read weights")
 
     monkeypatch.setattr("evalkit.models.llava_original.fill", never)
-    monkeypatch.setattr("evalkit.models.llava_original.empty_model", never)
 
 
 def test_without_a_cache_the_report_says_what_is_missing_and_how_to_fetch_it(no_weights):

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from evalkit.__main__ import main
-from tests.support.hub import COMMIT, FakeHub
+from tests.support.hub import FakeHub
 from tests.support.model_formats import CASES, conf, hugging_face_form, settings_of
-from tests.support.paths import ROOT
+from tests.support.paths import CONF, ROOT
 
 SHORT = ("model.dtype=float32", "model.presets.greedy.max_new_tokens=6")
 
@@ -191,13 +192,14 @@ def trained_with_a_local_tower(folder: Path, to: Path) -> Path:
 
 def test_a_fetched_model_runs_offline_without_any_request(v15, tmp_path):
     model = conf("llava-med")
+    pinned = yaml.safe_load((CONF / "task" / "vqa-rad.yaml").read_text(encoding="utf-8"))["revision"]
     weights = trained_with_a_local_tower(v15.folder, tmp_path / "v15")
     rows = [(10, "is the lung normal?", "yes"), (10, "where is it?", "left"), (200, "is it the heart?", "no")]
     repos = {
         f"models/{model['source']}": {model["revision"]: files_of(weights)},
         f"models/{model['vision_tower_source']}": {model["vision_tower_revision"]: files_of(v15.clip)},
         "datasets/flaviagiammarino/vqa-rad": {
-            COMMIT: {"data/test-00000-of-00001.parquet": parquet(rows), "data/train-0.parquet": parquet(rows)}
+            pinned: {"data/test-00000-of-00001.parquet": parquet(rows), "data/train-0.parquet": parquet(rows)}
         },
     }
     with FakeHub(repos) as hub:

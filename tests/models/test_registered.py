@@ -6,6 +6,7 @@ The tiny models use the same code as the real weights, including the processors.
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import pytest
 import torch
@@ -213,3 +214,10 @@ def test_the_table_in_the_docs_is_up_to_date():
     text = (docs / "models.md").read_text(encoding="utf-8")
     assert text == made.page(text), "run python docs/make_models.py"
     assert all(f"| `{name}` |" in text for name in CONFIGS)
+
+
+def test_every_data_set_of_the_hub_is_pinned_to_a_commit():
+    tasks = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / "task").glob("*.yaml")]
+    pinned = {t["name"]: str(t["revision"]) for t in tasks if t.get("repo")}
+    assert {"slake", "vqa-rad", "pathvqa"} <= pinned.keys()
+    assert all(re.fullmatch(r"[0-9a-f]{40}", revision) for revision in pinned.values())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evalkit.analysis.dataset_audit import Finding, audit
 from evalkit.core.types import CLOSED, OPEN
@@ -15,6 +17,7 @@ from evalkit.tasks.path_vqa import PathVqa
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa import VqaTask
 from evalkit.tasks.vqa_rad import VqaRad
+from tests.support.paths import CONF
 
 pytestmark = pytest.mark.data
 
@@ -162,3 +165,11 @@ def test_slake_s_languages_share_images_across_splits(shared: Path) -> None:
     slake = findings(make("slake", shared))
     assert (slake["closed"].count, slake["train images"].count, slake["train, zh images"].count) == (61, 0, 72)
     assert findings(make("slake", shared, language="zh"))["train, en images"].count > 0
+
+
+def test_the_pinned_commit_of_slake_has_the_files_of_this_copy(shared):
+    settings = (CONF / "task" / "slake.yaml").read_text(encoding="utf-8")
+    for name in ("test.json", "validate.json"):
+        digest = hashlib.sha256((shared / "slake" / name).read_bytes()).hexdigest()
+        assert digest[:8] in settings, name
+    assert yaml.safe_load(settings)["revision"] == "a9083ce6c34ac3ffb17671a605962924d8a8f9e9"

@@ -252,3 +252,18 @@ def test_real_rows_at_the_start_the_middle_and_the_end_are_what_the_release_says
         assert s.images[0].path.endswith(r["img_name"])
     assert len({s.image_id for s in samples}) == 96
     assert sum(s.references[0] == "None" for s in samples) == 9
+
+
+@pytest.mark.data
+def test_a_copy_with_one_picture_is_refused_with_the_number_of_rows_without_one(shared):
+    copy = Slake(name="slake", path=str(shared.parent / "cases" / "pictures-one-image"), allow_counts=True)
+    with pytest.raises(DataError, match=r"16 of 20 rows have no usable image \(4 images\), first row 1000"):
+        check_images(copy.load())
+
+
+def test_a_linked_image_folder_is_read(tmp_path, put, put_image):
+    put(tmp_path / "copy" / "test.json", ROWS)
+    put_image(tmp_path / "disk" / "xmlab1" / "source.jpg", 1)
+    put_image(tmp_path / "disk" / "xmlab2" / "source.jpg", 2)
+    (tmp_path / "copy" / "imgs").symlink_to(tmp_path / "disk")
+    assert len(check_images(task(tmp_path / "copy").load()).digests) == 2

@@ -83,6 +83,8 @@ class AlignedScores(NamedTuple):
 def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
     """The scores of both runs over the metric's samples in the first run's order, unscored ones as the worst case.
 
+    Where one side keeps only some decimals, the other is rounded to them, so that equal scores stay equal.
+
     Raises:
         DataError: the metric covers no sample, or not the same ones in both runs.
     """
@@ -91,12 +93,18 @@ def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
         raise DataError(f"{key} covers no sample of {a.origin}, so there is nothing to compare.")
     if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows(key)}:
         raise DataError(f"{key} covers different samples in {a.origin} and in {b.origin}.")
-    second = {b.ids[k]: v for k, v in zip(b.rows(key), b.columns[key].worst_case(), strict=True)}
+    decimals = min((run.decimals for run in (a, b) if run.decimals is not None), default=None)
+    one, two = (_rounded(run.columns[key].worst_case(), decimals) for run in (a, b))
+    second = dict(zip((b.ids[k] for k in b.rows(key)), two, strict=True))
     return AlignedScores(
-        first=a.columns[key].worst_case(),
+        first=one,
         second=[second[a.ids[k]] for k in rows],
         clusters=[a.image_ids[k] for k in rows],
     )
+
+
+def _rounded(values: list[float], decimals: int | None) -> list[float]:
+    return values if decimals is None else [round(value, decimals) for value in values]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

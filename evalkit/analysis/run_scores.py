@@ -25,6 +25,8 @@ SHARED_FIELDS = ("task", "split", "data_sha256", "closed_rule", "prompt", "image
 PROMPT_DIGESTS = ("messages_sha256", "images_sha256")
 # The status that `run` and `score` write into a manifest when they have finished; see `Manifest.is_finished`.
 FINISHED = ("done", "scored")
+# Baselines of earlier versions keep so many decimals of a score.
+KEPT_DECIMALS = 6
 # Scores beyond this are damage, not measurements.
 _LARGEST_SCORE = 1e9
 
@@ -58,6 +60,7 @@ class RunScores:
 
     answers: short digests of the answers, None where generation failed.  questions, texts: the questions and answers,
     empty for a baseline without them.  refused: metrics that are incomplete, with the reason why they cannot be used.
+    decimals: how many decimals of the scores are kept, as in a baseline of an earlier version; None for all of them.
     """
 
     origin: str
@@ -69,6 +72,7 @@ class RunScores:
     questions: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     refused: Mapping[MetricKey, str] = field(default_factory=dict)
+    decimals: int | None = None
 
     def rows(self, key: MetricKey) -> tuple[int, ...]:
         """Positions of the samples that a metric covers; empty where the run has no such metric."""
@@ -229,6 +233,8 @@ def _from_baseline(path: Path) -> RunScores:
     names = set(stored.scores)
     if names != set(stored.rows) or names != set(stored.signatures) or names != set(stored.higher_is_better):
         raise ValueError("metrics without rows, signature or direction")
+    if stored.decimals is not None and stored.decimals < KEPT_DECIMALS:
+        raise ValueError(f"key 'decimals': found {stored.decimals}, expected null or {KEPT_DECIMALS}")
     return RunScores(
         origin=str(path),
         header=stored.header,
@@ -246,6 +252,7 @@ def _from_baseline(path: Path) -> RunScores:
         answers=stored.answers,
         questions=stored.questions,
         texts=stored.texts,
+        decimals=stored.decimals,
     )
 
 
@@ -310,13 +317,13 @@ def baseline_file(run: RunScores, keys: Sequence[MetricKey], with_texts: bool) -
             signatures={name: c.signature for name, c in columns.items()},
             higher_is_better={name: c.higher_is_better for name, c in columns.items()},
             rows={name: c.rows for name, c in columns.items()},
-            # Six decimals: the last digits of a score may differ between machines.
-            scores={name: tuple(None if v is None else round(v, 6) for v in c.values) for name, c in columns.items()},
+            scores={name: c.values for name, c in columns.items()},
             ids=run.ids,
             image_ids=run.image_ids,
             answers=run.answers,
             questions=run.questions if with_texts else (),
             texts=run.texts if with_texts else (),
+            decimals=run.decimals,
             digest="",
         )
     )

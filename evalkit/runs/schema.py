@@ -300,7 +300,8 @@ class Baseline:
     signatures, higher_is_better, rows and scores are by metric, `PROTOCOL METRIC`.  scores: one value a sample of
     `ids`, null where the sample is unscored or the metric does not cover it; rows: positions of the samples that it
     covers.  answers: 16 hex of the sha256 of each answer, null where generation failed.  questions, texts: empty where
-    they are not kept.  digest: checksum of the rest; detects manual edits and bad merges.
+    they are not kept.  decimals: how many decimals of the scores are kept, null for all of them; 6 in a file that does
+    not say so.  digest: checksum of the rest; detects manual edits and bad merges.
     """
 
     kind: Literal["evalkit gate baseline"] = "evalkit gate baseline"
@@ -315,6 +316,7 @@ class Baseline:
     answers: tuple[str | None, ...]
     questions: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    decimals: int | None = 6
     digest: str
 
 

@@ -1,9 +1,14 @@
 """How strict reads an answer, degenerate cases first."""
 
+import re
+
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from evalkit.cli.config import build, load_option
 from evalkit.core.types import Prediction, Sample
+from evalkit.scoring.text.yes_no import read_yes_no
 from tests.support.protocols import protocol, row, scores
 
 MASS = "Is there a mass?"
@@ -76,6 +81,142 @@ CLOSED = [
     ("扫描的是哪个平面,横断面还是冠状面?", "冠状面", "横断面", 0, ""),
     ("能用来检查吗?", "不可以", "可以", 0, ""),
 ]
+
+
+PNEUMO = "Is there a pneumothorax?"
+DENIALS = (
+    "Negative for pneumothorax.", "Neg for pneumothorax", "Pneumothorax: negative", "Pneumothorax is ruled out.",
+    "Rules out a pneumothorax", "Pneumothorax has been excluded.", "The lungs are free of pneumothorax",
+    "Clear of pneumothorax.", "pneumothorax-free", "Lack of pneumothorax", "The film lacks a pneumothorax.",
+    "The image fails to show a pneumothorax", "There is failure to demonstrate a pneumothorax.",
+    "Absence of pneumothorax is noted", "Pneumothorax: absent", "Pneumothorax (absent)", "Pneumothorax is unlikely.",
+    "The pneumothorax has resolved.", "The pneumothorax is no longer seen", "Unable to identify a pneumothorax",
+    "Findings argue against pneumothorax", "Pneumothorax: none", "There is nothing to suggest a pneumothorax",
+    "It is false that there is a pneumothorax", "The lungs are without a pneumothorax", "No effusion, no pneumothorax",
+    "There is neither an effusion nor a pneumothorax", "Pneumothorax is not seen on this radiograph.",
+    "There is an effusion. There is not a pneumothorax.", "The x-ray isnt showing a pneumothorax",
+)  # fmt: skip
+UNREADABLE = (
+    "Pneumothorax cannot be excluded.", "Pneumothorax is not ruled out", "Pneumothorax can't be excluded",
+    "There is no change in the pneumothorax", "No doubt there is a pneumothorax", "Not only a pneumothorax",
+    "Atelectasis rather than pneumothorax", "I was asked whether there is a pneumothorax",
+    "If there is a pneumothorax, the pleural line is seen", "A pneumothorax would be darker",
+    "There is a pneumothorax without tension", "There is a pneumothorax, not large", "Pneumothorax: positive or negative",
+)  # fmt: skip
+AFFIRMATIONS = (
+    "Positive for pneumothorax", "Pneumothorax: positive", "There is not an effusion. There is a pneumothorax.",
+    "There isn't an effusion, but there is a pneumothorax.", "The pneumothorax is large", "Pneumothorax is present",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", DENIALS)
+def test_every_plain_way_to_deny_it_is_a_no(answer):
+    assert read_yes_no(answer, PNEUMO).polarity == "no"
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+def test_what_neither_affirms_nor_denies_it_is_unscored(answer):
+    assert read_yes_no(answer, PNEUMO).polarity is None
+
+
+@pytest.mark.parametrize("answer", AFFIRMATIONS)
+def test_a_sentence_that_affirms_it_is_a_yes_whatever_another_one_denies(answer):
+    assert read_yes_no(answer, PNEUMO).polarity == "yes"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "polarity"),
+    [
+        ("Is the effusion resolved?", "The effusion has resolved.", "yes"),
+        ("Is the effusion resolved?", "The effusion has not resolved.", "no"),
+        ("Is the lung free of disease?", "The lung is free of disease.", "yes"),
+        ("Is the stain negative?", "The stain is negative.", "yes"),
+        ("Is the stain negative?", "Negative", None),
+        ("Is the stain positive?", "Negative", "no"),
+        ("Is there heart failure?", "There is heart failure.", "yes"),
+    ],
+)
+def test_a_denial_that_the_question_asks_about_is_not_one(question, answer, polarity):
+    assert read_yes_no(answer, question).polarity == polarity
+
+
+ECHOES = (
+    "Is there a pneumothorax?", "is there a pneumothorax", "Is there a pneumothorax.", "**Is there a pneumothorax?**",
+    "Question: Is there a pneumothorax?", "Is there a pneumothorax? Is there a pneumothorax?", "Does it show pneumothorax",
+    "Is there a pneumothorax?</s>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ECHOES)
+def test_an_echo_of_the_question_is_unscored(answer):
+    reading = read_yes_no(answer, PNEUMO)
+    assert (reading.polarity, reading.reason) == (None, "repeats the question")
+    assert read_yes_no(f"{answer} Yes.", PNEUMO).polarity == "yes"
+    assert scores("strict", "liver", "Is this the liver", "CLOSED", "Is this the liver?")["closed_accuracy"].value is None
+
+
+FORMS = (
+    "{}", "{}.", "{} (mild)", "{} (mild).", "{} – mild", "{}/mild", "**{}** mild", "__{}__ mild", "*{}*", "{}</s>",
+    "{}<|im_end|>", "{}<|endoftext|> mild", "<answer>{}</answer>", "<answer> {} </answer>", "{} mild", "{}: mild",
+    "{}-mild", "{} | mild", "{} = mild", "({})", "[{}]", "“{}”", "'{}' mild", "\\boxed{{{}}}", '{{"answer": "{}"}}',
+    "The answer is {}", "The answer is **{}** (mild).", "Answer: {}", "\u200b{}", "{}…", "{} → mild", "{}! It is",
+    "I would say {} (mild)", "Final answer: {}</s>", "- {}", "> {}", "{}\n\nmild", "{} it is", "{} the lung is",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_is_read_in_every_form_in_which_yes_is(form):
+    assert [read_yes_no(form.format(word), PNEUMO).polarity for word in ("Yes", "No")] == ["yes", "no"]
+    assert [read_yes_no(form.format(word), PNEUMO).polarity for word in ("YES", "NO")] == ["yes", "no"]
+
+
+def swapped(text: str) -> str:
+    """The text with yes for no and no for yes, in the case of each."""
+    other = {"yes": "no", "no": "yes", "Yes": "No", "No": "Yes", "YES": "NO", "NO": "YES"}
+    return re.sub(r"(?<![^\W_])(?:yes|no)(?![^\W_]|'[^\W_])", lambda word: other.get(word[0], word[0]), text, flags=re.I)
+
+
+PIECES = [
+    *("yes", "no", "Yes", "NO", "not", "isn't", "mass", "masses", "heart", "normal", "abnormality", "effusion", "mild"),
+    *("there", "is", "a", "the", "of", "in", "evidence", "but", "or", "nor", "neither", "and", "because", "doubt"),
+    *("change", "(", ")", ",", ".", "?", ":", "-", "/", "**", "</s>", "<answer>", "\n", "是的", "没有", "possibly"),
+    *("resolved", "absence", "negative", "positive", "left", "question", "whether", "only", "There is", "no mass"),
+]
+QUESTIONS = (MASS, NORMAL, "Are there masses, yes or no?", "Is there no mass?", "Does it show a mass?", "图片中有肝脏吗?")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    answer=st.lists(st.sampled_from(PIECES), max_size=9).map(" ".join)
+    | st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
+    | st.tuples(st.sampled_from(FORMS), st.text(max_size=8)).map(lambda parts: parts[0].format("no") + parts[1]),
+    question=st.sampled_from(QUESTIONS),
+)
+def test_swapping_yes_and_no_in_an_answer_swaps_its_reading(answer, question):
+    assume(swapped(answer) != answer)
+    expected = {"yes": "no", "no": "yes", None: None}[read_yes_no(answer, question).polarity]
+    assert read_yes_no(swapped(answer), question).polarity == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "polarity"),
+    [
+        ("沒有", "no"),
+        ("圖片中沒有肝臟", "no"),
+        ("圖中有肝臟", "yes"),
+        ("是的，圖片中包含肝臟", "yes"),
+        ("未見肝臟", "no"),
+        ("不能排除肝脏", None),
+        ("图片中包含肝脏吗？", None),
+        ("圖片中包含肝臟嗎", None),
+        ("图中是否有肝脏", None),
+        ("No，图中的肝脏", "no"),
+        ("No，没有肝脏", "no"),
+    ],
+)
+def test_traditional_chinese_is_read_as_simplified(answer, polarity):
+    assert read_yes_no(answer, "图片中包含肝脏吗?").polarity == polarity
+    assert scores("strict", "肿瘤", "腫瘤")["exact_match"].value == 1
 
 
 @pytest.mark.parametrize(("question", "gold", "answer", "expected", "reason"), CLOSED)

@@ -28,7 +28,7 @@ from evalkit.runs.store import write_record
 
 GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
-# Stored scores have six decimals.
+# Scores that an earlier version stored have six decimals.
 TOLERANCE = 1e-5
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -68,14 +68,8 @@ def _scores_to_store(result: LeaderboardResult, run: Path | None) -> RunScores |
     if run is None or unscored or result.role != "model" or result.image != "original":
         return None
     scores = read_run_scores(run)
-    ranked = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.rows}
-    # Rounded as in the file, so that the tables are the same when they are rebuilt from it.
-    columns = {key: replace(c, values=tuple(_rounded(v) for v in c.values)) for key, c in ranked.items()}
+    columns = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.rows}
     return replace(scores, columns=columns) if columns else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
 
 
 def rebuild(folder: Path) -> list[Path]:

@@ -11,7 +11,8 @@ from evalkit.scoring.text.aliases import EXCLUSIVE
 from evalkit.scoring.text.aliases import VERSION as ALIAS_VERSION
 from evalkit.scoring.text.medical import Reading, find_phrase, fold, plain_words, read_list, read_words
 from evalkit.scoring.text.overlap import set_overlap
-from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
+from evalkit.scoring.text.restatement import REPEATS
+from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no, repeats_question
 
 Words = tuple[str, ...]
 _NOT = frozenset({"not", "no", "nor", "neither", "without"})
@@ -23,7 +24,8 @@ class Strict(RowProtocol):
 
     closed_accuracy, gold yes or no: `read_yes_no`.  Any other gold: the answer must name exactly one of the options
     (the row's choices, else those offered by the question itself), as whole words and not negated.  An answer that
-    cannot be read this way is unscored, with the reason.  An empty answer is wrong; a failed request is unscored.
+    cannot be read this way, an echo of the question among them, is unscored, with the reason.  An empty answer is
+    wrong; a failed request is unscored.
     open_recall, open_precision, open_f1: over the sets of words after aliases.  exact_match, on every row: equality
     after aliases, lists compared without order.  With several references each metric takes the best.
     """
@@ -84,6 +86,8 @@ def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
             return MetricResult(value=None, reason=reading.reason, extracted=" ".join(predicted.words)[:80])
         hit = float(reading.polarity == polarity)
         return MetricResult(value=hit, extracted=reading.polarity, note=reading.rule)
+    if repeats_question(answer, sample.question):
+        return MetricResult(value=None, reason=REPEATS, extracted=" ".join(predicted.words)[:80])
     return _option_result(predicted, read_words(gold), sample)
 
 

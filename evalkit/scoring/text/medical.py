@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from evalkit.scoring.text.aliases import GROUPS, NUMBERS
 from evalkit.scoring.text.normalise import CACHE, strip_role
+from evalkit.scoring.text.traditional_chinese import SIMPLIFIED
 
-_QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
+_QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"}
+_UNIFIED = str.maketrans(_QUOTES) | SIMPLIFIED
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 # a number with its decimals, a word with its apostrophe, or a single Chinese character
 _WORD = re.compile(rf"\d+(?:\.\d+)?|h&e|[^\W\d_{_HAN}]+(?:'[^\W\d_{_HAN}]+)?\d*|[{_HAN}]")
@@ -34,12 +36,12 @@ class ListReading(NamedTuple):
 
 
 def fold(text: str) -> str:
-    """The text with the role prefix removed and with case, character width and quotes unified.
+    """The text with the role prefix removed and with case, width, quotes and Chinese characters (simplified) unified.
 
-    >>> fold("Assistant: It’s ＣＴ")
-    "it's ct"
+    >>> fold("Assistant: It’s ＣＴ"), fold("沒有腫塊")
+    ("it's ct", '没有肿块')
     """
-    return unicodedata.normalize("NFKC", strip_role(text)).translate(_QUOTES).casefold().strip()
+    return unicodedata.normalize("NFKC", strip_role(text)).translate(_UNIFIED).casefold().strip()
 
 
 def plain_words(text: str) -> tuple[str, ...]:

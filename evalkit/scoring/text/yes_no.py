@@ -1,15 +1,18 @@
-"""Reading yes or no out of an answer: by whole words, with negation, contradiction and doubt."""
+"""Reading yes or no out of an answer: by whole words, with negation, contradiction and doubt.
+
+The words yes and no are treated alike everywhere: swapping them in an answer swaps its reading.
+"""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from evalkit.scoring.text.medical import fold, plain_words, read_words
+from evalkit.scoring.text.medical import fold, plain_words
 from evalkit.scoring.text.normalise import CACHE, word_set
-
-Polarity = Literal["yes", "no"]
+from evalkit.scoring.text.restatement import NO_ANSWER, Polarity, Restated, opposite, read_restatement, repeats
+from evalkit.scoring.text.yes_no_zh import HAN, ZH_EDGE, chinese_word, read_chinese
 
 
 class YesNoReading(NamedTuple):
@@ -20,10 +23,22 @@ class YesNoReading(NamedTuple):
     rule: str = ""
 
 
-_YES = word_set("yes yeah yep yup true correct affirmative positive")
-_NO = word_set("no nope nah false incorrect negative")
+_YES = word_set("yes yeah yep yup true correct affirmative positive pos")
+_NO = word_set("no nope nah false incorrect negative neg")
 _PLAIN_YES_NO = word_set("yes yeah yep yup no nope nah")
-_NEGATIONS = word_set("no not without absent never neither nor none cannot")
+# Words that a noun phrase cannot start with: after them a yes or no is an answer ("no the heart is normal").
+_CLAUSE_STARTS = word_set(
+    """and or but so then because since as if although though however
+    a an the there here it its this that these those i we he she they you my our yes no not yeah nope
+    is are was were be been am do does did has have had can could may might will would shall should must
+    in on at of for to from with within by about
+    actually definitely certainly absolutely clearly probably only just also still again please sorry thanks thank"""
+)
+# Words that say how much or where: "no mild" has no noun, so that its no is an answer.
+_MODIFIERS = word_set(
+    """mild mildly moderate moderately severe severely slight slightly minimal minimally small large tiny big subtle
+    left right both bilateral unilateral upper lower partial partially complete completely acute chronic"""
+)
 _DOUBT = re.compile(
     r"\b(?:unknown|unclear|unsure|uncertain|undetermined|indeterminate|inconclusive|not (?:sure|certain|clear|possible)"
     r"|n/a|(?:can ?not|can't|could not|couldn't|unable to|impossible to|difficult to|hard to)"
@@ -31,28 +46,14 @@ _DOUBT = re.compile(
     r"|(?:do not|don't) know|(?:possibly|perhaps|maybe|might be|may be)|insufficient)\b"
     r"|不确定|不知道|无法|不清楚|可能"
 )
-_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[.,;:!?\n]")
-_CLAUSE_END = frozenset(".,;:!?\n")
-_JOINERS = frozenset({"and", "or", "but"})
-_CLAUSE_STARTS = _JOINERS | word_set("the there it its this that these those i we he she they because not yes no")
-
-_FUNCTION_WORDS = word_set(
-    """is are was were be been being am do does did has have had can could may might will would shall should there here
-    this that these those it its in on at of for to from with by as or and any some image images picture pictures scan
-    scans film slide photo photograph patient patient's shown show shows showing seen see visible present evidence
-    evident sign signs appear appears noted identified demonstrated observed found depict depicts depicted contain
-    contains what which you your we i"""
-)
-
-# longest first, so that a word is not read as a shorter word that it contains
-_ZH_NO = (
-    *("不是的", "不包含", "不包括", "不存在", "不可以", "不属于", "不正常", "不健康"),
-    *("没有", "不是", "不能", "不会", "不对", "否", "无", "没", "不"),
-)
-_ZH_YES = ("是的", "都是", "有的", "对的", "包含", "包括", "存在", "可以", "属于", "是", "有", "能", "会", "对")
-_ZH_ECHO = ("正常", "健康")
-_ZH_EDGE = re.compile(r"[\s。，,.!！?？；;：:的]*")
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+# "</s>", "<|im_end|>", "<answer>": ends of text and marks around an answer, which are not words of it.
+_TAG = re.compile(r"<[|/]?\s?[a-z][^<>\n]{0,30}>")
+_ASIDE = re.compile(r"\([^()]*(?:\)|$)")
+_YES_OR_NO = re.compile(r"\b(?:yes|yeah|yep|yup|no|nope|nah)\b")
+# An opening quote or emphasis belongs to the word after it: "no **mass**" is not "**no** mass".
+_OPENING = re.compile(r"(?<=\s)[\"'*_`~“‘]+(?=\S)")
+_HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W_])")
+_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|_|\n|[^\w\s]")
 
 
 @lru_cache(maxsize=CACHE)
@@ -63,130 +64,104 @@ def gold_polarity(gold: str, question: str = "") -> Polarity | None:
     ('yes', 'no', None, 'no')
     """
     text = fold(gold)
-    if _HAN.search(text):
-        return _chinese_word(_ZH_EDGE.sub("", text), question)
+    if HAN.search(text):
+        return chinese_word(ZH_EDGE.sub("", text), fold(question))
     words = plain_words(text)
     if len(words) != 1:
         return None
     return "yes" if words[0] == "yes" else "no" if words[0] == "no" else None
 
 
-def _chinese_word(word: str, question: str) -> Polarity | None:
-    bare = word.removesuffix("的")
-    if bare in _ZH_ECHO:
-        return "yes" if bare in question else None
-    if bare.removeprefix("不") in _ZH_ECHO:
-        return "no" if bare.removeprefix("不") in question else None
-    if word in _ZH_NO or bare in _ZH_NO:
-        return "no"
-    return "yes" if word in _ZH_YES or bare in _ZH_YES else None
-
-
 def read_yes_no(answer: str, question: str) -> YesNoReading:
     """Read a non-empty answer to a yes/no question.
 
-    In this order: a leading yes or no (words such as true and negative only at the very start, or alone); a later yes,
-    or a no that is not followed by a noun; doubt; a sentence that restates the question, which means yes, or no with
-    one negation.  Two different yes/no words are a contradiction.  "no" before a noun ("no mass") is a negation, not
-    an answer.
+    In this order: a leading yes or no (words such as true and negative only at the very start, or alone); a later yes
+    or no; doubt; a sentence that restates the question, which means yes, or no with one negation of it.  Two different
+    yes/no words are a contradiction.  A yes or no before a noun ("no mass") is part of a sentence, not an answer.  An
+    echo of the question is neither.
 
     >>> read_yes_no("Yes, it is abnormal", "Is it abnormal?").polarity
     'yes'
     >>> read_yes_no("There is no mass.", "Is there a mass?").polarity
     'no'
+    >>> read_yes_no("**No** (mild)</s>", "Is there a mass?").polarity, read_yes_no("Mass: negative", "Any mass?").polarity
+    ('no', 'no')
     >>> read_yes_no("Normal", "Is it enlarged?").polarity is None, read_yes_no("Yes and no.", "Is there?").reason
     (True, 'says both yes and no')
+    >>> read_yes_no("Is there a mass?", "Is there a mass?").reason
+    'repeats the question'
     """
-    text = fold(answer)
-    if _HAN.search(text):
-        return _read_chinese(text, question)
-    tokens = _TOKEN.findall(text)
-    polarities = _yes_no_words(tokens)
+    text, asked = fold(answer), fold(question)
+    chinese = bool(HAN.search(text))
+    tokens, in_question = _tokens(text), set(_TOKEN.findall(asked))
+    polarities = _yes_no_words(tokens, in_question, free=chinese)
     if len(polarities) == 2:
         return YesNoReading(None, "says both yes and no")
     if polarities:
-        return YesNoReading(polarities.pop(), rule="verdict word")
+        (polarity,) = polarities
+        return YesNoReading(polarity, rule="verdict word")
+    if chinese:
+        return _reading(read_chinese(text, asked), text)
     if _DOUBT.search(text):
         return YesNoReading(None, "says that it cannot tell")
-    return _read_restatement(text, question)
+    return _reading(read_restatement(_TAG.sub("\n", text), question), text)
 
 
-def _yes_no_words(tokens: list[str]) -> set[Polarity]:
-    """Polarities of the words yes and no that are at the start or a clause of their own; "not yes" counts as no."""
+def repeats_question(answer: str, question: str) -> bool:
+    """Whether an answer is the question again, and nothing else.
+
+    >>> repeats_question("is this the liver", "Is this the liver?"), repeats_question("The liver", "Is it the liver?")
+    (True, False)
+    """
+    return repeats(_TAG.sub("\n", fold(answer)), fold(question))
+
+
+def _reading(found: Restated, text: str) -> YesNoReading:
+    if found.polarity is None and found.reason == NO_ANSWER and _DOUBT.search(text):
+        return YesNoReading(None, "says that it cannot tell")
+    return YesNoReading(found.polarity, found.reason, found.rule)
+
+
+def _tokens(text: str) -> list[str]:
+    """Words and marks of an answer, without what only decorates it; asides in brackets that say neither yes nor no go.
+
+    A hyphen between two words is kept at the start alone ("no-mild"): "no-contrast" is one word.
+    """
+    bare = re.sub(r"^[\W_]+", "", _TAG.sub("\n", text))
+    bare = _ASIDE.sub(lambda aside: f" . {aside[0]} . " if _YES_OR_NO.search(aside[0]) else " ", bare)
+    bare = _OPENING.sub("", bare)
+    first, rest = (bare[:5], bare[5:]) if _HYPHEN.search(bare[:5]) else ("", bare)
+    return _TOKEN.findall(first + _HYPHEN.sub(" ", rest))
+
+
+def _yes_no_words(tokens: list[str], in_question: set[str], free: bool) -> set[Polarity]:
+    """Polarities of the words yes and no that are an answer; "not yes" counts as no.
+
+    Their synonyms (yeah, true, negative ...) are read only where neither yes nor no is said anywhere.
+    free: a yes or no before a noun is an answer too, as in a Chinese text.
+    """
     found: set[Polarity] = set()
+    said = "yes" in tokens or "no" in tokens
     for place, token in enumerate(tokens):
         polarity: Polarity | None = "yes" if token in _YES else "no" if token in _NO else None
-        if polarity and (_is_leading_answer(tokens) if place == 0 else _is_later_answer(tokens, place)):
-            found.add(_opposite(polarity) if place and tokens[place - 1] == "not" else polarity)
+        synonym = token not in ("yes", "no")
+        if polarity is None or (synonym and said):
+            continue
+        if token not in _PLAIN_YES_NO and (place or token in in_question):
+            continue
+        end = _next_mark(tokens, place)
+        if end == place + 1 or (token in _PLAIN_YES_NO and (free or _is_apart(tokens[place + 1 : end]))):
+            found.add(opposite(polarity) if place and tokens[place - 1] == "not" else polarity)
     return found
 
 
-def _ends_clause(tokens: list[str], place: int) -> bool:
-    return place + 1 == len(tokens) or tokens[place + 1] in _CLAUSE_END
+def _next_mark(tokens: list[str], place: int) -> int:
+    """The place of the next mark after a word; the number of tokens where there is none."""
+    return next((at for at in range(place + 1, len(tokens)) if not tokens[at][0].isalnum()), len(tokens))
 
 
-def _is_leading_answer(tokens: list[str]) -> bool:
-    """Whether the first word is an answer: "no the heart ..." starts with one, "no fracture" with a negation."""
-    if tokens[0] in _PLAIN_YES_NO and tokens[0] != "no":
-        return True
-    return _ends_clause(tokens, 0) or (tokens[0] == "no" and tokens[1] in _CLAUSE_STARTS)
-
-
-def _is_later_answer(tokens: list[str], place: int) -> bool:
-    """Whether a later word is an answer: yes always is, no only if it is not followed by a noun."""
-    word = tokens[place]
-    if word not in _PLAIN_YES_NO:
-        return False
-    return word != "no" or _ends_clause(tokens, place) or tokens[place + 1] in _JOINERS
-
-
-def _opposite(polarity: Polarity) -> Polarity:
-    return "no" if polarity == "yes" else "yes"
-
-
-@lru_cache(maxsize=CACHE)
-def _content(text: str) -> frozenset[str]:
-    """The content words, without plural s."""
-    words = read_words(text).words
-    kept = (word for word in words if word not in _FUNCTION_WORDS and word not in _NEGATIONS)
-    return frozenset(word.removesuffix("s") if len(word) > 3 else word for word in kept if not word.endswith("n't"))
-
-
-def _count_negations(text: str) -> int:
-    return sum(token in _NEGATIONS or token.endswith("n't") for token in _TOKEN.findall(text))
-
-
-def _read_restatement(text: str, question: str) -> YesNoReading:
-    """Read a sentence that repeats every content word of the question: yes, or no if it has one negation."""
-    content = _content(question)
-    if not content or not content <= _content(text):
-        return YesNoReading(None, "no yes or no in it")
-    if _count_negations(fold(question)):
-        return YesNoReading(None, "no yes or no in it, and the question is negative")
-    denials = _count_negations(text)
-    if denials > 1:
-        return YesNoReading(None, "no yes or no in it, but two negations")
-    return YesNoReading("no" if denials else "yes", rule="restates the question")
-
-
-def _read_chinese(text: str, question: str) -> YesNoReading:
-    """Read the first clause as a single word, else the only polarity that the verbs of the answer show."""
-    clause = re.split(r"[。，,.!！?？；;\n]", text.strip(), maxsplit=1)[0].strip()
-    whole = _chinese_word(clause, question)
-    if whole:
-        rest = text[text.find(clause) + len(clause) :]
-        again = {_chinese_word(part.strip(), question) for part in re.split(r"[。，,.!！?？；;\n]", rest)}
-        if _opposite(whole) in again:
-            return YesNoReading(None, "says both yes and no")
-        return YesNoReading(whole, rule="verdict word")
-    if _DOUBT.search(text):
-        return YesNoReading(None, "says that it cannot tell")
-    remaining = text
-    for word in _ZH_NO:
-        remaining = remaining.replace(word, " ")
-    denies, affirms = remaining != text, any(word in remaining for word in _ZH_YES if len(word) > 1 or word == "有")
-    if denies and affirms:
-        return YesNoReading(None, "says both yes and no")
-    if denies or affirms:
-        return YesNoReading("no" if denies else "yes", rule="the verb's polarity")
-    return YesNoReading(None, "no yes or no in it")
+def _is_apart(following: list[str]) -> bool:
+    """Whether the words after a yes or no are no noun phrase of which it is the determiner."""
+    first = following[0]
+    starts_clause = first.partition("'")[0] in _CLAUSE_STARTS or first.endswith("n't")
+    return starts_clause or _MODIFIERS.issuperset(following)

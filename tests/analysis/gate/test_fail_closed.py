@@ -57,6 +57,7 @@ KINDS: dict[str, Callable[[Content, int, int], Any]] = {
     "a score out of range": lambda c, n, k: c["scores"][METRIC].__setitem__(k, 1e12),
     "a score that is no number": lambda c, n, k: c["scores"][METRIC].__setitem__(k, float("nan")),
     "a score that is a list": lambda c, n, k: c["scores"][METRIC].__setitem__(k, [1]),
+    "scores without decimals": lambda c, n, k: c.update(decimals=0),
     "no rows": lambda c, n, k: c.pop("rows"),
     "a row less": lambda c, n, k: c["rows"][METRIC].pop(k),
     "a row twice": lambda c, n, k: c["rows"][METRIC].append(k),

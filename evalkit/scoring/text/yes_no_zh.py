@@ -1,0 +1,67 @@
+"""Reading yes or no out of a Chinese answer: by its first word, else by the verbs that it affirms or denies."""
+
+from __future__ import annotations
+
+import re
+
+from evalkit.scoring.text.restatement import NO_ANSWER, REPEATS, Polarity, Restated, opposite
+
+# longest first, so that a word is not read as a shorter word that it contains
+_ZH_NO = (
+    *("不是的", "不包含", "不包括", "不存在", "不可以", "不属于", "不正常", "不健康", "未发现"),
+    *("没有", "不是", "不能", "不会", "不对", "未见", "阴性", "排除", "除外", "缺乏", "消失"),
+    *("否", "无", "没", "不", "未"),
+)
+_ZH_YES = ("是的", "都是", "有的", "对的", "包含", "包括", "存在", "可以", "属于", "阳性", "是", "有", "能", "会", "对")
+_ZH_ECHO = ("正常", "健康")
+_ZH_DOUBT = re.compile("不确定|不知道|无法|不清楚|可能|(?:不能?|未|无法)(?:完全)?(?:被)?(?:排除|除外)")
+_ZH_QUESTION = re.compile("[?？]|[吗么呢][。.]*$|是否|有没有|是不是|能否|可否")
+ZH_EDGE = re.compile(r"[\s。，,.!！?？；;：:的]*")
+_PART = re.compile(r"[。，,.!！?？；;\n]")
+_SENTENCE = re.compile(r"(?<=[。.!！?？；;\n])")
+HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+def chinese_word(word: str, question: str) -> Polarity | None:
+    """The polarity of a Chinese yes or no word; 正常 (normal) and 健康 (healthy) only where the question asks for them."""
+    bare = word.removesuffix("的")
+    if bare in _ZH_ECHO:
+        return "yes" if bare in question else None
+    if bare.removeprefix("不") in _ZH_ECHO:
+        return "no" if bare.removeprefix("不") in question else None
+    if word in _ZH_NO or bare in _ZH_NO:
+        return "no"
+    return "yes" if word in _ZH_YES or bare in _ZH_YES else None
+
+
+def read_chinese(text: str, question: str) -> Restated:
+    """Read the first clause as a single word, else the only polarity that the verbs of the answer show.
+
+    Both texts folded.  Questions in the answer are left out: an echo of the question is neither yes nor no.
+    """
+    told = "".join(part for part in _SENTENCE.split(text) if not _asks(part, question)).strip()
+    if not told:
+        return Restated(None, REPEATS)
+    clause = _PART.split(told, maxsplit=1)[0].strip()
+    if whole := chinese_word(clause, question):
+        rest = told[told.find(clause) + len(clause) :]
+        again = {chinese_word(part.strip(), question) for part in _PART.split(rest)}
+        if opposite(whole) in again:
+            return Restated(None, "says both yes and no")
+        return Restated(whole, rule="verdict word")
+    if _ZH_DOUBT.search(told):
+        return Restated(None, "says that it cannot tell")
+    remaining = told
+    for word in _ZH_NO:
+        remaining = remaining.replace(word, " ")
+    denies, affirms = remaining != told, any(word in remaining for word in _ZH_YES if len(word) > 1 or word == "有")
+    if denies and affirms:
+        return Restated(None, "says both yes and no")
+    if denies or affirms:
+        return Restated("no" if denies else "yes", rule="the verb's polarity")
+    return Restated(None, NO_ANSWER)
+
+
+def _asks(sentence: str, question: str) -> bool:
+    bare = ZH_EDGE.sub("", sentence)
+    return bool(bare) and (bool(_ZH_QUESTION.search(sentence.strip())) or bare == ZH_EDGE.sub("", question))

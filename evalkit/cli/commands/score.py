@@ -25,6 +25,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.train_split import TrainSplit
     from evalkit.runs.schema import AnswersFile
     from evalkit.runs.store import write_predictions, write_record
+    from evalkit.scoring.golds import check_golds
 
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference")}
@@ -44,6 +45,7 @@ def main(config: Config) -> int:
     provenance = provenance_of(path, loaded, config["name"])
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
+    check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
     with folder.locked():
         write_record(folder.manifest, scored_manifest(folder, provenance, origin, protocols, config))

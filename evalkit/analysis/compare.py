@@ -92,13 +92,16 @@ def render_slices(found: Sequence[SliceDifference]) -> str:
     width = max((len(d.slice) for d in found), default=0)
     return "\n".join(
         f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_bounds(d.paired)}  "
-        f"{_counts(d.paired)}"
+        f"{_counts(d.paired)}{_worst_case(d.paired)}"
         for d in found
     )
 
 
 def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> str:
-    """The comparison as text: a table per run, then its first `flips` changed answers."""
+    """The comparison as text: a table per run, then its first `flips` changed answers.
+
+    The values are those of the runs' tables; worst cases follow where they differ.
+    """
     parts = []
     for result in results:
         p_values = holm([sign_flip_p(*aligned(first, result.run, p.key)) for p in result.pairs])
@@ -106,8 +109,8 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
         parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
         width = max(len(str(p.key)) for p in result.pairs)
         parts += [
-            f"  {p.key!s:<{width}}  {percent(p.first):>6} -> {percent(p.second):>6}  "
-            f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p={q:.4f}  {_counts(p)}"
+            f"  {p.key!s:<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
+            f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p={q:.4f}  {_counts(p)}{_worst_case(p)}"
             for p, q in zip(result.pairs, p_values, strict=True)
         ]
         parts += _changed(first, result, flips)
@@ -120,6 +123,16 @@ def _bounds(p: Paired) -> str:
 
 def _counts(p: Paired) -> str:
     return f"worse {p.n_worse}, better {p.n_better} of {p.n}{p.direction}"
+
+
+def _worst_case(p: Paired) -> str:
+    """What the difference is over where unscored samples make it another one than that of the tables' values."""
+    if not p.worst_case_differs:
+        return ""
+    return (
+        f"; the difference is of the worst cases {percent(p.first)} -> {percent(p.second)}, with {p.first_unscored} and "
+        f"{p.second_unscored} unscored"
+    )
 
 
 def _changed(first: RunScores, result: RunComparison, limit: int) -> list[str]:

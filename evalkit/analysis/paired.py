@@ -111,8 +111,9 @@ def _rounded(values: list[float], decimals: int | None) -> list[float]:
 class Paired:
     """The difference second - first of one metric over the same samples.
 
-    An unscored sample counts as the worst case in its run, so a failure never improves a value.  interval: of the
-    difference.  n_worse, n_better: samples that became worse and better, by the metric's direction; flipped: their
+    An unscored sample counts as the worst case in its run, so a failure never improves a value: first, second and all
+    that follows from them are worst cases.  first_table, second_table: the values of the runs' tables, which may leave
+    unscored samples out; None where a table has no value.  interval: of the difference.  n_worse, n_better: samples that became worse and better, by the metric's direction; flipped: their
     positions in the first run.  p_worse: one-sided p value of a change this bad or worse if the two runs were equal.
     standard_error: of the difference; NaN for one cluster.
     """
@@ -132,6 +133,19 @@ class Paired:
     first_unscored: int
     second_unscored: int
     flipped: tuple[int, ...]
+    first_table: float | None = None
+    second_table: float | None = None
+
+    @property
+    def table_values(self) -> tuple[float | None, float | None]:
+        """The values of both runs as their tables show them."""
+        first = self.first_table if self.first_unscored else self.first
+        return first, self.second_table if self.second_unscored else self.second
+
+    @property
+    def worst_case_differs(self) -> bool:
+        """Whether a worst case is another value than that of its run's table."""
+        return self.table_values != (self.first, self.second)
 
     @property
     def gain(self) -> float:
@@ -179,7 +193,18 @@ def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
         first_unscored=_unscored(a, key),
         second_unscored=_unscored(b, key),
         flipped=tuple(k for k, d in zip(a.rows(key), deltas, strict=True) if d),
+        first_table=_table_value(a, key, sum(one) / len(one)),
+        second_table=_table_value(b, key, sum(two) / len(two)),
     )
+
+
+def _table_value(run: RunScores, key: MetricKey, worst_case: float) -> float | None:
+    """The value of a metric in its run's table: without unscored samples, unless the protocol counts them as wrong."""
+    column = run.columns[key]
+    scored = [v for k in column.rows if (v := column.values[k]) is not None]
+    if len(scored) == len(column.rows) or column.signature.get("unscored") == "wrong":
+        return worst_case
+    return sum(scored) / len(scored) if scored else None
 
 
 def _unscored(run: RunScores, key: MetricKey) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
+from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 
@@ -58,6 +59,29 @@ def make_task(config: Config) -> Task:
     """The chosen task."""
     task: Task = build(config["task"], f"task {config['task'].get('name')}")
     return task
+
+
+def with_letters(config: Config) -> Config:
+    """The configuration with `task.prompt=options` as `letters` where all chosen protocols read letters."""
+    if config["task"].get("prompt") == "options" and _reads_letters(config):
+        return {**config, "task": {**config["task"], "prompt": "letters"}}
+    return config
+
+
+def _reads_letters(config: Config) -> bool:
+    """Whether the chosen protocols read the letter of an option; one prompt cannot serve both kinds."""
+    if "protocols" not in config["task"] and not config.get("protocol"):
+        return False
+    chosen = protocols_for(config.get("protocol"), config["task"])
+    letters = [n for n, c in chosen.items() if getattr(resolve(str(c.get("target")), n), "reads_letters", False)]
+    texts = [n for n in chosen if n not in letters]
+    if letters and texts:
+        console.warn(
+            f"{', '.join(letters)} reads letters, {', '.join(texts[:3])} reads the text of an option: with both, "
+            f"task.prompt=options does not letter them. Run protocol={letters[0]} alone for lettered options, or set "
+            "task.prompt=letters."
+        )
+    return bool(letters) and not texts
 
 
 def make_protocols(config: Config) -> list[ScoringProtocol]:

@@ -19,6 +19,7 @@ from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record, write_scores
 from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate, unscored_counts
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.golds import check_golds, uncounted_rows
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -71,10 +72,13 @@ def conclude(
 ) -> Conclusion:
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
+    check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
     scores = score_all(samples, predictions, protocols)
     values = tabulate(samples, scores, protocols, provenance)
     findings = analyse(samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent)
     summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
+    if uncounted := uncounted_rows(samples, protocols):
+        summary = replace(summary, notes=(*summary.notes, *uncounted))
     write_scores(folder.scores, scores)
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))

@@ -22,6 +22,7 @@ from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.golds import check_golds
 from evalkit.tasks.base import LoadedTask, Task
 
 
@@ -50,6 +51,7 @@ def evaluate(
         The conclusion, without numbers for a part of a run; None for a dry run.
     """
     given = build_input(task, loaded, digests, engine, template or Template(), settings)
+    check_golds(given.prompts.samples, protocols, f"{loaded.name} ({loaded.split})")
     manifest = build_manifest(given, engine, protocols, settings, config)
     folder, samples, requests = _own_part(given, manifest, settings)
     if settings.dry_run:

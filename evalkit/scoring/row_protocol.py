@@ -34,6 +34,7 @@ class RowProtocol(ABC):
     rows are open) or "none".
     rules: the values of `rule` that a YAML may choose from.
     norm: the name of the normaliser in signatures.
+    reads_letters: it reads the letter of an option, so that `task.prompt=options` letters them.
 
     name, version: the protocol's name, and a number that goes up whenever its meaning changes.
     source: the paper and file that it follows.
@@ -48,6 +49,7 @@ class RowProtocol(ABC):
     rule: str = "label"
     rules: tuple[str, ...] = ("label", "yesno")
     norm: str = "none"
+    reads_letters: bool = False
 
     def __init__(
         self,
@@ -84,6 +86,15 @@ class RowProtocol(ABC):
 
     def settings(self) -> dict[str, str]:
         return {"rule": self.rule, "norm": self.norm, "unscored": self.unscored}
+
+    def gold_form(self, gold: str) -> str:
+        """A gold answer as this protocol compares it; empty where its normaliser leaves nothing ("A" is an article)."""
+        return gold.strip()
+
+    def uncounted(self, sample: Sample) -> str:
+        """The reason why a CLOSED row is outside the protocol's closed metrics; empty where it is counted."""
+        del sample
+        return ""
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
         closed = self.is_closed(sample)

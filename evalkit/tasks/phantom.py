@@ -13,7 +13,7 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, Dice, Scene, draw, make_scene
-from evalkit.tasks.prompts import prompt_id, render
+from evalkit.tasks.prompts import options_note, prompt_id, render
 
 __all__ = ["QUESTIONS_PER_IMAGE", "Phantom", "draw", "questions"]
 
@@ -96,6 +96,7 @@ class Phantom:
             samples=samples,
             closed_rule=self._closed_rule,
             prompt=self._prompt_id,
+            notes=tuple(options_note(self._prompt, [sample.choices for sample in samples])),
         )
 
 

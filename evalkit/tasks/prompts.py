@@ -2,7 +2,9 @@
 
 plain: the question.  short: the question and a request for a single word or phrase.  options: the question and, if it
 offers options or can only be answered yes or no, a list of them in the wording of LLaVA-Med's released answer files
-(their fine-tuned checkpoints need that hint).
+(their fine-tuned checkpoints need that hint).  letters: as options, each on a line with its letter, and a request for
+the letter, in the wording of LLaVA that HuatuoGPT-Vision's authors use; `options` becomes `letters` for protocols that
+read letters.
 
 White space inside a question is the data set's own in every variant (tabs, line breaks, several spaces), as in the code
 of LLaVA-Med, MedEvalKit and lmms-eval; outer white space is off, as in LLaVA-Med's.  Scoring, joins and the digest of
@@ -13,18 +15,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.tasks.options_zh import chinese_options
 
 SHORT = "Answer the question using a single word or phrase."
 OPTIONS = "Please choose from the following two options: [{}]"
+LETTERS = "Answer with the option's letter from the given choices directly."
+LETTERS_ZH = "请直接回答所选项的字母。"
 SHORT_ZH = "请用一个词或短语回答。"
 OPTIONS_ZH = "请从以下选项中选择：[{}]"
 _VARIANTS = {
     "plain": "{question}",
     "short": "{question}\n" + SHORT + "|" + SHORT_ZH,
     "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
+    "letters": "{question}\nA. {}\n" + LETTERS + "|" + LETTERS_ZH + "|options_in.2",
 }
 YES_NO = ("yes", "no")
 
@@ -63,7 +69,19 @@ def render(prompt: str, question: str, choices: tuple[str, ...]) -> str:
         return f"{question}\n{SHORT_ZH if chinese else SHORT}"
     if prompt == "options" and choices:
         return f"{question} {(OPTIONS_ZH if chinese else OPTIONS).format(', '.join(choices))}"
+    if prompt == "letters" and choices:
+        lettered = (f"{chr(ord('A') + k)}. {choice}" for k, choice in enumerate(choices))
+        return "\n".join((question, *lettered, LETTERS_ZH if chinese else LETTERS))
     return question
+
+
+def options_note(prompt: str, options: Sequence[tuple[str, ...]]) -> list[str]:
+    """A note on how many questions list their options, one entry of `options` a question; none for other prompts."""
+    if prompt not in ("options", "letters"):
+        return []
+    how = "lettered options" if prompt == "letters" else "options"
+    n = sum(map(bool, options))
+    return [f"prompt {prompt}: {n} of {len(options)} questions list {how}, the others are asked as they are"]
 
 
 def prompt_id(prompt: str) -> str:

@@ -13,7 +13,7 @@ from evalkit.core.types import CLOSED, OPEN, ImagePlace, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES, RawRow, SplitRows, is_yes_or_no, samples_of
 from evalkit.tasks.image_check import ON_MISSING
-from evalkit.tasks.prompts import check_prompt, options_in, prompt_id, render
+from evalkit.tasks.prompts import check_prompt, options_in, options_note, prompt_id, render
 
 RULES = ("label", "yesno")
 
@@ -106,6 +106,7 @@ class VqaTask(ABC):
             # The folder of a snapshot in the cache is named after its commit.
             notes.append(f"{self.repo} at commit {root.name}")
         samples, skipped = samples_of(found.rows, self.closed_rule, f"{self.name} ({root})")
+        notes += options_note(self.prompt, [options_in(sample.question) for sample in samples])
         return LoadedTask(
             name=self.name,
             split=split,

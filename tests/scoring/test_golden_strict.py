@@ -152,7 +152,9 @@ def test_an_echo_of_the_question_is_unscored(answer):
     reading = read_yes_no(answer, PNEUMO)
     assert (reading.polarity, reading.reason) == (None, "repeats the question")
     assert read_yes_no(f"{answer} Yes.", PNEUMO).polarity == "yes"
-    assert scores("strict", "liver", "Is this the liver", "CLOSED", "Is this the liver?")["closed_accuracy"].value is None
+    assert (
+        scores("strict", "liver", "Is this the liver", "CLOSED", "Is this the liver?")["closed_accuracy"].value is None
+    )
 
 
 FORMS = (
@@ -173,7 +175,9 @@ def test_no_is_read_in_every_form_in_which_yes_is(form):
 def swapped(text: str) -> str:
     """The text with yes for no and no for yes, in the case of each."""
     other = {"yes": "no", "no": "yes", "Yes": "No", "No": "Yes", "YES": "NO", "NO": "YES"}
-    return re.sub(r"(?<![^\W_])(?:yes|no)(?![^\W_]|'[^\W_])", lambda word: other.get(word[0], word[0]), text, flags=re.I)
+    return re.sub(
+        r"(?<![^\W_])(?:yes|no)(?![^\W_]|'[^\W_])", lambda word: other.get(word[0], word[0]), text, flags=re.I
+    )
 
 
 PIECES = [
@@ -182,7 +186,14 @@ PIECES = [
     *("change", "(", ")", ",", ".", "?", ":", "-", "/", "**", "</s>", "<answer>", "\n", "是的", "没有", "possibly"),
     *("resolved", "absence", "negative", "positive", "left", "question", "whether", "only", "There is", "no mass"),
 ]
-QUESTIONS = (MASS, NORMAL, "Are there masses, yes or no?", "Is there no mass?", "Does it show a mass?", "图片中有肝脏吗?")
+QUESTIONS = (
+    MASS,
+    NORMAL,
+    "Are there masses, yes or no?",
+    "Is there no mass?",
+    "Does it show a mass?",
+    "图片中有肝脏吗?",
+)
 
 
 @settings(max_examples=400, deadline=None)

@@ -71,6 +71,8 @@ def _metric(v: MetricVerdict) -> dict[str, Any]:
         "margin": v.margin,
         "baseline": p.first,
         "candidate": p.second,
+        "baseline_table": p.table_values[0],
+        "candidate_table": p.table_values[1],
         "difference": p.difference,
         "low": p.interval.low,
         "high": p.interval.high,
@@ -125,11 +127,13 @@ def sentence(m: Mapping[str, Any]) -> str:
     worst = f"{worst_score(m['higher_is_better']):.0f}"
     one, two = m["n_unscored"]
     unscored = f"; unscored {one} and {two}, counted as {worst}" if one or two else ""
+    values = f"{percent(m['baseline'])} -> {percent(m['candidate'])}"
+    table = f"{percent(m['baseline_table'])} -> {percent(m['candidate_table'])}"
+    shown = values if table == values else f"{table} (worst case {values})"
     direction = "" if m["higher_is_better"] else "; lower is better"
     return (
-        f"{m['metric']}: {m['verdict']}; {percent(m['baseline'])} -> {percent(m['candidate'])}, difference "
-        f"{_difference(m)} against a margin of {percent(m['margin'])}; {m['n_worse']} worse, "
-        f"{m['n_better']} better of {m['n']} on {m['n_images']} images{unscored}{direction}"
+        f"{m['metric']}: {m['verdict']}; {shown}, difference {_difference(m)} against a margin of "
+        f"{percent(m['margin'])}; {m['n_worse']} worse, {m['n_better']} better of {m['n']} on {m['n_images']} images{unscored}{direction}"
     )
 
 
@@ -212,11 +216,17 @@ def _metric_table(content: Mapping[str, Any]) -> list[str]:
         for m in c["metrics"]:
             name = m["metric"] if m["higher_is_better"] else f"{m['metric']} (lower is better)"
             cells = (
-                c["task"], name, m["verdict"], percent(m["baseline"]), percent(m["candidate"]), _difference(m),
+                c["task"], name, m["verdict"], _value(m, "baseline"), _value(m, "candidate"), _difference(m),
                 percent(m["margin"]), m["n_worse"], m["n_better"], m["n"], m["n_images"],
             )  # fmt: skip
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
+
+
+def _value(m: Mapping[str, Any], side: str) -> str:
+    """The value of a run's table, and the worst case where it is another one."""
+    table, worst_case = percent(m[f"{side}_table"]), percent(m[side])
+    return table if table == worst_case else f"{table} (worst case {worst_case})"
 
 
 def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int) -> list[str]:

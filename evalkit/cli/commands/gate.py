@@ -21,6 +21,7 @@ from evalkit.cli.factories import (
     make_task,
     make_template,
     sees_images,
+    with_letters,
 )
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
@@ -296,6 +297,7 @@ def _present_prompts(config: Config) -> PromptRecord:
 
     if not config.get("model") or not config.get("task"):
         raise ConfigError("gate prompts=true needs model= and task=, or candidate=RUN.")
+    config = with_letters(config)
     settings = make_settings(config)
     task = make_task(config)
     checked = load_for_model(config, task)

@@ -20,6 +20,7 @@ from evalkit.cli.factories import (
     require_weights,
     sees_images,
     table_title,
+    with_letters,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.core import console
@@ -38,6 +39,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
 
+    config = with_letters(config)
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)

@@ -27,6 +27,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.train_split import TrainSplit
     from evalkit.runs.schema import AnswersFile
     from evalkit.runs.store import write_predictions, write_record
+    from evalkit.scoring.golds import check_golds
     from evalkit.tasks.base import check_ids
 
     path = Path(config["predictions"])
@@ -53,6 +54,7 @@ def main(config: Config) -> int:
     provenance = replace(provenance_of(path, loaded, config["name"], config["limit"]), reasoning=reasoning)
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
+    check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
     with folder.locked():
         write_record(folder.manifest, scored_manifest(folder, provenance, origin, protocols, config))

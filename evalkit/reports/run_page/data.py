@@ -175,7 +175,7 @@ def _metric(m: MetricValue) -> dict[str, Any]:
 def _difference(p: Paired) -> list[Any]:
     bounds = [p.interval.low, p.interval.high]
     counts = [p.n, p.n_worse, p.n_better]
-    return [str(p.key), p.first, p.second, p.difference, *bounds, *counts, p.higher_is_better]
+    return [str(p.key), p.first, p.second, p.difference, *bounds, *counts, p.higher_is_better, *p.table_values]
 
 
 def _answers(lines: Sequence[PredictionLine]) -> dict[str, Any]:

@@ -146,21 +146,24 @@ function numbers() {
   sortable($("numbers"), heads, rows);
 }
 
+// The value of a run's table and, where unscored samples make it another one, the worst case.
+const beside = (table, worst) => cell(table, table === worst ? percent(table) : `${percent(table)} (worst case ${percent(worst)})`);
 function differences() {
   if (R < 2) return;
   $("differences").hidden = false;
   if (D.incomparable) $("differences").append(el("p", D.incomparable, "note"));
   if (!D.differences.length) return;
   const most = Math.max(.01, ...D.differences.flatMap((d) => [Math.abs(d[4] ?? d[3]), Math.abs(d[5] ?? d[3])]));
-  const rows = D.differences.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter]) => {
+  const rows = D.differences.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter, oneTable, twoTable]) => {
     const [protocol, ...metric] = key.split(" ");
     const [gain, loss] = higherIsBetter ? ["good", "bad"] : ["bad", "good"];
     const cls = none(low) ? "" : low > 0 ? gain : high < 0 ? loss : "";
-    const cells = [cell(protocol), cell(metric.join(" ")), cell(one, percent(one)), cell(two, percent(two))];
+    const cells = [cell(protocol), cell(metric.join(" ")), beside(oneTable, one), beside(twoTable, two)];
     cells.push(cell(delta, (delta > 0 ? "+" : "") + percent(delta), cls), cell(low, range(low, high)));
     cells.push({ sort: delta, drawn: whisker(delta, low, high, -most, most) }, cell(worse), cell(better), cell(n));
-    return { cells, title: "an unscored sample counts as the worst score in its run" };
+    return { cells, title: "difference of the worst cases: an unscored sample counts as the worst score in its run" };
   });
+  if (D.differences.some((d) => d[1] !== d[10] || d[2] !== d[11])) $("differences").append(el("p", "first and second are the values of the runs' tables; in the worst case an unscored sample counts as the worst score, and the differences are of the worst cases", "keys"));
   sortable($("paired"), ["protocol", "metric", "first", "second", "difference", "95 % interval", "", "worse", "better", "n"], rows);
 }
 

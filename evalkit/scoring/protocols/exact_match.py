@@ -36,6 +36,9 @@ class ExactMatch(RowProtocol):
         hits = (float(normalised == self._normalise(reference)) for reference in references(sample))
         return best_of((dict.fromkeys(_NAMES, hit) for hit in hits), normalised)
 
+    def gold_form(self, gold: str) -> str:
+        return self._normalise(gold)
+
     def _normalise(self, text: str) -> str:
         text = text.lower()
         return (text.translate(_NO_PUNCTUATION) if self.punctuation == "delete" else text).strip()

@@ -45,6 +45,9 @@ class LlavaMed(RowProtocol):
     def settings(self) -> dict[str, str]:
         return super().settings() | {"match": self.match, "role": "stripped" if self.strip_role else "kept"}
 
+    def gold_form(self, gold: str) -> str:
+        return vqa2(gold.lower())
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = vqa2((strip_role(answer) if self.strip_role else answer).lower())
         golds = [vqa2(reference.lower()) for reference in references(sample)]
@@ -78,6 +81,9 @@ class NoCandi(RowProtocol):
 
     def is_closed(self, sample: Sample) -> bool | None:
         return labelled_closed(sample) if sample.answer_type else False
+
+    def gold_form(self, gold: str) -> str:
+        return vqa2(gold.lower())
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted, golds = answer.lower(), [reference.lower() for reference in references(sample)]

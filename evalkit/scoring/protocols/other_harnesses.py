@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import MetricResult, RowProtocol, answers_yes_or_no, best_of, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, answers_yes_or_no, best_of, one_of, references
 from evalkit.scoring.text.normalise import lmms, quac, vqa2
 from evalkit.scoring.text.overlap import counted_overlap, ngram_precision
 
@@ -43,6 +44,9 @@ class MultiMedEval(RowProtocol):
 
     def is_closed(self, sample: Sample) -> bool | None:
         return answers_yes_or_no(sample, _clean)
+
+    def gold_form(self, gold: str) -> str:
+        return _clean(gold)
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = _clean(answer)
@@ -95,6 +99,9 @@ class MedVLMBench(RowProtocol):
     rule = "yesno"
     norm = "lower/vqa2"
 
+    def gold_form(self, gold: str) -> str:
+        return vqa2(gold.lower())
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = answer.lower()
         return best_of((_medvlmbench(predicted, gold.lower()) for gold in references(sample)), predicted)
@@ -121,6 +128,9 @@ class LmmsEval(RowProtocol):
 
     norm = "lmms"
 
+    def gold_form(self, gold: str) -> str:
+        return lmms(gold)
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = lmms(answer)
         hits = (float(predicted == lmms(gold)) for gold in references(sample))
@@ -134,6 +144,9 @@ class VqaOfficial(RowProtocol):
 
     norm = "vqa2"
 
+    def gold_form(self, gold: str) -> str:
+        return _one_line(gold)
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = _one_line(answer)
         hits = (float(predicted == _one_line(gold)) for gold in references(sample))
@@ -145,15 +158,30 @@ def _one_line(text: str) -> str:
 
 
 class Helm(RowProtocol):
-    """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows; it does not tell closed from open."""
+    """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows; it does not tell closed from open.
+
+    golds: "as-stored", or "lower-case" for a data set that the authors' code reads from a copy in lower case, as it does
+    VQA-RAD: a copy with capitals then gives the same figures as theirs.
+    """
 
     metrics = (Metric(name="exact_match"), Metric(name="quasi_exact_match"), Metric(name="f1"))
 
     rule = "none"
     norm = "quac"
 
+    def __init__(self, *, golds: str = "as-stored", **common: Any) -> None:
+        super().__init__(**common)
+        self.golds = one_of("golds", golds, ("as-stored", "lower-case"))
+
+    def settings(self) -> dict[str, str]:
+        return super().settings() | ({"golds": self.golds} if self.golds != "as-stored" else {})
+
+    def gold_form(self, gold: str) -> str:
+        return quac(gold)
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
-        return best_of((_helm(answer, gold) for gold in references(sample)), quac(answer))
+        golds = (gold.lower() if self.golds == "lower-case" else gold for gold in references(sample))
+        return best_of((_helm(answer, gold) for gold in golds), quac(answer))
 
 
 def _helm(answer: str, gold: str) -> dict[str, float]:

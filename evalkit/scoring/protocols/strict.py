@@ -40,6 +40,9 @@ class Strict(RowProtocol):
 
     norm = f"strict-aliases.{ALIAS_VERSION}"
 
+    def gold_form(self, gold: str) -> str:
+        return " ".join(read_words(gold).words)
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         golds = references(sample)
         results = {"exact_match": _best(_exact_result(answer, gold) for gold in golds)}

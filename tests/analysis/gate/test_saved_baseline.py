@@ -22,7 +22,9 @@ SCORES = st.one_of(
 def saved(scores: RunScores, folder: Path, **changes: object) -> RunScores:
     """The run as `gate save=` writes it and `gate baseline=` reads it, with changes of the file."""
     file = folder / "baseline.json"
-    file.write_text(as_text({**as_content(scores), **changes}) if changes else baseline_file(scores, list(scores.columns), True))
+    file.write_text(
+        as_text({**as_content(scores), **changes}) if changes else baseline_file(scores, list(scores.columns), True)
+    )
     return read_run_scores(file)
 
 

@@ -1,0 +1,58 @@
+"""Gold answers that a normaliser empties are refused; closed rows that a protocol does not count are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evalkit.core.errors import DataError
+from evalkit.scoring.golds import check_golds, uncounted_rows
+from evalkit.tasks.prompts import options_note, render
+from tests.support.paths import SHARED
+from tests.support.protocols import needs_answers, protocol, row, value
+
+
+@pytest.mark.parametrize("gold", ["A", "the", "a.", ".", "(A)"])
+@pytest.mark.parametrize("name", ["llava-med", "strict", "nocandi", "helm", "vqa-official"])
+def test_a_gold_answer_that_normalises_to_nothing_is_refused(name, gold):
+    with pytest.raises(DataError, match="normalise to nothing under"):
+        check_golds([row("lung"), replace(row(gold), id="2")], [protocol(name)], "toy (test)")
+
+
+def test_a_gold_answer_with_a_word_is_accepted_and_blank_references_are_ignored():
+    check_golds([row(("lung", " "))], [protocol("llava-med"), protocol("strict"), protocol("lmms-eval")], "toy (test)")
+
+
+@pytest.mark.parametrize(("gold", "answer", "expected"), [("Yes", "A", 1), ("NO", "B", 1), ("no", "A", 0)])
+def test_huatuogpt_vision_compares_gold_and_options_without_case(gold, answer, expected):
+    found = value("huatuogpt-vision", "closed_accuracy", gold, answer, "CLOSED", choices=("yes", "no"))
+    assert found == expected
+
+
+def test_closed_rows_that_are_not_counted_are_named_with_their_number():
+    rows = [row("Liver", "CLOSED", choices=("kidney", "spleen")), replace(row("yes", "CLOSED"), id="2")]
+    rows.append(replace(row("Yes", "CLOSED", choices=("yes", "no")), id="3"))
+    (note,) = uncounted_rows(rows, [protocol("huatuogpt-vision"), protocol("strict")])
+    assert "does not count 2 of 3 closed rows" in note
+    assert "none of its options: 1" in note and "it offers no options: 2" in note
+
+
+def test_letters_are_listed_in_the_order_of_the_choices():
+    assert render("letters", "Is it?", ("yes", "no")).splitlines()[:3] == ["Is it?", "A. yes", "B. no"]
+    assert render("letters", "What is it?", ()) == "What is it?"
+    assert "1 of 2 questions" in options_note("letters", [("yes", "no"), ()])[0]
+    assert options_note("short", [("yes", "no")]) == []
+
+
+class TestHelm:
+    pytestmark = needs_answers
+
+    def test_helm_gives_one_figure_for_both_copies_of_vqa_rad(self):
+        facts = json.loads((SHARED / "data/vqa-rad/hf/test_hf_order_with_osf_qid.json").read_text(encoding="utf-8"))
+        lower = {"settings": {"golds": "lower-case"}}
+        for fact in facts:
+            for metric in ("exact_match", "quasi_exact_match", "f1"):
+                hub = value("helm", metric, fact["answer"], fact["answer"])
+                assert hub == value("helm", metric, str(fact["answer_osf"]), fact["answer"], **lower) > 0

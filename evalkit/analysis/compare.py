@@ -130,8 +130,8 @@ def _worst_case(p: Paired) -> str:
     if not p.worst_case_differs:
         return ""
     return (
-        f"; the difference is of the worst cases {percent(p.first)} -> {percent(p.second)}, with {p.first_unscored} and "
-        f"{p.second_unscored} unscored"
+        f"; the difference is of the worst cases {percent(p.first)} -> {percent(p.second)}, with {p.first_unscored} "
+        f"and {p.second_unscored} unscored"
     )
 
 

@@ -36,10 +36,10 @@ def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol],
         named = ", ".join(f"{sample} ({gold!r})" for sample, gold in list(empty.items())[:SHOWN])
         more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
         raise DataError(
-            f"{where}: the gold answers of {len(empty)} samples normalise to nothing under {', '.join(affected)}, so that "
-            f"any answer could count as right: {named}{more}. Expected gold answers with a word that the protocol keeps "
-            "(articles and punctuation are removed). Give the text of the option in place of its letter, leave these rows "
-            "out, or choose other protocols with protocol=NAME."
+            f"{where}: the gold answers of {len(empty)} samples normalise to nothing under {', '.join(affected)}, so "
+            f"that any answer could count as right: {named}{more}. Expected gold answers with a word that the protocol "
+            "keeps (articles and punctuation are removed). Give the text of the option in place of its letter, leave "
+            "these rows out, or choose other protocols with protocol=NAME."
         )
 
 

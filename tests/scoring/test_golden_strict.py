@@ -101,7 +101,7 @@ UNREADABLE = (
     "There is no change in the pneumothorax", "No doubt there is a pneumothorax", "Not only a pneumothorax",
     "Atelectasis rather than pneumothorax", "I was asked whether there is a pneumothorax",
     "If there is a pneumothorax, the pleural line is seen", "A pneumothorax would be darker",
-    "There is a pneumothorax without tension", "There is a pneumothorax, not large", "Pneumothorax: positive or negative",
+    "There is a pneumothorax without tension", "There is a pneumothorax, not large", "Pneumothorax: positive or negative",  # noqa: E501
 )  # fmt: skip
 AFFIRMATIONS = (
     "Positive for pneumothorax", "Pneumothorax: positive", "There is not an effusion. There is a pneumothorax.",
@@ -142,7 +142,7 @@ def test_a_denial_that_the_question_asks_about_is_not_one(question, answer, pola
 
 ECHOES = (
     "Is there a pneumothorax?", "is there a pneumothorax", "Is there a pneumothorax.", "**Is there a pneumothorax?**",
-    "Question: Is there a pneumothorax?", "Is there a pneumothorax? Is there a pneumothorax?", "Does it show pneumothorax",
+    "Question: Is there a pneumothorax?", "Is there a pneumothorax? Is there a pneumothorax?", "Does it show pneumothorax",  # noqa: E501
     "Is there a pneumothorax?</s>",
 )  # fmt: skip
 

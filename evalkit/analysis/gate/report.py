@@ -133,7 +133,8 @@ def sentence(m: Mapping[str, Any]) -> str:
     direction = "" if m["higher_is_better"] else "; lower is better"
     return (
         f"{m['metric']}: {m['verdict']}; {shown}, difference {_difference(m)} against a margin of "
-        f"{percent(m['margin'])}; {m['n_worse']} worse, {m['n_better']} better of {m['n']} on {m['n_images']} images{unscored}{direction}"
+        f"{percent(m['margin'])}; {m['n_worse']} worse, {m['n_better']} better of {m['n']} on "
+        f"{m['n_images']} images{unscored}{direction}"
     )
 
 

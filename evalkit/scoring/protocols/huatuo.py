@@ -17,8 +17,8 @@ _ABORTS = "no letter stands alone in it: the authors' script stops here"
 class HuatuoGptVision(RowProtocol):
     """Rows with choices, lettered A to K in their order: the first isolated letter of the answer is its choice.
 
-    The gold answer is the letter of the choice that it equals, whatever their case.  A letter in lower case is wrong, and
-    "I think B" names option I.  The authors' fallback for an answer without a letter raises an exception, so such an
+    The gold answer is the letter of the choice that it equals, whatever their case.  A letter in lower case is wrong,
+    and "I think B" names option I.  The authors' fallback for an answer without a letter raises an error, so such an
     answer is unscored here.
     """
 

@@ -158,9 +158,9 @@ def _one_line(text: str) -> str:
 
 
 class Helm(RowProtocol):
-    """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows; it does not tell closed from open.
+    """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows, closed or open.
 
-    golds: "as-stored", or "lower-case" for a data set that the authors' code reads from a copy in lower case, as it does
+    golds: "as-stored", or "lower-case" for a data set that the authors' code reads from a copy in lower case, as
     VQA-RAD: a copy with capitals then gives the same figures as theirs.
     """
 

@@ -49,7 +49,8 @@ _PLACES = word_set("in on at within near during by because since")
 _DENIES = (
     r"rul(?:e|es|ed|ing)(?: [\w-]+){0,4} out", r"r/o", r"exclud(?:e|es|ed|ing)", r"exclusion of", r"unlikely",
     r"less likely", r"improbable", r"impossible", r"resolved", r"resolution of", r"disappeared", r"vanished", r"gone",
-    r"cleared", r"removed", r"denie[sd]|deny", r"refute[sd]?", r"dismissed", r"rejected", r"discounted", r"negate[sd]?", r"against",
+    r"cleared", r"removed", r"denie[sd]|deny", r"refute[sd]?", r"dismissed", r"rejected", r"discounted", r"negate[sd]?",
+    r"against",
     r"inconsistent", r"incompatible", r"negative", r"neg", r"absent", r"absence", r"neither", r"none", r"never",
     r"cannot", r"false", r"untrue", r"incorrect", r"wrong", r"missing", r"nothing", r"nowhere", r"zero", r"hardly",
     r"barely", r"scarcely", r"invisible", r"un(?:seen|detected|identified|demonstrated)", r"non-?existent", r"-free",

@@ -23,7 +23,7 @@ HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 def chinese_word(word: str, question: str) -> Polarity | None:
-    """The polarity of a Chinese yes or no word; 正常 (normal) and 健康 (healthy) only where the question asks for them."""
+    """The polarity of a Chinese yes or no word; 正常 (normal) and 健康 (healthy) only where the question asks for them."""  # noqa: E501
     bare = word.removesuffix("的")
     if bare in _ZH_ECHO:
         return "yes" if bare in question else None

@@ -53,7 +53,7 @@ DECLARED: dict[str, Any] = {
     "reference": TEXT,
     "regime": TEXT,
     "run": str,
-    "runs": ONE_OR_MORE,
+    "runs": ONE_OR_MORE | None,
     "save": TEXT,
     "to": str,
 }

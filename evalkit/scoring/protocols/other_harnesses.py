@@ -160,8 +160,8 @@ def _one_line(text: str) -> str:
 class Helm(RowProtocol):
     """VHELM's vqa_rad: exact match, quasi-exact match and set F1 over all rows, closed or open.
 
-    golds: "as-stored", or "lower-case" for a data set that the authors' code reads from a copy in lower case, as
-    VQA-RAD: a copy with capitals then gives the same figures as theirs.
+    golds: "as-stored", or "lower-case" for a data set that the authors' code reads from a copy in lower case
+    (VQA-RAD): a copy with capitals then gives the same figures.
     """
 
     metrics = (Metric(name="exact_match"), Metric(name="quasi_exact_match"), Metric(name="f1"))

@@ -112,11 +112,11 @@ class Paired:
     """The difference second - first of one metric over the same samples.
 
     An unscored sample counts as the worst case in its run, so a failure never improves a value: first, second and all
-    that follows from them are worst cases.  first_table, second_table: the values of the runs' tables, which may
-    omit unscored samples; None where a table has no value.  interval: of the difference.  n_worse, n_better: samples that
+    that follows from them are worst cases.  first_table, second_table: the values of the runs' tables, which may omit
+    unscored samples; None where a table has no value.  interval: of the difference.  n_worse, n_better: samples that
     became worse and better, by the metric's direction; flipped: their positions in the first run.  p_worse: one-sided p
-    value of a change this bad or worse if the two runs were equal.
-    standard_error: of the difference; NaN for one cluster.
+    value of a change this bad or worse if the two runs were equal.  standard_error: of the difference; NaN for one
+    cluster.
     """
 
     key: MetricKey

@@ -42,6 +42,7 @@ DECLARED: dict[str, Any] = {
     "limit": int | None,
     "margins": MAPPING | None,
     "metrics": ONE_OR_MORE | None,
+    "image_id": TEXT,
     "model_id": TEXT,
     "name": TEXT,
     "export.out": TEXT,

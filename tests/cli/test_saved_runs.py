@@ -67,9 +67,14 @@ def test_an_old_summary_is_read_with_the_same_numbers(run: str) -> None:
 def test_old_parts_merge_and_old_answers_score_to_the_same_numbers(verb: str, folder: Path) -> None:
     expected = EXPECTED[verb]
     assert main(expected["command"]) == expected["exit_code"]
-    assert expected["metrics"].items() <= metrics_of(folder / expected["run"]).items()
+    # Version 2 of huatuogpt-vision gives a row without options its lettered options, so it counts rows that
+    # version 1 left out; CHANGELOG, "Numbers change".
+    kept = {name: values for name, values in expected["metrics"].items() if not name.startswith("huatuogpt-vision ")}
+    assert len(kept) > len(expected["metrics"]) // 2
+    assert kept.items() <= metrics_of(folder / expected["run"]).items()
     if "scores_sha256" in expected:
-        scores = (folder / expected["run"] / "scores.jsonl").read_bytes()
+        lines = (folder / expected["run"] / "scores.jsonl").read_bytes().splitlines(keepends=True)
+        scores = b"".join(line for line in lines if b'"huatuogpt-vision"' not in line)
         assert hashlib.sha256(scores).hexdigest() == expected["scores_sha256"]
 
 
@@ -142,7 +147,8 @@ def test_a_manifest_written_today_names_no_module_of_evalkit(tmp_path: Path, mon
     (path,) = tmp_path.rglob("manifest.json")
     text = path.read_text(encoding="utf-8")
     assert "evalkit." not in text
-    assert json.loads(text)["protocols"] == [{"name": n, "version": 1} for n in ("llava-med", "strict", "exact-match")]
+    versions = {p["name"]: p["version"] for p in json.loads(text)["protocols"]}
+    assert versions == {"llava-med": 1, "strict": 2, "exact-match": 1}
 
 
 def test_a_plugins_metric_without_a_recorded_direction_is_refused_with_the_way_out(folder: Path) -> None:

@@ -105,7 +105,6 @@ LASTING = {
     "empty at the limit": (Act(text="", finish="length"), "the limit of new tokens was reached", ()),
     "a thought alone": (Act(text="", message={"reasoning_content": "yes"}), "reasoning and no answer", ()),
     "reasoning alone": (Act(message={"content": None, "reasoning": "yes"}), "reasoning and no answer", ()),
-    "a thought cut": (Act(text="", finish="length", message={"reasoning": "It"}), "reasoning, which was cut", ()),
     "thinking parts": (Act(message={"content": [{"type": "thinking", "thinking": "hm"}]}), "contains no text", ()),
     "a refusal part": (Act(message={"content": [{"type": "refusal", "refusal": "I cannot"}]}), "server: I cannot", ()),
     "error object": (Act(error={"message": "it is\nbusy", "code": 429}), "error: it is busy (code 429)", ()),
@@ -127,6 +126,15 @@ LASTING = {
     "words of its own": (Act(raw=b'{"promptFeedback": {"blockReason": "SAFETY"}}'), "blockReason", ()),
     "a text of another type": (Act(message={"content": [1]}), "contains no text (finish_reason stop)", ()),
 }  # fmt: skip
+
+
+def test_a_thought_that_the_token_limit_cut_is_no_answer_and_counts_as_truncated(tmp_path: Path) -> None:
+    act = Act(text="", finish="length", message={"reasoning": "It"})
+    with serving(lambda _n, _body: act) as server:
+        ((cut,), problem) = ask_all(engine(server, retries=1), make_requests(tmp_path, [1]))
+    assert problem is None
+    assert (cut.text, cut.finish_reason) == (None, "length")
+    assert cut.error is not None and "cut inside its reasoning" in cut.error
 
 
 @pytest.mark.parametrize("name", LASTING)

@@ -276,7 +276,7 @@ def test_the_train_split_is_read_once(tmp_path: Path) -> None:
 
 def test_a_manifest_names_protocols_by_name_and_version(tmp_path: Path) -> None:
     manifest = manifest_at(run(tmp_path).folder / "manifest.json")
-    assert [(p.name, p.version) for p in manifest.protocols] == [("llava-med", 1), ("strict", 1)]
+    assert [(p.name, p.version) for p in manifest.protocols] == [("llava-med", 1), ("strict", 2)]
     assert manifest.status == "done"
 
 

@@ -19,6 +19,7 @@ from evalkit.cli.typed_settings import words_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
+from evalkit.models.hub import snapshot_of
 
 # The recipe of a model that is not registered.  Its chat template is the processor's own.
 UNREGISTERED: Mapping[str, Any] = {
@@ -40,7 +41,7 @@ UNREGISTERED: Mapping[str, Any] = {
 # What a YAML states about its own weights, and says nothing about others.
 ABOUT_THE_WEIGHTS = ("about", "revision", "digests", "licence", "trained_on", "notes", "served_as", "citation")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_SNAPSHOT = re.compile(r"models--(?P<id>[^/]+--[^/]+)/snapshots/[0-9a-f]{40}$")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def unregistered_model(option: str) -> dict[str, Any] | None:
@@ -150,8 +151,8 @@ def location_name(location: str) -> str:
     if not is_path:
         return location
     absolute = _absolute(location)
-    if match := _SNAPSHOT.search(str(absolute)):
-        return match["id"].replace("--", "/", 1)
+    if (snapshot := snapshot_of(absolute)) and _COMMIT.fullmatch(snapshot.commit):
+        return snapshot.id
     return absolute.name or str(absolute)
 
 

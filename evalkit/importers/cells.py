@@ -108,7 +108,7 @@ def date_cell(value: datetime.date | datetime.time | datetime.timedelta, cell: s
 
 
 def table_problem(text: str, reference: str | None) -> str | None:
-    """What a spreadsheet program has done to a text of a CSV or TSV file; None for any other text.
+    """Describe damage by a spreadsheet program to a text of a CSV or TSV file; None if there is none.
 
     reference: the gold answer; a gold answer with a month makes a date a plausible answer.
     """

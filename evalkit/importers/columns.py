@@ -166,7 +166,7 @@ def _failed(raw: RawFile, fields: Mapping[str, Any], text: str) -> str | None:
 
 
 def _said(fields: Mapping[str, Any]) -> str | None:
-    """The error that a record notes beside its answer."""
+    """Error that a record states in addition to its answer."""
     noted = fields.get("error")
     return str(noted).strip()[:200] or None if isinstance(noted, (str, Mapping)) and noted else None
 

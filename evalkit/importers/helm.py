@@ -70,7 +70,7 @@ def _keys(instance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reasoning(completions: Sequence[Mapping[str, Any]]) -> str:
-    """The thinking that HELM keeps beside a completion."""
+    """Reasoning that HELM stores with a completion."""
     text = pick(completions[0], "thinking.text") if completions else None
     return text.strip() if isinstance(text, str) else ""
 

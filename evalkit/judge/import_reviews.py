@@ -22,9 +22,8 @@ from evalkit.judge.json_lines import located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST, Verdict, read_verdict
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment
 from evalkit.runs.store import RunFolder, cut_torn_line
+from evalkit.tasks.llava_med_chat import DOMAINS
 
-# The authors' precedence: a figure of several domains counts in the first of these.
-DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
 # Fields with the text of a review, and the style of the tool that writes them.
 STYLES = {"gpt_eval": "llava-med-1.5", "result": "llava-med-1.0", "content": "llava", "review": "llava"}
 

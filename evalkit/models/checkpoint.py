@@ -166,7 +166,7 @@ def _sha256(path: Path) -> str:
 
 
 def _state(stat: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written or replaced; its change time cannot be set, as its modification time can."""
+    """File attributes that change when a file is written or replaced; tools can set mtime, but not ctime."""
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError
 from evalkit.core.files import write_whole
+
+_SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/([^/]+)/?$")
+
+
+class Snapshot(NamedTuple):
+    """A model repository (OWNER/NAME) at a commit, as a folder of the hub's cache holds it."""
+
+    id: str
+    commit: str
+
+
+def snapshot_of(folder: Path) -> Snapshot | None:
+    """What a folder in the hub's cache holds, by its path; None for any other folder.
+
+    >>> snapshot_of(Path("/cache/models--lab--my-llava/snapshots/0123abc"))
+    Snapshot(id='lab/my-llava', commit='0123abc')
+    """
+    found = _SNAPSHOT.search(folder.absolute().as_posix())
+    return Snapshot(f"{found[1]}/{found[2]}", found[3]) if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

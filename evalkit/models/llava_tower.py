@@ -70,7 +70,7 @@ def choose_tower(
 
 
 def stored_tower(source: TensorSource) -> dict[str, str]:
-    """Map bare names to names of the tower tensors in a checkpoint in LLaVA's layout; empty if it has none."""
+    """Names of the vision tower's tensors in a LLaVA checkpoint, by name without prefix; empty if it has none."""
     return _without_tables({n.removeprefix(_STORED): n for n in source.shapes if n.startswith(_STORED)})
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from evalkit.core.errors import ModelError
 from evalkit.models.delta_lora import IGNORABLE
+from evalkit.models.hub import snapshot_of
 from evalkit.models.tensor_files import open_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/[^/]+/?$")
 # Rows of each tensor that are compared where both bases are on this machine.
 _ROWS = slice(0, 2)
 
@@ -30,7 +30,8 @@ def check_base(adapter: Mapping[str, Any], base: Path) -> str | None:
     stated = str(adapter.get("base_model_name_or_path") or "").strip()
     if not stated:
         return "adapter_config.json does not name the adapter's base, so that it cannot be compared with the base used"
-    used = hub_id(base)
+    snapshot = snapshot_of(base)
+    used = snapshot.id if snapshot else None
     local = Path(stated).expanduser()
     if local.is_dir():
         if local.resolve() == base.resolve() or same_weights(local, base):
@@ -51,12 +52,6 @@ def check_base(adapter: Mapping[str, Any], base: Path) -> str | None:
         f"the adapter names the base {stated}, and the base used is {used or base}: whether they have the same weights "
         "cannot be seen from here"
     )
-
-
-def hub_id(folder: Path) -> str | None:
-    """OWNER/NAME of a folder in the hub's cache; None for any other folder."""
-    found = _SNAPSHOT.search(folder.absolute().as_posix())
-    return f"{found[1]}/{found[2]}" if found else None
 
 
 def same_weights(one: Path, other: Path) -> bool:

@@ -99,7 +99,7 @@ def conclude(
 def reasoning_texts(
     predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
 ) -> tuple[str, ...]:
-    """What was done about thoughts in the answers, in words; nothing for a run without any."""
+    """Lines about reasoning in the answers and how it was handled; empty for a run without any."""
     if not provenance.has_thoughts or provenance.reasoning != "auto":
         return ()
     n = len(predictions)

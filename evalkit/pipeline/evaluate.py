@@ -79,10 +79,9 @@ def evaluate(
         if not n_asked and earlier is not None:
             timing = earlier  # nothing was generated now
         done = replace(manifest, status="done", facts=engine.metadata(), timing=timing)
-        if settings.shard is not None:
-            write_record(folder.manifest, done)
-            return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
         write_record(folder.manifest, done)
+        if settings.shard is not None:
+            return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
         del requests  # memory: scores follow
         provenance = RunProvenance(
             model=settings.model,

@@ -148,13 +148,22 @@ class Form(NamedTuple):
     read: Callable[[], SplitRows]
 
 
-def only_form(forms: Iterable[Form], name: str, root: Path, split: str) -> Form | None:
-    """The only form of a split in a copy; None if there is none.  Files with equal bytes are one.
+def only_form(forms: Iterable[Form], name: str, root: Path, split: str, known: str) -> Form:
+    """The only form of a split in a copy.  Files with equal bytes are one.
+
+    Args:
+        known: the forms that the task reads, for the message.
 
     Raises:
-        DataError: the copy has the split in several forms or files; names them.
+        DataError: the copy has the split in no form that is known, or in several forms or files; names them.
     """
     found = list(forms)
+    if not found:
+        inside = sorted(p.name for p in root.iterdir())[:8] if root.is_dir() else [root.name]
+        raise DataError(
+            f"{name}: no {split} split in a known form at {root} (found: {', '.join(inside) or 'nothing'}). "
+            f"Known forms: {known}."
+        )
     if len(found) > 1:
         first: dict[tuple[bytes, ...], Form] = {}
         for form in found:
@@ -167,7 +176,7 @@ def only_form(forms: Iterable[Form], name: str, root: Path, split: str) -> Form 
             f"{name}: {root} holds {kinds} of the {split} split: {shown}. They can differ in rows, ids and labels, so "
             "none is chosen. Set task.path to the folder or file of one of them."
         )
-    return found[0] if found else None
+    return found[0]
 
 
 def _below(path: Path, root: Path) -> str:

@@ -27,7 +27,7 @@ from evalkit.tasks.formats import (
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
-from evalkit.tasks.vqa import VqaTask, unknown_form
+from evalkit.tasks.vqa import VqaTask
 
 FORMS = (
     "Hugging Face parquet, the original pvqa JSON (img_id, sentf, labelf), LLaVA-Med JSON, "
@@ -52,11 +52,10 @@ class PathVqa(VqaTask):
         return replace(found, rows=tuple(_tag_repeats(found.rows)))
 
     def _read(self, root: Path, split: str, images: bool) -> SplitRows:
-        form = only_form(self._forms(root, split, images), self.name, root, split)
-        if form is None:
+        forms = list(self._forms(root, split, images))
+        if not forms:
             _refuse_pickles(root)
-            raise unknown_form(self.name, root, split, FORMS)
-        return form.read()
+        return only_form(forms, self.name, root, split, FORMS).read()
 
     def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root, split) if images else None

@@ -28,7 +28,7 @@ from evalkit.tasks.formats import (
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
-from evalkit.tasks.vqa import VqaTask, unknown_form
+from evalkit.tasks.vqa import VqaTask
 
 FORMS = "the original JSON with imgs/ or imgs.zip, Hugging Face parquet (English), LLaVA-Med JSON (English)"
 LANGUAGES = ("en", "zh", "all")
@@ -64,10 +64,7 @@ class Slake(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
-        form = only_form(self._forms(root, split, images), self.name, root, split)
-        if form is None:
-            raise unknown_form(self.name, root, split, FORMS)
-        return form.read()
+        return only_form(self._forms(root, split, images), self.name, root, split, FORMS).read()
 
     def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root, split) if images else None

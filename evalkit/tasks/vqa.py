@@ -185,12 +185,3 @@ class VqaTask(ABC):
 def _counts_text(counts: Mapping[str, int]) -> str:
     kinds = [f"{counts[k]} {k.lower()}" for k in (OPEN, CLOSED) if k in counts]
     return f"{counts['n']} rows" + (f" ({', '.join(kinds)})" if kinds else "")
-
-
-def unknown_form(name: str, root: Path, split: str, forms: str) -> DataError:
-    """Error for a copy in which no form was recognised."""
-    inside = sorted(p.name for p in root.iterdir())[:8] if root.is_dir() else [root.name]
-    return DataError(
-        f"{name}: no {split} split in a known form at {root} (found: {', '.join(inside) or 'nothing'}). "
-        f"Known forms: {forms}."
-    )

@@ -28,7 +28,7 @@ from evalkit.tasks.formats import (
     parquet_rows,
 )
 from evalkit.tasks.image_finder import ImageFinder
-from evalkit.tasks.vqa import VqaTask, unknown_form
+from evalkit.tasks.vqa import VqaTask
 
 FORMS = "OSF JSON, MEVF trainset/testset JSON, Hugging Face parquet, LLaVA-Med JSON"
 # Typos of the release, mapped to the spelling of its other rows.
@@ -51,10 +51,7 @@ class VqaRad(VqaTask):
 
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
         """See `VqaTask.read`."""
-        form = only_form(self._forms(root, split, images), self.name, root, split)
-        if form is None:
-            raise unknown_form(self.name, root, split, FORMS)
-        return form.read()
+        return only_form(self._forms(root, split, images), self.name, root, split, FORMS).read()
 
     def _forms(self, root: Path, split: str, images: bool) -> Iterator[Form]:
         finder = ImageFinder(root, split) if images else None
@@ -91,13 +88,12 @@ class VqaRad(VqaTask):
         """The rows at task.osf_path, which has ids, labels and the order of the hub's rows."""
         forms = [f for f in self._forms(osf_path, split, images=False) if f.name in ("osf-json", "llava-med-json")]
         released = [f for f in forms if f.name == "osf-json"] or forms
-        form = only_form(released, self.name, osf_path, split)
-        if form is None:
+        if not released:
             raise DataError(
                 f"task.osf_path={osf_path}: there is no OSF release (VQA_RAD Dataset Public.json) of VQA-RAD. Set it "
                 "to the folder or file of the release."
             )
-        return form.read()
+        return only_form(released, self.name, osf_path, split, FORMS).read()
 
     def expected(self, form: str, split: str) -> tuple[Mapping[str, int], ...]:
         """See `VqaTask.expected`."""

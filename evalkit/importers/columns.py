@@ -8,7 +8,7 @@ from typing import Any
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, Answers, Columns, RawFile, Record, answered, as_id, first_text, only_text
 from evalkit.importers.cells import control_decoded, table_problem
-from evalkit.importers.failures import failure, filtered, finish_reason
+from evalkit.importers.failures import failure, finish_reason, stop_error
 
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
 _STOPPED = ("finish_reason", "stop_reason", "finishReason", "stopReason")
@@ -162,7 +162,7 @@ def _failed(raw: RawFile, fields: Mapping[str, Any], text: str) -> str | None:
     cut = len(text) >= SHEET_LIMIT if raw.cells == "sheet" else raw.cells == "table" and len(text) == SHEET_LIMIT
     if cut:
         return f"cut at {SHEET_LIMIT:,} characters"
-    return failure(text) or filtered(_stop_word(fields)) or (None if text.strip() else _said(fields))
+    return failure(text) or stop_error(_stop_word(fields)) or (None if text.strip() else _said(fields))
 
 
 def _said(fields: Mapping[str, Any]) -> str | None:

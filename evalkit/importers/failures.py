@@ -10,22 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from evalkit.core.finish_reasons import finish_kind
 from evalkit.importers.base import Answer
 
 FAILURES = (
     "Failed to obtain answer",  # VLMEvalKit, for an exception or a failed API call
     "[LMMS_EVAL_REQUEST_FAILED",  # lmms-eval, after its retries
-)
-_REASONS: dict[str, Literal["stop", "length"]] = {
-    "stop": "stop", "endoftext": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
-    "length": "length", "max_tokens": "length", "model_length": "length", "max_output_tokens": "length",
-}  # fmt: skip
-# OpenAI, Azure, inspect: content_filter; Gemini: SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, IMAGE_SAFETY;
-# Anthropic: refusal; HELM: "The prompt violates OpenAI's content policy", "Content blocked", "safety".
-_FILTER = re.compile(
-    r"content.?(?:filter|polic|block)|polic(?:y|ies).violat|violates|safety|recitation|blocked|blocklist|blocking"
-    r"|prohibited|moderation|\bspii\b|^refusal$",
-    re.IGNORECASE,
 )
 _STATUS = r"(?:40[0-9]|41[0-9]|42[0-9]|43[0-9]|45[0-9]|50[0-9]|52[0-9])"
 _ERROR_TEXT = re.compile(
@@ -58,15 +48,20 @@ def failure(text: str) -> str | None:
     return f"not an answer: the harness wrote {text.strip()[:80]!r}" if text.strip().startswith(FAILURES) else None
 
 
-def filtered(reason: object) -> str | None:
-    """The error for an answer that a content filter stopped, whatever text it has; None for any other reason."""
-    word = str(reason) if reason is not None else ""
-    return f"stopped by a content filter ({word[:80]})" if _FILTER.search(word) else None
+def stop_error(reason: object) -> str | None:
+    """The error for an answer that a content filter or a failure stopped, whatever text it has; None otherwise."""
+    match finish_kind(reason):
+        case "withheld":
+            return f"stopped by a content filter ({str(reason)[:80]})"
+        case "broken off":
+            return f"broken off by a failure ({str(reason)[:80]})"
+    return None
 
 
 def finish_reason(reason: object) -> Literal["stop", "length", "unknown"]:
     """The reason of a stop in evalkit's words."""
-    return _REASONS.get(str(reason).strip().lower(), "unknown")
+    kind = finish_kind(reason)
+    return kind if kind in ("stop", "length") else "unknown"
 
 
 def looks_like_error(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, as_id, as_text, first_text
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
-from evalkit.importers.failures import failure, filtered, finish_reason
+from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.prompts import prompt_text
 
 _ATTACHMENT = "attachment://"
@@ -63,7 +63,7 @@ def _failed(sample: Mapping[str, Any], text: str | None, reason: Any) -> str | N
     error = pick(sample, "error.message") or sample.get("error") or pick(sample, "output.error")
     if error:
         return str(error)[:500]
-    if stopped := filtered(reason):
+    if stopped := stop_error(reason):
         return stopped
     if text is None:
         return "no completion"

@@ -43,9 +43,10 @@ def test_a_field_of_another_kind_is_no_thought(field: dict[str, Any]) -> None:
     assert prediction_of(REQUEST, reply(content="CT", **field), ["200"]).reasoning == ""
 
 
+@pytest.mark.parametrize("word", ["length", "max_tokens", "FinishReason.MAX_TOKENS", "model_length"])
 @pytest.mark.parametrize("content", [None, "", " \n"])
-def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str | None) -> None:
-    made = prediction_of(REQUEST, reply("length", content=content, reasoning_content="Perhaps CT"), ["503", "200"])
+def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str | None, word: str) -> None:
+    made = prediction_of(REQUEST, reply(word, content=content, reasoning_content="Perhaps CT"), ["503", "200"])
     assert (made.text, made.error, made.finish_reason) == (None, CUT_IN_REASONING, "length")
     assert (made.reasoning, made.attempts) == ("Perhaps CT", ("503", "200"))
     assert made.is_cut

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evalkit.importers import read_answers
-from evalkit.importers.failures import filtered, finish_reason, looks_like_error
+from evalkit.importers.failures import finish_reason, looks_like_error, stop_error
 
 CERTAIN = ("content_filter", "contentFilter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII",
            "refusal", "The prompt violates OpenAI's content policy", "Content blocked")  # fmt: skip
@@ -13,14 +13,19 @@ CERTAIN = ("content_filter", "contentFilter", "SAFETY", "RECITATION", "PROHIBITE
 
 @pytest.mark.parametrize("word", CERTAIN)
 def test_a_stop_by_a_filter_is_an_error_whatever_the_text(word):
-    assert filtered(word)
+    assert stop_error(word)
 
 
 @pytest.mark.parametrize(
     "word", [None, "", "stop", "length", "max_tokens", "end_turn", "tool_calls", "STOP", "unknown"]
 )
 def test_other_reasons_are_no_filter(word):
-    assert filtered(word) is None
+    assert stop_error(word) is None
+
+
+@pytest.mark.parametrize("word", ["error", "FinishReason.ERROR", "insufficient_system_resource", "cancelled"])
+def test_a_stop_by_a_failure_is_an_error(word):
+    assert (stop_error(word) or "").startswith("broken off by a failure")
 
 
 def test_reasons_of_all_tools_are_stop_or_length():

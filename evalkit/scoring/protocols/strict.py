@@ -11,7 +11,7 @@ from evalkit.scoring.text.aliases import EXCLUSIVE
 from evalkit.scoring.text.aliases import VERSION as ALIAS_VERSION
 from evalkit.scoring.text.medical import Reading, find_phrase, fold, plain_words, read_list, read_words
 from evalkit.scoring.text.overlap import set_overlap
-from evalkit.scoring.text.restatement import REPEATS
+from evalkit.scoring.text.restatement import REPEATS, denied_phrases, only_asks
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no, repeats_question
 
 Words = tuple[str, ...]
@@ -81,6 +81,8 @@ def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
     """Result of closed_accuracy for one answer against one gold answer."""
     predicted = read_words(answer)
     if not predicted.words:
+        if any(map(str.isalnum, answer)):  # an article alone, as the letter "A" is
+            return MetricResult(value=None, reason="no word in it that can be read", extracted=answer.strip()[:80])
         return MetricResult(value=0.0, note="empty answer")
     polarity = gold_polarity(gold, sample.question)
     if polarity:
@@ -89,8 +91,12 @@ def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
             return MetricResult(value=None, reason=reading.reason, extracted=" ".join(predicted.words)[:80])
         hit = float(reading.polarity == polarity)
         return MetricResult(value=hit, extracted=reading.polarity, note=reading.rule)
-    if repeats_question(answer, sample.question):
-        return MetricResult(value=None, reason=REPEATS, extracted=" ".join(predicted.words)[:80])
+    shown, folded = " ".join(predicted.words)[:80], fold(answer)
+    if repeats_question(answer, sample.question) or only_asks(folded, sample.question):
+        return MetricResult(value=None, reason=REPEATS, extracted=shown)
+    known = fold(" ".join((sample.question, gold, *sample.choices)))
+    if denials := denied_phrases(folded, known):
+        return MetricResult(value=None, reason=f"denies something: {denials[0]}", extracted=shown)
     return _option_result(predicted, read_words(gold), sample)
 
 

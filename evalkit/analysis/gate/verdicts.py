@@ -89,8 +89,12 @@ def decide(
 
 
 def default_metrics(run: RunScores) -> list[MetricKey]:
-    """The metrics that a gate checks when none are named: every accuracy, recall and exact match that has samples."""
-    return [k for k, c in run.columns.items() if k.metric.endswith(("accuracy", "recall", "exact_match")) and c.rows]
+    """The metrics that a gate checks when none are named: every accuracy, recall and exact match that has samples.
+
+    Incomplete ones are among them, so that they are refused and not passed over.
+    """
+    found = [*(k for k, c in run.columns.items() if c.rows), *run.refused]
+    return [k for k in found if k.metric.endswith(("accuracy", "recall", "exact_match"))]
 
 
 def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str] | None) -> list[list[MetricKey]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit.analysis.run_fit import check_fit, check_judged_fit, check_signature
+from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
@@ -131,6 +132,11 @@ def read_run_scores(path: Path) -> RunScores:
 
 def _from_folder(path: Path) -> RunScores:
     run = open_run(path)
+    if not run.is_verifiable:
+        console.note(
+            f"note: {path} is of an earlier version of evalkit, which kept no digests: its files are only checked "
+            "against each other"
+        )
     summary, answers = run.summary, run.predictions()
     ids = tuple(a.sample_id for a in answers)
     columns = _scored_columns(summary, run.scores(), ids)

@@ -7,7 +7,7 @@ settings with a record of them, without a model: 0 same, 1 changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from evalkit.cli.factories import (
     with_letters,
 )
 from evalkit.core import console
-from evalkit.core.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive
 
 if TYPE_CHECKING:
     from evalkit.analysis.run_scores import RunScores
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 HELP_ORDER = 40
 # How many changed prompts, images and answers are shown in full.
 N_SHOWN = 5
+PROMPTS_FILE = "gate-prompts.json"
 
 
 def main(config: Config) -> int:
@@ -44,12 +45,14 @@ def main(config: Config) -> int:
         return save_baselines(config)
     if config["dry_run"]:
         return show_certifiable_margins(config)
+    from evalkit.analysis.gate import report
+
+    for folder in _possible_outputs(config):
+        report.clear(folder)
     if not config["baseline"] or not config["candidate"]:
         raise ConfigError(
             "The gate needs baseline=RUN (or a file that `gate candidate=RUN save=FILE` wrote) and candidate=RUN."
         )
-    from evalkit.analysis.gate import report
-
     out = _output_folder(config)
     try:
         content = _compare_scores(config)
@@ -58,6 +61,13 @@ def main(config: Config) -> int:
         raise
     report.write(out, content)
     return _report_verdicts(content)
+
+
+def _possible_outputs(config: Config) -> list[Path]:
+    """The folders in which files of an earlier gate could be taken for those of this one."""
+    if config["out"]:
+        return [Path(str(config["out"]))]
+    return [path for path in _paths(config["candidate"]) if path.is_dir()]
 
 
 def _output_folder(config: Config) -> Path:
@@ -87,13 +97,38 @@ def _compare_scores(config: Config) -> dict[str, Any]:
     from evalkit.analysis.gate.verdicts import choose_metrics, decide
 
     matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
+    check_cards(run for match in matches for run in match)
     metrics = choose_metrics(matches, _metrics(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
+        _check_margins([baseline for baseline, _ in matches], metrics, margin_of, config)
         for (baseline, _), compared in zip(matches, metrics, strict=True):
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
     return record(decide(matches, metrics, margin_of), bool(config["exact"]))
+
+
+def check_cards(runs: Iterable[RunScores]) -> None:
+    """Refuse runs that lack the scores of a metric which, by its protocol's card, has scores of its own.
+
+    Protocols that are not registered here are not checked.
+
+    Raises:
+        DataError: names the metric.
+    """
+    from evalkit.cli.config import build, load_option, options
+
+    known = set(options("protocol"))
+    for run in runs:
+        for protocol, metric in sorted(run.without_scores):
+            if protocol not in known:
+                continue
+            card = build(load_option("protocol", protocol), f"protocol {protocol}")
+            if any(m.name == metric and not m.of for m in card.metrics):
+                raise DataError(
+                    f"{run.origin} has a value of {protocol} {metric} and no scores of it in scores.jsonl, which the "
+                    "protocol gives each sample: lines were removed. Give the run's command again."
+                )
 
 
 def _report_verdicts(content: Mapping[str, Any]) -> int:
@@ -146,6 +181,7 @@ def _complete_runs(setting: Any) -> list[RunScores]:
     from evalkit.analysis.run_scores import incomplete, read_run_scores
 
     runs = [read_run_scores(path) for path in expand(_paths(setting))]
+    check_cards(runs)
     if found := [text for run in runs for text in incomplete(run)]:
         raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
     return runs
@@ -157,7 +193,22 @@ def _margins(metrics: Sequence[Sequence[MetricKey]], config: Config) -> dict[Met
     by_metric = config["margins"] or {}
     if not isinstance(by_metric, Mapping):
         raise ConfigError(f"margins={by_metric} is not possible; give margins='{{strict open_recall: 0.03}}'.")
-    return margins_of(sorted({m for of_run in metrics for m in of_run}), config["margin"], by_metric)
+    keys = sorted({m for of_run in metrics for m in of_run})
+    return margins_of(keys, config["margin"], by_metric, forced=bool(config.get("force")))
+
+
+def _check_margins(
+    baselines: Sequence[RunScores],
+    metrics: Sequence[Sequence[MetricKey]],
+    margin_of: Mapping[MetricKey, float],
+    config: Config,
+) -> None:
+    """Refuse margins that let anything pass, unless force=true; warn of those that decide nothing beside others."""
+    from evalkit.analysis.gate.verdicts import check_margins
+
+    if not config.get("force"):
+        for text in check_margins(baselines, metrics, margin_of, set(config["margins"] or {})):
+            console.warn(text)
 
 
 def _uncertain(baseline: RunScores, metrics: Sequence[MetricKey], margin_of: Mapping[MetricKey, float]) -> list[str]:
@@ -190,6 +241,7 @@ def show_certifiable_margins(config: Config) -> int:
     doubts: list[str] = []
     every = choose_metrics([[b] for b in baselines], _metrics(config))
     margin_of = _margins(every, config)
+    _check_margins(baselines, every, margin_of, config)
     for baseline, metrics in zip(baselines, every, strict=True):
         for metric in metrics:
             n = len(baseline.rows(metric))
@@ -251,6 +303,8 @@ def compare_prompts(config: Config) -> int:
     from evalkit.runs.prompt_record import as_file, read_prompt_record
     from evalkit.runs.store import write_prompts
 
+    if config["out"]:
+        (Path(config["out"]) / PROMPTS_FILE).unlink(missing_ok=True)
     if config["candidate"]:
         if config.get("model") or config.get("task"):
             raise ConfigError(
@@ -274,7 +328,7 @@ def compare_prompts(config: Config) -> int:
     if config["out"]:
         fields = ("settings", "prompts", "images", "added", "gone", "notes")
         result = {"schema": 1, "changed": changes.any} | {k: list(getattr(changes, k)) for k in fields}
-        write_json(Path(config["out"]) / "gate-prompts.json", result)
+        write_json(Path(config["out"]) / PROMPTS_FILE, result)
     if changes.any:
         raise GateFailed(
             "The prompts, images or generation settings have changed. If that is intended, write the record again with "

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, resolve
+from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for
+from evalkit.cli.targets import resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
@@ -73,7 +74,8 @@ def _reads_letters(config: Config) -> bool:
     if "protocols" not in config["task"] and not config.get("protocol"):
         return False
     chosen = protocols_for(config.get("protocol"), config["task"])
-    letters = [n for n, c in chosen.items() if getattr(resolve(str(c.get("target")), n), "reads_letters", False)]
+    classes = {n: resolve(str(c.get("target")), f"protocol {n}") for n, c in chosen.items()}
+    letters = [n for n, found in classes.items() if getattr(found, "reads_letters", False)]
     texts = [n for n in chosen if n not in letters]
     if letters and texts:
         console.warn(

@@ -80,7 +80,7 @@ def report_bug(problem: Exception, arguments: Sequence[str], *, debug: bool) -> 
 
 def failing_plugin(problem: Exception) -> str | None:
     """FILE:LINE of a package that the user trusts, where an exception was raised below it; None for evalkit's own."""
-    from evalkit.cli.config import trusted_prefixes
+    from evalkit.cli.targets import trusted_prefixes
 
     own = trusted_prefixes()[1:]
     frames = list(traceback.walk_tb(problem.__traceback__))

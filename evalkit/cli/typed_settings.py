@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from evalkit.cli.config import DESCRIPTIVE, config_dir, options, read_yaml, resolve, unresolved
+from evalkit.cli.config import DESCRIPTIVE, config_dir, options, read_yaml, unresolved
+from evalkit.cli.targets import resolve
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.setting_types import argument_kinds, fits, is_text, parse_setting

@@ -208,16 +208,24 @@ def baseline_text(record: Baseline) -> str:
 
 
 def manifest_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration for a manifest: registry names only, no module path of evalkit.
+    """A configuration for a manifest: registry names only, no module path of evalkit, no value of the environment.
 
-    A `target` of another package stays: nothing else names it.
+    A `target` of another package stays: nothing else names it.  Settings in `from_environment` are recorded as the text
+    that it has for them (`${oc.env:DATA}/slake`).
     """
-    return {k: _without_targets(v) for k, v in content.items() if not _is_own_target(k, v)}
+    record: dict[str, Any] = _without_targets({k: v for k, v in content.items() if k != "from_environment"})
+    for setting, text in (content.get("from_environment") or {}).items():
+        *parents, last = setting.split(".")
+        node = record
+        for parent in parents:
+            node = node.get(parent) or {}
+        node[last] = text
+    return record
 
 
 def _without_targets(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return manifest_record(value)
+        return {k: _without_targets(v) for k, v in value.items() if not _is_own_target(k, v)}
     return [_without_targets(v) for v in value] if isinstance(value, list | tuple) else value
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.cli.code_settings import check_code_settings
 from evalkit.cli.command_words import readable
 from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
@@ -140,6 +141,7 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             found = resolve_node(cfg)
             environment = {"from_environment": found.from_environment} if found.from_environment else {}
             content = {**found.content, "choices": choices, **environment}
+            check_code_settings(content, words)
             config = with_own_name(typed(verb, content, words), words)
             codes.append(load(verb)(config))
         except EvalkitError as problem:

@@ -149,6 +149,20 @@ def resolve_node(node: Any, prefix: str = "") -> Resolved:
     return Resolved({str(key): value for key, value in content.items()}, found)
 
 
+def resolve_recorded(text: str, setting: str) -> str:
+    """A setting of a manifest, where it is recorded with an interpolation of the environment, as this machine has it.
+
+    Raises:
+        ConfigError: as for `resolve_node`, since the manifest may be someone else's.
+    """
+    from omegaconf import OmegaConf
+
+    if not text.startswith("${oc.env:"):
+        return text
+    prefix, _, key = setting.rpartition(".")
+    return str(resolve_node(OmegaConf.create({key: text}), prefix).content[key])
+
+
 def explained(problem: BaseException) -> ConfigError:
     """An error of OmegaConf as a message: the ConfigError inside it, else its first line in a sentence."""
     own = config_error_in(problem)

@@ -14,6 +14,7 @@ from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
+from evalkit.core.plain_text import is_hidden
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -102,7 +103,7 @@ def build_protocols(chosen: Mapping[str, Mapping[str, Any]]) -> list[ScoringProt
     for option, content in chosen.items():
         protocol: ScoringProtocol = build(content, f"protocol {option}")
         name, version = protocol.name, protocol.version
-        if not isinstance(name, str) or not re.fullmatch(r"[^\s|]+", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s|]+", name) or any(map(is_hidden, name)):
             raise ConfigError(f"protocol {option}: name={name!r} is invalid; expected a text without spaces and '|'.")
         if not isinstance(version, int) or isinstance(version, bool):
             raise ConfigError(f"protocol {option}: version={version!r} is invalid; expected a whole number such as 1.")

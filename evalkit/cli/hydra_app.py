@@ -19,6 +19,7 @@ from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.typed_settings import groups_of, typed
 from evalkit.cli.verbs import load
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
 
 # Hydra's own folders and logs are off: a run's folder is named by its content, not by the time.
@@ -148,6 +149,9 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             if cfg.get("debug") or os.getpid() != main_process:
                 raise
             codes.append(report_error(problem))
+        except BrokenPipeError:  # the reader of the output has gone
+            console.discard_output()
+            codes.append(console.PIPE_EXIT_CODE)
         except OSError as problem:  # a folder that cannot be written, a full disk
             if cfg.get("debug"):
                 raise
@@ -169,5 +173,5 @@ def refused(problem: OSError) -> EvalkitError:
 
 def report_error(problem: EvalkitError) -> int:
     """Print an error; returns its exit code."""
-    sys.stderr.write(f"evalkit: {problem}\n")
+    console.note(f"evalkit: {problem}")
     return problem.exit_code

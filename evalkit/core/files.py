@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 from evalkit.core import json_text
 from evalkit.core.errors import StoreError
 
+# Bytes; names of runs have two such names and are parts of the names of temporary files, which may have 255.
+LONGEST_NAME = 100
 # Made once: a run writes many lines.
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
@@ -71,5 +74,14 @@ def expand_home(path: str | Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """A name that is valid as a folder on every file system."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    """A name that is valid as a part of a file's name on every file system: one level, at most LONGEST_NAME bytes.
+
+    >>> safe_name("../../etc/passwd"), safe_name("lab/my model")
+    ('etc-passwd', 'lab-my-model')
+    """
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    if len(safe.encode("utf-8")) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    start = safe.encode("utf-8")[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{start}-{digest}"

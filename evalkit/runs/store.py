@@ -16,6 +16,7 @@ from typing import Any
 
 from evalkit.core.errors import StoreError, first_line
 from evalkit.core.files import json_line, key_a_line, write_json, write_whole
+from evalkit.core.plain_text import is_hidden
 from evalkit.core.types import Prediction, Sample, Score
 from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
@@ -23,8 +24,28 @@ from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, 
 
 # Errors of `flock` on file systems without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+# Bytes: two names and a digest, and room for what is added to them.
+MAX_RUN_ID = 230
 # Bytes that are read at a time in search of the last line break.
 _BLOCK = 1 << 16
+
+
+def run_name(run_id: str) -> str:
+    """The id of a run as the name of a folder or file.
+
+    Raises:
+        StoreError: it is none, such as `../x`: the file that states it was not written by evalkit.
+    """
+    if run_id in ("", ".", "..") or len(run_id.encode("utf-8", "surrogatepass")) > MAX_RUN_ID or not _is_name(run_id):
+        raise StoreError(
+            f"The run id {run_id[:80]!r} cannot be the name of a folder: the file that states it was edited, or "
+            "another program wrote it. Make the run again with the command that wrote it."
+        )
+    return run_id
+
+
+def _is_name(text: str) -> bool:
+    return not any(c in '/\\:*?"<>|' or is_hidden(c) for c in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ def one_line(text: str) -> str:
     >>> one_line("a\\n  b\\x00c")
     'a bc'
     """
-    return "".join(c for c in " ".join(text.split()) if not is_hidden(c))
+    if text.isprintable():
+        return " ".join(text.split())
+    return " ".join("".join(c for c in text if c.isspace() or not is_hidden(c)).split())
 
 
 def spreadsheet_cell(value: Any) -> Any:

@@ -6,11 +6,14 @@ import re
 from typing import Any
 
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, load_option, options
+from evalkit.cli.interpolation import config_error_in
 from evalkit.core.errors import ConfigError, did_you_mean
 
 
 def explain(problem: Exception, verb: str) -> ConfigError:
     """A ConfigError with the near names for a mistyped option, group choice or value."""
+    if own := config_error_in(problem):
+        return own
     text = str(problem).strip()
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         return _unknown_key(match.group(1).lstrip("+~"), verb)

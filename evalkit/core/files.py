@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from evalkit.core.errors import StoreError
 # `.NAME.PROCESS.HOST.tmp`; versions before 0.1.0 had no host.
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)\.(?P<process>[0-9]+)(?:\.(?P<host>[0-9A-Za-z-]+))?\.tmp")
 _HOST = re.sub("[^0-9A-Za-z-]", "-", socket.gethostname()) or "host"
+# Bytes; names of runs have two such names and are parts of the names of temporary files, which may have 255.
+LONGEST_NAME = 100
 # Made once: a run writes many lines.
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
@@ -119,5 +122,14 @@ def expand_home(path: str | Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """A name that is valid as a folder on every file system."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    """A name that is valid as a part of a file's name on every file system: one level, at most LONGEST_NAME bytes.
+
+    >>> safe_name("../../etc/passwd"), safe_name("lab/my model")
+    ('etc-passwd', 'lab-my-model')
+    """
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    if len(safe.encode("utf-8")) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    start = safe.encode("utf-8")[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{start}-{digest}"

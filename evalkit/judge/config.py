@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "transport": ("server", "batch", "local"),
 }
 HOSTED = ("api.openai.com",)
+_NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")
 DATED = re.compile(r"(19|20)\d\d-?\d\d-?\d\d|-\d{4}$")
 
 
@@ -102,6 +103,11 @@ class JudgeConfig:
     transport: str = "server"
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"judge.name={self.name[:80]!r} is not possible: it names the file of the judge's scores. Expected "
+                "letters, digits, '.', '_', '+' and '-', at most 100."
+            )
         for key, allowed in CHOICES.items():
             given = getattr(self, key)
             if given not in allowed:

@@ -102,4 +102,5 @@ def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Predi
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
     answers = [[p.sample_id, p.text, p.error, *([] if p.raw is None else [p.raw])] for p in predictions]
     content = [provenance.task.data_sha256, answers]
-    return RunFolder(out / f"{safe_name(provenance.model)}-{provenance.task.name}-{digest_json(content)[:8]}")
+    names = f"{safe_name(provenance.model)}-{safe_name(provenance.task.name)}"
+    return RunFolder(out / f"{names}-{digest_json(content)[:8]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, reasoning_mode, table_title
-from evalkit.cli.leaderboard import add_to_leaderboard
+from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -30,6 +30,7 @@ def main(config: Config) -> int:
     from evalkit.scoring.golds import check_golds
     from evalkit.tasks.base import check_ids
 
+    check_row(config)
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
     check_answers(path)

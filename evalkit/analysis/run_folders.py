@@ -9,6 +9,7 @@ from pathlib import Path
 from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import why_unusable
 
 
 def expand_patterns(paths: Sequence[Path]) -> list[Path]:
@@ -32,7 +33,8 @@ def expand_patterns(paths: Sequence[Path]) -> list[Path]:
 def find_runs(paths: Sequence[Path]) -> list[Path]:
     """The finished runs that paths name: run folders and files as they are, the runs in other folders.
 
-    Runs without a summary, which are not finished or parts of a run, are left out of folders and patterns with a note.
+    Folders that hold no finished run of evalkit (parts, runs that go on, damaged or foreign files) are left out of
+    folders and patterns with a note.
 
     Raises:
         StoreError: a path does not exist, or a folder holds no finished run.
@@ -68,7 +70,14 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _finished(folders: Sequence[Path]) -> list[Path]:
-    unfinished = [f for f in folders if not RunFolder(f).summary.is_file()]
-    for folder in unfinished:
-        console.note(f"note: {folder} is left out: it has no summary.json, so it is not finished or a part of a run")
-    return [f for f in folders if f not in unfinished]
+    found = []
+    for folder in folders:
+        if not RunFolder(folder).summary.is_file():
+            reason = "it has no summary.json, so it is not finished or a part of a run"
+        else:
+            reason = why_unusable(folder)
+        if reason:
+            console.note(f"note: {folder} is left out: {reason}")
+        else:
+            found.append(folder)
+    return found

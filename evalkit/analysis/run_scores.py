@@ -10,14 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evalkit.analysis.run_fit import check_fit, check_judged_fit, check_signature
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricKey, MetricValue, Score, worst_score
 from evalkit.judge.columns import judged_columns
-from evalkit.runs.read import baseline_at, manifest_at, predictions_at, prompts_at, scores_at, summary_at
-from evalkit.runs.schema import Baseline, PredictionLine, RunHeader, Summary
-from evalkit.runs.store import RunFolder, baseline_text
+from evalkit.judge.metric_definitions import metric_bounds
+from evalkit.judge.results import judged_numbers
+from evalkit.runs.read import baseline_at
+from evalkit.runs.schema import Baseline, PredictionLine, PromptFile, RunHeader, Summary
+from evalkit.runs.store import baseline_text
+from evalkit.runs.verify import StoredRun, open_run
+from evalkit.scoring.aggregate import ROUNDING
 
 # Fields of the header that two runs must share for a difference between their scores to mean something.
 SHARED_FIELDS = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
@@ -27,7 +32,7 @@ PROMPT_DIGESTS = ("messages_sha256", "images_sha256")
 FINISHED = ("done", "scored")
 # Baselines of earlier versions keep so many decimals of a score.
 KEPT_DECIMALS = 6
-# Scores beyond this are damage, not measurements.
+# Scores beyond this are damage, not measurements, also in a metric without bounds.
 _LARGEST_SCORE = 1e9
 
 
@@ -116,11 +121,6 @@ def read_run_scores(path: Path) -> RunScores:
     try:
         return _checked(_from_baseline(path) if path.is_file() else _from_folder(path))
     except (ValueError, OSError, RecursionError) as problem:
-        manifest = RunFolder(path).manifest
-        if manifest.is_file() and (status := manifest_at(manifest).status) not in FINISHED:
-            raise StoreError(
-                f"{path} is not finished (status {status}): the same command resumes it. ({problem})"
-            ) from problem
         raise StoreError(
             f"{path} is neither a run of evalkit nor a baseline that it wrote: {problem}. Make a baseline again with "
             "`python -m evalkit gate candidate=RUN save=FILE`."
@@ -128,14 +128,15 @@ def read_run_scores(path: Path) -> RunScores:
 
 
 def _from_folder(path: Path) -> RunScores:
-    folder = RunFolder(path)
-    summary = summary_at(folder.summary)
-    answers = predictions_at(folder.predictions)
+    run = open_run(path)
+    summary, answers = run.summary, run.predictions()
     ids = tuple(a.sample_id for a in answers)
-    columns = _scored_columns(summary, scores_at(folder.scores), ids)
+    columns = _scored_columns(summary, run.scores(), ids)
+    prompts = run.prompts()
+    check_fit(run, answers, columns, prompts)
     # As the judge was shown them: without thoughts.
     judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in answers})
-    columns |= {
+    judged_scores = {
         key: ScoreColumn(
             values=tuple(c.values.get(i) for i in ids),
             rows=tuple(k for k, i in enumerate(ids) if i in c.values),
@@ -145,12 +146,13 @@ def _from_folder(path: Path) -> RunScores:
         for key, c in judged.items()
         if not c.refused
     }
+    check_judged_fit(path, judged_scores, judged_numbers(path, summary))
     return RunScores(
         origin=str(path),
-        header=_header(folder, summary),
+        header=_header(run, prompts),
         ids=ids,
         image_ids=tuple(a.image_id for a in answers),
-        columns=columns,
+        columns=columns | judged_scores,
         answers=tuple(_digest_of(a) for a in answers),
         questions=tuple(a.question for a in answers),
         texts=tuple(_text_of(a) for a in answers),
@@ -206,9 +208,8 @@ def _column(
     )
 
 
-def _header(folder: RunFolder, summary: Summary) -> RunHeader:
-    status = manifest_at(folder.manifest).status if folder.manifest.is_file() else "unknown: it has no manifest.json"
-    prompts = prompts_at(folder.prompts).header if folder.prompts.is_file() else None
+def _header(run: StoredRun, prompts: PromptFile | None) -> RunHeader:
+    summary = run.summary
     return RunHeader(
         task=summary.task,
         split=summary.split,
@@ -222,9 +223,9 @@ def _header(folder: RunFolder, summary: Summary) -> RunHeader:
         run_id=summary.run_id,
         evalkit=summary.evalkit,
         generation=summary.generation,
-        status=status,
-        messages_sha256=prompts.messages_sha256 if prompts else None,
-        images_sha256=prompts.images_sha256 if prompts else None,
+        status=run.manifest.status if run.manifest is not None else "unknown: it has no manifest.json",
+        messages_sha256=prompts.header.messages_sha256 if prompts else None,
+        images_sha256=prompts.header.images_sha256 if prompts else None,
     )
 
 
@@ -271,18 +272,24 @@ def _checked(run: RunScores) -> RunScores:
         raise ValueError("invalid digests of answers")
     for key, column in run.columns.items():
         _check_column(key, column, n)
+        check_signature(key, column.signature, run.header, len(column.rows))
     return run
 
 
 def _check_column(key: MetricKey, column: ScoreColumn, n: int) -> None:
     rows, covered = column.rows, set(column.rows)
+    low, high = metric_bounds(key.metric, column.signature)
+    low, high = -_LARGEST_SCORE if low is None else low, _LARGEST_SCORE if high is None else high
     if len(column.values) != n:
         raise ValueError("columns of different lengths")
     if len(covered) != len(rows) or not all(0 <= k < n for k in rows):
         raise ValueError(f"the rows of {key} are invalid")
     for k, value in enumerate(column.values):
-        if value is not None and (k not in covered or not -_LARGEST_SCORE < value < _LARGEST_SCORE):
-            raise ValueError(f"{key} has the score {value!r} at position {k}")
+        if value is not None and (k not in covered or not low - ROUNDING <= value <= high + ROUNDING):
+            raise ValueError(
+                f"{key} has the score {value!r} at position {k}; expected one of {low:g} to {high:g}, for samples that "
+                "the metric covers"
+            )
 
 
 def incomplete(run: RunScores) -> list[str]:

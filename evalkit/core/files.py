@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from evalkit.core import json_text
 from evalkit.core.errors import StoreError
 
+# `.NAME.PROCESS.HOST.tmp`; versions before 0.1.0 had no host.
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)\.(?P<process>[0-9]+)(?:\.(?P<host>[0-9A-Za-z-]+))?\.tmp")
+_HOST = re.sub("[^0-9A-Za-z-]", "-", socket.gethostname()) or "host"
 # Made once: a run writes many lines.
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
@@ -18,15 +25,54 @@ _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, from one text or piece by piece, so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
+    sweep_temporaries(path.parent, path.name)
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines([text] if isinstance(text, str) else text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines([text] if isinstance(text, str) else text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the operating system's errors: those of a write or a full disk do not say which file it was."""
+    try:
+        yield
+    except OSError as problem:
+        problem.filename = str(path)
+        raise
+
+
+def sweep_temporaries(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left of files that they were writing in a folder.
+
+    Files of processes that run, and of processes of other machines, are left alone.
+
+    Args:
+        name: only temporaries of this file.
+    """
+    for path in folder.glob(f".{escape(name) if name else '*'}.*.tmp"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None or (name is not None and found["name"] != name):
+            continue
+        if found["host"] in (None, _HOST) and not _is_running(int(found["process"])):
+            with suppress(OSError):  # another process sweeps too, or the folder is read-only
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -25,6 +25,7 @@ from evalkit.judge.records import judgments_of, missing_answers, plan_line
 from evalkit.runs.read import journal_at
 from evalkit.runs.schema import JudgedFile, JudgePlan
 from evalkit.runs.store import RunFolder, cut_torn_line, write_record
+from evalkit.runs.verify import list_files, listed_files, stored_judgments
 
 Say = Callable[[str], None]
 Complete = Callable[[list[dict[str, Any]]], str]
@@ -108,7 +109,7 @@ def judge_run(
 def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOutcome:
     config, say, advance = plan.config, environment.say, environment.advance
     cut_torn_line(folder.judgments)
-    lines = journal_at(folder.judgments)
+    lines = stored_judgments(folder, listed_files(folder)).lines
     done = latest_judgments(lines, plan.id)
     path = config.cache_path()
     cache = ReplyCache(path) if path is not None else None
@@ -139,7 +140,11 @@ def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOut
     for text in session.warnings:
         say(f"warning: {text}")
     scores = _scores(folder, session)
-    write_record(folder.path / f"judged-{config.name}.json", scores)
+    name = f"judged-{config.name}.json"
+    # A kill in between leaves judged numbers that are not listed, which nothing takes for finished ones.
+    list_files(folder, present=(), absent=(name,))
+    write_record(folder.path / name, scores)
+    list_files(folder, present=(folder.judgments.name, name))
     return JudgeOutcome(
         scores=scores,
         estimate=expected,

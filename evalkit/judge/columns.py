@@ -9,10 +9,12 @@ from pathlib import Path
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricKey, digest_json
 from evalkit.judge.items import ItemResult, item_results
-from evalkit.judge.journal import PlanJudgments, all_judges
+from evalkit.judge.journal import PlanJudgments, by_judge
 from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
 from evalkit.judge.metrics import judged_signature, models_returned, protocol_of, settings_of
 from evalkit.runs.schema import Summary
+from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import stored_judgments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,15 @@ def judged_columns(run: Path, summary: Summary, answers: Mapping[str, str | None
         answers: sample id -> text of the run's present answers: judgments of other answers are refused.
 
     Raises:
-        StoreError: the run's judgments.jsonl is damaged.
+        StoreError: the run's judgments.jsonl is damaged, or was changed after the judging.
     """
     columns: dict[MetricKey, Column] = {}
-    for judged in all_judges(run):
+    stored = stored_judgments(RunFolder(run), summary.files)
+    for judged in by_judge(stored.lines):
         items = item_results(judged)
         refused = _refusal(judged, items, answers)
+        if not refused and judged.plan.judge in stored.unfinished:
+            refused = f"the judging by {judged.plan.judge} has not finished ({_again(judged.plan.judge)})"
         for metric in metrics_of(judged.plan.judged, str(judged.plan.config["order"])):
             if metric.is_comparable:
                 key = MetricKey(protocol_of(judged.plan.judge), metric.name)
@@ -70,7 +75,7 @@ def _column(
 
 def _refusal(judged: PlanJudgments, items: Sequence[ItemResult], answers: Mapping[str, str | None]) -> str:
     plan = judged.plan
-    again = f"run `judge run=… judge={plan.judge}` again; nothing is paid twice"
+    again = _again(plan.judge)
     n_unseen = plan.n_items - len(items)
     failed = [i for i in items if i.status == "failed"]
     if failed or n_unseen:
@@ -82,6 +87,10 @@ def _refusal(judged: PlanJudgments, items: Sequence[ItemResult], answers: Mappin
     if plan.answers_sha256 != answers_digest({i.sample_id: answers[i.sample_id] for i in items}):
         return f"judge {plan.judge} judged other answers than those that the run has now ({again})"
     return ""
+
+
+def _again(judge: str) -> str:
+    return f"run `judge run=… judge={judge}` again; nothing is paid twice"
 
 
 def answers_digest(answers: Mapping[str, str | None]) -> str:

@@ -22,6 +22,7 @@ from evalkit.judge.json_lines import located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST, Verdict, read_verdict
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment
 from evalkit.runs.store import RunFolder, cut_torn_line
+from evalkit.runs.verify import list_files, listed_files, stored_judgments
 from evalkit.tasks.llava_med_chat import DOMAINS
 
 # Fields with the text of a review, and the style of the tool that writes them.
@@ -69,9 +70,11 @@ def append_judgments(judged: PlanJudgments, run_dir: Path) -> None:
     folder = RunFolder(run_dir)
     with folder.locked():
         cut_torn_line(folder.judgments)
+        stored_judgments(folder, listed_files(folder))  # refuses judgments that were changed
         journal = Journal(folder.judgments)
         journal.write([judged.plan, *judged.judgments])
         journal.close()
+        list_files(folder, present=(folder.judgments.name,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

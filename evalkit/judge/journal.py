@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.core.errors import ConfigError, StoreError, did_you_mean
-from evalkit.core.files import json_line
+from evalkit.core.files import json_line, naming
 from evalkit.runs.codec import encode
 from evalkit.runs.read import journal_at
 from evalkit.runs.schema import JudgePlan, Judgment
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import listed_files, stored_judgments
 
 # Statuses of judgments for which the judge replied; such calls are never repeated.
 REPLIED = ("judged", "refused", "unreadable")
@@ -50,15 +51,6 @@ def latest_judgments(lines: Iterable[JournalLine], plan_id: str) -> dict[Judgmen
     return {JudgmentKey(line.sample_id, line.order, line.replicate): line for line in own}
 
 
-def all_judges(run: Path) -> list[PlanJudgments]:
-    """The last plan of every judge of a run, in order of the judges' first appearance; empty for a run without any.
-
-    Raises:
-        StoreError: the run's judgments.jsonl is damaged.
-    """
-    return _by_judge(journal_at(RunFolder(run).judgments))
-
-
 def choose_judge(path: Path, judge: str | None = None) -> PlanJudgments:
     """The last plan of a judge and its judgments.
 
@@ -67,13 +59,17 @@ def choose_judge(path: Path, judge: str | None = None) -> PlanJudgments:
         judge: the judge's name; may be left out where there is only one.
 
     Raises:
-        StoreError: there is no such file, it is damaged, or it has no plan.
+        StoreError: there is no such file, it is damaged or was changed after the judging, or it has no plan.
         ConfigError: several judges and no name given, or no judge of that name.
     """
     file = RunFolder(path).judgments if path.is_dir() else path
     if not file.is_file():
         raise StoreError(f"There are no judgments at {file}. Judge the run first: `judge run=DIR judge=NAME`.")
-    found = {j.plan.judge: j for j in _by_judge(journal_at(file))}
+    if path.is_dir():
+        lines = stored_judgments(RunFolder(path), listed_files(RunFolder(path))).lines
+    else:
+        lines = journal_at(file)
+    found = {j.plan.judge: j for j in by_judge(lines)}
     if not found:
         raise StoreError(f"{file} has no line with record 'plan', so it is not known what its judgments belong to.")
     if judge is None and len(found) > 1:
@@ -86,7 +82,8 @@ def choose_judge(path: Path, judge: str | None = None) -> PlanJudgments:
     return found[name]
 
 
-def _by_judge(lines: Sequence[JournalLine]) -> list[PlanJudgments]:
+def by_judge(lines: Sequence[JournalLine]) -> list[PlanJudgments]:
+    """The last plan of every judge, in order of the judges' first appearance."""
     plans = {line.judge: line for line in lines if isinstance(line, JudgePlan)}
     return [
         PlanJudgments(plan=plan, judgments=tuple(latest_judgments(lines, plan.plan).values()))
@@ -111,14 +108,17 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("ab")
 
     def write(self, records: Iterable[JournalLine]) -> None:
         """Append whole lines in one write, so that at most the last one can be incomplete."""
-        self._file.write("".join(journal_text(r) for r in records).encode("utf-8"))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write("".join(journal_text(r) for r in records).encode("utf-8"))
+            self._file.flush()
 
     def close(self) -> None:
         """Synchronise the disk and close."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with naming(self._path):
+            os.fsync(self._file.fileno())
+            self._file.close()

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.core.signature import Signature
 from evalkit.judge.config import CANDIDATE_FIRST, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.items import ItemResult, preference
+from evalkit.judge.parse_response import HIGHEST, LOWEST
 from evalkit.stats import Interval, mean_interval
+
+
+class Bounds(NamedTuple):
+    """The lowest and the highest score of a sample in a metric; None: no bound."""
+
+    low: float | None
+    high: float | None
+
+
+UNIT_INTERVAL = Bounds(0.0, 1.0)
+# Judged metrics outside of the unit interval.
+_BOUNDS: Mapping[str, Bounds] = {
+    "relative_score": Bounds(0.0, HIGHEST / LOWEST),
+    "relative_score_ratio_of_means": Bounds(0.0, HIGHEST / LOWEST),
+    "reference_score": Bounds(float(LOWEST), float(HIGHEST)),
+    "candidate_score": Bounds(float(LOWEST), float(HIGHEST)),
+    "order_effect": Bounds(None, None),
+}
+
+
+def metric_bounds(metric: str, signature: Signature | None) -> Bounds:
+    """The range of a metric, judged or not.  Scores are fractions, unless its signature names `unbounded_mean`."""
+    if signature is not None and signature.get("aggregate") == "unbounded_mean":
+        return Bounds(None, None)
+    return _BOUNDS.get(metric, UNIT_INTERVAL)
 
 
 class Estimate(NamedTuple):

@@ -14,6 +14,7 @@ from evalkit.judge.metrics import models_returned, protocol_of, signed_metrics
 from evalkit.runs.read import judged_files
 from evalkit.runs.schema import JudgedFile, Summary
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import StoredRun, listed_files, stored_judgments
 
 # A judge's reply is cut to this many characters in the note of a score.
 MAX_REPLY_CHARACTERS = 400
@@ -36,10 +37,31 @@ class JudgedNumbers:
 def judged_numbers(run: Path, summary: Summary) -> list[JudgedNumbers]:
     """The numbers of every judge of a run, in order of the judges' names.
 
+    A judge whose session has not finished, or judged other answers than those of the summary, has no values.
+
     Raises:
-        StoreError: a file of judged scores is not what evalkit writes.
+        StoreError: a file of judged scores is not what evalkit writes, or was changed after the judging.
     """
-    return [_numbers(_with_models(run, scores), summary) for scores in judged_files(run)]
+    return [
+        _numbers(_with_models(run, s) if _is_listed(run, s.judge, summary) else _without_values(s), summary)
+        for s in judged_files(run)
+    ]
+
+
+def _is_listed(run: Path, judge: str, summary: Summary) -> bool:
+    """Whether a judge's numbers belong to the run's; all do in runs of earlier versions, which list no files."""
+    if summary.files is None:
+        return True
+    if (name := f"judged-{judge}.json") not in summary.files:
+        return False
+    StoredRun(folder=RunFolder(run), summary=summary, manifest=None).check(name)
+    return True
+
+
+def _without_values(scores: JudgedFile) -> JudgedFile:
+    metrics = tuple(replace(m, value=None, low=None, high=None, value_worst_case=None) for m in scores.metrics)
+    why = f"the judging by {scores.judge} has not finished, or is of other answers than the run has now"
+    return replace(scores, metrics=metrics, problem=f"{why}; run `judge run=… judge={scores.judge}` again")
 
 
 def _numbers(scores: JudgedFile, summary: Summary) -> JudgedNumbers:
@@ -59,8 +81,12 @@ def _with_models(run: Path, scores: JudgedFile) -> JudgedFile:
 
 
 def judged_scores(run: Path, judge: str) -> list[Score]:
-    """A judge's score of each sample, with its replies as the note; empty where there is no judgments.jsonl."""
-    if not RunFolder(run).judgments.is_file():
+    """A judge's score of each sample, with its replies as the note; empty where there is no judgments.jsonl.
+
+    Judgments of a session that has not finished are left out.
+    """
+    folder = RunFolder(run)
+    if not folder.judgments.is_file() or judge in stored_judgments(folder, listed_files(folder)).unfinished:
         return []
     judged = choose_judge(run, judge)
     replies = _replies(judged)

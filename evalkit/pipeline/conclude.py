@@ -17,6 +17,7 @@ from evalkit.core.types import MetricValue, Prediction, Sample, Score
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record, write_scores
+from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate, unscored_counts
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds, uncounted_rows
@@ -86,8 +87,8 @@ def conclude(
     else:  # an earlier scoring under more protocols would contradict this one
         for name in ("lens.json", "lens.csv"):
             (folder.path / name).unlink(missing_ok=True)
-    # Last: a folder with a summary is a finished run.
-    write_record(folder.summary, summary)
+    # After the files that it vouches for; the caller's manifest, which says that the run is finished, comes after it.
+    write_record(folder.summary, replace(summary, files=scoring_digests(folder)))
     return Conclusion(
         folder=folder.path,
         n_failed=summary.n_failed,

@@ -14,12 +14,13 @@ from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
 from evalkit.pipeline.manifest import build_manifest, describe_generation
-from evalkit.pipeline.resume import answer_missing, describe
+from evalkit.pipeline.resume import answer_missing, check_unedited, describe
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, as_file
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
+from evalkit.runs.verify import digest_of
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds
@@ -63,6 +64,8 @@ def evaluate(
             manifest = replace(
                 manifest, shard=ShardInfo(index=settings.shard.index, of=settings.shard.of, n=len(samples))
             )
+        if settings.resume:
+            check_unedited(folder, requests)
         earlier = _earlier_timing(folder)
         write_record(folder.manifest, replace(manifest, timing=earlier))
         write_prompts(folder.prompts, as_file(given.prompts.record))
@@ -78,10 +81,11 @@ def evaluate(
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         if not n_asked and earlier is not None:
             timing = earlier  # nothing was generated now
-        done = replace(manifest, status="done", facts=engine.metadata(), timing=timing)
-        write_record(folder.manifest, done)
-        if settings.shard is not None:
+        manifest = replace(manifest, facts=engine.metadata(), timing=timing)
+        if manifest.shard is not None:
+            write_record(folder.manifest, replace(manifest, status="done", answers=digest_of(folder.predictions)))
             return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
+        write_record(folder.manifest, manifest)
         del requests  # memory: scores follow
         provenance = RunProvenance(
             model=settings.model,
@@ -92,7 +96,10 @@ def evaluate(
             limit=settings.limit,
             reasoning=settings.reasoning,
         )
-        return conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
+        found = conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
+        # Last: a run is finished when its scores are.
+        write_record(folder.manifest, replace(manifest, status="done"))
+        return found
 
 
 def _earlier_timing(folder: RunFolder) -> Timing | None:

@@ -14,6 +14,7 @@ from evalkit.pipeline.manifest import protocol_versions
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import AnswersFile, Manifest
 from evalkit.runs.store import RunFolder, manifest_record
+from evalkit.runs.verify import check_if_finished
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.tasks.base import LoadedTask
@@ -26,6 +27,17 @@ def run_manifest(path: Path) -> Manifest | None:
     if not file.is_file() or (path.is_file() and path.name != "predictions.jsonl"):
         return None
     return manifest_at(file)
+
+
+def check_answers(path: Path) -> None:
+    """Refuse the answers of a finished run that were changed after it ended; without effect for other files.
+
+    Raises:
+        StoreError: they were changed.
+    """
+    if run_manifest(path) is not None:
+        folder = RunFolder(path if path.is_dir() else path.parent)
+        check_if_finished(folder, folder.predictions.name)
 
 
 def provenance_of(path: Path, loaded: LoadedTask, model: str | None, limit: int | None = None) -> RunProvenance:

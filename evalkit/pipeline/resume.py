@@ -16,6 +16,7 @@ from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
+from evalkit.runs.verify import digest_at_the_end, digest_of
 
 
 class Answers(NamedTuple):
@@ -35,6 +36,26 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
     console.out(str(folder.path))
+
+
+def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:
+    """Refuse to go on from a finished run whose answers were changed.
+
+    Lines may be removed: their samples are asked again.
+
+    Raises:
+        StoreError: every request has an answer, and the file is not the one that the run ended with.
+    """
+    listed = digest_at_the_end(folder, folder.predictions.name)
+    if listed is None or not folder.predictions.is_file() or digest_of(folder.predictions) == listed:
+        return
+    known = answered(folder.predictions)
+    if all(r.fingerprint in known for r in requests):
+        raise StoreError(
+            f"{folder.predictions} was changed after the run ended: no answer is missing, and its sha256 is another "
+            "one. Restore the file, or start over with resume=false."
+        )
+    console.warn(f"{folder.predictions} was changed after the run ended; what is missing is asked again")
 
 
 def answer_missing(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import write_whole
 from evalkit.core.reasoning import separate
@@ -17,6 +18,7 @@ from evalkit.runs.legacy import current_target
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import IDENTITY, Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, answered, set_aside, write_predictions
+from evalkit.runs.verify import digest_of
 from evalkit.tasks.base import LoadedTask
 
 # Missing parts named in a message.
@@ -104,7 +106,7 @@ def find_parts(paths: Sequence[Path]) -> list[RunFolder]:
         inside = (
             [path] if (path / "manifest.json").is_file() else sorted(m.parent for m in path.glob("*/manifest.json"))
         )
-        parts = [p for p in inside if manifest_at(p / "manifest.json").shard is not None]
+        parts = [p for p in inside if _is_part(p, named=p == path)]
         if not parts:
             raise StoreError(
                 f"{path} is not a part of a run and contains none: parts are made with engine.shard=i/n and have "
@@ -112,6 +114,17 @@ def find_parts(paths: Sequence[Path]) -> list[RunFolder]:
             )
         found += [RunFolder(p) for p in parts]
     return found
+
+
+def _is_part(folder: Path, named: bool) -> bool:
+    """Whether a folder is a part of a run; one whose manifest cannot be read is none, unless the user named it."""
+    try:
+        return manifest_at(folder / "manifest.json").shard is not None
+    except StoreError as problem:
+        if named:
+            raise
+        console.note(f"note: {folder} is left out: {problem}")
+        return False
 
 
 def read_parts(folders: Sequence[RunFolder]) -> list[Part]:
@@ -141,6 +154,12 @@ def read_parts(folders: Sequence[RunFolder]) -> list[Part]:
             f"{reference.n} answers of the run {reference.run_id}: one of the files was changed since. Run the part "
             "whose predictions.jsonl was changed again."
         )
+    for part in parts:
+        if part.manifest.answers is not None and digest_of(part.folder.predictions) != part.manifest.answers:
+            raise StoreError(
+                f"{part.folder.predictions} was changed after the part ended (its sha256 is another one). Restore it, "
+                "or run that part again with resume=false."
+            )
     return parts
 
 
@@ -238,6 +257,7 @@ def merged_manifest(parts: Sequence[Part]) -> Manifest:
     return replace(
         first,
         shard=None,
+        answers=None,
         config={**first.config, "engine": {**first.section("engine"), "shard": None}},
         facts={**merge_metadata(facts, "differs_between_parts"), "parts": len(parts)},
         timing=_merged_timing([part.manifest.timing or Timing() for part in parts]),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalkit.core.files import naming
 from evalkit.core.types import Prediction
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import prediction_text
@@ -23,17 +24,20 @@ class Appender:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("ab")
 
     def write(self, lines: Iterable[PredictionLine]) -> None:
         """Append whole lines in one system call, so that at most the last one can be torn."""
-        self._file.write("".join(prediction_text(line) for line in lines).encode("utf-8"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._file.write("".join(prediction_text(line) for line in lines).encode("utf-8"))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def __enter__(self) -> Appender:
         return self

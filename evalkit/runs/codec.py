@@ -10,10 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Record = TypeVar("Record")
 
@@ -37,8 +40,14 @@ def decode(kind: type[Record], text: str | bytes, where: str) -> Record:
         where: the file, or FILE:LINE, for the message.
 
     Raises:
-        StoreError: the text is not JSON, or a key is missing or has an invalid value; names the first one.
+        StoreError: the text is not JSON, or a key is missing, doubled or has an invalid value; names the first one.
     """
+    record = _validated(kind, text, where)
+    _refuse_doubled_keys(text, where)
+    return record
+
+
+def _validated(kind: type[Record], text: str | bytes, where: str) -> Record:
     from pydantic import ValidationError
 
     try:
@@ -48,9 +57,22 @@ def decode(kind: type[Record], text: str | bytes, where: str) -> Record:
     return record
 
 
+def _refuse_doubled_keys(text: str | bytes, where: str) -> None:
+    """Refuse valid JSON with a key that occurs twice in an object: of two values pydantic takes the last."""
+    import jiter
+
+    try:
+        jiter.from_json(text.encode() if isinstance(text, str) else text, catch_duplicate_keys=True)
+    except ValueError as problem:
+        raise StoreError(
+            f"{where}: {problem}. evalkit writes each key once: the file was edited or badly merged. Make it again "
+            "with the command that wrote it."
+        ) from None
+
+
 def decode_object(kind: type[Record], content: Any, where: str) -> Record:
     """The record in parsed JSON; see `decode`."""
-    return decode(kind, json.dumps(content), where)
+    return _validated(kind, json.dumps(content), where)
 
 
 def _message(error: Any, where: str) -> str:
@@ -73,17 +95,25 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def read_records(kind: type[Record], path: Path) -> list[Record]:
+def read_records(kind: type[Record], path: Path, hasher: _Hash | None = None) -> list[Record]:
     """The records of a JSON Lines file, one a line.
+
+    Args:
+        hasher: is given every byte that was read, so that a file is read once to be read and checked.
 
     Raises:
         StoreError: the file is missing, or a line is invalid; names the line.
     """
+    found = []
     try:
         with path.open("rb") as file:
-            return [decode(kind, line, f"{path}:{number}") for number, line in enumerate(file, 1)]
+            for number, line in enumerate(file, 1):
+                if hasher is not None:
+                    hasher.update(line)
+                found.append(decode(kind, line, f"{path}:{number}"))
     except FileNotFoundError:
         raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from None
+    return found
 
 
 def encode(value: Any) -> Any:

@@ -21,6 +21,7 @@ from evalkit.models.templates import render, without_marks
 from evalkit.runs.read import prompts_at
 from evalkit.runs.schema import PromptFile, PromptHeader
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import check_if_finished
 from evalkit.tasks.base import LoadedTask
 
 # Files next to the weights that turn text and pixels into the model's input, and that end its answers.
@@ -190,9 +191,11 @@ def read_prompt_record(path: Path) -> PromptRecord:
     """A prompt record from its file, or from the folder of the run that keeps it.
 
     Raises:
-        StoreError: the file is missing, or it is invalid or inconsistent.
+        StoreError: the file is missing, it is invalid or inconsistent, or was changed after its run ended.
     """
     file = RunFolder(path).prompts if path.is_dir() else path
+    if path.is_dir():
+        check_if_finished(RunFolder(path), file.name)
     stored = prompts_at(file)
     if problem := _inconsistency(stored):
         raise StoreError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,12 +60,12 @@ def _summary(kind: type[Record], path: Path, what: str) -> Record:
 
 
 def predictions_at(path: Path) -> list[PredictionLine]:
-    """The lines of a predictions.jsonl."""
+    """The lines of a predictions.jsonl; `evalkit.runs.verify.StoredRun` also checks that they are the run's."""
     return read_records(PredictionLine, path)
 
 
 def scores_at(path: Path) -> list[Score]:
-    """The lines of a scores.jsonl."""
+    """The lines of a scores.jsonl; `evalkit.runs.verify.StoredRun` also checks that they are the run's."""
     return read_records(Score, path)
 
 
@@ -126,20 +126,30 @@ def _check_kind(content: Any, kind: str, path: Path, what: str) -> None:
 
 
 def complete_lines(path: Path) -> list[tuple[int, bytes]]:
-    """The lines of a file that is appended to, with their numbers.
+    """The lines of a file that is appended to, with their numbers; see `without_torn_line`."""
+    return list(enumerate(without_torn_line(path.read_bytes()).splitlines(), start=1)) if path.exists() else []
 
-    A last line without its line break is left out: a kill left it behind, or another process is writing it now.  The
-    file is only read; `evalkit.runs.store.cut_torn_line` repairs it.
+
+def without_torn_line(data: bytes) -> bytes:
+    """The content of a file that is appended to, without a last line that has no line break.
+
+    A kill left that line behind, or another process is writing it now.  Readers leave the file as it is;
+    `evalkit.runs.store.cut_torn_line` repairs it.
     """
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    return list(enumerate(data[:end].splitlines(), start=1))
+    return data[: data.rfind(b"\n") + 1]
 
 
 def journal_at(path: Path) -> list[JudgePlan | Judgment]:
-    """The lines of a judgments.jsonl; see `complete_lines`.
+    """The lines of a judgments.jsonl, see `complete_lines`; none where there is no such file.
+
+    Raises:
+        StoreError: a line is damaged.
+    """
+    return journal_lines(complete_lines(path), path)
+
+
+def journal_lines(lines: Iterable[tuple[int, bytes]], path: Path) -> list[JudgePlan | Judgment]:
+    """The records in numbered lines of a judgments.jsonl.
 
     Raises:
         StoreError: a line is damaged.
@@ -149,7 +159,7 @@ def journal_at(path: Path) -> list[JudgePlan | Judgment]:
         "judgment": lambda line, where: decode(Judgment, line, where),
     }
     found: list[JudgePlan | Judgment] = []
-    for number, line in complete_lines(path):
+    for number, line in lines:
         where = f"{path}:{number}"
         try:
             record = json.loads(line).get("record")

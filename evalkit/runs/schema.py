@@ -144,13 +144,23 @@ class AnswersFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileDigest:
+    """The content of a file: its length in bytes and its sha256 (hex)."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything that determines the numbers of a run.
 
-    status: "running", "done" (answers generated) or "scored" (answers came from a file).  config: the resolved
+    status: "running", "done" (a run, or a part of one) or "scored" (answers that came from a file); the last two are
+    written last, after the summary.  config: the resolved
     configuration, in which tasks, models, engines and protocols are named by registry name (`choices`, `name`), never
     by module path.  facts: the engine's metadata.  checkpoint, images_sha256, prompts_sha256: None for scored answers.
-    reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".
+    reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".  answers: predictions.jsonl of a part
+    that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -179,6 +189,7 @@ class Manifest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
     reasoning: str = "auto"
+    answers: FileDigest | None = None
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):
@@ -203,7 +214,9 @@ class Summary:
     their reasoning.
     skipped: the first 20 reasons why rows of the data were left out.  sanity_checks: see
     `evalkit.analysis.sanity_checks`; empty where they were not computed.  warnings: why the numbers may say nothing
-    about the model (all answers empty, or all the same), shown beside them.
+    about the model (all answers empty, or all the same), shown beside them.  files: name -> content of every file that
+    belongs to these numbers, and of the judgments of finished sessions; judgments.jsonl may be longer, while a judge
+    adds to it.  None for runs of earlier versions, which cannot be checked, and in a leaderboard.
     """
 
     schema: int = SUMMARY_SCHEMA
@@ -232,6 +245,7 @@ class Summary:
     unscored: tuple[UnscoredCount, ...] = ()
     sanity_checks: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, FileDigest] | None = None
 
     def __post_init__(self) -> None:
         for m in self.metrics:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import StoreError, first_line
-from evalkit.core.files import json_line, key_a_line, write_json, write_whole
+from evalkit.core.files import json_line, key_a_line, sweep_temporaries, write_json, write_whole
 from evalkit.core.types import Prediction, Sample, Score
 from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
@@ -92,6 +92,7 @@ class RunFolder:
                 "file system mounted with locks (NFS: rpc.statd running and no `nolock`; Lustre: `flock`)."
             ) from problem
         try:
+            sweep_temporaries(self.path)
             yield
         finally:
             lock.release()
@@ -186,12 +187,12 @@ def _score_record(score: Score) -> dict[str, Any]:
 
 
 def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
-    """Write a manifest, summary, leaderboard result or file of judged scores, whole.
+    """Write a manifest, summary, leaderboard result or file of judged scores, whole; digests only where there are any.
 
     Raises:
         StoreError: the record would not be read back; nothing is written.
     """
-    content = encode(record)
+    content = {k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers")}
     decode_object(type(record), content, str(path))
     write_json(path, content)
 

@@ -28,6 +28,8 @@ from evalkit.stats import AGGREGATES, Interval
 from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.base import LoadedTask
 
+# Largest error of a fraction that is computed from floating-point numbers.
+ROUNDING = 1e-9
 # Tags that link samples to each other and never make slices.
 LINKING_TAGS = frozenset({"pair"})
 
@@ -96,6 +98,9 @@ def tabulate(
     """Aggregate scores into metric values: for every protocol and metric the slice `all`, then one value per tag value.
 
     A metric that covers no sample of the data gets value None and n = 0.
+
+    Raises:
+        ConfigError: a score is outside of its metric's range.
     """
     by_metric: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
@@ -158,6 +163,8 @@ def _value(
     group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, run: RunProvenance
 ) -> MetricValue:
     scored = [i for i, s in enumerate(scores) if s.value is not None]
+    if group.name == "all":
+        _check_range(metric, protocol, scores)
     everyone = _aggregate(metric, scores, group.samples, group.clusters)
     value, interval, clusters = *everyone, group.clusters
     # `everyone` counts each unscored sample as the worst case.
@@ -178,6 +185,17 @@ def _value(
         higher_is_better=metric.higher_is_better,
         signature=signature(metric, protocol, run, len(scores), group.name),
     )
+
+
+def _check_range(metric: Metric, protocol: ScoringProtocol, scores: Sequence[Score]) -> None:
+    if metric.aggregate == "unbounded_mean":
+        return
+    for s in scores:
+        if s.value is not None and not -ROUNDING <= s.value <= 1 + ROUNDING:
+            raise ConfigError(
+                f"The protocol {protocol.name} gave sample {s.sample_id} the score {s.value:g} in {s.metric}; expected "
+                "a fraction from 0 to 1. Correct its class; a metric on another scale has aggregate='unbounded_mean'."
+            )
 
 
 def _aggregate(
@@ -204,6 +222,8 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         # A protocol that uses the sample's label uses the task's rule for that label.
         "rule": task.closed_rule if settings.get("rule", "label") == "label" else settings["rule"],
         "protocol": f"{protocol.name}.{protocol.version}",
+        # Where it is no mean of fractions, a reader cannot check the value against the scores without it.
+        **({} if metric.of or metric.aggregate == "mean" else {"aggregate": metric.aggregate}),
         **{k: v for k, v in settings.items() if k != "rule"},
         "prompt": run.prompt,
         "image": run.image,

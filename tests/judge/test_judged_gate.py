@@ -36,6 +36,13 @@ def gate(baseline: Path, candidate: Path, out: Path, *more: str) -> tuple[int, d
     return code, json.loads((out / "gate.json").read_text(encoding="utf-8"))
 
 
+def as_of_an_earlier_version(run: Path) -> None:
+    """Take the digests out of a run's summary."""
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    del summary["files"]
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
 @pytest.fixture
 def judged(tmp_path: Path) -> Path:
     run = make_run(tmp_path / "first", "digest")
@@ -88,6 +95,10 @@ def test_judgments_of_other_answers_are_refused(judged: Path, tmp_path: Path) ->
     (moved / "predictions.jsonl").write_text(text + "\n", encoding="utf-8")
     code, content = gate(judged, moved, tmp_path)
     assert code == 2
+    assert "predictions.jsonl is not the file that the numbers" in content["reason"]
+    as_of_an_earlier_version(moved)  # whose summary lists no digests
+    code, content = gate(judged, moved, tmp_path)
+    assert code == 2
     assert "judged other answers than those that the run has now" in content["reason"]
 
 
@@ -96,6 +107,10 @@ def test_a_missing_judgment_is_refused(judged: Path, tmp_path: Path) -> None:
     shutil.copytree(judged, partial)
     lines = (partial / "judgments.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (partial / "judgments.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
+    code, content = gate(judged, partial, tmp_path)
+    assert code == 2
+    assert "judgments.jsonl is not the file" in content["reason"]
+    as_of_an_earlier_version(partial)
     for sides in ((judged, partial), (partial, judged)):
         code, content = gate(*sides, tmp_path)
         assert code == 2

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from evalkit.analysis.run_folders import expand_patterns, is_started
 from evalkit.analysis.run_scores import RunScores, read_run_scores
+from evalkit.core import console
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import read_json
 from evalkit.runs.read import baseline_at, result_at
 from evalkit.runs.schema import BASELINE_KIND
+from evalkit.runs.store import RunFolder
 
 
 class RunPair(NamedTuple):
@@ -93,9 +95,23 @@ def is_run(path: Path) -> bool:
 
 def _runs_and_baselines(folder: Path) -> list[Path]:
     entries = sorted(folder.iterdir())
-    return [p for p in entries if p.suffix == ".json" and p.is_file()] + [
-        p for p in entries if p.is_dir() and is_run(p)
-    ]
+    runs = [p for p in entries if p.is_dir() and is_run(p)]
+    if foreign := [p for p in runs if is_foreign(p)]:
+        names = ", ".join(p.name for p in foreign)
+        console.note(f"note: {folder}: {names} left out: no manifest.json, and summary.json is not of evalkit")
+    return [p for p in entries if p.suffix == ".json" and p.is_file()] + [p for p in runs if p not in foreign]
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a folder has a summary.json of another program; a damaged run of evalkit is not foreign, but refused."""
+    folder = RunFolder(path)
+    if folder.manifest.is_file():
+        return False
+    try:
+        content = read_json(folder.summary, "summary")
+    except (StoreError, OSError):
+        return not folder.scores.is_file()
+    return not (isinstance(content, dict) and {"schema", "run_id"} & content.keys())
 
 
 def _stored_baseline(path: Path) -> Path:

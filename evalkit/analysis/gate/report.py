@@ -249,8 +249,17 @@ def _escaped(text: str | None, limit: int = 120) -> str:
     return clean
 
 
+FILES = ("gate.json", "gate.xml", "gate.md")
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier gate, so that none of them is taken for the verdict of one that does not end."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write gate.json, gate.xml and gate.md."""
-    write_whole(folder / "gate.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_whole(folder / "gate.xml", junit(content))
-    write_whole(folder / "gate.md", markdown(content))
+    """Write the files of `FILES`."""
+    texts = (json.dumps(content, indent=1, ensure_ascii=False) + "\n", junit(content), markdown(content))
+    for name, text in zip(FILES, texts, strict=True):
+        write_whole(folder / name, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.analysis.compare import metric_keys
@@ -12,6 +12,7 @@ from evalkit.analysis.paired import ASSUMED_DISCORDANCE, Paired, incompatibiliti
 from evalkit.analysis.run_scores import RunScores, incomplete
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.types import MetricKey
+from evalkit.judge.metric_definitions import metric_bounds
 from evalkit.stats import holm, paired_minimum_detectable_effect
 
 # The share of wrong passes, wrong fails and wrong improvements that a gate promises not to exceed.
@@ -118,8 +119,13 @@ def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str]
     return found
 
 
-def margins_of(keys: Iterable[MetricKey], common: float, by_metric: Mapping[str, float]) -> dict[MetricKey, float]:
+def margins_of(
+    keys: Iterable[MetricKey], common: float, by_metric: Mapping[str, float], *, forced: bool = False
+) -> dict[MetricKey, float]:
     """The margin of each metric: its own one where `by_metric` has it, else the common one.
+
+    Args:
+        forced: accept margins of 1 and more.
 
     Raises:
         ConfigError: a margin is not a fraction between 0 and 1, or belongs to a metric that is not gated.
@@ -130,12 +136,64 @@ def margins_of(keys: Iterable[MetricKey], common: float, by_metric: Mapping[str,
     found = {key: by_metric.get(name, common) for name, key in names.items()}
     for key, margin in found.items():
         number = isinstance(margin, int | float) and not isinstance(margin, bool)
-        if not number or not 0 < margin < 1:
+        if not number or not 0 < margin < (math.inf if forced else 1):
             raise ConfigError(
                 f"The margin {margin} for {key} is invalid; expected a fraction such as 0.02 for two percentage "
                 "points, or exact=true to accept no change at all."
             )
     return found
+
+
+def vacuous(baseline: RunScores, margin_of: Mapping[MetricKey, float], keys: Sequence[MetricKey]) -> list[MetricKey]:
+    """The metrics whose margin lets anything pass: the baseline is not further than that from the worst value.
+
+    A baseline that has the worst value itself is not one of them: no candidate can be worse, whatever the margin.
+    """
+    found = []
+    for key in keys:
+        if key in baseline.columns and baseline.rows(key):
+            column = baseline.columns[key]
+            scores = column.worst_case()
+            low, high = metric_bounds(key.metric, column.signature)
+            worst = min(low, column.worst) if column.higher_is_better and low is not None else high
+            if worst is not None and 0 < abs(sum(scores) / len(scores) - worst) <= margin_of[key]:
+                found.append(key)
+    return found
+
+
+def check_margins(
+    baselines: Sequence[RunScores],
+    metrics: Sequence[Sequence[MetricKey]],
+    margin_of: Mapping[MetricKey, float],
+    named: Collection[str],
+) -> list[str]:
+    """Refuse a gate that lets any candidate pass.
+
+    Args:
+        metrics: of each baseline.
+        named: metrics that have a margin of their own.
+
+    Returns:
+        A warning for each metric that does not decide, beside others that do.
+
+    Raises:
+        ConfigError: no metric of a baseline could fail, or one with a margin of its own could not.
+    """
+    warnings = []
+    for baseline, keys in zip(baselines, metrics, strict=True):
+        idle = vacuous(baseline, margin_of, keys)
+        own = [key for key in idle if str(key) in named]
+        if own or (idle and len(idle) == len(keys)):
+            key = (own or idle)[0]
+            raise ConfigError(
+                f"The margin {margin_of[key]:g} for {key} lets every candidate pass, a useless one too: "
+                f"{baseline.origin} is no further than that from the worst value. Give a smaller margin or other "
+                "metrics; force=true gates with it all the same."
+            )
+        warnings += [
+            f"{baseline.header.task} {key}: the margin {margin_of[key]:g} lets every candidate pass" for key in idle
+        ]
+    return warnings
 
 
 def _obstacles(match: RunPair, keys: Sequence[MetricKey]) -> list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 from evalkit.core.errors import StoreError
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
 from evalkit.models.text_only_baselines import Lookup, Majority
-from evalkit.runs.read import manifest_at, scores_at
+from evalkit.runs.read import manifest_at
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import open_run
 from evalkit.scoring.aggregate import RunProvenance, score_all
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.stats import paired_interval
@@ -84,14 +85,14 @@ def blank_image_lifts(
     """The lift over the same model on blank images, where `runs` has such a run over the same samples and prompt."""
     if provenance.image == "blank":
         return {"unknown": "this is the run with blank images"}
-    folder = _blank_run(runs, provenance)
-    if folder is None:
+    found = _blank_run(runs, provenance)
+    if found is None:
         return {"unknown": "no run of this model with image=blank over the same samples and prompt is in this folder"}
     image_of = {s.id: s.image_id for s in samples}
     direction = {v.key: v.higher_is_better is not False for v in values}
-    blank = _columns(scores_at(folder.scores))
+    blank = _columns(found.scores)
     return {
-        "run_id": manifest_at(folder.manifest).run_id,
+        "run_id": found.run_id,
         "metrics": [
             {"protocol": key.protocol, "metric": key.metric}
             | _lift(column, _Scores(list(blank[key]), list(blank[key].values())), image_of, direction[key])
@@ -101,8 +102,14 @@ def blank_image_lifts(
     }
 
 
-def _blank_run(runs: Path, provenance: RunProvenance) -> RunFolder | None:
-    """The first finished run with blank images that is otherwise the same."""
+@dataclass(frozen=True, slots=True)
+class _BlankRun:
+    run_id: str
+    scores: list[Score]
+
+
+def _blank_run(runs: Path, provenance: RunProvenance) -> _BlankRun | None:
+    """The first finished run with blank images that is otherwise the same; damaged and foreign ones are left out."""
     task = provenance.task
     wanted = {
         "model": provenance.model, "task": task.name, "split": task.split, "data_sha256": task.data_sha256,
@@ -114,10 +121,10 @@ def _blank_run(runs: Path, provenance: RunProvenance) -> RunFolder | None:
             continue
         try:
             manifest = manifest_at(folder.manifest)
-        except StoreError:  # another run's damaged file must not end this one
+            if all(getattr(manifest, k) == v for k, v in wanted.items()):
+                return _BlankRun(manifest.run_id, open_run(folder.path).scores())
+        except (StoreError, OSError):  # another run's damaged file must not end this one
             continue
-        if all(getattr(manifest, k) == v for k, v in wanted.items()):
-            return folder
     return None
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 HELP_ORDER = 40
 # How many changed prompts, images and answers are shown in full.
 N_SHOWN = 5
+PROMPTS_FILE = "gate-prompts.json"
 
 
 def main(config: Config) -> int:
@@ -44,12 +45,14 @@ def main(config: Config) -> int:
         return save_baselines(config)
     if config["dry_run"]:
         return show_certifiable_margins(config)
+    from evalkit.analysis.gate import report
+
+    for folder in _possible_outputs(config):
+        report.clear(folder)
     if not config["baseline"] or not config["candidate"]:
         raise ConfigError(
             "The gate needs baseline=RUN (or a file that `gate candidate=RUN save=FILE` wrote) and candidate=RUN."
         )
-    from evalkit.analysis.gate import report
-
     out = _output_folder(config)
     try:
         content = _compare_scores(config)
@@ -58,6 +61,13 @@ def main(config: Config) -> int:
         raise
     report.write(out, content)
     return _report_verdicts(content)
+
+
+def _possible_outputs(config: Config) -> list[Path]:
+    """The folders in which files of an earlier gate could be taken for those of this one."""
+    if config["out"]:
+        return [Path(str(config["out"]))]
+    return [path for path in _paths(config["candidate"]) if path.is_dir()]
 
 
 def _output_folder(config: Config) -> Path:
@@ -90,6 +100,7 @@ def _compare_scores(config: Config) -> dict[str, Any]:
     metrics = choose_metrics(matches, _metrics(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
+        _check_margins([baseline for baseline, _ in matches], metrics, margin_of, config)
         for (baseline, _), compared in zip(matches, metrics, strict=True):
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
@@ -157,7 +168,22 @@ def _margins(metrics: Sequence[Sequence[MetricKey]], config: Config) -> dict[Met
     by_metric = config["margins"] or {}
     if not isinstance(by_metric, Mapping):
         raise ConfigError(f"margins={by_metric} is not possible; give margins='{{strict open_recall: 0.03}}'.")
-    return margins_of(sorted({m for of_run in metrics for m in of_run}), config["margin"], by_metric)
+    keys = sorted({m for of_run in metrics for m in of_run})
+    return margins_of(keys, config["margin"], by_metric, forced=bool(config.get("force")))
+
+
+def _check_margins(
+    baselines: Sequence[RunScores],
+    metrics: Sequence[Sequence[MetricKey]],
+    margin_of: Mapping[MetricKey, float],
+    config: Config,
+) -> None:
+    """Refuse margins that let anything pass, unless force=true; warn of those that decide nothing beside others."""
+    from evalkit.analysis.gate.verdicts import check_margins
+
+    if not config.get("force"):
+        for text in check_margins(baselines, metrics, margin_of, set(config["margins"] or {})):
+            console.warn(text)
 
 
 def _uncertain(baseline: RunScores, metrics: Sequence[MetricKey], margin_of: Mapping[MetricKey, float]) -> list[str]:
@@ -190,6 +216,7 @@ def show_certifiable_margins(config: Config) -> int:
     doubts: list[str] = []
     every = choose_metrics([[b] for b in baselines], _metrics(config))
     margin_of = _margins(every, config)
+    _check_margins(baselines, every, margin_of, config)
     for baseline, metrics in zip(baselines, every, strict=True):
         for metric in metrics:
             n = len(baseline.rows(metric))
@@ -251,6 +278,8 @@ def compare_prompts(config: Config) -> int:
     from evalkit.runs.prompt_record import as_file, read_prompt_record
     from evalkit.runs.store import write_prompts
 
+    if config["out"]:
+        (Path(config["out"]) / PROMPTS_FILE).unlink(missing_ok=True)
     if config["candidate"]:
         if config.get("model") or config.get("task"):
             raise ConfigError(
@@ -274,7 +303,7 @@ def compare_prompts(config: Config) -> int:
     if config["out"]:
         fields = ("settings", "prompts", "images", "added", "gone", "notes")
         result = {"schema": 1, "changed": changes.any} | {k: list(getattr(changes, k)) for k in fields}
-        write_json(Path(config["out"]) / "gate-prompts.json", result)
+        write_json(Path(config["out"]) / PROMPTS_FILE, result)
     if changes.any:
         raise GateFailed(
             "The prompts, images or generation settings have changed. If that is intended, write the record again with "

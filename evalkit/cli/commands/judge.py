@@ -24,18 +24,19 @@ def main(config: Config) -> int:
     from evalkit.judge.metrics import signed_metrics
     from evalkit.judge.remarks import remarks
     from evalkit.pipeline.inputs import select
-    from evalkit.pipeline.rescore import run_manifest
-    from evalkit.runs.read import predictions_at
     from evalkit.runs.store import RunFolder
+    from evalkit.runs.verify import open_run
 
     if config["judge"].get("name") == "none":
         raise ConfigError(f"Choose a judge with judge=NAME. Known: {', '.join(options('judge'))}.")
     judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
     folder = RunFolder(Path(config["run"]))
-    manifest = run_manifest(folder.path)
-    if manifest is None:
+    if not folder.manifest.is_file():
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
-    predictions = [line.prediction for line in predictions_at(folder.predictions)]
+    run = open_run(folder.path)
+    manifest = run.manifest
+    assert manifest is not None, "a run with a manifest.json has a manifest"
+    predictions = [line.prediction for line in run.predictions()]
     task = make_task({"task": saved_task(manifest, config["data"])})
     loaded = task.load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))

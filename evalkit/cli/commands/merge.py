@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
@@ -17,6 +18,7 @@ def main(config: Config) -> int:
     """Join the parts of a run (engine.shard=i/n) into the whole run, and score it."""
     from evalkit.pipeline.conclude import conclude, show
     from evalkit.pipeline.inputs import limited
+    from evalkit.pipeline.manifest import protocol_versions
     from evalkit.pipeline.rescore import provenance_of
     from evalkit.pipeline.shards import (
         copy_where_equal,
@@ -37,9 +39,10 @@ def main(config: Config) -> int:
     loaded = limited(task.load(images=False), manifest.limit)
     predictions = merged_predictions(parts, loaded)
     folder = RunFolder(Path(config["out"]) / manifest.run_id)
+    manifest = replace(manifest, protocols=protocol_versions(protocols))
     with folder.locked():
+        write_record(folder.manifest, replace(manifest, status="running"))
         replace_predictions(folder.predictions, loaded.samples, predictions)
-        write_record(folder.manifest, manifest)
         copy_where_equal([part.folder.prompts for part in parts], folder.prompts)
         conclusion = conclude(
             folder,
@@ -50,6 +53,7 @@ def main(config: Config) -> int:
             manifest.timing,
             make_analysis_settings(task_config, TrainSplit(task)),
         )
+        write_record(folder.manifest, manifest)  # last: it says that the run is finished
     for name in manifest.facts["differs_between_parts"]:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
     stated = {**config, "regime": manifest.config.get("regime")}

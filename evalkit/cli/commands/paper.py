@@ -50,7 +50,7 @@ def main(config: Config) -> int:
     for folder in folders:
         if not folder.is_dir():
             console.warn(f"runs={folder} is not a folder")
-    summaries = read_summaries(folders)
+    summaries = read_summaries(folders, leave_out)
     cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, proxy_metrics=wanted.proxy_metrics)
     rows = extra_rows(wanted.published, summaries, extra_models)
     console.out(show(wanted.published, cells, rows))
@@ -63,6 +63,11 @@ def main(config: Config) -> int:
     if failed:
         raise Partial(f"{len(failed)} of the missing runs did not finish: {'; '.join(failed)}.")
     return 0
+
+
+def leave_out(folder: Path, reason: str) -> None:
+    """Say that a folder beside the runs is not read."""
+    console.note(f"note: {folder} is left out: {reason}")
 
 
 def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], extra_models: Sequence[str]) -> list[str]:
@@ -84,7 +89,7 @@ def run_missing(config: Config, wanted: Paper, folders: Sequence[Path], extra_mo
             raise ConfigError(f"data.{task}: there is no task named {task!r}. {did_you_mean(task, options('task'))}")
     needed = missing_runs(
         wanted,
-        read_summaries(folders),
+        read_summaries(folders, leave_out),
         extra_models=extra_models,
         registered=options("model"),
         protocols=options("protocol"),

@@ -51,9 +51,8 @@ def main(config: Config) -> int:
 def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
     from evalkit.pipeline.inputs import select, with_images
-    from evalkit.runs.read import predictions_at, summary_at
-    from evalkit.runs.store import RunFolder
+    from evalkit.runs.verify import open_run
 
-    folder = RunFolder(run)
-    answered = select(samples, [line.sample_id for line in predictions_at(folder.predictions)], str(run))
-    return with_images(answered, summary_at(folder.summary).image)
+    stored = open_run(run)
+    answered = select(samples, [line.sample_id for line in stored.predictions()], str(run))
+    return with_images(answered, stored.summary.image)

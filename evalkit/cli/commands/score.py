@@ -23,7 +23,7 @@ def main(config: Config) -> int:
     from evalkit.importers import join, read_answers
     from evalkit.pipeline.conclude import conclude, show
     from evalkit.pipeline.inputs import limited
-    from evalkit.pipeline.rescore import file_digest, folder_for, provenance_of, scored_manifest
+    from evalkit.pipeline.rescore import check_answers, file_digest, folder_for, provenance_of, scored_manifest
     from evalkit.pipeline.train_split import TrainSplit
     from evalkit.runs.schema import AnswersFile
     from evalkit.runs.store import write_predictions, write_record
@@ -32,6 +32,7 @@ def main(config: Config) -> int:
 
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
+    check_answers(path)
     file = read_answers(path, format=config["format"], **columns)
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
@@ -56,8 +57,9 @@ def main(config: Config) -> int:
     protocols = make_protocols(config)
     check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
     origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
+    manifest = scored_manifest(folder, provenance, origin, protocols, config)
     with folder.locked():
-        write_record(folder.manifest, scored_manifest(folder, provenance, origin, protocols, config))
+        write_record(folder.manifest, replace(manifest, status="running"))
         write_predictions(folder.predictions, loaded.samples, predictions)
         conclusion = conclude(
             folder,
@@ -68,6 +70,7 @@ def main(config: Config) -> int:
             None,
             make_analysis_settings(config["task"], TrainSplit(task)),
         )
+        write_record(folder.manifest, manifest)  # last: it says that the run is finished
     add_to_leaderboard(config, conclusion, limit=provenance.limit)
     assert conclusion.summary is not None, "a scored file has a summary"
     said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in warnings))

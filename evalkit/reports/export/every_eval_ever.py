@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.files import json_line, safe_name, write_json, write_whole
 from evalkit.core.types import MetricKey, MetricValue, Score
+from evalkit.judge.metric_definitions import UNIT_INTERVAL
 from evalkit.reports.export.run import (
     CONFIDENCE,
     INTERVAL,
-    UNIT_INTERVAL,
     FinishedRun,
     bounds_of,
     details_of,

@@ -7,7 +7,8 @@ from pathlib import Path
 from evalkit.core.files import write_whole
 from evalkit.core.format import MISSING, percent
 from evalkit.core.types import MetricValue
-from evalkit.reports.export.run import UNIT_INTERVAL, FinishedRun, bounds_of, name_of
+from evalkit.judge.metric_definitions import UNIT_INTERVAL
+from evalkit.reports.export.run import FinishedRun, bounds_of, name_of
 from evalkit.reports.latex import table
 
 

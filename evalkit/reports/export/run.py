@@ -6,41 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import MetricValue, Score
+from evalkit.judge.metric_definitions import Bounds, metric_bounds
 from evalkit.judge.results import JudgedNumbers, judged_numbers
-from evalkit.runs.read import manifest_at, predictions_at, scores_at, summary_at
 from evalkit.runs.schema import Manifest, PredictionLine, Summary
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import StoredRun, open_run
 
 CONFIDENCE = 0.95
 INTERVAL = "95 % confidence interval, clustered by image"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
-class Bounds(NamedTuple):
-    """The lowest and the highest value that a metric can have; None: no bound."""
-
-    low: float | None
-    high: float | None
-
-
-UNIT_INTERVAL = Bounds(0.0, 1.0)
-# Metrics outside of the unit interval.
-_BOUNDS: Mapping[str, Bounds] = {
-    "relative_score": Bounds(0.0, None),
-    "relative_score_ratio_of_means": Bounds(0.0, None),
-    "reference_score": Bounds(1.0, 10.0),
-    "candidate_score": Bounds(1.0, 10.0),
-    "order_effect": Bounds(None, None),
-}
-
-
 def bounds_of(number: MetricValue) -> Bounds:
     """The lowest and the highest value that a number's metric can have."""
-    return _BOUNDS.get(number.metric, UNIT_INTERVAL)
+    return metric_bounds(number.metric, number.signature)
 
 
 def name_of(number: MetricValue) -> str:
@@ -120,7 +103,7 @@ class FinishedRun:
 
     def scores(self) -> list[Score]:
         """The lines of scores.jsonl."""
-        return scores_at(self.folder.scores)
+        return StoredRun(folder=self.folder, summary=self.summary, manifest=self.manifest).scores()
 
     @property
     def dataset_repo(self) -> str | None:
@@ -171,14 +154,12 @@ def read_run(path: Path, *, slices: bool = False, model_id: str | None = None) -
         model_id: developer/name of the model; by default the hub repository of its weights.
 
     Raises:
-        StoreError: not the folder of a finished run.
+        StoreError: not the folder of a finished run, or its files are not those that the summary was made from.
         ConfigError: model_id is not of the form developer/name.
     """
-    folder = RunFolder(path)
-    summary = summary_at(folder.summary)
-    manifest = manifest_at(folder.manifest) if folder.manifest.is_file() else None
-    if manifest is not None and not manifest.is_finished:
-        raise StoreError(f"{path} is not finished (status {manifest.status}): the same command resumes it.")
+    stored = open_run(path)
+    stored.check()
+    folder, summary, manifest = stored.folder, stored.summary, stored.manifest
     judges = judged_numbers(path, summary)
     numbers = (*summary.metrics, *(m for judge in judges for m in judge.metrics))
     if model_id is not None and not _HUB_NAME.fullmatch(model_id):
@@ -187,7 +168,7 @@ def read_run(path: Path, *, slices: bool = False, model_id: str | None = None) -
         folder=folder,
         summary=summary,
         manifest=manifest,
-        answers=tuple(predictions_at(folder.predictions)),
+        answers=tuple(stored.predictions()),
         numbers=tuple(n for n in numbers if slices or n.slice == "all"),
         judges={f"judge:{judge.judge}": judge for judge in judges},
         model_id=model_id or _model_id(summary, manifest),

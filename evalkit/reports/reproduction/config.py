@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.errors import ConfigError, StoreError, did_you_mean
 from evalkit.judge.results import judged_numbers
 from evalkit.published import PublishedTable, load_published, parse_published
 from evalkit.published.read import SCHEMA
-from evalkit.runs.read import summary_at
 from evalkit.runs.schema import Summary
+from evalkit.runs.verify import open_run
 
 KEYS = ("about", "published", "models", "settings", "beside")
 
@@ -103,18 +103,29 @@ def _check_among(value: str, allowed: Iterable[str], what: str) -> None:
         raise ConfigError(f"{what} {value!r} is not in the table. {did_you_mean(value, known)}")
 
 
-def read_summaries(folders: Iterable[Path]) -> list[Summary]:
+def read_summaries(folders: Iterable[Path], leave_out: Callable[[Path, str], None] | None = None) -> list[Summary]:
     """The summaries of all runs below some folders, in order of their paths, each run once.
 
     The metrics of a run's judges are among its metrics, under the protocol `judge:NAME`.
 
+    Args:
+        leave_out: called with the folder and the reason where there is no finished run of evalkit, or one whose files
+            were changed; None to refuse it.
+
     Raises:
-        StoreError: a summary or a file of judged scores is not what evalkit writes.
+        StoreError: a file is not what evalkit writes.
     """
     found: dict[str, Summary] = {}
     for folder in folders:
         for path in sorted(folder.glob("*/summary.json")):
-            summary = summary_at(path)
-            judged = [m for judge in judged_numbers(path.parent, summary) for m in judge.metrics]
-            found.setdefault(summary.run_id, replace(summary, metrics=(*summary.metrics, *judged)))
+            try:
+                run = open_run(path.parent)
+                run.check()
+                judged = [m for judge in judged_numbers(path.parent, run.summary) for m in judge.metrics]
+            except StoreError as problem:
+                if leave_out is None:
+                    raise
+                leave_out(path.parent, str(problem))
+                continue
+            found.setdefault(run.summary.run_id, replace(run.summary, metrics=(*run.summary.metrics, *judged)))
     return list(found.values())

@@ -19,9 +19,8 @@ from evalkit.core.types import MetricKey, MetricValue, Sample, Score
 from evalkit.judge.results import JudgedNumbers, judged_numbers, judged_scores
 from evalkit.reports.run_page.differences import Differences
 from evalkit.runs.codec import encode
-from evalkit.runs.read import predictions_at, scores_at, summary_at
 from evalkit.runs.schema import PredictionLine, Summary
-from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import slice_tags
 
 MAX_RUNS = 2
@@ -65,12 +64,14 @@ def page_data(
 
     Raises:
         ConfigError: more than two runs, or two without a common sample or with different data.
+        StoreError: a run is not finished, or its files are not those that its summary was made from.
     """
     if not 1 <= len(runs) <= MAX_RUNS:
         raise ConfigError(f"A page shows one run or two side by side, not {len(runs)}.")
     found = differences or Differences()
-    summaries = [summary_at(RunFolder(r).summary) for r in runs]
-    answers = [{a.sample_id: a for a in predictions_at(RunFolder(r).predictions)} for r in runs]
+    stored = [open_run(r) for r in runs]
+    summaries = [s.summary for s in stored]
+    answers = [{a.sample_id: a for a in s.predictions()} for s in stored]
     ids = _shared_ids(runs, answers)
     judges = [judged_numbers(r, s) for r, s in zip(runs, summaries, strict=True)]
     known = [samples.get(i) for i in ids]
@@ -81,12 +82,12 @@ def page_data(
         "differences": [_difference(p) for p in found.pairs],
         "incomparable": found.incomparable,
         "left_out": [len(a) - len(ids) for a in answers],
-        "lens": _protocol_comparison(runs[0]),
+        "lens": _protocol_comparison(stored[0]),
         "ids": ids,
         **_sample_columns(known, in_order[0], images),
         "boxes": _boxes(in_order),
         "answers": [_answers(lines) for lines in in_order],
-        "scores": [_scores(_all_scores(r, j), ids, texts) for r, j in zip(runs, judges, strict=True)],
+        "scores": [_scores(_all_scores(s, j), ids, texts) for s, j in zip(stored, judges, strict=True)],
         "texts": list(texts),
     }
 
@@ -142,9 +143,10 @@ def _tags(known: Sequence[Sample | None], first: Sequence[PredictionLine]) -> di
     return found
 
 
-def _protocol_comparison(run: Path) -> Any:
+def _protocol_comparison(run: StoredRun) -> Any:
     """The comparison of the run's protocols; None for a run with too few of them."""
-    path = run / "lens.json"
+    path = run.folder.path / "lens.json"
+    run.check(path.name)
     return read_json(path, "comparison of protocols") if path.is_file() else None
 
 
@@ -203,8 +205,8 @@ def _boxes(answers: Sequence[Sequence[PredictionLine]]) -> list[Column] | None:
     return [pooled(gold), *(pooled(read_box(a.text or "") for a in lines) for lines in answers)]
 
 
-def _all_scores(run: Path, judges: Sequence[JudgedNumbers]) -> list[Score]:
-    return [*scores_at(RunFolder(run).scores), *(s for j in judges for s in judged_scores(run, j.judge))]
+def _all_scores(run: StoredRun, judges: Sequence[JudgedNumbers]) -> list[Score]:
+    return [*run.scores(), *(s for j in judges for s in judged_scores(run.folder.path, j.judge))]
 
 
 def _scores(scores: Iterable[Score], ids: Sequence[str], texts: dict[str, int]) -> dict[str, Column]:

@@ -1,0 +1,165 @@
+"""Whether the scores of a run fit its summary, its manifest, its prompt record and its answers.
+
+A digest says that a file is the one that evalkit wrote; this says that the files belong together, also in runs of
+earlier versions, which have no digests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.core.errors import StoreError
+from evalkit.core.signature import Signature
+from evalkit.core.types import MetricKey, MetricValue
+from evalkit.judge.results import JudgedNumbers
+from evalkit.runs.schema import Manifest, PredictionLine, PromptFile, RunHeader, Summary
+from evalkit.runs.verify import StoredRun
+from evalkit.scoring.aggregate import ROUNDING
+
+if TYPE_CHECKING:
+    from evalkit.analysis.run_scores import ScoreColumn
+
+
+def check_fit(
+    run: StoredRun,
+    answers: Sequence[PredictionLine],
+    columns: Mapping[MetricKey, ScoreColumn],
+    prompts: PromptFile | None,
+) -> None:
+    """Refuse a run whose files do not belong together.
+
+    Raises:
+        StoreError: names the first contradiction.
+    """
+    summary = run.summary
+    try:
+        _check_counts(summary, answers)
+        if prompts is not None:
+            _check_prompts(answers, prompts)
+        overall = {m.key: m for m in summary.metrics if m.slice == "all"}
+        for m in overall.values():
+            _check_signature(m, summary, run.manifest)
+        for key, column in columns.items():
+            _check_value(column, overall[key], answers)
+            _check_reasons(summary, key, sum(column.values[k] is None for k in column.rows))
+    except ValueError as problem:
+        raise StoreError(
+            f"{run.folder.path} contradicts itself: {problem}. One of its files was changed or comes from another run; "
+            "give the run's command again, which scores the answers anew."
+        ) from None
+
+
+def check_judged_fit(path: Path, columns: Mapping[MetricKey, ScoreColumn], numbers: Sequence[JudgedNumbers]) -> None:
+    """Refuse judged numbers that are not those of the judgments.
+
+    Raises:
+        StoreError: names the metric.
+    """
+    for m in (m for judge in numbers if not judge.problem for m in judge.metrics if m.slice == "all"):
+        column = columns.get(m.key)
+        if column is not None and not _equal(m.value, _mean([v for v in column.values if v is not None])):
+            name = f"judged-{m.protocol.partition(':')[2]}.json"
+            raise StoreError(
+                f"{path} contradicts itself: {m.key} is {m.value} in {name} and another value in judgments.jsonl. Give "
+                "the `judge` command again; nothing is paid twice."
+            )
+
+
+def check_signature(key: MetricKey, signature: Signature, header: RunHeader | Summary, n: int) -> None:
+    """Refuse a signature that names another metric, task, data or number of samples.
+
+    Raises:
+        ValueError: names the part.
+    """
+    protocol = signature["protocol"]
+    name = protocol if key.protocol.startswith("judge:") else protocol.rpartition(".")[0]
+    expected = {"protocol": key.protocol, "metric": key.metric, "task": f"{header.task}.{header.split}", "n": str(n)}
+    found = {"protocol": name, "metric": signature.metric, "task": signature["task"], "n": signature.get("n") or str(n)}
+    if "data" in dict(signature.parts):
+        found["data_sha256"], expected["data_sha256"] = signature["data"], header.data_sha256[:8]
+    for part, value in expected.items():
+        if found[part] != value:
+            raise ValueError(f"the signature of {key} has the {part} {found[part]!r}, expected {value!r}")
+
+
+def _check_counts(summary: Summary, answers: Sequence[PredictionLine]) -> None:
+    predictions = [a.prediction for a in answers]
+    counts = {
+        "n": len(answers),
+        "n_images": len({a.image_id for a in answers}),
+        "n_failed": sum(p.failed for p in predictions),
+    }
+    for name, n in counts.items():
+        if getattr(summary, name) != n:
+            raise ValueError(f"summary.json has {name}={getattr(summary, name)}, predictions.jsonl {n}")
+
+
+def _check_prompts(answers: Sequence[PredictionLine], prompts: PromptFile) -> None:
+    if dict(zip(prompts.ids, prompts.image_ids, strict=False)) != {a.sample_id: a.image_id for a in answers}:
+        raise ValueError("the samples and images of predictions.jsonl are not those of prompts.json")
+
+
+def _check_signature(m: MetricValue, summary: Summary, manifest: Manifest | None) -> None:
+    """Every part of a signature that the summary or the manifest states too."""
+    signature = m.signature
+    assert signature is not None, "a summary's metrics have signatures"
+    check_signature(m.key, signature, summary, m.n)
+    limit = None if summary.limit is None else str(summary.limit)
+    stated = {
+        "slice": m.slice, "prompt": summary.prompt, "image": summary.image, "gen": summary.generation,
+        "v": summary.evalkit, "limit": limit,
+    }  # fmt: skip
+    for part, value in stated.items():
+        if signature.get(part) is not None and signature[part] != value:
+            raise ValueError(f"the signature of {m.key} has {part}:{signature[part]}, summary.json {value}")
+    known = {p.name: p.version for p in manifest.protocols} if manifest is not None else {}
+    protocol = signature["protocol"]
+    if known and protocol != f"{m.protocol}.{known.get(m.protocol)}":
+        listed = ", ".join(f"{name}.{version}" for name, version in known.items())
+        raise ValueError(f"{m.key} is signed by protocol {protocol}, manifest.json lists {listed}")
+
+
+def _check_value(column: ScoreColumn, m: MetricValue, answers: Sequence[PredictionLine]) -> None:
+    """The value, worst case and counts of a metric against its scores."""
+    scores = [column.values[k] for k in column.rows]
+    scored = [v for v in scores if v is not None]
+    if (m.n, m.n_unscored) != (len(scores), len(scores) - len(scored)):
+        raise ValueError(
+            f"{m.key} has n={m.n} and {m.n_unscored} unscored in summary.json, scores.jsonl {len(scores)} and "
+            f"{len(scores) - len(scored)}"
+        )
+    covered = len({answers[k].image_id for k in column.rows})
+    if m.n_clusters > covered:
+        raise ValueError(f"{m.key} has {m.n_clusters} clusters in summary.json, its samples are on {covered} images")
+    if column.signature.get("aggregate") not in (None, "unbounded_mean"):
+        return  # no mean of the scores
+    worst = _mean(column.worst_case())
+    # Protocols of earlier plug-ins do not state which of the two their value is.
+    allowed = {"wrong": [worst], "exclude": [_mean(scored)]}.get(
+        str(column.signature.get("unscored")), [_mean(scored), worst]
+    )
+    if not any(_equal(m.value, value) for value in allowed):
+        raise ValueError(f"{m.key} is {m.value} in summary.json, the mean of its scores is {allowed[0]}")
+    if not _equal(m.value_worst_case, worst):
+        raise ValueError(f"{m.key} has the worst case {m.value_worst_case} in summary.json, its scores {worst}")
+
+
+def _check_reasons(summary: Summary, key: MetricKey, n_unscored: int) -> None:
+    if not summary.unscored:
+        return  # of a leaderboard, or of the first versions
+    counted = sum(u.count for u in summary.unscored if (u.protocol, u.metric) == key)
+    if counted != n_unscored:
+        raise ValueError(f"{key} has {n_unscored} unscored samples, summary.json gives reasons for {counted}")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _equal(one: float | None, two: float | None) -> bool:
+    if one is None or two is None:
+        return one is two
+    return math.isclose(one, two, rel_tol=ROUNDING, abs_tol=ROUNDING)

@@ -114,6 +114,7 @@ def write_board(out: Path, source: Path, n: int) -> None:
     from dataclasses import replace
 
     from evalkit.analysis.run_scores import RunScores, ScoreColumn, baseline_file
+    from evalkit.core.signature import Signature
     from evalkit.core.types import MetricKey, MetricValue
     from evalkit.reports.leaderboard.exposure import TrainingExposure
     from evalkit.reports.leaderboard.folder import leaderboard_result
@@ -141,10 +142,10 @@ def write_board(out: Path, source: Path, n: int) -> None:
             for k in rows:
                 values[k] = float(drawn.random() < share) if "recall" not in text else round(drawn.random() * share, 3)
             value = sum(values[k] or 0.0 for k in rows) / len(rows)
-            columns[key] = ScoreColumn(values=tuple(values), rows=rows, signature=found.signature,
-                                       higher_is_better=True)  # fmt: skip
-            metrics.append(replace(found, value=value, value_worst_case=value, low=max(0, value - 0.03),
-                                   high=min(1, value + 0.03), n=len(rows), n_unscored=0))  # fmt: skip
+            signature = Signature.of(key.metric, dict(found.signature.parts) | {"n": str(len(rows))})
+            columns[key] = ScoreColumn(values=tuple(values), rows=rows, signature=signature, higher_is_better=True)
+            metrics.append(replace(found, signature=signature, value=value, value_worst_case=value, n=len(rows),
+                                   low=max(0, value - 0.03), high=min(1, value + 0.03), n_unscored=0))  # fmt: skip
         run_id = f"{name}-phantom-{number:08x}"
         made = replace(summary, run_id=run_id, model=name, n=ROWS, n_images=IMAGES, metrics=tuple(metrics))
         result = leaderboard_result(made, TrainingExposure(regime="zero-shot"))

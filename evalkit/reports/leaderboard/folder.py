@@ -21,11 +21,14 @@ from evalkit.reports.leaderboard.exposure import TrainingExposure
 from evalkit.reports.leaderboard.page import page
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
+from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult, Summary
 from evalkit.runs.store import write_record
 
+# Run id -> scores of its answers, where they are stored.
+StoredByRun = Mapping[str, RunScores | StoredScores]
 GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
@@ -78,7 +81,7 @@ def rebuild(folder: Path) -> list[Path]:
     return _write_tables(folder, results, read_scores(folder, results))
 
 
-def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> list[Path]:
+def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> list[Path]:
     files = _tables(folder, results, scores)
     for name, text in files.items():
         write_whole(folder / name, text)
@@ -101,7 +104,7 @@ def _generated(folder: Path) -> set[str]:
     return {p.name for p in folder.glob("*") if p.suffix in GENERATED and not p.name.startswith(".")}
 
 
-def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> dict[str, str]:
+def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> dict[str, str]:
     return render(results, scores, read_published(folder, {r.task for r in results}))
 
 
@@ -140,7 +143,9 @@ def read_results(folder: Path, skipped: str | None = None) -> list[LeaderboardRe
     return found
 
 
-def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str | None = None) -> dict[str, RunScores]:
+def read_scores(
+    folder: Path, results: Sequence[LeaderboardResult], skipped: str | None = None
+) -> dict[str, StoredScores]:
     """Run id -> scores of its answers, where they are stored.
 
     Args:
@@ -150,6 +155,7 @@ def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str
         StoreError: a file is damaged, belongs to no result, or contradicts its result.
     """
     by_id = {r.run_id: r for r in results}
+    pool: Pool = {}
     found = {}
     for path in sorted((folder / "scores").glob("*.json")):
         if path.stem == skipped:
@@ -158,7 +164,7 @@ def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str
             raise StoreError(f"{path} belongs to no result in {folder / 'results'}; remove it, or add its result.")
         scores = read_run_scores(path)
         _check_agreement(scores, by_id[path.stem], path)
-        found[path.stem] = scores
+        found[path.stem] = StoredScores.of(scores, pool)
     return found
 
 
@@ -189,7 +195,7 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
 
 
 def render(
-    results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores], published: Sequence[PublishedTable]
+    results: Sequence[LeaderboardResult], scores: StoredByRun, published: Sequence[PublishedTable]
 ) -> dict[str, str]:
     """File name -> content: README.md, index.html, and TASK.md, TASK.csv and TASK.tex for each task.
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.analysis.run_scores import RunScores, ScoreColumn, baseline_file, read_run_scores
+from evalkit.core import console
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import write_whole
 from evalkit.core.types import MetricKey, MetricValue
@@ -29,6 +30,8 @@ from evalkit.runs.store import write_record
 
 # Run id -> scores of its answers, where they are stored.
 StoredByRun = Mapping[str, RunScores | StoredScores]
+# Tables of so many results are rebuilt after each run, in about a second.
+REBUILT = 200
 GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
@@ -38,6 +41,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExposure) -> None:
     """Store a run's result and the scores of its answers in a leaderboard, and rebuild the tables.
+
+    A folder of more than REBUILT results keeps its tables until `rebuild` is called: every place depends on every run.
 
     Args:
         run: the run's folder; None where only the summary is known, and then its row is never ranked.  Scores of a
@@ -52,6 +57,13 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
     place.unlink(missing_ok=True)
     if scores is not None:
         write_whole(place, baseline_file(scores, list(scores.columns), with_texts=False))
+    n_results = sum(1 for _ in (folder / "results").glob("*.json"))
+    if n_results > REBUILT:
+        console.note(
+            f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables are "
+            f"made on request only: python -m evalkit board leaderboard={folder}"
+        )
+        return
     others = read_results(folder, skipped=result.run_id)
     results = sorted([*others, result], key=lambda r: r.run_id)
     stored = read_scores(folder, others, skipped=result.run_id)

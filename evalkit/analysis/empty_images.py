@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
 from evalkit.core.errors import DataError
+from evalkit.core.image_files import opened
 from evalkit.core.images import open_image, read_bytes
 from evalkit.core.types import ImageRef
 
@@ -39,11 +39,9 @@ def _emptiness(ref: ImageRef) -> str:
 
 
 def _is_transparent(ref: ImageRef) -> bool:
-    from PIL import Image as images
-
     if ref.kind in ("draw", "blank"):
         return False
-    with images.open(io.BytesIO(read_bytes(ref))) as image:
+    with opened(read_bytes(ref)) as image:
         image.load()
         if "A" not in image.getbands() and "transparency" not in image.info:
             return False

@@ -289,19 +289,27 @@ def _checked(run: RunScores) -> RunScores:
 
 
 def _check_column(key: MetricKey, column: ScoreColumn, n: int) -> None:
-    rows, covered = column.rows, set(column.rows)
+    import numpy as np
+
     low, high = metric_bounds(key.metric, column.signature)
     low, high = -_LARGEST_SCORE if low is None else low, _LARGEST_SCORE if high is None else high
     if len(column.values) != n:
         raise ValueError("columns of different lengths")
-    if len(covered) != len(rows) or not all(0 <= k < n for k in rows):
+    rows = np.array(column.rows, dtype=np.int64)
+    covered = np.zeros(n, dtype=bool)
+    if ((rows >= 0) & (rows < n)).all():
+        covered[rows] = True
+    if covered.sum() != len(rows):
         raise ValueError(f"the rows of {key} are invalid")
-    for k, value in enumerate(column.values):
-        if value is not None and (k not in covered or not low - ROUNDING <= value <= high + ROUNDING):
-            raise ValueError(
-                f"{key} has the score {value!r} at position {k}; expected one of {low:g} to {high:g}, for samples that "
-                "the metric covers"
-            )
+    values = np.array(column.values, dtype=float)  # null is NaN
+    unscored = np.array([v is None for v in column.values])
+    valid = unscored | (covered & (values >= low - ROUNDING) & (values <= high + ROUNDING))
+    if not valid.all():
+        k = int(valid.argmin())
+        raise ValueError(
+            f"{key} has the score {column.values[k]!r} at position {k}; expected one of {low:g} to {high:g}, for "
+            "samples that the metric covers"
+        )
 
 
 def incomplete(run: RunScores) -> list[str]:

@@ -6,11 +6,12 @@ gives both.  A 12-bit image in a 16-bit file, read to its upper 8 bits, would be
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.core.image_files import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +23,7 @@ _UPPER_LOWER = {"B": "BL", "L": "LB", "N": "LB" if sys.byteorder == "little" els
 
 
 class DeepSamples(NamedTuple):
-    """Samples of 16 bits as floats of shape (height, width, channels): grey and alpha, colour, or colour and alpha.
+    """Samples of 16 bits, of shape (height, width, channels): grey and alpha, colour, or colour and alpha.
 
     premultiplied: whether colour is multiplied by alpha.  orientation: EXIF, as far as the samples do not follow it.
     """
@@ -60,8 +61,6 @@ def read_deep(content: bytes, image: Image) -> DeepSamples:
     Raises:
         ValueError: a form whose lower bytes Pillow does not give.
     """
-    import numpy as np
-
     tiles = list(_tiles(image))
     raw = tiles[0].raw if tiles else ""
     unknown = any(tile.codec not in _RAW or tile.raw != raw or not re.search(r";16[BLN]$", raw) for tile in tiles)
@@ -72,10 +71,20 @@ def read_deep(content: bytes, image: Image) -> DeepSamples:
         )
     if raw.startswith("LA"):  # no raw mode for its lower bytes, but four bytes a pixel, as RGBA has
         four, orientation = _unpacked(content, "RGBA", "RGBA")
-        return DeepSamples(four[..., 0::2] * 256 + four[..., 1::2], False, orientation)
+        return DeepSamples(_joined(four[..., 0::2], four[..., 1::2]), False, orientation)
     stem = raw[:-1].replace("RGBa", "RGBA")
     (upper, orientation), (lower, _) = (_unpacked(content, image.mode, stem + byte) for byte in _UPPER_LOWER[raw[-1]])
-    return DeepSamples(np.asarray(upper * 256 + lower), raw.startswith("RGBa"), orientation)
+    return DeepSamples(_joined(upper, lower), raw.startswith("RGBa"), orientation)
+
+
+def _joined(upper: Any, lower: Any) -> Any:
+    """Samples of 16 bits from their two bytes."""
+    import numpy as np
+
+    values = upper.astype(np.uint16)
+    values <<= 8
+    values |= lower
+    return values
 
 
 def _tiles(image: Any) -> Iterator[_Tile]:
@@ -106,16 +115,15 @@ def _jpeg_2000_bits(image: Any) -> int:
 def _unpacked(content: bytes, mode: str, raw: str) -> tuple[Any, int]:
     """The file's pixels unpacked by another raw mode, and the EXIF orientation left to apply."""
     import numpy as np
-    from PIL import Image as images
 
-    opened: Any
-    with images.open(io.BytesIO(content)) as opened:
-        opened._mode = mode
-        opened.tile = [
+    image: Any
+    with opened(content) as image:
+        image._mode = mode
+        image.tile = [
             type(tile)(*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw)
             if hasattr(tile, "_fields")
             else (*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw)
-            for tile in opened.tile
+            for tile in image.tile
         ]
-        opened.load()
-        return np.asarray(opened).astype(np.float64), int(opened.getexif().get(0x0112, 1) or 1)
+        image.load()
+        return np.asarray(image), int(image.getexif().get(0x0112, 1) or 1)

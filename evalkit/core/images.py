@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import struct
 import threading
 import zlib
@@ -17,10 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.core.archives import DAMAGE, member_bytes
 from evalkit.core.deep_colour import is_deep, read_deep
 from evalkit.core.errors import DataError
+from evalkit.core.image_files import max_file_bytes, opened
+from evalkit.core.parquet import open_parquet
 from evalkit.core.types import ImageRef
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ CONVERSION = (
 )
 DEEP = b"16 bits a channel\0"
 GREY = 127
+# Values that are scaled at a time.
+_STRIP = 1 << 20
 # Modes that every PIL version converts; the others are converted already when a split is checked.
 _ORDINARY = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"})
 
@@ -63,19 +67,17 @@ def open_image(ref: ImageRef) -> Image:
         return decode(read_bytes(ref))
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def damage() -> tuple[type[Exception], ...]:
     """PIL's errors for damaged files; its two for "decompression bombs" derive directly from Exception and Warning."""
     from PIL import Image as images
 
-    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning, MemoryError)
     return (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs)
 
 
 def decode(content: bytes) -> Image:
-    """Encoded bytes as 8-bit RGB, upright, by the rule CONVERSION.  Raises PIL's errors for damaged images."""
-    from PIL import Image as images
-
-    with images.open(io.BytesIO(content)) as image:
+    """Encoded bytes as 8-bit RGB, upright, by the rule CONVERSION.  Raises what `damage` lists for damaged images."""
+    with opened(content) as image:
         if is_deep(image):
             return _deep_to_rgb(content, image)
         image.load()
@@ -87,7 +89,7 @@ def _decoding_errors(ref: ImageRef) -> Iterator[None]:
     """Turn PIL's errors on damaged, truncated or oversized files into a DataError that names the image."""
     try:
         yield
-    except _damage() as problem:
+    except damage() as problem:
         reason = str(problem).rstrip(".") or type(problem).__name__
         raise DataError(f"The image {ref} cannot be decoded: {reason}.") from problem
 
@@ -112,15 +114,27 @@ def _scaled(image: Image) -> Image:
     import numpy as np
     from PIL import Image as images
 
-    values = np.asarray(image, dtype=np.float64)
-    grey = _spread(values, whole=image.mode.startswith("I"))
-    if isinstance(clear := image.info.get("transparency"), int):
-        grey = np.where(values == clear, 0, grey)  # over black, as every transparent pixel
-    return images.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+    values = np.asarray(image)
+    low, scale = _range(values, whole=image.mode.startswith("I"))
+    clear = image.info.get("transparency")
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for rows in _strips(values):
+        spread = (values[rows].astype(np.float64) - low) * scale
+        if isinstance(clear, int):
+            spread = np.where(values[rows] == clear, 0, spread)  # over black, as every transparent pixel
+        grey[rows] = np.rint(spread).astype(np.uint8)
+    return images.fromarray(grey).convert("RGB")
 
 
-def _spread(values: Any, *, whole: bool) -> Any:
-    """Values scaled from their own range to 0..255, one range for all channels; 8-bit values in a wider type stay."""
+class _Range(NamedTuple):
+    """The range of values: (value - low) * scale is within 0..255."""
+
+    low: float
+    scale: float
+
+
+def _range(values: Any, *, whole: bool) -> _Range:
+    """The range of values, one for all channels, to be scaled to 0..255; 8-bit values in a wider type stay."""
     import numpy as np
 
     low, high = float(values.min()), float(values.max())
@@ -128,8 +142,13 @@ def _spread(values: Any, *, whole: bool) -> Any:
         raise ValueError("grey values that are not finite")
     if whole and low >= 0 and high <= 255:
         low, high = 0.0, 255.0
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return (values - low) * scale
+    return _Range(low, 255.0 / (high - low) if high > low else 0.0)
+
+
+def _strips(values: Any) -> Iterator[slice]:
+    """Slices over the rows of an array; the arithmetic needs many bytes a value and is done on a strip at a time."""
+    height = max(1, _STRIP // max(1, values[0].size))
+    return (slice(start, start + height) for start in range(0, len(values), height))
 
 
 def _deep_to_rgb(content: bytes, image: Image) -> Image:
@@ -140,15 +159,21 @@ def _deep_to_rgb(content: bytes, image: Image) -> Image:
     deep = read_deep(content, image)
     values = deep.values
     colours = 1 if values.shape[2] == 2 else 3
-    rgb = _spread(values[..., :colours], whole=True)
-    if values.shape[2] > colours and not deep.premultiplied:
-        rgb = rgb * (values[..., colours:] / 65535.0)
+    low, scale = _range(values[..., :colours], whole=True)
     clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and len(clear) == values.shape[2]:
-        rgb = np.where((values == np.array(clear)).all(axis=2, keepdims=True), 0.0, rgb)
-    made = images.fromarray(np.repeat(np.rint(rgb).astype(np.uint8), 3 // colours, axis=2))
+    clear = np.array(clear) if isinstance(clear, tuple) and len(clear) == values.shape[2] else None
+    made = np.empty((*values.shape[:2], 3), dtype=np.uint8)
+    for rows in _strips(values):
+        strip = values[rows].astype(np.float64)
+        rgb = (strip[..., :colours] - low) * scale
+        if values.shape[2] > colours and not deep.premultiplied:
+            rgb = rgb * (strip[..., colours:] / 65535.0)
+        if clear is not None:
+            rgb = np.where((strip == clear).all(axis=2, keepdims=True), 0.0, rgb)
+        made[rows] = np.rint(rgb).astype(np.uint8)
+    picture = images.fromarray(made)
     turn = _TURNS.get(deep.orientation)
-    return made if turn is None else made.transpose(images.Transpose[turn])
+    return picture if turn is None else picture.transpose(images.Transpose[turn])
 
 
 # EXIF orientation -> the transposition that turns an image upright, as in PIL's `exif_transpose`.
@@ -171,7 +196,7 @@ def read_bytes(ref: ImageRef) -> bytes:
     """
     try:
         if ref.kind == "file":
-            return Path(ref.path).read_bytes()
+            return _file_bytes(Path(ref.path))
         if ref.kind == "zip":
             return _zip_member(ref.path, ref.member)
         if ref.kind == "parquet":
@@ -201,12 +226,10 @@ def _is_marked(image: Image) -> bool:
 
 
 def _is_marked_file(content: bytes) -> bool:
-    from PIL import Image as images
-
     try:
-        with images.open(io.BytesIO(content)) as image:
+        with opened(content) as image:
             return _is_marked(image)
-    except _damage():
+    except damage():
         return False  # a damaged file is reported where it is decoded; here only its bytes count
 
 
@@ -235,14 +258,19 @@ def _archive(path: str) -> Any:
 
 
 def _zip_member(path: str, member: str) -> bytes:
-    import zipfile
-
     with _zip_lock:  # one file handle, whose position every read changes
         try:
-            content: bytes = _archive(path).read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as problem:  # RuntimeError: encrypted
+            archive = _archive(path)
+            return member_bytes(archive, archive.getinfo(member), max_file_bytes())
+        except DAMAGE as problem:  # KeyError, a missing member, is reported by the caller
             raise ValueError(str(problem)) from problem
-    return content
+
+
+def _file_bytes(path: Path) -> bytes:
+    size, most = path.stat().st_size, max_file_bytes()
+    if size > most:
+        raise ValueError(f"the file has {size} bytes, and an image may have {most}")
+    return path.read_bytes()
 
 
 _parquet_lock = threading.Lock()
@@ -250,9 +278,7 @@ _parquet_lock = threading.Lock()
 
 @lru_cache(maxsize=8)
 def _table_file(path: str) -> Any:
-    import pyarrow.parquet
-
-    return pyarrow.parquet.ParquetFile(path)
+    return open_parquet(path)
 
 
 @lru_cache(maxsize=2)
@@ -291,13 +317,11 @@ def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Br
 
 
 def _probe(ref: ImageRef) -> str | Broken:
-    from PIL import Image as images
-
     try:
         content = read_bytes(ref)
         if ref.kind in ("draw", "blank"):
             return hashlib.sha256(content).hexdigest()
-        with _decoding_errors(ref), images.open(io.BytesIO(content)) as image:
+        with _decoding_errors(ref), opened(content) as image:
             if _is_marked(image):
                 decode(content)
                 return hashlib.sha256(DEEP + content).hexdigest()

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from evalkit.core import json_text
+from evalkit.core.archives import DAMAGE, MAX_ARCHIVE, MAX_MEMBER, check_member, check_total, member_bytes
 from evalkit.core.errors import DataError
 from evalkit.importers.base import ArchiveMember
 
@@ -20,10 +21,11 @@ def json_members(path: Path, prefix: str) -> list[ArchiveMember]:
     found = []
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.filename.startswith(prefix) and info.filename.endswith(".json"):
-                    found.append(ArchiveMember(info.filename, json_text.loads(_content(path, archive, info))))
-    except (zipfile.BadZipFile, zlib.error, ValueError, RecursionError, NotImplementedError) as e:
+            wanted = [i for i in archive.infolist() if i.filename.startswith(prefix) and i.filename.endswith(".json")]
+            check_total(wanted, MAX_ARCHIVE)
+            for info in wanted:
+                found.append(ArchiveMember(info.filename, json_text.loads(_content(path, archive, info))))
+    except DAMAGE as e:
         raise DataError(
             f"{path}: a member of the archive cannot be read ({e}). Copy or write the archive again."
         ) from None
@@ -32,9 +34,10 @@ def json_members(path: Path, prefix: str) -> list[ArchiveMember]:
 
 def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if info.compress_type != _ZSTANDARD:
-        return archive.read(info)
+        return member_bytes(archive, info, MAX_MEMBER)
     import pyarrow
 
+    check_member(info, MAX_MEMBER)
     with path.open("rb") as file:
         file.seek(info.header_offset)
         header = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))

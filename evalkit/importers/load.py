@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
+from evalkit.core.archives import DAMAGE, check_archive
 from evalkit.core.errors import DataError
 from evalkit.importers import sheets, tables, text
 from evalkit.importers.archive import json_members
@@ -60,7 +60,9 @@ def _zip(path: Path) -> RawFile:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, zlib.error) as e:
+            if "xl/workbook.xml" in names:
+                check_archive(archive)
+    except DAMAGE as e:
         raise DataError(f"{path}: damaged zip archive ({e}); it may be truncated. Copy or write it again.") from None
     if "xl/workbook.xml" in names:
         return sheets.parse_xlsx(path)

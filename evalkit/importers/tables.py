@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import lines_of
+from evalkit.core.parquet import open_parquet, parquet_records
 from evalkit.importers.base import RawFile, Record
 
 _CSV_LIMIT = threading.Lock()  # csv.field_size_limit is global to the process
@@ -116,23 +117,23 @@ def _csv_rows(text: str, separators: Sequence[str], path: Path, skipped: int) ->
 def parse_parquet(path: Path) -> RawFile:
     """Parse the columns of a parquet file with text, numbers or lists of them; columns with images are not loaded."""
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as e:
+        with open_parquet(path) as file:
+            wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
+            check_names([n for n in file.schema_arrow.names if n in wanted], path)
+            rows = enumerate(parquet_records(file, wanted), 1)
+            records = tuple(Record(row=i, fields=row) for i, row in rows)
+    except (OSError, ValueError, pyarrow.ArrowException) as e:
         raise DataError(f"{path}: not a readable parquet file ({e}).") from None
-    with file:
-        wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
-        check_names([n for n in file.schema_arrow.names if n in wanted], path)
-        rows = file.read(columns=wanted).to_pylist()
-    records = tuple(Record(row=i, fields=row) for i, row in enumerate(rows, 1))
     return RawFile(path=path, kind="records", cells="parquet", records=records)
 
 
 def _holds_bytes(kind: Any) -> bool:
     import pyarrow.types as t
 
+    if t.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
     return bool(
         t.is_binary(kind)
         or t.is_large_binary(kind)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit.clients.response import CallFailed, Reply
-from evalkit.core.errors import EvalkitError
+from evalkit.core.errors import DataError, EvalkitError
 from evalkit.judge.budget import Budget, max_tokens_of
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient
@@ -25,8 +25,8 @@ MAX_FAILURES_IN_A_ROW = 10
 class Session:
     """One session of judging.
 
-    stopped: reason why it ended early.  n_calls, n_failed_calls: calls made, and those without a reply.  fatal: the
-    error after which no call can succeed.  warnings: for the user, at the end.
+    stopped: reason why it ended early.  n_calls, n_failed_calls: calls made, and those without a reply.  fatal: an
+    error that is not the server's, raised where no call succeeded.  warnings: for the user, at the end.
     """
 
     plan: Plan
@@ -92,6 +92,10 @@ class Session:
         except CallFailed as problem:
             self._failed(key, str(problem))
             return None
+        except DataError as problem:  # an image that cannot be sent; the other calls may have better ones
+            self._keep_failure(key, str(problem))
+            self.fatal = self.fatal or problem
+            return None
         except EvalkitError as problem:
             self.n_failed_calls += 1
             self.fatal = self.fatal or problem
@@ -101,11 +105,14 @@ class Session:
         self._save_soon(key, reply)
         return reply
 
-    def _failed(self, key: str, why: str) -> None:
+    def _keep_failure(self, key: str, why: str) -> None:
         self.n_failed_calls += 1
-        self._failed_in_a_row += 1
         self.journal.write([error_judgment(self.plan, slot, key, why) for slot in self.plan.calls[key]])
         self.advance(len(self.plan.calls[key]))
+
+    def _failed(self, key: str, why: str) -> None:
+        self._keep_failure(key, why)
+        self._failed_in_a_row += 1
         limit = max(MAX_FAILURES_IN_A_ROW, self.plan.config.concurrency)
         if self._failed_in_a_row >= limit and not self.stopped:
             self.stopped = f"{self._failed_in_a_row} calls in a row brought no reply (the last: {why})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import ImageRef
@@ -28,11 +30,16 @@ def data_url(data: bytes, where: str) -> str:
     A PNG of 16 bits a channel is re-encoded by evalkit's rule, because servers cut it to its upper 8 bits.
 
     Raises:
-        DataError: the image, named `where`, cannot be decoded.
+        DataError: the image, named `where`, cannot be decoded, or is over a limit of `evalkit.core.image_files`.
     """
+    from evalkit.core.image_files import opened
+
     kind = media_type(data)
     if kind is None or (kind == "image/png" and data[24:25] == b"\x10"):  # the bit depth in the first chunk
         data, kind = _as_png(data, where), "image/png"
+    else:
+        with _readable(where), opened(data):
+            pass  # the server decodes it, so that only the limits are checked here
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -47,8 +54,16 @@ def _as_png(data: bytes, where: str) -> bytes:
     from evalkit.core.images import decode
 
     out = io.BytesIO()
-    try:
+    with _readable(where):
         decode(data).save(out, format="PNG")
-    except (OSError, SyntaxError, ValueError) as problem:  # the errors of PIL for damaged files and other formats
-        raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem
     return out.getvalue()
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    from evalkit.core.images import damage
+
+    try:
+        yield
+    except damage() as problem:
+        raise DataError(f"The image {where} cannot be read, so it cannot be sent to a judge ({problem}).") from problem

@@ -6,11 +6,11 @@ The verb `judge` runs in its own process after the judged run has ended, so the 
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalkit.core.errors import JudgeError
+from evalkit.core.image_files import opened
 from evalkit.core.reasoning import opens_thought
 from evalkit.engines.loaded_model import decode_answer
 from evalkit.models import checkpoint
@@ -79,8 +79,7 @@ def _content(content: str | list[Mapping[str, Any]], images: list[Any]) -> list[
 
 
 def _image(url: str) -> Any:
-    from PIL import Image
-
     if not url.startswith(DATA_URL):
         raise JudgeError("A judge in this process accepts images as data URLs only, and this one is none.")
-    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+    with opened(base64.b64decode(url.partition(",")[2])) as image:
+        return image.convert("RGB")

@@ -13,6 +13,7 @@ _CHARACTERS = {
     "×": r"$\times$", "±": r"$\pm$", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "·": r"$\cdot$",
     "→": r"$\rightarrow$", "κ": r"$\kappa$",
 }  # fmt: skip
+_TRANSLATION = str.maketrans(_CHARACTERS)
 
 
 class Raw(str):
@@ -29,10 +30,12 @@ def escape(text: str) -> str:
     """
     if isinstance(text, Raw):
         return str(text)
-    clean = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    clean = " ".join(text.split())
+    if not clean.isprintable():
+        clean = "".join(c for c in clean if c.isprintable())
     # Two hyphens would become a dash.
     separated = re.sub("-(?=-)", "-\0", clean)
-    return "".join(_CHARACTERS.get(c, c) for c in separated).replace("\0", "{}")
+    return separated.translate(_TRANSLATION).replace("\0", "{}")
 
 
 def table(

@@ -7,7 +7,7 @@ Reference: Miller 2024, "Adding error bars to evals", arXiv 2411.00640.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,18 +172,20 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
 def resampled_means(
     rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
 ) -> np.ndarray[Any, Any]:
-    """Bootstrap means of shape (models, resamples) for `rows` of shape (models, n); all models share the resamples.
+    """Bootstrap means of shape (models, resamples) for `rows` of shape (models, n); all models share the resamples."""
+    import numpy as np
 
-    A resample is a vector of multinomial weights over the clusters; drawn in blocks of about a million weights.
-    """
+    sums = np.stack([cluster_sums(row, code, k) for row in rows])
+    sizes = np.bincount(code, minlength=k).astype(float)
+    means = [sums @ weights.T / (weights @ sizes) for weights in resampled_weights(k, resamples, seed)]
+    return np.concatenate(means, axis=1)
+
+
+def resampled_weights(k: int, resamples: int, seed: int) -> Iterator[np.ndarray[Any, Any]]:
+    """Blocks of resamples, about a million weights each: a row of multinomial weights over k clusters a resample."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    sums = np.stack([cluster_sums(row, code, k) for row in rows])
-    sizes = np.bincount(code, minlength=k).astype(float)
     step = max(1, 1_000_000 // k)
-    parts = []
     for start in range(0, resamples, step):
-        weights = rng.multinomial(k, np.full(k, 1 / k), size=min(step, resamples - start)).astype(float)
-        parts.append(sums @ weights.T / (weights @ sizes))
-    return np.concatenate(parts, axis=1)
+        yield rng.multinomial(k, np.full(k, 1 / k), size=min(step, resamples - start)).astype(float)

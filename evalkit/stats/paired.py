@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
 from evalkit.stats.intervals import LEVEL, Interval, cluster_codes, mean_interval
 
+if TYPE_CHECKING:
+    import numpy as np
+
+# Pairs that are tested at a time.
+_PAIRS = 256
 _EXACT_UP_TO = 13  # clusters with a difference; 2^13 sign patterns are fewer than the 10,000 random ones
 
 
@@ -46,23 +52,58 @@ def sign_flip_p(
     """
     import numpy as np
 
-    differences = _differences(first, second)
-    code, k = cluster_codes(differences, clusters)
-    sums = np.bincount(code, weights=differences, minlength=k) if differences else np.zeros(0)
-    sums = sums[np.abs(sums) > 1e-12]
-    if not len(sums):
-        return 1.0
-    observed = abs(float(sums.sum())) - 1e-9
-    if len(sums) <= _EXACT_UP_TO:
-        patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        return float(np.mean(np.abs((2 * patterns - 1) @ sums) >= observed))
+    one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if len(one) != len(two):
+        raise ConfigError(f"A paired comparison needs the same rows: {len(one)} values against {len(two)}.")
+    return sign_flip_p_values(one, two[None], clusters, permutations=permutations, seed=seed)[0]
+
+
+def sign_flip_p_values(
+    first: np.ndarray[Any, Any],
+    others: np.ndarray[Any, Any],
+    clusters: Sequence[Hashable],
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> list[float]:
+    """`sign_flip_p` of a model against each of several others, of shape (models, rows)."""
+    import numpy as np
+
+    code, k = cluster_codes(range(len(first)), clusters)
+    by_size: dict[int, list[tuple[int, np.ndarray[Any, Any]]]] = {}
+    p_values = [1.0] * len(others)
+    for place, other in enumerate(others):
+        sums = np.bincount(code, weights=other - first, minlength=k) if k else np.zeros(0)
+        sums = sums[np.abs(sums) > 1e-12]
+        if len(sums):
+            by_size.setdefault(len(sums), []).append((place, sums))
+    for size, found in by_size.items():
+        # Pairs with as many clusters that differ share their patterns.
+        for start in range(0, len(found), _PAIRS):
+            part = found[start : start + _PAIRS]
+            matrix = np.stack([sums for _, sums in part])
+            observed = np.abs(matrix.sum(axis=1)) - 1e-9
+            extreme, n = np.zeros(len(part), dtype=int), 0
+            for signs in _sign_patterns(size, permutations, seed):
+                extreme += np.sum(np.abs(signs @ matrix.T) >= observed, axis=0)
+                n += len(signs)
+            for (place, _), count in zip(part, extreme.tolist(), strict=True):
+                p_values[place] = count / n if size <= _EXACT_UP_TO else (1 + count) / (1 + n)
+    return p_values
+
+
+def _sign_patterns(size: int, permutations: int, seed: int) -> Iterator[np.ndarray[Any, Any]]:
+    """Blocks of signs of shape (patterns, size): all patterns for few clusters, else seeded random ones."""
+    import numpy as np
+
+    if size <= _EXACT_UP_TO:
+        yield (2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1) - 1).astype(float)
+        return
     rng = np.random.default_rng(seed)
-    step = max(1, 4_000_000 // len(sums))
-    extreme = 0
+    step = max(1, 4_000_000 // size)
     for start in range(0, permutations, step):
-        flips = rng.integers(0, 2, size=(min(step, permutations - start), len(sums)), dtype=np.int8)
-        extreme += int(np.sum(np.abs((2 * flips - 1) @ sums) >= observed))
-    return (1 + extreme) / (1 + permutations)
+        flips = rng.integers(0, 2, size=(min(step, permutations - start), size), dtype=np.int8)
+        yield (2 * flips - 1).astype(float)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

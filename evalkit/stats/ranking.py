@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, cluster_codes, resampled_means
-from evalkit.stats.paired import holm, sign_flip_p
+from evalkit.stats.intervals import LEVEL, cluster_codes, cluster_sums, resampled_weights
+from evalkit.stats.paired import holm, sign_flip_p_values
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Resampled means that are ranked at a time, and ranks whose quantiles are taken at a time.
+_BLOCK = 1 << 21
+# Two means this close are equal: they differ by rounding only.
+_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +38,7 @@ class Rank:
 
 
 def rank_models(
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float] | np.ndarray[Any, Any]],
     clusters: Sequence[Hashable],
     level: float = LEVEL,
     *,
@@ -50,14 +59,14 @@ def rank_models(
     rows = np.asarray([scores[name] for name in names], dtype=float) * (1 if higher_is_better else -1)
     code, k = cluster_codes(clusters, clusters)
     means = rows.mean(axis=1)
-    drawn = resampled_means(rows, code, k, resamples, seed)
-    ranks = 1 + (drawn[None, :, :] > drawn[:, None, :] + 1e-12).sum(axis=1)
+    ranks = _resampled_ranks(rows, code, k, resamples, seed)
     first = int(means.argmax())
     others = [place for place in range(len(names)) if place != first]
-    p_values = holm([sign_flip_p(rows[first].tolist(), rows[other].tolist(), clusters, seed=seed) for other in others])
+    p_values = holm(sign_flip_p_values(rows[first], rows[others], clusters, seed=seed))
     tied = {first} | {other for other, p in zip(others, p_values, strict=True) if p >= 1 - level}
     tail = (1 - level) / 2
-    low, high = np.quantile(ranks, [tail, 1 - tail], axis=1, method="inverted_cdf")
+    parts = [np.quantile(ranks[part], [tail, 1 - tail], axis=1, method="inverted_cdf") for part in _parts(ranks)]
+    low, high = np.concatenate(parts, axis=1)
     found = [
         Rank(
             name=name,
@@ -71,3 +80,57 @@ def rank_models(
         for place, name in enumerate(names)
     ]
     return sorted(found, key=lambda rank: (rank.rank, rank.name))
+
+
+def _parts(array: np.ndarray[Any, Any]) -> Iterator[slice]:
+    """Slices along the first axis, each of about _BLOCK elements."""
+    size = max(1, _BLOCK // max(1, array.shape[1]))
+    return (slice(start, start + size) for start in range(0, len(array), size))
+
+
+def _resampled_ranks(
+    rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
+) -> np.ndarray[Any, Any]:
+    """The rank of each model in each bootstrap resample of the clusters, shape (models, resamples).
+
+    A rank is 1 and the number of models with a higher mean.  Comparing every pair of models would need memory and time
+    with the square of their number; here each resample is sorted, or counted where the scores are whole numbers.
+    """
+    import numpy as np
+
+    sums = np.stack([cluster_sums(row, code, k) for row in rows])
+    sizes = np.bincount(code, minlength=k).astype(float)
+    whole = bool((sums == np.rint(sums)).all())
+    ranks = np.empty((resamples, len(rows)), dtype=np.int16 if len(rows) < 1 << 15 else np.int32)
+    size, done = max(1, _BLOCK // len(rows)), 0
+    for weights in resampled_weights(k, resamples, seed):
+        for start in range(0, len(weights), size):
+            part = weights[start : start + size]
+            drawn = part @ sums.T
+            ranked = ranks[done : done + len(part)]
+            if whole:
+                _rank_whole(drawn, ranked)
+            else:
+                _rank_means(drawn / (part @ sizes)[:, None], ranked)
+            done += len(part)
+    return np.ascontiguousarray(ranks.T)
+
+
+def _rank_means(drawn: np.ndarray[Any, Any], ranks: np.ndarray[Any, Any]) -> None:
+    """Rank the means of each resample, a row each, into `ranks`; means within _EQUAL share a rank."""
+    import numpy as np
+
+    ordered = np.sort(drawn, axis=1)
+    drawn += _EQUAL
+    for place, (means, limits) in enumerate(zip(ordered, drawn, strict=True)):
+        ranks[place] = len(means) + 1 - means.searchsorted(limits, side="right")
+
+
+def _rank_whole(drawn: np.ndarray[Any, Any], ranks: np.ndarray[Any, Any]) -> None:
+    """Rank sums that are whole numbers, a resample a row, into `ranks`, by counting how many models have each sum."""
+    import numpy as np
+
+    lowest = drawn.min(axis=1, keepdims=True)
+    for place, sums in enumerate((drawn - lowest).astype(np.int64)):
+        reached = np.bincount(sums).cumsum()
+        ranks[place] = len(sums) + 1 - reached[sums]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import json_text
 from evalkit.core.errors import DataError
+from evalkit.core.parquet import open_parquet, parquet_records
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.prompts import options_in
@@ -233,7 +234,7 @@ class ParquetRow(NamedTuple):
 
 
 def parquet_rows(files: Sequence[Path]) -> Iterator[ParquetRow]:
-    """Rows of Hugging Face parquet files, read one row group at a time.
+    """Rows of Hugging Face parquet files, read a few at a time.
 
     The image id is the digest of the image bytes, because these forms do not name images.  Rows with the same image
     (most have one) share one reference, so that it is checked and stored once.
@@ -258,13 +259,11 @@ def parquet_rows(files: Sequence[Path]) -> Iterator[ParquetRow]:
 
 def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            for group in range(table.metadata.num_row_groups):
-                yield from table.read_row_group(group).to_pylist()
-    except (OSError, pyarrow.ArrowException) as problem:
+        with open_parquet(path) as table:
+            yield from parquet_records(table)
+    except (OSError, ValueError, pyarrow.ArrowException) as problem:
         raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
 
 

@@ -228,6 +228,25 @@ def test_an_image_that_cannot_be_sent_is_a_clear_error(tmp_path: Path) -> None:
         judge_run(tmp_path, settings, samples, answers(samples), read_image=lambda ref: b"no image")
 
 
+def test_images_that_cannot_be_sent_are_failed_calls_and_the_others_are_judged(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from evalkit.core.types import ImageRef
+    from tests.core.test_limits import encoded, huge
+
+    contents = [huge("PNG"), huge("GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n", b"no image", encoded("JPEG"), *[b"x"] * 12]
+    samples = [replace(s, images=(ImageRef(kind="file", path=f"{k}.png"),)) for k, s in enumerate(chat(len(contents)))]
+    with FakeServer(lambda n, b: scores(8, 4)) as server:
+        settings = config(server.url, send_images=True, concurrency=1)
+        outcome = judge_run(
+            tmp_path, settings, samples, answers(samples), read_image=lambda ref: contents[int(Path(ref.path).stem)]
+        )
+    assert outcome.scores.outcomes == {"judged": 1, "error": len(contents) - 1}
+    failed = {str(r["why"]) for r in records(tmp_path) if r.get("why")}
+    assert any("0.png cannot be read" in e and "pixels, the limit" in e for e in failed), failed
+    assert any("2.png cannot be read" in e and "none of the formats" in e for e in failed), failed
+
+
 def test_two_processes_cannot_judge_one_run_at_once(tmp_path: Path) -> None:
     from evalkit.core.errors import StoreError
     from evalkit.runs.store import RunFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from evalkit.stats import paired_interval
 from evalkit.tasks.base import LoadedTask
 
 # The metrics whose lift over a baseline is reported, where a protocol has them.
+_IMAGE_BLANK = re.compile(rb'"image"\s*:\s*"blank"')
 LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match")
 # Samples that a baseline answers before they are scored: memory must not hold all their scores.
 BATCH = 1000
@@ -117,9 +119,10 @@ def _blank_run(runs: Path, provenance: RunProvenance) -> _BlankRun | None:
     }  # fmt: skip
     for path in sorted(runs.glob("*/summary.json")):
         folder = RunFolder(path.parent)
-        if not folder.manifest.is_file():
-            continue
         try:
+            # Most runs are of other models and see their images: their manifests need not be parsed.
+            if not _IMAGE_BLANK.search(folder.manifest.read_bytes()):
+                continue
             manifest = manifest_at(folder.manifest)
             if all(getattr(manifest, k) == v for k, v in wanted.items()):
                 return _BlankRun(manifest.run_id, open_run(folder.path).scores())

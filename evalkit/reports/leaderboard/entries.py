@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from evalkit.analysis.run_scores import RunScores
 from evalkit.core.format import percent
 from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.published.table import COUNTED
+from evalkit.reports.leaderboard.stored_scores import StoredScores
 from evalkit.runs.schema import LeaderboardResult
 from evalkit.stats import wilson
 
@@ -77,7 +77,7 @@ class Entry:
     details: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    scores: RunScores | None = None
+    scores: StoredScores | None = None
 
 
 def column_name(metric: str, slice_name: str) -> str:
@@ -102,7 +102,7 @@ def result_address(result: LeaderboardResult) -> str:
     return f"results/{quote(result.run_id, safe='')}.json"
 
 
-def run_entry(result: LeaderboardResult, metrics: Iterable[MetricValue], scores: RunScores | None) -> Entry:
+def run_entry(result: LeaderboardResult, metrics: Iterable[MetricValue], scores: StoredScores | None) -> Entry:
     """The entry of a run with these of its metrics."""
     kind: EntryKind = "baseline" if result.role == "baseline" else "run" if result.image == "original" else "control"
     suffix = "" if result.image == "original" else f", {result.image} images"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.analysis.run_scores import RunScores, ScoreColumn, baseline_file, read_run_scores
+from evalkit.core import console
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import LONGEST_NAME, write_whole
 from evalkit.core.types import MetricKey, MetricValue
@@ -21,11 +22,16 @@ from evalkit.reports.leaderboard.exposure import TrainingExposure
 from evalkit.reports.leaderboard.page import page
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
+from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult, Summary
 from evalkit.runs.store import run_name, write_record
 
+# Run id -> scores of its answers, where they are stored.
+StoredByRun = Mapping[str, RunScores | StoredScores]
+# Tables of so many results are rebuilt after each run, in about a second.
+REBUILT = 200
 GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
@@ -35,6 +41,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExposure) -> None:
     """Store a run's result and the scores of its answers in a leaderboard, and rebuild the tables.
+
+    A folder of more than REBUILT results keeps its tables until `rebuild` is called: every place depends on every run.
 
     Args:
         run: the run's folder; None where only the summary is known, and then its row is never ranked.  Scores of a
@@ -51,6 +59,13 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
     place.unlink(missing_ok=True)
     if scores is not None:
         write_whole(place, baseline_file(scores, list(scores.columns), with_texts=False))
+    n_results = sum(1 for _ in (folder / "results").glob("*.json"))
+    if n_results > REBUILT:
+        console.note(
+            f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables are "
+            f"made on request only: python -m evalkit board leaderboard={folder}"
+        )
+        return
     others = read_results(folder, skipped=result.run_id)
     results = sorted([*others, result], key=lambda r: r.run_id)
     stored = read_scores(folder, others, skipped=result.run_id)
@@ -80,7 +95,7 @@ def rebuild(folder: Path) -> list[Path]:
     return _write_tables(folder, results, read_scores(folder, results))
 
 
-def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> list[Path]:
+def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> list[Path]:
     files = _tables(folder, results, scores)
     for name, text in files.items():
         write_whole(folder / name, text)
@@ -103,7 +118,7 @@ def _generated(folder: Path) -> set[str]:
     return {p.name for p in folder.glob("*") if p.suffix in GENERATED and not p.name.startswith(".")}
 
 
-def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores]) -> dict[str, str]:
+def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> dict[str, str]:
     return render(results, scores, read_published(folder, {r.task for r in results}))
 
 
@@ -142,7 +157,9 @@ def read_results(folder: Path, skipped: str | None = None) -> list[LeaderboardRe
     return found
 
 
-def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str | None = None) -> dict[str, RunScores]:
+def read_scores(
+    folder: Path, results: Sequence[LeaderboardResult], skipped: str | None = None
+) -> dict[str, StoredScores]:
     """Run id -> scores of its answers, where they are stored.
 
     Args:
@@ -152,6 +169,7 @@ def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str
         StoreError: a file is damaged, belongs to no result, or contradicts its result.
     """
     by_id = {r.run_id: r for r in results}
+    pool: Pool = {}
     found = {}
     for path in sorted((folder / "scores").glob("*.json")):
         if path.stem == skipped:
@@ -160,7 +178,7 @@ def read_scores(folder: Path, results: Sequence[LeaderboardResult], skipped: str
             raise StoreError(f"{path} belongs to no result in {folder / 'results'}; remove it, or add its result.")
         scores = read_run_scores(path)
         _check_agreement(scores, by_id[path.stem], path)
-        found[path.stem] = scores
+        found[path.stem] = StoredScores.of(scores, pool)
     return found
 
 
@@ -204,7 +222,7 @@ def check_task_name(task: str) -> None:
 
 
 def render(
-    results: Sequence[LeaderboardResult], scores: Mapping[str, RunScores], published: Sequence[PublishedTable]
+    results: Sequence[LeaderboardResult], scores: StoredByRun, published: Sequence[PublishedTable]
 ) -> dict[str, str]:
     """File name -> content: README.md, index.html, and TASK.md, TASK.csv and TASK.tex for each task.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from evalkit.analysis.paired import ASSUMED_DISCORDANCE, aligned
+from evalkit.analysis.paired import ASSUMED_DISCORDANCE
 from evalkit.core.types import MetricKey, worst_score
 from evalkit.published.table import COUNTED
 from evalkit.reports.leaderboard.entries import Cell, Entry
+from evalkit.reports.leaderboard.stored_scores import AlignedRuns, align
 from evalkit.stats import (
     design_effect,
     paired_minimum_detectable_effect,
@@ -61,7 +61,7 @@ def sort_value(cell: Cell | None, higher_is_better: bool) -> float:
 
 def ranked_runs(key: MetricKey, entries: Sequence[Entry]) -> list[Entry]:
     """The runs that can be ranked by a metric: those with stored scores."""
-    return [e for e in entries if e.kind == "run" and key.metric in e.cells and e.scores and e.scores.rows(key)]
+    return [e for e in entries if e.kind == "run" and key.metric in e.cells and e.scores and e.scores.covers(key)]
 
 
 def places(key: MetricKey, entries: Sequence[Entry]) -> dict[str, Place]:
@@ -83,23 +83,9 @@ def places(key: MetricKey, entries: Sequence[Entry]) -> dict[str, Place]:
     return {rank.name: Place(low=rank.low, high=rank.high, tied=rank.tied, best=rank.tied and alone) for rank in ranks}
 
 
-class _AlignedRuns(NamedTuple):
-    """Scores of several runs over the same rows, by entry id, and the images of the rows."""
-
-    values: dict[str, list[float]]
-    clusters: list[str]
-
-
-def _aligned_scores(key: MetricKey, entries: Sequence[Entry]) -> _AlignedRuns:
-    """The scores in the first entry's order of rows."""
-    first = entries[0].scores
-    assert first is not None
-    values: dict[str, list[float]] = {}
-    clusters: list[str] = []
-    for entry in entries:
-        assert entry.scores is not None
-        _, values[entry.id], clusters = aligned(first, entry.scores, key)
-    return _AlignedRuns(values, clusters)
+def _aligned_scores(key: MetricKey, entries: Sequence[Entry]) -> AlignedRuns:
+    """The scores by entry id, in the first entry's order of rows."""
+    return align(key, {entry.id: entry.scores for entry in entries if entry.scores is not None})
 
 
 def detectable_effect(key: MetricKey, entries: Sequence[Entry]) -> str:
@@ -124,8 +110,9 @@ def _paired_effect(key: MetricKey, runs: Sequence[Entry], n: int, higher_is_bett
     if len(runs) > 1:
         scores = _aligned_scores(key, runs)
         sign = -1.0 if higher_is_better else 1.0
-        order = sorted(scores.values, key=lambda name: (sign * math.fsum(scores.values[name]), name))
-        deltas = [b - a for a, b in zip(scores.values[order[0]], scores.values[order[1]], strict=True)]
+        totals = {name: math.fsum(values.tolist()) for name, values in scores.values.items()}
+        best, next_best, *_ = sorted(totals, key=lambda name: (sign * totals[name], name))
+        deltas = (scores.values[next_best] - scores.values[best]).tolist()
         squares = math.fsum(d * d for d in deltas) / len(deltas)
         if squares:
             effect = design_effect(deltas, scores.clusters) or 1.0
@@ -140,7 +127,7 @@ def _unpaired_effect(key: MetricKey, best: Entry, n: int, share: float) -> str:
     effect, basis = 1.0, "rows taken as independent"
     if ranked_runs(key, [best]):
         scores = _aligned_scores(key, [best])
-        if found := design_effect(scores.values[best.id], scores.clusters):
+        if found := design_effect(scores.values[best.id].tolist(), scores.clusters):
             effect, basis = found, f"design effect {found:.2f} of the best row"
     points = 100 * unpaired_minimum_detectable_effect(n, share, design_effect=effect)
     # A mean of scores in [0, 1] varies at most as much as a share of hits.
@@ -154,9 +141,11 @@ def is_best_of_all(column: str, entry: Entry, entries: Sequence[Entry], found: M
     Rows of papers, and runs without stored scores, are outside of the test.
     """
     place = found.get(entry.id)
-    higher_is_better = column_direction(column, entries)
     value = entry.cells[column].order if column in entry.cells else None
-    if place is None or not place.best or value is None or higher_is_better is None:
+    if place is None or not place.best or value is None:
+        return False
+    higher_is_better = column_direction(column, entries)
+    if higher_is_better is None:
         return False
     worst = worst_score(higher_is_better)
     untested = [e.cells[column].order for e in entries if e.id not in found and column in e.cells]

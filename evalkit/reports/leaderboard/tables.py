@@ -8,7 +8,9 @@ are not comparable are listed with the reason, in no order of merit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from evalkit.analysis.run_scores import RunScores
@@ -39,6 +41,7 @@ from evalkit.reports.leaderboard.ranking import (
     places,
     sort_value,
 )
+from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.runs.schema import LeaderboardResult
 
 # Image-blind baselines that every table should have.
@@ -107,7 +110,7 @@ class _NotComparable(NamedTuple):
 def board(
     task: str,
     results: Sequence[LeaderboardResult],
-    scores: Mapping[str, RunScores],
+    scores: Mapping[str, RunScores | StoredScores],
     published: Sequence[PublishedTable],
 ) -> Board:
     """The leaderboard of a task.
@@ -116,10 +119,12 @@ def board(
         results: of this task.
         scores: run id -> scores of its answers, where they are stored.
     """
+    pool: Pool = {}
+    stored = {r.run_id: StoredScores.of(scores[r.run_id], pool) for r in results if r.run_id in scores}
     papers = [t for t in sorted(published, key=lambda t: t.name) if any(_figures(task, t))]
     return Board(
         task=task,
-        sections=tuple(_sections(task, results, scores, papers)),
+        sections=tuple(_sections(task, results, stored, papers)),
         papers=tuple(_paper_notes(task, table) for table in papers),
     )
 
@@ -140,7 +145,7 @@ def _paper_notes(task: str, table: PublishedTable) -> PaperNotes:
 def _sections(
     task: str,
     results: Sequence[LeaderboardResult],
-    scores: Mapping[str, RunScores],
+    scores: Mapping[str, StoredScores],
     published: Sequence[PublishedTable],
 ) -> list[Section]:
     """First the tables with runs, then the figures that only papers have."""
@@ -202,7 +207,7 @@ def _papers_section(
     return Section(heading=f"{split}, {PAPERS_ONLY}", about=(NO_RUN,), tables=tuple(tables))
 
 
-def _group_tables(group: ComparableGroup, scores: Mapping[str, RunScores]) -> list[Table]:
+def _group_tables(group: ComparableGroup, scores: Mapping[str, StoredScores]) -> list[Table]:
     """A group's tables, one for each regime; the image-blind baselines are in each of them."""
     runs = [run_entry(r.result, r.metrics, scores.get(r.result.run_id)) for r in group.runs]
     entries = runs + group.papers
@@ -244,7 +249,9 @@ def _table(
     columns.sort(key=lambda name: (HEADLINES.index(name) if name in HEADLINES else len(HEADLINES), ", " in name))
     directions = {name: column_direction(name, entries) for name in columns}
     keys = [MetricKey(group.protocol, name) for name in columns] if not reason else []
-    found = {key.metric: places(key, entries) for key in keys}
+    with ThreadPoolExecutor(2) as pool:  # sorting thousands of resamples leaves the interpreter free
+        placed = pool.map(partial(places, entries=entries), keys)
+        found = {key.metric: by_entry for key, by_entry in zip(keys, placed, strict=True)}
     effects = [text for key in keys if (text := detectable_effect(key, entries))]
     order = [] if reason else order_notes(columns[0], directions[columns[0]])
     return Table(

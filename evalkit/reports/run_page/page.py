@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from evalkit.core import console
+from evalkit.core.errors import DataError
 from evalkit.core.files import write_whole
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.run_page.data import Picture, picture_key
@@ -43,7 +45,10 @@ def embedded(data: Mapping[str, Any]) -> str:
 
 
 def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
-    """`picture_key` -> pictures, scaled down; inside the page when they are few, else in `folder`."""
+    """`picture_key` -> pictures, scaled down; inside the page when they are few, else in `folder`.
+
+    Samples with a picture that cannot be opened are left out, with a warning that counts them.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     refs = {picture_key(s): s.images for s in samples if s.images}
@@ -51,8 +56,11 @@ def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
     if not inline:
         folder.mkdir(parents=True, exist_ok=True)
 
-    def picture(number: int, images: Sequence[ImageRef]) -> Picture:
-        small = [_scaled_down(ref) for ref in images]
+    def picture(number: int, images: Sequence[ImageRef]) -> Picture | str:
+        try:
+            small = [_scaled_down(ref) for ref in images]
+        except DataError as problem:
+            return str(problem)
         if inline:
             addresses = [f"data:image/jpeg;base64,{base64.b64encode(s.jpeg).decode('ascii')}" for s in small]
         else:
@@ -63,7 +71,10 @@ def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
         return Picture(addresses=tuple(addresses), size=small[0].original_size)
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(refs, pool.map(picture, range(len(refs)), refs.values()), strict=True))
+        found = dict(zip(refs, pool.map(picture, range(len(refs)), refs.values()), strict=True))
+    if problems := [p for p in found.values() if isinstance(p, str)]:
+        console.warn(f"the page is without {len(problems)} of {len(found)} pictures, first: {problems[0]}")
+    return {key: p for key, p in found.items() if isinstance(p, Picture)}
 
 
 class _ScaledPicture(NamedTuple):

@@ -308,3 +308,19 @@ def test_every_registered_model_states_its_training_data_in_a_valid_form(path: P
 def test_training_data_that_is_no_mapping_of_splits_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="trained_on"):
         training_exposure({"trained_on": wrong}, "toy", "test")
+
+
+def test_adding_to_a_large_board_stores_the_row_and_leaves_the_tables_to_the_verb(
+    board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folder_module, "REBUILT", 2)
+    monkeypatch.setattr(folder_module, "result_at", lambda path: pytest.fail(f"{path} was read"))
+    before = (board / "toy.md").read_bytes()
+    put(board, "c-3", [1.0, 0.0, 0.0, 0.0])
+    assert (board / "toy.md").read_bytes() == before
+    assert f"board leaderboard={board}" in " ".join(capsys.readouterr().err.split()).replace("= ", "=")
+    monkeypatch.undo()
+    assert "toy.md" in check(board)
+    rebuild(board)
+    assert check(board) == []
+    assert "c-3" in (board / "toy.md").read_text("utf-8")

@@ -1,0 +1,164 @@
+"""Opening of image files within limits: the formats that are opened, and the size of what a file unfolds to.
+
+A small file can describe a picture that fills the memory, and some formats of PIL run other programs (EPS runs
+Ghostscript).  What a file claims is therefore checked before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from evalkit.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# The formats of PIL that are opened.  MPO (a JPEG with several pictures) is opened as JPEG.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# Pixels of one picture: 8192 x 8192.  The environment variable LIMIT_VARIABLE replaces it, in every process.
+MAX_PIXELS = 1 << 26
+LIMIT_VARIABLE = "EVALKIT_MAX_IMAGE_PIXELS"
+# Pictures with more pixels than this are decoded one at a time, because decoding takes several times their size.
+LARGE = 1 << 24
+# Largest encoded file: uncompressed, four channels of 16 bits a pixel, and room for its metadata.
+_BYTES_A_PIXEL, _METADATA = 8, 1 << 24
+# Tags of a TIFF or of EXIF may share values, but not so many bytes.
+_SHARED_TAGS = 1 << 16
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_large = threading.RLock()
+
+
+def max_pixels() -> int:
+    """The largest number of pixels of a picture: MAX_PIXELS, or what the environment variable says.
+
+    Raises:
+        ConfigError: the variable is not a positive whole number.
+    """
+    given = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not given:
+        return MAX_PIXELS
+    if not given.isdecimal() or int(given) < 1:
+        raise ConfigError(
+            f"The environment variable {LIMIT_VARIABLE} is {given!r}; expected the largest number of pixels of a "
+            f"picture, such as {MAX_PIXELS}."
+        )
+    return int(given)
+
+
+def max_file_bytes() -> int:
+    """The largest encoded image file in bytes; it follows `max_pixels`."""
+    return max_pixels() * _BYTES_A_PIXEL + _METADATA
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[Image]:
+    """An image file, opened and within the limits, but not decoded.
+
+    Raises:
+        ValueError: another format, or over a limit.
+        Exception: PIL's errors for damaged files.
+    """
+    from PIL import Image as images
+    from PIL import UnidentifiedImageError
+
+    most = max_pixels()
+    _silence()
+    if images.MAX_IMAGE_PIXELS is not None and most > images.MAX_IMAGE_PIXELS:
+        images.MAX_IMAGE_PIXELS = most  # PIL's own limit, beyond which it warns
+    if content[:4] in _TIFF_HEADS:
+        _check_tags(content)
+    elif content[:2] == b"\xff\xd8":
+        _check_tags(_jpeg_exif(content))
+    try:
+        found = images.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as problem:
+        raise ValueError(
+            f"it is damaged or in none of the formats that are opened ({', '.join(FORMATS)}); convert it to PNG"
+        ) from problem
+    except (images.DecompressionBombError, images.DecompressionBombWarning) as problem:
+        raise ValueError(f"it has more than {most} pixels, the limit; {_RAISE}") from problem
+    with found as image:
+        _check_size(image, most)
+        exif = image.info.get("exif", b"")
+        _check_tags(exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b"")
+        with _large if image.width * image.height > LARGE else nullcontext():
+            yield image
+
+
+@cache
+def _silence() -> None:
+    """Switch off PIL's warning of large pictures: the limit here is below PIL's, and its message names the file."""
+    from PIL import Image as images
+
+    warnings.filterwarnings("ignore", category=images.DecompressionBombWarning)
+
+
+_RAISE = f"set the environment variable {LIMIT_VARIABLE} to allow larger ones"
+
+
+def _check_size(image: Any, most: int) -> None:
+    width, height = image.size
+    if width * height > most:
+        raise ValueError(f"it has {width} x {height} = {width * height} pixels, the limit is {most}; {_RAISE}")
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)]
+    if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > most:
+        raise ValueError(f"it has tiles of {tile[0]} x {tile[1]} pixels, the limit is {most}; {_RAISE}")
+
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _check_tags(block: bytes) -> None:
+    """Check that the tags of a TIFF (or of EXIF, which is one) have no more bytes than it has.
+
+    PIL copies the value of every tag; thousands of tags that share one value would multiply it.
+
+    Raises:
+        ValueError: they claim more.
+    """
+    if block[:4] not in _TIFF_HEADS:
+        return
+    order = "<" if block[:2] == b"II" else ">"
+    big = b"+" in block[:4]
+    start_form, count_form, entry_form, inline = ("Q", "Q", "HHQ", 8) if big else ("I", "H", "HHI", 4)
+    try:
+        (start,) = struct.unpack_from(order + start_form, block, 8 if big else 4)
+        (count,) = struct.unpack_from(order + count_form, block, start)
+    except struct.error:
+        return  # PIL reports the damage
+    first = start + struct.calcsize(order + count_form)
+    length = struct.calcsize(order + entry_form) + inline
+    claimed = 0
+    for place in range(first, min(first + count * length, len(block) - length + 1), length):
+        _, kind, number = struct.unpack_from(order + entry_form, block, place)
+        size = _TYPE_SIZES.get(kind, 0) * number
+        claimed += size if size > inline else 0
+    if claimed > len(block) + _SHARED_TAGS:
+        raise ValueError(f"its tags claim {claimed} bytes in a block of {len(block)}, so it is damaged")
+
+
+def _jpeg_exif(content: bytes) -> bytes:
+    """The EXIF block of a JPEG: its APP1 segments joined, as PIL joins them."""
+    found, place = [], 2
+    while content[place : place + 1] == b"\xff" and place + 4 <= len(content):
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == 0xDA or length < 2:  # the picture starts
+            break
+        segment = content[place + 4 : place + 2 + length]
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
+            found.append(segment[6:])
+        place += 2 + length
+    return b"".join(found)

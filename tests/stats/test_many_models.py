@@ -1,0 +1,87 @@
+"""Ranks and sign flips of many models: the numbers of comparing every pair, without its time and memory."""
+
+from __future__ import annotations
+
+import random
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from evalkit.stats import rank_models, sign_flip_p
+from evalkit.stats.intervals import cluster_codes, resampled_means
+from evalkit.stats.paired import holm, sign_flip_p_values
+
+KINDS = {
+    "hits": lambda drawn, share: float(drawn.random() < share),
+    "thirds": lambda drawn, share: drawn.choice([0.0, 1 / 3, 2 / 3, 1.0, 1 / 7]),
+    "numbers": lambda drawn, share: drawn.random() * share,
+    "negative": lambda drawn, share: float(drawn.randint(-3, 3)),
+    "equal": lambda drawn, share: 0.1,
+}
+
+
+def made(models: int, rows: int, images: int, kind: str, seed: int) -> tuple[dict[str, list[float]], list[str]]:
+    drawn = random.Random(seed)
+    scores = {f"m{m}": [KINDS[kind](drawn, 0.2 + 0.6 * m / models) for _ in range(rows)] for m in range(models)}
+    return scores, [f"i{k * images // rows}" for k in range(rows)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(2, 5, 2), (7, 60, 20), (40, 90, 90)])
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_ranks_are_those_of_comparing_every_pair(kind: str, size: tuple[int, int, int], higher_is_better: bool) -> None:
+    scores, clusters = made(*size, kind, seed=3)
+    rows = np.array(list(scores.values())) * (1 if higher_is_better else -1)
+    drawn = resampled_means(rows, *cluster_codes(clusters, clusters), 500, 0)
+    ranks = 1 + (drawn[None] > drawn[:, None] + 1e-12).sum(axis=1)
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=1, method="inverted_cdf")
+    found = {r.name: r for r in rank_models(scores, clusters, higher_is_better=higher_is_better, resamples=500)}
+    assert [found[name].low for name in scores] == low.tolist()
+    assert [found[name].high for name in scores] == high.tolist()
+    assert [found[name].p_best for name in scores] == (ranks == 1).mean(axis=1).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("images", [1, 3, 12, 13, 14, 80])
+def test_p_values_of_many_pairs_are_those_of_each_pair(kind: str, images: int) -> None:
+    scores, clusters = made(30, 80, images, kind, seed=images)
+    names = list(scores)
+    several = sign_flip_p_values(
+        np.array(scores["m0"]), np.array([scores[n] for n in names]), clusters, permutations=2000
+    )
+    assert several == [sign_flip_p(scores["m0"], scores[n], clusters, permutations=2000) for n in names]
+    first = max(names, key=lambda n: sum(scores[n]))
+    others = [n for n in names if n != first]
+    adjusted = holm([sign_flip_p(scores[first], scores[n], clusters) for n in others])
+    ranked = {r.name: r for r in rank_models(scores, clusters)}
+    best = min(ranked.values(), key=lambda r: (r.rank, r.name))
+    if best.name == first:
+        assert {n for n, p in zip(others, adjusted, strict=True) if p >= 0.05} == {n for n in others if ranked[n].tied}
+
+
+MANY = """
+import random, resource
+import numpy as np
+from evalkit.stats import rank_models
+drawn = np.random.default_rng(0)
+scores = {f"m{m}": drawn.random(200) * (0.5 + m / 4000) for m in range(2000)}
+ranks = rank_models(scores, [k // 4 for k in range(200)])
+print(len(ranks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_two_thousand_models_are_ranked_within_a_gigabyte() -> None:
+    """Comparing every pair in every resample needs 40 GB."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    done = subprocess.run(
+        [sys.executable, "-c", MANY], capture_output=True, text=True, check=True, timeout=300, preexec_fn=limit
+    )
+    n, peak = map(int, done.stdout.split())
+    assert n == 2000
+    assert peak < 1000

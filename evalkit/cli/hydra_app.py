@@ -15,6 +15,7 @@ from evalkit.cli.config_source import check_user_folders, register
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.typed_settings import groups_of, typed
 from evalkit.cli.verbs import load
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
 
 # Hydra's own folders and logs are off: a run's folder is named by its content, not by the time.
@@ -161,5 +162,5 @@ def refused(problem: OSError) -> EvalkitError:
 
 def report_error(problem: EvalkitError) -> int:
     """Print an error; returns its exit code."""
-    sys.stderr.write(f"evalkit: {problem}\n")
+    console.note(f"evalkit: {problem}")
     return problem.exit_code

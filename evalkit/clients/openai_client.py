@@ -274,8 +274,8 @@ class ChatServer:
                 f"{self.label} reports that the account of {self.caller.name} has no credit left. The answers so far "
                 "are kept; run the same command again to continue."
             ) from None
-        if 300 <= status < 400:
-            where = self.redact(problem.response.headers.get("location", ""))[:MAX_NAME]
+        if location := problem.response.headers.get("location"):
+            where = self.redact(location)[:MAX_NAME]
             stated = f"the server redirects to {where!r}; no question, image or key is sent to another server"
         if not stated:
             stated = " ".join(self.redact(problem.response.content[:MAX_ERROR].decode("utf-8", "replace")).split())

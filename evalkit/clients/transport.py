@@ -118,7 +118,8 @@ class Exchange:
 
     async def _follow(self, send: Send, request: Any, record: list[str]) -> Any:
         """Send a request, and once more where the same server redirects it."""
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
+            await request.aread()
             request.headers = self._headers(request)
             response = await send(request, stream=True, auth=None, follow_redirects=False)
             record[-1] = CUT_OFF
@@ -164,8 +165,11 @@ class Exchange:
         received, body = 0, bytearray()
         async for chunk in response.aiter_raw():
             received += len(chunk)
-            # One byte more than the limit is enough to know that it is exceeded.
-            body += expand(chunk, limit + 1 - len(body)) if expand is not None else chunk
+            try:
+                # One byte more than the limit is enough to know that it is exceeded.
+                body += expand(chunk, limit + 1 - len(body)) if expand is not None else chunk
+            except zlib.error:
+                raise CallFailed("the server's reply says that it is compressed, and cannot be decompressed") from None
             if max(received, len(body)) > limit:
                 raise CallFailed(f"the server's reply is larger than the limit of {limit} bytes (max_reply_bytes)")
         return bytes(body)

@@ -149,14 +149,14 @@ class Session:
         """Raise an error if a judgment could not be written: Partial where replies of this session are kept."""
         if self.unwritten is None:
             return
+        where, why = self.unwritten.filename or self.journal.path, self.unwritten.strerror or self.unwritten
         lost = f"{self._n_lost} replies that had come are lost" if self._n_lost else "no reply is lost"
         cache = "" if self.cache is None else f" or in the cache {self.cache.path}"
         error = Partial if self._n_kept else StoreError
         raise error(
-            f"{self.unwritten.filename}: {self.unwritten.strerror or self.unwritten}. The judge was asked nothing more "
-            f"from the first judgment on that could not be written; {self._n_kept} replies of this session are kept "
-            f"there{cache}, {lost}. Make room on the disk (or for the quota), then run the same command again: it asks "
-            "for the missing judgments alone."
+            f"{where}: {why}. The judge was asked nothing more from the first judgment on that could not be written; "
+            f"{self._n_kept} replies of this session are kept there{cache}, {lost}. Make room on the disk (or for the "
+            "quota), then run the same command again: it asks for the missing judgments alone."
         ) from self.unwritten
 
     def _save_soon(self, key: str, reply: Reply) -> None:

@@ -109,7 +109,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self.path = path
         self._file = path.open("ab", buffering=0)
 
     def write(self, records: Iterable[JournalLine]) -> None:
@@ -119,7 +119,7 @@ class Journal:
             OSError: the disk is full or fails; names the file, which is as it was before.
         """
         rest = memoryview("".join(journal_text(r) for r in records).encode("utf-8"))
-        with naming(self._path):
+        with naming(self.path):
             end = self._file.seek(0, os.SEEK_END)
             try:
                 while rest:
@@ -135,5 +135,5 @@ class Journal:
         Raises:
             OSError: the disk fails; names the file, which is closed all the same.
         """
-        with naming(self._path), self._file:
+        with naming(self.path), self._file:
             os.fsync(self._file.fileno())

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.clients.redaction import Redact
+from evalkit.core import json_text
+from evalkit.core.errors import first_line
+
 # Characters of a server's own words that are kept in an error.
 MAX_WORDS = 300
+# Characters of a name (of a model, a finish reason) in a reply, of which the rest is left out.
+MAX_NAME = 200
+# Largest number of tokens that is taken for a count.
+MAX_COUNT = 10**9
+# Levels of a reply's JSON; those of servers have about ten.
+MAX_DEPTH = 100
 # Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_LISTS = ("reasoning_details", "thinking_blocks")
@@ -60,6 +71,69 @@ class CallFailed(Exception):
         self.transient = transient
 
 
+def read_json(content: bytes, redact: Redact) -> Any:
+    """Parse the JSON of a server: the key replaced in every text, numbers that are not finite as None.
+
+    Raises:
+        CallFailed: it is no JSON, is nested too deeply, or has half of a surrogate pair, which no file can hold.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        return cleaned(json_text.loads(text, parse_constant=lambda _: None), redact)
+    except UnicodeDecodeError:
+        raise CallFailed("the server's reply is not JSON: its bytes are not UTF-8") from None
+    except RecursionError:
+        raise CallFailed("the server's reply is not JSON that can be read: it is nested too deeply") from None
+    except ValueError as problem:
+        start = " ".join(redact(text[:10_000]).split())[:60]
+        if start and not start.startswith("{"):
+            raise CallFailed(f"the server's reply is not a JSON object; it begins with {start!r}") from None
+        raise CallFailed(f"the server's reply is not JSON ({redact(first_line(problem))[:MAX_WORDS]})") from None
+
+
+def cleaned(value: Any, redact: Redact, depth: int = 0) -> Any:
+    """Parsed JSON as `read_json` returns it.
+
+    Raises:
+        CallFailed: see `read_json`.
+    """
+    if isinstance(value, str):
+        return _clean_text(value, redact)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth > MAX_DEPTH:
+        raise CallFailed(f"the server's reply is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        return {_clean_text(k, redact): cleaned(v, redact, depth + 1) for k, v in value.items()}
+    return [cleaned(v, redact, depth + 1) for v in value] if isinstance(value, list) else value
+
+
+def _clean_text(text: str, redact: Redact) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CallFailed("the server's reply has half of a surrogate pair, which is no character") from None
+    return redact(text)
+
+
+def transient_status(content: Any) -> int | None:
+    """The status of a passing failure (408, 409, 429, 5xx) that an error in a reply without choices names."""
+    if not isinstance(content, Mapping) or content.get("choices"):
+        return None
+    error = content.get("error")
+    holder = error if isinstance(error, Mapping) else content
+    for value in (holder.get("code"), holder.get("status")):
+        status = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
+        if isinstance(status, int) and is_transient(status):
+            return status
+    return None
+
+
+def is_transient(status: int) -> bool:
+    """Whether a call that got an HTTP status may succeed when it is made again."""
+    return status in (408, 409, 429) or 500 <= status <= 599
+
+
 def entries_of(listed: Any) -> list[Mapping[str, Any]] | None:
     """Entries of a list of models; None if the content is not such a list."""
     entries = listed.get("data") if isinstance(listed, Mapping) else None
@@ -95,8 +169,8 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         text=text,
         refusal=_text(message.get("refusal")) or _refusal_part(message.get("content")),
         finish=_finish(choice, text),
-        model=_text(content.get("model")),
-        fingerprint=_text(content.get("system_fingerprint")),
+        model=_name(content.get("model")),
+        fingerprint=_name(content.get("system_fingerprint")),
         tokens_in=_count(usage.get("prompt_tokens")),
         tokens_out=_count(usage.get("completion_tokens")),
         tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
@@ -132,8 +206,8 @@ def _finish(choice: Mapping[str, Any], text: str | None) -> str | None:
     verdicts = _mapping(choice.get("content_filter_results")).values()
     if not (text or "").strip() and any(isinstance(v, Mapping) and v.get("filtered") is True for v in verdicts):
         return "content_filter"
-    native = None if (text or "").strip() else _text(choice.get("native_finish_reason"))
-    return native or _text(choice.get("finish_reason"))
+    native = None if (text or "").strip() else _name(choice.get("native_finish_reason"))
+    return native or _name(choice.get("finish_reason"))
 
 
 def _content(value: Any) -> str | None:
@@ -205,5 +279,9 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _name(value: Any) -> str | None:
+    return value[:MAX_NAME] if isinstance(value, str) else None
+
+
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None

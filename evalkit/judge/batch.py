@@ -110,7 +110,7 @@ def collect(folder: Path, plan: Plan) -> BatchOutput:
     for path in sorted(folder.glob("*.jsonl")):
         if path.name.startswith(PREFIX):
             continue
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for where, line in located_objects(path, file, "Download the batch's output again."):
                 key = line.get("custom_id")
                 if not isinstance(key, str) or ("response" not in line and "error" not in line):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import split
 from evalkit.core.types import CUT_IN_REASONING
 from evalkit.judge.config import RELATIVE
@@ -65,8 +65,9 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
     """
-    if refusal or finish == "content_filter":
-        return Verdict(status="refused", why=_shown(refusal) if refusal else "the provider's content filter")
+    said = _shown(refusal or "")
+    if said or finish == "content_filter":
+        return Verdict(status="refused", why=said or "the provider's content filter")
     reply = split(text or "")
     if reply.is_cut:
         # A verdict in a thought is one that the judge only considers.
@@ -96,7 +97,7 @@ def _read_relative(body: str) -> Verdict | str:
     """The two scores, from a JSON object or from a first line of two numbers; else the problem."""
     objects = [o for o in json_objects(body) if "score_1" in o or "score_2" in o]
     if objects:
-        pairs = {(_number(o.get("score_1")), _number(o.get("score_2"))) for o in objects}
+        pairs = {(finite_number(o.get("score_1")), finite_number(o.get("score_2"))) for o in objects}
         if len(pairs) > 1:
             return "several different judgments in one reply"
         first, second = pairs.pop()
@@ -125,12 +126,6 @@ def _read_correctness(body: str) -> Verdict | str:
     if label not in VERDICTS:
         return f"no verdict out of {', '.join(VERDICTS)}: {_shown(body)}"
     return Verdict(status="judged", label=label)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import json_text
-from evalkit.core.errors import DataError
+from evalkit.core.errors import DataError, first_line
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.prompts import options_in
@@ -193,7 +193,7 @@ def _array(path: Path) -> list[Any]:
 def _json(path: Path) -> Any:
     try:
         return json_text.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as problem:
+    except (ValueError, OSError) as problem:
         raise DataError(f"{path} is not a JSON file: {problem}.") from problem
 
 
@@ -265,7 +265,7 @@ def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
             for group in range(table.metadata.num_row_groups):
                 yield from table.read_row_group(group).to_pylist()
     except (OSError, pyarrow.ArrowException) as problem:
-        raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
+        raise DataError(f"{path} cannot be read as parquet: {first_line(problem)}.") from problem
 
 
 def is_conversation(record: Record) -> bool:

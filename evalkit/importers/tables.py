@@ -119,13 +119,12 @@ def parse_parquet(path: Path) -> RawFile:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as e:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
+            check_names([n for n in file.schema_arrow.names if n in wanted], path)
+            rows = file.read(columns=wanted).to_pylist()
+    except (OSError, ValueError, pyarrow.ArrowException) as e:
         raise DataError(f"{path}: not a readable parquet file ({e}).") from None
-    with file:
-        wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
-        check_names([n for n in file.schema_arrow.names if n in wanted], path)
-        rows = file.read(columns=wanted).to_pylist()
     records = tuple(Record(row=i, fields=row) for i, row in enumerate(rows, 1))
     return RawFile(path=path, kind="records", cells="parquet", records=records)
 

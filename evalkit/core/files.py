@@ -102,7 +102,7 @@ def read_json(path: Path, what: str) -> Any:
         raise StoreError(f"There is no {what} at {path}; check the path.") from problem
     except OSError as problem:  # a folder, or no permission
         raise StoreError(f"The {what} {path} cannot be read: {problem.strerror}. Check its permissions.") from problem
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise StoreError(
             f"The {what} {path} is not valid JSON ({problem}): it was damaged or edited. Restore it, or make it again "
             "with the command that wrote it."

@@ -338,9 +338,8 @@ def _split_harmony(text: str) -> SplitText:
             thoughts.append(content)
             is_cut = is_cut or end is None
     inner = _split_marked("\n".join(finals))
-    return SplitText(
-        inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut or not finals or inner.is_cut
-    )  # fmt: skip
+    is_cut = is_cut or not finals or inner.is_cut
+    return SplitText("" if is_cut else inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut)
 
 
 def _reasoning(thoughts: list[str]) -> str:

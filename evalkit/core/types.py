@@ -307,9 +307,9 @@ class UnscoredCount:
 
 
 def digest_json(content: Any) -> str:
-    """sha256 (hex) of the canonical JSON of `content`: sorted keys, no spaces, UTF-8.
+    """sha256 (hex) of the canonical JSON of `content`: sorted keys, no spaces, UTF-8 (half a surrogate pair included).
 
     >>> digest_json({"b": 1, "a": [2]}) == digest_json({"a": [2], "b": 1})
     True
     """
-    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, answered, as_id, as_text
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
@@ -52,7 +53,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         error=error,
         finish_reason="error" if error else finish_reason(reason),
         n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
-        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        seconds=finite_number(seconds),
         reasoning=_reasoning(completions),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, as_id, as_text, first_text
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
@@ -54,7 +55,7 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         error=str(failed) if failed else None,
         finish_reason="error" if failed else finish_reason(reason),
         n_tokens=usage if isinstance(usage, int) else None,
-        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        seconds=finite_number(seconds),
         reasoning=reasoning,
     )
 

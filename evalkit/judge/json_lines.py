@@ -17,10 +17,11 @@ class LocatedObject(NamedTuple):
     content: dict[str, Any]
 
 
-def located_objects(path: Path, lines: Iterable[str], advice: str) -> Iterator[LocatedObject]:
+def located_objects(path: Path, lines: Iterable[str | bytes], advice: str) -> Iterator[LocatedObject]:
     """The JSON objects in the lines of a file; empty lines are skipped.
 
     Args:
+        lines: texts, or bytes in UTF-8.
         advice: last sentence of the messages.
 
     Raises:

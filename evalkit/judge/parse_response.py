@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalkit.core.finish_reasons import finish_kind
+from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import SplitText, split
 from evalkit.core.types import CUT_IN_REASONING
 from evalkit.judge.config import RELATIVE
@@ -70,9 +70,9 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
     """
-    kind = finish_kind(finish)
-    if refusal or kind == "withheld":
-        return Verdict(status="refused", why=_shown(refusal) if refusal else "the provider's content filter")
+    kind, said = finish_kind(finish), _shown(refusal or "")
+    if said or kind == "withheld":
+        return Verdict(status="refused", why=said or "the provider's content filter")
     if kind == "broken off":
         return Verdict(status="unreadable", why=f"broken off by the server (finish_reason {finish})")
     # A reply that is JSON alone has no thought around it, whatever its texts mention.
@@ -110,7 +110,7 @@ def _read_relative(body: str) -> Verdict | str:
     """The two scores, from a JSON object or from a first line of two numbers; else the problem."""
     objects = [o for o in json_objects(body) if "score_1" in o or "score_2" in o]
     if objects:
-        pairs = {(_number(o.get("score_1")), _number(o.get("score_2"))) for o in objects}
+        pairs = {(finite_number(o.get("score_1")), finite_number(o.get("score_2"))) for o in objects}
         if len(pairs) > 1:
             return "several different judgments in one reply"
         first, second = pairs.pop()
@@ -147,12 +147,6 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:

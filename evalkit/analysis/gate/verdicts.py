@@ -159,7 +159,8 @@ def vacuous(baseline: RunScores, margin_of: Mapping[MetricKey, float], keys: Seq
             column = baseline.columns[key]
             scores = column.worst_case()
             low, high = metric_bounds(key.metric, column.signature)
-            worst = min(low, column.worst) if column.higher_is_better and low is not None else high
+            bound = low if column.higher_is_better else high
+            worst = min(bound, column.worst) if column.higher_is_better and bound is not None else bound
             if worst is not None and 0 < abs(sum(scores) / len(scores) - worst) <= margin_of[key]:
                 found.append(key)
     return found

@@ -181,6 +181,12 @@ n There is no mass or cyst in the liver.
 n The image fails to show a mass in the liver.
 u There is a mass in the kidney, a cyst in the liver.
 u No mass effect on the liver.
+u No vessel is seen in the mass of the liver.
+u The border of the liver mass is not seen.
+u The area of the mass in the liver is not included.
+u The liver mass region is not shown.
+u Identify the mass in the liver.
+u In case of a mass in the liver.
 u The liver mass is stable after ablation.""",
     LUNGS: """y The lungs are normal.
 n The lungs are not normal.

@@ -24,6 +24,7 @@ from evalkit.scoring.text.statement_words import (
     VERB,
     YES_NO,
     is_finding,
+    is_frame,
     is_plain,
     is_plain_before_denial,
     is_plain_denied,
@@ -68,6 +69,11 @@ _CHANGED = re.compile(
 )
 _CHANGES = re.compile(r"\b(?:ones?|now|currently|today)\b")
 _OPENING = re.compile(r"(?:in|with|within|on|at|during)\b[^,]*,")
+_INSTRUCTS = re.compile(
+    r"(?:please )?(?:find|identify|detect|observe|visuali[sz]e|see|show|display|demonstrate|reveal|depict|note)\b"
+)
+# "The fracture area is not shown" is about the area.
+_ABOUT_AN_AREA = re.compile(r"\b(?:area|region|zone|field|border|margin|size|shape|space|side|base)s?\b")
 _PAST = re.compile(r"\b(?:was|were|had|did)\b")
 _PERCEIVED = re.compile(
     r"\b(?:seen|noted|identified|found|observed|detected|demonstrated|visuali[sz]ed|reported|shown)\b"
@@ -211,7 +217,7 @@ def _in_one_item(clause: str, asked: _Question) -> bool:
 def _is_of_a_part(clause: str, words: set[str], asked: _Question) -> bool:
     """Whether a clause speaks of a part or a kind of what was asked, or of no case: "in pneumonia, the lungs …"."""
     opening = _OPENING.match(clause)
-    if opening and not asked.content & held_words(clause[opening.end() :]):
+    if _INSTRUCTS.match(clause) or (opening and not asked.content & held_words(clause[opening.end() :])):
         return True
     if any(pair & asked.content and (pair - asked.content) & words for pair in OPPOSITES):
         return True
@@ -237,8 +243,19 @@ def _denies_after(before: str, after: str, denial: re.Match[str], asked: _Questi
         # "no mass or cyst in the liver": the place belongs to each item
         here = item if item is items[-1] or not place else f"{item} {place[0]}"
         if asked.content & held_words(item) and asked.content <= held_words(f"{before} {here}"):
-            return _all_known(here, asked, is_plain_denied) and _opens_plainly(before, denial[0], asked)
+            return (
+                _heads_it(item, asked)
+                and _all_known(here, asked, is_plain_denied)
+                and _opens_plainly(before, denial[0], asked)
+            )
     return False
+
+
+def _heads_it(item: str, asked: _Question) -> bool:
+    """Whether an item is what was asked for, and not something in it ("no vessel in the mass")."""
+    place = _PLACE.search(item)
+    head = item[: place.start()] if place else item
+    return bool(asked.content & held_words(head)) or all(map(is_frame, read_words(head).words))
 
 
 def _opens_plainly(before: str, denial: str, asked: _Question) -> bool:
@@ -267,6 +284,9 @@ def _denies_before(before: str, after: str, denial: re.Match[str], asked: _Quest
     items = _items(before, asked)
     joined = re.search(r"\b(?:are|were|have|both|either|neither)\b", before) and "," not in before
     return any(
-        asked.content <= held_words(item) and _all_known(item, asked, is_plain_before_denial)
+        asked.content <= held_words(item)
+        and _heads_it(item, asked)
+        and not (_ABOUT_AN_AREA.search(item) and not _ABOUT_AN_AREA.search(asked.text))
+        and _all_known(item, asked, is_plain_before_denial)
         for item in (items if joined else items[-1:])
     )

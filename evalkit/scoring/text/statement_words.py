@@ -23,13 +23,13 @@ FUNCTION_WORDS = word_set(
 # Function words that ask, doubt, offer another possibility, or name a purpose ("for", "to rule out").
 _NOT_PLAIN = word_set("could may might will would shall should for to from by as or any what which you your")
 _FRAME = (FUNCTION_WORDS - _NOT_PLAIN) | word_set(
-    """indeed definitely definite clearly clear certainly obviously obvious evidently actually really also both current
-    currently now today again one true correct accurate case fact finding impression exam examination study view
-    radiograph xray x ray ct mri ultrasound sonogram mammogram lateral frontal ap pa axial sagittal coronal portable
-    panel demonstrate demonstrating reveal revealed revealing display displayed depicting visualized visualised
-    visualize visualise detected detect identify observe find recognized recognised indicate indicated perceived
-    appreciated appreciable discernible perceptible apparent detectable demonstrable reported documented exist existing
-    existence presence include including included he she his her their woman man male female subject person"""
+    """indeed definitely definite clearly certainly obviously obvious evidently actually really also both current
+    currently now today again one true correct accurate fact finding impression exam examination study view radiograph
+    xray x ray ct mri ultrasound sonogram mammogram lateral frontal ap pa axial sagittal coronal portable panel
+    demonstrate demonstrating reveal revealed revealing display displayed depicting visualized visualised visualize
+    visualise detected detect identify observe find recognized recognised indicate appreciated appreciable discernible
+    perceptible detectable demonstrable exist existing existence presence he she his her their woman man male female
+    subject person"""
 )
 _ANATOMY = word_set(
     """lung chest thorax thoracic hemithorax heart cardiac brain cerebral head neck skull liver hepatic spleen splenic
@@ -48,13 +48,13 @@ _SIDES = word_set(
 )
 _DEGREES = word_set(
     """small tiny large big huge massive sizable sizeable mild mildly moderate moderately severe severely slight
-    slightly minimal minimally marked markedly significant significantly considerable considerably extensive prominent
-    trace single solitary multiple several numerous few many scattered diffuse diffusely focal patchy acute subacute
-    chronic loculated layering round rounded oval irregular lobulated spiculated solid cystic calcified dense hyperdense
-    hypodense hyperintense hypointense well defined circumscribed stable unchanged persistent persist persisting
-    ongoing new very quite approximately about measuring measures measure cm mm ml located situated pair positive
-    increased simple complex displaced nondisplaced comminuted transverse oblique tension spontaneous shift
-    deviation displacement adjacent associated through"""
+    slightly minimal minimally marked markedly significant significantly considerable considerably extensive
+    prominent trace single solitary multiple several numerous few many scattered diffuse diffusely focal patchy
+    acute subacute chronic loculated layering round rounded oval irregular lobulated spiculated solid cystic
+    calcified dense hyperdense hypodense hyperintense hypointense well defined circumscribed include included
+    including stable unchanged persistent persist persisting ongoing new very quite approximately measuring
+    measures measure cm mm ml located situated pair positive increased simple complex displaced nondisplaced
+    comminuted transverse oblique tension spontaneous shift deviation displacement adjacent associated through"""
 )
 _FINDINGS = word_set(
     """abnormality lesion mass nodule tumor tumour cyst effusion pneumothorax pneumonia consolidation atelectasis
@@ -71,9 +71,11 @@ NORMALITY = word_set("clear normal healthy unremarkable intact expanded well ful
 PARTS = _SIDES | word_set("size shape border margin position")
 _PLAIN = _FRAME | _ANATOMY | _SIDES | _DEGREES | _FINDINGS
 # Around what is denied a size, a side or another finding may be all that is denied ("no large effusion").
-_PLAIN_DENIED = (
-    _FRAME | _ANATOMY | word_set("convincing radiographic radiographically suggest suggesting longer anywhere")
+_FRAME_DENIED = _FRAME | word_set(
+    """convincing clear radiographic radiographically suggest suggesting longer anywhere apparent case indicated
+    perceived reported documented"""
 )
+_PLAIN_DENIED = _FRAME_DENIED | _ANATOMY
 _BEFORE_DENIAL = _PLAIN_DENIED | NORMALITY | word_set("argue speak evaluation completely interval")
 
 OPPOSITES = tuple(
@@ -128,6 +130,11 @@ def is_plain_denied(word: str) -> bool:
 def is_plain_before_denial(word: str) -> bool:
     """Whether a word can stand before a denial of what follows ("the lungs are clear without …")."""
     return _among(word, _BEFORE_DENIAL)
+
+
+def is_frame(word: str) -> bool:
+    """Whether a word names no thing of its own ("evidence", "seen", "radiograph")."""
+    return _among(word, _FRAME_DENIED)
 
 
 def is_finding(word: str) -> bool:

@@ -150,7 +150,7 @@ def _yes_no_words(tokens: list[str], in_question: set[str], free: bool) -> set[P
             continue
         if token not in _PLAIN_YES_NO and (place or token in in_question):
             continue
-        if _labels_another(tokens[:place], in_question):
+        if not free and _labels_another(tokens[:place], in_question):
             continue
         end = _next_mark(tokens, place)
         if end == place + 1 or (token in _PLAIN_YES_NO and (free or _is_apart(tokens[place + 1 : end]))):

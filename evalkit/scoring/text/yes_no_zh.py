@@ -72,7 +72,7 @@ _UNIT = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]|[^\\W\u3400-\u4dbf\u4e00-\u9fff
 
 def chinese_word(word: str, question: str) -> Polarity | None:
     """The polarity of a Chinese yes or no word; 正常 (normal) and 健康 (healthy) only where the question asks for them."""  # noqa: E501
-    bare = word.removesuffix("的")
+    bare = word.rstrip("的")
     if (echo := bare.removeprefix("不")) in _ZH_ECHO:
         # "不正常" affirms "肺不正常吗?"
         return None if echo not in question else "yes" if (bare != echo) == (f"不{echo}" in question) else "no"

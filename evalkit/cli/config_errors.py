@@ -16,7 +16,7 @@ def explain(problem: Exception, verb: str) -> ConfigError:
         return _unknown_key(match.group(1).lstrip("+~"), verb)
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '[^']*')[^\n]*(?:\n\s*full_key: (\S+))?", text):
         return _unknown_key(match.group(2) or match.group(1), verb)
-    if match := re.search(r"In '[^']*': Could not find '([^'/]+)/([^']+)'", text):
+    if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
         by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
         return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}{by_place}")

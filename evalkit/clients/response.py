@@ -9,6 +9,9 @@ from typing import Any
 
 # Characters of a server's own words that are kept in an error.
 MAX_WORDS = 300
+# Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_LISTS = ("reasoning_details", "thinking_blocks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         choice, message = choice if isinstance(choice, Mapping) else {}, {}
     usage = _mapping(content.get("usage"))
     text = _content(message.get("content"))
-    thought = any(_has_words(message.get(name)) for name in ("reasoning_content", "reasoning", "reasoning_details"))
+    reasoning = _reasoning(message)
+    thought = bool(reasoning) or any(_has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS))
     return Reply(
         text=text,
         refusal=_text(message.get("refusal")) or _refusal_part(message.get("content")),
@@ -99,7 +103,7 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
         error=error or _error_of(message),
-        reasoning=_reasoning(message),
+        reasoning=reasoning,
         reasoning_only=thought and not (text or "").strip(),
     )
 
@@ -121,7 +125,13 @@ def _error_of(holder: Mapping[str, Any]) -> str | None:
 
 
 def _finish(choice: Mapping[str, Any], text: str | None) -> str | None:
-    """The finish reason; without a text the model's own word (OpenRouter), which gateways replace by "stop"."""
+    """The finish reason; without a text the model's own word (OpenRouter), which gateways replace by "stop".
+
+    A filter of Azure that has taken the whole text is a content filter, whatever the reason given.
+    """
+    verdicts = _mapping(choice.get("content_filter_results")).values()
+    if not (text or "").strip() and any(isinstance(v, Mapping) and v.get("filtered") is True for v in verdicts):
+        return "content_filter"
     native = None if (text or "").strip() else _text(choice.get("native_finish_reason"))
     return native or _text(choice.get("finish_reason"))
 
@@ -153,15 +163,20 @@ def _has_words(value: Any) -> bool:
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
-    """The thought in a message: `reasoning_content` (vLLM, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter, Ollama),
-    `thinking`, `reasoning_details` (a list), or parts of the content of a type other than text (Mistral)."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(found := message.get(name), str) and found.strip():
-            return found.strip()
+    """The thought in a message: a text of its own, a list of parts, or parts of the content of a type other than text.
+
+    Gateways may keep the field of the service in `provider_specific_fields`.
+    """
+    holders = (message, _mapping(message.get("provider_specific_fields")))
+    for name in _THOUGHTS:
+        for holder in holders:
+            if isinstance(found := holder.get(name), str) and found.strip():
+                return found.strip()
     parts = [
         text
-        for name in ("reasoning_details", "content")
-        if isinstance(listed := message.get(name), list)
+        for name in (*_THOUGHT_LISTS, "content")
+        for holder in holders
+        if isinstance(listed := holder.get(name), list)
         for part in listed
         if isinstance(part, Mapping) and str(part.get("type", "")).startswith(("reasoning", "thinking"))
         for text in _texts_in(part)

@@ -24,6 +24,8 @@ MAX_SLICE_VALUES = 64
 
 # The error of an answer that ends inside its reasoning: a cut answer, neither a failure nor a text to score.
 CUT_IN_REASONING = "cut inside its reasoning"
+# The error of an answer that ended by itself and has reasoning alone.
+REASONING_ALONE = "the reply contains reasoning and no answer"
 
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

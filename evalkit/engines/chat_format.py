@@ -10,7 +10,17 @@ from typing import Any, Literal
 from evalkit.clients.response import MAX_WORDS, Reply
 from evalkit.core.errors import ConfigError
 from evalkit.core.finish_reasons import finish_kind, plain_word
-from evalkit.core.types import CUT_IN_REASONING, Generation, ImagePlace, ImageRef, Message, Prediction, Request
+from evalkit.core.reasoning import answer_start
+from evalkit.core.types import (
+    CUT_IN_REASONING,
+    REASONING_ALONE,
+    Generation,
+    ImagePlace,
+    ImageRef,
+    Message,
+    Prediction,
+    Request,
+)
 from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
 from evalkit.models.templates import without_marks
@@ -111,7 +121,8 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
     if reason := no_answer_reason(reply):
         return failed_prediction(request, reason, attempts, reply.seconds, reply.tokens_out)
     text = str(reply.text)
-    stops = [at for stop in request.generation.stop if (at := text.find(stop)) >= 0]
+    begin = answer_start(text)  # a stop string inside a thought ends nothing
+    stops = [at for stop in request.generation.stop if (at := text.find(stop, begin)) >= 0]
     finish: Literal["stop", "length", "unknown"] = "unknown"
     if stops or kind == "stop":
         finish = "stop"
@@ -153,7 +164,7 @@ def no_answer_reason(reply: Reply) -> str:
         some = f", after the text {_short(reply.text)!r}" if (reply.text or "").strip() else ""
         return f"the server broke the answer off (finish_reason {reply.finish}){some}"
     if reply.reasoning_only:
-        return f"the reply contains reasoning and no answer (finish_reason {reply.finish})"
+        return f"{REASONING_ALONE} (finish_reason {reply.finish})"
     if reply.text is None or (not reply.text.strip() and kind != "stop"):
         limit = ": the limit of new tokens was reached before any text" if kind == "length" else ""
         return f"the reply contains no text (finish_reason {reply.finish}){limit}"

@@ -37,7 +37,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
     reason = _reason(completions[0]) if completions else None
     if pick(state, "result.success") and completions:
         text, error = answered(as_text(completions[0].get("text"), f"{where}, completion"))
-        error = error or stop_error(reason) or failure(text or "")
+        error = error or stop_error(reason, text, _reasoning(completions)) or failure(text or "")
         text = None if error else text
     else:
         text, error = None, str(pick(state, "result.error") or "no completion")

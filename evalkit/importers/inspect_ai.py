@@ -41,7 +41,8 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
     usage = pick(sample, "output.usage.output_tokens")
     choices = objects(pick(sample, "output.choices"))
     reason = pick(choices[0], "stop_reason") if choices else None
-    failed = _failed(sample, text, reason)
+    reasoning = _reasoning(choices)
+    failed = _failed(sample, text, reason, reasoning)
     seconds = pick(sample, "output.time")
     return Answer(
         row=row,
@@ -54,16 +55,16 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         finish_reason="error" if failed else finish_reason(reason),
         n_tokens=usage if isinstance(usage, int) else None,
         seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
-        reasoning=_reasoning(choices),
+        reasoning=reasoning,
     )
 
 
-def _failed(sample: Mapping[str, Any], text: str | None, reason: Any) -> str | None:
+def _failed(sample: Mapping[str, Any], text: str | None, reason: Any, reasoning: str) -> str | None:
     """The error of a sample that failed, that a content filter stopped, or that a limit stopped before any answer."""
     error = pick(sample, "error.message") or sample.get("error") or pick(sample, "output.error")
     if error:
         return str(error)[:500]
-    if stopped := stop_error(reason):
+    if stopped := stop_error(reason, text or "", reasoning):
         return stopped
     if text is None:
         return "no completion"

@@ -15,6 +15,7 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import lines_of
+from evalkit.core.reasoning import split
 from evalkit.core.types import digest_json
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal, PlanJudgments
@@ -99,10 +100,17 @@ def _review(content: Mapping[str, Any], where: str) -> _Review:
         sample_id=str(content["question_id"]),
         image_id=str(content.get("pair_id") or content.get("image") or content["question_id"]),
         tags={k: str(v) for k, v in tags.items() if v},
-        verdict=_verdict_of_pair(pair) if isinstance(pair, list) else read_verdict(RELATIVE, text),
+        verdict=_verdict(pair, text),
         text=text,
         style=STYLES[field] if field is not None else "llava",
     )
+
+
+def _verdict(pair: Any, text: str) -> Verdict:
+    """The verdict of a review: its pair of scores, unless they are from an unfinished thought; else by its text."""
+    if not isinstance(pair, list) or split(text).is_cut:
+        return read_verdict(RELATIVE, text)
+    return _verdict_of_pair(pair)
 
 
 def _verdict_of_pair(pair: list[Any]) -> Verdict:

@@ -11,15 +11,17 @@ from evalkit import __version__
 from evalkit.analysis import disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.core import console
+from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import write_json, write_whole
+from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricValue, Prediction, Sample, Score
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record, write_scores
 from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate, unscored_counts
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -77,8 +79,8 @@ def conclude(
     values = tabulate(samples, scores, protocols, provenance)
     findings = analyse(samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent)
     summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
-    if uncounted := uncounted_rows(samples, protocols):
-        summary = replace(summary, notes=(*summary.notes, *uncounted))
+    if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
+        summary = replace(summary, notes=(*summary.notes, *noted))
     write_scores(folder.scores, scores)
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
@@ -113,6 +115,20 @@ def reasoning_texts(
     if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
         texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
     return ("\n".join(texts),)
+
+
+def answer_warnings(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[str, ...]:
+    """Warnings about the answers themselves, which the values do not show."""
+    found = (*sanity_checks.uniform_answers(samples, predictions), error_text_warning(predictions))
+    n_inside, unmarked = inside_a_thought(predictions)
+    unmarked_text = (
+        f"{n_inside} answers begin inside a thought that their prompt opened, but {len(unmarked)} have no mark of its "
+        f"end, first for sample {predictions[unmarked[0]].sample_id}: these were scored as answers. If they are cut "
+        "thoughts, raise the limit of new tokens"
+        if unmarked
+        else None
+    )
+    return tuple(text for text in (*found, unmarked_text) if text)
 
 
 def analyse(
@@ -199,7 +215,7 @@ def summarise(
         timing=timing,
         unscored=tuple(unscored_counts(scores)),
         sanity_checks=findings.checks,
-        warnings=sanity_checks.uniform_answers(samples, predictions),
+        warnings=answer_warnings(samples, predictions),
     )
 
 

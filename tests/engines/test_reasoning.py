@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,13 @@ def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str
     assert (made.text, made.error, made.finish_reason) == (None, CUT_IN_REASONING, "length")
     assert (made.reasoning, made.attempts) == ("Perhaps CT", ("503", "200"))
     assert made.is_cut
+
+
+def test_a_stop_string_inside_a_thought_ends_nothing() -> None:
+    asked = replace(REQUEST, generation=replace(REQUEST.generation, stop=("###",)))
+    text = "Maybe yes.\n### Step 2</think>No ### Human: and"
+    assert prediction_of(asked, reply(content=text), ["200"]).text == "Maybe yes.\n### Step 2</think>No"
+    assert prediction_of(asked, reply(content="No ### Human"), ["200"]).text == "No"
 
 
 def test_parts_of_the_content_that_are_thoughts_are_read_as_such() -> None:

@@ -75,6 +75,34 @@ def test_weights_need_not_be_local(tmp_path: Path) -> None:
     assert "the server uses its own" in there.stderr
 
 
+def test_answers_that_never_leave_the_thought_that_their_prompt_opened_are_cut(tmp_path: Path) -> None:
+    def reply(n: int, body: Body) -> Act:
+        cut = Act(text="Okay, so it could be yes or", finish="length")
+        return cut if n % 2 else Act(text="Okay, maybe no. </think>\n\nYes")
+
+    with serving(reply) as server:
+        result = evalkit(*at(server.url, "limit=20", "engine.concurrency=1"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "10 of 20 end inside their reasoning and are unscored" in result.stdout
+    kept = records(folder_of(result, tmp_path))
+    assert sorted(str(r["text"]) for r in kept) == ["None"] * 10 + ["Yes"] * 10
+    assert {r["error"] for r in kept} == {None, "cut inside its reasoning"}
+    assert {r["raw"] for r in kept if r["error"]} == {"Okay, so it could be yes or"}
+
+
+def test_answers_that_read_like_errors_are_said_beside_the_table(tmp_path: Path) -> None:
+    def reply(n: int, body: Body) -> Act:
+        return Act(text="<think>Hm</think>Error: 429 Too Many Requests") if n % 2 else echo(n, body)
+
+    with serving(reply) as server:
+        result = evalkit(*at(server.url, "limit=20", "engine.concurrency=1"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "10 of 20 answers read like error messages, first for sample" in result.stderr
+    assert "10 of 20 answers read like error messages" in " ".join(result.stdout.split())
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    assert any("read like error messages" in text for text in summary["warnings"])
+
+
 def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Path) -> None:
     def sick(n: int, body: Body) -> Act:
         return Act(status=400, error={"message": "no"}) if n in (3, 4) else echo(n, body)

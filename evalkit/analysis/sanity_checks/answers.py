@@ -50,7 +50,7 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
             f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
             "limit, and whether answers are decoded or stored under another name",
         )
-    answers = {fold_text(t) for t in texts}
+    answers = {fold_text(t).rstrip(".!") for t in texts}
     references = {fold_text(s.references[0]) for s in samples}
     if len(texts) >= MIN_EQUAL and len(answers) == 1 and len(references) > 1:
         return (

@@ -236,7 +236,8 @@ OPTIONS = [
     *((SIDE, "left", answer, 1) for answer in (
         "left", "No, it is left", "Left lung without effusion", "left rather than right",
         "It is on the left, not right",
-        "It's not on the right; it's on the left", "is on the left", "Not on the right but on the left",
+        "It's not on the right; it's on the left", "is on the left", "The answer is the left", "Answer: left side",
+        "The final answer is a left one", "Not on the right but on the left",
     )),
     *((SIDE, "left", answer, 0) for answer in ("right instead of left", "Not left but right", "not left, right")),
     *((KIND, "CT", answer, None) for answer in (

@@ -19,8 +19,9 @@ _ASKS = re.compile(
 )
 # A question behind a lead-in: "in this image, does the patient …", "please tell me: is there …", "asks does the …".
 _ASKS_LATER = re.compile(
-    r"(?:[,:;(\"'-]|\b(?:asks?|asked|asking|tell me|answer|know|wonder(?:ing)?|determine|describe|question(?: is)?|if"
-    rf"|and|whether|hi|hello|please|so))\s*(?:(?:{_AUXILIARY}) (?:{_SUBJECT})\b|(?:does|do|did) )"
+    r"(?:[,:;(\"'-]|\b(?:asks?|asked|asking|tell me|(?<!the )(?<!my )(?<!final )(?<!correct )answer|know|determine"
+    r"|describe|question(?: is)?|wonder(?:ing)?|if|whether|hi|hello|please))"
+    rf"\s*(?:(?:{_AUXILIARY}) (?:{_SUBJECT})\b|(?:does|do|did) )"
     r"|\b(?:does|do|did) (?:the|this|that|there|it|any|patients?)\b"
 )
 # Signs in the place of words: "pneumothorax (-)", "effusion: -", "-ve for fracture".
@@ -93,13 +94,6 @@ def asks(sentence: str, asked: str) -> bool:
         or words == question
         or bool(_ASKS.match(asked) and len(question) > 2 and find_phrase(words, question))
     )
-
-
-def repeats(text: str, asked: str) -> bool:
-    """Whether a folded text is nothing but a folded question, once or several times."""
-    question = plain_words(asked)
-    parts = [plain_words(part.removeprefix("question:")) for part in sentences(text)]
-    return bool(question) and (plain_words(text) == question or (bool(parts) and all(p == question for p in parts)))
 
 
 def clauses(sentence: str, content: frozenset[str]) -> list[str]:

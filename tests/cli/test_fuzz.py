@@ -84,7 +84,7 @@ def test_a_verb_over_a_damaged_file(name: str, folder: Path, data: st.DataObject
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), **CHANGES)
 def test_a_verb_over_many_damaged_files(name: str, folder: Path, data: st.DataObject, edits: Any, grafts: Any) -> None:
     fuzz(name, data.draw(st.sampled_from(files_of(name))), edits, grafts)

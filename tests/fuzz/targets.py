@@ -6,9 +6,11 @@ exception through that is no error of evalkit: both are findings.  Inputs of sev
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -137,7 +139,9 @@ def chat_reply(data: bytes) -> None:
 def _folder() -> Path:
     """A folder for the files of this process, in memory where the system has such a place."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="evalkit-fuzz-", dir=place))
+    folder = tempfile.mkdtemp(prefix="evalkit-fuzz-", dir=place)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def read_file(content: bytes, suffix: str, **named: str) -> None:

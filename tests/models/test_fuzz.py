@@ -57,7 +57,7 @@ def test_the_copy_loads(copy: Path) -> None:
 
 
 FUZZED = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-THOROUGH = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+THOROUGH = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -48,6 +48,14 @@ def test_memory_is_bounded_whatever_44_replies_at_once_send() -> None:
     assert megabytes < 500, "at most the limit of 8 MB for each reply, in a few forms"
 
 
+def test_a_server_that_does_not_read_the_request_is_not_waited_for(either_transport: str) -> None:
+    with HostileServer(lambda text: "yes") as server:
+        started = time.monotonic()
+        given = ask_once(server.url, "[[unread]]" + "x" * 20_000_000, timeout=1.0)
+        assert time.monotonic() - started < 8
+    assert isinstance(given, str) and ("timed out" in given or "cut off" in given)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_hostile_reply_is_a_failure_with_its_reason(either_transport: str, name: str) -> None:
     why = FAULTS[name][1]

@@ -306,6 +306,9 @@ class HostileServer:
         head, _, body = data.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+        if b"[[unread]]" in body and not self.is_sane:
+            connection.sendall(HEAD + b"Content-Length: 90000\r\n\r\n ")
+            time.sleep(30)
         while len(body) < int(headers.get("content-length", 0)):
             body += connection.recv(65_536)
         path = urlsplit(lines[0].split(" ")[1]).path

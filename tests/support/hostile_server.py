@@ -1,7 +1,8 @@
 """A server on raw sockets that breaks HTTP, JSON and every limit, each call in its own way, for engine and judge alike.
 
 A call whose text contains `[[name]]` meets the behaviour of that name; all others are answered.  `is_sane` makes the
-server answer everything, as after a repair; `default` is the behaviour of all calls where it is set.
+server answer everything, as after a repair; `default` is the behaviour of all calls where it is set, and
+`page` the answer to every GET request.
 """
 
 from __future__ import annotations
@@ -258,6 +259,7 @@ class HostileServer:
         self.tls = tls
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.model_entry: bytes | None = None
+        self.page: bytes | None = None
         self.listed = reply(json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode())
 
     def __enter__(self) -> HostileServer:
@@ -314,6 +316,9 @@ class HostileServer:
         path = urlsplit(lines[0].split(" ")[1]).path
         self.requests.append((path, headers, body))
         if lines[0].startswith("GET"):
+            if self.page is not None:
+                connection.sendall(self.page)
+                return
             other = self.model_entry if path.startswith("/v1/models/") else None
             absent = reply(b"{}", HEAD.replace(b"200 OK", b"404 No"))
             connection.sendall(self.listed if path == "/v1/models" else other or absent)

@@ -26,7 +26,7 @@ def child(url: str) -> None:
     """Ask all at once, in a process of its own; prints the number of failures and the megabytes that it took."""
     ask_once(url)
     before = most_memory()
-    reasons = asyncio.run(ask(url, [f"[[{name}]]" for name in HEAVY for _ in range(4)], concurrency=64))
+    reasons = asyncio.run(ask(url, [f"[[{name}]]" for name in HEAVY for _ in range(2)], concurrency=64))
     print(sum(isinstance(reason, str) for reason in reasons), most_memory() - before)
 
 
@@ -37,21 +37,22 @@ def most_memory() -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_is_bounded_whatever_44_replies_at_once_send() -> None:
+def test_memory_is_bounded_whatever_22_replies_at_once_send() -> None:
     with HostileServer(lambda text: "yes") as server:
         program = f"from tests.clients.test_limits import child; child({server.url!r})"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     failed, megabytes = map(int, done.stdout.split())
-    print(f"44 replies without end or of 300 MB: {failed} calls failed, {megabytes} MB more than one good reply")
-    assert failed == 44
-    assert megabytes < 500, "at most the limit of 8 MB for each reply, in a few forms"
+    print(f"22 replies without end or of 300 MB: {failed} calls failed, {megabytes} MB more than one good reply")
+    assert failed == 2 * len(HEAVY)
+    assert megabytes < 300, "at most the limit of 8 MB for each reply, in a few forms"
 
 
 def test_a_server_that_does_not_read_the_request_is_not_waited_for(either_transport: str) -> None:
     with HostileServer(lambda text: "yes") as server:
+        server.reads_bodies = False
         started = time.monotonic()
-        given = ask_once(server.url, "[[unread]]" + "x" * 20_000_000, timeout=1.0)
+        given = ask_once(server.url, "x" * 20_000_000, timeout=1.0)
         assert time.monotonic() - started < 8
     assert isinstance(given, str) and ("timed out" in given or "cut off" in given)
 

@@ -27,7 +27,7 @@ MODEL = "lab/tiny-vlm"
 # Each connection carries one call: a call must not fail because another one has spoilt its connection.
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 # Bytes that a server without end sends before it gives up on a client that reads on.
-PATIENCE = 2_000_000_000
+PATIENCE = 400_000_000
 
 Connection = socket.socket
 Behaviour = Callable[[Connection, str], None]
@@ -260,6 +260,7 @@ class HostileServer:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.model_entry: bytes | None = None
         self.page: bytes | None = None
+        self.reads_bodies = True
         self.listed = reply(json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode())
 
     def __enter__(self) -> HostileServer:
@@ -308,7 +309,7 @@ class HostileServer:
         head, _, body = data.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        if b"[[unread]]" in body and not self.is_sane:
+        if not self.reads_bodies:
             connection.sendall(HEAD + b"Content-Length: 90000\r\n\r\n ")
             time.sleep(30)
         while len(body) < int(headers.get("content-length", 0)):

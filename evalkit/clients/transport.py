@@ -17,7 +17,6 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlsplit
 
 from evalkit import __version__
 from evalkit.clients.redaction import redactor
@@ -209,14 +208,14 @@ def _is_same_server(asked: Any, named: Any) -> bool:
 def _lost(problem: Exception, request: Any) -> Exception:
     """The error of a reply that did not arrive, with a reason that holds nothing of the server's words."""
     links = list(_chain(problem))
-    for link in links:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return CertificateRefused(
-                f"TLS: the certificate of {urlsplit(str(request.url)).netloc} is not accepted ({link.verify_message})"
-            )
-    for link in links:
-        if isinstance(link, ssl.SSLError):
-            words = (link.reason or type(link).__name__).replace("_", " ").lower()
+    # aiohttp's own errors are among these classes as well, and lack the words.
+    tls = [link for link in links if isinstance(link, ssl.SSLError)]
+    for error in tls:
+        if words := getattr(error, "verify_message", ""):
+            where = request.url.netloc.decode("ascii")
+            return CertificateRefused(f"TLS: the certificate of {where} is not accepted ({words})")
+    for error in tls:
+        if words := str(getattr(error, "reason", None) or "").replace("_", " ").lower():
             return _read_error(f"TLS: no secure connection ({words}); does the server speak https?", request)
     for link in links:
         if isinstance(link, OSError) and link.errno and link.strerror:

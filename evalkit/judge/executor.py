@@ -109,6 +109,7 @@ class Session:
             return None
         self._failed_in_a_row = 0
         self._save_soon(key, reply)
+        await asyncio.sleep(0)  # the reply is written before this worker makes another call
         return reply
 
     def _keep_failure(self, key: str, why: str) -> None:

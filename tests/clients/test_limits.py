@@ -11,42 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.clients.openai_client import Caller, ChatServer
-from evalkit.clients.response import CallFailed
-from evalkit.core.errors import EngineError
-from tests.support.hostile_server import MODEL, HostileServer
+from evalkit.clients.response import Reply
+from tests.support.asking import ask, ask_once
+from tests.support.hostile_server import ANSWERED, FAULTS, TIMED_OUT, HostileServer
 from tests.support.paths import ROOT
 
-CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 HEAVY = (
     "endless body", "endless chunks", "endless length", "gzip bomb", "deflate bomb", "one header of 10 MB",
     "headers of 10 MB", "a header without end", "headers without end", "100 for ever", "deep lists",
 )  # fmt: skip
 
 
-async def ask(url: str, names: list[str], **settings: float) -> list[str]:
-    """Make a call of each behaviour, all at once; returns the reasons of the failures."""
-    server = ChatServer(url=url, model=MODEL, caller=CALLER, concurrency=64, **{"retries": 0, **settings})  # type: ignore[arg-type]
-
-    async def one(name: str) -> str:
-        try:
-            await server.ask({"messages": [{"role": "user", "content": f"[[{name}]]"}]})
-        except CallFailed as problem:
-            return str(problem)
-        return ""
-
-    try:
-        return list(await asyncio.gather(*(one(name) for name in names)))
-    finally:
-        await server.close()
-
-
 def child(url: str) -> None:
     """Ask all at once, in a process of its own; prints the number of failures and the megabytes that it took."""
-    asyncio.run(ask(url, [""], timeout=5.0))
+    ask_once(url)
     before = most_memory()
-    reasons = asyncio.run(ask(url, [name for name in HEAVY for _ in range(4)], timeout=5.0))
-    print(sum(map(bool, reasons)), most_memory() - before)
+    reasons = asyncio.run(ask(url, [f"[[{name}]]" for name in HEAVY for _ in range(2)], concurrency=64))
+    print(sum(isinstance(reason, str) for reason in reasons), most_memory() - before)
 
 
 def most_memory() -> int:
@@ -56,21 +37,37 @@ def most_memory() -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_is_bounded_whatever_44_replies_at_once_send() -> None:
+def test_memory_is_bounded_whatever_22_replies_at_once_send() -> None:
     with HostileServer(lambda text: "yes") as server:
         program = f"from tests.clients.test_limits import child; child({server.url!r})"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     failed, megabytes = map(int, done.stdout.split())
-    print(f"44 replies without end or of 300 MB: {failed} calls failed, {megabytes} MB more than one good reply")
-    assert failed == 44
-    assert megabytes < 500, "at most the limit of 8 MB for each reply, in a few forms"
+    print(f"22 replies without end or of 300 MB: {failed} calls failed, {megabytes} MB more than one good reply")
+    assert failed == 2 * len(HEAVY)
+    assert megabytes < 300, "at most the limit of 8 MB for each reply, in a few forms"
 
 
-@pytest.mark.parametrize("name", ["dripping header", "dripping body", "silence", "100 for ever"])
-def test_the_time_out_covers_a_whole_request(name: str) -> None:
+def test_a_server_that_does_not_read_the_request_is_not_waited_for(either_transport: str) -> None:
+    with HostileServer(lambda text: "yes") as server:
+        server.reads_bodies = False
+        started = time.monotonic()
+        given = ask_once(server.url, "x" * 20_000_000, timeout=1.0)
+        assert time.monotonic() - started < 8
+    assert isinstance(given, str) and ("timed out" in given or "cut off" in given)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_hostile_reply_is_a_failure_with_its_reason(either_transport: str, name: str) -> None:
+    why = FAULTS[name][1]
     with HostileServer(lambda text: "yes") as server:
         started = time.monotonic()
-        reasons = asyncio.run(ask(server.url, [name], timeout=0.5))
-        assert time.monotonic() - started < 3
-    assert reasons == ["no reply: timed out (0.5 s)"]
+        given = ask_once(server.url, f"[[{name}]]", timeout=0.4 if why == TIMED_OUT else 20.0)
+        seconds = time.monotonic() - started
+    if why == TIMED_OUT:
+        assert given == "no reply: timed out (0.4 s)" and seconds < 3, "the time-out covers a whole request"
+    elif why is ANSWERED:
+        assert isinstance(given, Reply) and given.text == "yes"
+        assert (given.tokens_in, given.tokens_out) in ((30, 2), (None, 2), (30, None)) and len(given.model or "") < 300
+    else:
+        assert isinstance(given, str) and why is not None and why in given and len(given) < 500

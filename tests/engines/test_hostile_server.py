@@ -10,13 +10,25 @@ from pathlib import Path
 import pytest
 
 from evalkit.cli.main import main
-from evalkit.clients import openai_client, transport
 from evalkit.core.errors import EngineError
 from evalkit.core.types import Message, Request, Sample
 from evalkit.pipeline.resume import answer_missing
 from evalkit.runs.store import RunFolder
-from tests.support.hostile_server import FAULTS, MODEL, Connection, HostileServer, body_of, completion, reply
+from tests.support.hostile_server import (
+    FAULTS,
+    HEAD,
+    MODEL,
+    Connection,
+    HostileServer,
+    body_of,
+    completion,
+    is_expected,
+    reply,
+)
 from tests.support.server_engine import engine, make_requests
+from tests.support.transports import use_transport
+
+KEY = "sk-test-0123456789-very-secret"
 
 
 def asked(folder: Path, names: list[str]) -> tuple[list[Sample], list[Request]]:
@@ -37,8 +49,7 @@ def asked(folder: Path, names: list[str]) -> tuple[list[Sample], list[Request]]:
 @pytest.fixture(params=["aiohttp", "httpx"])
 def either_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both HTTP transports of the SDK."""
-    for module in (transport, openai_client):
-        monkeypatch.setattr(module, "has_aiohttp", lambda: request.param == "aiohttp")
+    use_transport(request.param, monkeypatch)
     return str(request.param)
 
 
@@ -56,9 +67,9 @@ def test_each_hostile_reply_fails_its_own_call_and_the_run_is_finished_later(
         again = answer_missing(folder, samples, requests, engine(server.url, **settings), True)
     given = dict(zip((s.question for s in samples), first, strict=True))
     wrong = {}
-    for name, (_, why) in FAULTS.items():
+    for name in FAULTS:
         failed, beside = given[f"Is it so? [[{name}]]"], given[f"And is it so beside {name}?"]
-        if (failed.error is None) != (why is None) or (why or "") not in (failed.error or "") or beside.text != "yes":
+        if not is_expected(name, failed.error) or beside.text != "yes":
             wrong[name] = (failed.error, beside.error)
     assert not wrong
     n_failed = sum(p.error is not None for p in first)
@@ -166,3 +177,38 @@ def test_what_a_server_writes_for_a_terminal_is_shown_and_not_obeyed(
     shown = capfd.readouterr()
     assert not set(shown.out + shown.err) & set("\x1b\x07\x9b\u202e"), "nothing acts on the terminal"
     assert "\\x1b]0;owned\\x07" in shown.err and "[red]:smile:" in shown.err
+
+
+def test_a_key_that_comes_back_in_any_field_is_in_no_file_page_or_message(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+
+    def echoing(connection: Connection, text: str) -> None:
+        n = len(server.calls)
+        whole = completion(f"It is {KEY}.", model=KEY, system_fingerprint=f"Bearer {KEY}", usage={KEY: KEY})
+        whole["choices"][0]["finish_reason"] = KEY if n % 2 else "stop"
+        whole["choices"][0]["message"]["reasoning_content"] = f"the key {KEY}"
+        head = HEAD.replace(b"OK", KEY.encode()) + f"X-Key: {KEY}\r\nSet-Cookie: {KEY}={KEY}\r\n".encode()
+        if n % 3 == 0:
+            head, whole = head.replace(b"200", b"400"), {"error": {"message": f"bad key {KEY}", "code": KEY}}
+        connection.sendall(reply(json.dumps(whole).encode(), head))
+
+    with HostileServer(lambda text: "yes") as server:
+        server.default = echoing
+        listed = [{"id": MODEL, "root": f"/{KEY}", "owned_by": f"Bearer {KEY}"}, {"id": KEY}]
+        server.listed = reply(json.dumps({"data": listed}).encode())
+        where = ["task=phantom", "limit=8", "engine=server", f"engine.url={server.url}", "engine.api_key_env=LAB_KEY"]
+        where += ["leaderboard=null", "model=phantom-llava", f"out={tmp_path / 'runs'}"]
+        assert main([*where, f"engine.served_model={MODEL}"]) == 3
+        assert main([*where, "engine.served_model=other"]) == 2
+        (run,) = (tmp_path / "runs").glob("*/predictions.jsonl")
+        assert main(["report", f"run={run.parent}", f"file={tmp_path / 'page.html'}"]) == 0
+        assert all(KEY in headers["authorization"] for _, headers, _ in server.requests)
+    shown = capfd.readouterr()
+    assert KEY not in shown.out + shown.err and "[key]" in shown.err
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert {"manifest.json", "summary.json", "predictions.jsonl", "page.html"} <= {p.name for p in files}
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path
+    assert "[key]" in run.read_text(encoding="utf-8")

@@ -22,6 +22,10 @@ class DoubledKeyError(ValueError):
         )
 
 
+class TooDeepError(ValueError):
+    """JSON whose arrays and objects are nested more deeply than Python can read."""
+
+
 def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """An `object_pairs_hook` for json: raises DoubledKeyError; a key repeated with an equal value is kept once."""
     found = dict(pairs)
@@ -41,7 +45,7 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
 
     Raises:
         ValueError: a doubled key (DoubledKeyError), text that is not JSON (json.JSONDecodeError), bytes that are not
-            UTF-8, a number of thousands of digits, or arrays and objects nested too deeply.
+            UTF-8, a number of thousands of digits, or arrays and objects nested too deeply (TooDeepError).
     """
     if parse_constant is None:
         import jiter
@@ -55,7 +59,7 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
     try:
         return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
     except RecursionError:
-        raise ValueError("arrays or objects are nested too deeply") from None
+        raise TooDeepError("arrays or objects are nested too deeply") from None
 
 
 def decoder() -> json.JSONDecoder:

@@ -33,7 +33,7 @@ def located_objects(path: Path, lines: Iterable[str | bytes], advice: str) -> It
             continue
         try:
             content = json_text.loads(line)
-        except RecursionError as problem:
+        except json_text.TooDeepError as problem:
             raise DataError(f"{where} is not JSON that can be read: it is nested too deeply. {advice}") from problem
         except ValueError as problem:
             raise DataError(f"{where} is not JSON ({problem}). {advice}") from problem

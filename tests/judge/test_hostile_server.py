@@ -158,10 +158,17 @@ def test_each_broken_line_of_a_batch_fails_its_own_call(tmp_path: Path) -> None:
     assert KEY not in (tmp_path / "judgments.jsonl").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b"\xff\xfe", b"<html>", b"{}", b"1e999"])
-def test_a_batch_file_that_is_none_is_one_paragraph_and_nothing_is_lost(tmp_path: Path, line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "not JSON"), (b"<html>", "not JSON"),
+        (b"{}", "not a line of a batch"), (b"1e999", "not a JSON object"),
+    ],
+    ids=["deep", "bytes", "HTML", "empty", "number"],
+)  # fmt: skip
+def test_a_batch_file_that_is_none_is_one_paragraph_and_nothing_is_lost(tmp_path: Path, line: bytes, why: str) -> None:
     settings, samples, folder = outputs(tmp_path, [line])
-    with pytest.raises(DataError, match=r"output\.jsonl:1") as caught:
+    with pytest.raises(DataError, match=rf"output\.jsonl:1.*{why}") as caught:
         judge_run(tmp_path, settings, samples, answers(samples))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
     assert (folder / "output.jsonl").exists()

@@ -26,7 +26,12 @@ def test_a_key_repeated_with_the_same_value_is_kept_once_and_equal_keys_of_two_o
     assert loads('[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP], ids=["cut", "lists", "objects"]
+)
 @pytest.mark.parametrize("more", [{}, {"parse_constant": lambda _: None}], ids=["", "constants"])
 def test_json_that_is_too_deep_is_an_error_of_its_own(text, more):
     with pytest.raises(TooDeepError, match="nested too deeply"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.support import command_line
+from tests.support.command_line import environment, folder_of
 from tests.support.fake_server import Act, Body
-from tests.support.paths import ROOT
 from tests.support.server_engine import MODEL, SOON, echo, picture_key, pictures, question, serving
 
 
@@ -22,21 +22,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "evalkit", "model=phantom-llava", "task=phantom", *arguments]
 
 
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")}
-    return kept | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-
-
-def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=170)
+def evalkit(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return command_line.evalkit("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
 
 
 def at(url: str, *more: str) -> tuple[str, ...]:
     return ("engine=server", f"engine.url={url}", f"engine.served_model={MODEL}", *more)
-
-
-def folder_of(result: subprocess.CompletedProcess[str], cwd: Path) -> Path:
-    return cwd / result.stdout.strip().splitlines()[-1]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

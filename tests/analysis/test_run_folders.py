@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evalkit.__main__ import main
+from tests.support.slow import mostly_slow
 
 MADE = ("model=scripted", "task=phantom", "task.n_test=4", "leaderboard=null", "protocol=strict")
 
@@ -36,7 +37,10 @@ NEIGHBOURS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.fixture(params=NEIGHBOURS)
+QUICK = ("a foreign summary", "a summary that is no JSON", "a summary that is a folder", "both foreign")
+
+
+@pytest.fixture(params=mostly_slow(NEIGHBOURS, QUICK))
 def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with a run and a neighbour that is none."""
     out = tmp_path / "runs"

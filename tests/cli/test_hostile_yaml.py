@@ -17,7 +17,7 @@ from evalkit.cli.targets import resolve
 from evalkit.core.errors import ConfigError
 from evalkit.reports.reproduction import parse_paper
 from tests.support.coloninst_tree import build
-from tests.support.command_line import evalkit
+from tests.support.command_line import in_new_process
 from tests.support.hostile_yaml import CASES, GLOBAL, HF, LAUGHS, LOCAL, MARK, RUN, SECRET, lay_out
 
 WAYS = ("--config-dir", "EVALKIT_CONF")
@@ -218,6 +218,6 @@ def test_a_papers_runs_get_no_other_words_than_settings_of_the_task(word: str) -
 
 def test_the_whole_process_is_as_the_function(tmp_path: Path) -> None:
     mark = lay_out(CASES["callbacks, huggingface_hub"], tmp_path)
-    result = evalkit("--config-dir", "own", *RUN, "dry_run=true", cwd=tmp_path)
+    result = in_new_process("--config-dir", "own", *RUN, "dry_run=true", cwd=tmp_path)
     assert result.returncode == 2 and not mark.exists()
     assert result.stderr.count("\n") == 1 and "default.yaml: hydra.callbacks.x" not in result.stdout

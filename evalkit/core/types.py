@@ -16,8 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 from evalkit.core.signature import Signature
 
+# Values of the tag `answer_type`.  CHOICE: a multiple-choice question whose options are `Sample.choices`.
 OPEN = "OPEN"
 CLOSED = "CLOSED"
+CHOICE = "CHOICE"
+
+# Letters of options, in order.
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # A tag with more values than this names samples and does not make slices.  ColonINST has 43 categories.
 MAX_SLICE_VALUES = 64
@@ -59,6 +64,8 @@ class Sample:
     (answer_type, modality, organ, language, leak flags ...), values are strings.  `context`: text for a judge that
     cannot see the image (a caption, the text that mentions the image).  Never shown to the evaluated model.
     `verbatim`: the question with the white space that the data set has inside it; "" where `question` is the same.
+    `choices`: the texts of the options in order, without letters.  The references of a CHOICE sample are the texts of
+    the right options, exactly as in `choices`, whatever the data set states (a letter, a number, a text).
     """
 
     id: str
@@ -76,6 +83,18 @@ class Sample:
             raise ValueError("a Sample needs a non-empty id")
         if not any(ref.strip() for ref in self.references):
             raise ValueError(f"sample {self.id!r}: no reference answer with any text in it")
+        if self.answer_type == CHOICE:
+            if not 2 <= len(self.choices) <= len(LETTERS) or len(set(self.choices)) < len(self.choices):
+                raise ValueError(f"sample {self.id!r}: a choice needs 2 to 26 different options, not {self.choices}")
+            if missing := [ref for ref in self.references if ref not in self.choices]:
+                raise ValueError(f"sample {self.id!r}: the right answer {missing[0]!r} is none of its options")
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters of a CHOICE sample's right options in order, as in ("B",); empty for other samples."""
+        if self.answer_type != CHOICE:
+            return ()
+        return tuple(LETTERS[k] for k, choice in enumerate(self.choices) if choice in self.references)
 
     @property
     def prompt_question(self) -> str:
@@ -84,7 +103,7 @@ class Sample:
 
     @property
     def answer_type(self) -> str | None:
-        """OPEN, CLOSED, or None where the data carries no such label and none was derived."""
+        """OPEN, CLOSED, CHOICE, or None where the data carries no such label and none was derived."""
         return self.tags.get("answer_type")
 
 
@@ -211,13 +230,13 @@ class Score:
 class Metric:
     """Definition of a metric of a protocol: the samples that it covers and how their scores become one value.
 
-    rows: "closed", "open" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
+    rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
     `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
     metric without scores of its own (a macro average is another aggregate of the same hits).
     """
 
     name: str
-    rows: Literal["closed", "open", "all"] = "all"
+    rows: Literal["closed", "open", "choice", "all"] = "all"
     aggregate: str = "mean"
     of: str = ""
     higher_is_better: bool = True

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evalkit.core.errors import ConfigError, did_you_mean
-from evalkit.core.types import CLOSED, OPEN, Metric, Prediction, Sample, Score
+from evalkit.core.types import CHOICE, CLOSED, OPEN, Metric, Prediction, Sample, Score
+
+# Kinds of rows, by the answer that is expected.
+RowKind = Literal["closed", "open", "choice"]
 
 # Most values are one of these; sharing the objects keeps a million scores from holding a million floats.
 _SHARED_VALUES: Mapping[float | None, float | None] = {0.0: 0.0, 1.0: 1.0, None: None}
@@ -72,8 +75,7 @@ class RowProtocol(ABC):
         self.reads = one_of("reads", reads, ("answer", "raw"))
         self.tasks = tuple(tasks)
         self.card = dict(card or {})
-        # Names of the metrics over closed (True), open (False) and unlabelled (None) rows.
-        self._names: dict[bool | None, list[str]] = {}
+        self._names: dict[RowKind | None, list[str]] = {}  # names of the metrics that cover rows of a kind
 
     @abstractmethod
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
@@ -83,6 +85,19 @@ class RowProtocol(ABC):
         if self.rule == "none":
             return None
         return answers_yes_or_no(sample) if self.rule == "yesno" else labelled_closed(sample)
+
+    def row_kind(self, sample: Sample) -> RowKind | None:
+        """The kind of a row: multiple choice by its label, else closed, open or neither by `rule`."""
+        if sample.answer_type == CHOICE:
+            return "choice"
+        closed = self.is_closed(sample)
+        return None if closed is None else "closed" if closed else "open"
+
+    def covers(self, metric: Metric, kind: RowKind | None) -> bool:
+        """Whether the metric covers rows of a kind.  `all` covers multiple choice only where letters are read."""
+        if metric.rows == "all":
+            return kind != "choice" or self.reads_letters
+        return metric.rows == kind
 
     def settings(self) -> dict[str, str]:
         return {"rule": self.rule, "norm": self.norm, "unscored": self.unscored}
@@ -97,9 +112,9 @@ class RowProtocol(ABC):
         return ""
 
     def score(self, sample: Sample, prediction: Prediction) -> list[Score]:
-        closed = self.is_closed(sample)
-        if (names := self._names.get(closed)) is None:
-            names = self._names[closed] = [m.name for m in self.metrics if not m.of and covers(m, closed)]
+        kind = self.row_kind(sample)
+        if (names := self._names.get(kind)) is None:
+            names = self._names[kind] = [m.name for m in self.metrics if not m.of and self.covers(m, kind)]
         if prediction.text is None:
             reason = str(prediction.error) if prediction.is_cut else f"error: {prediction.error}"
             error = MetricResult(value=None, reason=reason)
@@ -124,11 +139,6 @@ class RowProtocol(ABC):
             )
             for name in names
         ]
-
-
-def covers(metric: Metric, closed: bool | None) -> bool:
-    """Whether the metric covers a row that is closed (True), open (False) or neither (None)."""
-    return metric.rows == "all" or (closed is not None and metric.rows == ("closed" if closed else "open"))
 
 
 def labelled_closed(sample: Sample) -> bool | None:

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.types import Prediction
-from evalkit.scoring.row_protocol import covers
 from tests.support.protocols import CONF, protocol, row
 
 CONFIGS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONF.glob("*.yaml")}
@@ -47,7 +46,7 @@ def test_each_metric_of_the_row_has_one_score_in_0_to_1_or_a_reason(name, gold, 
     chosen = protocol(name)
     sample = row(gold, answer_type)
     found = chosen.score(sample, Prediction(sample_id="1", text=answer))
-    assert [s.metric for s in found] == [m.name for m in chosen.metrics if covers(m, chosen.is_closed(sample))]
+    assert [s.metric for s in found] == [m.name for m in chosen.metrics if chosen.covers(m, chosen.row_kind(sample))]
     assert all(s.protocol == name and (s.value is None or 0 <= s.value <= 1) for s in found)
 
 

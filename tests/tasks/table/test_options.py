@@ -51,7 +51,7 @@ def test_options_in_one_field(value: Any, found: tuple[str, ...] | None) -> None
 
 @pytest.mark.parametrize("value", ["CT", "CT or MRI", 5, "A. CT"])
 def test_a_field_that_lists_no_options_is_refused(value: Any) -> None:
-    with pytest.raises(DataError, match="row 1.*does not list options"):
+    with pytest.raises(DataError, match=r"row 1.*does not list options"):
         options_of(value, "row 1")
 
 

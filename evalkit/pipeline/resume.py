@@ -11,12 +11,15 @@ from typing import NamedTuple
 from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import cut_unmarked, separate
-from evalkit.core.types import Prediction, Request, Sample
+from evalkit.core.types import LETTERS, Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
 from evalkit.runs.verify import digest_at_the_end, digest_of
+
+# Rows that a dry run shows.
+SHOWN_ROWS = 5
 
 
 class Answers(NamedTuple):
@@ -26,16 +29,30 @@ class Answers(NamedTuple):
     n_asked: int
 
 
-def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample]) -> None:
-    """Print a dry run's report: how many requests remain, and the first prompt."""
+def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample], notes: Sequence[str]) -> None:
+    """Print a dry run's report: how many requests remain, how the data were read, the first prompt and rows."""
     known = answered(folder.predictions)
     waiting = sum(r.fingerprint not in known for r in requests)
     images = len({r.image_digests for r in requests})
     console.out(f"dry run: {len(samples)} samples on {images} images, {waiting} still to ask, nothing was loaded")
+    for text in notes:
+        console.note(f"note: {text}")
     for message in requests[0].messages:
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
+    for sample in samples[:SHOWN_ROWS]:
+        console.out(f"row {_described(sample)}")
     console.out(str(folder.path))
+
+
+def _described(sample: Sample) -> str:
+    """A sample on one line: type, question, options, gold answers, cluster, tags."""
+    options = ", ".join(f"{LETTERS[k]} {text}" for k, text in enumerate(sample.choices)) if sample.letters else ""
+    gold = " or ".join(map(repr, sample.references)) + (f" ({', '.join(sample.letters)})" if sample.letters else "")
+    tags = ", ".join(f"{tag} {value}" for tag, value in sample.tags.items() if tag != "answer_type")
+    parts = [f"{sample.question[:80]!r}", f"options {options[:120]}" if options else "", f"gold {gold[:80]}"]
+    parts += [f"{len(sample.images)} images" if len(sample.images) != 1 else "", f"cluster {sample.image_id}", tags]
+    return f"{sample.id}, {sample.answer_type or 'no type'}: {'; '.join(part for part in parts if part)}"
 
 
 def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:

@@ -144,6 +144,7 @@ class TableTask:
             prompt=self.wording.id,
             skipped=tuple(rows.skipped),
             notes=self._notes(source, columns, rows),
+            cluster=self.cluster or "image",
         )
 
     def _check_named(self, source: Source) -> None:

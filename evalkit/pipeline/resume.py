@@ -11,7 +11,8 @@ from typing import NamedTuple
 from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import cut_unmarked, separate
-from evalkit.core.types import LETTERS, Prediction, Request, Sample
+from evalkit.core.sample_text import described
+from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
@@ -41,18 +42,8 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
     for sample in samples[:SHOWN_ROWS]:
-        console.out(f"row {_described(sample)}")
+        console.out(f"row {described(sample)}")
     console.out(str(folder.path))
-
-
-def _described(sample: Sample) -> str:
-    """A sample on one line: type, question, options, gold answers, cluster, tags."""
-    options = ", ".join(f"{LETTERS[k]} {text}" for k, text in enumerate(sample.choices)) if sample.letters else ""
-    gold = " or ".join(map(repr, sample.references)) + (f" ({', '.join(sample.letters)})" if sample.letters else "")
-    tags = ", ".join(f"{tag} {value}" for tag, value in sample.tags.items() if tag != "answer_type")
-    parts = [f"{sample.question[:80]!r}", f"options {options[:120]}" if options else "", f"gold {gold[:80]}"]
-    parts += [f"{len(sample.images)} images" if len(sample.images) != 1 else "", f"cluster {sample.image_id}", tags]
-    return f"{sample.id}, {sample.answer_type or 'no type'}: {'; '.join(part for part in parts if part)}"
 
 
 def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:

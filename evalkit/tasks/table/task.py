@@ -111,6 +111,18 @@ class TableTask:
         """The images and the question under the task's wording."""
         return self.wording.messages(sample)
 
+    def chosen_columns(self) -> dict[str, str | list[str]]:
+        """The columns as they are read, as the setting `columns` that would name them all."""
+        source = self._open(self.path, self.split)
+        found = choose(source.names, self.columns, source.where)
+        named: dict[str, str | list[str] | None] = {
+            "id": found.id, "question": found.question, "answer": found.answer, "type": found.type,
+            "split": found.split, "language": found.language,
+        }  # fmt: skip
+        for key, columns in (("image", found.images), ("choices", found.choices)):
+            named[key] = columns[0] if len(columns) == 1 else list(columns) or None
+        return {key: value for key, value in named.items() if value is not None}
+
     def _open(self, path: str, split: str) -> Source:
         return open_source(path, split=split, revision=self.revision, subset=self.subset)
 

@@ -221,11 +221,13 @@ def summarise(
 
 
 def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Numbers of images and clusters; without references to images, as many images as are known by their ids."""
-    ids = len({s.image_id for s in samples})
-    if cluster == "image":
-        return {"n_images": ids}
-    return {"n_images": len({ref for s in samples for ref in s.images}), "cluster": cluster, "n_clusters": ids}
+    """Numbers of images, and of clusters where they are not the images."""
+    images = {"n_images": len({s.pictures for s in samples})}
+    return (
+        images
+        if cluster == "image"
+        else {**images, "cluster": cluster, "n_clusters": len({s.image_id for s in samples})}
+    )
 
 
 def show(conclusion: Conclusion, title: str) -> None:

@@ -61,9 +61,12 @@ class RowReader:
             kind = kind or (CLOSED if all(map(is_yes_or_no, references)) else OPEN)
         images = self._images(fields, where)
         single = " ".join(question.split())
+        shown = "+".join(image.id for image in images) or f"row{record.row}"
+        cluster = one_text(fields.get(self.cluster), f"{where}, {self.cluster}") if self.cluster else shown
         return Sample(
             id=sample_id,
-            image_id=self._cluster(fields, images, where) or f"row{record.row}",
+            image_id=cluster,
+            image_name=shown if cluster != shown else "",
             question=single,
             references=references,
             images=tuple(image.ref for image in images),
@@ -103,11 +106,6 @@ class RowReader:
     def _images(self, fields: Mapping[str, Any], where: str) -> list[RowImage]:
         found = [self.images.read(fields.get(column), f"{where}, {column}") for column in self.columns.images]
         return [image for images in found for image in images]
-
-    def _cluster(self, fields: Mapping[str, Any], images: Sequence[RowImage], where: str) -> str:
-        if self.cluster is None:
-            return "+".join(image.id for image in images)
-        return one_text(fields.get(self.cluster), f"{where}, {self.cluster} (task.cluster)")
 
     def _tags(self, fields: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
         names = {**({"language": self.columns.language} if self.columns.language else {}), **{t: t for t in self.tags}}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from evalkit.core import json_text
 from evalkit.core.errors import StoreError
@@ -24,13 +24,20 @@ _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, from one text or piece by piece, so that a reader sees the old content or the new, never a part."""
+    with whole_file(path) as file:
+        file.writelines([text] if isinstance(text, str) else text)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `path` when the block ends, and leaves `path` alone where the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
     sweep_temporaries(path.parent, path.name)
     try:
         with naming(path):
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines([text] if isinstance(text, str) else text)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,8 @@ MAX_SLICE_VALUES = 64
 # The error of an answer that ends inside its reasoning: a cut answer, neither a failure nor a text to score.
 CUT_IN_REASONING = "cut inside its reasoning"
 
+# One object for all samples without tags or context; nothing changes a sample's.
+_NONE: Mapping[str, str] = {}
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
@@ -65,8 +67,8 @@ class Sample:
     references: tuple[str, ...]
     images: tuple[ImageRef, ...] = ()
     choices: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    context: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    context: Mapping[str, str] = field(default_factory=lambda: _NONE)
     verbatim: str = ""
 
     def __post_init__(self) -> None:
@@ -311,3 +313,20 @@ def digest_json(content: Any) -> str:
     True
     """
     return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8")).hexdigest()
+
+
+def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -> str:
+    """`digest_json` of a list, item by item, so that its text is never held as a whole.
+
+    Args:
+        before, after: canonical JSON around the list, where it is a part of the content.
+
+    >>> items = [{"b": 1, "a": [2]}, None]
+    >>> digest_json_items(iter(items), '["x",', "]") == digest_json(["x", items])
+    True
+    """
+    hasher = hashlib.sha256(f"{before}[".encode())
+    for number, item in enumerate(items):
+        hasher.update(f"{',' if number else ''}{_CANONICAL.encode(item)}".encode())
+    hasher.update(f"]{after}".encode())
+    return hasher.hexdigest()

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
-from evalkit.core.types import MetricKey, MetricValue
+from evalkit.core.types import MetricKey, MetricValue, digest_json
 from evalkit.judge.results import JudgedNumbers
-from evalkit.runs.schema import Manifest, PredictionLine, PromptFile, RunHeader, Summary
+from evalkit.runs.schema import Manifest, PredictionLine, PromptFile, PromptHeader, RunHeader, Summary
 from evalkit.runs.verify import StoredRun
 from evalkit.scoring.aggregate import ROUNDING
 
 if TYPE_CHECKING:
     from evalkit.analysis.run_scores import ScoreColumn
+
+# Fields of a prompt record that earlier versions did not write.
+_LATER = frozenset({"data_sha256", "prompt"})
 
 
 def check_fit(
@@ -37,7 +40,11 @@ def check_fit(
     summary = run.summary
     try:
         _check_counts(summary, answers)
+        if run.manifest is not None:
+            _check_same(summary, run.manifest, "manifest.json")
+            _check_fingerprints(run.manifest, answers)
         if prompts is not None:
+            _check_same(summary, prompts.header, "prompts.json")
             _check_prompts(answers, prompts)
         overall = {m.key: m for m in summary.metrics if m.slice == "all"}
         for m in overall.values():
@@ -95,6 +102,22 @@ def _check_counts(summary: Summary, answers: Sequence[PredictionLine]) -> None:
     for name, n in counts.items():
         if getattr(summary, name) != n:
             raise ValueError(f"summary.json has {name}={getattr(summary, name)}, predictions.jsonl {n}")
+
+
+def _check_same(summary: Summary, other: Manifest | PromptHeader, name: str) -> None:
+    """Everything that two files of a run state about it."""
+    for key in ("run_id", "model", "task", "split", "form", "n", "data_sha256", "prompt", "image", "limit"):
+        one, two = getattr(summary, key), getattr(other, key, None)
+        if hasattr(other, key) and two != one and not (key in _LATER and two is None):
+            raise ValueError(f"summary.json has {key}={one}, {name} {two}")
+
+
+def _check_fingerprints(manifest: Manifest, answers: Sequence[PredictionLine]) -> None:
+    """The answers are those to the requests of the manifest, whose fingerprints name the model too."""
+    if manifest.prompts_sha256 is None:  # answers that came from a file
+        return
+    if digest_json(sorted(a.fingerprint for a in answers)) != manifest.prompts_sha256:
+        raise ValueError("the answers in predictions.jsonl are not to the requests of manifest.json (prompts_sha256)")
 
 
 def _check_prompts(answers: Sequence[PredictionLine], prompts: PromptFile) -> None:

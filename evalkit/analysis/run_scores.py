@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit.analysis.run_fit import check_fit, check_judged_fit, check_signature
+from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
@@ -66,6 +67,7 @@ class RunScores:
     answers: short digests of the answers, None where generation failed.  questions, texts: the questions and answers,
     empty for a baseline without them.  refused: metrics that are incomplete, with the reason why they cannot be used.
     decimals: how many decimals of the scores are kept, as in a baseline of an earlier version; None for all of them.
+    without_scores: metrics that have a value and no scores, because it is another aggregate of other metrics' scores.
     """
 
     origin: str
@@ -78,6 +80,7 @@ class RunScores:
     texts: tuple[str, ...] = ()
     refused: Mapping[MetricKey, str] = field(default_factory=dict)
     decimals: int | None = None
+    without_scores: frozenset[MetricKey] = frozenset()
 
     def rows(self, key: MetricKey) -> tuple[int, ...]:
         """Positions of the samples that a metric covers; empty where the run has no such metric."""
@@ -129,10 +132,18 @@ def read_run_scores(path: Path) -> RunScores:
 
 def _from_folder(path: Path) -> RunScores:
     run = open_run(path)
+    if not run.is_verifiable:
+        console.note(
+            f"note: {path} is of an earlier version of evalkit, which kept no digests: its files are only checked "
+            "against each other"
+        )
     summary, answers = run.summary, run.predictions()
     ids = tuple(a.sample_id for a in answers)
     columns = _scored_columns(summary, run.scores(), ids)
     prompts = run.prompts()
+    for name in summary.files or ():
+        if name.startswith("judged-"):
+            run.check(name)
     check_fit(run, answers, columns, prompts)
     # As the judge was shown them: without thoughts.
     judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in answers})
@@ -157,6 +168,7 @@ def _from_folder(path: Path) -> RunScores:
         questions=tuple(a.question for a in answers),
         texts=tuple(_text_of(a) for a in answers),
         refused={key: c.refused for key, c in judged.items() if c.refused},
+        without_scores=frozenset(m.key for m in summary.metrics if m.n and m.key not in columns),
     )
 
 

@@ -104,6 +104,8 @@ def read_json(path: Path, what: str) -> Any:
         return json_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise StoreError(f"There is no {what} at {path}; check the path.") from problem
+    except OSError as problem:  # a folder, or no permission
+        raise StoreError(f"The {what} {path} cannot be read: {problem.strerror}. Check its permissions.") from problem
     except (ValueError, RecursionError) as problem:
         raise StoreError(
             f"The {what} {path} is not valid JSON ({problem}): it was damaged or edited. Restore it, or make it again "

@@ -120,5 +120,7 @@ class Journal:
     def close(self) -> None:
         """Synchronise the disk and close."""
         with naming(self._path):
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()

@@ -7,16 +7,13 @@ number).  Unknown keys are ignored, so that a file of a later evalkit with addit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 Record = TypeVar("Record")
 
@@ -95,11 +92,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def read_records(kind: type[Record], path: Path, hasher: _Hash | None = None) -> list[Record]:
+def read_records(kind: type[Record], path: Path, seen: Callable[[bytes], None] | None = None) -> list[Record]:
     """The records of a JSON Lines file, one a line.
 
     Args:
-        hasher: is given every byte that was read, so that a file is read once to be read and checked.
+        seen: called with every line, so that a file is read once to be read and checked.
 
     Raises:
         StoreError: the file is missing, or a line is invalid; names the line.
@@ -108,8 +105,8 @@ def read_records(kind: type[Record], path: Path, hasher: _Hash | None = None) ->
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if hasher is not None:
-                    hasher.update(line)
+                if seen is not None:
+                    seen(line)
                 found.append(decode(kind, line, f"{path}:{number}"))
     except FileNotFoundError:
         raise StoreError(f"There is no {path}: is {path.parent} the folder of a finished run?") from None

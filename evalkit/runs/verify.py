@@ -76,11 +76,11 @@ class StoredRun:
     def _records(self, kind: type[Any], path: Path) -> list[Any]:
         if self.summary.files is None:
             return read_records(kind, path)
-        hasher = hashlib.sha256()
-        found = read_records(kind, path, hasher)
-        listed = self.summary.files.get(path.name)
-        if listed is None or listed.sha256 != hasher.hexdigest():
-            raise _changed(path, "its sha256 is another one")
+        tally = _Tally()
+        found = read_records(kind, path, tally.update)
+        if (listed := self.summary.files.get(path.name)) is None:
+            raise _changed(path, "the summary does not list it")
+        _compare(path, tally.digest, listed)
         return found
 
 
@@ -196,7 +196,7 @@ def stored_judgments(folder: RunFolder, files: Mapping[str, FileDigest] | None) 
     if listed is None:
         return StoredJudgments(lines, len(lines) if files is None else 0)
     finished = data[: listed.bytes]
-    _compare(path, FileDigest(bytes=len(finished), sha256=hashlib.sha256(finished).hexdigest()), listed)
+    _compare(path, _Tally(finished).digest, listed)
     return StoredJudgments(lines, finished.count(b"\n"))
 
 
@@ -211,15 +211,30 @@ def digest_of(path: Path, n_bytes: int | None = None) -> FileDigest:
     Raises:
         StoreError: there is no such file.
     """
-    hasher, size = hashlib.sha256(), 0
+    tally = _Tally()
     try:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK if n_bytes is None else min(_BLOCK, n_bytes - size)):
-                hasher.update(block)
-                size += len(block)
+            while block := file.read(_BLOCK if n_bytes is None else min(_BLOCK, n_bytes - tally.bytes)):
+                tally.update(block)
     except FileNotFoundError:
         raise _changed(path, "it is missing") from None
-    return FileDigest(bytes=size, sha256=hasher.hexdigest())
+    return tally.digest
+
+
+class _Tally:
+    """The digest of bytes that arrive in pieces."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.bytes = len(data)
+        self._hasher = hashlib.sha256(data)
+
+    def update(self, data: bytes) -> None:
+        self.bytes += len(data)
+        self._hasher.update(data)
+
+    @property
+    def digest(self) -> FileDigest:
+        return FileDigest(bytes=self.bytes, sha256=self._hasher.hexdigest())
 
 
 def _compare(path: Path, found: FileDigest, listed: FileDigest) -> None:

@@ -107,8 +107,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(images: in
     for name in ("predictions.jsonl", "scores.jsonl"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     assert summary(folder) == summary(whole)
-    # A kill while a file is written whole may leave its temporary beside it, never a part in its place.
-    assert {p.name for p in whole.iterdir()} <= {p.name for p in folder.iterdir()}
+    # The temporaries of files that a kill interrupted are swept.
+    assert {p.name for p in whole.iterdir()} == {p.name for p in folder.iterdir()}
 
 
 @pytest.mark.slow
@@ -134,4 +134,7 @@ def test_a_real_model_that_is_killed_gives_the_same_texts_and_scores(tmp_path: P
     assert len(texts(folder)) == n
     assert texts(folder) == texts(whole)
     assert (folder / "scores.jsonl").read_bytes() == (whole / "scores.jsonl").read_bytes()
-    assert summary(folder) == summary(whole)
+    one, two = summary(folder), summary(whole)
+    for found in (one, two):
+        del found["files"]["predictions.jsonl"]  # answers have the seconds that they took
+    assert one == two

@@ -89,8 +89,12 @@ def decide(
 
 
 def default_metrics(run: RunScores) -> list[MetricKey]:
-    """The metrics that a gate checks when none are named: every accuracy, recall and exact match that has samples."""
-    return [k for k, c in run.columns.items() if k.metric.endswith(("accuracy", "recall", "exact_match")) and c.rows]
+    """The metrics that a gate checks when none are named: every accuracy, recall and exact match that has samples.
+
+    Incomplete ones are among them, so that they are refused and not passed over.
+    """
+    found = [*(k for k, c in run.columns.items() if c.rows), *run.refused]
+    return [k for k in found if k.metric.endswith(("accuracy", "recall", "exact_match"))]
 
 
 def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str] | None) -> list[list[MetricKey]]:
@@ -155,7 +159,8 @@ def vacuous(baseline: RunScores, margin_of: Mapping[MetricKey, float], keys: Seq
             column = baseline.columns[key]
             scores = column.worst_case()
             low, high = metric_bounds(key.metric, column.signature)
-            worst = min(low, column.worst) if column.higher_is_better and low is not None else high
+            bound = low if column.higher_is_better else high
+            worst = min(bound, column.worst) if column.higher_is_better and bound is not None else bound
             if worst is not None and 0 < abs(sum(scores) / len(scores) - worst) <= margin_of[key]:
                 found.append(key)
     return found

@@ -7,7 +7,7 @@ settings with a record of them, without a model: 0 same, 1 changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from evalkit.cli.factories import (
     with_letters,
 )
 from evalkit.core import console
-from evalkit.core.errors import ConfigError, EvalkitError, GateFailed, Inconclusive
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive
 
 if TYPE_CHECKING:
     from evalkit.analysis.run_scores import RunScores
@@ -97,6 +97,7 @@ def _compare_scores(config: Config) -> dict[str, Any]:
     from evalkit.analysis.gate.verdicts import choose_metrics, decide
 
     matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
+    check_cards(run for match in matches for run in match)
     metrics = choose_metrics(matches, _metrics(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
@@ -105,6 +106,29 @@ def _compare_scores(config: Config) -> dict[str, Any]:
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
     return record(decide(matches, metrics, margin_of), bool(config["exact"]))
+
+
+def check_cards(runs: Iterable[RunScores]) -> None:
+    """Refuse runs that lack the scores of a metric which, by its protocol's card, has scores of its own.
+
+    Protocols that are not registered here are not checked.
+
+    Raises:
+        DataError: names the metric.
+    """
+    from evalkit.cli.config import build, load_option, options
+
+    known = set(options("protocol"))
+    for run in runs:
+        for protocol, metric in sorted(run.without_scores):
+            if protocol not in known:
+                continue
+            card = build(load_option("protocol", protocol), f"protocol {protocol}")
+            if any(m.name == metric and not m.of for m in card.metrics):
+                raise DataError(
+                    f"{run.origin} has a value of {protocol} {metric} and no scores of it in scores.jsonl, which the "
+                    "protocol gives each sample: lines were removed. Give the run's command again."
+                )
 
 
 def _report_verdicts(content: Mapping[str, Any]) -> int:
@@ -157,6 +181,7 @@ def _complete_runs(setting: Any) -> list[RunScores]:
     from evalkit.analysis.run_scores import incomplete, read_run_scores
 
     runs = [read_run_scores(path) for path in expand(_paths(setting))]
+    check_cards(runs)
     if found := [text for run in runs for text in incomplete(run)]:
         raise ConfigError(f"This cannot be a baseline: {'; '.join(found)}.")
     return runs

@@ -204,6 +204,16 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
             f"{path}: {key} is {value:.6f} over {len(worst_case)} rows, its result has {expected} over {metric.n}. One "
             "of them was changed: run the run's command again."
         )
+    scored = [v for k in column.rows if (v := column.values[k]) is not None]
+    n_unscored = len(column.rows) - len(scored)
+    # The headline value leaves unscored rows out, or counts them as wrong.
+    means = [value, *([sum(scored) / len(scored)] if scored else [])]
+    is_mean = not scored if metric.value is None else any(abs(metric.value - m) <= TOLERANCE for m in means)
+    if metric.n_unscored != n_unscored or not is_mean:
+        raise StoreError(
+            f"{path}: {key} is {means[-1]:.6f} with {n_unscored} unscored rows, its result has {metric.value} with "
+            f"{metric.n_unscored}. One of them was changed: run the run's command again."
+        )
 
 
 def render(

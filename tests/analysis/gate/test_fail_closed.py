@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.__main__ import main
+from evalkit.analysis.gate import report
 from evalkit.analysis.gate.verdicts import overall
 from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.errors import EvalkitError, StoreError
 from tests.support.gate_runs import BASE, ERROR_RATE, as_content, as_text, exit_code, gate_runs, run
+from tests.support.interruptions import How, interrupted, moments_of
 from tests.support.paths import ROOT
 
 SMALL = BASE[:30]
@@ -286,3 +288,88 @@ def test_an_incomplete_or_wrong_command_exits_with_2(
     (tmp_path / "empty").mkdir()
     named = [a.format(folder=runs[0], base=runs[1], empty=tmp_path / "empty") for a in arguments]
     assert main(["gate", *named]) == 2
+
+
+def earlier_pass(out: Path) -> None:
+    """The files of a gate that passed."""
+    out.mkdir(exist_ok=True)
+    for name in report.FILES:
+        (out / name).write_text('{"verdict": "pass"}', encoding="utf-8")
+
+
+def says_pass(out: Path) -> list[str]:
+    return [n for n in report.FILES if (out / n).is_file() and "pass" in (out / n).read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["out", "run"])
+def test_after_a_crash_no_file_of_an_earlier_gate_says_pass(
+    error: BaseException, where: str, runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    out = tmp_path / "out" if where == "out" else run
+    earlier_pass(out)
+
+    def crash(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("evalkit.analysis.gate.inputs.read_run_scores", crash)
+    command = ["gate", f"baseline={runs[1]}", f"candidate={run}", *([f"out={out}"] if where == "out" else [])]
+    assert main(command) not in (0, 1, 4)
+    assert says_pass(out) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"candidate": "{run}"},
+        {"baseline": "{base}"},
+        {"baseline": "{base}", "candidate": "nowhere"},
+        {"baseline": "nowhere", "candidate": "{run}"},
+        {"baseline": "{base}", "candidate": "{run}", "margin": 2},
+        {"baseline": "{base}", "candidate": "{run}", "margins": 3},
+        {"baseline": "{base}", "candidate": "{run}", "metrics": ["strict nothing"]},
+    ],
+)
+def test_a_wrong_command_leaves_no_file_of_an_earlier_gate_that_says_pass(
+    arguments: dict[str, Any], runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    earlier_pass(out)
+    named = {k: v.format(run=runs[0], base=runs[1]) if isinstance(v, str) else v for k, v in arguments.items()}
+    assert exit_code(**named, out=str(out)) == 2
+    assert says_pass(out) == []
+
+
+def test_a_candidate_that_is_no_run_any_more_keeps_no_pass_in_its_folder(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    earlier_pass(run)
+    for name in ("summary.json", "manifest.json"):
+        (run / name).unlink()
+    assert exit_code(baseline=str(runs[1]), candidate=str(run)) == 2
+    assert says_pass(run) == []
+
+
+@pytest.mark.parametrize("how", ["kill", "full disk"])
+def test_a_gate_that_is_interrupted_at_any_moment_leaves_no_earlier_verdict(
+    how: How, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def gate() -> int:
+        return exit_code(baseline=str(runs[1]), candidate=str(runs[0]), margin=2, out=str(out))
+
+    earlier_pass(out)
+    n = moments_of(gate, out)
+    assert n > 10
+    n_left = 0
+    for at in range(1, n + 1):
+        earlier_pass(out)
+        interrupted(gate, out, at, how)
+        n_left += bool(says_pass(out))
+    # Killed before the first removal, nothing has happened yet; after it, a file that is left is the last one removed.
+    assert n_left <= (len(report.FILES) if how == "kill" else 0)

@@ -203,6 +203,13 @@ def test_a_result_that_its_own_scores_contradict_is_refused(board: Path) -> None
         check(board)
 
 
+@pytest.mark.parametrize("edit", [{"value": 0.75}, {"value": None}, {"n_unscored": 1}])
+def test_a_value_or_a_count_beside_an_intact_worst_case_is_refused(edit: dict[str, Any], board: Path) -> None:
+    change(board / "results" / "a-1.json", lambda c: c["metrics"][0].update(edit))
+    with pytest.raises(StoreError, match=r"a-1\.json: llava-med closed_accuracy is 0\.500000 with 0 unscored rows"):
+        check(board)
+
+
 def test_scores_that_their_result_contradicts_are_refused(board: Path) -> None:
     wrong = {"llava-med closed_accuracy": [1, 1, 1, 0]}
     change_scores(board / "scores" / "a-1.json", lambda c: c["scores"].update(wrong))

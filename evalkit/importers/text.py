@@ -122,12 +122,15 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
 def _object(text: str, path: Path) -> RawFile | None:
     """Parse a file that is a single JSON object; None if it is to be read line by line."""
     lines_by_name = path.suffix == ".jsonl"
-    if "\n" not in text.strip() and lines_by_name:
+    body = text.strip()
+    if "\n" not in body and lines_by_name:
         return None
+    if "\n" in body and _is_json(body[: body.index("\n")]):
+        return None  # an object that ends before the text does
     try:
         whole, notes = _loads(text)
     except json.JSONDecodeError as e:
-        if lines_by_name or "\n" not in text.strip() or _is_json(text.strip().split("\n", 1)[0]):
+        if lines_by_name or "\n" not in body:
             return None
         raise DataError(
             f"{path}: malformed JSON at line {e.lineno}, column {e.colno}: {e.msg}. Repair the file or write it again."

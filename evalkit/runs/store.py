@@ -23,6 +23,7 @@ from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, 
 
 # Errors of `flock` on file systems without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_LINE_KEYS = tuple(PredictionLine.__dataclass_fields__)
 # Bytes that are read at a time in search of the last line break.
 _BLOCK = 1 << 16
 
@@ -151,8 +152,8 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 def prediction_text(line: PredictionLine) -> str:
     """A line of predictions.jsonl; `attempts`, `reasoning` and `raw` are left out where there are none."""
-    record = encode(line)
-    for key, none in (("attempts", []), ("reasoning", ""), ("raw", None)):
+    record = {key: getattr(line, key) for key in _LINE_KEYS}
+    for key, none in (("attempts", ()), ("reasoning", ""), ("raw", None)):
         if record[key] == none:
             del record[key]
     return json_line(record)

@@ -42,6 +42,39 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock: the hashes of every file of every pin, torch aside (see constraints.txt)."""
+    session.install(*CONSTRAINTS, "uv")
+    session.run(
+        "uv", "pip", "compile", "constraints.txt", "--output-file", "requirements.lock", "--no-emit-package", "torch",
+        "--no-deps", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate",
+        "--custom-compile-command", "nox -s lock", "--quiet",
+    )  # fmt: skip
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Compare what is installed with pins, hashes and known holes; `nox -s audit -- --online` asks a service too."""
+    session.install(*CONSTRAINTS, ".", "packaging", "pip-audit")
+    session.run("python", ".ci/supply_chain.py", *session.posargs)
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """Write the software bill of materials of the default install, CycloneDX JSON, to build/sbom.cdx.json."""
+    session.install(*CONSTRAINTS, ".")
+    python = session.bin + "/python"
+    tools = Path(session.create_tmp()) / "tools"
+    session.run("python", "-m", "venv", str(tools))
+    session.run(str(tools / "bin/pip"), "install", "-q", *CONSTRAINTS, "cyclonedx-bom", external=True)
+    Path("build").mkdir(exist_ok=True)
+    session.run(
+        str(tools / "bin/cyclonedx-py"), "environment", python, "--pyproject", "pyproject.toml",
+        "--output-reproducible", "--output-file", "build/sbom.cdx.json", external=True,
+    )  # fmt: skip
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it as a user does, run the built-in sample from another folder."""
     session.install(*CONSTRAINTS, "build")

@@ -34,6 +34,7 @@ HYDRA_EDGE = {
     "cli/config_source.py",
     "cli/config_errors.py",
     "cli/hydra_app.py",
+    "cli/interpolation.py",
 }
 
 

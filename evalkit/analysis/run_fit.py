@@ -15,6 +15,7 @@ from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricKey, MetricValue, digest_json_items
 from evalkit.judge.results import JudgedNumbers
+from evalkit.runs.columns import AnswerColumns
 from evalkit.runs.schema import Manifest, PromptFile, PromptHeader, RunHeader, Summary
 from evalkit.runs.verify import StoredRun
 from evalkit.scoring.aggregate import ROUNDING

@@ -35,8 +35,10 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
     found = []
     for argument in arguments:
         group, equals, value = argument.partition("=")
-        if not equals or group not in groups or group in MULTIPLE_CHOICE:
+        if not equals or group not in groups:
             found.append(_in_quotes(argument, sweeps))
+        elif group in MULTIPLE_CHOICE:
+            found.append(_options_of(group, value, sweeps))
         elif value and value != "null":
             found.append(_option_of(group, value, sweeps))
         elif groups[group] is not None:
@@ -52,6 +54,17 @@ def _option_of(group: str, value: str, sweeps: bool) -> str:
     if isinstance(parsed, list | dict):
         raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}")
     return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
+
+
+def _options_of(group: str, value: str, sweeps: bool) -> str:
+    """`GROUP=OPTION` or `GROUP=[OPTION,…]`, where each option is a text whatever it looks like."""
+    parsed = _parsed(f"{group}={value}")
+    if isinstance(parsed, dict):
+        raise ConfigError(f"{group}={value} is not possible: {_choose(group)}")
+    if isinstance(parsed, list) and not all(isinstance(item, str) for item in parsed):
+        return f"{group}=[{','.join(quoted(item.strip()) for item in value.strip()[1:-1].split(','))}]"
+    is_text = parsed is None or isinstance(parsed, str | list)
+    return _in_quotes(f"{group}={value}", sweeps) if is_text else f"{group}={quoted(value)}"
 
 
 def _choose(group: str) -> str:

@@ -1,13 +1,13 @@
 """Configuration files: their folders, their options, and objects built from them.
 
 Hydra composes configurations but instantiates nothing: a YAML names its class as `target: package.module:Class` and
-`build` resolves it, from trusted packages only (docs/adr/0003).
+`build` resolves it, from evalkit and trusted packages only (docs/adr/0003).
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.cli.interpolation import resolve_node
+from evalkit.cli.shared_yaml import check_file
+from evalkit.cli.targets import resolve
+from evalkit.cli.yaml_text import read_text
+from evalkit.core.errors import ConfigError, did_you_mean, first_line
 from evalkit.core.setting_types import argument_kinds, parse_setting
-from evalkit.runs.legacy import current_target
 
 # A verb's whole configuration as plain Python, with `choices`: config group -> the chosen option.
 Config = Mapping[str, Any]
@@ -59,13 +62,24 @@ def options(group: str) -> dict[str, str]:
 
 @cache
 def _options(group: str, folders: tuple[Path, ...]) -> dict[str, str]:
-    # Reads the text instead of parsing YAML: `--help` lists every group and must stay fast.
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
-            match = re.search(r"^about:[ \t]*(.+)$", path.read_text(encoding="utf-8"), flags=re.M)
-            found[path.stem] = match.group(1).split(" #")[0].strip().strip("\"'") if match else ""
+            found[path.stem] = _about(path, is_own=folder == folders[0])
     return dict(sorted(found.items()))
+
+
+def _about(path: Path, *, is_own: bool) -> str:
+    """The one line of an option; for a file that cannot be read, the reason.
+
+    is_own: the file is of the built-in tree, which is searched as text: `--help` lists every group and must stay fast.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if is_own else read_text(path)
+    except (OSError, UnicodeDecodeError, ConfigError) as problem:
+        return f"cannot be used: {first_line(problem)}"
+    match = re.search(r"^about:[ \t]*(.+)$", text, flags=re.M)
+    return match.group(1).split(" #")[0].strip().strip("\"'") if match else ""
 
 
 def load_option(group: str, name: str) -> dict[str, Any]:
@@ -76,8 +90,8 @@ def load_option(group: str, name: str) -> dict[str, Any]:
     """
     for folder in reversed(config_dirs()):
         path = folder / group / f"{name}.yaml"
-        if path.is_file():
-            return plain(read_yaml(path))
+        if name in options(group) and path.exists():
+            return plain(read_yaml(path), group)
     raise ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
 
 
@@ -85,18 +99,18 @@ def read_yaml(path: Path) -> Any:
     """The content of a config file, as an OmegaConf node.
 
     Raises:
-        ConfigError: the file cannot be read, or is not a YAML mapping.
+        ConfigError: the file cannot be read, is not a YAML mapping, or says something to Hydra (`check_file`).
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    text = read_text(path)
     try:
-        node = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as problem:
+        node = OmegaConf.load(io.StringIO(text))
+    except (YAMLError, OmegaConfBaseException, ValueError, OverflowError, RecursionError) as problem:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(problem).split())}.") from problem
-    if not OmegaConf.is_dict(node):
-        raise ConfigError(f"{path} must be a YAML mapping, one `key: value` a line.")
+    check_file(unresolved(node), str(path))
     return node
 
 
@@ -109,46 +123,9 @@ def unresolved(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def plain(node: Any) -> dict[str, Any]:
-    """A config node as plain dicts and lists, everything resolved.
-
-    Raises:
-        ConfigError: a mandatory setting (`???`) has no value; the message names it.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        content = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as problem:
-        raise ConfigError(f"The configuration is not complete: {str(problem).splitlines()[0]}") from problem
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def trusted_prefixes() -> tuple[str, ...]:
-    """Packages that a `target:` may come from: evalkit, and those in the environment variable EVALKIT_TRUST.
-
-    An environment variable and never a setting, because a shared config file must not run code by itself.
-    """
-    extra = [p.strip() for p in os.environ.get("EVALKIT_TRUST", "").split(",") if p.strip()]
-    return ("evalkit.", *(p if p.endswith((".", ":")) else f"{p}." for p in extra))
-
-
-def resolve(target: str, where: str) -> Any:
-    """The object that `package.module:Name` names, also by a name from before a module moved."""
-    module_name, _, attribute = current_target(target).partition(":")
-    if not attribute:
-        raise ConfigError(f"{where}: target {target!r} is not of the form 'package.module:Class'.")
-    if not f"{module_name}.".startswith(trusted_prefixes()):
-        raise ConfigError(
-            f"{where}: target {target!r} is outside the trusted packages ({', '.join(trusted_prefixes())}). "
-            "If you trust that package, name it in the environment variable EVALKIT_TRUST."
-        )
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as problem:
-        raise ConfigError(f"{where}: target {target!r} cannot be loaded: {problem}.") from problem
+def plain(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A config node as plain dicts and lists, everything resolved; see `evalkit.cli.interpolation.resolve_node`."""
+    return resolve_node(node, prefix).content
 
 
 def build(config: Mapping[str, Any], where: str, **extra: Any) -> Any:

@@ -6,17 +6,20 @@ import re
 from typing import Any
 
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, load_option, options
+from evalkit.cli.interpolation import config_error_in
 from evalkit.core.errors import ConfigError, did_you_mean
 
 
 def explain(problem: Exception, verb: str) -> ConfigError:
     """A ConfigError with the near names for a mistyped option, group choice or value."""
+    if own := config_error_in(problem):
+        return own
     text = str(problem).strip()
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         return _unknown_key(match.group(1).lstrip("+~"), verb)
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '[^']*')[^\n]*(?:\n\s*full_key: (\S+))?", text):
         return _unknown_key(match.group(2) or match.group(1), verb)
-    if match := re.search(r"In '[^']*': Could not find '([^'/]+)/([^']+)'", text):
+    if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
         by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
         return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}{by_place}")

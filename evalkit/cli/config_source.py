@@ -8,13 +8,17 @@ chosen at once, so each needs a place of its own, `protocol.NAME`.  Hydra takes 
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml
 from evalkit.cli.model_identity import unregistered_model
-from evalkit.core.errors import ConfigError
+from evalkit.cli.shared_yaml import HYDRA, check_package, is_hydra_path
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, first_line
 
 SCHEME = "evalkit"
 
@@ -64,31 +68,39 @@ def register() -> None:
             return SCHEME
 
         def load_config(self, config_path: str) -> Any:
+            header: dict[str, str | None] = {"package": None}
             if content := self._unregistered(config_path):
-                node, header = OmegaConf.create(content), {"package": None}
+                node = OmegaConf.create(content)
                 return ConfigResult(config=node, path=self.full_path(), provider=self.provider, header=header)
             path = self._file(config_path)
-            with path.open(encoding="utf-8") as file:
-                header = self._get_header_dict(file.read(512))
+            try:
+                config, header = read_yaml(path), self._header(path)
+            except ConfigError as problem:
+                if not is_completion(sys.argv):
+                    raise
+                console.warn(str(problem))
+                config = OmegaConf.create({})
             if header["package"] is None:
                 header["package"] = package_of(config_path)
-            config, full_path = read_yaml(path), self.full_path()
             accept_any_key(config)
-            return ConfigResult(config=config, path=full_path, provider=self.provider, header=header)
+            return ConfigResult(config=config, path=self.full_path(), provider=self.provider, header=header)
 
         def available(self) -> bool:
             return self.is_group("")
 
         def is_group(self, config_path: str) -> bool:
-            return (Path(self.path) / config_path).is_dir()
+            return not is_hydra_path(config_path) and (Path(self.path) / config_path).is_dir()
 
         def is_config(self, config_path: str) -> bool:
-            return self._file(config_path).is_file() or self._unregistered(config_path) is not None
+            # A directory named x.yaml is an option too, so that the message about it names it.
+            is_there = not is_hydra_path(config_path) and self._file(config_path).exists()
+            return is_there or self._unregistered(config_path) is not None
 
         def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
             names: list[str] = []
             for path in sorted((Path(self.path) / config_path).iterdir()):
-                self._list_add_result(names, str(path), path.name, results_filter)
+                place = PurePosixPath(config_path, path.name).as_posix()
+                self._list_add_result(names, place, path.name, results_filter)
             return sorted(set(names))
 
         def _unregistered(self, config_path: str) -> dict[str, Any] | None:
@@ -98,6 +110,16 @@ def register() -> None:
 
         def _file(self, config_path: str) -> Path:
             return Path(self.path, self._normalize_file_name(config_path))
+
+        def _header(self, path: Path) -> dict[str, str | None]:
+            with path.open(encoding="utf-8") as file:
+                start = file.read(512)
+            try:
+                header: dict[str, str | None] = self._get_header_dict(start)
+            except ValueError as problem:
+                raise ConfigError(f"{path}: {first_line(problem)}.") from problem
+            check_package(header["package"], str(path))
+            return header
 
     class ConfigFolders(SearchPathPlugin):  # type: ignore[misc]
         """Replaces Hydra's reader of the main config folder, and adds the user's folders after it."""
@@ -114,11 +136,17 @@ def register() -> None:
 
 
 def check_user_folders() -> None:
-    """Check that the user's own config folders exist.
+    """Check that the user's own config folders exist and bring nothing for Hydra itself.
 
     Raises:
-        ConfigError: one is not a folder.
+        ConfigError: one is not a folder, or has settings of Hydra.
     """
     for folder in config_dirs()[1:]:
         if not folder.is_dir():
             raise ConfigError(f"The config folder {folder} (EVALKIT_CONF or --config-dir) is not a folder.")
+        for name in (HYDRA, f"{HYDRA}.yaml"):
+            if (folder / name).exists():
+                raise ConfigError(
+                    f"{folder / name}: Hydra's own settings are not read from a config folder, because Hydra runs what "
+                    "they name. Remove it; what you need of it can be given on the command line (hydra.launcher....)."
+                )

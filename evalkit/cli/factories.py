@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, resolve
+from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for
+from evalkit.cli.targets import resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
+from evalkit.core.plain_text import is_hidden
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -73,7 +75,8 @@ def _reads_letters(config: Config) -> bool:
     if "protocols" not in config["task"] and not config.get("protocol"):
         return False
     chosen = protocols_for(config.get("protocol"), config["task"])
-    letters = [n for n, c in chosen.items() if getattr(resolve(str(c.get("target")), n), "reads_letters", False)]
+    classes = {n: resolve(str(c.get("target")), f"protocol {n}") for n, c in chosen.items()}
+    letters = [n for n, found in classes.items() if getattr(found, "reads_letters", False)]
     texts = [n for n in chosen if n not in letters]
     if letters and texts:
         console.warn(
@@ -100,7 +103,7 @@ def build_protocols(chosen: Mapping[str, Mapping[str, Any]]) -> list[ScoringProt
     for option, content in chosen.items():
         protocol: ScoringProtocol = build(content, f"protocol {option}")
         name, version = protocol.name, protocol.version
-        if not isinstance(name, str) or not re.fullmatch(r"[^\s|]+", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s|]+", name) or any(map(is_hidden, name)):
             raise ConfigError(f"protocol {option}: name={name!r} is invalid; expected a text without spaces and '|'.")
         if not isinstance(version, int) or isinstance(version, bool):
             raise ConfigError(f"protocol {option}: version={version!r} is invalid; expected a whole number such as 1.")

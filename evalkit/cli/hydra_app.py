@@ -9,12 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.cli.code_settings import check_code_settings
 from evalkit.cli.command_words import readable
+from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
+from evalkit.cli.hydra_words import check_words
+from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.typed_settings import groups_of, typed
 from evalkit.cli.verbs import load
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
 
 # Hydra's own folders and logs are off: a run's folder is named by its content, not by the time.
@@ -38,11 +43,13 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
+    check_words(arguments)
     command = take_config_dirs(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
     saved = sys.argv
-    with user_config_dirs(command.folders):
-        check_user_folders()
+    with user_config_dirs(command.folders), guarded():
+        if not is_completion(arguments):
+            check_user_folders()
         register()
         try:
             words = readable(command.arguments, groups_of(verb))
@@ -129,17 +136,22 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
     def job(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        from evalkit.cli.config import plain
-
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         words = list(HydraConfig.get().overrides.task)
         try:
-            config = with_own_name(typed(verb, {**plain(cfg), "choices": choices}, words), words)
+            found = resolve_node(cfg)
+            environment = {"from_environment": found.from_environment} if found.from_environment else {}
+            content = {**found.content, "choices": choices, **environment}
+            check_code_settings(content, words)
+            config = with_own_name(typed(verb, content, words), words)
             codes.append(load(verb)(config))
         except EvalkitError as problem:
             if cfg.get("debug") or os.getpid() != main_process:
                 raise
             codes.append(report_error(problem))
+        except BrokenPipeError:  # the reader of the output has gone
+            console.discard_output()
+            codes.append(console.PIPE_EXIT_CODE)
         except OSError as problem:  # a folder that cannot be written, a full disk
             if cfg.get("debug"):
                 raise
@@ -161,5 +173,5 @@ def refused(problem: OSError) -> EvalkitError:
 
 def report_error(problem: EvalkitError) -> int:
     """Print an error; returns its exit code."""
-    sys.stderr.write(f"evalkit: {problem}\n")
+    console.note(f"evalkit: {problem}")
     return problem.exit_code

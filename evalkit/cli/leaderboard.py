@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from evalkit.pipeline.conclude import Conclusion
 
 
+def check_row(config: Config) -> None:
+    """Check, before anything is generated or scored, that the row can go on the leaderboard that is asked for.
+
+    Raises:
+        DataError: the task cannot have a table.
+    """
+    if config["leaderboard"] and config["limit"] is None:
+        from evalkit.reports.leaderboard import check_task_name
+
+        check_task_name(str(config["task"].get("name")))
+
+
 def add_to_leaderboard(
     config: Config, conclusion: Conclusion, *, limit: int | None, model: Mapping[str, Any] | None = None
 ) -> None:

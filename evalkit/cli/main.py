@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import traceback
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from evalkit import __version__
 from evalkit.cli.completion import complete_verb, is_completion
 from evalkit.cli.verbs import load, read_verb, split_verb, verb_names
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean, first_line
 
 # EX_SOFTWARE of sysexits.h: an internal software error.
@@ -19,7 +19,12 @@ BUG_EXIT_CODE = 70
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: that of the process); returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    console.prepare_streams()
+    return console.flushed(exit_code_of(list(sys.argv[1:] if argv is None else argv)))
+
+
+def exit_code_of(arguments: Sequence[str]) -> int:
+    """Run a command line, and report what it raises; returns the exit code."""
     debug = any(a.replace(" ", "") in ("debug=true", "debug=True") for a in arguments)
     try:
         return run_command(arguments)
@@ -30,9 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return report_error(problem)
     except BrokenPipeError:
-        # The reader of our output has gone (`--help | head`).  Python flushes standard output once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        console.discard_output()
+        return console.PIPE_EXIT_CODE
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; finished answers are kept, and the same command goes on from there\n")
         return 130
@@ -62,25 +66,25 @@ def report_bug(problem: Exception, arguments: Sequence[str], *, debug: bool) -> 
         except OSError:  # a full disk
             sys.stderr.write(text)
     if plugin := failing_plugin(problem):
-        sys.stderr.write(
+        console.note(
             f"evalkit: {plugin} failed: {type(problem).__name__}: {first_line(problem)}. It is a package of your own "
-            f"(EVALKIT_TRUST), so the error is to be mended there; the traceback is {where}.\n"
+            f"(EVALKIT_TRUST), so the error is to be mended there; the traceback is {where}."
         )
         return ConfigError.exit_code
     if isinstance(problem, ImportError):
         cause = f"A package that evalkit needs is missing or does not fit: {first_line(problem)}. Install evalkit again"
     else:
         cause = f"This is a bug in evalkit: {type(problem).__name__}: {first_line(problem)}. Please report it"
-    sys.stderr.write(
+    console.note(
         f"evalkit: {cause}; the traceback is {where}. Finished answers are kept, and the exit code {BUG_EXIT_CODE} "
-        "says nothing about a model.\n"
+        "says nothing about a model."
     )
     return BUG_EXIT_CODE
 
 
 def failing_plugin(problem: Exception) -> str | None:
     """FILE:LINE of a package that the user trusts, where an exception was raised below it; None for evalkit's own."""
-    from evalkit.cli.config import trusted_prefixes
+    from evalkit.cli.targets import trusted_prefixes
 
     own = trusted_prefixes()[1:]
     frames = list(traceback.walk_tb(problem.__traceback__))
@@ -102,10 +106,10 @@ def run_command(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(rest):
         from evalkit.cli.help import help_text, verb_help
 
-        sys.stdout.write(f"{verb_help(verb) if is_explicit else help_text()}\n")
+        console.out(verb_help(verb) if is_explicit else help_text())
         return 0
     if "--version" in rest:
-        sys.stdout.write(f"{__version__}\n")
+        console.out(__version__)
         return 0
     if not read_verb(verb).has_settings:
         return load(verb)(rest)

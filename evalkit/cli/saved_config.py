@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import load_option, options, protocols_for
 from evalkit.cli.factories import build_protocols
+from evalkit.cli.interpolation import resolve_recorded
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.runs.legacy import current_target
@@ -25,7 +26,10 @@ def saved_task(manifest: Manifest, data: Mapping[str, Any]) -> dict[str, Any]:
     """
     stored = manifest.section("task")
     name = str(manifest.section("choices").get("task") or stored.get("name") or manifest.task)
-    return {**_registered("task", name, stored), **{key: value for key, value in data.items() if value}}
+    task = {**_registered("task", name, stored), **{key: value for key, value in data.items() if value}}
+    if task.get("path"):
+        task["path"] = resolve_recorded(str(task["path"]), "task.path")
+    return task
 
 
 def saved_protocols(manifest: Manifest, task: Mapping[str, Any]) -> list[ScoringProtocol]:

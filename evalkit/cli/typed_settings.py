@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from evalkit.cli.config import DESCRIPTIVE, config_dir, options, read_yaml, resolve, unresolved
+from evalkit.cli.config import DESCRIPTIVE, config_dir, options, read_yaml, unresolved
+from evalkit.cli.targets import resolve
+from evalkit.cli.text_settings import check_texts
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.setting_types import argument_kinds, fits, is_text, parse_setting
@@ -94,6 +96,7 @@ def typed(verb: str, config: Mapping[str, Any], overrides: Sequence[str]) -> dic
     for group in GROUPS:
         if isinstance(result.get(group), Mapping):
             result[group] = _as_typed_words(result[group], group, typed_words)
+    check_texts(result)
     return result
 
 
@@ -178,7 +181,7 @@ def _set_typed(result: dict[str, Any], key: str, kind: Any, words: Mapping[str, 
     if last not in node:
         return
     value = _typed_word(key, node[last], kind, words)
-    if is_mandatory and value == "":
+    if (is_mandatory or key in PATHS) and isinstance(value, str) and not value.strip():
         raise ConfigError(f"{key}= is empty: give a value (an unset variable of the shell?).")
     parsed = parse_setting(value, kind, key)
     if key in PATHS and isinstance(parsed, str | list):

@@ -8,13 +8,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from evalkit.clients.response import MAX_WORDS, CallFailed, Reply, entries_of, read_completion
-from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean
+from evalkit.clients.redaction import Redact, redactor
+from evalkit.clients.response import (
+    MAX_NAME,
+    MAX_WORDS,
+    CallFailed,
+    Reply,
+    entries_of,
+    is_transient,
+    read_completion,
+    read_json,
+)
+from evalkit.clients.server_settings import server_label
+from evalkit.clients.transport import CertificateRefused, attempts, bounded_client, has_aiohttp, http_library
+from evalkit.core.errors import EvalkitError, did_you_mean
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -24,10 +34,10 @@ CONNECTIONS_PER_POOL = 8
 NO_KEY = "none"
 # Time-out in seconds of requests that a server answers at once or not at all.
 QUICK_TIMEOUT = 10.0
-# Outcome of an attempt whose reply never arrived, or was cut off.
-NO_REPLY, CUT_OFF = "no reply", "cut off"
-# Outcomes of the current call's attempts: the SDK retries internally and does not report it.
-_attempts: ContextVar[list[str] | None] = ContextVar("attempts", default=None)
+# Limit of a reply in bytes, compressed and decompressed; a long thought of 100,000 tokens has half a million.
+MAX_REPLY_BYTES = 8_000_000
+# Bytes of an error's body that are searched and shown.
+MAX_ERROR = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,64 +56,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """Result of a GET request: `content` is None without JSON content; `status` is None without a connection."""
+    """Result of a GET request: `content` is None without JSON content; `status` is None without a reply.
+
+    why: the reason why there is no reply.
+    """
 
     status: int | None
     content: Any = None
-
-
-def check_url(url: str | None, setting: str, caller: str) -> None:
-    """Raise ConfigError unless `url` is the address of a server and contains no credentials."""
-    parts = urlsplit(url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"{caller} has no server; set {setting}=http://HOST:PORT/v1 to the address of an OpenAI-compatible server."
-        )
-    if parts.username or parts.query:
-        raise ConfigError(
-            f"{setting} must contain no user, password or query: it is stored with every result. Put the key into an "
-            f"environment variable and name the variable with {setting.split('.')[0]}.api_key_env."
-        )
-
-
-def check_key_name(name: str | None, setting: str) -> None:
-    """Raise ConfigError unless `name` is the name of an environment variable; a key itself hardly ever looks so."""
-    if name is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", name):
-        raise ConfigError(
-            f"{setting} must be the name of an environment variable (capitals, digits, underscores), such as "
-            "OPENAI_API_KEY, and not the key itself. The value is not shown here, because it may be a key; if it is "
-            "one and was on a command line, it is now in your shell's history: replace it."
-        )
-
-
-def server_label(url: str) -> str:
-    """Host, port and path of a server, for records and messages."""
-    parts = urlsplit(url)
-    return f"{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def has_aiohttp() -> bool:
-    """Whether the SDK's aiohttp transport is available, which takes half the time of its default transport."""
-    from importlib.util import find_spec
-
-    return find_spec("aiohttp") is not None
-
-
-async def _on_request(_request: Any) -> None:
-    if (attempts := _attempts.get()) is not None:
-        _mark_cut_off()
-        attempts.append(NO_REPLY)
-
-
-async def _on_response(response: Any) -> None:
-    if attempts := _attempts.get():
-        attempts[-1] = str(response.status_code)
-
-
-def _mark_cut_off() -> None:
-    """Record the last attempt as cut off if it got a 200 but the call was retried or lost its connection."""
-    if (attempts := _attempts.get()) and attempts[-1] == "200":
-        attempts[-1] = CUT_OFF
+    why: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,43 +75,63 @@ class ChatServer:
         model: the model's id on the server.
         key: API key, sent as a bearer token and never shown.
         key_env: environment variable that the key was read from, for messages.
-        timeout: seconds a call may take.
+        timeout: seconds that one attempt may take, from connecting to the last byte of the reply.
         retries: further attempts, made by the SDK (408, 409, 429, 5xx, lost connections; it waits as long as
             Retry-After says, else from half a second up to eight seconds).
         concurrency: number of calls in flight.
         dispensable: parameters that are left out of all further calls once the server refuses them.
         dropped: the parameters left out so far.
+        max_reply_bytes: limit of a reply, compressed and decompressed.
+
+    Raises:
+        caller.error: the key cannot be sent, or the environment's proxies or certificates cannot be used.
     """
 
     url: str
     model: str
     caller: Caller
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     key_env: str | None = None
     timeout: float = 120.0
     retries: int = 5
     concurrency: int = 16
     dispensable: tuple[str, ...] = ()
     dropped: set[str] = field(default_factory=set)
+    max_reply_bytes: int = MAX_REPLY_BYTES
+    _redact: Redact = field(init=False, repr=False)
     _clients: list[AsyncOpenAI] = field(default_factory=list)
     _n_calls: int = 0
 
     def __post_init__(self) -> None:
-        from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI
 
-        transport = DefaultAioHttpClient if has_aiohttp() else DefaultAsyncHttpxClient
-        pools = 1 if has_aiohttp() else -(-self.concurrency // CONNECTIONS_PER_POOL)
-        self._clients = [
-            AsyncOpenAI(
-                base_url=self.url,
-                # Without a placeholder the SDK would send the key of another server from the environment.
-                api_key=self.key or NO_KEY,
-                max_retries=self.retries,
-                timeout=self.timeout,
-                http_client=transport(event_hooks={"request": [_on_request], "response": [_on_response]}),
+        if self.key is not None and not re.fullmatch(r"[!-~]+", self.key):
+            raise self.caller.error(
+                f"The key of {self.caller.name} in the environment variable {self.key_env} has spaces, line breaks or "
+                "other characters that a header cannot hold. The value is not shown here; set the variable again."
             )
-            for _ in range(pools)
-        ]
+        self._redact = redactor(self.key)
+        pools = 1 if has_aiohttp() else -(-self.concurrency // CONNECTIONS_PER_POOL)
+        for _ in range(pools):
+            try:
+                client = bounded_client(self.key, self.max_reply_bytes)
+            except (ValueError, ImportError, OSError) as problem:
+                # The problem's text may hold a proxy's password.
+                raise self.caller.error(
+                    "The environment's settings of proxies or certificates cannot be used "
+                    f"({type(problem).__name__}): check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE "
+                    "and SSL_CERT_DIR."
+                ) from None
+            self._clients.append(
+                AsyncOpenAI(
+                    base_url=self.url,
+                    # Without a placeholder the SDK would take a key from the environment; neither is sent.
+                    api_key=NO_KEY,
+                    max_retries=self.retries,
+                    timeout=self.timeout,
+                    http_client=client,
+                )
+            )
 
     @property
     def label(self) -> str:
@@ -160,25 +140,30 @@ class ChatServer:
 
     def redact(self, text: str) -> str:
         """Replace the key in a text that the server sent."""
-        return text.replace(self.key, "[key]") if self.key else text
+        return self._redact(text)
 
     async def get(self, path: str) -> GetResult:
         """GET a path ("/models") or a whole address, once, without retries.
 
         Raises:
-            caller.error: the key is refused.
+            caller.error: the key is refused, or the server's certificate is not valid.
         """
         import openai
 
         client = self._clients[0].with_options(max_retries=0, timeout=min(QUICK_TIMEOUT, self.timeout))
         try:
-            return GetResult(200, await client.get(path, cast_to=object))
+            response = await client.get(path, cast_to=http_library().Response)
         except openai.APIStatusError as problem:
             self._raise_if_refused(problem)
             return GetResult(problem.status_code)
-        except openai.APIConnectionError:
-            return GetResult(None)
-        except (openai.OpenAIError, ValueError):
+        except Exception as problem:  # noqa: BLE001 - whatever a broken reply makes the SDK raise
+            failure = self._failure(problem)
+            if isinstance(failure, CertificateRefused):
+                raise self._untrusted(failure) from None
+            return GetResult(None, why=str(failure))
+        try:
+            return GetResult(200, read_json(response.content, self.redact))
+        except CallFailed:
             return GetResult(200)
 
     async def models(self) -> list[Mapping[str, Any]] | None:
@@ -191,7 +176,8 @@ class ChatServer:
 
     def unknown_model(self, names: Sequence[str]) -> EvalkitError:
         """Make the error for a model that the server does not have; `names` are the models that it has."""
-        hint = did_you_mean(self.model, names) if names else "The server does not report which models it has."
+        known = [name[:MAX_NAME] for name in names]
+        hint = did_you_mean(self.model, known) if known else "The server does not report which models it has."
         return self.caller.error(
             f"The server {self.label} has no model {self.model!r}, or this key may not use it. {hint} "
             f"Set another with {self.caller.model_setting}=NAME."
@@ -206,11 +192,18 @@ class ChatServer:
                 f"{self.caller.group}.api_key_env=NAME sets another variable."
             ) from None
 
-    async def ask(self, body: Mapping[str, Any], attempts: list[str] | None = None) -> Reply:
+    def _untrusted(self, problem: CertificateRefused) -> EvalkitError:
+        return self.caller.error(
+            f"{problem}. Nothing was sent to the server of {self.caller.name}. A server whose certificate is of your "
+            "own authority needs the environment variable SSL_CERT_FILE=FILE.pem with that authority; otherwise use "
+            "the name that the certificate is for, or have the server's certificate renewed."
+        )
+
+    async def ask(self, body: Mapping[str, Any], outcomes: list[str] | None = None) -> Reply:
         """Make one call, with the SDK's retries; dispensable parameters that are refused are left out from then on.
 
         Args:
-            attempts: list to which the outcome of each attempt is appended, such as "503", "no reply", "200".
+            outcomes: list to which the outcome of each attempt is appended, such as "503", "no reply", "200".
 
         Raises:
             CallFailed: this call got no reply.
@@ -219,7 +212,7 @@ class ChatServer:
         started = time.perf_counter()
         self._n_calls += 1
         client = self._clients[self._n_calls % len(self._clients)]
-        token = _attempts.set(attempts)
+        token = attempts.set(outcomes)
         try:
             while True:
                 sent = {key: value for key, value in body.items() if key not in self.dropped}
@@ -227,36 +220,41 @@ class ChatServer:
                 if reply is not None:
                     return reply
         finally:
-            _attempts.reset(token)
+            attempts.reset(token)
 
     async def _call(self, client: AsyncOpenAI, sent: Mapping[str, Any], started: float) -> Reply | None:
         """Make one call; None means that a dispensable parameter was refused and the call must be repeated."""
         import openai
 
         try:
-            # The SDK's low-level call: the typed one takes twice the time, and the reply is validated here.
-            content: Any = await client.post("/chat/completions", cast_to=object, body=sent)
+            # The whole response: the SDK's typed reply takes twice the time, and replies are read here within limits.
+            response = await client.post("/chat/completions", cast_to=http_library().Response, body=sent)
         except openai.APIStatusError as problem:
-            return None if self._drop_refused(problem, sent) else self._reply_or_raise(problem)
-        except openai.APITimeoutError:
-            _mark_cut_off()
-            # The aiohttp transport reports a connection that the server closed as a time-out as well.
-            raise CallFailed(f"no reply: timed out ({self.timeout:g} s) or cut off") from None
-        except openai.APIConnectionError as problem:
-            _mark_cut_off()
+            if problem.response.extensions.get("sent_status") != 200:
+                return None if self._drop_refused(problem, sent) else self._reply_or_raise(problem)
+            response = problem.response
+        except Exception as problem:  # noqa: BLE001 - whatever a broken reply makes the SDK raise
+            raise self._failure(problem) from None
+        return self._read(response.content, time.perf_counter() - started)
+
+    def _failure(self, problem: Exception) -> CallFailed:
+        """The failure of a call without a reply, with a reason that holds nothing of the server's words."""
+        import openai
+
+        if isinstance(problem, CallFailed):
+            return problem
+        if isinstance(problem, openai.APITimeoutError):
+            return CallFailed(f"no reply: timed out ({self.timeout:g} s)")
+        if isinstance(problem, openai.APIConnectionError):
             cause = problem.__cause__
-            raise CallFailed(
-                self.redact(f"no reply: connection failed or cut off ({type(cause or problem).__name__})")
-            ) from None
-        except (openai.OpenAIError, ValueError) as problem:
-            raise CallFailed(f"the server's reply is not JSON ({type(problem).__name__})") from None
-        return self._read(content, time.perf_counter() - started)
+            return cause if isinstance(cause, CallFailed) else CallFailed(f"no reply: {cause or 'connection failed'}")
+        return CallFailed(f"the server's reply cannot be read ({type(problem).__name__})")
 
     def _drop_refused(self, problem: APIStatusError, sent: Mapping[str, Any]) -> bool:
         """Drop the dispensable parameters that a 400 or 422 is about, for all further calls; True if there are any."""
         if problem.status_code not in (400, 422):
             return False
-        text = str(problem.body)
+        text = problem.response.content[:MAX_ERROR].decode("utf-8", "replace")
         refused = {key for key in self.dispensable if key in sent and (key in text or key == problem.param)}
         if "response_format" in self.dispensable and "response_format" in sent and "json_schema" in text:
             refused.add("response_format")
@@ -265,35 +263,36 @@ class ChatServer:
 
     def _reply_or_raise(self, problem: APIStatusError) -> Reply:
         self._raise_if_refused(problem)
+        status = problem.status_code
+        stated = self._message(problem.response.content)
         if problem.code == "content_filter":
-            words = " ".join(str(problem.message).split())[:MAX_WORDS]
-            return Reply(text=None, finish="content_filter", model=self.model, error=self.redact(words))
-        message = self.redact(" ".join(str(problem.message).split()))[:200]
-        if problem.status_code == 404 and (problem.code == "model_not_found" or "model" in message.lower()):
+            return Reply(text=None, finish="content_filter", model=self.model, error=stated[:MAX_WORDS])
+        if status == 404 and (problem.code == "model_not_found" or "model" in stated.lower()):
             raise self.unknown_model([]) from None
         if problem.code == "insufficient_quota":
             raise self.caller.error(
                 f"{self.label} reports that the account of {self.caller.name} has no credit left. The answers so far "
                 "are kept; run the same command again to continue."
             ) from None
-        transient = problem.status_code in (408, 409, 429) or problem.status_code >= 500
-        raise CallFailed(f"HTTP {problem.status_code}: {message}", transient=transient) from None
+        if location := problem.response.headers.get("location"):
+            where = self.redact(location)[:MAX_NAME]
+            stated = f"the server redirects to {where!r}; no question, image or key is sent to another server"
+        if not stated:
+            stated = " ".join(self.redact(problem.response.content[:MAX_ERROR].decode("utf-8", "replace")).split())
+        raise CallFailed(f"HTTP {status}: {stated[:MAX_NAME]}", transient=is_transient(status)) from None
 
-    def _read(self, content: Any, seconds: float) -> Reply:
+    def _message(self, raw: bytes) -> str:
+        """The message of an error's body in one line; empty where it is not in the interface's form."""
         try:
-            reply = read_completion(content, seconds, tuple(sorted(self.dropped)))
-        except CallFailed as problem:
-            raise CallFailed(self.redact(str(problem)), transient=problem.transient) from None
-        return replace(
-            reply,
-            text=self._redacted(reply.text),
-            refusal=self._redacted(reply.refusal),
-            error=self._redacted(reply.error),
-            reasoning=self._redacted(reply.reasoning),
-        )
+            content = read_json(raw, self.redact)
+        except CallFailed:
+            return ""
+        error = content.get("error", content) if isinstance(content, Mapping) else None
+        message = error.get("message") if isinstance(error, Mapping) else None
+        return " ".join(message.split()) if isinstance(message, str) else ""
 
-    def _redacted(self, text: str | None) -> str | None:
-        return None if text is None else self.redact(text)
+    def _read(self, raw: bytes, seconds: float) -> Reply:
+        return read_completion(read_json(raw, self.redact), seconds, tuple(sorted(self.dropped)))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.clients.redaction import Redact
+from evalkit.core import json_text
+from evalkit.core.errors import first_line
+
 # Characters of a server's own words that are kept in an error.
 MAX_WORDS = 300
+# Characters of a name (of a model, a finish reason) in a reply, of which the rest is left out.
+MAX_NAME = 200
+# Largest number of tokens that is taken for a count.
+MAX_COUNT = 10**9
+# Levels of a reply's JSON; those of servers have about ten.
+MAX_DEPTH = 100
+# Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_LISTS = ("reasoning_details", "thinking_blocks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +71,69 @@ class CallFailed(Exception):
         self.transient = transient
 
 
+def read_json(content: bytes, redact: Redact) -> Any:
+    """Parse the JSON of a server: the key replaced in every text, numbers that are not finite as None.
+
+    Raises:
+        CallFailed: it is no JSON, is nested too deeply, or has half of a surrogate pair, which no file can hold.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        return cleaned(json_text.loads(text, parse_constant=lambda _: None), redact)
+    except UnicodeDecodeError:
+        raise CallFailed("the server's reply is not JSON: its bytes are not UTF-8") from None
+    except json_text.TooDeepError:
+        raise CallFailed("the server's reply is not JSON that can be read: it is nested too deeply") from None
+    except ValueError as problem:
+        start = " ".join(redact(text[:10_000]).split())[:60]
+        if start and not start.startswith("{"):
+            raise CallFailed(f"the server's reply is not a JSON object; it begins with {start!r}") from None
+        raise CallFailed(f"the server's reply is not JSON ({redact(first_line(problem))[:MAX_WORDS]})") from None
+
+
+def cleaned(value: Any, redact: Redact, depth: int = 0) -> Any:
+    """Parsed JSON as `read_json` returns it.
+
+    Raises:
+        CallFailed: see `read_json`.
+    """
+    if isinstance(value, str):
+        return _clean_text(value, redact)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth > MAX_DEPTH:
+        raise CallFailed(f"the server's reply is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        return {_clean_text(k, redact): cleaned(v, redact, depth + 1) for k, v in value.items()}
+    return [cleaned(v, redact, depth + 1) for v in value] if isinstance(value, list) else value
+
+
+def _clean_text(text: str, redact: Redact) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CallFailed("the server's reply has half of a surrogate pair, which is no character") from None
+    return redact(text)
+
+
+def transient_status(content: Any) -> int | None:
+    """The status of a passing failure (408, 409, 429, 5xx) that an error in a reply without choices names."""
+    if not isinstance(content, Mapping) or content.get("choices"):
+        return None
+    error = content.get("error")
+    holder = error if isinstance(error, Mapping) else content
+    for value in (holder.get("code"), holder.get("status")):
+        status = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
+        if isinstance(status, int) and is_transient(status):
+            return status
+    return None
+
+
+def is_transient(status: int) -> bool:
+    """Whether a call that got an HTTP status may succeed when it is made again."""
+    return status in (408, 409, 429) or 500 <= status <= 599
+
+
 def entries_of(listed: Any) -> list[Mapping[str, Any]] | None:
     """Entries of a list of models; None if the content is not such a list."""
     entries = listed.get("data") if isinstance(listed, Mapping) else None
@@ -86,20 +163,21 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         choice, message = choice if isinstance(choice, Mapping) else {}, {}
     usage = _mapping(content.get("usage"))
     text = _content(message.get("content"))
-    thought = any(_has_words(message.get(name)) for name in ("reasoning_content", "reasoning", "reasoning_details"))
+    reasoning = _reasoning(message)
+    thought = bool(reasoning) or any(_has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS))
     return Reply(
         text=text,
         refusal=_text(message.get("refusal")) or _refusal_part(message.get("content")),
         finish=_finish(choice, text),
-        model=_text(content.get("model")),
-        fingerprint=_text(content.get("system_fingerprint")),
+        model=_name(content.get("model")),
+        fingerprint=_name(content.get("system_fingerprint")),
         tokens_in=_count(usage.get("prompt_tokens")),
         tokens_out=_count(usage.get("completion_tokens")),
         tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
         error=error or _error_of(message),
-        reasoning=_reasoning(message),
+        reasoning=reasoning,
         reasoning_only=thought and not (text or "").strip(),
     )
 
@@ -121,9 +199,15 @@ def _error_of(holder: Mapping[str, Any]) -> str | None:
 
 
 def _finish(choice: Mapping[str, Any], text: str | None) -> str | None:
-    """The finish reason; without a text the model's own word (OpenRouter), which gateways replace by "stop"."""
-    native = None if (text or "").strip() else _text(choice.get("native_finish_reason"))
-    return native or _text(choice.get("finish_reason"))
+    """The finish reason; without a text the model's own word (OpenRouter), which gateways replace by "stop".
+
+    A filter of Azure that has taken the whole text is a content filter, whatever the reason given.
+    """
+    verdicts = _mapping(choice.get("content_filter_results")).values()
+    if not (text or "").strip() and any(isinstance(v, Mapping) and v.get("filtered") is True for v in verdicts):
+        return "content_filter"
+    native = None if (text or "").strip() else _name(choice.get("native_finish_reason"))
+    return native or _name(choice.get("finish_reason"))
 
 
 def _content(value: Any) -> str | None:
@@ -153,15 +237,20 @@ def _has_words(value: Any) -> bool:
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
-    """The thought in a message: `reasoning_content` (vLLM, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter, Ollama),
-    `thinking`, `reasoning_details` (a list), or parts of the content of a type other than text (Mistral)."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(found := message.get(name), str) and found.strip():
-            return found.strip()
+    """The thought in a message: a text of its own, a list of parts, or parts of the content of a type other than text.
+
+    Gateways may keep the field of the service in `provider_specific_fields`.
+    """
+    holders = (message, _mapping(message.get("provider_specific_fields")))
+    for name in _THOUGHTS:
+        for holder in holders:
+            if isinstance(found := holder.get(name), str) and found.strip():
+                return found.strip()
     parts = [
         text
-        for name in ("reasoning_details", "content")
-        if isinstance(listed := message.get(name), list)
+        for name in (*_THOUGHT_LISTS, "content")
+        for holder in holders
+        if isinstance(listed := holder.get(name), list)
         for part in listed
         if isinstance(part, Mapping) and str(part.get("type", "")).startswith(("reasoning", "thinking"))
         for text in _texts_in(part)
@@ -190,5 +279,9 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _name(value: Any) -> str | None:
+    return value[:MAX_NAME] if isinstance(value, str) else None
+
+
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None

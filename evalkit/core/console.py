@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from evalkit.core.errors import EvalkitError
 from evalkit.core.format import interval, percent
+from evalkit.core.plain_text import ENCODING_ERRORS, one_line, visible
 from evalkit.core.types import MetricValue
 
+# 128 + SIGPIPE: the reader of the output has gone.
+PIPE_EXIT_CODE = 141
+NOT_WRITTEN = "standard output cannot be written: %s. What was computed is kept in its files."
 # Between two plain progress lines where the output is not a terminal.
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,9 +30,46 @@ class Advance(Protocol):
         ...
 
 
+def prepare_streams() -> None:
+    """Make both output streams usable whatever they are: any encoding, or closed from the start."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Occupied, or the next file that is opened would get the number, and with it what libraries print.
+            if (opened := os.open(os.devnull, os.O_WRONLY)) != number:
+                os.dup2(opened, number)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=ENCODING_ERRORS)
+
+
+def discard_output() -> None:
+    """Send what is still printed to nowhere, where the reader of the output has gone; Python flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def flushed(code: int) -> int:
+    """Write out what was printed; the exit code, or one that says that the output could not be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return code or PIPE_EXIT_CODE
+    except OSError as problem:
+        note(f"evalkit: {NOT_WRITTEN % problem.strerror}")
+        discard_output()
+        return code or EvalkitError.exit_code
+    return code
+
+
 def note(text: str) -> None:
     """Print information that a reader of the numbers needs."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
@@ -36,7 +80,22 @@ def warn(text: str) -> None:
 
 def out(text: str) -> None:
     """Print a result."""
-    sys.stdout.write(f"{text}\n")
+    _write(f"{visible(text)}\n")
+
+
+def _write(text: str) -> None:
+    """Write to standard output.
+
+    Raises:
+        EvalkitError: it cannot be written (a full disk); a pipe without a reader is a BrokenPipeError.
+    """
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        discard_output()
+        raise EvalkitError(NOT_WRITTEN % problem.strerror) from problem
 
 
 @contextmanager
@@ -71,10 +130,10 @@ def _bar(total: int, done: int, what: str) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}/s"),
+        TextColumn("{task.fields[rate]}/s", markup=False),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
@@ -98,6 +157,7 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
     from rich.table import Table
 
     with_slices = any(v.slice != "all" for v in values)
+    title, caption = visible(title), visible(caption)
     view = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
     for heading in ("protocol", "metric", *(["slice"] if with_slices else [])):
         view.add_column(heading, no_wrap=True)
@@ -109,9 +169,9 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
             view.add_section()
         other = percent(row.value_worst_case) if row.n_unscored else ""
         view.add_row(
-            row.protocol if row.protocol != last else "",
-            row.metric,
-            *([row.slice] if with_slices else []),
+            one_line(row.protocol) if row.protocol != last else "",
+            one_line(row.metric),
+            *([one_line(row.slice)] if with_slices else []),
             percent(row.value),
             interval(row.low, row.high),
             str(row.n),
@@ -120,4 +180,8 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
         )
         last = row.protocol
     width = None if sys.stdout.isatty() else 120
-    Console(file=sys.stdout, width=width).print(view)
+    # Into a text first, because rich ends the process with code 1 where a pipe has no reader.  Without markup and
+    # emoji: a name like [bold] or :smile: is a name.
+    text = io.StringIO()
+    Console(file=text, width=width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False).print(view)
+    _write(text.getvalue())

@@ -17,13 +17,31 @@ Every message is one paragraph: what is wrong, where, what was expected, what to
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# Characters of a message that are shown.
+_LONGEST = 3000
+_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 class EvalkitError(Exception):
     """Base of every error that is shown to a user without a traceback."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """The message as one paragraph: line breaks in what it quotes are spaces, and too long a middle is left out.
+
+        Half a surrogate pair, which no file and no terminal takes, is shown as its escape.
+
+        >>> len(str(DataError("x" * 100_000))), str(DataError("damaged: line 1\\nline 2"))
+        (3031, 'damaged: line 1 line 2')
+        """
+        text = _BREAK.sub(" ", super().__str__()).encode("utf-8", "backslashreplace").decode("utf-8")
+        if (left_out := len(text) - _LONGEST) <= 0:
+            return text
+        return f"{text[: _LONGEST - 1000]} […{left_out} characters left out…] {text[-1000:]}"
 
 
 class ConfigError(EvalkitError):
@@ -74,7 +92,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("slak", ["slake", "vqa-rad"])
     "Did you mean 'slake'? Known: slake, vqa-rad."
     """
-    names = sorted(known)
+    names = sorted(" ".join(name.split()) for name in known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     shown = names if len(names) <= 40 else near

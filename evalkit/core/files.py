@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from evalkit.core.errors import StoreError
 # `.NAME.PROCESS.HOST.tmp`; versions before 0.1.0 had no host.
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)\.(?P<process>[0-9]+)(?:\.(?P<host>[0-9A-Za-z-]+))?\.tmp")
 _HOST = re.sub("[^0-9A-Za-z-]", "-", socket.gethostname()) or "host"
+# Bytes; names of runs have two such names and are parts of the names of temporary files, which may have 255.
+LONGEST_NAME = 100
 # Made once: a run writes many lines.
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
@@ -35,7 +38,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
     sweep_temporaries(path.parent, path.name)
     try:
-        with naming(path):
+        with naming(path, temporary):
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
                 file.flush()
@@ -46,12 +49,16 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name a file in the operating system's errors: those of a write or a full disk do not say which file it was."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name a file in the operating system's errors: those of a write or a full disk do not say which file it was.
+
+    Errors about another file, such as one that is read meanwhile, keep its name.
+    """
     try:
         yield
     except OSError as problem:
-        problem.filename = str(path)
+        if problem.filename is None or problem.filename == str(temporary):
+            problem.filename = str(path)
         raise
 
 
@@ -106,7 +113,7 @@ def read_json(path: Path, what: str) -> Any:
         raise StoreError(f"There is no {what} at {path}; check the path.") from problem
     except OSError as problem:  # a folder, or no permission
         raise StoreError(f"The {what} {path} cannot be read: {problem.strerror}. Check its permissions.") from problem
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise StoreError(
             f"The {what} {path} is not valid JSON ({problem}): it was damaged or edited. Restore it, or make it again "
             "with the command that wrote it."
@@ -126,5 +133,14 @@ def expand_home(path: str | Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """A name that is valid as a folder on every file system."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    """A name that is valid as a part of a file's name on every file system: one level, at most LONGEST_NAME bytes.
+
+    >>> safe_name("../../etc/passwd"), safe_name("lab/my model")
+    ('etc-passwd', 'lab-my-model')
+    """
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".-") or "model"
+    if len(safe.encode("utf-8")) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    start = safe.encode("utf-8")[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{start}-{digest}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,12 @@ class DoubledKeyError(ValueError):
         self.key = key
         self.values = (first, second)
         super().__init__(
-            f"the key {_shown(key)} occurs twice in one object, with {_shown(first)} and {_shown(second)}; keep one"
+            f"the key {shown(key)} occurs twice in one object, with {shown(first)} and {shown(second)}; keep one"
         )
+
+
+class TooDeepError(ValueError):
+    """JSON whose arrays and objects are nested more deeply than Python can read."""
 
 
 def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -36,7 +41,12 @@ def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
-    """Parse JSON.  Raises DoubledKeyError (a ValueError) for a doubled key, json.JSONDecodeError for other text."""
+    """Parse JSON.
+
+    Raises:
+        ValueError: a doubled key (DoubledKeyError), text that is not JSON (json.JSONDecodeError), bytes that are not
+            UTF-8, a number of thousands of digits, or arrays and objects nested too deeply (TooDeepError).
+    """
     import jiter
 
     try:
@@ -46,7 +56,10 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
         return jiter.from_json(content, catch_duplicate_keys=True, cache_mode="keys", allow_inf_nan=has_constants)
     except ValueError:
         pass
-    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
+    try:
+        return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
+    except RecursionError:
+        raise TooDeepError("arrays or objects are nested too deeply") from None
 
 
 def decoder() -> json.JSONDecoder:
@@ -59,6 +72,21 @@ def lines_of(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def finite_number(value: Any) -> float | None:
+    """The value as a float; None for what is no number, NaN, infinity, and an integer too large for a float.
+
+    >>> finite_number(3), finite_number(True), finite_number(10**400), finite_number("3")
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as it is quoted in a message, of at most `most` characters."""
     text = repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"

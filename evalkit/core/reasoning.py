@@ -7,26 +7,28 @@ kept as `Prediction.reasoning`; `Prediction.raw` keeps the text as it came.
 
 The rule, `split.1`: text inside a pair of marks of one kind is a thought, nested pairs of that kind included.  A
 closing mark without an opening one (the chat template opened it) makes everything before it a thought.  An opening mark
-that is never closed is a cut answer: there is none to score.  `<answer>…</answer>` and `\\boxed{}` are left in place;
-they belong to the protocols that read them.  One pass over the text, whatever it contains.
+that is never closed is a cut answer: there is none to score.  A thought with nothing after it is a failure.
+`<answer>…</answer>` and `\\boxed{}` are left in place; they belong to the protocols that read them.  One pass over the
+text, whatever it contains.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from evalkit.core.types import CUT_IN_REASONING, Prediction
+from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 MODES = ("auto", "keep")
 RULE = "split.1"
 
 # XML-like tags by kind: a thought ends at a closing tag of its own kind.
 _KINDS: Mapping[str, str] = {
-    "think": "think", "thinking": "think", "thought": "think", "thoughts": "think",
-    "reasoning": "reasoning", "reason": "reasoning",
+    "think": "think", "thinking": "think", "thought": "think", "thoughts": "think", "longcat_think": "think",
+    "thinking_process": "think", "thought_process": "think", "chain_of_thought": "think",
+    "reasoning": "reasoning", "reason": "reasoning", "rationale": "rationale",
     "analysis": "analysis", "reflection": "reflection", "scratchpad": "scratchpad",
 }  # fmt: skip
 _PAD = r"\s{0,8}"
@@ -41,21 +43,62 @@ _MARK = re.compile(
     | <\|(?P<block>begin|end)_of_(?P<block_part>thought|solution)\|>
     | <\|(?P<action>start|end)_(?P<action_part>thinking|response)\|>
     | <\|inner_(?P<inner>prefix|suffix)\|>
+    | <(?P<working>start|end)_working_out> | <\|thought_(?P<token>start|end)\|>
     | (?P<channel_open><\|channel>)(?=thought|thinking|analysis) | (?P<channel_close><channel\|>)
     """,
     re.X | re.I,
 )
 _CHANNEL = "<|channel|>"
 _HARMONY = frozenset({_CHANNEL, "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"})
-_HARMONY_HEAD = re.compile(r"<\|channel\|>((?:[^<]|<\|constrain\|>){0,200})<\|message\|>")
+# A message of the assistant without a channel is its answer.
+_HARMONY_HEAD = re.compile(
+    r"<\|channel\|>((?:[^<]|<\|constrain\|>){0,200})<\|message\|>|<\|start\|>assistant<\|message\|>"
+)
 _HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _HARMONY_ANY = re.compile(r"(?:<\|start\|>assistant)|<\|(?:start|message|end|return|call|channel|constrain)\|>")
 # Harmony whose special tokens were dropped in decoding: "analysisWe need …assistantfinalCT".
-_BARE_HARMONY = re.compile(r"\s*analysis")
+_BARE_HARMONY = re.compile(r"\s*(?:assistant)?analysis")
 _BARE_FINAL = "assistantfinal"
-# HuatuoGPT-o1 writes headings.
-_HEADING = re.compile(r"\s{0,20}#{1,4} ?Thinking[ \t:]*\n", re.I)
-_FINAL_HEADING = re.compile(r"^#{1,4} ?Final (?:Response|Answer)[ \t:]*$", re.I | re.M)
+
+
+class _Lead(NamedTuple):
+    """A thought that starts a text with words of its own and ends where other words begin the answer.
+
+    is_certain: the first words alone show that it is a thought, so that one without an end is cut.
+    """
+
+    start: re.Pattern[str]
+    end: re.Pattern[str]
+    is_certain: bool = True
+
+
+_LEADS = (
+    # HuatuoGPT-o1
+    _Lead(
+        re.compile(r"\s{0,20}#{1,4} ?Thinking[ \t:]*\n", re.I),
+        re.compile(r"^#{1,4} ?Final (?:Response|Answer)[ \t:]*$", re.I | re.M),
+    ),
+    # Apriel
+    _Lead(re.compile(r"\s{0,20}Here are my reasoning steps:?", re.I), re.compile(r"\[BEGIN FINAL RESPONSE\]", re.I)),
+    # Ollama's command line
+    _Lead(
+        re.compile(r"\s{0,20}Thinking\.\.\.[ \t]*\n"), re.compile(r"^[ \t]*\.\.\.done thinking\.?[ \t]*$", re.I | re.M)
+    ),
+    # Open WebUI
+    _Lead(
+        re.compile(r"""\s{0,20}<details\s[^<>]{0,300}?type=["']reasoning["'][^<>]{0,300}>""", re.I),
+        re.compile(r"</details>", re.I),
+    ),
+    # LLaVA-CoT: <SUMMARY>, <CAPTION> and <REASONING> before <CONCLUSION>
+    _Lead(re.compile(r"\s{0,20}<SUMMARY>", re.I), re.compile(r"<CONCLUSION>", re.I)),
+    # Headings that a prompt asks for
+    _Lead(
+        re.compile(r"\s{0,20}(?:#{1,4} ?Reasoning[ \t:]*\n|\[Reasoning\])", re.I),
+        re.compile(r"^#{1,4} ?(?:Final )?Answer[ \t:]*$|\[(?:Final )?Answer\]", re.I | re.M),
+        is_certain=False,
+    ),
+)
+_LEAD_TAIL = re.compile(r"\s*(?:</CONCLUSION>|\[END FINAL RESPONSE\])\s*$", re.I)
 # The name of the channel, which MedGemma and Gemma write at the start of a thought.
 _THOUGHT_HEAD = re.compile(r"\s{0,8}(?:thought|thinking|analysis)\s{0,8}\n", re.I)
 
@@ -98,14 +141,18 @@ def split(text: str, *, opened: bool = False) -> SplitText:
         end = text.rfind(_BARE_FINAL)
         if end >= 0:
             return SplitText(text[end + len(_BARE_FINAL) :].strip(), text[bare.end() : end].strip(), True)
-        if text[bare.end() : bare.end() + 1].isupper():
+        if text[bare.end() : bare.end() + 1].isalpha():
             return SplitText("", text[bare.end() :].strip(), True, True)
-    if (heading := _HEADING.match(text)) is not None:
-        ends = list(_FINAL_HEADING.finditer(text, heading.end()))
-        if not ends:
-            return SplitText("", text[heading.end() :].strip(), True, True)
-        return SplitText(text[ends[-1].end() :].lstrip(), text[heading.end() : ends[-1].start()].strip(), True)
-    return _split_marked(text)
+    return _split_lead(text) or _split_marked(text)
+
+
+def answer_start(text: str) -> int:
+    """Position behind the last mark that closes a thought; 0 where there is none.
+
+    >>> answer_start("Maybe. ### </think>No ### Human"), answer_start("No ### Human")
+    (19, 0)
+    """
+    return max((m.end() for m in _MARK.finditer(text) if _read(m).role == "close"), default=0)
 
 
 def opens_thought(prompt: str) -> bool:
@@ -147,13 +194,67 @@ def separate(prediction: Prediction, mode: str = "auto", *, opened: bool = False
         return prediction
     found = split(text, opened=opened)
     reasoning = "\n\n".join(part for part in (prediction.reasoning, found.reasoning) if part)
-    # The limit was reached after the thought and before the first word of the answer.
-    ends_empty = prediction.finish_reason == "length" and bool(reasoning) and not found.answer.strip()
-    if found.is_cut or ends_empty:
+    is_empty = not found.answer.strip() and (bool(reasoning) or found.found)
+    if found.is_cut or (is_empty and prediction.finish_reason == "length"):
         return replace(prediction, text=None, error=CUT_IN_REASONING, reasoning=reasoning, raw=text)
+    if is_empty:
+        return replace(prediction, text=None, error=REASONING_ALONE, reasoning=reasoning, raw=text)
     if not found.found:
         return prediction
     return replace(prediction, text=found.answer, reasoning=reasoning, raw=text)
+
+
+def cut_unmarked(predictions: Sequence[Prediction], mode: str = "auto") -> list[Prediction]:
+    """The separated predictions of a run, with those that never leave a thought opened by the template as cut.
+
+    A template that opens the thought leaves a closing mark alone in each answer that gets past it.  Where other answers
+    of the run have such a mark, one without any mark that was stopped at the limit of new tokens is cut; and so is one
+    whose finish reason is not known, where answers with the closing mark are the majority.
+    """
+    if mode == "keep":
+        return list(predictions)
+    n_inside, unmarked = inside_a_thought(predictions)
+    majority = n_inside > len(unmarked)
+    cut = {
+        k
+        for k in unmarked
+        if n_inside
+        and (predictions[k].finish_reason == "length" or (majority and predictions[k].finish_reason == "unknown"))
+    }
+    return [
+        replace(p, text=None, error=CUT_IN_REASONING, reasoning=str(p.text).strip(), raw=p.text) if k in cut else p
+        for k, p in enumerate(predictions)
+    ]
+
+
+def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:
+    """How many answers have a closing mark without an opening one, and the places of those without any thought."""
+    n = sum(p.text is not None and p.raw is not None and _begins_inside(p.raw) for p in predictions)
+    unmarked = [
+        k
+        for k, p in enumerate(predictions)
+        if p.text is not None and p.raw is None and not p.reasoning and p.text.strip()
+    ]
+    return n, unmarked if n else []
+
+
+def _begins_inside(text: str) -> bool:
+    first = _MARK.search(text)
+    return first is not None and _read(first).role == "close"
+
+
+def _split_lead(text: str) -> SplitText | None:
+    """Split a text that starts with the words of a known lead; None for any other."""
+    for lead in _LEADS:
+        if (start := lead.start.match(text)) is None:
+            continue
+        ends = list(lead.end.finditer(text, start.end()))
+        if ends:
+            answer = _LEAD_TAIL.sub("", text[ends[-1].end() :]).lstrip()
+            return SplitText(answer, text[start.end() : ends[-1].start()].strip(), True)
+        if lead.is_certain:
+            return SplitText("", text[start.end() :].strip(), True, True)
+    return None
 
 
 def _split_marked(text: str, *, opened: bool = False) -> SplitText:
@@ -168,7 +269,7 @@ def _split_marked(text: str, *, opened: bool = False) -> SplitText:
         found = True
         if kind is None:
             if mark.role == "close":
-                if was_opened and match.end() >= end:
+                if (was_opened or thoughts) and match.end() >= end:
                     pieces.append(text[start:here])  # a closing mark too many, after the answer
                 else:
                     thoughts += [*pieces, text[start:here]]
@@ -211,6 +312,9 @@ def _read(match: re.Match[str]) -> _Mark:
         return _Mark("open" if group["unused"] == "4" else "close", "unused")
     if group["inner"]:
         return _Mark("open" if group["inner"].lower() == "prefix" else "close", "inner")
+    for name in ("working", "token"):
+        if group[name]:
+            return _Mark("open" if group[name].lower() == "start" else "close", name)
     for name, answer in (("block", "solution"), ("action", "response")):
         if group[name]:
             if group[f"{name}_part"].lower() == answer:
@@ -228,15 +332,14 @@ def _split_harmony(text: str) -> SplitText:
     for head in heads:
         end = _HARMONY_END.search(text, head.end())
         content = text[head.end() : end.start() if end else None]
-        if head.group(1).split()[:1] == ["final"]:
+        if head.group(1) is None or head.group(1).lower().split()[:1] == ["final"]:
             finals.append(content.strip())
         else:
             thoughts.append(content)
             is_cut = is_cut or end is None
     inner = _split_marked("\n".join(finals))
-    return SplitText(
-        inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut or not finals or inner.is_cut
-    )  # fmt: skip
+    is_cut = is_cut or not finals or inner.is_cut
+    return SplitText("" if is_cut else inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut)
 
 
 def _reasoning(thoughts: list[str]) -> str:

@@ -7,7 +7,6 @@ so that a type is declared once.  A text setting takes numbers and true or false
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 import types
 import typing
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union
 
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.json_text import finite_number
 
 _WORDS = {
     str: "a text",
@@ -134,8 +134,7 @@ def _parse_exact(value: Any, kind: Any) -> Any:
         return next((t for t in texts if t in typing.get_args(kind)), _MISFIT)
     if origin is float:
         # A whole number stays one: digests of settings must not change by its being written as 1.0.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return value if is_number else _MISFIT
+        return value if finite_number(value) is not None else _MISFIT
     if origin is int:
         return value if isinstance(value, int) and not isinstance(value, bool) else _MISFIT
     if origin in (bool, str, type(None)):

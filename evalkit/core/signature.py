@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalkit.core.plain_text import is_hidden
+
 # Parts that belong to one row of a table rather than to its column: how the model was prompted, shown images, decoded.
 ROW_PARTS = frozenset({"prompt", "image", "gen", "answers", "limit", "v"})
 # A part that is the row's own for some of its values: whether a model thinks before it answers is its own affair, but
@@ -19,6 +21,15 @@ REASONING = "reasoning"
 REASONING_KEPT = "keep"
 # Parts that name the data a number is over; the remaining parts say how it is computed.
 DATA_PARTS = frozenset({"task", "n", "slice", "data"})
+
+
+def plain_parts(parts: Mapping[str, str]) -> dict[str, str]:
+    """Parts whose values are texts of others (tags, names that a server gives), as a signature can hold them.
+
+    >>> plain_parts({"slice": "organ=a|b"})
+    {'slice': 'organ=a¦b'}
+    """
+    return {key: "".join(c for c in value.replace("|", "¦") if not is_hidden(c)) for key, value in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)

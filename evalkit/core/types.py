@@ -24,6 +24,8 @@ MAX_SLICE_VALUES = 64
 
 # The error of an answer that ends inside its reasoning: a cut answer, neither a failure nor a text to score.
 CUT_IN_REASONING = "cut inside its reasoning"
+# The error of an answer that ended by itself and has reasoning alone.
+REASONING_ALONE = "the reply contains reasoning and no answer"
 
 # One object for all samples without tags or context; nothing changes a sample's.
 _NONE: Mapping[str, str] = {}
@@ -307,12 +309,12 @@ class UnscoredCount:
 
 
 def digest_json(content: Any) -> str:
-    """sha256 (hex) of the canonical JSON of `content`: sorted keys, no spaces, UTF-8.
+    """sha256 (hex) of the canonical JSON of `content`: sorted keys, no spaces, UTF-8 (half a surrogate pair included).
 
     >>> digest_json({"b": 1, "a": [2]}) == digest_json({"a": [2], "b": 1})
     True
     """
-    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -> str:
@@ -327,6 +329,7 @@ def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -
     """
     hasher = hashlib.sha256(f"{before}[".encode())
     for number, item in enumerate(items):
-        hasher.update(f"{',' if number else ''}{_CANONICAL.encode(item)}".encode())
+        text = f"{',' if number else ''}{_CANONICAL.encode(item)}"
+        hasher.update(text.encode("utf-8", "surrogatepass"))
     hasher.update(f"]{after}".encode())
     return hasher.hexdigest()

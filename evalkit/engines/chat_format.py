@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evalkit.clients.response import MAX_WORDS, Reply
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import CUT_IN_REASONING, Generation, ImagePlace, ImageRef, Message, Prediction, Request
+from evalkit.core.finish_reasons import finish_kind, plain_word
+from evalkit.core.reasoning import answer_start
+from evalkit.core.types import (
+    CUT_IN_REASONING,
+    REASONING_ALONE,
+    Generation,
+    ImagePlace,
+    ImageRef,
+    Message,
+    Prediction,
+    Request,
+)
 from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
 from evalkit.models.templates import without_marks
@@ -19,18 +29,6 @@ from evalkit.models.templates import without_marks
 STANDARD = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
 # Fastest zlib level: servers are usually nearby, and every level gives the same pixels.
 COMPRESSION = 1
-# Finish reasons in the form of `_word`.  The model ended the answer itself, or reached the limit of new tokens:
-STOP_REASONS = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed", "finished")
-LIMIT_REASONS = ("length", "max_tokens", "max_output_tokens", "model_length", "max_new_tokens")
-# Parts of the words with which services say that a filter withheld the answer (OpenAI, Azure, Gemini, Anthropic,
-# Bedrock, Cohere, Zhipu ...), or that the server or its host failed in the middle.
-WITHHELD = re.compile(
-    r"filter|safety|recitation|prohibit|block|spii|^language$|model_armor|jailbreak|guardrail|toxic|sensitive|moderat|"
-    r"refus|policy|harm"
-)
-BROKEN_OFF = re.compile(
-    r"error|abort|cancel|fail|time_?out|insufficient_system_resource|malformed|unexpected|overload|disconnect"
-)
 
 
 def data_urls(images: Sequence[ImageRef]) -> list[str]:
@@ -108,7 +106,8 @@ def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
 
 def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Prediction:
     """Make the prediction of a reply; a reply without an answer becomes an error with the reason."""
-    if reply.reasoning and reply.finish == "length" and not (reply.text or "").strip():
+    kind = finish_kind(reply.finish)
+    if reply.reasoning and kind == "length" and not (reply.text or "").strip():
         return Prediction(
             sample_id=request.sample_id,
             error=CUT_IN_REASONING,
@@ -122,11 +121,12 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
     if reason := no_answer_reason(reply):
         return failed_prediction(request, reason, attempts, reply.seconds, reply.tokens_out)
     text = str(reply.text)
-    stops = [at for stop in request.generation.stop if (at := text.find(stop)) >= 0]
+    begin = answer_start(text)  # a stop string inside a thought ends nothing
+    stops = [at for stop in request.generation.stop if (at := text.find(stop, begin)) >= 0]
     finish: Literal["stop", "length", "unknown"] = "unknown"
-    if stops or _word(reply.finish) in STOP_REASONS:
+    if stops or kind == "stop":
         finish = "stop"
-    elif _word(reply.finish) in LIMIT_REASONS:
+    elif kind == "length":
         finish = "length"
     return Prediction(
         sample_id=request.sample_id,
@@ -152,34 +152,23 @@ def no_answer_reason(reply: Reply) -> str:
     answer.  An empty text is an answer only where the model ended it itself.
     """
     own_words = f": {_short(reply.error)}" if reply.error else ""
-    finish = _word(reply.finish)
-    if WITHHELD.search(finish):
-        named = "" if finish == "content_filter" else f" (finish_reason {reply.finish})"
+    kind = finish_kind(reply.finish)
+    if kind == "withheld":
+        named = "" if plain_word(reply.finish) == "content_filter" else f" (finish_reason {reply.finish})"
         return f"the server's content filter withheld the answer{named}{own_words}"
     if reply.error:
         return f"the server's reply reports an error{own_words}"
     if reply.refusal:
         return f"refused by the server: {_short(reply.refusal)}"
-    if BROKEN_OFF.search(finish):
+    if kind == "broken off":
         some = f", after the text {_short(reply.text)!r}" if (reply.text or "").strip() else ""
         return f"the server broke the answer off (finish_reason {reply.finish}){some}"
     if reply.reasoning_only:
-        cut = ", which was cut at the limit of new tokens" if finish in LIMIT_REASONS else ""
-        return f"the reply contains reasoning{cut} and no answer (finish_reason {reply.finish})"
-    if reply.text is None or (not reply.text.strip() and finish not in STOP_REASONS):
-        limit = ": the limit of new tokens was reached before any text" if finish in LIMIT_REASONS else ""
+        return f"{REASONING_ALONE} (finish_reason {reply.finish})"
+    if reply.text is None or (not reply.text.strip() and kind != "stop"):
+        limit = ": the limit of new tokens was reached before any text" if kind == "length" else ""
         return f"the reply contains no text (finish_reason {reply.finish}){limit}"
     return ""
-
-
-def _word(finish: str | None) -> str:
-    """A finish reason in lower case with underscores, without the prefix of an enumeration.
-
-    >>> _word("FinishReason.PROHIBITED_CONTENT"), _word("content-filter"), _word(None)
-    ('prohibited_content', 'content_filter', '')
-    """
-    last = (finish or "").strip().rpartition(".")[2]
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).lower()).removeprefix("finish_reason_")
 
 
 def _short(text: str | None) -> str:

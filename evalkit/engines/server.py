@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.clients.openai_client import Caller, ChatServer, check_key_name, check_url, server_label
+from evalkit.clients.openai_client import MAX_REPLY_BYTES, Caller, ChatServer
 from evalkit.clients.response import CallFailed, Reply
+from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EngineError, Partial
 from evalkit.core.types import Prediction, Request, digest_json
@@ -24,6 +25,8 @@ from evalkit.models.checkpoint import CheckpointSpec
 MAX_FAILURES_IN_A_ROW = 10
 # If this many first requests are refused with the same message, the cause is not the requests.
 MAX_INITIAL_REFUSALS = 8
+# Names that differ with every reply identify nothing: the user is told of the first ones, the record has some more.
+MAX_MODELS_SAID, MAX_NAMES_KEPT = 5, 50
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
 
@@ -37,13 +40,14 @@ class ServerEngine:
         revision: revision of the weights (a commit, a digest), for the record and the answers' key; it is not verified.
         api_key_env: environment variable that holds the API key; None for a server without a key.
         concurrency: maximum number of requests in flight.
-        timeout: seconds a request may take.
+        timeout: seconds that one attempt of a request may take, from connecting to the last byte of the reply.
         retries: further attempts after a request was refused temporarily, failed or was lost.
         lead: send an image's first question before its others, so that these find its part of the prompt cached.
         unlisted: accept a model that is not in the server's list of models.
         send_template: send the chat template of the model's YAML with each request, to servers that accept one (vLLM
             with --trust-request-chat-template); false: the server's template is used.
         extra_body: further parameters of the request's JSON, sent unchanged.
+        max_reply_bytes: limit of a reply, also after decompression; a larger one is a failed request.
     """
 
     name = "server"
@@ -65,6 +69,7 @@ class ServerEngine:
         unlisted: bool = False,
         send_template: bool = False,
         extra_body: Mapping[str, Any] | None = None,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
     ) -> None:
         check_url(url, "engine.url", "engine=server")
         check_key_name(api_key_env, "engine.api_key_env")
@@ -72,6 +77,7 @@ class ServerEngine:
             ("concurrency", concurrency, 1 <= concurrency <= 1000),
             ("timeout", timeout, timeout > 0),
             ("retries", retries, retries >= 0),
+            ("max_reply_bytes", max_reply_bytes, max_reply_bytes > 0),
         ):
             if not valid:
                 raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
@@ -82,6 +88,7 @@ class ServerEngine:
         self.revision = revision
         self.api_key_env = api_key_env
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
+        self.max_reply_bytes = max_reply_bytes
         self.lead = lead
         self.extra = _extra(spec, send_template, extra_body)
         self.template_sent = send_template
@@ -108,6 +115,7 @@ class ServerEngine:
             concurrency=self.concurrency,
             dispensable=chat_format.dispensable(self.generation),
             dropped=set(),
+            max_reply_bytes=self.max_reply_bytes,
         )
 
     async def _look_up(self, unlisted: bool) -> ServedModel:
@@ -176,20 +184,23 @@ class ServerEngine:
         ):
             if value is not None:
                 self._counts[name] += value
-        if reply.model and reply.model != self.model and reply.model not in self._returned:
+        is_new = reply.model not in self._returned and len(self._returned) < MAX_MODELS_SAID
+        if reply.model and reply.model != self.model and is_new:
             console.warn(
                 f"engine=server asked {server_label(self.url)} for the model {self.model!r}, and its replies name "
                 f"{reply.model!r}: the numbers are those of whatever answered. The manifest records both names"
             )
-        self._returned[str(reply.model)] += 1
-        self._fingerprints[str(reply.fingerprint)] += 1
+        _tally(self._returned, str(reply.model))
+        _tally(self._fingerprints, str(reply.fingerprint))
 
     def _count_failure(self, problem: CallFailed) -> None:
         """Count a call without a reply; raise an error if further requests would fail too."""
         self._counts["failed"] += 1
         if not problem.transient:
+            if self._counts["replies"]:
+                return
             self._refusals[str(problem)] += 1
-            if not self._counts["replies"] and self._refusals[str(problem)] >= MAX_INITIAL_REFUSALS:
+            if self._refusals[str(problem)] >= MAX_INITIAL_REFUSALS:
                 raise EngineError(
                     f"{self.spec.name}: the server {server_label(self.url)} refuses every request: {problem}. Check "
                     "the model, the settings that are sent (engine.extra_body, generation) and the server's limits."
@@ -234,6 +245,11 @@ class ServerEngine:
             "system_fingerprints": dict(self._fingerprints),
             "counters": dict(self._counts),
         }
+
+
+def _tally(names: Counter[str], name: str) -> None:
+    """Count a name that replies give, names after the first MAX_NAMES_KEPT together."""
+    names[name if name in names or len(names) < MAX_NAMES_KEPT else "(other names)"] += 1
 
 
 def _model_id(spec: CheckpointSpec, given: str | None) -> str:

@@ -20,6 +20,8 @@ ENDPOINT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "/info": ("model_id", "model_sha", "model_dtype", "quantize", "version"),
     "/get_model_info": ("model_path", "tokenizer_path", "weight_version"),
 }
+# Characters of a field that can identify weights; longer ones are left out.
+MAX_FIELD = 500
 # Status of a server that is starting, or of a proxy whose server is gone.
 UNAVAILABLE = (None, 429, 502, 503, 504)
 
@@ -69,7 +71,8 @@ async def look_up(server: ChatServer, *, unlisted: bool) -> ServedModel:
 def _require_available(result: GetResult, server: ChatServer, path: str) -> GetResult:
     """Raise EngineError if the server is unavailable: incomplete information would identify a different model."""
     if result.status in UNAVAILABLE:
-        status = f"answers HTTP {result.status}" if result.status else "does not answer"
+        unanswered = f"does not answer ({result.why})" if result.why else "does not answer"
+        status = f"answers HTTP {result.status}" if result.status else unanswered
         raise EngineError(
             f"The server {server.label} {status} to a request for {path}. Is it running, and has it loaded its model? "
             f"engine.url is {server.url}; a server is started for example with `vllm serve MODEL`. The answers of a "
@@ -81,4 +84,5 @@ def _require_available(result: GetResult, server: ChatServer, path: str) -> GetR
 def _select(content: Any, names: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         return {}
-    return {n: content[n] for n in names if isinstance(content.get(n), str | int | float | bool)}
+    found = {n: content[n] for n in names if isinstance(content.get(n), str | int | float | bool)}
+    return {n: value for n, value in found.items() if len(str(value)) <= MAX_FIELD}

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, AnswerFile, Columns, Format, RawFile, first_few
-from evalkit.importers.failures import error_text_warning
 from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
 from evalkit.importers.load import load
@@ -80,10 +79,9 @@ def read_answers(
     torn = [f"line {raw.torn} is incomplete and was dropped; resuming the run writes it again"] if raw.torn else []
     tail = [f"{len(raw.tail)} characters after the end of the array were ignored"] if raw.tail else []
     all_notes = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
-    warning = error_text_warning(kept)
     return AnswerFile(
         path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes),
-        warnings=(warning,) if warning else (), named=columns, id_column=getattr(found, "id_column", "id"),
+        named=columns, id_column=getattr(found, "id_column", "id"),
     )  # fmt: skip
 
 

@@ -66,16 +66,14 @@ class Answers(NamedTuple):
 class AnswerFile:
     """The answers of a file.
 
-    notes: irregularities of the file and how they were read, shown to the user.  warnings: what may make a number
-    wrong, shown and kept with the result.  named: the columns that
-    the user named.  id_column: the one that the ids are from, for messages.
+    notes: irregularities of the file and how they were read, for the user.  named: the columns that the user named.
+    id_column: the one that the ids are from, for messages.
     """
 
     path: str
     format: str
     answers: tuple[Answer, ...]
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     named: Columns = field(default_factory=lambda: Columns())
     id_column: str = "id"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.core.error_texts import looks_like_error
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, Answers, Columns, RawFile, Record, answered, as_id, first_text, only_text
 from evalkit.importers.cells import control_decoded, table_problem
-from evalkit.importers.failures import failure, filtered, finish_reason
+from evalkit.importers.failures import failure, finish_reason, stop_error
 
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
 _STOPPED = ("finish_reason", "stop_reason", "finishReason", "stopReason")
@@ -23,16 +24,22 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def pick(fields: Any, name: str | None) -> Any:
-    """The value of a column; "doc.question" is a field of an object.  None if it is absent or no name is given."""
+    """The value of a column; "doc.question" is a field of an object, "choices.0" the first item of a list.
+
+    None if it is absent or no name is given.
+    """
     if not name or not isinstance(fields, Mapping):
         return None
     if name in fields:
         return fields[name]
     value: Any = fields
     for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, Mapping) and part in value:
+            value = value[part]
+        else:
             return None
-        value = value[part]
     return value
 
 
@@ -47,6 +54,8 @@ def has(fields: Mapping[str, Any], name: str) -> bool:
         return True
     parent, _, leaf = name.rpartition(".")
     inside = pick(fields, parent) if parent else None
+    if isinstance(inside, list):
+        return leaf.isdecimal() and int(leaf) < len(inside)
     return isinstance(inside, Mapping) and leaf in inside
 
 
@@ -142,7 +151,7 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     reference = first_text(pick(fields, columns.reference), f"{where}, column {columns.reference!r}")
     if text is not None:
         text = text if raw.cells == "sheet" else control_decoded(text)
-        error = _failed(raw, fields, text)
+        error = _failed(raw, record, name, text)
     return Answer(
         row=record.row,
         id=as_id(pick(fields, columns.id), f"{where}, column {columns.id!r}"),
@@ -157,12 +166,21 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     )
 
 
-def _failed(raw: RawFile, fields: Mapping[str, Any], text: str) -> str | None:
+def _failed(raw: RawFile, record: Record, prediction: str, text: str) -> str | None:
     """The error of a record that has a text: cut by a sheet, written by a harness, stopped by a filter, or failed."""
     cut = len(text) >= SHEET_LIMIT if raw.cells == "sheet" else raw.cells == "table" and len(text) == SHEET_LIMIT
     if cut:
         return f"cut at {SHEET_LIMIT:,} characters"
-    return failure(text) or filtered(_stop_word(fields)) or (None if text.strip() else _said(fields))
+    stopped = stop_error(_stop_word(record.fields), text, _reasoning(record, prediction))
+    return failure(text) or stopped or _noted(record.fields, text)
+
+
+def _noted(fields: Mapping[str, Any], text: str) -> str | None:
+    """The error that a record states: beside a text only one that is certainly an error, because columns may be named
+    `error` for other reasons."""
+    said = _said(fields)
+    is_certain = not text.strip() or (said is not None and (stop_error(said, text) or looks_like_error(said)))
+    return said if is_certain else None
 
 
 def _said(fields: Mapping[str, Any]) -> str | None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, answered, as_id, as_text
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
-from evalkit.importers.failures import failure, filtered, finish_reason
+from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.prompts import prompt_text
 
 
@@ -37,7 +38,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
     reason = _reason(completions[0]) if completions else None
     if pick(state, "result.success") and completions:
         text, error = answered(as_text(completions[0].get("text"), f"{where}, completion"))
-        error = error or filtered(reason) or failure(text or "")
+        error = error or stop_error(reason, text, _reasoning(completions)) or failure(text or "")
         text = None if error else text
     else:
         text, error = None, str(pick(state, "result.error") or "no completion")
@@ -52,7 +53,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         error=error,
         finish_reason="error" if error else finish_reason(reason),
         n_tokens=len(tokens) if isinstance(tokens, list) and tokens else None,
-        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        seconds=finite_number(seconds),
         reasoning=_reasoning(completions),
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, as_id, as_text, first_text
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
-from evalkit.importers.failures import failure, filtered, finish_reason
+from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.prompts import prompt_text
 
 _ATTACHMENT = "attachment://"
@@ -41,7 +42,8 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
     usage = pick(sample, "output.usage.output_tokens")
     choices = objects(pick(sample, "output.choices"))
     reason = pick(choices[0], "stop_reason") if choices else None
-    failed = _failed(sample, text, reason)
+    reasoning = _reasoning(choices)
+    failed = _failed(sample, text, reason, reasoning)
     seconds = pick(sample, "output.time")
     return Answer(
         row=row,
@@ -53,17 +55,17 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         error=str(failed) if failed else None,
         finish_reason="error" if failed else finish_reason(reason),
         n_tokens=usage if isinstance(usage, int) else None,
-        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
-        reasoning=_reasoning(choices),
+        seconds=finite_number(seconds),
+        reasoning=reasoning,
     )
 
 
-def _failed(sample: Mapping[str, Any], text: str | None, reason: Any) -> str | None:
+def _failed(sample: Mapping[str, Any], text: str | None, reason: Any, reasoning: str) -> str | None:
     """The error of a sample that failed, that a content filter stopped, or that a limit stopped before any answer."""
     error = pick(sample, "error.message") or sample.get("error") or pick(sample, "output.error")
     if error:
         return str(error)[:500]
-    if stopped := filtered(reason):
+    if stopped := stop_error(reason, text or "", reasoning):
         return stopped
     if text is None:
         return "no completion"

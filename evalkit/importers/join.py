@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.core.reasoning import separate
+from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, AnswerFile, first_few
 from evalkit.importers.evalkit_run import to_prediction
@@ -99,15 +99,18 @@ def join(
     if pairs.left or missing:
         notes.append(unmatched_text(pairs.left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
-    predictions = tuple(
-        separate(to_prediction(pairs.of[i], s.id), reasoning)
-        if i in pairs.of
-        else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
-        for i, s in enumerate(task.samples)
+    predictions = cut_unmarked(
+        [
+            separate(to_prediction(pairs.of[i], s.id), reasoning)
+            if i in pairs.of
+            else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
+            for i, s in enumerate(task.samples)
+        ],
+        reasoning,
     )
     return JoinResult(
-        predictions=predictions, by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left), missing=missing,
-        notes=(*pairs.notes, *notes), warnings=pairs.warnings,
+        predictions=tuple(predictions), by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left),
+        missing=missing, notes=(*pairs.notes, *notes), warnings=pairs.warnings,
     )  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import lzma
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,10 @@ from evalkit.importers.base import BadCell, RawFile, Record, first_few
 from evalkit.importers.tables import check_names, fields_of, is_blank
 
 _Grid = list[list[Any]]
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, SyntaxError, LookupError,
+    ValueError, TypeError, AttributeError, ArithmeticError,
+)  # fmt: skip
 
 
 class _Sheet(NamedTuple):
@@ -36,8 +42,8 @@ def parse_xlsx(path: Path) -> RawFile:
         ) from None
     try:
         sheet = _read(path)
-    # A damaged workbook fails in the zip file, in the XML (a SyntaxError) or anywhere in openpyxl.
-    except (zipfile.BadZipFile, OSError, SyntaxError, LookupError, ValueError, TypeError, AttributeError) as e:
+    # A damaged workbook fails in the zip file (encrypted: a RuntimeError), in the XML (a SyntaxError) or in openpyxl.
+    except _DAMAGE as e:
         raise DataError(f"{path}: not a readable workbook ({type(e).__name__}: {e}). Save it again.") from None
     header = next((i for i, row in enumerate(sheet.rows) if not is_blank(row)), None)
     if header is None:
@@ -86,9 +92,10 @@ def _read(path: Path) -> _Sheet:
 def _opened(path: Path, *, data_only: bool) -> Iterator[Any]:
     import openpyxl
 
-    with warnings.catch_warnings():
+    # Opened here: openpyxl leaves the file open where it cannot read it.
+    with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # openpyxl's remarks on styles
-        book = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+        book = openpyxl.load_workbook(file, read_only=True, data_only=data_only)
         try:
             yield book
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -134,9 +135,11 @@ def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOut
         say(expected.sentence())
         files = _obtain(folder, session, pending, environment)
     finally:
-        journal.close()
         if cache is not None:
             cache.close()
+        # A disk that took no judgment fails here too, and the session's own error says more.
+        with suppress(OSError) if session.unwritten is not None else nullcontext():
+            journal.close()
     for text in session.warnings:
         say(f"warning: {text}")
     scores = _scores(folder, session)

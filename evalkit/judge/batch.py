@@ -7,12 +7,14 @@ other .jsonl file in the folder is read as their output, in any order and any nu
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.clients.response import CallFailed, Reply, read_completion
+from evalkit.clients.redaction import redactor
+from evalkit.clients.response import CallFailed, Reply, cleaned, read_completion
 from evalkit.core.errors import DataError
 from evalkit.core.files import json_line, write_whole
 from evalkit.judge.executor import Session
@@ -56,7 +58,8 @@ def exchange_files(run_dir: Path, session: Session, keys: list[str], say: Callab
         if key in wanted:
             session.n_calls += 1
             session.n_failed_calls += 1
-            session.journal.write([error_judgment(plan, slot, key, why) for slot in plan.calls[key]])
+            session.write(error_judgment(plan, slot, key, why) for slot in plan.calls[key])
+    session.check_written()
     if output.n_unknown:
         say(f"warning: {output.n_unknown} lines of the output in {folder} belong to other requests and were ignored")
     pending = [k for k in keys if k not in output.replies]
@@ -73,8 +76,6 @@ def exchange_files(run_dir: Path, session: Session, keys: list[str], say: Callab
 def write_requests(folder: Path, plan: Plan, keys: Sequence[str], read_image: ReadImage) -> list[Path]:
     """Write the requests of `keys` into as many files as the limits require; older request files are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{PREFIX}*.jsonl"):
-        old.unlink()
     written: list[Path] = []
     lines: list[str] = []
     size = 0
@@ -95,6 +96,8 @@ def write_requests(folder: Path, plan: Plan, keys: Sequence[str], read_image: Re
         size += length
     if lines:
         flush()
+    for old in set(folder.glob(f"{PREFIX}*.jsonl")) - set(written):
+        old.unlink()
     return written
 
 
@@ -104,13 +107,15 @@ def collect(folder: Path, plan: Plan) -> BatchOutput:
     Raises:
         DataError: a line is not in the form of a batch's output.
     """
+    redact = redactor(os.environ.get(plan.config.api_key_env or ""))
     replies: dict[str, Reply] = {}
     failures: dict[str, str] = {}
     n_unknown = 0
     for path in sorted(folder.glob("*.jsonl")):
         if path.name.startswith(PREFIX):
             continue
-        with path.open(encoding="utf-8") as file:
+        # Bytes that are not UTF-8 become halves of surrogate pairs, which `cleaned` refuses in their own line.
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
             for where, line in located_objects(path, file, "Download the batch's output again."):
                 key = line.get("custom_id")
                 if not isinstance(key, str) or ("response" not in line and "error" not in line):
@@ -121,7 +126,7 @@ def collect(folder: Path, plan: Plan) -> BatchOutput:
                     n_unknown += 1
                     continue
                 try:
-                    replies[key] = _reply(line)
+                    replies[key] = _reply(cleaned(line, redact))
                 except CallFailed as problem:
                     failures[key] = str(problem)
     return BatchOutput(
@@ -131,7 +136,7 @@ def collect(folder: Path, plan: Plan) -> BatchOutput:
 
 def _reply(line: dict[str, Any]) -> Reply:
     if line.get("error"):
-        raise CallFailed(f"the batch says: {json.dumps(line['error'])[:200]}")
+        raise CallFailed(f"the batch says: {json.dumps(line['error'], ensure_ascii=False)[:200]}")
     response = line.get("response")
     if not isinstance(response, dict) or response.get("status_code") != 200:
         status = response.get("status_code") if isinstance(response, dict) else None

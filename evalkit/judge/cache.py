@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import JudgeError
 
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
@@ -29,18 +30,21 @@ class ReplyCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db, self.mode = _open(path, vfs)
         except (OSError, sqlite3.Error) as problem:
-            raise JudgeError(
-                f"The judge's cache {path} cannot be used ({problem}). Choose another file with judge.cache=FILE, or "
-                "none with judge.cache=null; judgments that are already in the run's folder are not requested again."
-            ) from problem
+            raise _unusable(path, problem) from problem
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The reply stored under a key; None where there is none."""
-        row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        reply = json.loads(row[0])
-        assert isinstance(reply, dict)
+        """The reply stored under a key; None where there is none.
+
+        Raises:
+            JudgeError: the file is damaged.
+        """
+        try:
+            row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            reply = None if row is None else json_text.loads(row[0])
+        except (sqlite3.Error, ValueError, TypeError) as problem:
+            raise _unusable(self.path, problem) from problem
+        if reply is not None and not isinstance(reply, dict):
+            raise _unusable(self.path, f"the reply under {key} is no JSON object")
         return reply
 
     def put(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -52,6 +56,13 @@ class ReplyCache:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _unusable(path: Path, problem: object) -> JudgeError:
+    return JudgeError(
+        f"The judge's cache {path} cannot be used ({problem}). Choose another file with judge.cache=FILE, or none with "
+        "judge.cache=null; judgments that are already in the run's folder are not requested again."
+    )
 
 
 def _open(path: Path, vfs: str | None) -> tuple[sqlite3.Connection, str]:

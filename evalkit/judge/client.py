@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from evalkit.clients.openai_client import Caller, ChatServer
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import JudgeError
-from evalkit.judge.config import JudgeConfig, read_key
+from evalkit.judge.config import JudgeConfig, is_date, read_key
 
 # Parameters that newer models and smaller servers refuse: omitted when refused, which the judgment records.
 DISPENSABLE = ("response_format", "temperature", "top_p", "seed")
@@ -52,6 +52,7 @@ class ServerClient:
             retries=self.config.retries,
             concurrency=self.config.concurrency,
             dispensable=DISPENSABLE,
+            max_reply_bytes=self.config.max_reply_bytes,
         )
 
     async def check(self) -> None:
@@ -67,7 +68,7 @@ class ServerClient:
             names = [str(entry["id"]) for entry in await self.server.models() or []]
             if names and self.config.model not in names:
                 raise self.server.unknown_model(names)
-        if isinstance(entry.content, dict) and isinstance(entry.content.get("shutdown_date"), str):
+        if isinstance(entry.content, dict) and is_date(entry.content.get("shutdown_date")):
             self.announced_shutdown = entry.content["shutdown_date"]
 
     async def send(self, body: Mapping[str, Any]) -> Reply:

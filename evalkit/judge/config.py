@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.clients.openai_client import check_key_name, check_url, server_label
+from evalkit.clients.openai_client import MAX_REPLY_BYTES
+from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.core.files import expand_home
 from evalkit.core.types import digest_json
@@ -34,6 +35,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "transport": ("server", "batch", "local"),
 }
 HOSTED = ("api.openai.com",)
+_NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")
+# Settings that do not determine a judgment.
+NOT_IN_PLANS = (
+    "cache", "offline", "concurrency", "timeout", "retries", "max_reply_bytes", "budget_usd", "budget_tokens",
+)  # fmt: skip
 DATED = re.compile(r"(19|20)\d\d-?\d\d-?\d\d|-\d{4}$")
 
 
@@ -65,7 +71,8 @@ class JudgeConfig:
         send_images: attach the image.
         max_failed: largest share of answers without a judgment at which a value is still reported.
         concurrency: calls in flight.
-        timeout: of a call, in seconds; retries: further attempts of the SDK.
+        timeout: of an attempt of a call, in seconds, from connecting to the last byte; retries: further attempts.
+        max_reply_bytes: limit of a reply, also after decompression; a larger one is a failed call.
         budget_usd, budget_tokens: limits over all calls of this judge for this run, earlier sessions included.
         image_tokens: assumed tokens per image, for estimates and budgets.
         cache: SQLite file of replies; "default" for the user's cache folder, None for none.
@@ -94,6 +101,7 @@ class JudgeConfig:
     concurrency: int = 16
     timeout: float = 120.0
     retries: int = 5
+    max_reply_bytes: int = MAX_REPLY_BYTES
     budget_usd: float | None = None
     budget_tokens: int | None = None
     image_tokens: int = 1100
@@ -102,6 +110,11 @@ class JudgeConfig:
     transport: str = "server"
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"judge.name={self.name[:80]!r} is not possible: it names the file of the judge's scores. Expected "
+                "letters, digits, '.', '_', '+' and '-', at most 100."
+            )
         for key, allowed in CHOICES.items():
             given = getattr(self, key)
             if given not in allowed:
@@ -146,7 +159,7 @@ class JudgeConfig:
     def record(self) -> dict[str, Any]:
         """The settings that determine the judgments, for the plan line of judgments.jsonl."""
         kept = asdict(self)
-        for key in ("cache", "offline", "concurrency", "timeout", "retries", "budget_usd", "budget_tokens"):
+        for key in NOT_IN_PLANS:
             del kept[key]
         return {**kept, "price": dict(self.price) if self.price else None, "parameters": dict(self.parameters)}
 
@@ -213,6 +226,7 @@ def _check_numbers(config: JudgeConfig) -> None:
         "concurrency": 1 <= config.concurrency <= 1000,
         "timeout": config.timeout > 0,
         "retries": config.retries >= 0,
+        "max_reply_bytes": config.max_reply_bytes > 0,
         "budget_usd": config.budget_usd is None or config.budget_usd > 0,
         "budget_tokens": config.budget_tokens is None or config.budget_tokens > 0,
         "prompt_version": config.prompt_version >= 1,
@@ -221,11 +235,17 @@ def _check_numbers(config: JudgeConfig) -> None:
     for key, is_valid in rules.items():
         if not is_valid:
             raise ConfigError(f"judge.{key}={getattr(config, key)} is out of range.")
-    if config.shutdown is not None:
-        try:
-            date.fromisoformat(config.shutdown)
-        except ValueError as problem:
-            raise ConfigError(f"judge.shutdown={config.shutdown} is not a date of the form 2027-01-14.") from problem
+    if config.shutdown is not None and not is_date(config.shutdown):
+        raise ConfigError(f"judge.shutdown={config.shutdown} is not a date of the form 2027-01-14.")
+
+
+def is_date(value: object) -> bool:
+    """Whether a value is the text of a date, in the ISO form."""
+    try:
+        date.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        return False
+    return True
 
 
 def _check_server(config: JudgeConfig) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit.clients.response import CallFailed, Reply
-from evalkit.core.errors import DataError, EvalkitError
+from evalkit.core.errors import DataError, EvalkitError, Partial, StoreError
 from evalkit.judge.budget import Budget, max_tokens_of
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient
 from evalkit.judge.journal import Journal
 from evalkit.judge.plan import Plan, ReadImage, request_body
 from evalkit.judge.records import error_judgment, judgments_of
+from evalkit.runs.schema import Judgment
 
 # This many failed calls without a success in between are an outage; continuing would only prolong it.
 MAX_FAILURES_IN_A_ROW = 10
@@ -25,8 +26,9 @@ MAX_FAILURES_IN_A_ROW = 10
 class Session:
     """One session of judging.
 
-    stopped: reason why it ended early.  n_calls, n_failed_calls: calls made, and those without a reply.  fatal: an
-    error that is not the server's, raised where no call succeeded.  warnings: for the user, at the end.
+    stopped: reason why it ended early.  n_calls, n_failed_calls: calls made, and those without a reply.  fatal: the
+    error after which no call can succeed.  unwritten: the error of the first judgment that the journal could not take,
+    after which no call is made and nothing more is written to it.  warnings: for the user, at the end.
     """
 
     plan: Plan
@@ -40,7 +42,10 @@ class Session:
     n_failed_calls: int = 0
     seconds: float = 0.0
     fatal: EvalkitError | None = None
+    unwritten: OSError | None = None
     warnings: list[str] = field(default_factory=list)
+    _n_kept: int = 0
+    _n_lost: int = 0
     _failed_in_a_row: int = field(default=0)
     _unsaved: dict[str, Reply] = field(default_factory=dict)
 
@@ -48,7 +53,7 @@ class Session:
         """Make the calls `keys`; returns when each has ended or there is a reason to stop.  The caller closes `client`.
 
         Raises:
-            EvalkitError: no call can succeed, and none did.
+            EvalkitError: no call can succeed, and none did; or a reply could not be written.
         """
         started = time.perf_counter()
         pending = iter(keys)
@@ -60,6 +65,7 @@ class Session:
         finally:
             self._save_pending()
             self.seconds = time.perf_counter() - started
+        self.check_written()
         if self.fatal is not None and self.n_calls == self.n_failed_calls:
             raise self.fatal
 
@@ -103,11 +109,12 @@ class Session:
             return None
         self._failed_in_a_row = 0
         self._save_soon(key, reply)
+        await asyncio.sleep(0)  # the reply is written before this worker makes another call
         return reply
 
     def _keep_failure(self, key: str, why: str) -> None:
         self.n_failed_calls += 1
-        self.journal.write([error_judgment(self.plan, slot, key, why) for slot in self.plan.calls[key]])
+        self.write(error_judgment(self.plan, slot, key, why) for slot in self.plan.calls[key])
         self.advance(len(self.plan.calls[key]))
 
     def _failed(self, key: str, why: str) -> None:
@@ -119,15 +126,46 @@ class Session:
 
     def save(self, replies: Mapping[str, Reply]) -> None:
         """Store paid replies: first in the cache, then in the run, so that a kill in between loses nothing."""
+        is_kept = False
         if self.cache is not None:
             try:
                 self.cache.put((key, reply.record()) for key, reply in replies.items())
+                is_kept = True
             except sqlite3.Error as problem:
                 # A full disk or a locked cache must not lose a paid reply.
                 self.warnings.append(f"the judge's cache failed ({problem}); judging continues without it")
                 self.cache = None
-        self.journal.write(judgments_of(self.plan, replies, cached=False))
-        self.advance(sum(len(self.plan.calls[key]) for key in replies))
+        if self.write(judgments_of(self.plan, replies, cached=False)):
+            is_kept = True
+            self.advance(sum(len(self.plan.calls[key]) for key in replies))
+        self._n_kept += len(replies) if is_kept else 0
+        self._n_lost += 0 if is_kept else len(replies)
+
+    def write(self, judgments: Iterable[Judgment]) -> bool:
+        """Append to the run's judgments; the first failure stops the session, and after it nothing is appended."""
+        if self.unwritten is not None:
+            return False
+        try:
+            self.journal.write(judgments)
+        except OSError as problem:
+            self.unwritten = problem
+            self.stopped = self.stopped or "a judgment could not be written"
+            return False
+        return True
+
+    def check_written(self) -> None:
+        """Raise an error if a judgment could not be written: Partial where replies of this session are kept."""
+        if self.unwritten is None:
+            return
+        where, why = self.unwritten.filename or self.journal.path, self.unwritten.strerror or self.unwritten
+        lost = f"{self._n_lost} replies that had come are lost" if self._n_lost else "no reply is lost"
+        cache = "" if self.cache is None else f" or in the cache {self.cache.path}"
+        error = Partial if self._n_kept else StoreError
+        raise error(
+            f"{where}: {why}. The judge was asked nothing more from the first judgment on that could not be written; "
+            f"{self._n_kept} replies of this session are kept there{cache}, {lost}. Make room on the disk (or for the "
+            "quota), then run the same command again: it asks for the missing judgments alone."
+        ) from self.unwritten
 
     def _save_soon(self, key: str, reply: Reply) -> None:
         """Store a reply together with all others of this turn of the event loop: one transaction, one write."""

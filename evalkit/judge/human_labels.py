@@ -123,8 +123,13 @@ def _rows(path: Path) -> list[LocatedObject]:
     if path.suffix.lower() == ".csv":
         # newline="": a cell keeps its own line breaks, and U+2028 or VT in a cell ends no line.
         lines = csv.DictReader(io.StringIO(text, newline=""))
-        _check_header(path, lines.fieldnames or ())
-        found = [LocatedObject(f"{path}:{lines.line_num}", line) for line in lines]
+        try:
+            _check_header(path, lines.fieldnames or ())
+            found = [LocatedObject(f"{path}:{lines.line_num}", line) for line in lines]
+        except csv.Error as problem:
+            raise DataError(
+                f"{path}:{lines.line_num} cannot be read as CSV ({problem}). Repair that line."
+            ) from problem
     else:
         found = list(located_objects(path, lines_of(text), "Labels are CSV or JSON Lines."))
     if not found:

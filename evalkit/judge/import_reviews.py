@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.core.json_text import lines_of
+from evalkit.core.json_text import finite_number, lines_of, shown
+from evalkit.core.reasoning import split
 from evalkit.core.types import digest_json
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal, PlanJudgments
@@ -97,19 +98,29 @@ def _review(content: Mapping[str, Any], where: str) -> _Review:
     if field is None and not isinstance(pair, list):
         raise DataError(f"{where} has no review: expected one of {', '.join(STYLES)} or tuple.")
     text = str(content[field]) if field is not None else ""
-    tags = {"type": content.get("type") or content.get("category"), "domain": domain_of(content.get("domain") or {})}
+    flags = content.get("domain") or {}
+    if not isinstance(flags, Mapping):
+        raise DataError(f"{where}: domain is {shown(flags)}, expected an object of domains that are true or false.")
+    tags = {"type": content.get("type") or content.get("category"), "domain": domain_of(flags)}
     return _Review(
         sample_id=str(content["question_id"]),
         image_id=str(content.get("pair_id") or content.get("image") or content["question_id"]),
         tags={k: str(v) for k, v in tags.items() if v},
-        verdict=_verdict_of_pair(pair) if isinstance(pair, list) else read_verdict(RELATIVE, text),
+        verdict=_verdict(pair, text),
         text=text,
         style=STYLES[field] if field is not None else "llava",
     )
 
 
+def _verdict(pair: Any, text: str) -> Verdict:
+    """The verdict of a review: its pair of scores, unless they are from an unfinished thought; else by its text."""
+    if not isinstance(pair, list) or split(text).is_cut:
+        return read_verdict(RELATIVE, text)
+    return _verdict_of_pair(pair)
+
+
 def _verdict_of_pair(pair: list[Any]) -> Verdict:
-    numbers = [float(v) for v in pair if isinstance(v, int | float) and not isinstance(v, bool)]
+    numbers = [number for v in pair if (number := finite_number(v)) is not None]
     if len(pair) != 2 or len(numbers) != 2 or not all(LOWEST <= v <= HIGHEST for v in numbers):
         return Verdict(status="unreadable", why=f"scores {pair} are not two numbers of {LOWEST} to {HIGHEST}")
     return Verdict(status="judged", first=numbers[0], second=numbers[1])

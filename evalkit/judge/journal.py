@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -108,19 +109,31 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._file = path.open("ab")
+        self.path = path
+        self._file = path.open("ab", buffering=0)
 
     def write(self, records: Iterable[JournalLine]) -> None:
-        """Append whole lines in one write, so that at most the last one can be incomplete."""
-        with naming(self._path):
-            self._file.write("".join(journal_text(r) for r in records).encode("utf-8"))
-            self._file.flush()
+        """Append whole lines in one write, so that at most the last one can be incomplete.
+
+        Raises:
+            OSError: the disk is full or fails; names the file, which is as it was before.
+        """
+        rest = memoryview("".join(journal_text(r) for r in records).encode("utf-8"))
+        with naming(self.path):
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                with suppress(OSError):  # a torn last line is cut off by the next session
+                    self._file.truncate(end)
+                raise
 
     def close(self) -> None:
-        """Synchronise the disk and close."""
-        with naming(self._path):
-            try:
-                os.fsync(self._file.fileno())
-            finally:
-                self._file.close()
+        """Synchronise the disk and close.
+
+        Raises:
+            OSError: the disk fails; names the file, which is closed all the same.
+        """
+        with naming(self.path), self._file:
+            os.fsync(self._file.fileno())

@@ -17,10 +17,11 @@ class LocatedObject(NamedTuple):
     content: dict[str, Any]
 
 
-def located_objects(path: Path, lines: Iterable[str], advice: str) -> Iterator[LocatedObject]:
+def located_objects(path: Path, lines: Iterable[str | bytes], advice: str) -> Iterator[LocatedObject]:
     """The JSON objects in the lines of a file; empty lines are skipped.
 
     Args:
+        lines: texts, or bytes in UTF-8.
         advice: last sentence of the messages.
 
     Raises:
@@ -32,6 +33,8 @@ def located_objects(path: Path, lines: Iterable[str], advice: str) -> Iterator[L
             continue
         try:
             content = json_text.loads(line)
+        except json_text.TooDeepError as problem:
+            raise DataError(f"{where} is not JSON that can be read: it is nested too deeply. {advice}") from problem
         except ValueError as problem:
             raise DataError(f"{where} is not JSON ({problem}). {advice}") from problem
         if not isinstance(content, dict):

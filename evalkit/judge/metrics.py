@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from evalkit.core.errors import Partial
-from evalkit.core.signature import Signature
+from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
 from evalkit.judge.config import RELATIVE
 from evalkit.judge.items import ItemResult, item_results
@@ -208,7 +208,7 @@ def judged_signature(
         "judge_returned": "+".join(returned) or "unknown",
         "v": run.evalkit,
     }
-    return Signature.of(key.metric, parts)
+    return Signature.of(key.metric, plain_parts(parts))
 
 
 def signed_metrics(scores: JudgedFile, run: RunIdentity) -> tuple[MetricValue, ...]:

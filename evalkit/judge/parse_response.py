@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evalkit.core.reasoning import split
+from evalkit.core.finish_reasons import finish_kind
+from evalkit.core.json_text import finite_number
+from evalkit.core.reasoning import SplitText, split
 from evalkit.core.types import CUT_IN_REASONING
 from evalkit.judge.config import RELATIVE
 
@@ -19,6 +20,10 @@ LOWEST, HIGHEST = 1, 10
 MAX_FAILED_BRACES = 100
 
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
+_RETRACTS = re.compile(
+    r"\b(?:wait|actually|hmm+|let me|second thoughts?|correction|re-?(?:check|consider|think|evaluat|examin)\w*)\b",
+    re.I,
+)
 _STARTS_WITH_REFUSAL = re.compile(
     r"^\W*(?:i['’]?m (?:very )?sorry|sorry|i apologi[sz]e|unfortunately)?\W*(?:but )?(?:as an ai\b.{0,60})?\W*"
     r"i(?:['’]m| am)? (?:can(?:no|['’])t|unable to|not able to|won['’]t|will not|must decline)",
@@ -65,38 +70,47 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
     """
-    if refusal or finish == "content_filter":
-        return Verdict(status="refused", why=_shown(refusal) if refusal else "the provider's content filter")
-    reply = split(text or "")
+    kind, said = finish_kind(finish), _shown(refusal or "")
+    if said or kind == "withheld":
+        return Verdict(status="refused", why=said or "the provider's content filter")
+    if kind == "broken off":
+        return Verdict(status="unreadable", why=f"broken off by the server (finish_reason {finish})")
+    # A reply that is JSON alone has no thought around it, whatever its texts mention.
+    reply = SplitText(text or "") if _is_json(text or "") else split(text or "")
     if reply.is_cut:
         # A verdict in a thought is one that the judge only considers.
         return Verdict(status="unreadable", why=f"{CUT_IN_REASONING}: {_shown(reply.reasoning)}")
     body = reply.answer.strip()
     if not body:
-        cut = " at the token limit" if finish == "length" else ""
+        cut = " at the token limit" if kind == "length" else ""
         return Verdict(status="unreadable", why=f"empty reply{cut}")
-    if finish == "length" and _starts_with_prose(body):
+    if kind == "length" and _weighs(body):
         return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
     found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
     if isinstance(found, Verdict):
         return found
     if _STARTS_WITH_REFUSAL.search(body[:200]):
         return Verdict(status="refused", why=_shown(body))
-    if finish == "length":
+    if kind == "length":
         return Verdict(status="unreadable", why=f"cut at the token limit; {found}")
     return Verdict(status="unreadable", why=found)
 
 
-def _starts_with_prose(body: str) -> bool:
-    """Whether a reply weighs before it judges: a JSON object in it may then be one that the judge only considers."""
-    return "{" in body and not body.startswith(("{", "```")) and not _TWO_NUMBERS.match(body.splitlines()[0])
+def _weighs(body: str) -> bool:
+    """Whether a cut reply still weighs its judgment: a JSON object in it may be one that the judge only considers.
+
+    It does with prose before the object, and where it takes back what it has said.
+    """
+    if "{" not in body or _TWO_NUMBERS.match(body.splitlines()[0]):
+        return False
+    return not body.startswith(("{", "```")) or bool(_RETRACTS.search(body, body.find("}")))
 
 
 def _read_relative(body: str) -> Verdict | str:
     """The two scores, from a JSON object or from a first line of two numbers; else the problem."""
     objects = [o for o in json_objects(body) if "score_1" in o or "score_2" in o]
     if objects:
-        pairs = {(_number(o.get("score_1")), _number(o.get("score_2"))) for o in objects}
+        pairs = {(finite_number(o.get("score_1")), finite_number(o.get("score_2"))) for o in objects}
         if len(pairs) > 1:
             return "several different judgments in one reply"
         first, second = pairs.pop()
@@ -127,10 +141,12 @@ def _read_correctness(body: str) -> Verdict | str:
     return Verdict(status="judged", label=label)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+def _is_json(text: str) -> bool:
+    """Whether a text is one JSON object and nothing else."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ModelError
+from evalkit.core.json_text import finite_number
 from evalkit.models.tensor_files import ALL, Shape, Shards
 
 if TYPE_CHECKING:
@@ -256,8 +257,8 @@ def check_adapter(config: dict[str, Any]) -> None:
                 "into its base with peft and use the merged folder"
             )
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    whole, number = isinstance(rank, int) and rank >= 1, isinstance(alpha, int | float) and math.isfinite(alpha)
-    if not whole or not number or not alpha:
+    whole = isinstance(rank, int) and rank >= 1 and finite_number(rank) is not None
+    if not whole or not alpha or finite_number(alpha) is None:
         raise ModelError(
             f"adapter_config.json has r {rank!r} and lora_alpha {alpha!r}: expected an integer r >= 1 and a number "
             "other than 0, at which the adapter would change nothing"

@@ -11,6 +11,7 @@ import fnmatch
 import glob
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,7 +77,8 @@ def list_files(repo: Repo, lock: Path | None = None) -> Listing:
             revision=repo.revision or locked.get("commit"),
             files_metadata=True,
         )
-    found = {s.rfilename: s for s in info.siblings or ()}
+        found = {s.rfilename: s for s in info.siblings or ()}
+        _check_listing(info.sha, found)
     names = select_files(list(found), repo)
     if not names or info.sha is None:
         raise repo.error(
@@ -99,6 +101,17 @@ def list_files(repo: Repo, lock: Path | None = None) -> Listing:
         for name in names
     )
     return Listing(repo=repo, commit=info.sha, files=files)
+
+
+def _check_listing(commit: str | None, found: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a hub's listing has what a commit and its files can have."""
+    if commit is not None and not re.fullmatch("[0-9a-f]{40}", commit):
+        raise ValueError("the commit is none")
+    for name, file in found.items():
+        name.encode("utf-8")
+        size, parts = file.size or 0, PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts or not isinstance(size, int) or size < 0:
+            raise ValueError("a file's name or size is none")
 
 
 def select_files(names: Sequence[str], repo: Repo) -> tuple[str, ...]:
@@ -248,6 +261,12 @@ def explain_hub_errors(repo: Repo) -> Iterator[None]:
         raise repo.error(
             f"{repo.id} could not be fetched from {page} ({first_line(error)}): check the network, HF_ENDPOINT and the "
             "disk; complete files are kept, fetch again to continue"
+        ) from None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        why = first_line(error) if isinstance(error, errors.HFValidationError) else type(error).__name__
+        raise repo.error(
+            f"{page} did not answer as a hub does while {repo.id} was fetched ({why}): check the name and HF_ENDPOINT; "
+            "complete files are kept, fetch again to continue"
         ) from None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from evalkit.core import json_text
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError
 from evalkit.core.files import write_whole
 
@@ -122,9 +123,9 @@ def read_lock(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_text.loads(path.read_text(encoding="utf-8"))
         repos = content["repos"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not a lock file of evalkit ({error}): restore it, or delete it") from None
     if not isinstance(repos, dict):
         raise ConfigError(f"{path} is not a lock file of evalkit (repos is not a table): restore it, or delete it")

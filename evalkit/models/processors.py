@@ -39,7 +39,7 @@ def load_processor(name: str, folder: Path) -> Any:
     try:
         # Explicitly False: otherwise transformers asks on the terminal whether to run the folder's own code.
         processor = loader.from_pretrained(str(folder), local_files_only=True, backend="pil", trust_remote_code=False)
-    except _FAULTS as problem:
+    except Exception as problem:  # also the plain Exception of tokenizers, and errors of settings' types
         raise ModelError(f"{name}: the processor of {folder} cannot be loaded: {_reason(problem)}") from problem
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{name}: the processor in {folder} does not process images; use a checkpoint for images.")

@@ -11,8 +11,10 @@ from evalkit import __version__
 from evalkit.analysis import disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.core import console
+from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
+from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricValue, Prediction, Sample
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
@@ -20,7 +22,7 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_table
 
 # With this many protocols or more, a run also compares the protocols with each other.
@@ -84,8 +86,8 @@ def conclude(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )
         summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
-        if uncounted := uncounted_rows(samples, protocols):
-            summary = replace(summary, notes=(*summary.notes, *uncounted))
+        if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
+            summary = replace(summary, notes=(*summary.notes, *noted))
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
         write_whole(folder.path / "lens.csv", disagreement.to_csv(findings.comparison))
@@ -119,6 +121,20 @@ def reasoning_texts(
     if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
         texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
     return ("\n".join(texts),)
+
+
+def answer_warnings(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[str, ...]:
+    """Warnings about the answers themselves, which the values do not show."""
+    found = (*sanity_checks.uniform_answers(samples, predictions), error_text_warning(predictions))
+    n_inside, unmarked = inside_a_thought(predictions)
+    unmarked_text = (
+        f"{n_inside} answers begin inside a thought that their prompt opened, but {len(unmarked)} have no mark of its "
+        f"end, first for sample {predictions[unmarked[0]].sample_id}: these were scored as answers. If they are cut "
+        "thoughts, raise the limit of new tokens"
+        if unmarked
+        else None
+    )
+    return tuple(text for text in (*found, unmarked_text) if text)
 
 
 def analyse(
@@ -208,7 +224,7 @@ def summarise(
         timing=timing,
         unscored=tuple(scores.unscored_counts()),
         sanity_checks=findings.checks,
-        warnings=sanity_checks.uniform_answers(samples, predictions),
+        warnings=answer_warnings(samples, predictions),
     )
 
 

@@ -54,7 +54,7 @@ def build_manifest(
     # A run with the default setting keeps the name that it had before there was one.
     kept = {} if settings.reasoning == "auto" else {"reasoning": settings.reasoning}
     identity = digest_json({k: getattr(manifest, k) for k in IDENTITY} | kept)
-    return replace(manifest, run_id=f"{safe_name(settings.model)}-{loaded.name}-{identity[:8]}")
+    return replace(manifest, run_id=f"{safe_name(settings.model)}-{safe_name(loaded.name)}-{identity[:8]}")
 
 
 def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:

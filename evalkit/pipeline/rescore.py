@@ -101,4 +101,5 @@ def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Predi
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
     answers = ([p.sample_id, p.text, p.error, *([] if p.raw is None else [p.raw])] for p in predictions)
     content = digest_json_items(answers, f'["{provenance.task.data_sha256}",', "]")
-    return RunFolder(out / f"{safe_name(provenance.model)}-{provenance.task.name}-{content[:8]}")
+    names = f"{safe_name(provenance.model)}-{safe_name(provenance.task.name)}"
+    return RunFolder(out / f"{names}-{content[:8]}")

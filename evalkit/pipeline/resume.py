@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import StoreError
-from evalkit.core.reasoning import separate
+from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
@@ -112,7 +112,9 @@ def answer_missing(
             known.update({p.fingerprint: p for p in batch})
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
-    predictions = [known[r.fingerprint] for r in requests]
+    apart_alone = [known[r.fingerprint] for r in requests]
+    predictions = cut_unmarked(apart_alone, reasoning)
+    is_changed = is_changed or predictions != apart_alone
     # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
     if is_changed or _count_lines(folder.predictions) != len(requests):
         write_predictions(folder.predictions, samples, predictions)

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import write_whole
-from evalkit.core.reasoning import separate
+from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction, Request, Sample, digest_json
 from evalkit.engines.metadata import merge_metadata
 from evalkit.runs.legacy import current_target
@@ -247,7 +247,7 @@ def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Predic
             f"{loaded.data_sha256[:8]} now, {manifest.data_sha256[:8]} then): it was changed since. Give the data of "
             "the run with data.path=DIR."
         )
-    return [separate(of[s.id], manifest.reasoning) for s in loaded.samples]
+    return cut_unmarked([separate(of[s.id], manifest.reasoning) for s in loaded.samples], manifest.reasoning)
 
 
 def merged_manifest(parts: Sequence[Part]) -> Manifest:

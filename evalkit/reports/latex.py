@@ -61,6 +61,8 @@ def table(
         if len(row) != len(header):
             raise ValueError(f"expected {len(header)} columns, found {len(row)}: {list(row)}")
     lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering"]
+    # A label is no text: a character that LaTeX acts on would end it.
+    label = re.sub(r"[^A-Za-z0-9:._-]", "-", label)
     lines += [rf"\caption{{{escape(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
     lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(header), r"\midrule"]
     lines += [r"\midrule" if row is None else _line(row) for row in rows]

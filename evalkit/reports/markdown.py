@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from evalkit.core.plain_text import one_line
+
 
 def escape(text: str) -> str:
     r"""Text that Markdown shows unchanged, on one line.
@@ -11,7 +13,7 @@ def escape(text: str) -> str:
     >>> print(escape("open_f1|b <script> _x_"))
     open_f1\|b &lt;script> \_x\_
     """
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    plain = one_line(str(text)).replace("&", "&amp;").replace("<", "&lt;")
     # An underscore inside a word is not emphasis.
     return re.sub(r"[\\`*|\[\]]|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", plain)
 
@@ -22,7 +24,16 @@ def code(text: str) -> str:
     >>> code("a `b`")
     "a 'b'"
     """
-    return " ".join(text.split()).replace("`", "'")
+    return one_line(text).replace("`", "'")
+
+
+def without_html(text: str) -> str:
+    """A text that may be Markdown itself (a note of a published table), without HTML, on one line.
+
+    >>> without_html("see `a` <script>")
+    'see `a` &lt;script>'
+    """
+    return one_line(text).replace("<", "&lt;")
 
 
 def link(text: str, address: str) -> str:
@@ -31,5 +42,12 @@ def link(text: str, address: str) -> str:
     >>> link("a page", "results/a b.json"), link("a page", "")
     ('[a page](results/a%20b.json)', 'a page')
     """
-    clean = address.replace(" ", "%20").replace("(", "%28").replace(")", "%29").replace("<", "%3C").replace("|", "%7C")
+    clean = (
+        one_line(address)
+        .replace(" ", "%20")
+        .replace("(", "%28")
+        .replace(")", "%29")
+        .replace("<", "%3C")
+        .replace("|", "%7C")
+    )
     return f"[{escape(text)}]({clean})" if address else escape(text)

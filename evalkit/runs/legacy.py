@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.errors import StoreError
+from evalkit.core.json_text import shown
 from evalkit.core.types import MetricKey
 
 # Modules whose names stand in configurations and manifests that were written before they moved.
@@ -78,8 +79,8 @@ def check_schema(content: Any, current: int, where: str, what: str) -> int:
     schema = content.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise StoreError(
-            f"{where}, key 'schema': expected a number from 1 to {current}, found {schema!r}. This is not a {what} "
-            "that evalkit wrote; make it again."
+            f"{where}, key 'schema': expected a number from 1 to {current}, found {shown(schema)}. This is not a "
+            f"{what} that evalkit wrote; make it again."
         )
     if schema > current:
         raise StoreError(

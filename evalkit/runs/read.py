@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from evalkit.core import json_text
 from evalkit.core.errors import StoreError
 from evalkit.core.files import read_json
+from evalkit.core.json_text import shown
 from evalkit.core.types import Score, digest_json
 from evalkit.runs import legacy
 from evalkit.runs.codec import decode, decode_object, read_records
@@ -161,7 +162,7 @@ def baseline_digest(content: Mapping[str, Any]) -> str:
 def _check_kind(content: Any, kind: str, path: Path, what: str) -> None:
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
-        raise StoreError(f"{path} is not a {what} of evalkit: its 'kind' is {found!r}, expected {kind!r}.")
+        raise StoreError(f"{path} is not a {what} of evalkit: its 'kind' is {shown(found)}, expected {kind!r}.")
 
 
 def complete_lines(path: Path) -> list[tuple[int, bytes]]:
@@ -201,13 +202,13 @@ def journal_lines(lines: Iterable[tuple[int, bytes]], path: Path) -> list[JudgeP
     for number, line in lines:
         where = f"{path}:{number}"
         try:
-            record = json.loads(line).get("record")
+            record = json_text.loads(line).get("record")
         except (ValueError, AttributeError):
             raise StoreError(
                 f"{where} is not a JSON object: the file was damaged after it was written. Restore or remove that "
                 "line; its judgment then comes from the cache, or is requested again."
             ) from None
         if not isinstance(record, str) or record not in kinds:
-            raise StoreError(f"{where}, key 'record': expected 'plan' or 'judgment', found {record!r}.")
+            raise StoreError(f"{where}, key 'record': expected 'plan' or 'judgment', found {shown(record)}.")
         found.append(kinds[record](line, where))
     return found

@@ -16,6 +16,7 @@ from typing import Any
 
 from evalkit.core.errors import StoreError, first_line
 from evalkit.core.files import json_line, key_a_line, sweep_temporaries, write_json, write_whole
+from evalkit.core.plain_text import is_hidden
 from evalkit.core.types import Prediction, Sample, Score
 from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
@@ -24,8 +25,28 @@ from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, 
 # Errors of `flock` on file systems without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _LINE_KEYS = tuple(PredictionLine.__dataclass_fields__)
+# Bytes: two names and a digest, and room for what is added to them.
+MAX_RUN_ID = 230
 # Bytes that are read at a time in search of the last line break.
 _BLOCK = 1 << 16
+
+
+def run_name(run_id: str) -> str:
+    """The id of a run as the name of a folder or file.
+
+    Raises:
+        StoreError: it is none, such as `../x`: the file that states it was not written by evalkit.
+    """
+    if run_id in ("", ".", "..") or len(run_id.encode("utf-8", "surrogatepass")) > MAX_RUN_ID or not _is_name(run_id):
+        raise StoreError(
+            f"The run id {run_id[:80]!r} cannot be the name of a folder: the file that states it was edited, or "
+            "another program wrote it. Make the run again with the command that wrote it."
+        )
+    return run_id
+
+
+def _is_name(text: str) -> bool:
+    return not any(c in '/\\:*?"<>|' or is_hidden(c) for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,16 +231,24 @@ def baseline_text(record: Baseline) -> str:
 
 
 def manifest_record(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration for a manifest: registry names only, no module path of evalkit.
+    """A configuration for a manifest: registry names only, no module path of evalkit, no value of the environment.
 
-    A `target` of another package stays: nothing else names it.
+    A `target` of another package stays: nothing else names it.  Settings in `from_environment` are recorded as the text
+    that it has for them (`${oc.env:DATA}/slake`).
     """
-    return {k: _without_targets(v) for k, v in content.items() if not _is_own_target(k, v)}
+    record: dict[str, Any] = _without_targets({k: v for k, v in content.items() if k != "from_environment"})
+    for setting, text in (content.get("from_environment") or {}).items():
+        *parents, last = setting.split(".")
+        node = record
+        for parent in parents:
+            node = node.get(parent) or {}
+        node[last] = text
+    return record
 
 
 def _without_targets(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return manifest_record(value)
+        return {k: _without_targets(v) for k, v in value.items() if not _is_own_target(k, v)}
     return [_without_targets(v) for v in value] if isinstance(value, list | tuple) else value
 
 

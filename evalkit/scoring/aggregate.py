@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import __version__
 from evalkit.core.errors import ConfigError
 from evalkit.core.reasoning import RULE
-from evalkit.core.signature import REASONING, REASONING_KEPT, Signature
+from evalkit.core.signature import REASONING, REASONING_KEPT, Signature, plain_parts
 from evalkit.core.types import (
     MAX_SLICE_VALUES,
     Metric,
@@ -256,4 +256,4 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         **run.reasoning_part(getattr(protocol, "reads", "answer")),
         "v": __version__,
     }
-    return Signature.of(metric.name, parts)
+    return Signature.of(metric.name, plain_parts(parts))

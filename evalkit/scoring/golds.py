@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from evalkit.core.errors import DataError
-from evalkit.core.types import CLOSED, Sample
+from evalkit.core.types import CLOSED, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
 # So many samples are named in a message.
@@ -60,6 +60,28 @@ def uncounted_rows(samples: Sequence[Sample], protocols: Sequence[ScoringProtoco
             reasons = "; ".join(f"{len(ids)} because {reason}: {_named(ids)}" for reason, ids in left_out.items())
             notes.append(f"{protocol.name} does not count {n} of {len(closed)} closed rows ({reasons})")
     return notes
+
+
+def letter_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
+    """One note for each protocol under which a gold answer that is one letter is found inside of words."""
+    rows = [s for s in samples if any(len(gold.strip()) == 1 and gold.strip().isalpha() for gold in s.references)]
+    notes = []
+    for protocol in protocols:
+        found = [sample.id for sample in rows if _reads_letters_in_words(protocol, sample)]
+        if found:
+            notes.append(
+                f"{protocol.name} finds {len(found)} gold answers of one letter inside of words, so that almost any "
+                f"answer is right for them: {_named(found)}. Give the text of the option in place of its letter"
+            )
+    return notes
+
+
+def _reads_letters_in_words(protocol: ScoringProtocol, sample: Sample) -> bool:
+    """Whether a word around the gold letter, which is no answer to anything, counts as right."""
+    letter = next(gold.strip() for gold in sample.references if len(gold.strip()) == 1 and gold.strip().isalpha())
+    word = Prediction(sample_id=sample.id, text=f"qx{letter}xq")
+    higher = {metric.name for metric in protocol.metrics if metric.higher_is_better}
+    return any(score.metric in higher and (score.value or 0) > 0 for score in protocol.score(sample, word))
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -83,7 +83,8 @@ def sign_flip_p_values(
             # Sums of whole numbers of this size are exact in half the memory.
             whole = (matrix == np.rint(matrix)).all() and np.abs(matrix).sum(axis=1).max() < 1 << 23
             kind = np.float32 if whole else np.float64
-            weights, extreme, n = np.ascontiguousarray(matrix.T, dtype=kind), np.zeros(len(part), dtype=int), 0
+            weights: np.ndarray[Any, Any] = np.ascontiguousarray(matrix.T, dtype=kind)
+            extreme, n = np.zeros(len(part), dtype=int), 0
             for signs in _sign_patterns(size, permutations, seed):
                 extreme += np.sum(np.abs(signs.astype(kind) @ weights) >= observed, axis=0)
                 n += len(signs)

@@ -121,7 +121,7 @@ def _items(path: Path) -> list[Any]:
             _, end = decoder.raw_decode(text, appended.end())
     except json_text.DoubledKeyError as problem:
         raise DataError(f"{path}: {problem}.") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(
             f"{path}: not valid JSON ({problem}). The authors' inference script leaves such a file when it is stopped "
             "or resumed. The number of missing answers is unknown, so run the inference again."
@@ -145,6 +145,8 @@ def _record(item: Any, where: str) -> Record:
     turns: dict[str, str] = {}
     for turn in _turns(item):
         who, value = (turn.get("from"), turn.get("value")) if isinstance(turn, Mapping) else (None, None)
+        if not isinstance(who, str):
+            continue
         if who in turns:
             raise DataError(f"{where} has several turns from {who!r}; expected one question and one answer.")
         if who in ("human", "gpt"):

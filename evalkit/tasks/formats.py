@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import json_text
-from evalkit.core.errors import DataError
+from evalkit.core.errors import DataError, first_line
 from evalkit.core.parquet import open_parquet, parquet_records
 from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.image_finder import ImageFinder
@@ -194,7 +194,7 @@ def _array(path: Path) -> list[Any]:
 def _json(path: Path) -> Any:
     try:
         return json_text.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as problem:
+    except (ValueError, OSError) as problem:
         raise DataError(f"{path} is not a JSON file: {problem}.") from problem
 
 
@@ -264,7 +264,7 @@ def _parquet_records(path: Path) -> Iterator[dict[str, Any]]:
         with open_parquet(path) as table:
             yield from parquet_records(table)
     except (OSError, ValueError, pyarrow.ArrowException) as problem:
-        raise DataError(f"{path} cannot be read as parquet: {problem}.") from problem
+        raise DataError(f"{path} cannot be read as parquet: {first_line(problem)}.") from problem
 
 
 def is_conversation(record: Record) -> bool:

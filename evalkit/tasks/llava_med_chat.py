@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import json_text
-from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.core.files import expand_home
 from evalkit.core.types import ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.tasks.base import LoadedTask
@@ -157,7 +157,10 @@ def read_rows(file: Path, captions: Mapping[str, Mapping[str, Any]]) -> list[tup
     Raises:
         DataError: the file is not JSON lines with the released keys, or is a Git LFS pointer.
     """
-    text = file.read_text(encoding="utf-8-sig")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"{file} cannot be read as text ({first_line(problem)}). Copy it again.") from problem
     if text.startswith("version https://git-lfs"):
         raise DataError(f"{file} is a Git LFS pointer, not the file itself. Download the file with `git lfs pull`.")
     rows: list[tuple[str, dict[str, Any]]] = []

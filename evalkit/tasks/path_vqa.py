@@ -120,6 +120,8 @@ def _original(records: Sequence[Record], finder: ImageFinder | None, path: Path)
         try:
             questions, labels = record["sentf"]["pvqa"], record["labelf"]["pvqa"]
             answers = [next(iter(label.keys())) for label in labels]
+            if not isinstance(questions, list):
+                raise TypeError("a text is no list of questions")
         except (KeyError, TypeError, AttributeError, StopIteration) as problem:
             raise DataError(
                 f"{where}: expected sentf.pvqa and labelf.pvqa with a label for each question."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +65,7 @@ def scored(place: Path, name: str, answers: list[dict[str, Any]]) -> Path:
     file = place / f"{name}.jsonl"
     file.write_text("".join(json.dumps(a) + "\n" for a in answers), encoding="utf-8")
     command = ("score", f"predictions={file}", "task=phantom", f"name={name}", *PLUGGED)
-    result = subprocess.run(
-        [sys.executable, "-m", "evalkit", *command],
-        cwd=place,
-        env=environment() | {"EVALKIT_TRUST": "plugged"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = evalkit(*command, cwd=place, env=environment() | {"EVALKIT_TRUST": "plugged"})
     assert result.returncode == 0, result.stderr
     return folder_of(result, place)
 

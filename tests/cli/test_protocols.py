@@ -71,16 +71,12 @@ def test_a_protocol_of_the_user_needs_no_first_line_and_may_have_it(
 
 def test_several_folders_of_the_user_are_named_in_the_environment(own: Path, tmp_path: Path) -> None:
     import os
-    import sys
 
     (tmp_path / "other" / "experiment").mkdir(parents=True)
     text = "# @package _global_\ndefaults:\n  - override /protocol: [mine, helm]\nlimit: 4\n"
     (tmp_path / "other" / "experiment" / "mix.yaml").write_text(text, encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-m", "evalkit", *RUN[:-2], "leaderboard=null", "experiment=mix"],
-        cwd=tmp_path, env=environment() | {"EVALKIT_CONF": os.pathsep.join(["own", "other"])},
-        capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
+    where = environment() | {"EVALKIT_CONF": os.pathsep.join(["own", "other"])}
+    result = evalkit(*RUN[:-2], "leaderboard=null", "experiment=mix", cwd=tmp_path, env=where)
     assert used(result, tmp_path) == {"mine", "helm"}
     assert summary(result, tmp_path)["n"] == 4
 

@@ -118,21 +118,15 @@ def test_no_verb_is_imported_for_the_help() -> None:
     ],
 )
 def test_the_shell_completes_verbs_their_settings_and_options(typed: str, offered: set[str], tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "evalkit", "-sc", "query=bash"],
-        cwd=tmp_path, env=environment() | {"COMP_LINE": typed}, capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
+    result = evalkit("-sc", "query=bash", cwd=tmp_path, env=environment() | {"COMP_LINE": typed})
     assert set(result.stdout.split()) == offered, result.stderr
 
 
 def test_the_shell_completes_protocols_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "protocol").mkdir()
     (tmp_path / "protocol" / "zeta.yaml").write_text("about: z\n", encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-m", "evalkit", "-sc", "query=bash"],
-        cwd=tmp_path, env=environment() | {"COMP_LINE": "evalkit protocol=ze", "EVALKIT_CONF": str(tmp_path)},
-        capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
+    where = environment() | {"COMP_LINE": "evalkit protocol=ze", "EVALKIT_CONF": str(tmp_path)}
+    result = evalkit("-sc", "query=bash", cwd=tmp_path, env=where)
     assert result.stdout.split() == ["protocol=zeta"], result.stderr
 
 

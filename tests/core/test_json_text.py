@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evalkit.core.errors import StoreError
 from evalkit.core.files import read_json
-from evalkit.core.json_text import DoubledKeyError, decoder, lines_of, loads
+from evalkit.core.json_text import DoubledKeyError, TooDeepError, decoder, lines_of, loads
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,18 @@ def test_a_key_with_two_values_is_an_error_that_names_it(text):
 def test_a_key_repeated_with_the_same_value_is_kept_once_and_equal_keys_of_two_objects_are_fine():
     assert loads('{"a": [1], "b": 2, "a": [1]}') == {"a": [1], "b": 2}
     assert loads('[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP], ids=["cut", "lists", "objects"]
+)
+@pytest.mark.parametrize("more", [{}, {"parse_constant": lambda _: None}], ids=["", "constants"])
+def test_json_that_is_too_deep_is_an_error_of_its_own(text, more):
+    with pytest.raises(TooDeepError, match="nested too deeply"):
+        loads(text, **more)
 
 
 _VALUES = st.recursive(

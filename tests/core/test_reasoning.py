@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from evalkit.core.reasoning import (
     belongs_to_marks,
+    cut_unmarked,
     is_thought_token,
     opens_thought,
     separate,
     split,
 )
-from evalkit.core.types import CUT_IN_REASONING, Prediction
+from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 HARMONY = "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>{}"
 # Marks around a thought, in the form of a template for thought and answer.
@@ -46,7 +47,23 @@ FORMS = {
     "harmony": HARMONY,
     "harmony to the end": HARMONY + "<|return|>",
     "harmony without special tokens": "analysis{}assistantfinal{}",
+    "harmony with the role": "assistantanalysis{}assistantfinal{}",
+    "harmony, answer without a channel": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|message|>{}",
+    "harmony, capital": "<|channel|>Analysis<|message|>{}<|end|><|start|>assistant<|channel|>Final<|message|>{}",
     "headings": "## Thinking\n\n{}\n\n## Final Response\n\n{}",
+    "asked headings": "### Reasoning\n{}\n### Answer\n{}",
+    "words in brackets": "[Reasoning] {} [Answer] {}",
+    "apriel": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]\n{}\n[END FINAL RESPONSE]",
+    "ollama": "Thinking...\n{}\n...done thinking.\n\n{}",
+    "open webui": '<details type="reasoning" done="true">\n{}\n</details>\n{}',
+    "rationale": "<rationale>{}</rationale>{}",
+    "chain of thought": "<chain_of_thought>{}</chain_of_thought>{}",
+    "thinking process": "<thinking_process>{}</thinking_process>{}",
+    "thought process": "<thought_process>{}</thought_process>{}",
+    "longcat": "<longcat_think>{}</longcat_think>{}",
+    "thought tokens": "<|thought_start|>{}<|thought_end|>{}",
+    "working out": "<start_working_out>{}<end_working_out>{}",
+    "llava-cot": "<SUMMARY>s</SUMMARY><CAPTION>c</CAPTION><REASONING>{}</REASONING><CONCLUSION>{}</CONCLUSION>",
 }
 
 
@@ -54,7 +71,7 @@ FORMS = {
 def test_a_thought_in_any_form_is_no_part_of_the_answer(form: str) -> None:
     found = split(form.format("Yes, CT or MRI?", "X-ray"))
     assert found.answer == "X-ray"
-    assert found.reasoning.replace("<think>", "").strip() == "Yes, CT or MRI?"
+    assert "Yes, CT or MRI?" in found.reasoning
     assert found.found
     assert not found.is_cut
 
@@ -89,6 +106,8 @@ def test_a_text_without_a_thought_is_unchanged(text: str) -> None:
         ("<think>a</think></think>CT", "CT"),
         ("<think>a</think>CT</think>", "CT"),
         ("<think>a</think>", ""),
+        ("a</think>CT</think>", "CT"),
+        ("### Reasoning\nThe lung.", "### Reasoning\nThe lung."),
         ("a<|end|><|start|>assistant<|channel|>final<|message|>CT", "CT"),
         ("<|channel|>commentary to=x <|constrain|>json<|message|>a<|call|><|channel|>final<|message|>CT", "CT"),
         ("<|channel|>final<|message|>CT<|return|>", "CT"),
@@ -106,6 +125,7 @@ def test_what_remains_is_the_answer(text: str, answer: str) -> None:
         "yes <think>but", "<|begin_of_thought|>yes", "<think>a</think>CT<think>but", "<think>a<think>b</think>yes",
         "<reasoning>yes", "<|channel|>analysis<|message|>yes", "<|channel|>analysis<|message|>yes<|end|>",
         "<|channel|>anal", "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>", "analysisWe need yes",
+        "analysisperhaps yes", "Here are my reasoning steps:\nyes", "Thinking...\nyes", "<SUMMARY>yes</SUMMARY>",
         "## Thinking\n\nyes", "<|channel>thought\nyes", "<think>in </answer> yes",
     ],
 )  # fmt: skip
@@ -161,13 +181,55 @@ def test_any_text_is_split_without_an_error(text: str, place: int) -> None:
         assert not (found.is_cut and found.answer)
 
 
-def test_an_empty_answer_at_the_limit_after_a_thought_is_cut() -> None:
-    thought = "<think>a</think>"
-    assert separate(Prediction(sample_id="1", text=thought, finish_reason="length")).is_cut
-    assert separate(Prediction(sample_id="1", text=thought, finish_reason="stop")).text == ""
+@pytest.mark.parametrize("text", ["<think>a</think>", "</think>", "Yes</think>", "Yes [/THINK]\n", "<think></think> "])
+def test_a_thought_with_nothing_after_it_is_no_answer(text: str) -> None:
+    assert separate(Prediction(sample_id="1", text=text, finish_reason="length")).is_cut
+    for finish in ("stop", "unknown"):
+        alone = separate(Prediction(sample_id="1", text=text, finish_reason=finish))
+        assert (alone.text, alone.error, alone.failed, alone.raw) == (None, REASONING_ALONE, True, text)
+        assert separate(alone) == alone
+        assert separate(alone, "keep").text == text
+
+
+def test_a_thought_in_a_field_of_its_own_with_an_empty_text_is_no_answer() -> None:
     assert separate(Prediction(sample_id="1", text="", finish_reason="length")).text == ""
-    served = Prediction(sample_id="1", text="", reasoning="a", finish_reason="length")
-    assert separate(served).is_cut
+    assert separate(Prediction(sample_id="1", text="", finish_reason="stop")).text == ""
+    assert separate(Prediction(sample_id="1", text=" ", reasoning="a", finish_reason="length")).is_cut
+    assert separate(Prediction(sample_id="1", text=" ", reasoning="a", finish_reason="stop")).error == REASONING_ALONE
+
+
+def of_run(*answers: tuple[str, str]) -> list[Prediction]:
+    made = [separate(Prediction(sample_id="1", text=t, finish_reason=f)) for t, f in answers]  # type: ignore[arg-type]
+    assert cut_unmarked(cut_unmarked(made)) == cut_unmarked(made)
+    return cut_unmarked(made)
+
+
+@pytest.mark.parametrize(
+    ("other", "finish", "is_cut"),
+    [
+        ("a</think>CT", "length", True),
+        ("a</think>CT", "stop", False),
+        ("a</think>CT", "unknown", False),  # one of each: no majority
+        ("<think>a</think>CT", "length", False),  # the model opens its thought itself
+        ("CT", "length", False),
+        ("a[/THINK]CT", "length", True),
+    ],
+)
+def test_an_answer_without_a_mark_is_cut_where_others_show_that_the_template_opens_the_thought(
+    other: str, finish: str, is_cut: bool
+) -> None:
+    first, second = of_run(("So it could be MRI or", finish), (other, "stop"))
+    assert first.is_cut == is_cut
+    assert first.raw == ("So it could be MRI or" if is_cut else None)
+    assert second.text == "CT"
+
+
+def test_where_no_finish_reason_is_known_the_majority_decides() -> None:
+    inside = [("a</think>CT", "unknown")] * 3
+    assert [p.is_cut for p in of_run(*inside, ("MRI or", "unknown"))] == [False, False, False, True]
+    assert not any(p.is_cut for p in of_run(inside[0], ("MRI", "unknown"), ("CT", "unknown")))
+    kept = [Prediction(sample_id="1", text=text) for text, _ in (*inside, ("MRI or", ""))]
+    assert cut_unmarked(kept, "keep") == kept
 
 
 def test_reasoning_of_the_server_is_kept_beside_that_of_the_text() -> None:

@@ -58,6 +58,7 @@ def test_a_value_of_its_type_is_taken(value: Any, kind: Any, parsed: Any) -> Non
         (3.0, int | None, "a whole number or null"),
         (float("nan"), float, "a number"),
         (float("inf"), float, "a number"),
+        (10**400, float, "a number"),
         (True, float, "a number"),
         (1, bool, "true or false"),
         ("true", bool, "true or false"),

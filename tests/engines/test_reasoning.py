@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,12 +44,20 @@ def test_a_field_of_another_kind_is_no_thought(field: dict[str, Any]) -> None:
     assert prediction_of(REQUEST, reply(content="CT", **field), ["200"]).reasoning == ""
 
 
+@pytest.mark.parametrize("word", ["length", "max_tokens", "FinishReason.MAX_TOKENS", "model_length"])
 @pytest.mark.parametrize("content", [None, "", " \n"])
-def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str | None) -> None:
-    made = prediction_of(REQUEST, reply("length", content=content, reasoning_content="Perhaps CT"), ["503", "200"])
+def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str | None, word: str) -> None:
+    made = prediction_of(REQUEST, reply(word, content=content, reasoning_content="Perhaps CT"), ["503", "200"])
     assert (made.text, made.error, made.finish_reason) == (None, CUT_IN_REASONING, "length")
     assert (made.reasoning, made.attempts) == ("Perhaps CT", ("503", "200"))
     assert made.is_cut
+
+
+def test_a_stop_string_inside_a_thought_ends_nothing() -> None:
+    asked = replace(REQUEST, generation=replace(REQUEST.generation, stop=("###",)))
+    text = "Maybe yes.\n### Step 2</think>No ### Human: and"
+    assert prediction_of(asked, reply(content=text), ["200"]).text == "Maybe yes.\n### Step 2</think>No"
+    assert prediction_of(asked, reply(content="No ### Human"), ["200"]).text == "No"
 
 
 def test_parts_of_the_content_that_are_thoughts_are_read_as_such() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.support import command_line
+from tests.support.command_line import environment, folder_of
 from tests.support.fake_server import Act, Body
-from tests.support.paths import ROOT
 from tests.support.server_engine import MODEL, SOON, echo, picture_key, pictures, question, serving
 
 
@@ -22,21 +22,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "evalkit", "model=phantom-llava", "task=phantom", *arguments]
 
 
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")}
-    return kept | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-
-
-def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=170)
+def evalkit(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return command_line.evalkit("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
 
 
 def at(url: str, *more: str) -> tuple[str, ...]:
     return ("engine=server", f"engine.url={url}", f"engine.served_model={MODEL}", *more)
-
-
-def folder_of(result: subprocess.CompletedProcess[str], cwd: Path) -> Path:
-    return cwd / result.stdout.strip().splitlines()[-1]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -73,6 +64,34 @@ def test_weights_need_not_be_local(tmp_path: Path) -> None:
         assert [body["min_p"] for body in server.calls] == [0, 0]
     assert there.returncode == 0, there.stderr
     assert "the server uses its own" in there.stderr
+
+
+def test_answers_that_never_leave_the_thought_that_their_prompt_opened_are_cut(tmp_path: Path) -> None:
+    def reply(n: int, body: Body) -> Act:
+        cut = Act(text="Okay, so it could be yes or", finish="length")
+        return cut if n % 2 else Act(text="Okay, maybe no. </think>\n\nYes")
+
+    with serving(reply) as server:
+        result = evalkit(*at(server.url, "limit=20", "engine.concurrency=1"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "10 of 20 end inside their reasoning and are unscored" in result.stdout
+    kept = records(folder_of(result, tmp_path))
+    assert sorted(str(r["text"]) for r in kept) == ["None"] * 10 + ["Yes"] * 10
+    assert {r["error"] for r in kept} == {None, "cut inside its reasoning"}
+    assert {r["raw"] for r in kept if r["error"]} == {"Okay, so it could be yes or"}
+
+
+def test_answers_that_read_like_errors_are_said_beside_the_table(tmp_path: Path) -> None:
+    def reply(n: int, body: Body) -> Act:
+        return Act(text="<think>Hm</think>Error: 429 Too Many Requests") if n % 2 else echo(n, body)
+
+    with serving(reply) as server:
+        result = evalkit(*at(server.url, "limit=20", "engine.concurrency=1"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "10 of 20 answers read like error messages, first for sample" in result.stderr
+    assert "10 of 20 answers read like error messages" in " ".join(result.stdout.split())
+    summary = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+    assert any("read like error messages" in text for text in summary["warnings"])
 
 
 def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Path) -> None:

@@ -105,9 +105,17 @@ LASTING = {
     "empty at the limit": (Act(text="", finish="length"), "the limit of new tokens was reached", ()),
     "a thought alone": (Act(text="", message={"reasoning_content": "yes"}), "reasoning and no answer", ()),
     "reasoning alone": (Act(message={"content": None, "reasoning": "yes"}), "reasoning and no answer", ()),
-    "thinking parts": (Act(message={"content": [{"type": "thinking", "thinking": "hm"}]}), "contains no text", ()),
+    "thinking parts": (Act(message={"content": [{"type": "thinking", "thinking": "hm"}]}), "reasoning and no", ()),
+    "thinking and blank text": (Act(text="\n", message={"thinking": "it is CT"}), "reasoning and no answer", ()),
+    "thinking blocks": (
+        Act(text="", message={"thinking_blocks": [{"type": "thinking", "thinking": "CT"}]}), "reasoning and no", (),
+    ),
+    "a gateway's field": (
+        Act(text="", message={"provider_specific_fields": {"reasoning_content": "CT"}}), "reasoning and no answer", (),
+    ),
     "a refusal part": (Act(message={"content": [{"type": "refusal", "refusal": "I cannot"}]}), "server: I cannot", ()),
-    "error object": (Act(error={"message": "it is\nbusy", "code": 429}), "error: it is busy (code 429)", ()),
+    "error object": (Act(error={"message": "it is\nbusy", "code": 429}), "error: it is busy (code 429)", ("429",) * 2),
+    "error of a gateway": (Act(error={"message": "no", "code": "502"}), "error: no (code 502)", ("502",) * 2),
     "error text": (Act(raw=b'{"error": "out of memory"}'), "reports an error: out of memory", ()),
     "error of vLLM": (Act(raw=b'{"object": "error", "message": "too long", "code": 400}'), "too long (code 400)", ()),
     "error beside a text": (
@@ -122,6 +130,13 @@ LASTING = {
     "a gateway's stop": (
         completion('{"finish_reason": "stop", "native_finish_reason": "SAFETY", "message": {"content": ""}}'),
         "finish_reason SAFETY", (),
+    ),
+    "azure's verdict": (
+        completion(
+            '{"finish_reason": "stop", "message": {"content": ""}, '
+            '"content_filter_results": {"hate": {"filtered": true, "severity": "high"}}}'
+        ),
+        "content filter withheld", (),
     ),
     "words of its own": (Act(raw=b'{"promptFeedback": {"blockReason": "SAFETY"}}'), "blockReason", ()),
     "a text of another type": (Act(message={"content": [1]}), "contains no text (finish_reason stop)", ()),
@@ -172,7 +187,8 @@ def test_a_run_of_failures_inside_a_success_ends_with_exit_code_3(
     for act in (Act(text="", finish="error"), Act(text="", finish="SAFETY"), Act(error={"message": "no", "code": 500})):
         with serving(lambda n, body, act=act: act) as server:
             out = tmp_path / str(server.port)
-            assert main([*where, f"engine.url={server.url}", "leaderboard=null", f"out={out}"]) == 3
+            asked = [*where, f"engine.url={server.url}", "engine.retries=0", "leaderboard=null", f"out={out}"]
+            assert main(asked) == 3
         shown = capsys.readouterr()
         assert "failed 20, empty 0" in " ".join(shown.out.split()) and "20 of 20 samples failed" in shown.err
 

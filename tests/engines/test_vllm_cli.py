@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.test_server_cli import ROOT, command, environment, folder_of, records
+from tests.engines.test_server_cli import command, records
+from tests.engines.test_server_cli import evalkit as in_fork
+from tests.support.command_line import environment, folder_of, in_new_process
+from tests.support.paths import ROOT
 
 FAKE = ROOT / "tests" / "support" / "fake_vllm"
 VLLM = ("engine=vllm", "engine.dtype=float32", "limit=20")
@@ -22,8 +25,7 @@ def settings(**more: str) -> dict[str, str]:
 
 
 def evalkit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    where = settings(**more)
-    return subprocess.run(command(*arguments), cwd=cwd, env=where, capture_output=True, text=True, timeout=170)
+    return in_fork(*arguments, cwd=cwd, env=settings(**more))
 
 
 def test_a_run_has_the_same_records_answers_and_files_as_engine_hf(tmp_path: Path) -> None:
@@ -76,6 +78,6 @@ def test_without_the_package_the_error_says_what_to_do(tmp_path: Path) -> None:
         "importlib.util.find_spec = lambda name, *a: None if name == 'vllm' else find(name, *a)\n"
     )
     path = os.pathsep.join([str(blocked), str(ROOT)])
-    result = evalkit(*VLLM, cwd=tmp_path, PYTHONPATH=path)
+    result = in_new_process(*command(*VLLM)[3:], cwd=tmp_path, env=settings(PYTHONPATH=path))
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "pip install 'evalkit-medvqa[vllm]'" in result.stderr and "engine=server" in result.stderr

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from evalkit.core.error_texts import error_text_warning, looks_like_error
+from evalkit.core.types import Prediction
 from evalkit.importers import read_answers
-from evalkit.importers.failures import filtered, finish_reason, looks_like_error
+from evalkit.importers.failures import finish_reason, stop_error
 
 CERTAIN = ("content_filter", "contentFilter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII",
            "refusal", "The prompt violates OpenAI's content policy", "Content blocked")  # fmt: skip
@@ -13,14 +15,19 @@ CERTAIN = ("content_filter", "contentFilter", "SAFETY", "RECITATION", "PROHIBITE
 
 @pytest.mark.parametrize("word", CERTAIN)
 def test_a_stop_by_a_filter_is_an_error_whatever_the_text(word):
-    assert filtered(word)
+    assert stop_error(word, "x")
 
 
 @pytest.mark.parametrize(
     "word", [None, "", "stop", "length", "max_tokens", "end_turn", "tool_calls", "STOP", "unknown"]
 )
 def test_other_reasons_are_no_filter(word):
-    assert filtered(word) is None
+    assert stop_error(word, "x") is None
+
+
+@pytest.mark.parametrize("word", ["error", "FinishReason.ERROR", "insufficient_system_resource", "cancelled"])
+def test_a_stop_by_a_failure_is_an_error(word):
+    assert (stop_error(word, "x") or "").startswith("broken off by a failure")
 
 
 def test_reasons_of_all_tools_are_stop_or_length():
@@ -39,6 +46,13 @@ def test_reasons_of_all_tools_are_stop_or_length():
         '{"error": {"message": "x"}}', "ReadTimeout: x", "Connection error.", "Internal Server Error",
         "<error>timeout</error>", "APIConnectionError: Connection error.", "ValueError('x')", "Status code: 500",
         "Error processing image", "Exception: x", "upstream request timeout",
+        "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /v1", "Timeout", "timed out",
+        "upstream connect error or disconnect/reset before headers", "ServiceUnavailable: 503", "rate_limit_exceeded",
+        "google.api_core.exceptions.ResourceExhausted: 429 quota", "You exceeded your current quota, please check",
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy",
+        "Your request was rejected as a result of our safety system", '{"detail": "Not found"}', "overloaded_error",
+        "This model's maximum context length is 4096 tokens", "<html><head><title>502 Bad Gateway", "错误：429",
+        "'NoneType' object is not subscriptable", "请求超时",
     ],
 )  # fmt: skip
 def test_error_messages_are_recognised(text):
@@ -63,11 +77,11 @@ def lines(tmp_path, *records):
     return read_answers(path)
 
 
-def test_answers_that_read_like_errors_are_counted_and_stay_answers(tmp_path):
-    file = lines(tmp_path, {"prediction": "yes"}, {"prediction": "Error: 429"}, {"prediction": "RateLimitError: slow"})
-    assert [a.error for a in file.answers] == [None] * 3
-    assert file.warnings[0].startswith("2 of 3 answers read like error messages, first in row 2: 'Error: 429'")
-    assert lines(tmp_path, {"prediction": "yes"}).warnings == ()
+def test_answers_that_read_like_errors_are_counted_and_stay_answers():
+    texts = ("yes", "Error: 429", "RateLimitError: slow")
+    warning = error_text_warning([Prediction(sample_id=str(k), text=text) for k, text in enumerate(texts)])
+    assert (warning or "").startswith("2 of 3 answers read like error messages, first for sample 1: 'Error: 429'")
+    assert error_text_warning([Prediction(sample_id="1", text="yes"), Prediction(sample_id="2", error="x")]) is None
 
 
 def test_a_noted_reason_or_error_of_a_plain_record_is_used(tmp_path):
@@ -78,11 +92,19 @@ def test_a_noted_reason_or_error_of_a_plain_record_is_used(tmp_path):
         {"prediction": None, "error": {"message": "no"}},
         {"prediction": "yes", "error": "", "stop_reason": "max_tokens"},
         {"prediction": "yes", "error": None, "finish_reason": "stop"},
+        {"prediction": "The", "finish_reason": "error"},
+        {"prediction": "yes", "error": "content_filter"},
+        {"prediction": "yes", "error": "wrong organ"},  # a column of the user's about the answer
+        {"prediction": "", "finish_reason": "OTHER"},
+        {"prediction": "", "finish_reason": "length"},
+        {"prediction": "", "finish_reason": "stop"},
     )
     assert [a.error for a in file.answers] == [
         "stopped by a content filter (content_filter)", "429 slow down", "{'message': 'no'}", None, None,
+        "broken off by a failure (error)", "content_filter", None, "no text (finish_reason OTHER)",
+        "no text (finish_reason length)", None,
     ]  # fmt: skip
-    assert [a.finish_reason for a in file.answers] == ["error", "error", "error", "length", "stop"]
+    assert [a.finish_reason for a in file.answers[:5]] == ["error", "error", "error", "length", "stop"]
 
 
 def inspect_log(tmp_path, **change):

@@ -1,13 +1,15 @@
 """Any file content is either read or refused with an evalkit error; no other exception is raised."""
 
+import io
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.core.errors import EvalkitError
 from evalkit.importers import FORMATS, AnswerFile, read_answers
+from tests.support.fuzzing import EDITS, edited, json_values, value_or_error
 
 KEYS = [
     "id",
@@ -52,24 +54,11 @@ KEYS = [
     "image_path",
     "fingerprint",
 ]
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["human", "prediction"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
-    max_leaves=12,
-)
+VALUES = json_values(KEYS) | st.sampled_from(["human", "prediction"])
 
 
 def read(path, **named):
-    try:
-        return read_answers(path, **named)
-    except EvalkitError as e:
-        assert str(path.name) in str(e)
-        return None
+    return value_or_error(lambda: read_answers(path, **named), path.name)
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +117,47 @@ def inspect(value):
 def test_right_frames_with_any_values(path, value, frame):
     path.write_text(json.dumps(frame(value)))
     read(path)
+
+
+def parquet():
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    answers = pa.array(["yes", "left lobe", None]).dictionary_encode()
+    pq.write_table(pa.table({"id": [1, 2, 3], "prediction": answers, "tags": [["a"], [], None]}), out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        parquet(),
+        b'id,question,prediction\r\n0,Is it?,yes\r\n1,"Where, then?","a ""b"", c\r\nd"\r\n',
+        "id\tprediction\n0\tNA\n1\t=1+1\n2\té\n".encode("utf-16"),
+    ],
+    ids=["parquet", "CSV", "UTF-16"],
+)
+@settings(max_examples=150, deadline=None)
+@given(edits=EDITS)
+def test_an_edited_table(path, content, edits):
+    path.write_bytes(edited(content, edits))
+    read(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "-1", "true", '"3"', "[]"])
+@pytest.mark.parametrize("frame", [helm, inspect])
+def test_a_time_that_is_no_number_is_left_out(path, frame, number):
+    content = frame((None, None, None))
+    if frame is helm:
+        content["request_states"][0]["result"] = {"success": True, "completions": [{"text": "a"}], "request_time": 0}
+    else:
+        content["samples"][0]["output"] = {"completion": "a", "time": 0}
+    path.write_text(
+        json.dumps(content)
+        .replace('"request_time": 0', f'"request_time": {number}')
+        .replace('"time": 0', f'"time": {number}')
+    )
+    (answer,) = read(path).answers
+    assert answer.text == "a" and (answer.seconds is None or math.isfinite(answer.seconds))
+    assert (answer.seconds is None) == (number != "-1")

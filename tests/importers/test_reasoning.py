@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalkit.cli.config import build, load_option
-from evalkit.core.types import CUT_IN_REASONING, Prediction
+from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 from evalkit.importers import join, read_answers
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import prediction_text
@@ -30,10 +30,26 @@ def rows(*texts: str, **more: str) -> list[dict[str, Any]]:
 
 
 def test_a_thought_is_split_off_a_files_answers(tmp_path: Path) -> None:
-    found = predictions(tmp_path / "a.jsonl", rows(f"<think>{THOUGHT}</think>\nyes", f"{THOUGHT}</think>CT", "None"))
+    found = predictions(
+        tmp_path / "a.jsonl", rows(f"<think>{THOUGHT}</think>\nyes", f"[THINK]{THOUGHT}[/THINK]CT", "None")
+    )
     assert [p.text for p in found] == ["yes", "CT", "None"]
     assert [p.reasoning for p in found] == [THOUGHT, THOUGHT, ""]
     assert found[2].raw is None
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_a_thought_in_its_own_column_beside_an_empty_answer_is_a_failure(tmp_path: Path, field: str) -> None:
+    found = predictions(tmp_path / "a.jsonl", [*rows("", "", **{field: THOUGHT}), *rows("", "", "no")[2:]])
+    assert [(p.text, p.error) for p in found] == [(None, REASONING_ALONE)] * 2 + [("no", None)]
+    cut = predictions(tmp_path / "b.jsonl", rows("", finish_reason="length", **{field: THOUGHT}), max_unmatched=1)
+    assert cut[0].is_cut
+
+
+def test_a_files_answers_without_a_mark_are_cut_where_most_begin_inside_a_thought(tmp_path: Path) -> None:
+    found = predictions(tmp_path / "a.jsonl", rows(f"{THOUGHT}</think>yes", f"{THOUGHT}</think>CT", "so it may be no"))
+    assert [p.text for p in found] == ["yes", "CT", None]
+    assert found[2].is_cut and found[2].raw == "so it may be no"
 
 
 def test_an_unclosed_thought_of_a_file_is_cut_and_keep_leaves_it(tmp_path: Path) -> None:

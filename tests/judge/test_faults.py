@@ -76,6 +76,8 @@ LASTING = {
     "no choices": (Act(raw=b'{"choices": []}'), "error", "not a chat completion"),
     "empty reply": (Act(text=""), "unreadable", "empty reply"),
     "refusal field": (Act(message={"refusal": "I cannot help with that.", "content": None}), "refused", "cannot help"),
+    "blank refusal field": (Act(message={"refusal": " \n", "content": None}), "unreadable", "empty reply"),
+    "a score of 400 digits": (scores(int("9" * 400), 4), "unreadable", "no number"),
     "refusal in words": (Act(text="I'm sorry, but I can't assist with that."), "refused", "can't assist"),
     "content filter": (Act(text="", finish="content_filter"), "refused", "content filter"),
     "wrong schema": (Act(text='{"reason": "x", "score": 7}'), "unreadable", "neither"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.support import command_line
 from tests.support.fake_server import Act, FakeServer, verdict
 from tests.support.paths import ROOT
 
@@ -15,14 +15,7 @@ from tests.support.paths import ROOT
 def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("EVALKIT_", "OPENAI_"))}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cwd / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "evalkit", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return command_line.evalkit(*arguments, cwd=cwd, env=environment)
 
 
 def scripted_run(tmp_path: Path) -> str:

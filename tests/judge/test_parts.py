@@ -68,11 +68,23 @@ def test_no_verdict_is_taken_out_of_a_thought(judged: str, text: str, finish: st
         ("correctness", 'It could be {"verdict": "correct"}, no wait', "unreadable"),
         ("relative", '{"score_1": 5, "score_2": 5} because the', "judged"),
         ("relative", "8 9\nThe first {one} is", "judged"),
+        ("correctness", '```json {"verdict":"correct"}``` Wait, let me re-check', "unreadable"),
+        ("relative", 'analysisperhaps {"score_1": 5, "score_2": 5} maybe', "unreadable"),
         ("correctness", '```json\n{"verdict": "correct"}\n``` since', "judged"),
     ],
 )
 def test_a_cut_reply_is_read_only_where_it_begins_with_its_verdict(judged: str, text: str, status: str) -> None:
-    assert read_verdict(judged, text, finish="length").status == status
+    for finish in ("length", "max_tokens", "MAX_TOKENS", "model_length"):
+        assert read_verdict(judged, text, finish=finish).status == status
+
+
+@pytest.mark.parametrize(
+    ("finish", "status"),
+    [("SAFETY", "refused"), ("content_filter", "refused"), ("error", "unreadable"), ("abort", "unreadable")],
+)
+def test_a_reply_that_was_withheld_or_broken_off_gives_no_verdict(finish: str, status: str) -> None:
+    for text in ("8 7", "8 7\nThe ", '{"score_1": 8, "score_2": 7}'):
+        assert read_verdict("relative", text, finish=finish).status == status
 
 
 def test_the_judge_is_shown_the_answer_and_not_the_thought() -> None:

@@ -14,6 +14,7 @@ import pytest
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.models.fetch import fetch, list_files, select_files
 from evalkit.models.hub import Repo, cached, model_repos
+from tests.support.hostile_server import HEAD, HostileServer, reply
 from tests.support.hub import COMMIT, NEWER, FakeHub
 from tests.support.paths import ROOT
 
@@ -283,3 +284,49 @@ def test_a_broken_lock_file_is_named(hub, lock):
         lock.write_text(content)
         with pytest.raises(ConfigError, match=r"fetch.lock.json is not a lock file"):
             fetch([REPO], lock=lock, report=quiet)
+
+
+def listing(**fields):
+    """The answer of a hub about a repository with one file, with fields replaced."""
+    file = {"rfilename": "config.json", "size": 2, "blobId": "0" * 40}
+    whole = {"id": "org/model", "sha": COMMIT, "siblings": [file]}
+    whole |= {k: v for k, v in fields.items() if k in whole}
+    file |= {k: v for k, v in fields.items() if k not in whole}
+    return reply(json.dumps(whole).encode())
+
+
+BROKEN = {
+    "HTML": reply(b"<html>"),
+    "204": b"HTTP/1.1 204 No\r\n\r\n",
+    "deep": reply(b"[" * 100_000),
+    "a list": reply(b"[]"),
+    "null": reply(b"null"),
+    "nothing": reply(b"{}"),
+    "files of another type": listing(siblings=3),
+    "a file of another type": listing(siblings=[1]),
+    "half a pair as a name": listing(rfilename="\ud800.json"),
+    "a name above the folder": listing(rfilename="../../config.json"),
+    "a name from the root": listing(rfilename="/tmp/config.json"),
+    "a commit above the folder": listing(sha="../../x"),
+    "a size in words": listing(size="x"),
+    "an infinite size": listing(size=float("inf")),
+    "a size below zero": listing(size=-1),
+    "a broken status line": b"HTTP/1.1 fine\r\n\r\n",
+    "a cut body": reply(b"{}" * 30)[:-5],
+    "no gzip": reply(b"zzz", HEAD + b"Content-Encoding: gzip\r\n"),
+    "a header of 10 MB": HEAD + b"X: " + b"a" * 10_000_000 + b"\r\n\r\n",
+    "another protocol": b"220 mail.example ESMTP\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_hub_that_answers_otherwise_is_one_paragraph(tmp_path, monkeypatch, lock, name):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with HostileServer(lambda text: "") as server:
+        server.page = BROKEN[name]
+        monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/v1"))
+        with pytest.raises(ModelError, match="org/model") as caught:
+            fetch([REPO], lock=lock, report=quiet)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600 and not lock.exists()
+    assert not list(tmp_path.rglob("config.json"))

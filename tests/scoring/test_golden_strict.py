@@ -176,7 +176,10 @@ def swapped(text: str) -> str:
     """The text with yes for no and no for yes, in the case of each."""
     other = {"yes": "no", "no": "yes", "Yes": "No", "No": "Yes", "YES": "NO", "NO": "YES"}
     return re.sub(
-        r"(?<![^\W_])(?:yes|no)(?![^\W_]|'[^\W_])", lambda word: other.get(word[0], word[0]), text, flags=re.I
+        r"(?<![^\W_])(?:yes|no)(?![^\W_]|'[^\W_])",
+        lambda word: other.get(word[0], other[word[0].lower()]),
+        text,
+        flags=re.I,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from evalkit.core.errors import DataError
-from evalkit.scoring.golds import check_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
 from evalkit.tasks.prompts import options_note, render
 from tests.support.paths import SHARED
 from tests.support.protocols import needs_answers, protocol, row, value
@@ -37,6 +37,12 @@ def test_closed_rows_that_are_not_counted_are_named_with_their_number():
     (note,) = uncounted_rows(rows, [protocol("huatuogpt-vision"), protocol("strict")])
     assert "does not count 2 of 3 closed rows" in note
     assert "none of its options: 1" in note and "it offers no options: 2" in note
+
+
+def test_golds_of_one_letter_that_are_found_inside_of_words_are_named():
+    rows = [row("B", "CLOSED"), replace(row("liver", "CLOSED"), id="2"), replace(row("C", "CLOSED"), id="3")]
+    (note,) = letter_golds(rows, [protocol("llava-med"), protocol("strict"), protocol("exact-match")])
+    assert note.startswith("llava-med finds 2 gold answers of one letter inside of words") and ": 1, 3." in note
 
 
 def test_letters_are_listed_in_the_order_of_the_choices():

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.analysis.disagreement.causes import CAUSES
 from evalkit.analysis.disagreement.matrix import Cell, Difference, ProtocolComparison, spread
 from evalkit.core.format import percent
+from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.core.types import MetricValue
 
 # So many of the most frequent causes of a difference are printed; lens.json has all of them.
@@ -62,7 +63,8 @@ def to_csv(comparison: ProtocolComparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["protocol", "column", "metric", "value", "low", "high", "n", "n_unscored"])
     for (protocol, column), v in comparison.cells.items():
-        writer.writerow([protocol, column, v.metric, v.value, v.low, v.high, v.n, v.n_unscored])
+        cells = (protocol, column, v.metric, v.value, v.low, v.high, v.n, v.n_unscored)
+        writer.writerow(map(spreadsheet_cell, cells))
     return text.getvalue()
 
 

@@ -21,6 +21,7 @@ from evalkit.analysis.gate.verdicts import (
 )
 from evalkit.core.files import write_whole
 from evalkit.core.format import interval, percent
+from evalkit.core.plain_text import one_line
 from evalkit.core.types import worst_score
 from evalkit.runs.codec import encode
 
@@ -181,7 +182,8 @@ def junit(content: Mapping[str, Any]) -> str:
         errors=str(sum(c.verdict == REFUSED for c in cases)),
     )
     for c in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"evalkit.gate.{c.task}", name=c.name)
+        names = {"classname": _printable(f"evalkit.gate.{c.task}"), "name": _printable(c.name)}
+        case = ElementTree.SubElement(suite, "testcase", names)
         if c.verdict in kinds:
             ElementTree.SubElement(case, kinds[c.verdict], message=_printable(c.message))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
@@ -200,7 +202,8 @@ def markdown(content: Mapping[str, Any], limit: int = MOST_SHOWN) -> str:
     lines += _metric_table(content)
     for c in content["comparisons"]:
         one, two = (_escaped(str(c[side]["model"])) for side in ("candidate", "baseline"))
-        lines += ["", f"{one} against {two} on {c['task']} ({c['split']}), {c['n']} samples: {exact_sentence(c)}"]
+        where = f"{_escaped(c['task'])} ({_escaped(c['split'])})"
+        lines += ["", f"{one} against {two} on {where}, {c['n']} samples: {exact_sentence(c)}"]
         lines += _sample_table(c["flipped"], "changed scores", limit)
         if content["exact"]:
             lines += _sample_table(c["moved"], "changed answers", limit)
@@ -215,9 +218,11 @@ def _metric_table(content: Mapping[str, Any]) -> list[str]:
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for c in content["comparisons"]:
         for m in c["metrics"]:
-            name = m["metric"] if m["higher_is_better"] else f"{m['metric']} (lower is better)"
+            # The underscores of metrics' names are inside words, where Markdown leaves them.
+            name = _escaped(m["metric"]).replace(f"&#{ord('_')};", "_")
+            name = name if m["higher_is_better"] else f"{name} (lower is better)"
             cells = (
-                c["task"], name, m["verdict"], _value(m, "baseline"), _value(m, "candidate"), _difference(m),
+                _escaped(c["task"]), name, m["verdict"], _value(m, "baseline"), _value(m, "candidate"), _difference(m),
                 percent(m["margin"]), m["n_worse"], m["n_better"], m["n"], m["n_images"],
             )  # fmt: skip
             lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -243,7 +248,7 @@ def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int) ->
 
 def _escaped(text: str | None, limit: int = 120) -> str:
     """Untrusted text for a Markdown table: no pipes, no markup, no line breaks."""
-    clean = " ".join((text or "–").split())[:limit]
+    clean = one_line(text or "–")[:limit].replace("&", "&amp;")
     for mark in "\\`*_[]<>|":
         clean = clean.replace(mark, f"&#{ord(mark)};")
     return clean

@@ -57,7 +57,7 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
             f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
             "limit, and whether answers are decoded or stored under another name",
         )
-    if len(texts) < MIN_EQUAL or any(t != texts[0] and fold_text(t) != fold_text(texts[0]) for t in texts):
+    if len(texts) < MIN_EQUAL or any(t != texts[0] and _ending_off(t) != _ending_off(texts[0]) for t in texts):
         return ()
     references = {fold_text(s.references[0]) for s in samples}
     if len(references) > 1:
@@ -66,6 +66,10 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
             f"{len(references)} different reference answers: check that the questions and images reach the model",
         )
     return ()
+
+
+def _ending_off(text: str) -> str:
+    return fold_text(text).rstrip(".!")
 
 
 class _Verdict(NamedTuple):

@@ -57,7 +57,7 @@ def main(config: Config) -> int:
         repetitions=config["repetitions"],
         others=other_engines(config, name, task),
     )
-    path = Path(config["out"]) / f"bench-{safe_name(name)}-{loaded.name}.json"
+    path = Path(config["out"]) / f"bench-{safe_name(name)}-{safe_name(loaded.name)}.json"
     write_json(path, {"model": name, "task": loaded.name, "settings": {k: config[k] for k in RECORDED}} | result)
     console.out(show(result))
     console.out(str(path))

@@ -47,7 +47,10 @@ def protocol_table() -> str:
     for name, about in options("protocol").items():
         if name == "all":
             continue
-        content = load_option("protocol", name)
+        try:
+            content = load_option("protocol", name)
+        except ConfigError:  # `about` is the reason
+            content = {}
         if "card" not in content:
             blocks.append(f"{name}\n  {about}")
             continue

@@ -29,7 +29,7 @@ def main(config: Config) -> int:
         replace_predictions,
     )
     from evalkit.pipeline.train_split import TrainSplit
-    from evalkit.runs.store import RunFolder, write_record
+    from evalkit.runs.store import RunFolder, run_name, write_record
 
     parts = read_parts(find_parts([Path(p) for p in as_list(config["runs"])]))
     manifest = merged_manifest(parts)
@@ -38,7 +38,7 @@ def main(config: Config) -> int:
     task = make_task({"task": task_config})
     loaded = limited(task.load(images=False), manifest.limit)
     predictions = merged_predictions(parts, loaded)
-    folder = RunFolder(Path(config["out"]) / manifest.run_id)
+    folder = RunFolder(Path(config["out"]) / run_name(manifest.run_id))
     manifest = replace(manifest, protocols=protocol_versions(protocols))
     with folder.locked():
         write_record(folder.manifest, replace(manifest, status="running"))

@@ -22,7 +22,7 @@ from evalkit.cli.factories import (
     table_title,
     with_letters,
 )
-from evalkit.cli.leaderboard import add_to_leaderboard
+from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -39,6 +39,7 @@ def main(config: Config) -> int:
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
 
+    check_row(config)
     config = with_letters(config)
     settings = make_settings(config)
     protocols = make_protocols(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, reasoning_mode, table_title
-from evalkit.cli.leaderboard import add_to_leaderboard
+from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -30,6 +30,7 @@ def main(config: Config) -> int:
     from evalkit.scoring.golds import check_golds
     from evalkit.tasks.base import check_ids
 
+    check_row(config)
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
     check_answers(path)
@@ -43,13 +44,12 @@ def main(config: Config) -> int:
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     reasoning = reasoning_mode(config)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched, reasoning=reasoning)
-    warnings = (*file.warnings, *joined.warnings)
-    loaded = replace(loaded, notes=(*loaded.notes, *warnings))
+    loaded = replace(loaded, notes=(*loaded.notes, *joined.warnings))
     loaded = limited(loaded, config["limit"])
     predictions = joined.predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
-    for text in warnings:
+    for text in joined.warnings:
         console.warn(text)
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
     provenance = replace(provenance_of(path, loaded, config["name"], config["limit"]), reasoning=reasoning)
@@ -73,7 +73,7 @@ def main(config: Config) -> int:
         write_record(folder.manifest, manifest)  # last: it says that the run is finished
     add_to_leaderboard(config, conclusion, limit=provenance.limit)
     assert conclusion.summary is not None, "a scored file has a summary"
-    said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in warnings))
+    said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in joined.warnings))
     try:
         show(replace(conclusion, summary=said), table_title(conclusion.summary))
     except Partial:

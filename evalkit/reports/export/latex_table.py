@@ -10,6 +10,7 @@ from evalkit.core.types import MetricValue
 from evalkit.judge.metric_definitions import UNIT_INTERVAL
 from evalkit.reports.export.run import FinishedRun, bounds_of, name_of
 from evalkit.reports.latex import table
+from evalkit.runs.store import run_name
 
 
 def write_latex(run: FinishedRun, out: Path) -> list[Path]:
@@ -32,7 +33,7 @@ def write_latex(run: FinishedRun, out: Path) -> list[Path]:
         label=f"tab:{s.run_id}",
         notes=_notes(run),
     )
-    path = out / f"{s.run_id}.tex"
+    path = out / f"{run_name(s.run_id)}.tex"
     write_whole(path, text)
     return [path]
 

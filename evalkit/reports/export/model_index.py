@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.core.files import write_whole
+from evalkit.core.plain_text import one_line
 from evalkit.reports.export.run import FinishedRun, details_of, name_of
+from evalkit.runs.store import run_name
 
 
 def write_model_index(run: FinishedRun, out: Path) -> list[Path]:
@@ -38,7 +40,8 @@ def write_model_index(run: FinishedRun, out: Path) -> list[Path]:
         for n in run.valued
     ]
     card = ModelCardData(model_name=run.model_id, eval_results=results)
-    head = "".join(f"# without a value: {name_of(n)}: {' '.join(run.problem(n).split())}\n" for n in run.missing)
-    path = out / f"{s.run_id}.yaml"
+    missing = [one_line(f"{name_of(n)}: {run.problem(n)}") for n in run.missing]
+    head = "".join(f"# without a value: {text}\n" for text in missing)
+    path = out / f"{run_name(s.run_id)}.yaml"
     write_whole(path, head + card.to_yaml() + "\n")
     return [path]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.files import safe_name
 from evalkit.core.types import MetricValue, Score
 from evalkit.judge.metric_definitions import Bounds, metric_bounds
 from evalkit.judge.results import JudgedNumbers, judged_numbers
@@ -18,6 +19,7 @@ from evalkit.runs.verify import StoredRun, open_run
 
 CONFIDENCE = 0.95
 INTERVAL = "95 % confidence interval, clustered by image"
+LONGEST_ID = 200
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
@@ -162,7 +164,7 @@ def read_run(path: Path, *, slices: bool = False, model_id: str | None = None) -
     folder, summary, manifest = stored.folder, stored.summary, stored.manifest
     judges = judged_numbers(path, summary)
     numbers = (*summary.metrics, *(m for judge in judges for m in judge.metrics))
-    if model_id is not None and not _HUB_NAME.fullmatch(model_id):
+    if model_id is not None and not (_HUB_NAME.fullmatch(model_id) and len(model_id) <= LONGEST_ID):
         raise ConfigError(f"model_id={model_id} is not possible; expected developer/name, as on the hub.")
     return FinishedRun(
         folder=folder,
@@ -179,7 +181,7 @@ def _model_id(summary: Summary, manifest: Manifest | None) -> str:
     """developer/name: the hub repository of the weights, else with the developer `unknown`."""
     model = (manifest.config.get("model") if manifest is not None else None) or {}
     source = str(model.get("source") or "")
-    if _HUB_NAME.fullmatch(source) and not Path(source).exists():
+    if _HUB_NAME.fullmatch(source) and len(source) <= LONGEST_ID and not Path(source).exists():
         return source
-    name = re.sub(r"[^\w.-]+", "-", summary.model).strip(".-") or "model"
+    name = safe_name(re.sub(r"[^\w.-]+", "-", summary.model))
     return f"{'evalkit' if source.startswith('package:') else 'unknown'}/{name}"

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from evalkit.core.format import percent
-from evalkit.core.signature import Signature
+from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.published.table import COUNTED
@@ -203,7 +203,7 @@ def paper_cell(table: PublishedTable, system: System, figure: Figure) -> Cell:
             high=bounds.high,
             n=figure.n or 0,
             higher_is_better=True if figure.metric in HIGHER_IS_BETTER_IN_PAPERS else None,
-            signature=Signature.of(figure.metric, parts),
+            signature=Signature.of(figure.metric, plain_parts(parts)),
         ),
         shown=printed_percent(figure),
         source=web_address(table.url),

@@ -15,7 +15,7 @@ from pathlib import Path
 from evalkit.analysis.run_scores import RunScores, ScoreColumn, baseline_file, read_run_scores
 from evalkit.core import console
 from evalkit.core.errors import DataError, StoreError
-from evalkit.core.files import write_whole
+from evalkit.core.files import LONGEST_NAME, write_whole
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import PublishedTable, load_published, published_names
 from evalkit.reports.leaderboard.exposure import TrainingExposure
@@ -26,7 +26,7 @@ from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult, Summary
-from evalkit.runs.store import write_record
+from evalkit.runs.store import run_name, write_record
 
 # Run id -> scores of its answers, where they are stored.
 StoredByRun = Mapping[str, RunScores | StoredScores]
@@ -49,6 +49,8 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
             baseline or a control are not stored, because these are never ranked.
         exposure: as `training_exposure` gives it.
     """
+    check_task_name(summary.task)
+    run_name(summary.run_id)
     result = leaderboard_result(summary, exposure)
     write_record(folder / "results" / f"{result.run_id}.json", result)
     scores = _scores_to_store(result, run)
@@ -216,6 +218,19 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
         )
 
 
+def check_task_name(task: str) -> None:
+    """Check that a task can have tables, which are files with its name.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if not _FILE_NAME.fullmatch(task) or len(task) > LONGEST_NAME or task.lower() in RESERVED:
+        raise DataError(
+            f"The task {task[:80]!r} cannot name a file; expected letters, digits, '.', '_' and '-', at most "
+            f"{LONGEST_NAME}. Give it another name (task.name=), or leaderboard=null for no table."
+        )
+
+
 def render(
     results: Sequence[LeaderboardResult], scores: StoredByRun, published: Sequence[PublishedTable]
 ) -> dict[str, str]:
@@ -228,8 +243,7 @@ def render(
     files: dict[str, str] = {}
     boards: list[Board] = []
     for task in tasks:
-        if not _FILE_NAME.fullmatch(task) or task.lower() in RESERVED:
-            raise DataError(f"The task {task!r} cannot name a file; expected letters, digits, '.', '_' and '-'.")
+        check_task_name(task)
         found = board(task, [r for r in results if r.task == task], scores, published)
         boards.append(found)
         files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}

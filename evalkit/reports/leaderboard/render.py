@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from evalkit.core.format import interval, percent
+from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.reports import latex, markdown
 from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.reports.leaderboard.ranking import HEADLINES, is_best_of_all
@@ -166,7 +167,8 @@ def to_csv(board: Board) -> str:
             for entry in table.entries:
                 for name in table.columns:
                     if name in entry.cells:
-                        writer.writerow(_csv_record(board, section, table, entry, name))
+                        record = _csv_record(board, section, table, entry, name)
+                        writer.writerow({key: spreadsheet_cell(value) for key, value in record.items()})
     return text.getvalue()
 
 

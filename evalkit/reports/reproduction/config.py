@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from evalkit.published.read import SCHEMA
 from evalkit.runs.schema import Summary
 from evalkit.runs.verify import open_run
 
+# The settings of `run` that a paper may give: how it asked, not what is run, where results go, or flags.
+SETTING = re.compile(
+    r"(?:task\.\w[\w.-]*|protocol(?:\.\w[\w.-]*)?|generation|reasoning|image|engine\.(?:dtype|exact))="
+)
 KEYS = ("about", "published", "models", "settings", "beside")
 
 
@@ -63,8 +68,9 @@ def parse_paper(content: Mapping[str, Any], name: str) -> Paper:
     rows = [s.id for s in published.systems]
     models = {str(m): _model_row(v, f"{where}: models: {m}", rows, tasks) for m, v in _map(content, "models", where)}
     settings = {str(t): _texts(v, f"{where}: settings: {t}") for t, v in _map(content, "settings", where)}
-    for task in settings:
+    for task, words in settings.items():
         _check_among(task, ("all", *tasks), f"{where}: settings")
+        _check_words(words, f"{where}: settings: {task}")
     proxy_metrics = {str(p): _texts(v, f"{where}: beside: {p}") for p, v in _map(content, "beside", where)}
     for protocol in proxy_metrics:
         _check_among(protocol, published.foreign, f"{where}: beside")
@@ -96,6 +102,16 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise ConfigError(f"{where} is {value!r}, expected a list of texts.")
     return tuple(value)
+
+
+def _check_words(words: Iterable[str], where: str) -> None:
+    """Check the words that a paper adds to the command lines of its runs, as its YAML may be someone else's."""
+    for word in words:
+        if not SETTING.match(word):
+            raise ConfigError(
+                f"{where}: {word[:80]!r} is not possible; expected `key=value` of what a paper states of its runs: "
+                "task.SETTING, protocol, generation, reasoning, image, engine.dtype or engine.exact."
+            )
 
 
 def _check_among(value: str, allowed: Iterable[str], what: str) -> None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.published import PublishedTable
 from evalkit.published.table import UNIT_NAMES
 from evalkit.reports.reproduction.layout import Column, ExtraCell, ExtraRow
@@ -25,8 +26,9 @@ def csv_text(published: PublishedTable, cells: Sequence[ReproducedCell], extra: 
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(_record(published, cell) for cell in cells)
-    writer.writerows(_extra_record(row, column, cell) for row in extra for column, cell in row.cells.items())
+    records = [_record(published, cell) for cell in cells]
+    records += [_extra_record(row, column, cell) for row in extra for column, cell in row.cells.items()]
+    writer.writerows({key: spreadsheet_cell(value) for key, value in record.items()} for record in records)
     return text.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.published import PublishedTable
-from evalkit.reports.markdown import escape
+from evalkit.reports.markdown import code, escape, without_html
 from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
 from evalkit.reports.reproduction.verdict import (
     DEVIATES,
@@ -96,15 +96,17 @@ def _reasons(cells: Sequence[ReproducedCell]) -> list[str]:
 
 def markdown(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow] = ()) -> str:
     """The table as Markdown: one row a cell, the published value next to the run's."""
-    lines = [f"# {published.paper}", "", f"{published.table}, {published.version}. {published.url}", ""]
-    lines += [f"> {note}\n" for note in published.notes]
+    text_of = without_html
+    lines = [f"# {text_of(published.paper)}", ""]
+    lines += [f"{text_of(published.table)}, {text_of(published.version)}. {text_of(published.url)}", ""]
+    lines += [f"> {text_of(note)}\n" for note in published.notes]
     lines += [f"{tally(cells)}.", "", *_cell_table(published, cells)]
     if published.faults:
         numbered = enumerate(published.faults.values(), 1)
-        lines += ["", "Known faults", "", *(f"{number}. {text}" for number, text in numbered)]
+        lines += ["", "Known faults", "", *(f"{number}. {text_of(text)}" for number, text in numbered)]
     if published.foreign:
         lines += ["", "Protocols that evalkit cannot compute", ""]
-        lines += [f"- `{name}`: {text}" for name, text in published.foreign.items()]
+        lines += [f"- `{code(name)}`: {text_of(text)}" for name, text in published.foreign.items()]
     return "\n".join([*lines, *_extra_table(cells, extra)]) + "\n"
 
 

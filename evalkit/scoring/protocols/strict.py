@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from evalkit.core.types import Metric, Sample
@@ -10,12 +11,12 @@ from evalkit.scoring.row_protocol import MetricResult, RowProtocol, references
 from evalkit.scoring.text.aliases import EXCLUSIVE
 from evalkit.scoring.text.aliases import VERSION as ALIAS_VERSION
 from evalkit.scoring.text.medical import Reading, find_phrase, fold, plain_words, read_list, read_words
+from evalkit.scoring.text.options import affirmed_text
 from evalkit.scoring.text.overlap import set_overlap
-from evalkit.scoring.text.restatement import REPEATS
-from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no, repeats_question
+from evalkit.scoring.text.restatement import CANNOT_TELL, REPEATS
+from evalkit.scoring.text.yes_no import doubts, gold_polarity, read_yes_no
 
 Words = tuple[str, ...]
-_NOT = frozenset({"not", "no", "nor", "neither", "without"})
 _SEPARATOR = re.compile(r",|;|\?|\bor\b|、|或者|还是")
 
 
@@ -23,9 +24,9 @@ class Strict(RowProtocol):
     """Closed rows by the meaning of the answer, open rows over sets of words; every alias used is recorded.
 
     closed_accuracy, gold yes or no: `read_yes_no`.  Any other gold: the answer must name exactly one of the options
-    (the row's choices, else those offered by the question itself), as whole words and not negated.  An answer that
-    cannot be read this way, an echo of the question among them, is unscored, with the reason.  An empty answer is
-    wrong; a failed request is unscored.
+    (the row's choices, else those offered by the question itself), as whole words and not denied.  An answer that
+    cannot be read this way, an echo of the question among them, is unscored, with the reason.  An answer without any
+    text is wrong; a failed request is unscored.
     open_recall, open_precision, open_f1: over the sets of words after aliases.  exact_match, on every row: equality
     after aliases, lists compared without order.  With several references each metric takes the best.
     """
@@ -81,7 +82,9 @@ def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
     """Result of closed_accuracy for one answer against one gold answer."""
     predicted = read_words(answer)
     if not predicted.words:
-        return MetricResult(value=0.0, note="empty answer")
+        if _is_blank(answer):
+            return MetricResult(value=0.0, note="empty answer")
+        return MetricResult(value=None, reason="has no word that can be read", extracted=answer.strip()[:80])
     polarity = gold_polarity(gold, sample.question)
     if polarity:
         reading = read_yes_no(answer, sample.question)
@@ -89,34 +92,38 @@ def closed_result(answer: str, gold: str, sample: Sample) -> MetricResult:
             return MetricResult(value=None, reason=reading.reason, extracted=" ".join(predicted.words)[:80])
         hit = float(reading.polarity == polarity)
         return MetricResult(value=hit, extracted=reading.polarity, note=reading.rule)
-    if repeats_question(answer, sample.question):
-        return MetricResult(value=None, reason=REPEATS, extracted=" ".join(predicted.words)[:80])
-    return _option_result(predicted, read_words(gold), sample)
+    return _option_result(answer, read_words(gold), sample)
 
 
-def _option_result(predicted: Reading, gold: Reading, sample: Sample) -> MetricResult:
-    options = _options(sample, gold.words)
-    named = _named(predicted.words, options)
-    note = _note(predicted.replaced, gold.replaced)
+def _is_blank(answer: str) -> bool:
+    """Whether an answer has nothing but white space and punctuation; a sign such as ✓ or a letter says something."""
+    return all(unicodedata.category(char)[0] in "ZCP" for char in answer)
+
+
+def _option_result(answer: str, gold: Reading, sample: Sample) -> MetricResult:
+    predicted, options = read_words(answer), _options(sample, gold.words)
+    extracted, note = " ".join(predicted.words)[:80], _note(predicted.replaced, gold.replaced)
+    wording = " ".join([sample.question, *sample.references, *sample.choices])
+    if doubts(answer) and not doubts(wording):
+        return MetricResult(value=None, reason=CANNOT_TELL, extracted=extracted, note=note)
+    affirmed = affirmed_text(answer, sample.question, " ".join(" ".join(option) for option in options))
+    if affirmed is None:
+        return MetricResult(value=None, reason=REPEATS, extracted=extracted, note=note)
+    named = _named(read_words(affirmed).words, options)
     if len(options) == 1:
-        extracted = " ".join(predicted.words)[:80]
         return MetricResult(value=float(bool(named)), extracted=extracted, note=note or "no other option known")
     if len(named) > 1:
         both = " and ".join(sorted(" ".join(option) for option in named))
         return MetricResult(value=None, reason=f"names both: {both}", note=note)
     if not named:
-        return MetricResult(
-            value=None, reason="names none of the options", extracted=" ".join(predicted.words)[:80], note=note
-        )
+        return MetricResult(value=None, reason="names none of the options", extracted=extracted, note=note)
     (choice,) = named
     return MetricResult(value=float(choice == options[0]), extracted=" ".join(choice), note=note)
 
 
 def _named(words: Words, options: list[Words]) -> set[Words]:
-    """The options that occur as whole words, not negated and not only as part of a longer option that occurs."""
-    places = {
-        option: {at for at in find_phrase(words, option) if not (at and words[at - 1] in _NOT)} for option in options
-    }
+    """The options that occur as whole words, and not only as part of a longer option that occurs."""
+    places = {option: set(find_phrase(words, option)) for option in options}
     covered = {
         (other, start + offset)
         for option, starts in places.items()

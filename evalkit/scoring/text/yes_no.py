@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
+from evalkit.scoring.text.clauses import without_tags
 from evalkit.scoring.text.medical import fold, plain_words
 from evalkit.scoring.text.normalise import CACHE, word_set
-from evalkit.scoring.text.restatement import NO_ANSWER, Polarity, Restated, opposite, read_restatement, repeats
+from evalkit.scoring.text.restatement import CANNOT_TELL, NO_ANSWER, Polarity, Restated, opposite, read_restatement
+from evalkit.scoring.text.statement_words import is_finding, singular
 from evalkit.scoring.text.yes_no_zh import HAN, ZH_EDGE, chinese_word, read_chinese
 
 
@@ -46,8 +49,6 @@ _DOUBT = re.compile(
     r"|(?:do not|don't) know|(?:possibly|perhaps|maybe|might be|may be)|insufficient)\b"
     r"|不确定|不知道|无法|不清楚|可能"
 )
-# "</s>", "<|im_end|>", "<answer>": ends of text and marks around an answer, which are not words of it.
-_TAG = re.compile(r"<[|/]?\s?[a-z][^<>\n]{0,30}>")
 _ASIDE = re.compile(r"\([^()]*(?:\)|$)")
 _YES_OR_NO = re.compile(r"\b(?:yes|yeah|yep|yup|no|nope|nah)\b")
 # An opening quote or emphasis belongs to the word after it: "no **mass**" is not "**no** mass".
@@ -101,24 +102,24 @@ def read_yes_no(answer: str, question: str) -> YesNoReading:
         (polarity,) = polarities
         return YesNoReading(polarity, rule="verdict word")
     if chinese:
-        return _reading(read_chinese(text, asked), text)
+        return _reading(read_chinese(without_tags(text), asked), text)
     if _DOUBT.search(text):
-        return YesNoReading(None, "says that it cannot tell")
-    return _reading(read_restatement(_TAG.sub("\n", text), question), text)
+        return YesNoReading(None, CANNOT_TELL)
+    return _reading(read_restatement(without_tags(text), question), text)
 
 
-def repeats_question(answer: str, question: str) -> bool:
-    """Whether an answer is the question again, and nothing else.
+def doubts(text: str) -> bool:
+    """Whether a text says that something is not known or not certain.
 
-    >>> repeats_question("is this the liver", "Is this the liver?"), repeats_question("The liver", "Is it the liver?")
+    >>> doubts("It may be on the left"), doubts("On the left")
     (True, False)
     """
-    return repeats(_TAG.sub("\n", fold(answer)), fold(question))
+    return bool(_DOUBT.search(fold(text)))
 
 
 def _reading(found: Restated, text: str) -> YesNoReading:
     if found.polarity is None and found.reason == NO_ANSWER and _DOUBT.search(text):
-        return YesNoReading(None, "says that it cannot tell")
+        return YesNoReading(None, CANNOT_TELL)
     return YesNoReading(found.polarity, found.reason, found.rule)
 
 
@@ -127,7 +128,7 @@ def _tokens(text: str) -> list[str]:
 
     A hyphen between two words is kept at the start alone ("no-mild"): "no-contrast" is one word.
     """
-    bare = re.sub(r"^[\W_]+", "", _TAG.sub("\n", text))
+    bare = re.sub(r"^[\W_]+", "", without_tags(text))
     bare = _ASIDE.sub(lambda aside: f" . {aside[0]} . " if _YES_OR_NO.search(aside[0]) else " ", bare)
     bare = _OPENING.sub("", bare)
     first, rest = (bare[:5], bare[5:]) if _HYPHEN.search(bare[:5]) else ("", bare)
@@ -149,10 +150,21 @@ def _yes_no_words(tokens: list[str], in_question: set[str], free: bool) -> set[P
             continue
         if token not in _PLAIN_YES_NO and (place or token in in_question):
             continue
+        if not free and _labels_another(tokens[:place], in_question):
+            continue
         end = _next_mark(tokens, place)
         if end == place + 1 or (token in _PLAIN_YES_NO and (free or _is_apart(tokens[place + 1 : end]))):
             found.add(opposite(polarity) if place and tokens[place - 1] == "not" else polarity)
     return found
+
+
+def _labels_another(before: list[str], in_question: set[str]) -> bool:
+    """Whether a yes or no stands behind the label of another finding: "pneumothorax: no" to "is there an effusion?"."""
+    if before[-1:] != [":"]:
+        return False
+    label = takewhile(lambda token: token[0].isalnum(), reversed(before[:-1]))
+    known = {singular(token) for token in in_question}
+    return any(is_finding(word) and singular(word) not in known for word in label)
 
 
 def _next_mark(tokens: list[str], place: int) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import command_line
 from tests.support.coloninst_tree import dialogue
 from tests.support.command_line import environment
 from tests.support.paper_inputs import llava_med_answers, llava_med_rows, write_json, write_lines
@@ -40,10 +40,7 @@ published:
 
 
 def evalkit(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "evalkit", *arguments],
-        cwd=cwd, env=environment() | extra, capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
+    return command_line.evalkit(*arguments, cwd=cwd, env=environment() | extra)
 
 
 def score(root: Path, task: str, off: int = 0) -> None:

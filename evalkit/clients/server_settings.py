@@ -1,0 +1,38 @@
+"""Settings of a server: its address and the name of the variable with its key, checked before any request."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from evalkit.core.errors import ConfigError
+
+
+def check_url(url: str | None, setting: str, caller: str) -> None:
+    """Raise ConfigError unless `url` is the address of a server and contains no credentials."""
+    parts = urlsplit(url or "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{caller} has no server; set {setting}=http://HOST:PORT/v1 to the address of an OpenAI-compatible server."
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(
+            f"{setting} must contain no user, password or query: it is stored with every result. Put the key into an "
+            f"environment variable and name the variable with {setting.split('.')[0]}.api_key_env."
+        )
+
+
+def check_key_name(name: str | None, setting: str) -> None:
+    """Raise ConfigError unless `name` is the name of an environment variable; a key itself hardly ever looks so."""
+    if name is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", name):
+        raise ConfigError(
+            f"{setting} must be the name of an environment variable (capitals, digits, underscores), such as "
+            "OPENAI_API_KEY, and not the key itself. The value is not shown here, because it may be a key; if it is "
+            "one and was on a command line, it is now in your shell's history: replace it."
+        )
+
+
+def server_label(url: str) -> str:
+    """Host, port and path of a server, for records and messages."""
+    parts = urlsplit(url)
+    return f"{parts.netloc}{parts.path.rstrip('/')}"

@@ -51,7 +51,7 @@ def check(kind: str, content: bytes, tmp_path: Path) -> None:
     for record in found if isinstance(found, list) else [found]:
         if record is not None:
             again = decode_object(type(record), encode(record), "again")
-            assert encode(again) == encode(record)
+            assert repr(encode(again)) == repr(encode(record))  # nan is not equal to itself
 
 
 @every_kind

@@ -215,10 +215,11 @@ def _column(key: MetricKey, column: ScoredPlaces, overall: MetricValue | None, i
         raise ValueError(f"summary.json gives {key} no direction")
     if len(column.places) != overall.n:
         raise ValueError(f"scores.jsonl holds {len(column.places)} of the {overall.n} scores of {key}")
-    values = np.full(len(ids), np.nan)
+    values = np.full(len(ids), None, dtype=object)
     values[column.places] = column.values
+    values[column.places[np.isnan(column.values)]] = None
     return ScoreColumn(
-        values=tuple(None if v != v else v for v in values.tolist()),
+        values=tuple(values.tolist()),
         rows=tuple(np.sort(column.places).tolist()),
         signature=overall.signature,
         higher_is_better=overall.higher_is_better,

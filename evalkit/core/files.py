@@ -90,8 +90,46 @@ def _is_running(process: int) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, whole."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+    """Write indented JSON, whole; piece by piece, because a gate.json may list hundreds of thousands of answers."""
+    write_whole(path, indented(content))
+
+
+def indented(content: Any) -> Iterator[str]:
+    """The text of a JSON file in pieces: that of `json.dumps(content, indent=1, ensure_ascii=False)`, and a line break.
+
+    >>> "".join(indented({"a": [1, "ä"], "b": {}}))
+    '{\\n "a": [\\n  1,\\n  "ä"\\n ],\\n "b": {}\\n}\\n'
+    """
+    yield from _pieces(content, 1)
+    yield "\n"
+
+
+def _pieces(content: Any, level: int) -> Iterator[str]:
+    """The pieces of a value whose members stand at a level; an object or list without further ones is one piece."""
+    if not isinstance(content, dict | list | tuple) or not content:
+        yield _LINE.encode(content)
+        return
+    if isinstance(content, dict):
+        heads, values = [f"{_LINE.encode(_key(k))}: " for k in content], list(content.values())
+        opening, closing = "{}"
+    else:
+        heads, values = [""] * len(content), list(content)
+        opening, closing = "[]"
+    between = f",\n{' ' * level}"
+    end = f"\n{' ' * (level - 1)}{closing}"
+    if not any(isinstance(v, dict | list | tuple) and v for v in values):
+        yield opening + between[1:] + between.join(map(str.__add__, heads, map(_LINE.encode, values))) + end
+        return
+    yield opening
+    for number, (head, value) in enumerate(zip(heads, values, strict=True)):
+        yield between[not number :] + head
+        yield from _pieces(value, level + 1)
+    yield end
+
+
+def _key(key: Any) -> str:
+    """A key as JSON has it: json writes numbers, true, false and null as texts."""
+    return key if isinstance(key, str) else _LINE.encode(key)
 
 
 def key_a_line(content: Mapping[str, Any]) -> str:

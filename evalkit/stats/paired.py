@@ -85,28 +85,31 @@ def sign_flip_p_values(
             kind = np.float32 if whole else np.float64
             weights: np.ndarray[Any, Any] = np.ascontiguousarray(matrix.T, dtype=kind)
             extreme, n = np.zeros(len(part), dtype=int), 0
-            for signs in _sign_patterns(size, permutations, seed):
-                extreme += np.sum(np.abs(signs.astype(kind) @ weights) >= observed, axis=0)
-                n += len(signs)
+            for flips in _sign_patterns(size, permutations, seed):
+                if whole:  # exact in this order too, with fewer steps
+                    sums = 2 * (flips.astype(kind) @ weights) - weights.sum(axis=0)
+                else:
+                    sums = (2.0 * flips - 1.0) @ weights
+                extreme += np.sum(np.abs(sums) >= observed, axis=0)
+                n += len(flips)
             for (place, _), count in zip(part, extreme.tolist(), strict=True):
                 p_values[place] = count / n if size <= _EXACT_UP_TO else (1 + count) / (1 + n)
     return p_values
 
 
 def _sign_patterns(size: int, permutations: int, seed: int) -> Iterator[np.ndarray[Any, Any]]:
-    """Blocks of signs of shape (patterns, size), -1 and 1: all patterns for few clusters, else seeded random ones."""
+    """Blocks of shape (patterns, size), 1 for +, 0 for -: all patterns for few clusters, else seeded random ones."""
     import numpy as np
 
     if size <= _EXACT_UP_TO:
-        yield (2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1) - 1).astype(np.int8)
+        yield (np.arange(2**size)[:, None] >> np.arange(size) & 1).astype(np.uint8)
         return
     rng = np.random.default_rng(seed)
     step = max(1, 4_000_000 // size)
     for start in range(0, permutations, step):
-        flips = rng.integers(0, 2, size=(min(step, permutations - start), size), dtype=np.int8)
-        flips <<= 1
-        flips -= 1
-        yield flips
+        shape = min(step, permutations - start), size
+        # The numbers of `rng.integers(0, 2, shape, dtype=np.int8)`, which published p values come from, in less time.
+        yield (np.frombuffer(rng.bytes(shape[0] * shape[1]), dtype=np.uint8) >> 7).reshape(shape)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

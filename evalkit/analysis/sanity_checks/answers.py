@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from evalkit.core.types import MetricKey, Prediction, Sample, Score
@@ -12,13 +11,12 @@ from evalkit.models.text_only_baselines import fold_text
 from evalkit.scoring.score_table import ScoreTable
 from evalkit.scoring.text.medical import read_list
 from evalkit.scoring.text.refusals import contains_refusal
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval
 
 # So many equal answers are no coincidence.
 MIN_EQUAL = 20
-# Readings of answers that are kept, because short answers repeat.
-_REMEMBERED = 1 << 14
 # Characters of the answer that a warning quotes.
 SHOWN_ANSWER = 60
 
@@ -33,7 +31,7 @@ def rates(
     n = len(samples)
     closed = ScoreTable.of(scores, samples).metrics.get(MetricKey("strict", "closed_accuracy"))
     texts = [p.text for p in predictions if p.text is not None]
-    is_refusal = lru_cache(_REMEMBERED)(contains_refusal)
+    is_refusal = remembered(contains_refusal)
     return {
         "failed": sum(p.failed for p in predictions) / n,
         "empty": sum(not t.strip() for t in texts) / n,
@@ -87,7 +85,7 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
     """
     read: list[_Verdict] = []
     n = 0
-    verdict_of = lru_cache(_REMEMBERED)(lambda text, question: read_yes_no(text, question).polarity)
+    verdict_of = remembered(lambda text, question: read_yes_no(text, question).polarity)
     for sample, prediction in zip(samples, predictions, strict=True):
         gold = sample.references[0].strip().lower().rstrip(".")
         if gold not in ("yes", "no"):

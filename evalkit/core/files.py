@@ -7,9 +7,13 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from glob import escape
+from itertools import repeat
+from json.encoder import encode_basestring
+from math import isfinite
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -105,31 +109,47 @@ def indented(content: Any) -> Iterator[str]:
 
 
 def _pieces(content: Any, level: int) -> Iterator[str]:
-    """The pieces of a value whose members stand at a level; an object or list without further ones is one piece."""
+    """The pieces of a value whose members stand at a level; an object or list of single values is one piece."""
     if not isinstance(content, dict | list | tuple) or not content:
         yield _LINE.encode(content)
         return
+    heads: Iterable[str]
     if isinstance(content, dict):
-        heads, values = [f"{_LINE.encode(_key(k))}: " for k in content], list(content.values())
+        heads, values = _heads(tuple(content)), list(content.values())
         opening, closing = "{}"
     else:
-        heads, values = [""] * len(content), list(content)
+        heads, values = repeat(""), list(content)
         opening, closing = "[]"
     between = f",\n{' ' * level}"
     end = f"\n{' ' * (level - 1)}{closing}"
-    if not any(isinstance(v, dict | list | tuple) and v for v in values):
-        yield opening + between[1:] + between.join(map(str.__add__, heads, map(_LINE.encode, values))) + end
+    if _PLAIN.keys() >= set(map(type, values)):
+        members = (head + _PLAIN[type(value)](value) for head, value in zip(heads, values, strict=False))
+        yield opening + between[1:] + between.join(members) + end
         return
     yield opening
-    for number, (head, value) in enumerate(zip(heads, values, strict=True)):
+    for number, (head, value) in enumerate(zip(heads, values, strict=False)):
         yield between[not number :] + head
         yield from _pieces(value, level + 1)
     yield end
 
 
-def _key(key: Any) -> str:
-    """A key as JSON has it: json writes numbers, true, false and null as texts."""
-    return key if isinstance(key, str) else _LINE.encode(key)
+# Faster than the encoder of whole values, whose text is the same.
+_PLAIN: Mapping[type, Callable[[Any], str]] = {
+    str: encode_basestring, int: int.__repr__, bool: _LINE.encode, type(None): _LINE.encode,
+    float: lambda value: float.__repr__(value) if isfinite(value) else _LINE.encode(value),
+}  # fmt: skip
+
+
+def _heads(keys: tuple[Any, ...]) -> tuple[str, ...]:
+    """What stands before the values of an object; json writes keys that are numbers, true, false or null as texts."""
+    if set(map(type, keys)) == {str}:
+        return _heads_of_texts(keys)
+    return tuple(f"{encode_basestring(k if isinstance(k, str) else _LINE.encode(k))}: " for k in keys)
+
+
+@lru_cache(maxsize=256)
+def _heads_of_texts(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{encode_basestring(k)}: " for k in keys)
 
 
 def key_a_line(content: Mapping[str, Any]) -> str:

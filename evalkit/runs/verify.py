@@ -78,16 +78,20 @@ class StoredRun:
         return columns_of_scores(self.scores(), ids) if found is None else found
 
     def _columns(self, path: Path, read: Callable[[Callable[[bytes], object]], Content]) -> Content | None:
-        """What a reader of columns gives, the file checked; None where the file is to be read line by line."""
+        """What a reader of columns gives, the file checked; None where the file is to be read line by line.
+
+        A file without a digest is read line by line too, where every key of every line is checked.
+        """
+        if self.summary.files is None:
+            return None
         tally = _Tally()
         try:
             found = read(tally.update)
         except (Unusual, OSError):
             return None
-        if self.summary.files is not None:
-            if (listed := self.summary.files.get(path.name)) is None:
-                raise _changed(path, "the summary does not list it")
-            _compare(path, tally.digest, listed)
+        if (listed := self.summary.files.get(path.name)) is None:
+            raise _changed(path, "the summary does not list it")
+        _compare(path, tally.digest, listed)
         return found
 
     def prompts(self) -> PromptFile | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Bytes of a file that are parsed at a time.
 _BLOCK = 1 << 24
+_NEWLINE = ord("\n")
 # Text columns of the lines that are read; `value` is a number.
 _SCORE = ("sample_id", "protocol", "metric", "extracted", "reason", "note")
 _ANSWER = ("sample_id", "image_id", "question", "text", "error", "finish_reason", "fingerprint", "reasoning")
@@ -167,6 +168,7 @@ def _tables(
     path: Path, texts: Sequence[str], numbers: Sequence[str], update: Callable[[bytes], object]
 ) -> Iterator[Any]:
     """The columns of a JSON Lines file, a block of whole lines at a time; null where a line has no such key."""
+    import numpy as np
     import pyarrow
     import pyarrow.json
 
@@ -179,7 +181,7 @@ def _tables(
             table.validate(full=True)  # the encoding of the texts too
         except pyarrow.ArrowException as problem:
             raise Unusual(f"{path}: {problem}") from None
-        if table.num_rows != block.count(b"\n"):
+        if table.num_rows != np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE):
             raise Unusual(f"{path}: a line is blank or holds several objects")
         if any(block.count(f'"{name}": '.encode()) != table.num_rows for name in numbers):
             raise Unusual(f"{path}: a line has no number where null was expected")

@@ -152,7 +152,7 @@ def score_table(
                 if head is None:
                     head = heads[score.protocol, score.metric] = _Head.of(protocol, score)
                 table.add(head.key, place, score, keep_text=head.keep_text)
-                write(f'{{"sample_id": {sample_id}, {head.text}{_ending(score)}')
+                write(_line(sample_id, head.text, score))
     return table
 
 
@@ -167,19 +167,30 @@ class _Head(NamedTuple):
     def of(cls, protocol: ScoringProtocol, score: Score) -> _Head:
         """The head of the scores of a metric."""
         name = score.metric
-        text = f'"protocol": {encode_basestring(score.protocol)}, "metric": {encode_basestring(name)}, "value": '
         used = any(m.aggregate in LABEL_AGGREGATES and (m.of or m.name) == name for m in protocol.metrics)
-        return cls(MetricKey(score.protocol, name), text, used)
+        return cls(MetricKey(score.protocol, name), _head_text(score.protocol, name), used)
 
 
-def _ending(score: Score) -> str:
-    """The rest of a line: the value, and the texts that there are, as `evalkit.runs.store.write_scores` writes them."""
+def score_line(score: Score) -> str:
+    """A line of scores.jsonl; empty fields are left out.
+
+    >>> score_line(Score(sample_id="1", protocol="p", metric="m", value=None, reason="unread")).strip()
+    '{"sample_id": "1", "protocol": "p", "metric": "m", "value": null, "reason": "unread"}'
+    """
+    return _line(encode_basestring(score.sample_id), _head_text(score.protocol, score.metric), score)
+
+
+def _head_text(protocol: str, metric: str) -> str:
+    return f'"protocol": {encode_basestring(protocol)}, "metric": {encode_basestring(metric)}, "value": '
+
+
+def _line(sample_id: str, head: str, score: Score) -> str:
     value = score.value
     text = "null" if value is None else float.__repr__(value) if isinstance(value, float) else json.dumps(value)
     for name, more in (("extracted", score.extracted), ("reason", score.reason), ("note", score.note)):
         if more:
             text += f', "{name}": {encode_basestring(more)}'
-    return f"{text}}}\n"
+    return f'{{"sample_id": {sample_id}, {head}{text}}}\n'
 
 
 class _Results:

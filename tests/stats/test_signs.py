@@ -18,12 +18,11 @@ def test_signs_are_those_of_the_generator(size: int) -> None:
         assert np.array_equal(block, drawn)
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3, 1e7])
+@pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3])
 @pytest.mark.parametrize("rows", [5, 40, 300])
 def test_p_is_that_of_signs_of_plus_and_minus_one(scale: float, rows: int) -> None:
     drawn = np.random.default_rng(rows)
     first, second = (drawn.integers(0, 2, rows) * scale for _ in range(2))
-    first, second = first / max(scale, 1.0), second / max(scale, 1.0)
     sums = (second - first)[np.abs(second - first) > 1e-12]
     signs = np.concatenate(list(_sign_patterns(len(sums), 10_000, 0))).astype(float) * 2 - 1
     extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())

@@ -107,9 +107,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 QUICK = {("failed samples are asked again", "kill"), ("other protocols", "kill"), ("a run starts over", "full disk")}
-# The default suite takes every fifth moment of some.
+# The default suite takes every eighth moment of some.
 CASES = [
-    *((name, how, 5) for name, how in sorted(QUICK)),
+    *((name, how, 8) for name, how in sorted(QUICK)),
     *(pytest.param(name, how, 1, marks=pytest.mark.slow) for name in SCENARIOS for how in ("kill", "full disk")),
 ]
 

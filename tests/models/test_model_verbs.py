@@ -191,6 +191,7 @@ def trained_with_a_local_tower(folder: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow  # tests/models/test_fetch.py has its parts in one process
 def test_a_fetched_model_runs_offline_without_any_request(v15, tmp_path):
     model = conf("llava-med")
     pinned = yaml.safe_load((CONF / "task" / "vqa-rad.yaml").read_text(encoding="utf-8"))["revision"]

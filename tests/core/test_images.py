@@ -269,7 +269,7 @@ def test_only_a_drawing_that_evalkit_names_is_called(monkeypatch, path):
 def test_every_drawing_is_a_function_that_draws():
     for path in module.DRAWINGS:
         ref = ImageRef(kind="draw", path=path, member="0/test/3")
-        assert open_image(ref).size == (70, 64)
+        assert open_image(ref).size == (64, 71)
         with pytest.raises(DataError, match="expected SEED/SPLIT/INDEX"):
             open_image(replace(ref, member="../../x"))
 

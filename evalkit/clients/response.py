@@ -16,8 +16,6 @@ from evalkit.core.errors import first_line
 MAX_WORDS = 300
 # Characters of a name (of a model, a finish reason) in a reply, of which the rest is left out.
 MAX_NAME = 200
-# Largest number of tokens that is taken for a count.
-MAX_COUNT = 10**9
 # Levels of a reply's JSON; those of servers have about ten.
 MAX_DEPTH = 100
 # Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
@@ -172,9 +170,9 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         finish=_finish(choice, text),
         model=_name(content.get("model")),
         fingerprint=_name(content.get("system_fingerprint")),
-        tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
-        tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        tokens_in=json_text.count(usage.get("prompt_tokens")),
+        tokens_out=json_text.count(usage.get("completion_tokens")),
+        tokens_cached=json_text.count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
         error=error or _error_of(message),
@@ -300,7 +298,3 @@ def _words(value: Any) -> str | None:
 
 def _name(value: Any) -> str | None:
     return value[:MAX_NAME] if isinstance(value, str) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None

@@ -7,6 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+# Largest number that is taken for a count of tokens.
+MAX_COUNT = 10**9
+
 
 class DoubledKeyError(ValueError):
     """A key that occurs twice in one JSON object with different values; the JSON standard leaves open which one holds.
@@ -80,6 +83,16 @@ def finite_number(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:
         return None
+
+
+def count(value: Any) -> int | None:
+    """The value as a count, such as that of tokens; None for what is none, or is more than MAX_COUNT.
+
+    >>> count(3), count(True), count(-1), count(2.0), count(10**400)
+    (3, None, None, None, None)
+    """
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if is_count else None
 
 
 def shown(value: Any, most: int = 60) -> str:

@@ -81,7 +81,7 @@ def read_json(content: bytes, redact: Redact) -> Any:
         return cleaned(json_text.loads(text, parse_constant=lambda _: None), redact)
     except UnicodeDecodeError:
         raise CallFailed("the server's reply is not JSON: its bytes are not UTF-8") from None
-    except RecursionError:
+    except json_text.TooDeepError:
         raise CallFailed("the server's reply is not JSON that can be read: it is nested too deeply") from None
     except ValueError as problem:
         start = " ".join(redact(text[:10_000]).split())[:60]

@@ -11,6 +11,13 @@ from typing import Any
 MAX_COUNT = 10**9
 
 
+class TooDeepError(ValueError):
+    """JSON whose arrays and objects are nested more deeply than can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("arrays or objects are nested too deeply")
+
+
 class DoubledKeyError(ValueError):
     """A key that occurs twice in one JSON object with different values; the JSON standard leaves open which one holds.
 
@@ -44,7 +51,7 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
 
     Raises:
         ValueError: a doubled key (DoubledKeyError), text that is not JSON (json.JSONDecodeError), bytes that are not
-            UTF-8, a number of thousands of digits, or arrays and objects nested too deeply.
+            UTF-8, a number of thousands of digits, or arrays and objects nested too deeply (TooDeepError).
     """
     if parse_constant is None:
         import jiter
@@ -58,7 +65,7 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
     try:
         return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
     except RecursionError:
-        raise ValueError("arrays or objects are nested too deeply") from None
+        raise TooDeepError from None
 
 
 def decoder() -> json.JSONDecoder:

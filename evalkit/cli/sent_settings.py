@@ -52,7 +52,7 @@ def check_sent_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> 
 
 
 def _is_known(config: Mapping[str, Any], node: Node, variable: str, typed: Mapping[str, Any]) -> bool:
-    """Whether a variable belongs to the server; or evalkit's YAML names it, and the command line another server."""
+    """Whether a variable belongs to the server, or evalkit's YAML names it and the server is its own or typed."""
     address = next((name for name in ADDRESSES if node.settings.get(name)), None)
     url = str(node.settings[address]) if address else ""
     # The whole beginning is compared: programs disagree on which part of an odd address is the host.
@@ -60,8 +60,11 @@ def _is_known(config: Mapping[str, Any], node: Node, variable: str, typed: Mappi
         return True
     option = str((config.get("choices") or {}).get(node.place))
     own = {path.stem: path for path in (config_dir() / node.place).glob("*.yaml")} if node.place in GROUPS else {}
-    is_own = option in own and unresolved(read_yaml(own[option])).get("api_key_env") == variable
-    return is_own and address is not None and is_typed(typed, node.place, address, url)
+    if address is None or option not in own:
+        return False
+    content = unresolved(read_yaml(own[option]))
+    is_own_server = content.get(address) == url or is_typed(typed, node.place, address, url)
+    return content.get("api_key_env") == variable and is_own_server
 
 
 def _key_refused(setting: str, variable: str, node: Node) -> ConfigError:

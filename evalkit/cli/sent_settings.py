@@ -7,6 +7,7 @@ command line, or from evalkit's own YAMLs, whose servers are known.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +22,8 @@ from evalkit.core.plain_text import visible
 
 # Variables of the hosted services in evalkit's own YAMLs -> the only server that gets them unasked.
 KNOWN_SERVERS = {"OPENAI_API_KEY": "https://api.openai.com"}
-# The end of the names of settings that name an environment variable, in classes of trusted packages too.
-KEY_SETTING = "_env"
+# The setting that names an environment variable, and the end of its name in classes of trusted packages.
+KEY_SETTING, ENDING = "api_key_env", "_env"
 # Settings that name a text file whose content becomes part of the requests.
 FILE_SETTINGS = ("prompt_file",)
 ADDRESSES = ("base_url", "url")
@@ -39,12 +40,13 @@ def check_sent_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> 
     """
     typed = typed_values(overrides)
     for node in nodes(config):
-        for key, value in node.settings.items():
+        for key, value in ((str(key), value) for key, value in node.settings.items()):
             if not isinstance(value, str) or is_typed(typed, node.place, key, value):
                 continue
             setting = joined(node.place, key)
-            if key.endswith(KEY_SETTING):
+            if key == KEY_SETTING:
                 check_key_name(value, setting)  # the value is shown below, and could be a key
+            if key == KEY_SETTING or (key.endswith(ENDING) and value in list(os.environ)):
                 if not _is_known(config, node, value, typed):
                     raise _key_refused(setting, value, node)
             elif key in FILE_SETTINGS:
@@ -64,7 +66,7 @@ def _is_known(config: Mapping[str, Any], node: Node, variable: str, typed: Mappi
         return False
     content = unresolved(read_yaml(own[option]))
     is_own_server = content.get(address) == url or is_typed(typed, node.place, address, url)
-    return content.get("api_key_env") == variable and is_own_server
+    return content.get(KEY_SETTING) == variable and is_own_server
 
 
 def _key_refused(setting: str, variable: str, node: Node) -> ConfigError:

@@ -341,20 +341,27 @@ def test_other_words_allow_nothing(words: list[str]) -> None:
         check_sent_settings(pair(EVIL, option=HOSTED), words)
 
 
-def test_settings_of_trusted_packages_are_checked_at_any_depth() -> None:
+def test_settings_of_trusted_packages_are_checked_at_any_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_KEY", SECRET)
+    monkeypatch.setenv("lower", SECRET)
+    with pytest.raises(ConfigError, match=r"task\.my_env=lower is given"):
+        check_sent_settings({"task": {"my_env": "lower"}}, [])
     config = {"engine": {"parts": {"a": {"token_env": "LAB_KEY", "url": EVIL}}}}
     with pytest.raises(ConfigError, match=r"engine\.parts\.a\.token_env=LAB_KEY .* the server evil\.example gets"):
         check_sent_settings(config, [])
     for word in ("engine.parts.a.token_env=LAB_KEY", "engine.parts={a: {token_env: LAB_KEY}}"):
         check_sent_settings(config, [f"+{word}"])
-    check_sent_settings({"engine": {"env": "x", "environment": "y", "runtime_env": {}, "max_env": 3}}, [])
+    check_sent_settings(
+        {"engine": {"env": "x", "environment": "y", "runtime_env": {}, "max_env": 3, "conda_env": "base 1"}}, []
+    )
 
 
 NAMES = st.sampled_from(
-    ["api_key_env", "base_url", "url", "prompt_file", "x_env", "judge", "engines", "lab", "a.b", ""]
+    ["api_key_env", "base_url", "url", "prompt_file", "x_env", "judge", "engines", "server", "a.b", "", 1, 1.5, True]
 )
+VALUES = st.sampled_from(["LAB_KEY", "HOME", EVIL, OPENAI, "\ud83d", "a\0"])
 TREES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["LAB_KEY", EVIL, OPENAI]),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | VALUES,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=10,
 )

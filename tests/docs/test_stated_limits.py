@@ -6,7 +6,7 @@ import pytest
 
 from evalkit.cli import yaml_text
 from evalkit.cli.code_settings import FROM_FILES, OWN_CLUSTERS
-from evalkit.cli.sent_settings import FILE_SETTINGS, KEY_SETTING, KNOWN_SERVERS
+from evalkit.cli.sent_settings import ENDING, FILE_SETTINGS, KEY_SETTING, KNOWN_SERVERS
 from evalkit.cli.shared_yaml import HYDRA_SETTINGS, RESOLVERS
 from evalkit.clients import openai_client, redaction, response, transport
 from evalkit.core import archives, image_files, json_text
@@ -33,7 +33,7 @@ STATED = {
     "YAML": (FOLDERS, f"at most {yaml_text.MAX_BYTES // 1024} KiB, {yaml_text.MAX_VALUES:,} values"),
     "YAML levels": (FOLDERS, f"and {yaml_text.MAX_DEPTH} levels"),
     "clusters": (FOLDERS, "`local` or `auto`; any other"),
-    "keys": (FOLDERS, f"every setting whose name ends with `{KEY_SETTING}`"),
+    "keys": (FOLDERS, f"`{KEY_SETTING}`, and every setting whose name ends with `{ENDING}`"),
 }
 
 

@@ -36,9 +36,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The default suite; `nox -s tests -- -m slow` for the slow one."""
+    """The default suite: everything, with a few cases of each long suite."""
     session.install(*CONSTRAINTS, "-e", ".[dev]")
     session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The long suites whole, and fuzzing with many examples: weekly, and before a release."""
+    session.install(*CONSTRAINTS, "-e", ".[dev]")
+    session.run("pytest", "-n", "2", "-m", "slow", *session.posargs)
+    session.run("pytest", "-n", "2", "--hypothesis-profile=thorough", "-k", "fuzz", *session.posargs)
 
 
 @nox.session

@@ -119,9 +119,9 @@ def machine(record: dict[str, Any]) -> str:
     return f"{chip}, {', '.join(software)}, load average {load} when it ended"
 
 
-def prefix_table() -> str:
+def prefix_table(name: str = "prefix-cpu") -> str:
     """Make the table of all workloads and modes with their ratios."""
-    result = read("prefix-cpu")
+    result = read(name)
     rows: list[tuple[Any, ...]] = []
     for questions, workload in result["workloads"].items():
         one = workload["modes"]["one"]
@@ -196,7 +196,12 @@ def bench_table() -> str:
     return f"{table(head, rows)}\n\n{machine(result['machine'])}."
 
 
-TABLES = {"prefix": prefix_table, "flips": flips_table, "host": host_table, "bench": bench_table}
+def gpu_table() -> str:
+    """Make the table of a model of seven billion parameters on a GPU."""
+    return prefix_table("prefix-h100")
+
+
+TABLES = {"prefix": prefix_table, "gpu": gpu_table, "flips": flips_table, "host": host_table, "bench": bench_table}
 
 
 def page(text: str) -> str:

@@ -16,8 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # --doctest-modules imports every file of the folders that it visits: these include programs and a stand-in for vLLM.
 collect_ignore = ["support"]
 
-# How long an example takes says what else the machine does, not whether the code is right.
-settings.register_profile("evalkit", deadline=None)
+# How long an example takes says what else the machine does, not whether the code is right.  With many examples:
+# `pytest --hypothesis-profile=thorough`.
+settings.register_profile("evalkit", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("evalkit")
 
 

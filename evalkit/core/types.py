@@ -38,8 +38,8 @@ class ImageRef:
     """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function" of evalkit, member = its argument) or "blank" (a grey image of the size of the
-    image that `of` refers to).
+    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument) or "blank" (a grey image of the
+    size of the image that `of` refers to).
     """
 
     kind: Literal["file", "zip", "parquet", "draw", "blank"]

@@ -164,11 +164,18 @@ class BatchRunner:
             return prefix_decode.answer(self.loaded, pack, at_once=at_once, forward_places=self.limits.forward_limit)
         result = check(self.loaded, pack, at_once, self.limits.forward_limit)
         self.sharing.check_measurements = result.measurements
-        if result.reason:
-            self.sharing.disable(f"in the check on the first images {result.reason}")
-        else:
+        if result.reason is None:
             self.sharing.allowed = True
-        return result.answers
+        elif not self.exact:
+            self.sharing.disable(f"in the check on the first images {result.reason}")
+            return None
+        elif result.finite:  # with other first images it might pass, so answers would depend on which come first
+            raise EngineError(
+                f"{self.sharing.model}: engine.exact=true promises answers that do not depend on other questions, but "
+                f"in the check on the first images {result.reason}. Leave out engine.exact; "
+                "engine.share_prefix=off engine.batch_size=1 answers one plain prompt at a time."
+            )
+        return result.answers  # without numbers nothing was compared: the next pack is checked
 
     def _retry_smaller(self, pack: list[PrefixGroup]) -> Iterator[list[Answer]]:
         """Answer a pack again after memory ran out, with the limit halved for the rest of the run."""

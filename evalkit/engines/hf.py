@@ -149,6 +149,8 @@ class HfEngine:
     def load(self) -> LoadedModel:
         """Load the model and its processor at the first call, and return them."""
         if self._loaded is None:
+            if self.dtype == "float32":
+                use_full_float32()
             model, processor = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
             if self.device == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
                 import torch
@@ -184,6 +186,14 @@ class HfEngine:
                 self._flips["n"] += 1
                 self._flips["differ"] += alone.text != before.text
         loaded.counters = counters
+
+
+def use_full_float32() -> None:
+    """Compute float32 with all its bits; by default a GPU's convolutions use TF32 for some shapes, with 10 bits."""
+    import torch
+
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def resolve_device(device: str) -> str:

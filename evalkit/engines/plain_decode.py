@@ -33,20 +33,23 @@ def answer(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[int]]:
     return _generate(loaded, rows, with_logits=False).ids
 
 
-def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[Trace]:
-    """Generate as `answer` does, and keep the logits of every step."""
+def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) -> list[Trace]:
+    """Generate as `answer` does, and keep the logits of every step.
+
+    padding: places on the left of the longest prompt.
+    """
     import torch
 
-    new, output = _generate(loaded, rows, with_logits=True)
+    new, output = _generate(loaded, rows, with_logits=True, padding=padding)
     logits = torch.stack(output.logits, dim=1).float()  # (rows, steps, vocabulary)
     return [Trace(ids, list(steps)) for ids, steps in zip(new, logits, strict=True)]
 
 
-def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool) -> _Generated:
+def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool, padding: int = 0) -> _Generated:
     import torch
 
     started = time.perf_counter()
-    inputs = collate(loaded, rows)
+    inputs = collate(loaded, rows, padding=padding)
     with torch.inference_mode():
         if loaded.generation.temperature > 0:
             torch.manual_seed(seed(rows[0].request))
@@ -109,11 +112,11 @@ def _count(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequen
     counters.decode_tokens += sum(n - 1 for n in lengths if n)  # the first token is computed by the prefill
 
 
-def collate(loaded: LoadedModel, rows: Sequence[PromptRow]) -> dict[str, Any]:
-    """Make the model's inputs for rows of one `PromptGroup.shape`: (rows, longest prompt), padded on the left."""
+def collate(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) -> dict[str, Any]:
+    """Make inputs (rows, longest prompt + `padding`) for rows of one `PromptGroup.shape`, padded on the left."""
     import torch
 
-    width = max(len(row.ids) for row in rows)
+    width = max(len(row.ids) for row in rows) + padding
     ids = torch.full((len(rows), width), loaded.pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):

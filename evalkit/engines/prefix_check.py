@@ -15,21 +15,24 @@ from evalkit.engines.shared_prefix import PrefixGroup
 
 # In float32, correct sharing moves logits by about 1e-5, and a mistake by 0.8 or more.
 FLOAT32_TOLERANCE = 1e-3
-# Tolerance in half precision: this multiple of what plain batching moves the logits by, and at least this many steps
-# of the number format.
+# Tolerance in half precision: this multiple of what a plain batch moves the logits by, and at least this many steps of
+# the number format.
 HALF_BATCHING_FACTOR, HALF_MIN_STEPS = 3.0, 2.0
+NO_NUMBERS = "the logits are NaN or infinite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
     """Outcome of the check.
 
-    reason: why sharing failed; None if it gives the results of plain prompts.  answers: the pack's answers if it
-    passed.  measurements: for the manifest.
+    reason: why sharing failed; None if it gives the results of plain prompts.  finite: False if logits were NaN or
+    infinite, so that nothing could be compared.  answers: the pack's answers with sharing.  measurements: for the
+    manifest.
     """
 
     reason: str | None
-    answers: list[list[list[int]]] | None
+    finite: bool
+    answers: list[list[list[int]]]
     measurements: dict[str, Any]
 
 
@@ -72,7 +75,7 @@ def check(
         "vision_encodes": cost.vision_encodes,
         "questions": len(numbers),
     }
-    return CheckResult(reason=reason, answers=None if reason else answers, measurements=measurements)
+    return CheckResult(reason=reason, finite=reason != NO_NUMBERS, answers=answers, measurements=measurements)
 
 
 def _choose_probe(pack: Sequence[PrefixGroup]) -> _Probe:
@@ -93,7 +96,7 @@ def _compare(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace]) 
     rows = shared.group.rows
     alone = {n: plain_decode.answer_with_logits(loaded, [rows[n]])[0] for n in found}
     if any(NOT_FINITE in trace.ids for trace in (*found.values(), *alone.values())):
-        return _Comparison("the logits are NaN or infinite", {"logit_difference": None})
+        return _Comparison(NO_NUMBERS, {"logit_difference": None})
     tolerance = _tolerance(loaded, [rows[n] for n in found], [alone[n] for n in found])
     difference = max(largest_difference(found[n], alone[n]) for n in found)
     control = _control(loaded, shared, found, alone)
@@ -134,8 +137,10 @@ def _tolerance(loaded: LoadedModel, rows: Sequence[PromptRow], alone: Sequence[T
 
     if loaded.dtype == "float32":
         return FLOAT32_TOLERANCE
-    batch = plain_decode.answer_with_logits(loaded, rows)
-    batched = max(largest_difference(trace, one) for trace, one in zip(batch, alone, strict=True))
+    # A batch of one prompt, or of prompts of one length, is computed by the kernels of a single prompt: padding and a
+    # second row call for those that take a mask, as sharing does.
+    batch = plain_decode.answer_with_logits(loaded, rows if len(rows) > 1 else [*rows, *rows], padding=8)
+    batched = max(largest_difference(trace, one) for trace, one in zip(batch, alone, strict=False))
     step = torch.finfo(getattr(torch, loaded.dtype)).eps * max(float(t.logits[0].abs().max()) for t in batch)
     return max(HALF_BATCHING_FACTOR * batched, HALF_MIN_STEPS * float(step))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evalkit.__main__ import main
+from tests.support.slow import mostly_slow
 
 MADE = ("model=scripted", "task=phantom", "task.n_test=4", "leaderboard=null", "protocol=strict")
 
@@ -36,7 +37,10 @@ NEIGHBOURS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.fixture(params=NEIGHBOURS)
+QUICK = ("a summary that is no JSON", "both foreign")
+
+
+@pytest.fixture(params=mostly_slow(NEIGHBOURS, QUICK))
 def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with a run and a neighbour that is none."""
     out = tmp_path / "runs"
@@ -82,6 +86,16 @@ def test_a_damaged_run_among_the_runs_of_a_gate_is_refused(tmp_path: Path) -> No
     assert main(["gate", f"baseline={run}", f"candidate={tmp_path / 'runs'}", f"out={tmp_path / 'out'}"]) == 2
 
 
+BLANK = ("model=phantom-llava", "engine.device=cpu", "engine.dtype=float32", "task.n_test=1", "protocol=llava-med")
+
+
+@pytest.fixture(scope="module")
+def blank_and_original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on blank images and one on the task's own, in one folder."""
+    out = tmp_path_factory.mktemp("blank")
+    return made(out, *BLANK, "image=blank"), made(out, *BLANK)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -92,13 +106,11 @@ def test_a_damaged_run_among_the_runs_of_a_gate_is_refused(tmp_path: Path) -> No
     ],
 )
 def test_a_damaged_run_on_blank_images_stops_no_run_and_lends_it_no_number(
-    damage: Callable[[Path], Any], tmp_path: Path
+    damage: Callable[[Path], Any], blank_and_original: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    more = ("model=phantom-llava", "engine.device=cpu", "engine.dtype=float32", "task.n_test=1", "protocol=llava-med")
-    blank = made(tmp_path, *more, "image=blank")
-    run = made(tmp_path, *more)
+    blank, run = (Path(shutil.copytree(p, tmp_path / p.name)) for p in blank_and_original)
     path = run / "summary.json"
     assert "metrics" in json.loads(path.read_text(encoding="utf-8"))["sanity_checks"]["blank"]
     damage(blank)
-    assert main([*MADE, *more, f"out={tmp_path}"]) == 0
+    assert main([*MADE, *BLANK, f"out={tmp_path}"]) == 0
     assert "unknown" in json.loads(path.read_text(encoding="utf-8"))["sanity_checks"]["blank"]

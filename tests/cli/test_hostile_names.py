@@ -18,6 +18,7 @@ import pytest
 from evalkit.cli.command_words import quoted
 from evalkit.cli.main import main
 from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of
+from tests.support.slow import mostly_slow
 
 NAMES = [
     "../../../outside", "/etc/passwd", "..", "~/x", "a\\b", "a}\\input{/etc/passwd}", "%\\write18{x}", "$x^2_y&z#",
@@ -25,6 +26,13 @@ NAMES = [
     "a|b", "`rm -rf x`", "$(touch x)", "[red]x[/]", "[/closing]", ":smile:", "[a](javascript:x)", "{{7*7}}", "--help",
     "a b", "模型", "x" * 5000, "é" * 300, "null", "1.10", "con", "a:b*?", "&amp;", "]]>", "<!--",
 ]  # fmt: skip
+# A kind each: paths, LaTeX, spreadsheets, HTML.
+QUICK = [
+    "../../../outside",
+    "a}\\input{/etc/passwd}",
+    "=cmd|' /C calc'!A0",
+    "<script>alert(1)</script>",
+]
 REFUSED = ["a\nb", "a\rb", "a\x1b[31mb", "a\u202eb", "a\x07", "a\u2066b", "\udcff"]
 HERE = ("task.n_test=2", "limit=20")
 
@@ -76,7 +84,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return printed.out
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda n: ascii(n[:20]))
+@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK), ids=lambda n: ascii(n[:20]))
 def test_every_verb_that_writes_keeps_a_name_a_name(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,7 +117,11 @@ def test_every_verb_that_writes_keeps_a_name_a_name(
         assert "<script" not in text and "<img" not in text
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "null"], ids=lambda n: ascii(n[:20]))
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow([n for n in NAMES if n != "null"], [*QUICK, "..", "a b", "模型", "x" * 5000]),
+    ids=lambda n: ascii(n[:20]),
+)
 def test_a_task_of_any_name_stays_in_its_folder_or_is_refused_before_anything_is_asked(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +145,7 @@ def test_a_task_that_cannot_have_a_table_is_refused_before_anything_is_asked_and
     run(capsys, "run", *SCRIPTED, "task.n_test=1")
 
 
-@pytest.mark.parametrize("name", REFUSED, ids=ascii)
+@pytest.mark.parametrize("name", mostly_slow(REFUSED, ["a\nb", "a\x1b[31mb", "\udcff"]), ids=ascii)
 @pytest.mark.parametrize("setting", ["name", "task.name", "+model.name", "protocol.strict.name"])
 def test_a_name_of_characters_that_act_is_refused(
     name: str, setting: str, place: Path, capsys: pytest.CaptureFixture[str]
@@ -170,7 +182,9 @@ PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 STREAMS = [{"LC_ALL": "C"}, PLAIN_C, *({"PYTHONIOENCODING": e} for e in ("ascii", "latin-1", "ascii:strict", "cp1252"))]
 
 
-@pytest.mark.parametrize("variables", STREAMS, ids=lambda v: ",".join(f"{k}={x}" for k, x in v.items()))
+@pytest.mark.parametrize(
+    "variables", mostly_slow(STREAMS, [PLAIN_C]), ids=lambda v: ",".join(f"{k}={x}" for k, x in v.items())
+)
 def test_a_terminal_that_is_not_utf8_prints(variables: dict[str, str], tmp_path: Path) -> None:
     env = environment() | variables
     env.pop("COLUMNS")
@@ -190,7 +204,10 @@ def test_a_terminal_that_is_not_utf8_prints(variables: dict[str, str], tmp_path:
         assert printed(*words)
 
 
-@pytest.mark.parametrize("words", [("list",), ("--help",), (*SCRIPTED, "task.n_test=1", "leaderboard=null")], ids=len)
+WORDS = [("list",), ("--help",), (*SCRIPTED, "task.n_test=1", "leaderboard=null")]
+
+
+@pytest.mark.parametrize("words", mostly_slow(WORDS, WORDS[:1]), ids=len)
 def test_output_that_nobody_reads_or_that_cannot_be_written_is_no_traceback(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli.config import plain, read_yaml
-from tests.support.fuzzing import EDITS, GRAFTS, edited, grafted, read_file
+from tests.support.fuzzing import EDITS, GRAFTS, edited, examples, grafted, read_file
 from tests.support.paths import CONF
 
 FILES = [
     p.read_bytes() for p in (CONF / "task/slake.yaml", CONF / "model/phantom-llava.yaml", CONF / "protocol/strict.yaml")
 ]
-FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(path: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ from evalkit.core.errors import EngineError
 from tests.support.asking import ask_once, get
 from tests.support.certificates import context, self_signed
 from tests.support.hostile_server import HEAD, Connection, HostileServer, body_of, reply
+from tests.support.slow import mostly_slow
 
 SECRET = "not-for-this-server"
 KEY = "sk-test-0123456789+/very=secret"
@@ -94,7 +95,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) 
     assert key not in str(caught.value) and "sk" not in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", mostly_slow([301, 302, 303, 307, 308], [302, 307]))
 @pytest.mark.parametrize("other", ["another port", "another name", "no scheme", "a password"])
 def test_a_redirect_to_another_server_sends_it_nothing(either_transport: str, status: int, other: str) -> None:
     with HostileServer(lambda text: "stolen") as thief, HostileServer(lambda text: "yes") as server:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -28,8 +29,14 @@ WAITING = {"datasets", "pandas"}
 DISTRIBUTIONS = {"ray": "ray", "vllm": "vllm", "yaml": "pyyaml", "PIL": "pillow", "pydantic_core": "pydantic"}
 
 
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Import names with the distributions that have them; reads the files of all distributions."""
+    return metadata.packages_distributions()
+
+
 def distribution_of(name: str) -> str:
-    found = metadata.packages_distributions().get(name, ())
+    found = distributions().get(name, ())
     return DISTRIBUTIONS.get(name) or (checks().canonicalize_name(found[0]) if found else name)
 
 
@@ -116,7 +123,8 @@ def test_no_pin_no_installed_version_and_no_lowest_version_has_a_known_hole() ->
     known = checks().advisories()
     assert checks().advisory_problems(known, checks().pins(CONSTRAINTS).items(), "pinned") == []
     assert checks().advisory_problems(known, checks().lowest(checks().declared()), "lowest") == []
-    installed = [pair for pair in checks().installed_here() if pair[0] in checks().closure(checks().declared())]
+    brought = checks().closure(checks().declared())
+    installed = [pair for pair in checks().installed_here() if pair[0] in brought]
     found = checks().advisory_problems(known, installed, "installed")
     if found and "CI" not in os.environ:
         pytest.skip(f"this environment was not made with constraints.txt: {'; '.join(found)}")

@@ -153,6 +153,48 @@ def test_a_wrong_cache_is_detected_and_the_answers_stay_correct(
         list(engine(share_prefix="require").generate(requests))
 
 
+@pytest.mark.parametrize("share", ["auto", "off"])
+def test_with_exact_a_failed_check_stops_the_run(
+    engine: Make, requests: list[Request], monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    """Plain batches after a failed check would make answers depend on which images come first."""
+    MISTAKES["positions are one off"](monkeypatch)
+    with pytest.raises(EngineError, match=r"promises answers .* logits differ .* Leave out engine") as caught:
+        list(engine(exact=True, share_prefix=share).generate(requests))
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("mistake", [None, "positions are one off"])
+def test_in_half_precision_a_first_image_with_few_questions_is_checked_as_well(
+    engine: Make, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, mistake: str | None
+) -> None:
+    """The tolerance comes from a padded batch; a batch of one prompt would be computed as the prompt alone."""
+    spec = tiny.spec(folder)
+    if mistake:
+        MISTAKES[mistake](monkeypatch)
+    tolerances = []
+    for number in range(4):
+        some = tiny.requests(tmp_path / str(number), [count], spec.generation)
+        run = engine(spec, dtype="bfloat16", exact=mistake is None, measure_flips=0)
+        answers(run, some)
+        record = run.metadata()["prefix_check"]
+        tolerances.append(record["tolerance"])
+        assert (record["logit_difference"] <= record["tolerance"]) is (mistake is None)
+    assert max(tolerances) > 0.1
+
+
+def test_float32_on_a_gpu_is_kept_from_tf32(engine: Make) -> None:
+    import torch
+
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    engine(dtype="bfloat16").load()
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    engine().load()
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
 def test_a_check_that_could_not_fail_counts_as_failed(engine: Make, requests: list[Request], tmp_path: Path) -> None:
     made = tiny.model()
     made.model.multi_modal_projector.linear_2.weight.data.zero_()

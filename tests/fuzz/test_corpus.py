@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
-from tests.support.fuzzing import EDITS, edited
+from tests.support.fuzzing import EDITS, edited, examples
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = {target: sorted((CORPUS / target).iterdir()) for target in TARGETS}
@@ -28,7 +28,7 @@ def test_an_input_of_the_corpus(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_an_edited_input_of_the_corpus(target: str, data: st.DataObject) -> None:
     content = data.draw(st.sampled_from(FILES[target])).read_bytes()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.importers import FORMATS, AnswerFile, read_answers
-from tests.support.fuzzing import EDITS, edited, json_values, value_or_error
+from tests.support.fuzzing import EDITS, edited, examples, json_values, value_or_error
 
 KEYS = [
     "id",
@@ -66,7 +66,7 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "answers.json"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.binary(max_size=60)
     | st.text(max_size=60).map(str.encode)
@@ -77,7 +77,7 @@ def test_any_bytes(path, content):
     read(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(VALUES, st.sampled_from([*FORMATS, "auto"]))
 def test_any_json(path, value, name):
     path.write_text(json.dumps(value))
@@ -94,7 +94,7 @@ FIELDS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_right_keys_with_any_values(path, data):
     name = data.draw(st.sampled_from(sorted(FIELDS)))
@@ -112,7 +112,7 @@ def inspect(value):
     return {"eval": {}, "samples": [{"id": 1, "input": value[0], "target": value[1], "output": value[2]}]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.tuples(VALUES, VALUES, VALUES), st.sampled_from([helm, inspect]))
 def test_right_frames_with_any_values(path, value, frame):
     path.write_text(json.dumps(frame(value)))
@@ -138,7 +138,7 @@ def parquet():
     ],
     ids=["parquet", "CSV", "UTF-16"],
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(edits=EDITS)
 def test_an_edited_table(path, content, edits):
     path.write_bytes(edited(content, edits))

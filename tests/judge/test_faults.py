@@ -236,7 +236,7 @@ def test_images_that_cannot_be_sent_are_failed_calls_and_the_others_are_judged(t
     from evalkit.core.types import ImageRef
     from tests.core.test_limits import encoded, huge
 
-    contents = [huge("PNG"), huge("GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n", b"no image", encoded("JPEG"), *[b"x"] * 12]
+    contents = [huge("JPEG"), huge("GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n", b"no image", encoded("JPEG"), *[b"x"] * 12]
     samples = [replace(s, images=(ImageRef(kind="file", path=f"{k}.png"),)) for k, s in enumerate(chat(len(contents)))]
     with FakeServer(lambda n, b: scores(8, 4)) as server:
         settings = config(server.url, send_images=True, concurrency=1)

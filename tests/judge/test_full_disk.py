@@ -27,6 +27,7 @@ from tests.support.fake_server import Act, FakeServer, scores
 from tests.support.hostile_server import body_of
 from tests.support.judge_samples import answers, chat, config
 from tests.support.paths import ROOT
+from tests.support.slow import mostly_slow
 
 CONCURRENCY = 8
 
@@ -64,7 +65,10 @@ def judge_until_full(folder: Path, settings: JudgeConfig, n: int) -> EvalkitErro
     return caught.value
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+NUMBERS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
+
+
+@pytest.mark.parametrize("number", mostly_slow(NUMBERS, [errno.ENOSPC]), ids=errno.errorcode.get)
 @pytest.mark.parametrize("room", [2, 3, 6])
 def test_the_first_reply_that_cannot_be_written_stops_new_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, number: int

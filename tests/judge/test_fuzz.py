@@ -17,7 +17,7 @@ from evalkit.judge.batch import collect
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.human_labels import read_labels
 from evalkit.judge.import_reviews import read_reviews
-from tests.support.fuzzing import EDITS, GRAFTS, edited, grafted_file, read_file, value_or_error
+from tests.support.fuzzing import EDITS, GRAFTS, edited, examples, grafted_file, read_file, value_or_error
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
@@ -26,7 +26,8 @@ def lines(*rows: dict[str, Any]) -> bytes:
 
 def output(path: Path) -> Any:
     """The replies in a batch's output, of which one request is known."""
-    return collect(path.parent, SimpleNamespace(calls={"k": ()}, config=SimpleNamespace(api_key_env=None)))  # type: ignore[arg-type]
+    plan = SimpleNamespace(calls={"k": ()}, config=SimpleNamespace(api_key_env=None))
+    return collect(path.parent, plan)  # type: ignore[arg-type]
 
 
 BODY = {"choices": [{"message": {"content": "8 7"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
@@ -58,7 +59,7 @@ KINDS: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
         output,
     ),
 }
-FUZZED = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=examples(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 

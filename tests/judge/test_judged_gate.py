@@ -43,15 +43,26 @@ def as_of_an_earlier_version(run: Path) -> None:
     (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
-@pytest.fixture
-def judged(tmp_path: Path) -> Path:
-    run = make_run(tmp_path / "first", "digest")
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judged run, which tests copy before they change it."""
+    run = make_run(tmp_path_factory.mktemp("judged") / "first", "digest")
     judge_with_server(run)
     return run
 
 
-def test_stored_judgments_are_gated_without_a_judge(judged: Path, tmp_path: Path) -> None:
-    other = make_run(tmp_path / "second", "question")
+@pytest.fixture(scope="module")
+def _other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("other") / "second", "question")
+
+
+@pytest.fixture
+def other(_other: Path, tmp_path: Path) -> Path:
+    """A copy of another run, not judged."""
+    return Path(shutil.copytree(_other, tmp_path / "second" / _other.name))
+
+
+def test_stored_judgments_are_gated_without_a_judge(judged: Path, other: Path, tmp_path: Path) -> None:
     judge_with_server(other, every=1)
     code, content = gate(judged, other, tmp_path, "margin=0.05")
     (metric,) = content["comparisons"][0]["metrics"]
@@ -71,16 +82,16 @@ def test_a_baseline_file_keeps_judged_scores(judged: Path, tmp_path: Path) -> No
     assert read_run_scores(file).columns[key] == read_run_scores(judged).columns[key]
 
 
-def test_a_candidate_without_judgments_is_refused_and_no_judge_is_called(judged: Path, tmp_path: Path) -> None:
-    bare = make_run(tmp_path / "second", "question")
-    code, content = gate(judged, bare, tmp_path)
+def test_a_candidate_without_judgments_is_refused_and_no_judge_is_called(
+    judged: Path, other: Path, tmp_path: Path
+) -> None:
+    code, content = gate(judged, other, tmp_path)
     assert (code, content["verdict"]) == (2, "refused")
-    assert f"{METRIC}: not scored in {bare}" in content["reason"]
-    assert not (bare / "judgments.jsonl").exists()
+    assert f"{METRIC}: not scored in {other}" in content["reason"]
+    assert not (other / "judgments.jsonl").exists()
 
 
-def test_another_judge_model_is_refused_with_the_difference(judged: Path, tmp_path: Path) -> None:
-    other = make_run(tmp_path / "second", "question")
+def test_another_judge_model_is_refused_with_the_difference(judged: Path, other: Path, tmp_path: Path) -> None:
     judge_with_server(other, model="bigger")
     code, content = gate(judged, other, tmp_path)
     assert code == 2

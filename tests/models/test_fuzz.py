@@ -18,7 +18,7 @@ from evalkit.models.checkpoint import CheckpointSpec, check, locate
 from evalkit.models.delta_lora import check_adapter
 from evalkit.models.templates import render
 from evalkit.models.tensor_files import open_folder
-from tests.support.fuzzing import EDITS, GRAFTS, LONGEST_ERROR, edited, grafted, grafted_file, value_or_error
+from tests.support.fuzzing import EDITS, GRAFTS, LONGEST_ERROR, edited, examples, grafted, grafted_file, value_or_error
 from tests.support.paths import PACKAGE
 
 PHANTOM = PACKAGE / "models" / "phantom-llava"
@@ -81,7 +81,7 @@ def fuzz(copy: Path, name: str, edits: Any, grafts: Any) -> None:
     outcome(copy, name, grafted_file(content, grafts, lines=False) if is_json else edited(content, edits))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_headers_of_weights(copy: Path, edits: Any) -> None:
     (path,) = copy.glob("*.safetensors")
@@ -96,7 +96,7 @@ def test_headers_of_weights(copy: Path, edits: Any) -> None:
 TEMPLATES = [p.read_text(encoding="utf-8") for p in sorted((PACKAGE / "models" / "templates").glob("*.jinja"))]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(template=st.sampled_from(TEMPLATES), edits=EDITS)
 def test_chat_templates(template: str, edits: Any) -> None:
     changed = edited(template.encode(), edits).decode("utf-8", "replace")
@@ -109,7 +109,7 @@ def test_chat_templates(template: str, edits: Any) -> None:
 ADAPTER = {"r": 8, "lora_alpha": 16, "use_rslora": False, "target_modules": ["q_proj"], "peft_type": "LORA"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(grafts=GRAFTS)
 def test_adapter_configs(grafts: Any) -> None:
     value_or_error(lambda: check_adapter(grafted(ADAPTER, grafts)), "adapter_config.json")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evalkit.core.errors import ConfigError, EngineError
+from evalkit.engines import profiling
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.throughput import bench, show
@@ -19,6 +22,14 @@ from tests.support.server_engine import MODEL, serving
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.spec(tiny.save(tmp_path_factory.mktemp("tiny")), max_new_tokens=6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_measurements() -> Iterator[None]:
+    """A machine's limits are measured for a second each; here for a hundredth."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiling, "_best", partial(profiling._best, seconds=0.01))
+        yield
 
 
 def maker(spec: Any, **fixed: Any) -> Any:

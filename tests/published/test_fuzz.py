@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from evalkit.published import PublishedTable
 from evalkit.published.read import published_dir, read_published
 from evalkit.reports.reproduction.config import parse_paper
-from tests.support.fuzzing import EDITS, GRAFTS, edited, grafted, grafted_file, read_file, value_or_error
+from tests.support.fuzzing import EDITS, GRAFTS, edited, examples, grafted, grafted_file, read_file, value_or_error
 from tests.support.paths import CONF
 
 TABLES = sorted(published_dir().glob("*.json"), key=lambda path: path.stat().st_size)[:3]
 PAPERS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / "paper").glob("*.yaml")}
-FUZZED = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda path: path.stem)

@@ -32,6 +32,7 @@ from tests.support.gate_runs import BASE, flip, gate_runs
 from tests.support.gate_runs import run as gate_run
 from tests.support.leaderboard import paper, result
 from tests.support.made_runs import answered, made_run, made_samples
+from tests.support.slow import mostly_slow
 
 TEXTS = [
     "a\nb", "a\n# heading\n", "a\x00b", "a\x1b[31mb", "a\u202eb\u2066c", "a\r\nb", "a\tb", "a}\\input{/etc/passwd}{",
@@ -40,6 +41,11 @@ TEXTS = [
     "</script><script>alert(1)</script>", "a|b", "`code`", "![x](https://example.org/x)", "[a](javascript:alert(1))",
     "key: {a: 1}\nother: [", "--- !!python/object/apply:os.system [id]", "]]>", "{{7*7}}{% raw %}",
     "x" * 3000, "[/red]",
+]  # fmt: skip
+# A kind each: terminals, LaTeX, spreadsheets, HTML, Markdown, YAML and Jinja.
+QUICK = [
+    "a\x1b[31mb", "a}\\input{/etc/passwd}{", "\t=1", "</script><script>alert(1)</script>",
+    "![x](https://example.org/x)", "--- !!python/object/apply:os.system [id]", "{{7*7}}{% raw %}",
 ]  # fmt: skip
 EXPOSURE = TrainingExposure(role="model", regime="zero-shot")
 
@@ -82,7 +88,7 @@ def check_texts(folder: Path) -> None:
         json.loads(text)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda t: ascii(t[:20]))
+@pytest.mark.parametrize("text", mostly_slow(TEXTS, QUICK), ids=lambda t: ascii(t[:20]))
 def test_tags_questions_answers_and_model_names_in_every_file(text: str, tmp_path: Path) -> None:
     samples = hostile_samples(text)
     run = made_run(tmp_path / "m-toy-0", samples, [answered(s, text) for s in samples], model=text or "m")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from evalkit.core.errors import EvalkitError
@@ -33,6 +34,11 @@ TOKENS = st.sampled_from(
         b"${oc.env:HOME}", b"${", b"- ", b"? ", b"PK\x03\x04", b"PK\x05\x06", b"\x1b[2J", b"\xe2\x80\xa8",
     ]
 )  # fmt: skip
+
+
+def examples(many: int) -> int:
+    """The number of examples of a test that has this many under the profile `thorough`, and a share by default."""
+    return max(1, many * min(settings.default.max_examples, 100) // 100)
 
 
 def json_values(keys: Sequence[str]) -> st.SearchStrategy[Any]:

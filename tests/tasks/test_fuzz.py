@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from evalkit.cli.config import build, load_option
 from evalkit.tasks.base import LoadedTask
 from tests.support.coloninst_tree import records
-from tests.support.fuzzing import EDITS, GRAFTS, edited, grafted_file, value_or_error
+from tests.support.fuzzing import EDITS, GRAFTS, edited, examples, grafted_file, value_or_error
 from tests.tasks.test_path_vqa import FLAT, ORIGINAL
 from tests.tasks.test_vqa_rad import OSF, mevf
 
@@ -62,7 +62,7 @@ FORMS: dict[str, tuple[str, str, bytes]] = {
     "coloninst-rec": ("coloninst-rec", "Json-file/test/ColonINST-test-rec.json", text(records("rec", "test", 3))),
     "llava-med-chat": ("llava-med-chat", "llava_med_eval_qa50_qa.jsonl", text(CHAT) + b"\n"),
 }  # fmt: skip
-FUZZED = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 every_form = pytest.mark.parametrize("form", FORMS)
 
 

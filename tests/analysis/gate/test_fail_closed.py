@@ -18,6 +18,7 @@ from evalkit.analysis.gate import report
 from evalkit.analysis.gate.verdicts import overall
 from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.errors import EvalkitError, StoreError
+from tests.support.fuzzing import examples
 from tests.support.gate_runs import BASE, ERROR_RATE, as_content, as_text, exit_code, gate_runs, run
 from tests.support.interruptions import How, interrupted, moments_of
 from tests.support.paths import ROOT
@@ -95,7 +96,7 @@ def damaged(kind: str, where: float) -> str:
     return as_text(content)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300), deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), where=st.floats(0, 1))
 def test_no_malformed_baseline_ever_passes(tmp_path: Path, kind: str, where: float) -> None:
     path = tmp_path / "base.json"
@@ -105,7 +106,7 @@ def test_no_malformed_baseline_ever_passes(tmp_path: Path, kind: str, where: flo
     assert refused.value.exit_code == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150), deadline=None)
 @given(data=st.data())
 def test_no_baseline_that_was_cut_or_changed_anywhere_ever_passes(tmp_path: Path, data: st.DataObject) -> None:
     whole = as_text(as_content(run(SMALL))).encode()

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
 from evalkit.core.errors import DataError
 from evalkit.core.signature import DATA_PARTS, REASONING, REASONING_KEPT
 from evalkit.core.types import MetricKey
-from evalkit.stats import Interval, cluster_standard_error, group_by_cluster, restricted_interval, restricted_t
+from evalkit.stats import (
+    ClusterCodes,
+    Interval,
+    cluster_codes,
+    cluster_standard_error,
+    group_by_cluster,
+    restricted_interval,
+    restricted_t,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Parts of a signature that may differ, because they belong to the model or to the program: recorded, not refused.
 MAY_DIFFER = frozenset({"gen", "v"})
@@ -91,16 +102,15 @@ def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
     rows = a.rows(key)
     if not rows:
         raise DataError(f"{key} covers no sample of {a.origin}, so there is nothing to compare.")
-    if {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows(key)}:
+    same_order = a.ids == b.ids and rows == b.rows(key)
+    if not same_order and {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows(key)}:
         raise DataError(f"{key} covers different samples in {a.origin} and in {b.origin}.")
     decimals = min((run.decimals for run in (a, b) if run.decimals is not None), default=None)
     one, two = (_rounded(run.columns[key].worst_case(), decimals) for run in (a, b))
-    second = dict(zip((b.ids[k] for k in b.rows(key)), two, strict=True))
-    return AlignedScores(
-        first=one,
-        second=[second[a.ids[k]] for k in rows],
-        clusters=[a.image_ids[k] for k in rows],
-    )
+    if not same_order:
+        second = dict(zip((b.ids[k] for k in b.rows(key)), two, strict=True))
+        two = [second[a.ids[k]] for k in rows]
+    return AlignedScores(first=one, second=two, clusters=[a.image_ids[k] for k in rows])
 
 
 def _rounded(values: list[float], decimals: int | None) -> list[float]:
@@ -172,28 +182,31 @@ def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
     Raises:
         DataError: the metric covers no sample, or not the same ones in both runs.
     """
-    one, two, clusters = aligned(a, b, key)
+    import numpy as np
+
+    one, two, images = aligned(a, b, key)
     higher_is_better = a.columns[key].higher_is_better
-    deltas = [y - x for x, y in zip(one, two, strict=True)]
-    gains = deltas if higher_is_better else [-d for d in deltas]
+    deltas = np.subtract(two, one)
+    gains = deltas if higher_is_better else -deltas
+    clusters = cluster_codes(deltas, images)
     interval = restricted_interval(deltas, clusters, level)
     assert interval is not None
     return Paired(
         key=key,
         higher_is_better=higher_is_better,
         n=len(deltas),
-        n_clusters=len(set(clusters)),
+        n_clusters=clusters.k,
         first=sum(one) / len(one),
         second=sum(two) / len(two),
-        difference=sum(deltas) / len(deltas),
+        difference=sum(deltas.tolist()) / len(deltas),
         interval=interval,
         standard_error=_standard_error(deltas, clusters),
         p_worse=_p_worse(gains, clusters),
-        n_worse=sum(g < 0 for g in gains),
-        n_better=sum(g > 0 for g in gains),
+        n_worse=int((gains < 0).sum()),
+        n_better=int((gains > 0).sum()),
         first_unscored=_unscored(a, key),
         second_unscored=_unscored(b, key),
-        flipped=tuple(k for k, d in zip(a.rows(key), deltas, strict=True) if d),
+        flipped=tuple(a.rows(key)[k] for k in np.flatnonzero(deltas).tolist()),
         first_table=_table_value(a, key, sum(one) / len(one)),
         second_table=_table_value(b, key, sum(two) / len(two)),
     )
@@ -212,13 +225,14 @@ def _unscored(run: RunScores, key: MetricKey) -> int:
     return sum(run.columns[key].values[k] is None for k in run.rows(key))
 
 
-def _standard_error(deltas: Sequence[float], clusters: Sequence[str]) -> float:
-    return cluster_standard_error(deltas, clusters) if len(set(clusters)) > 1 else float("nan")
+def _standard_error(deltas: np.ndarray[Any, Any], clusters: ClusterCodes) -> float:
+    return cluster_standard_error(deltas, clusters) if clusters.k > 1 else float("nan")
 
 
-def _p_worse(gains: Sequence[float], clusters: Sequence[str]) -> float:
+def _p_worse(gains: np.ndarray[Any, Any], clusters: ClusterCodes) -> float:
     """p from t with clusters - 1 degrees of freedom; 1.0 where nothing differs or there is one cluster."""
     from scipy.special import stdtr
 
-    k = len(set(clusters))
-    return float(stdtr(k - 1, restricted_t(group_by_cluster(gains, clusters), 0.0))) if k > 1 and any(gains) else 1.0
+    if clusters.k < 2 or not gains.any():
+        return 1.0
+    return float(stdtr(clusters.k - 1, restricted_t(group_by_cluster(gains, clusters), 0.0)))

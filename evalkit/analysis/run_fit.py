@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
-from evalkit.core.types import MetricKey, MetricValue, digest_json
+from evalkit.core.types import MetricKey, MetricValue, digest_json_items
 from evalkit.judge.results import JudgedNumbers
-from evalkit.runs.schema import Manifest, PredictionLine, PromptFile, PromptHeader, RunHeader, Summary
+from evalkit.runs.columns import AnswerColumns
+from evalkit.runs.schema import Manifest, PromptFile, PromptHeader, RunHeader, Summary
 from evalkit.runs.verify import StoredRun
 from evalkit.scoring.aggregate import ROUNDING
 
@@ -28,7 +29,7 @@ _LATER = frozenset({"data_sha256", "prompt"})
 
 def check_fit(
     run: StoredRun,
-    answers: Sequence[PredictionLine],
+    answers: AnswerColumns,
     columns: Mapping[MetricKey, ScoreColumn],
     prompts: PromptFile | None,
 ) -> None:
@@ -92,13 +93,8 @@ def check_signature(key: MetricKey, signature: Signature, header: RunHeader | Su
             raise ValueError(f"the signature of {key} has the {part} {found[part]!r}, expected {value!r}")
 
 
-def _check_counts(summary: Summary, answers: Sequence[PredictionLine]) -> None:
-    predictions = [a.prediction for a in answers]
-    counts = {
-        "n": len(answers),
-        "n_images": len({a.image_id for a in answers}),
-        "n_failed": sum(p.failed for p in predictions),
-    }
+def _check_counts(summary: Summary, answers: AnswerColumns) -> None:
+    counts = {"n": len(answers.ids), "n_images": len(set(answers.image_ids)), "n_failed": answers.n_failed}
     for name, n in counts.items():
         if getattr(summary, name) != n:
             raise ValueError(f"summary.json has {name}={getattr(summary, name)}, predictions.jsonl {n}")
@@ -112,16 +108,17 @@ def _check_same(summary: Summary, other: Manifest | PromptHeader, name: str) -> 
             raise ValueError(f"summary.json has {key}={one}, {name} {two}")
 
 
-def _check_fingerprints(manifest: Manifest, answers: Sequence[PredictionLine]) -> None:
+def _check_fingerprints(manifest: Manifest, answers: AnswerColumns) -> None:
     """The answers are those to the requests of the manifest, whose fingerprints name the model too."""
     if manifest.prompts_sha256 is None:  # answers that came from a file
         return
-    if digest_json(sorted(a.fingerprint for a in answers)) != manifest.prompts_sha256:
+    if digest_json_items(sorted(answers.fingerprints)) != manifest.prompts_sha256:
         raise ValueError("the answers in predictions.jsonl are not to the requests of manifest.json (prompts_sha256)")
 
 
-def _check_prompts(answers: Sequence[PredictionLine], prompts: PromptFile) -> None:
-    if dict(zip(prompts.ids, prompts.image_ids, strict=False)) != {a.sample_id: a.image_id for a in answers}:
+def _check_prompts(answers: AnswerColumns, prompts: PromptFile) -> None:
+    listed, found = ((r.ids, r.image_ids) for r in (prompts, answers))
+    if dict(zip(*listed, strict=False)) != dict(zip(*found, strict=True)):
         raise ValueError("the samples and images of predictions.jsonl are not those of prompts.json")
 
 
@@ -145,7 +142,7 @@ def _check_signature(m: MetricValue, summary: Summary, manifest: Manifest | None
         raise ValueError(f"{m.key} is signed by protocol {protocol}, manifest.json lists {listed}")
 
 
-def _check_value(column: ScoreColumn, m: MetricValue, answers: Sequence[PredictionLine]) -> None:
+def _check_value(column: ScoreColumn, m: MetricValue, answers: AnswerColumns) -> None:
     """The value, worst case and counts of a metric against its scores."""
     scores = [column.values[k] for k in column.rows]
     scored = [v for v in scores if v is not None]
@@ -154,7 +151,7 @@ def _check_value(column: ScoreColumn, m: MetricValue, answers: Sequence[Predicti
             f"{m.key} has n={m.n} and {m.n_unscored} unscored in summary.json, scores.jsonl {len(scores)} and "
             f"{len(scores) - len(scored)}"
         )
-    covered = len({answers[k].image_id for k in column.rows})
+    covered = len({answers.image_ids[k] for k in column.rows})
     if m.n_clusters > covered:
         raise ValueError(f"{m.key} has {m.n_clusters} clusters in summary.json, its samples are on {covered} images")
     if column.signature.get("aggregate") not in (None, "unbounded_mean"):

@@ -15,12 +15,13 @@ from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
-from evalkit.core.types import MetricKey, MetricValue, Score, worst_score
+from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, worst_score
 from evalkit.judge.columns import judged_columns
 from evalkit.judge.metric_definitions import metric_bounds
 from evalkit.judge.results import judged_numbers
+from evalkit.runs.columns import ScoredPlaces
 from evalkit.runs.read import baseline_at
-from evalkit.runs.schema import Baseline, PredictionLine, PromptFile, RunHeader, Summary
+from evalkit.runs.schema import Baseline, PromptFile, RunHeader, Summary
 from evalkit.runs.store import baseline_text
 from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import ROUNDING
@@ -137,16 +138,17 @@ def _from_folder(path: Path) -> RunScores:
             f"note: {path} is of an earlier version of evalkit, which kept no digests: its files are only checked "
             "against each other"
         )
-    summary, answers = run.summary, run.predictions()
-    ids = tuple(a.sample_id for a in answers)
-    columns = _scored_columns(summary, run.scores(), ids)
+    summary, answers = run.summary, run.answers()
+    ids = tuple(answers.ids)
+    columns = _scored_columns(summary, run.score_columns(ids), ids)
     prompts = run.prompts()
     for name in summary.files or ():
         if name.startswith("judged-"):
             run.check(name)
     check_fit(run, answers, columns, prompts)
     # As the judge was shown them: without thoughts.
-    judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in answers})
+    shown = run.predictions() if run.folder.judgments.is_file() else []
+    judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in shown})
     judged_scores = {
         key: ScoreColumn(
             values=tuple(c.values.get(i) for i in ids),
@@ -162,59 +164,63 @@ def _from_folder(path: Path) -> RunScores:
         origin=str(path),
         header=_header(run, prompts),
         ids=ids,
-        image_ids=tuple(a.image_id for a in answers),
+        image_ids=tuple(answers.image_ids),
         columns=columns | judged_scores,
-        answers=tuple(_digest_of(a) for a in answers),
-        questions=tuple(a.question for a in answers),
-        texts=tuple(_text_of(a) for a in answers),
+        answers=tuple(map(_digest_of, answers.texts, answers.errors, answers.reasonings)),
+        questions=tuple(answers.questions),
+        texts=tuple(map(_text_of, answers.texts, answers.errors)),
         refused={key: c.refused for key, c in judged.items() if c.refused},
         without_scores=frozenset(m.key for m in summary.metrics if m.n and m.key not in columns),
     )
 
 
-def _digest_of(line: PredictionLine) -> str | None:
+def _digest_of(text: str | None, error: str | None, reasoning: str) -> str | None:
     """The digest of an answer; of its reasoning where it was cut there; None where generation failed."""
-    if line.prediction.is_cut:
-        return answer_digest(f"({line.error}) {line.reasoning}")
-    return None if line.text is None else answer_digest(line.text)
+    if error == CUT_IN_REASONING:
+        return answer_digest(f"({error}) {reasoning}")
+    return None if text is None else answer_digest(text)
 
 
-def _text_of(line: PredictionLine) -> str:
+def _text_of(text: str | None, error: str | None) -> str:
     """The answer, or in brackets why there is none."""
-    if line.text is not None:
-        return line.text
-    return f"({line.error})" if line.prediction.is_cut else f"(failed: {line.error})"
+    if text is not None:
+        return text
+    return f"({error})" if error == CUT_IN_REASONING else f"(failed: {error})"
 
 
-def _scored_columns(summary: Summary, scores: Sequence[Score], ids: Sequence[str]) -> dict[MetricKey, ScoreColumn]:
+def _scored_columns(
+    summary: Summary, scores: Mapping[MetricKey, Sequence[ScoredPlaces]], ids: Sequence[str]
+) -> dict[MetricKey, ScoreColumn]:
     """The columns of scores.jsonl, with the signature and direction that summary.json records of each."""
-    values: dict[MetricKey, dict[str, float | None]] = {}
-    for score in scores:
-        column = values.setdefault(MetricKey(score.protocol, score.metric), {})
-        if score.sample_id in column:
-            raise ValueError(f"two scores of {score.metric} for sample {score.sample_id}")
-        column[score.sample_id] = score.value
-    known = set(ids)
-    if any(set(c) - known for c in values.values()):
-        raise ValueError("scores of samples without an answer")
+    import numpy as np
+
+    values: dict[MetricKey, ScoredPlaces] = {}
+    for key, parts in scores.items():
+        places = np.concatenate([part.places for part in parts])
+        if (count := np.bincount(places, minlength=1)).max() > 1:
+            raise ValueError(f"two scores of {key.metric} for sample {ids[int(count.argmax())]}")
+        values[key] = ScoredPlaces(places, np.concatenate([part.values for part in parts]))
     overall = {m.key: m for m in summary.metrics if m.slice == "all"}
     if lost := {m.protocol for m in overall.values() if m.n} - {key.protocol for key in values}:
         raise ValueError(f"scores.jsonl holds no score of protocol {sorted(lost)[0]}")
     return {key: _column(key, column, overall.get(key), ids) for key, column in values.items()}
 
 
-def _column(
-    key: MetricKey, column: Mapping[str, float | None], overall: MetricValue | None, ids: Sequence[str]
-) -> ScoreColumn:
+def _column(key: MetricKey, column: ScoredPlaces, overall: MetricValue | None, ids: Sequence[str]) -> ScoreColumn:
+    import numpy as np
+
     if overall is None or overall.signature is None:
         raise ValueError(f"scores.jsonl holds {key}, summary.json does not")
     if overall.higher_is_better is None:
         raise ValueError(f"summary.json gives {key} no direction")
-    if len(column) != overall.n:
-        raise ValueError(f"scores.jsonl holds {len(column)} of the {overall.n} scores of {key}")
+    if len(column.places) != overall.n:
+        raise ValueError(f"scores.jsonl holds {len(column.places)} of the {overall.n} scores of {key}")
+    values = np.full(len(ids), None, dtype=object)
+    values[column.places] = column.values
+    values[column.places[np.isnan(column.values)]] = None
     return ScoreColumn(
-        values=tuple(column.get(i) for i in ids),
-        rows=tuple(k for k, i in enumerate(ids) if i in column),
+        values=tuple(values.tolist()),
+        rows=tuple(np.sort(column.places).tolist()),
         signature=overall.signature,
         higher_is_better=overall.higher_is_better,
     )

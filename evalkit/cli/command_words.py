@@ -83,6 +83,14 @@ def _parsed(argument: str) -> Any:
         return None
 
 
+def typed_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of a command line as Hydra reads them, by key: `a.b={c: 1}` is {"a.b": {"c": 1}}."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {word.key_or_group: word.value() for word in parsed if not word.is_delete()}
+
+
 def _in_quotes(argument: str, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not _KEY.fullmatch(key) or _is_readable(argument):

@@ -65,7 +65,8 @@ def _options(group: str, folders: tuple[Path, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
-            found[path.stem] = _about(path, is_own=folder == folders[0])
+            if path.stem not in found:
+                found[path.stem] = _about(path, is_own=folder == folders[0])
     return dict(sorted(found.items()))
 
 
@@ -85,10 +86,12 @@ def _about(path: Path, *, is_own: bool) -> str:
 def load_option(group: str, name: str) -> dict[str, Any]:
     """The content of one YAML of a group, for options that code chooses by name and not the command line.
 
+    Of several files of one name the first folder's is read, as by Hydra: no folder of a user's replaces a built-in one.
+
     Raises:
         ConfigError: there is no such option, or its file is not a YAML mapping.
     """
-    for folder in reversed(config_dirs()):
+    for folder in config_dirs():
         path = folder / group / f"{name}.yaml"
         if name in options(group) and path.exists():
             return plain(read_yaml(path), group)

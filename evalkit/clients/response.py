@@ -16,8 +16,6 @@ from evalkit.core.errors import first_line
 MAX_WORDS = 300
 # Characters of a name (of a model, a finish reason) in a reply, of which the rest is left out.
 MAX_NAME = 200
-# Largest number of tokens that is taken for a count.
-MAX_COUNT = 10**9
 # Levels of a reply's JSON; those of servers have about ten.
 MAX_DEPTH = 100
 # Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
@@ -57,7 +55,8 @@ class Reply:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reply:
         """Read from a JSON object."""
-        return cls(**{**record, "dropped": tuple(record.get("dropped") or ())})
+        refusal = _words(record.get("refusal"))  # a blank one is none, also in a cache of earlier versions
+        return cls(**{**record, "refusal": refusal, "dropped": tuple(record.get("dropped") or ())})
 
 
 class CallFailed(Exception):
@@ -164,16 +163,16 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
     usage = _mapping(content.get("usage"))
     text = _content(message.get("content"))
     reasoning = _reasoning(message)
-    thought = bool(reasoning) or any(_has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS))
+    thought = bool(reasoning) or any(has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS))
     return Reply(
         text=text,
-        refusal=_text(message.get("refusal")) or _refusal_part(message.get("content")),
+        refusal=_words(message.get("refusal")) or _refusal_part(message.get("content")),
         finish=_finish(choice, text),
         model=_name(content.get("model")),
         fingerprint=_name(content.get("system_fingerprint")),
-        tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
-        tokens_cached=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        tokens_in=json_text.count(usage.get("prompt_tokens")),
+        tokens_out=json_text.count(usage.get("completion_tokens")),
+        tokens_cached=json_text.count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         seconds=None if seconds is None else round(seconds, 4),
         dropped=dropped,
         error=error or _error_of(message),
@@ -187,7 +186,7 @@ def _error_of(holder: Mapping[str, Any]) -> str | None:
     found = holder.get("error")
     if found is None and (holder.get("object") == "error" or holder.get("type") == "error"):
         found = {k: v for k, v in holder.items() if k not in ("object", "type")}
-    if found in (None, False, "", {}, []):
+    if not has_words(found):
         return None
     if isinstance(found, Mapping):
         words = next((found[k] for k in ("message", "detail", "msg") if isinstance(found.get(k), str)), None)
@@ -206,7 +205,7 @@ def _finish(choice: Mapping[str, Any], text: str | None) -> str | None:
     verdicts = _mapping(choice.get("content_filter_results")).values()
     if not (text or "").strip() and any(isinstance(v, Mapping) and v.get("filtered") is True for v in verdicts):
         return "content_filter"
-    native = None if (text or "").strip() else _name(choice.get("native_finish_reason"))
+    native = None if (text or "").strip() else _name(_words(choice.get("native_finish_reason")))
     return native or _name(choice.get("finish_reason"))
 
 
@@ -221,7 +220,7 @@ def _content(value: Any) -> str | None:
 
 def _part_text(part: Any) -> str | None:
     """The text of a part of a message; None for another kind of part, such as a thought or a refusal."""
-    if not isinstance(part, Mapping) or part.get("type", "text") not in ("text", "output_text"):
+    if not isinstance(part, Mapping) or (part.get("type") or "text") not in ("text", "output_text"):
         return None
     text = part.get("text")
     return _text(text.get("value")) if isinstance(text, Mapping) else _text(text)
@@ -229,11 +228,24 @@ def _part_text(part: Any) -> str | None:
 
 def _refusal_part(value: Any) -> str | None:
     parts = value if isinstance(value, list) else ()
-    return next((p["refusal"] for p in parts if isinstance(p, Mapping) and _text(p.get("refusal"))), None)
+    return next((words for p in parts if isinstance(p, Mapping) and (words := _words(p.get("refusal")))), None)
 
 
-def _has_words(value: Any) -> bool:
-    return bool(value.strip()) if isinstance(value, str) else bool(value)
+def has_words(value: Any) -> bool:
+    """Whether a field says anything: not where it is blank, false, 0, empty, or holds only such values.
+
+    The type of a part in a list, and its number there, say nothing by themselves.
+    """
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, Mapping):
+        return any(map(has_words, value.values()))
+    if isinstance(value, list):
+        parts = (
+            {k: v for k, v in p.items() if k not in ("type", "index")} if isinstance(p, Mapping) else p for p in value
+        )
+        return any(map(has_words, parts))
+    return bool(value)
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
@@ -279,9 +291,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _words(value: Any) -> str | None:
+    """A text that says something; None for a blank one."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
 def _name(value: Any) -> str | None:
     return value[:MAX_NAME] if isinstance(value, str) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None

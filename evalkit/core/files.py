@@ -7,11 +7,15 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from glob import escape
+from itertools import repeat
+from json.encoder import encode_basestring
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from evalkit.core import json_text
 from evalkit.core.errors import StoreError
@@ -27,13 +31,20 @@ _LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, from one text or piece by piece, so that a reader sees the old content or the new, never a part."""
+    with whole_file(path) as file:
+        file.writelines([text] if isinstance(text, str) else text)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `path` when the block ends, and leaves `path` alone where the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
     sweep_temporaries(path.parent, path.name)
     try:
-        with naming(path):
+        with naming(path, temporary):
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines([text] if isinstance(text, str) else text)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -42,12 +53,16 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name a file in the operating system's errors: those of a write or a full disk do not say which file it was."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name a file in the operating system's errors: those of a write or a full disk do not say which file it was.
+
+    Errors about another file, such as one that is read meanwhile, keep its name.
+    """
     try:
         yield
     except OSError as problem:
-        problem.filename = str(path)
+        if problem.filename is None or problem.filename == str(temporary):
+            problem.filename = str(path)
         raise
 
 
@@ -79,8 +94,62 @@ def _is_running(process: int) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, whole."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+    """Write indented JSON, whole; piece by piece, because a gate.json may list hundreds of thousands of answers."""
+    write_whole(path, indented(content))
+
+
+def indented(content: Any) -> Iterator[str]:
+    """The text of a JSON file in pieces: that of `json.dumps(content, indent=1, ensure_ascii=False)`, and a line break.
+
+    >>> "".join(indented({"a": [1, "ä"], "b": {}}))
+    '{\\n "a": [\\n  1,\\n  "ä"\\n ],\\n "b": {}\\n}\\n'
+    """
+    yield from _pieces(content, 1)
+    yield "\n"
+
+
+def _pieces(content: Any, level: int) -> Iterator[str]:
+    """The pieces of a value whose members stand at a level; an object or list of single values is one piece."""
+    if not isinstance(content, dict | list | tuple) or not content:
+        yield _LINE.encode(content)
+        return
+    heads: Iterable[str]
+    if isinstance(content, dict):
+        heads, values = _heads(tuple(content)), list(content.values())
+        opening, closing = "{}"
+    else:
+        heads, values = repeat(""), list(content)
+        opening, closing = "[]"
+    between = f",\n{' ' * level}"
+    end = f"\n{' ' * (level - 1)}{closing}"
+    if _PLAIN.keys() >= set(map(type, values)):
+        members = (head + _PLAIN[type(value)](value) for head, value in zip(heads, values, strict=False))
+        yield opening + between[1:] + between.join(members) + end
+        return
+    yield opening
+    for number, (head, value) in enumerate(zip(heads, values, strict=False)):
+        yield between[not number :] + head
+        yield from _pieces(value, level + 1)
+    yield end
+
+
+# Faster than the encoder of whole values, whose text is the same.
+_PLAIN: Mapping[type, Callable[[Any], str]] = {
+    str: encode_basestring, int: int.__repr__, bool: _LINE.encode, type(None): _LINE.encode,
+    float: lambda value: float.__repr__(value) if isfinite(value) else _LINE.encode(value),
+}  # fmt: skip
+
+
+def _heads(keys: tuple[Any, ...]) -> tuple[str, ...]:
+    """What stands before the values of an object; json writes keys that are numbers, true, false or null as texts."""
+    if set(map(type, keys)) == {str}:
+        return _heads_of_texts(keys)
+    return tuple(f"{encode_basestring(k if isinstance(k, str) else _LINE.encode(k))}: " for k in keys)
+
+
+@lru_cache(maxsize=256)
+def _heads_of_texts(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{encode_basestring(k)}: " for k in keys)
 
 
 def key_a_line(content: Mapping[str, Any]) -> str:

@@ -7,6 +7,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+# Largest number that is taken for a count of tokens.
+MAX_COUNT = 10**9
+
+
+class TooDeepError(ValueError):
+    """JSON whose arrays and objects are nested more deeply than can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("arrays or objects are nested too deeply")
+
 
 class DoubledKeyError(ValueError):
     """A key that occurs twice in one JSON object with different values; the JSON standard leaves open which one holds.
@@ -20,10 +30,6 @@ class DoubledKeyError(ValueError):
         super().__init__(
             f"the key {shown(key)} occurs twice in one object, with {shown(first)} and {shown(second)}; keep one"
         )
-
-
-class TooDeepError(ValueError):
-    """JSON whose arrays and objects are nested more deeply than Python can read."""
 
 
 def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -47,19 +53,19 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
         ValueError: a doubled key (DoubledKeyError), text that is not JSON (json.JSONDecodeError), bytes that are not
             UTF-8, a number of thousands of digits, or arrays and objects nested too deeply (TooDeepError).
     """
-    if parse_constant is None:
-        import jiter
+    import jiter
 
-        try:
-            # Twice as fast as json, which reads some texts that it refuses, such as half a surrogate pair.
-            content = text if isinstance(text, bytes) else text.encode("utf-8")
-            return jiter.from_json(content, catch_duplicate_keys=True, cache_mode="keys")
-        except ValueError:
-            pass
+    try:
+        # Twice as fast as json, which reads some texts that it refuses, such as half a surrogate pair.
+        content = text if isinstance(text, bytes) else text.encode("utf-8")
+        has_constants = parse_constant is None
+        return jiter.from_json(content, catch_duplicate_keys=True, cache_mode="keys", allow_inf_nan=has_constants)
+    except ValueError:
+        pass
     try:
         return json.loads(text, object_pairs_hook=unique_keys, parse_constant=parse_constant)
     except RecursionError:
-        raise TooDeepError("arrays or objects are nested too deeply") from None
+        raise TooDeepError from None
 
 
 def decoder() -> json.JSONDecoder:
@@ -84,6 +90,16 @@ def finite_number(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:
         return None
+
+
+def count(value: Any) -> int | None:
+    """The value as a count, such as that of tokens; None for what is none, or is more than MAX_COUNT.
+
+    >>> count(3), count(True), count(-1), count(2.0), count(10**400)
+    (3, None, None, None, None)
+    """
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if is_count else None
 
 
 def shown(value: Any, most: int = 60) -> str:

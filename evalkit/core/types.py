@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
@@ -32,6 +32,8 @@ CUT_IN_REASONING = "cut inside its reasoning"
 # The error of an answer that ended by itself and has reasoning alone.
 REASONING_ALONE = "the reply contains reasoning and no answer"
 
+# One object for all samples without tags or context; nothing changes a sample's.
+_NONE: Mapping[str, str] = {}
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
@@ -41,8 +43,8 @@ class ImageRef:
     """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function" of evalkit, member = its argument) or "blank" (a grey image of the size of the
-    image that `of` refers to).
+    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument) or "blank" (a grey image of the
+    size of the image that `of` refers to).
     """
 
     kind: Literal["file", "zip", "parquet", "draw", "blank"]
@@ -75,8 +77,8 @@ class Sample:
     references: tuple[str, ...]
     images: tuple[ImageRef, ...] = ()
     choices: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    context: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    context: Mapping[str, str] = field(default_factory=lambda: _NONE)
     verbatim: str = ""
     image_name: str = ""
 
@@ -339,3 +341,21 @@ def digest_json(content: Any) -> str:
     True
     """
     return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -> str:
+    """`digest_json` of a list, item by item, so that its text is never held as a whole.
+
+    Args:
+        before, after: canonical JSON around the list, where it is a part of the content.
+
+    >>> items = [{"b": 1, "a": [2]}, None]
+    >>> digest_json_items(iter(items), '["x",', "]") == digest_json(["x", items])
+    True
+    """
+    hasher = hashlib.sha256(f"{before}[".encode())
+    for number, item in enumerate(items):
+        text = f"{',' if number else ''}{_CANONICAL.encode(item)}"
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+    hasher.update(f"]{after}".encode())
+    return hasher.hexdigest()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import count, finite_number, shown
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import refuse_named
 from evalkit.records.base import RawFile, Record, as_id, as_text, first_text
+
+Number = TypeVar("Number", int, float)
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
@@ -26,7 +30,7 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         )
     reason = fields.get("finish_reason", "unknown")
     if reason not in ("stop", "length", "error", "unknown"):
-        raise DataError(f"{where}: finish_reason {reason!r}, expected one of stop, length, error, unknown.")
+        raise DataError(f"{where}: finish_reason {shown(reason)}, expected one of stop, length, error, unknown.")
     return Answer(
         row=record.row,
         id=as_id(fields.get("sample_id"), f"{where}, sample_id"),
@@ -35,18 +39,19 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         text=text,
         error=error,
         finish_reason=reason,
-        n_tokens=_number(fields.get("n_tokens"), int, f"{where}, n_tokens"),
-        seconds=_number(fields.get("seconds"), (int, float), f"{where}, seconds"),
+        n_tokens=_number(fields.get("n_tokens"), count, f"{where}, n_tokens"),
+        seconds=_number(fields.get("seconds"), finite_number, f"{where}, seconds"),
         fingerprint=as_text(fields.get("fingerprint"), f"{where}, fingerprint") or "",
         reasoning=as_text(fields.get("reasoning"), f"{where}, reasoning") or "",
         raw=as_text(fields.get("raw"), f"{where}, raw"),
     )
 
 
-def _number(value: Any, kind: Any, where: str) -> Any:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
-        raise DataError(f"{where}: expected a number, found {value!r}.")
-    return value
+def _number(value: Any, read: Callable[[Any], Number | None], where: str) -> Number | None:
+    found = read(value)
+    if value is not None and found is None:
+        raise DataError(f"{where}: expected a number, found {shown(value)}.")
+    return found
 
 
 def to_prediction(answer: Answer, sample_id: str) -> Prediction:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.core.json_text import finite_number
+from evalkit.core.json_text import count, finite_number, shown
 from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
@@ -24,14 +24,16 @@ def read(raw: RawFile, columns: Columns) -> Answers:
         header = next((member.content for member in raw.members("header.json")), None)
         status = pick(header, "status") if isinstance(header, Mapping) else "started"
     else:
-        samples = list(pick(raw.whole or {}, "samples") or ())
+        samples = pick(raw.whole or {}, "samples")
         status = pick(raw.whole or {}, "status")
+    if samples is not None and not isinstance(samples, list):
+        raise DataError(f"{raw.path}: samples is {shown(samples)}. Expected an inspect log with a list of samples.")
     if not samples:
         raise DataError(
             f"{raw.path}: contains no samples. Expected an inspect log with samples/*.json; a log without samples "
             "contains only scores."
         )
-    notes = [f"the log's status is {status!r}, not 'success'"] if status not in (None, "success") else []
+    notes = [f"the log's status is {shown(status)}, not 'success'"] if status not in (None, "success") else []
     return Answers([_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes)
 
 
@@ -55,7 +57,7 @@ def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
         text=None if failed else as_text(text, f"{where}, completion"),
         error=str(failed) if failed else None,
         finish_reason="error" if failed else finish_reason(reason),
-        n_tokens=usage if isinstance(usage, int) else None,
+        n_tokens=count(usage),
         seconds=finite_number(seconds),
         reasoning=reasoning,
     )

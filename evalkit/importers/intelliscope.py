@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import DataError
+from evalkit.core.json_text import shown
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
-from evalkit.importers.columns import refuse_named
+from evalkit.importers.columns import objects, refuse_named
 from evalkit.records.base import RawFile, Record, as_id, as_text
 from evalkit.tasks.coloninst_records import unique_ids
 
@@ -36,13 +37,15 @@ def _with_unique_ids(answers: list[Answer]) -> list[Answer]:
 def _answer(raw: RawFile, record: Record) -> Answer:
     where = f"{raw.path}: item {record.row}"
     turns: dict[str, Any] = {}
-    for turn in _turns(record.fields) or ():
-        who = turn.get("from") if isinstance(turn, Mapping) else None
+    for turn in objects(_turns(record.fields)):
+        who = turn.get("from")
+        if not isinstance(who, str):
+            continue
         if who in turns:
             raise DataError(
-                f"{where} has several turns from {who!r}. Expected one question, one answer and one prediction."
+                f"{where} has several turns from {shown(who)}. Expected one question, one answer and one prediction."
             )
-        turns[str(who)] = turn.get("value") if isinstance(turn, Mapping) else None
+        turns[who] = turn.get("value")
     text = as_text(turns.get("prediction"), f"{where}, prediction")
     text, error = answered(text) if "prediction" in turns else (None, "no prediction turn")
     question = as_text(turns.get("human"), f"{where}, human")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.clients.redaction import redactor
-from evalkit.clients.response import CallFailed, Reply, cleaned, read_completion
+from evalkit.clients.response import CallFailed, Reply, cleaned, has_words, read_completion
 from evalkit.core.errors import DataError
 from evalkit.core.files import json_line, write_whole
 from evalkit.judge.executor import Session
@@ -135,7 +135,7 @@ def collect(folder: Path, plan: Plan) -> BatchOutput:
 
 
 def _reply(line: dict[str, Any]) -> Reply:
-    if line.get("error"):
+    if has_words(line.get("error")):
         raise CallFailed(f"the batch says: {json.dumps(line['error'], ensure_ascii=False)[:200]}")
     response = line.get("response")
     if not isinstance(response, dict) or response.get("status_code") != 200:

@@ -33,8 +33,6 @@ def located_objects(path: Path, lines: Iterable[str | bytes], advice: str) -> It
             continue
         try:
             content = json_text.loads(line)
-        except json_text.TooDeepError as problem:
-            raise DataError(f"{where} is not JSON that can be read: it is nested too deeply. {advice}") from problem
         except ValueError as problem:
             raise DataError(f"{where} is not JSON ({problem}). {advice}") from problem
         if not isinstance(content, dict):

@@ -13,16 +13,17 @@ from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
-from evalkit.core.files import write_json, write_whole
+from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.reasoning import inside_a_thought
-from evalkit.core.types import MetricValue, Prediction, Sample, Score
+from evalkit.core.types import MetricValue, Prediction, Sample
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
-from evalkit.runs.store import RunFolder, write_record, write_scores
+from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
-from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate, unscored_counts
+from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.score_table import RowKinds, ScoreTable, score_table
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -76,13 +77,17 @@ def conclude(
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
-    scores = score_all(samples, predictions, protocols)
-    values = tabulate(samples, scores, protocols, provenance)
-    findings = analyse(samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent)
-    summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
-    if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
-        summary = replace(summary, notes=(*summary.notes, *noted))
-    write_scores(folder.scores, scores)
+    kinds = RowKinds.among(samples)
+    # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
+    with whole_file(folder.scores) as file:
+        scores = score_table(samples, predictions, protocols, kinds, file.write)
+        values = tabulate(samples, scores, protocols, provenance)
+        findings = analyse(
+            samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
+        )
+        summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
+        if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
+            summary = replace(summary, notes=(*summary.notes, *noted))
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
         write_whole(folder.path / "lens.csv", disagreement.to_csv(findings.comparison))
@@ -135,17 +140,19 @@ def answer_warnings(samples: Sequence[Sample], predictions: Sequence[Prediction]
 def analyse(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
-    scores: Sequence[Score],
+    scores: ScoreTable,
     values: Sequence[MetricValue],
     protocols: Sequence[ScoringProtocol],
     provenance: RunProvenance,
     settings: AnalysisSettings,
     runs: Path,
+    kinds: RowKinds | None = None,
 ) -> Findings:
     """The sanity checks and, for several protocols, their comparison.
 
     Args:
         runs: the folder that may hold a run of the same model on blank images.
+        kinds: of the samples, where they are known.
     """
     checks: dict[str, Any] = {}
     baseline_protocols = [p for p in protocols if p.name in settings.baseline_protocols]
@@ -159,6 +166,7 @@ def analyse(
             provenance,
             None if settings.train is None else settings.train.load_or_reason(),
             runs,
+            kinds,
         )
     comparison = None
     if len(protocols) >= PROTOCOLS_TO_COMPARE:
@@ -183,7 +191,7 @@ def summarise(
     run_id: str,
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
-    scores: Sequence[Score],
+    scores: ScoreTable,
     values: Sequence[MetricValue],
     provenance: RunProvenance,
     timing: Timing | None,
@@ -214,7 +222,7 @@ def summarise(
         notes=tuple(task.notes),
         metrics=tuple(values),
         timing=timing,
-        unscored=tuple(unscored_counts(scores)),
+        unscored=tuple(scores.unscored_counts()),
         sanity_checks=findings.checks,
         warnings=answer_warnings(samples, predictions),
     )

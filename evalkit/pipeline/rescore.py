@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
 from evalkit.core.files import safe_name
-from evalkit.core.types import Prediction, digest_json
+from evalkit.core.types import Prediction, digest_json_items
 from evalkit.pipeline.manifest import protocol_versions
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import AnswersFile, Manifest
 from evalkit.runs.store import RunFolder, manifest_record
-from evalkit.runs.verify import check_if_finished
+from evalkit.runs.verify import check_if_finished, digest_of
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.tasks.base import LoadedTask
@@ -64,7 +63,7 @@ def provenance_of(path: Path, loaded: LoadedTask, model: str | None, limit: int 
 
 def file_digest(path: Path) -> str | None:
     """sha256 of a predictions file; None for a folder."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return digest_of(path).sha256 if path.is_file() else None
 
 
 def scored_manifest(
@@ -100,7 +99,7 @@ def scored_manifest(
 
 def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Prediction]) -> RunFolder:
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
-    answers = [[p.sample_id, p.text, p.error, *([] if p.raw is None else [p.raw])] for p in predictions]
-    content = [provenance.task.data_sha256, answers]
+    answers = ([p.sample_id, p.text, p.error, *([] if p.raw is None else [p.raw])] for p in predictions)
+    content = digest_json_items(answers, f'["{provenance.task.data_sha256}",', "]")
     names = f"{safe_name(provenance.model)}-{safe_name(provenance.task.name)}"
-    return RunFolder(out / f"{names}-{digest_json(content)[:8]}")
+    return RunFolder(out / f"{names}-{content[:8]}")

@@ -35,6 +35,8 @@ def load(path: Path) -> RawFile:
         return tables.parse_parquet(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip(path)
+    if (streamed := text.stream_lines(path)) is not None:
+        return streamed
     content, notes = text.decode(path.read_bytes(), path)
     if not content.strip():
         raise DataError(f"{path}: the file contains only white space.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _STRING_OR_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
+# Bytes of a first line that is looked at.
+_LONGEST_FIRST = 1 << 24
 _LIST_KEYS = ("predictions", "results", "answers", "data", "samples", "records", "outputs")
 
 
@@ -48,12 +52,16 @@ def parse_json(text: str, path: Path) -> RawFile | None:
         if body.startswith("["):
             return _array(text, path)
         if body.startswith("{"):
-            return _object(text, path) or _lines(text, path)
+            return _object(text, path) or _lines(io.StringIO(text, newline="\n"), path)
     except json_text.DoubledKeyError as e:
         raise DataError(f"{path}{_line_of(text, e.key)}: {e}.") from None
     except (RecursionError, ValueError) as e:  # raised by json for thousands of nested brackets or of digits
-        raise DataError(f"{path}: the JSON is nested too deeply or contains a number that is too long ({e}).") from None
+        raise _unreadable(path, e) from None
     return None
+
+
+def _unreadable(path: Path, problem: Exception) -> DataError:
+    return DataError(f"{path}: the JSON is nested too deeply or contains a number that is too long ({problem}).")
 
 
 def _line_of(text: str, key: str) -> str:
@@ -122,12 +130,15 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
 def _object(text: str, path: Path) -> RawFile | None:
     """Parse a file that is a single JSON object; None if it is to be read line by line."""
     lines_by_name = path.suffix == ".jsonl"
-    if "\n" not in text.strip() and lines_by_name:
+    body = text.strip()
+    if "\n" not in body and lines_by_name:
         return None
+    if "\n" in body and _is_json(body[: body.index("\n")]):
+        return None  # an object that ends before the text does
     try:
         whole, notes = _loads(text)
     except json.JSONDecodeError as e:
-        if lines_by_name or "\n" not in text.strip() or _is_json(text.strip().split("\n", 1)[0]):
+        if lines_by_name or "\n" not in body:
             return None
         raise DataError(
             f"{path}: malformed JSON at line {e.lineno}, column {e.colno}: {e.msg}. Repair the file or write it again."
@@ -143,37 +154,63 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _lines(text: str, path: Path) -> RawFile:
+def stream_lines(path: Path) -> RawFile | None:
+    """Parse a file that is plainly JSON lines, so that its text is never held as a whole; None for any other file.
+
+    Raises:
+        DataError: like `parse_json`.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_FIRST)
+            if not first.startswith(b"{") or not file.read(1).strip() or not _is_json(first.decode("utf-8")):
+                return None
+            file.seek(0)
+            return _lines(_decoded(file), path)
+    except (UnicodeDecodeError, json_text.DoubledKeyError):  # the reader of a whole text says where
+        return None
+    except (RecursionError, ValueError) as e:
+        raise _unreadable(path, e) from None
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines as texts; a zero byte counts as another encoding."""
+    for line in lines:
+        if b"\x00" in line:
+            raise UnicodeDecodeError("utf-8", line, 0, 1, "a zero byte")
+        yield line.decode("utf-8")
+
+
+def _lines(lines: Iterator[str], path: Path) -> RawFile:
     """Parse JSON lines.  Split only at LF, because other Unicode line separators are legal inside a JSON string."""
-    notes: list[str] = []
+    notes: dict[str, None] = {}
     values: list[tuple[int, Any]] = []
     torn = 0
-    lines = text.split("\n")
-    last = max(i for i, line in enumerate(lines, 1) if line.strip())
     for number, line in enumerate(lines, 1):
         body = line.strip()
         if not body:
             continue
         if body.endswith(","):
             body = body[:-1]
-            notes.append("trailing commas ignored")
+            notes["trailing commas ignored"] = None
         try:
             value, line_notes = _loads(body)
         except json_text.DoubledKeyError as e:
             raise DataError(f"{path}: line {number}: {e}.") from None
         except json.JSONDecodeError as e:
-            if number == last and not text.endswith("\n"):
+            rest = [line, *lines]
+            if not any(r.strip() for r in rest[1:]) and not rest[-1].endswith("\n"):
                 torn = number
-                continue
+                break
             raise DataError(
                 f"{path}: line {number} is not JSON ({e.msg} at column {e.colno}). Expected one JSON object per line. "
                 "Repair the line or write the file again."
             ) from None
-        notes += line_notes
+        notes |= dict.fromkeys(line_notes)
         values.append((number, value))
     if path.suffix == ".json":
-        notes.append("JSON lines in a file named .json")
-    return RawFile(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=_once(notes))
+        notes["JSON lines in a file named .json"] = None
+    return RawFile(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=tuple(notes))
 
 
 def _records(values: list[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:

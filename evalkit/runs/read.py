@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,10 +148,11 @@ def _baseline(content: Mapping[str, Any], where: str) -> Baseline:
 
 def _digests(content: Mapping[str, Any]) -> Iterator[str]:
     """The checksum of a baseline, first from a faster encoder, whose text is another one for few numbers only."""
-    from pydantic_core import to_json
+    from pydantic_core import PydanticSerializationError, to_json
 
     plain = {k: dict(sorted(v.items())) if isinstance(v, dict) else v for k, v in content.items() if k != "digest"}
-    yield hashlib.sha256(to_json(dict(sorted(plain.items())))).hexdigest()
+    with suppress(PydanticSerializationError):  # half a surrogate pair
+        yield hashlib.sha256(to_json(dict(sorted(plain.items())))).hexdigest()
     yield baseline_digest(content)
 
 

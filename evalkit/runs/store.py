@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any
 from evalkit.core.errors import StoreError, first_line
 from evalkit.core.files import json_line, key_a_line, sweep_temporaries, write_json, write_whole
 from evalkit.core.plain_text import is_hidden
-from evalkit.core.types import Prediction, Sample, Score
+from evalkit.core.types import Prediction, Sample
 from evalkit.runs.codec import decode, decode_object, encode
 from evalkit.runs.read import baseline_digest
 from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, PromptFile, Summary
 
 # Errors of `flock` on file systems without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_LINE_KEYS = tuple(PredictionLine.__dataclass_fields__)
 # Bytes: two names and a digest, and room for what is added to them.
 MAX_RUN_ID = 230
 # Bytes that are read at a time in search of the last line break.
@@ -172,8 +173,8 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 def prediction_text(line: PredictionLine) -> str:
     """A line of predictions.jsonl; `attempts`, `reasoning` and `raw` are left out where there are none."""
-    record = encode(line)
-    for key, none in (("attempts", []), ("reasoning", ""), ("raw", None)):
+    record = {key: getattr(line, key) for key in _LINE_KEYS}
+    for key, none in (("attempts", ()), ("reasoning", ""), ("raw", None)):
         if record[key] == none:
             del record[key]
     return json_line(record)
@@ -194,17 +195,6 @@ def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequen
     """Write predictions.jsonl whole, one line a sample."""
     pairs = zip(samples, predictions, strict=True)
     write_whole(path, (prediction_text(PredictionLine.of(s, p)) for s, p in pairs))
-
-
-def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Write scores.jsonl whole, one line a score; empty fields are left out."""
-    write_whole(path, (json_line(_score_record(s)) for s in scores))
-
-
-def _score_record(score: Score) -> dict[str, Any]:
-    record = {k: getattr(score, k) for k in ("sample_id", "protocol", "metric", "value")}
-    more = {"extracted": score.extracted, "reason": score.reason, "note": score.note}
-    return record | {k: v for k, v in more.items() if v}
 
 
 def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:

@@ -8,14 +8,22 @@ earlier version has no digests: it is read as it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from evalkit.core.errors import StoreError
-from evalkit.core.types import Score
+from evalkit.core.types import MetricKey, Score
 from evalkit.runs.codec import read_records
+from evalkit.runs.columns import (
+    AnswerColumns,
+    ScoredPlaces,
+    Unusual,
+    answer_columns,
+    columns_of_scores,
+    score_columns,
+)
 from evalkit.runs.read import journal_lines, manifest_at, prompts_at, summary_at, without_torn_line
 from evalkit.runs.schema import FileDigest, JudgePlan, Judgment, Manifest, PredictionLine, PromptFile, Summary
 from evalkit.runs.store import RunFolder, write_record
@@ -25,6 +33,8 @@ _SCORED = ("predictions.jsonl", "scores.jsonl", "prompts.json", "lens.json", "le
 _JUDGMENTS = "judgments.jsonl"
 # Bytes that are read at a time.
 _BLOCK = 1 << 20
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +60,39 @@ class StoredRun:
     def scores(self) -> list[Score]:
         """The lines of scores.jsonl.  Raises StoreError where they are not the summary's."""
         return self._records(Score, self.folder.scores)
+
+    def answers(self) -> AnswerColumns:
+        """The content of predictions.jsonl as columns.  Raises StoreError where it is not the scored one."""
+        path = self.folder.predictions
+        return self._columns(path, lambda update: answer_columns(path, update)) or AnswerColumns.of(self.predictions())
+
+    def score_columns(self, ids: Sequence[str]) -> dict[MetricKey, list[ScoredPlaces]]:
+        """The content of scores.jsonl by metric; `ids` are those of the answers.
+
+        Raises:
+            StoreError: the file is not the summary's.
+            ValueError: a score of another sample.
+        """
+        path = self.folder.scores
+        found = self._columns(path, lambda update: score_columns(path, ids, update))
+        return columns_of_scores(self.scores(), ids) if found is None else found
+
+    def _columns(self, path: Path, read: Callable[[Callable[[bytes], object]], Content]) -> Content | None:
+        """What a reader of columns gives, the file checked; None where the file is to be read line by line.
+
+        A file without a digest is read line by line too, where every key of every line is checked.
+        """
+        if self.summary.files is None:
+            return None
+        tally = _Tally()
+        try:
+            found = read(tally.update)
+        except (Unusual, OSError):
+            return None
+        if (listed := self.summary.files.get(path.name)) is None:
+            raise _changed(path, "the summary does not list it")
+        _compare(path, tally.digest, listed)
+        return found
 
     def prompts(self) -> PromptFile | None:
         """The prompt record; None for a run without one."""

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from evalkit import __version__
 from evalkit.core.errors import ConfigError
@@ -16,17 +16,21 @@ from evalkit.core.signature import REASONING, REASONING_KEPT, Signature, plain_p
 from evalkit.core.types import (
     MAX_SLICE_VALUES,
     Metric,
+    MetricKey,
     MetricValue,
     Prediction,
     Sample,
     Score,
-    UnscoredCount,
     worst_score,
 )
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.stats import AGGREGATES, Interval
+from evalkit.scoring.score_table import MetricScores, ScoreTable, checked_scores
+from evalkit.stats import AGGREGATES, ClusterCodes, Interval, cluster_codes
 from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.base import LoadedTask
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Largest error of a fraction that is computed from floating-point numbers.
 ROUNDING = 1e-9
@@ -71,29 +75,20 @@ class RunProvenance:
 def score_all(
     samples: Sequence[Sample], predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol]
 ) -> list[Score]:
-    """Every protocol's scores of every sample.
+    """Every protocol's scores of every sample; `evalkit.scoring.score_table` has the form for a whole run.
 
     Raises:
-        ConfigError: a protocol returned a metric twice, or one that it does not define.
+        ConfigError: see `checked_scores`.
     """
-    scores: list[Score] = []
-    for protocol in protocols:
-        names = {m.name for m in protocol.metrics}
-        for sample, prediction in zip(samples, predictions, strict=True):
-            scored = protocol.score(sample, prediction)
-            returned = [s.metric for s in scored]
-            if len(set(returned)) != len(returned) or not names.issuperset(returned):
-                raise ConfigError(
-                    f"The protocol {protocol.name} returned the metrics {', '.join(returned)} for sample {sample.id}; "
-                    f"expected each at most once, and only those that it defines: {', '.join(sorted(names))}. Correct "
-                    "its class."
-                )
-            scores += scored
-    return scores
+    pairs = list(zip(samples, predictions, strict=True))
+    return [score for protocol in protocols for pair in pairs for score in checked_scores(protocol, *pair)]
 
 
 def tabulate(
-    samples: Sequence[Sample], scores: Sequence[Score], protocols: Sequence[ScoringProtocol], run: RunProvenance
+    samples: Sequence[Sample],
+    scores: Sequence[Score] | ScoreTable,
+    protocols: Sequence[ScoringProtocol],
+    run: RunProvenance,
 ) -> list[MetricValue]:
     """Aggregate scores into metric values: for every protocol and metric the slice `all`, then one value per tag value.
 
@@ -102,52 +97,66 @@ def tabulate(
     Raises:
         ConfigError: a score is outside of its metric's range.
     """
-    by_metric: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        by_metric.setdefault((score.protocol, score.metric), []).append(score)
-    sample_of = {s.id: s for s in samples}
-    sliced = slice_tags(samples)
+    import numpy as np
+
+    table = ScoreTable.of(scores, samples)
+    slices = _Slices(samples)
     groups: list[_Group] = []
-    grouped: list[str] | None = None
+    grouped: np.ndarray[Any, Any] | None = None
     values: list[MetricValue] = []
     for protocol in protocols:
         for metric in protocol.metrics:
-            own = by_metric.get((protocol.name, metric.of or metric.name), [])
-            ids = [s.sample_id for s in own]
-            if ids != grouped:
-                groups, grouped = _groups([sample_of[i] for i in ids], sliced), ids
-            values += [_value(group, [own[i] for i in group.places], protocol, metric, run) for group in groups]
+            own = table.metrics.get(MetricKey(protocol.name, metric.of or metric.name), MetricScores())
+            if grouped is None or not np.array_equal(own.places, grouped):
+                grouped = own.places
+                groups = slices.groups(grouped)
+            _check_range(metric, protocol, own, samples)
+            values += [_value(group, own, samples, protocol, metric, run) for group in groups]
     return values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Group:
-    """A slice's samples and their positions; shared by all metrics over the same samples."""
+    """A slice of a metric's samples; shared by all metrics over the same samples.
+
+    places: positions among the metric's samples.  clusters: their images.
+    """
 
     name: str
-    places: Sequence[int]
-    samples: Sequence[Sample]
-    clusters: Sequence[str]
+    places: np.ndarray[Any, Any]
+    clusters: ClusterCodes
 
 
-def _groups(samples: Sequence[Sample], sliced: frozenset[str]) -> list[_Group]:
-    """The slice `all`, then, by name, each slice that does not contain every sample."""
-    places: dict[str, list[int]] = {}
-    for place, sample in enumerate(samples):
-        for tag, value in sample.tags.items():
-            if tag in sliced:
-                places.setdefault(f"{tag}={value}", []).append(place)
-    parts = [("all", list(range(len(samples))))]
-    parts += [(name, places[name]) for name in sorted(places) if len(places[name]) < len(samples)]
-    return [
-        _Group(
-            name=name,
-            places=where,
-            samples=[samples[i] for i in where],
-            clusters=[samples[i].image_id for i in where],
-        )
-        for name, where in parts
-    ]
+class _Slices:
+    """The slices of a run's samples."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        import numpy as np
+
+        self.images = cluster_codes(samples, [s.image_id for s in samples])
+        # For each tag that makes slices: its values, and for each sample the number of its value, or -1.
+        self.tags: dict[str, tuple[list[str], np.ndarray[Any, Any]]] = {}
+        for tag in slice_tags(samples):
+            known: dict[str, int] = {}
+            found = (known.setdefault(s.tags[tag], len(known)) if tag in s.tags else -1 for s in samples)
+            numbers = np.fromiter(found, dtype=np.int16, count=len(samples))
+            self.tags[tag] = list(known), numbers
+
+    def groups(self, covered: np.ndarray[Any, Any]) -> list[_Group]:
+        """Of the samples at these positions: the slice `all`, then, by name, each slice without some of them."""
+        import numpy as np
+
+        parts = {}
+        for tag, (names, numbers) in self.tags.items():
+            found = numbers[covered]
+            for number, name in enumerate(names):
+                places = np.flatnonzero(found == number)
+                if 0 < len(places) < len(covered):
+                    parts[f"{tag}={name}"] = places
+        every = {"all": np.arange(len(covered)), **{name: parts[name] for name in sorted(parts)}}
+        return [
+            _Group(name=name, places=places, clusters=self.images.at(covered[places])) for name, places in every.items()
+        ]
 
 
 def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
@@ -160,17 +169,23 @@ def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
 
 
 def _value(
-    group: _Group, scores: Sequence[Score], protocol: ScoringProtocol, metric: Metric, run: RunProvenance
+    group: _Group,
+    own: MetricScores,
+    samples: Sequence[Sample],
+    protocol: ScoringProtocol,
+    metric: Metric,
+    run: RunProvenance,
 ) -> MetricValue:
-    scored = [i for i, s in enumerate(scores) if s.value is not None]
-    if group.name == "all":
-        _check_range(metric, protocol, scores)
-    everyone = _aggregate(metric, scores, group.samples, group.clusters)
+    import numpy as np
+
+    scored = np.flatnonzero(~np.isnan(own.values[group.places]))
+    n = len(group.places)
+    everyone = _aggregate(metric, own, samples, group.places, group.clusters)
     value, interval, clusters = *everyone, group.clusters
     # `everyone` counts each unscored sample as the worst case.
-    if len(scored) < len(scores) and protocol.unscored != "wrong":
-        clusters = [group.clusters[i] for i in scored]
-        value, interval = _aggregate(metric, [scores[i] for i in scored], [group.samples[i] for i in scored], clusters)
+    if len(scored) < n and protocol.unscored != "wrong":
+        clusters = group.clusters.at(scored)
+        value, interval = _aggregate(metric, own, samples, group.places[scored], clusters)
     return MetricValue(
         protocol=protocol.name,
         metric=metric.name,
@@ -179,34 +194,43 @@ def _value(
         value_worst_case=everyone[0],
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        n=len(scores),
-        n_unscored=len(scores) - len(scored),
-        n_clusters=len(set(clusters)),
+        n=n,
+        n_unscored=n - len(scored),
+        n_clusters=clusters.k,
         higher_is_better=metric.higher_is_better,
-        signature=signature(metric, protocol, run, len(scores), group.name),
+        signature=signature(metric, protocol, run, n, group.name),
     )
 
 
-def _check_range(metric: Metric, protocol: ScoringProtocol, scores: Sequence[Score]) -> None:
+def _check_range(metric: Metric, protocol: ScoringProtocol, own: MetricScores, samples: Sequence[Sample]) -> None:
     if metric.aggregate == "unbounded_mean":
         return
-    for s in scores:
-        if s.value is not None and not -ROUNDING <= s.value <= 1 + ROUNDING:
-            raise ConfigError(
-                f"The protocol {protocol.name} gave sample {s.sample_id} the score {s.value:g} in {s.metric}; expected "
-                "a fraction from 0 to 1. Correct its class; a metric on another scale has aggregate='unbounded_mean'."
-            )
+    values = own.values
+    outside = (values < -ROUNDING) | (values > 1 + ROUNDING)  # false for an unscored sample
+    if outside.any():
+        k = int(outside.argmax())
+        raise ConfigError(
+            f"The protocol {protocol.name} gave sample {samples[own.places[k]].id} the score {values[k]:g} in "
+            f"{metric.of or metric.name}; expected a fraction from 0 to 1. Correct its class; a metric on another "
+            "scale has aggregate='unbounded_mean'."
+        )
 
 
 def _aggregate(
-    metric: Metric, scores: Sequence[Score], samples: Sequence[Sample], clusters: Sequence[str]
+    metric: Metric,
+    own: MetricScores,
+    samples: Sequence[Sample],
+    places: np.ndarray[Any, Any],
+    clusters: ClusterCodes,
 ) -> tuple[float | None, Interval | None]:
-    """One value from the scores, each unscored one counted as the worst possible score."""
-    worst = worst_score(metric.higher_is_better)
-    values = [worst if s.value is None else s.value for s in scores]
+    """One value from the scores at some places, each unscored one counted as the worst possible score."""
+    import numpy as np
+
+    values = own.values[places]
+    values = np.where(np.isnan(values), worst_score(metric.higher_is_better), values)
     if metric.aggregate in LABEL_AGGREGATES:
-        labels = [(sample.references[0], s.extracted) for sample, s in zip(samples, scores, strict=True)]
-        return LABEL_AGGREGATES[metric.aggregate](values, labels, clusters)
+        labels = [(samples[own.places[k]].references[0], own.extracted[k]) for k in places]
+        return LABEL_AGGREGATES[metric.aggregate](values.tolist(), labels, clusters.code.tolist())
     return AGGREGATES[metric.aggregate](values, clusters)
 
 
@@ -234,9 +258,3 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         "v": __version__,
     }
     return Signature.of(metric.name, plain_parts(parts))
-
-
-def unscored_counts(scores: Sequence[Score]) -> list[UnscoredCount]:
-    """Numbers of missing scores by protocol, metric and reason; most frequent first."""
-    counted = Counter((s.protocol, s.metric, s.reason) for s in scores if s.value is None)
-    return [UnscoredCount(protocol=p, metric=m, reason=r, count=n) for (p, m, r), n in counted.most_common()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from evalkit.core.errors import ConfigError
 
@@ -18,6 +18,31 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 ONE_CLUSTER = "undefined: one cluster"
+
+
+class ClusterCodes(NamedTuple):
+    """Cluster labels as numbers 0..K-1 in order of appearance, an array with one per value, and the number K."""
+
+    code: np.ndarray[Any, Any]
+    k: int
+
+    def at(self, places: np.ndarray[Any, Any]) -> ClusterCodes:
+        """The labels of some of the values, numbered in order of their appearance among these."""
+        import numpy as np
+
+        code = self.code[places]
+        first = np.full(self.k, len(code))
+        first[code[::-1]] = np.arange(len(code))[::-1]  # of several places of a cluster the last written, the first
+        present = np.flatnonzero(first < len(code))
+        number = np.empty(self.k, dtype=np.intp)
+        number[present[np.argsort(first[present])]] = np.arange(len(present))
+        return ClusterCodes(number[code], len(present))
+
+
+# Numbers, one a row; labels of clusters, one a row, or their numbers.
+Values: TypeAlias = "Sequence[float] | np.ndarray[Any, Any]"
+Clusters: TypeAlias = "Sequence[Hashable] | ClusterCodes"
+Codes: TypeAlias = "Sequence[int] | np.ndarray[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +54,7 @@ class Interval:
     method: str
 
 
-def mean_interval(
-    values: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL, *, bounded: bool = True
-) -> Interval | None:
+def mean_interval(values: Values, clusters: Clusters, level: float = LEVEL, *, bounded: bool = True) -> Interval | None:
     """Confidence interval of the mean of `values` (n numbers); values with equal `clusters` may be dependent.
 
     None for no values; no bounds for a single cluster.  Otherwise, in this order:
@@ -46,18 +69,21 @@ def mean_interval(
 
     bounded: the values are in [0, 1], and the interval is clipped to it.  Raises ConfigError if the lengths differ.
     """
+    import numpy as np
+
     code, k = cluster_codes(values, clusters)
-    if not values:
+    n = len(values)
+    if not n:
         return None
     if k == 1:
         return Interval(low=None, high=None, method=ONE_CLUSTER)
-    n = len(values)
-    kinds = set(values)
-    if bounded and kinds in ({0.0}, {1.0}):
-        return _exact_at_the_edge(1.0 in kinds, k, level, clustered=k < n)
-    if k == n and kinds <= {0.0, 1.0}:
-        return wilson(round(sum(values)), n, level)
-    mean, error = _mean_and_error(values, code, k)
+    array = np.asarray(values, dtype=float)
+    zeros, ones = int((array == 0).sum()), int((array == 1).sum())
+    if bounded and n in (zeros, ones):
+        return _exact_at_the_edge(ones == n, k, level, clustered=k < n)
+    if k == n and zeros + ones == n:
+        return wilson(ones, n, level)
+    mean, error = _mean_and_error(array, code, k)
     half = t_quantile(level, k - 1) * error
     low, high = mean - half, mean + half
     if bounded:
@@ -65,7 +91,7 @@ def mean_interval(
     return Interval(low=low, high=high, method="t" if k == n else f"cluster-robust t, {k} clusters")
 
 
-def cluster_standard_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
+def cluster_standard_error(values: Values, clusters: Clusters) -> float:
     """Standard error of the mean, robust to dependence within clusters, with the factor K/(K-1).
 
     Raises ConfigError for fewer than two clusters.
@@ -93,30 +119,28 @@ def _exact_at_the_edge(ones: bool, k: int, level: float, *, clustered: bool) -> 
     return Interval(low=tail, high=1.0, method=method) if ones else Interval(low=0.0, high=1 - tail, method=method)
 
 
-class ClusterCodes(NamedTuple):
-    """Cluster labels as numbers 0..K-1 in order of appearance, one per value, and the number K of clusters."""
-
-    code: list[int]
-    k: int
-
-
-def cluster_codes(values: Sequence[object], clusters: Sequence[Hashable]) -> ClusterCodes:
+def cluster_codes(values: Sequence[object] | np.ndarray[Any, Any], clusters: Clusters) -> ClusterCodes:
     """Number the clusters.  Raises ConfigError if there is not one label per value."""
-    if len(values) != len(clusters):
-        raise ConfigError(f"{len(values)} values but {len(clusters)} cluster labels: expected one label per value.")
+    import numpy as np
+
+    given = clusters.code if isinstance(clusters, ClusterCodes) else clusters
+    if len(values) != len(given):
+        raise ConfigError(f"{len(values)} values but {len(given)} cluster labels: expected one label per value.")
+    if isinstance(clusters, ClusterCodes):
+        return clusters
     seen: dict[Hashable, int] = {}
     code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
-    return ClusterCodes(code, len(seen))
+    return ClusterCodes(np.array(code, dtype=np.intp), len(seen))
 
 
-def cluster_sums(values: Any, code: Sequence[int], k: int) -> np.ndarray[Any, Any]:
+def cluster_sums(values: Any, code: Codes, k: int) -> np.ndarray[Any, Any]:
     """Sum of the values of each cluster, shape (k,)."""
     import numpy as np
 
     return np.bincount(code, weights=values, minlength=k)
 
 
-def _mean_and_error(values: Sequence[float], code: Sequence[int], k: int) -> tuple[float, float]:
+def _mean_and_error(values: Values, code: Codes, k: int) -> tuple[float, float]:
     import numpy as np
 
     array = np.asarray(values, dtype=float)
@@ -140,27 +164,34 @@ class Estimate(NamedTuple):
 
 
 NO_ESTIMATE = Estimate(None, None)
-Aggregate = Callable[[Sequence[float], Sequence[Hashable]], Estimate]
+Aggregate: TypeAlias = "Callable[[Values, Clusters], Estimate]"
 
 
-def mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+def mean(values: Values, clusters: Clusters) -> Estimate:
     """Mean of fractions in [0, 1], with its interval; None for no values."""
-    if not values:
-        return NO_ESTIMATE
-    return Estimate(math.fsum(values) / len(values), mean_interval(values, clusters))
+    return _mean(values, clusters, bounded=True)
 
 
-def unbounded_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+def unbounded_mean(values: Values, clusters: Clusters) -> Estimate:
     """Mean of numbers on any scale, with its interval; None for no values."""
-    if not values:
+    return _mean(values, clusters, bounded=False)
+
+
+def _mean(values: Values, clusters: Clusters, *, bounded: bool) -> Estimate:
+    if not len(values):
         return NO_ESTIMATE
-    return Estimate(math.fsum(values) / len(values), mean_interval(values, clusters, bounded=False))
+    return Estimate(exact_sum(values) / len(values), mean_interval(values, clusters, bounded=bounded))
+
+
+def exact_sum(values: Values) -> float:
+    """The sum of numbers, rounded once."""
+    return math.fsum(values if isinstance(values, Sequence) else values.tolist())
 
 
 AGGREGATES: dict[str, Aggregate] = {"mean": mean, "unbounded_mean": unbounded_mean}
 
 
-def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+def design_effect(values: Sequence[float], clusters: Clusters) -> float | None:
     """Ratio of the cluster-robust to the naive variance of the mean; None if either is undefined or 0."""
     code, k = cluster_codes(values, clusters)
     if k < 2 or len(set(values)) < 2:
@@ -169,9 +200,7 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
     return (_mean_and_error(values, code, k)[1] / naive) ** 2
 
 
-def resampled_means(
-    rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
-) -> np.ndarray[Any, Any]:
+def resampled_means(rows: np.ndarray[Any, Any], code: Codes, k: int, resamples: int, seed: int) -> np.ndarray[Any, Any]:
     """Bootstrap means of shape (models, resamples) for `rows` of shape (models, n); all models share the resamples."""
     import numpy as np
 

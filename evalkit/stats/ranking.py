@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, cluster_codes, cluster_sums, resampled_weights
+from evalkit.stats.intervals import LEVEL, Codes, cluster_codes, cluster_sums, resampled_weights
 from evalkit.stats.paired import holm, sign_flip_p_values
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _parts(array: np.ndarray[Any, Any]) -> Iterator[slice]:
 
 
 def _resampled_ranks(
-    rows: np.ndarray[Any, Any], code: Sequence[int], k: int, resamples: int, seed: int
+    rows: np.ndarray[Any, Any], code: Codes, k: int, resamples: int, seed: int
 ) -> np.ndarray[Any, Any]:
     """The rank of each model in each bootstrap resample of the clusters, shape (models, resamples).
 

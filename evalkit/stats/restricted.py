@@ -10,11 +10,20 @@ rows with values 0 and 1 this is Tango's score test (1998, Stat. Med. 17:891); i
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, cluster_codes, cluster_sums, t_quantile
+from evalkit.stats.intervals import (
+    LEVEL,
+    ONE_CLUSTER,
+    Clusters,
+    Interval,
+    Values,
+    cluster_codes,
+    cluster_sums,
+    exact_sum,
+    t_quantile,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +49,7 @@ class ClusteredDifferences:
     furthest: float
 
 
-def group_by_cluster(differences: Sequence[float], clusters: Sequence[Hashable]) -> ClusteredDifferences:
+def group_by_cluster(differences: Values, clusters: Clusters) -> ClusteredDifferences:
     """Group the differences (at least one) by cluster."""
     import numpy as np
 
@@ -55,9 +64,9 @@ def group_by_cluster(differences: Sequence[float], clusters: Sequence[Hashable])
         counts=counts.astype(float),
         k=k,
         n=n,
-        mean=math.fsum(differences) / n,
+        mean=exact_sum(differences) / n,
         largest=max(1.0, float(np.abs(totals).max())),
-        furthest=max(1.0, max(abs(d) for d in differences)),
+        furthest=max(1.0, float(np.abs(differences).max())),
     )
 
 
@@ -114,15 +123,13 @@ def _drift(steps: np.ndarray[Any, Any], data: ClusteredDifferences, tilt: float)
     return float(data.counts @ tilted), -float(data.counts @ (tilted * tilted))
 
 
-def restricted_interval(
-    differences: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL
-) -> Interval | None:
+def restricted_interval(differences: Values, clusters: Clusters, level: float = LEVEL) -> Interval | None:
     """The null values that `restricted_t` does not reject at `level`: two-sided, t with K - 1 degrees of freedom.
 
     None for no rows; no bounds for a single cluster.  Bounds are limited to the largest absolute difference of a row,
     or 1 if that is larger.
     """
-    if not differences:
+    if not len(differences):
         return None
     data = group_by_cluster(differences, clusters)
     if data.k == 1:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 from evalkit.core.errors import DataError, EvalkitError
-from evalkit.core.types import Message, Sample, digest_json
+from evalkit.core.types import Message, Sample, digest_json_items
 
 # Ids named in a message.
 SHOWN_IDS = 5
@@ -55,7 +55,7 @@ class LoadedTask:
         answers on a machine without images are recognised as being over the same rows.
         """
         rows = sorted([s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples)
-        return digest_json(rows)
+        return digest_json_items(rows)
 
 
 def check_ids(loaded: LoadedTask) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from sys import intern
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
@@ -103,6 +105,7 @@ class Phantom:
 def _samples(member: str, closed_rule: str) -> list[Sample]:
     scene = make_scene(member)
     image = ImageRef(kind="draw", path="evalkit.tasks.phantom:draw", member=member)
+    images = (image,)
     samples = []
     for number, question in enumerate(questions(scene)):
         closed = bool(question.choices) if closed_rule == "label" else question.answer in YES_NO
@@ -110,20 +113,22 @@ def _samples(member: str, closed_rule: str) -> list[Sample]:
             Sample(
                 id=f"{member}/{number}",
                 image_id=member,
-                question=question.text,
+                question=intern(question.text),
                 references=(question.answer,),
-                images=(image,),
+                images=images,
                 choices=question.choices if closed else (),
-                tags={
-                    "answer_type": CLOSED if closed else OPEN,
-                    "modality": scene.modality,
-                    "organ": scene.organ,
-                    "question_type": question.kind,
-                    "language": "en",
-                },
+                tags=_tags(CLOSED if closed else OPEN, scene.modality, scene.organ, question.kind),
             )
         )
     return samples
+
+
+@cache
+def _tags(answer_type: str, modality: str, organ: str, kind: str) -> dict[str, str]:
+    """The tags of a sample; samples with the same tags share them."""
+    return {
+        "answer_type": answer_type, "modality": modality, "organ": organ, "question_type": kind, "language": "en",
+    }  # fmt: skip
 
 
 def questions(scene: Scene) -> list[SceneQuestion]:

@@ -37,7 +37,7 @@ NEIGHBOURS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-QUICK = ("a foreign summary", "a summary that is no JSON", "a summary that is a folder", "both foreign")
+QUICK = ("a summary that is no JSON", "both foreign")
 
 
 @pytest.fixture(params=mostly_slow(NEIGHBOURS, QUICK))

@@ -8,6 +8,7 @@ import struct
 import warnings
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,16 +243,35 @@ def test_a_blank_keeps_the_size_and_nothing_else(tmp_path):
         open_image(broken)
 
 
-@pytest.mark.parametrize("path", ["os:getcwd", "evalkit_other.mod:f", "evalkit:x", "builtins:eval", ":f", ""])
-def test_a_drawing_by_code_outside_the_package_is_refused(monkeypatch, path):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os:getcwd", "evalkit_other.mod:f", "evalkit:x", "builtins:eval", ":f", "", "evalkit.core.files:remove_tree",
+        "evalkit.cli.main:main", "evalkit.core.images:importlib", "evalkit.importers:import_module",
+        "evalkit.core.json_text:loads", "evalkit.tasks.phantom:make_scene", "evalkit.tasks.phantom:Phantom",
+        "evalkit.tasks.phantom", "evalkit.tasks.phantom:", "evalkit.tasks.phantom:draw:draw",
+        "evalkit.tasks.phantom:draw\n", " evalkit.tasks.phantom:draw", "evalkit.tasks.phantom:draw.__globals__",
+        "evalkit.tasks.PHANTOM:draw", "evalkit.tools.train_phantom:main", "\x1b[31m",
+    ],
+)  # fmt: skip
+def test_only_a_drawing_that_evalkit_names_is_called(monkeypatch, path):
     called: list[str] = []
     monkeypatch.setattr(module.importlib, "import_module", called.append)
     ref = ImageRef(kind="draw", path=path, member="1")
     for attempt in (open_image, read_bytes, digest):
-        with pytest.raises(DataError, match="code outside evalkit"):
+        with pytest.raises(DataError, match="code outside evalkit") as caught:
             attempt(ref)
+        assert str(caught.value).isprintable()
     assert isinstance(probe([ref])[ref], Broken)
     assert called == []
+
+
+def test_every_drawing_is_a_function_that_draws():
+    for path in module.DRAWINGS:
+        ref = ImageRef(kind="draw", path=path, member="0/test/3")
+        assert open_image(ref).size == (64, 71)
+        with pytest.raises(DataError, match="expected SEED/SPLIT/INDEX"):
+            open_image(replace(ref, member="../../x"))
 
 
 def test_a_drawing_is_its_pixels(tmp_path):

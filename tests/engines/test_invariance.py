@@ -18,6 +18,7 @@ from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import Answer, answers
 from tests.support.paths import PACKAGE
+from tests.support.slow import mostly_slow
 
 QUESTIONS = [6, 1, 4, 2, 1, 1]
 ENGLISH = [
@@ -178,17 +179,16 @@ def one_by_one(run: HfEngine, requests: list[Request]) -> dict[str, Answer]:
     return {k: v for r in reversed(requests) for k, v in answers(run, [r]).items()}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"batch_size": 8},
-        {"max_batch_tokens": 60},
-        {"share_prefix": "off"},
-        {"share_prefix": "off", "batch_size": 4},
-    ],
-    ids=str,
-)
+EXACT = [
+    {},
+    {"batch_size": 8},
+    {"max_batch_tokens": 60},
+    {"share_prefix": "off"},
+    {"share_prefix": "off", "batch_size": 4},
+]
+
+
+@pytest.mark.parametrize("settings", mostly_slow(EXACT, [EXACT[1], EXACT[4]]), ids=str)
 def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,

@@ -46,7 +46,7 @@ def poison_projector(model: Any, value: float) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, pytest.param(math.inf, marks=pytest.mark.slow)])
 def test_a_model_whose_logits_are_never_finite_stops_the_run(
     engine: Make, folder: Path, tmp_path: Path, way: str, value: float
 ) -> None:

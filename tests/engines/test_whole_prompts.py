@@ -25,6 +25,7 @@ from tests.support import tiny_hf
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers
 from tests.support.paths import PACKAGE
+from tests.support.slow import mostly_slow
 
 Make = Callable[..., HfEngine]
 PHANTOM = PACKAGE / "models" / "phantom-llava"
@@ -46,7 +47,7 @@ STORED: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("kind", mostly_slow(STORED, ["both", "truncation in the config", "in the processor"]))
 def test_stored_lengths_change_no_answer(engine: Make, folder: Path, tmp_path: Path, kind: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -217,7 +218,7 @@ BAD_TEMPLATES = {
 
 
 @pytest.mark.parametrize("kind", BAD_TEMPLATES)
-@pytest.mark.parametrize("more", [[], ["dry_run=true"]])
+@pytest.mark.parametrize("more", mostly_slow([[], ["dry_run=true"]], [["dry_run=true"]]))
 def test_a_template_that_fails_is_one_paragraph(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, more: list[str]
 ) -> None:

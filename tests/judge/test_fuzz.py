@@ -26,7 +26,8 @@ def lines(*rows: dict[str, Any]) -> bytes:
 
 def output(path: Path) -> Any:
     """The replies in a batch's output, of which one request is known."""
-    return collect(path.parent, SimpleNamespace(calls={"k": ()}, config=SimpleNamespace(api_key_env=None)))  # type: ignore[arg-type]
+    plan = SimpleNamespace(calls={"k": ()}, config=SimpleNamespace(api_key_env=None))
+    return collect(path.parent, plan)  # type: ignore[arg-type]
 
 
 BODY = {"choices": [{"message": {"content": "8 7"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}

@@ -19,6 +19,7 @@ from evalkit.__main__ import main
 from tests.support.hub import FakeHub
 from tests.support.model_formats import CASES, conf, hugging_face_form, settings_of
 from tests.support.paths import CONF, ROOT
+from tests.support.slow import mostly_slow
 
 SHORT = ("model.dtype=float32", "model.presets.greedy.max_new_tokens=6")
 
@@ -57,7 +58,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_slow(CASES, ["delta", "lora"]))
 def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(case, v15, v10, lora, tmp_path, capsys):
     from evalkit.models.processors import load_processor
 
@@ -190,6 +191,7 @@ def trained_with_a_local_tower(folder: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow  # tests/models/test_fetch.py has its parts in one process
 def test_a_fetched_model_runs_offline_without_any_request(v15, tmp_path):
     model = conf("llava-med")
     pinned = yaml.safe_load((CONF / "task" / "vqa-rad.yaml").read_text(encoding="utf-8"))["revision"]

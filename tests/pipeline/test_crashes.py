@@ -107,9 +107,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 QUICK = {("failed samples are asked again", "kill"), ("other protocols", "kill"), ("a run starts over", "full disk")}
-# The default suite takes every fifth moment of some.
+# The default suite takes every eighth moment of some.
 CASES = [
-    *((name, how, 5) for name, how in sorted(QUICK)),
+    *((name, how, 8) for name, how in sorted(QUICK)),
     *(pytest.param(name, how, 1, marks=pytest.mark.slow) for name in SCENARIOS for how in ("kill", "full disk")),
 ]
 
@@ -169,7 +169,7 @@ def test_an_error_in_scoring_leaves_no_earlier_scores_that_read_as_finished(
         raise RuntimeError("a bug in a protocol")
 
     with monkeypatch.context() as patch:
-        patch.setattr("evalkit.pipeline.conclude.score_all", fails)
+        patch.setattr("evalkit.pipeline.conclude.score_table", fails)
         with pytest.raises(RuntimeError):
             then(tmp_path)
     assert manifest_at(folder / "manifest.json").status == "running"

@@ -26,7 +26,8 @@ from evalkit.runs.schema import (
     Summary,
     Timing,
 )
-from evalkit.runs.store import manifest_record, write_record, write_scores
+from evalkit.runs.store import manifest_record, write_record
+from evalkit.scoring.score_table import score_line
 from tests.support.paths import ROOT
 
 SIGNATURE = Signature.of("closed_accuracy", {"task": "toy.test", "n": "2", "protocol": "strict.1", "v": "0.1.0"})
@@ -154,7 +155,7 @@ def test_unknown_keys_are_ignored_so_that_later_files_stay_readable() -> None:
 
 def test_a_damaged_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    write_scores(path, [Score(sample_id="1", protocol="p", metric="m", value=1.0)])
+    path.write_text(score_line(Score(sample_id="1", protocol="p", metric="m", value=1.0)))
     with path.open("a", encoding="utf-8") as file:
         file.write('{"sample_id": "2", "protocol": "p", "metric": "m", "value": null}\n')
     with pytest.raises(StoreError, match=r"scores\.jsonl:2: value error, score m of '2': a value or a reason"):

@@ -118,7 +118,7 @@ def test_watching_readers_take_no_line_from_a_live_writer(
 def test_verbs_beside_a_live_run_lose_no_answer(tmp_path: Path) -> None:
     """The command line itself: dry run, gate, compare, report, export and paper against a run that is being written."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")} | {"PYTHONPATH": str(ROOT)}
-    made = ["model=scripted", "model.rule=digest", "task=phantom", "task.n_test=15", "leaderboard=null"]
+    made = ["model=scripted", "model.rule=digest", "task=phantom", "task.n_test=8", "leaderboard=null"]
     slow = [*made, "model.batch_size=2", "model.seconds=0.03", f"out={tmp_path / 'runs'}"]
     assert main([*made, f"out={tmp_path / 'whole'}"]) == 0
     (whole,) = (tmp_path / "whole").iterdir()

@@ -93,7 +93,7 @@ def grafted(value: Any, grafts: Sequence[tuple[float, bool, Any]]) -> Any:
         if removes:
             del holder[key]
         else:
-            holder[key] = new
+            holder[key] = copy.deepcopy(new)  # one value in two places would be put into itself
     return value
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.analysis.run_scores import RunScores, ScoreColumn
+from evalkit.core.files import write_whole
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricValue, Prediction, Sample, Score, worst_score
 from evalkit.published import PublishedTable, parse_published
 from evalkit.runs.schema import LeaderboardResult, RunHeader, Summary
-from evalkit.runs.store import RunFolder, write_predictions, write_record, write_scores
+from evalkit.runs.store import RunFolder, write_predictions, write_record
+from evalkit.scoring.score_table import score_line
 
 
 def metric(
@@ -144,5 +146,5 @@ def write_run(folder: Path, summary: Summary, values: Sequence[float | None]) ->
         )
         for s, value in zip(samples, values, strict=True)
     ]
-    write_scores(run.scores, scores)
+    write_whole(run.scores, map(score_line, scores))
     return folder

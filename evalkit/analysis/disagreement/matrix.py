@@ -16,6 +16,7 @@ from evalkit.analysis.disagreement.causes import LABEL, NO_SUCH_ROW, OTHER, UNRE
 from evalkit.analysis.disagreement.features import AnswerFeatures, features_of
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.score_table import ScoreTable
 
 # Column -> its metric, the first of these that a protocol has.  All are higher-is-better; a protocol whose metric of
 # that name is not has no number for the column.
@@ -69,7 +70,7 @@ class ProtocolComparison:
 def compare_protocols(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
-    scores: Sequence[Score],
+    scores: Sequence[Score] | ScoreTable,
     values: Sequence[MetricValue],
     protocols: Sequence[ScoringProtocol],
 ) -> ProtocolComparison:
@@ -81,7 +82,7 @@ def compare_protocols(
     cells = _cells(names, values)
     columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in names))
     explainer = _Explainer(samples, predictions, protocols)
-    levels = _levels(scores, cells, {s.id: k for k, s in enumerate(samples)})
+    levels = _levels(ScoreTable.of(scores, samples), cells, len(samples))
     alike: dict[str, tuple[tuple[str, ...], ...]] = {}
     differences: list[Difference] = []
     for column in columns:
@@ -109,16 +110,14 @@ def _cells(protocols: Sequence[str], values: Sequence[MetricValue]) -> dict[Cell
 Levels = Mapping[Cell, Sequence[float | None]]
 
 
-def _levels(
-    scores: Sequence[Score], cells: Mapping[Cell, MetricValue], place: Mapping[str, int]
-) -> dict[Cell, list[float | None]]:
-    """The levels of every cell, rounded so that equal scores are equal."""
-    cell_of = {value.key: cell for cell, value in cells.items()}
-    found: dict[Cell, list[float | None]] = {cell: [None] * len(place) for cell in cells}
-    for score in scores:
-        cell = cell_of.get(MetricKey(score.protocol, score.metric))
-        if cell is not None:
-            found[cell][place[score.sample_id]] = UNSCORED if score.value is None else round(score.value, DIGITS)
+def _levels(scores: ScoreTable, cells: Mapping[Cell, MetricValue], n: int) -> dict[Cell, list[float | None]]:
+    """The levels of every cell, one a sample, rounded so that equal scores are equal."""
+    found: dict[Cell, list[float | None]] = {cell: [None] * n for cell in cells}
+    for cell, value in cells.items():
+        column = scores.metrics.get(value.key)
+        if column is not None:
+            for place, level in zip(column.places.tolist(), column.values.tolist(), strict=True):
+                found[cell][place] = UNSCORED if level != level else round(level, DIGITS)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from evalkit.analysis.gate.verdicts import (
     needed_margin,
     overall,
 )
-from evalkit.core.files import write_whole
+from evalkit.core.files import indented, write_whole
 from evalkit.core.format import interval, percent
 from evalkit.core.plain_text import one_line
 from evalkit.core.types import worst_score
@@ -265,6 +264,6 @@ def clear(folder: Path) -> None:
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the files of `FILES`."""
-    texts = (json.dumps(content, indent=1, ensure_ascii=False) + "\n", junit(content), markdown(content))
-    for name, text in zip(FILES, texts, strict=True):
+    xml, page = junit(content), markdown(content)
+    for name, text in zip(FILES, (indented(content), xml, page), strict=True):
         write_whole(folder / name, text)

@@ -15,6 +15,7 @@ from evalkit.analysis.sanity_checks.render import render
 from evalkit.core.types import MetricValue, Prediction, Sample, Score
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.score_table import RowKinds, ScoreTable
 from evalkit.tasks.base import LoadedTask
 
 __all__ = ["LIFT_METRICS", "check_run", "consistency", "rates", "render", "uniform_answers", "yes_no"]
@@ -26,12 +27,13 @@ PROBLEM_SLICES = ("leak=", "repeats=")
 def check_run(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
-    scores: Sequence[Score],
+    scores: Sequence[Score] | ScoreTable,
     values: Sequence[MetricValue],
     baseline_protocols: Sequence[ScoringProtocol],
     provenance: RunProvenance,
     train: LoadedTask | str | None,
     runs: Path,
+    kinds: RowKinds | None = None,
 ) -> dict[str, Any]:
     """The block `sanity_checks` of summary.json, without the spread over protocols.
 
@@ -39,12 +41,13 @@ def check_run(
         baseline_protocols: the protocols under which the image-blind baselines are scored; scores must contain them.
         train: the train split, why there is none, or None where the task has no such baselines.
         runs: the folder that may contain a run of the same model on blank images.
+        kinds: of the samples, where they are known.
     """
     return {
         "rates": rates(samples, predictions, scores),
         "yes_no": yes_no(samples, predictions),
         "consistency": consistency(samples, predictions),
-        "baselines": baseline_lifts(samples, scores, baseline_protocols, train),
+        "baselines": baseline_lifts(samples, scores, baseline_protocols, train, kinds),
         "blank": blank_image_lifts(runs, samples, scores, values, provenance),
         "parts": problem_slices(values),
     }

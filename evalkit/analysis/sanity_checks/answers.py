@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from evalkit.core.types import Prediction, Sample, Score
+from evalkit.core.types import MetricKey, Prediction, Sample, Score
 from evalkit.models.text_only_baselines import fold_text
+from evalkit.scoring.score_table import ScoreTable
 from evalkit.scoring.text.medical import read_list
 from evalkit.scoring.text.refusals import contains_refusal
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval
 
@@ -19,22 +21,25 @@ MIN_EQUAL = 20
 SHOWN_ANSWER = 60
 
 
-def rates(samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score]) -> dict[str, Any]:
+def rates(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], scores: Sequence[Score] | ScoreTable
+) -> dict[str, Any]:
     """Shares of all samples; unparsable: closed answers that `strict` could not read, as a share of its closed samples.
 
     truncated: None where no answer records how it ended, as in files of other tools.
     """
     n = len(samples)
-    closed = [s for s in scores if (s.protocol, s.metric) == ("strict", "closed_accuracy")]
+    closed = ScoreTable.of(scores, samples).metrics.get(MetricKey("strict", "closed_accuracy"))
     texts = [p.text for p in predictions if p.text is not None]
+    is_refusal = remembered(contains_refusal)
     return {
         "failed": sum(p.failed for p in predictions) / n,
         "empty": sum(not t.strip() for t in texts) / n,
         "truncated": sum(p.finish_reason == "length" or p.is_cut for p in predictions) / n
         if any(p.finish_reason != "unknown" or p.is_cut for p in predictions)
         else None,
-        "refusal": sum(contains_refusal(t) for t in texts) / n,
-        "unparsable": sum(s.value is None for s in closed) / len(closed) if closed else None,
+        "refusal": sum(is_refusal(t) for t in texts) / n,
+        "unparsable": int((closed.values != closed.values).sum()) / len(closed.values) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
     }
 
@@ -50,14 +55,19 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
             f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
             "limit, and whether answers are decoded or stored under another name",
         )
-    answers = {fold_text(t).rstrip(".!") for t in texts}
+    if len(texts) < MIN_EQUAL or any(t != texts[0] and _ending_off(t) != _ending_off(texts[0]) for t in texts):
+        return ()
     references = {fold_text(s.references[0]) for s in samples}
-    if len(texts) >= MIN_EQUAL and len(answers) == 1 and len(references) > 1:
+    if len(references) > 1:
         return (
             f"all {len(texts)} answers are the same ({' '.join(texts[0].split())[:SHOWN_ANSWER]!r}), to questions with "
             f"{len(references)} different reference answers: check that the questions and images reach the model",
         )
     return ()
+
+
+def _ending_off(text: str) -> str:
+    return fold_text(text).rstrip(".!")
 
 
 class _Verdict(NamedTuple):
@@ -75,13 +85,14 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
     """
     read: list[_Verdict] = []
     n = 0
+    verdict_of = remembered(lambda text, question: read_yes_no(text, question).polarity)
     for sample, prediction in zip(samples, predictions, strict=True):
         gold = sample.references[0].strip().lower().rstrip(".")
         if gold not in ("yes", "no"):
             continue
         n += 1
         text = prediction.text or ""
-        verdict = read_yes_no(text, sample.question).polarity if text.strip() else None
+        verdict = verdict_of(text, sample.question) if text.strip() else None
         if verdict is not None:
             read.append(_Verdict(gold == "yes", verdict == "yes", sample.image_id))
     if not read:

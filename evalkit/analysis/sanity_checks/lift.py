@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import StoreError
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
@@ -15,34 +15,35 @@ from evalkit.models.text_only_baselines import Lookup, Majority
 from evalkit.runs.read import manifest_at
 from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import open_run
-from evalkit.scoring.aggregate import RunProvenance, score_all
+from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.stats import paired_interval
+from evalkit.scoring.score_table import RowKinds, ScoreTable, checked_scores, column_of, is_by_row_content
+from evalkit.stats import ClusterCodes, cluster_codes, paired_interval
 from evalkit.tasks.base import LoadedTask
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The metrics whose lift over a baseline is reported, where a protocol has them.
 _IMAGE_BLANK = re.compile(rb'"image"\s*:\s*"blank"')
 LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match")
-# Samples that a baseline answers before they are scored: memory must not hold all their scores.
+# Metrics of a baseline are listed as they come up, so many samples at a time.
 BATCH = 1000
 
-# Sample id -> score of one metric, None where it is unscored.
-Column = Mapping[str, float | None]
 
+class _Scores(NamedTuple):
+    """Scores of one metric, an unscored one as NaN, and the positions of their samples."""
 
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """Scores of one metric, sample by sample; None where unscored."""
-
-    ids: list[str] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
+    places: np.ndarray[Any, Any]
+    values: np.ndarray[Any, Any]
 
 
 def baseline_lifts(
     samples: Sequence[Sample],
-    scores: Sequence[Score],
+    scores: Sequence[Score] | ScoreTable,
     protocols: Sequence[ScoringProtocol],
     train: LoadedTask | str | None,
+    kinds: RowKinds | None = None,
 ) -> dict[str, Any]:
     """The values of majority and lookup on the same samples, with the run's paired lift over each (95 % intervals).
 
@@ -51,36 +52,59 @@ def baseline_lifts(
     if train is None or isinstance(train, str):
         return {"unknown": train or "the task has no train split to learn from"}
     found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": []}
-    image_of = {s.id: s.image_id for s in samples}
-    run = _lift_columns(scores)
+    images = cluster_codes(samples, [s.image_id for s in samples])
+    table = ScoreTable.of(scores, samples)
     direction = {MetricKey(p.name, m.name): m.higher_is_better for p in protocols for m in p.metrics}
+    kinds = kinds or RowKinds.among(samples)
     for name, kind in (("majority", Majority()), ("lookup", Lookup())):
         fitted = kind.fit(train.samples)
-        for key, baseline in _baseline_scores(fitted, samples, protocols).items():
-            lift = _lift(run[key], baseline, image_of, direction[key])
+        for key, baseline in _baseline_scores(fitted, samples, protocols, kinds).items():
+            run = column_of(table, key, len(samples))[baseline.places]
+            lift = _lift(run, baseline.values, images.at(baseline.places), direction[key])
             found["metrics"].append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift})
     return found
 
 
 def _baseline_scores(
-    fitted: Majority | Lookup, samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]
+    fitted: Majority | Lookup, samples: Sequence[Sample], protocols: Sequence[ScoringProtocol], kinds: RowKinds
 ) -> dict[MetricKey, _Scores]:
-    found: dict[MetricKey, _Scores] = defaultdict(_Scores)
-    for start in range(0, len(samples), BATCH):
-        part = samples[start : start + BATCH]
-        answers = [Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type)) for s in part]
-        for score in score_all(part, answers, protocols):
-            if score.metric in LIFT_METRICS:
-                column = found[MetricKey(score.protocol, score.metric)]
-                column.ids.append(score.sample_id)
-                column.values.append(score.value)
-    return found
+    """The scores of a baseline by metric.
+
+    A baseline reads the question and its type, so that samples of one kind have the same answer and, under evalkit's
+    own protocols, the same scores: one of each kind is scored.
+    """
+    import numpy as np
+
+    of = np.frombuffer(kinds.of, dtype=np.int64) if len(kinds.of) else np.empty(0, dtype=np.int64)
+    found: dict[MetricKey, _Scores] = {}
+    place_of_first: dict[MetricKey, tuple[int, int, int]] = {}
+    for number, protocol in enumerate(protocols):
+        scored = range(len(samples)) if not is_by_row_content(protocol) else kinds.first
+        table = ScoreTable()
+        for place, k in enumerate(scored):
+            s = samples[k]
+            answer = Prediction(sample_id=s.id, text=fitted.answer(s.question, s.answer_type))
+            for position, score in enumerate(checked_scores(protocol, s, answer)):
+                if score.metric in LIFT_METRICS:
+                    key = MetricKey(score.protocol, score.metric)
+                    table.add(key, place, score, keep_text=False)
+                    place_of_first.setdefault(key, (number, k, position))
+        for key, column in table.metrics.items():
+            values, covered = np.full(len(scored), np.nan), np.zeros(len(scored), dtype=bool)
+            values[column.places], covered[column.places] = column.values, True
+            if is_by_row_content(protocol):
+                values, covered = values[of], covered[of]
+            places = np.flatnonzero(covered)
+            found[key] = _Scores(places, values[places])
+    # In the order in which a protocol after the other meets them, a batch of samples at a time.
+    order = sorted(found, key=lambda key: (place_of_first[key][1] // BATCH, place_of_first[key]))
+    return {key: found[key] for key in order}
 
 
 def blank_image_lifts(
     runs: Path,
     samples: Sequence[Sample],
-    scores: Sequence[Score],
+    scores: Sequence[Score] | ScoreTable,
     values: Sequence[MetricValue],
     provenance: RunProvenance,
 ) -> dict[str, Any]:
@@ -90,18 +114,23 @@ def blank_image_lifts(
     found = _blank_run(runs, provenance)
     if found is None:
         return {"unknown": "no run of this model with image=blank over the same samples and prompt is in this folder"}
-    image_of = {s.id: s.image_id for s in samples}
+    import numpy as np
+
+    place = {s.id: k for k, s in enumerate(samples)}
+    images = cluster_codes(samples, [s.image_id for s in samples])
     direction = {v.key: v.higher_is_better is not False for v in values}
     blank = _columns(found.scores)
-    return {
-        "run_id": found.run_id,
-        "metrics": [
-            {"protocol": key.protocol, "metric": key.metric}
-            | _lift(column, _Scores(list(blank[key]), list(blank[key].values())), image_of, direction[key])
-            for key, column in _lift_columns(scores).items()
-            if key in blank and blank[key].keys() <= image_of.keys()
-        ],
-    }
+    table = ScoreTable.of(scores, samples)
+    lifts = []
+    for key in table.metrics:
+        other = blank.get(key)
+        if key.metric not in LIFT_METRICS or other is None or not other.keys() <= place.keys():
+            continue
+        places = np.array([place[i] for i in other], dtype=np.int64)
+        run = column_of(table, key, len(samples))[places]
+        lift = _lift(run, np.array(list(other.values()), dtype=float), images.at(places), direction[key])
+        lifts.append({"protocol": key.protocol, "metric": key.metric} | lift)
+    return {"run_id": found.run_id, "metrics": lifts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +167,20 @@ def _columns(scores: Iterable[Score]) -> dict[MetricKey, dict[str, float | None]
     return found
 
 
-def _lift_columns(scores: Iterable[Score]) -> dict[MetricKey, dict[str, float | None]]:
-    return _columns(s for s in scores if s.metric in LIFT_METRICS)
-
-
-def _lift(run: Column, other: _Scores, image_of: Mapping[str, str], higher_is_better: bool) -> dict[str, Any]:
+def _lift(
+    run: np.ndarray[Any, Any], other: np.ndarray[Any, Any], images: ClusterCodes, higher_is_better: bool
+) -> dict[str, Any]:
     """The other's value, and how much better the run is on the same samples; unscored ones count as the worst case."""
+    import numpy as np
+
     worst = worst_score(higher_is_better)
-    ours = [worst if (v := run.get(i)) is None else v for i in other.ids]
-    others = [worst if v is None else v for v in other.values]
+    ours, others = (np.where(np.isnan(values), worst, values) for values in (run, other))
     # The second minus the first is the gain.
     first, second = (others, ours) if higher_is_better else (ours, others)
-    interval = paired_interval(first, second, [image_of[i] for i in other.ids])
+    interval = paired_interval(first, second, images)
     return {
-        "value": sum(others) / len(others),
-        "lift": (sum(second) - sum(first)) / len(others),
+        "value": sum(others.tolist()) / len(others),
+        "lift": (sum(second.tolist()) - sum(first.tolist())) / len(others),
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, labelled_closed, one_of, references
-from evalkit.scoring.text.normalise import CACHE, strip_role, vqa2
+from evalkit.scoring.text.normalise import strip_role, vqa2
 from evalkit.scoring.text.overlap import METHOD1_EPSILON, Overlap, counted_overlap, sentence_bleu
+from evalkit.scoring.text.remembered import remembered
 
 _BLEU = ("bleu", "bleu_1", "bleu_2", "bleu_3")
 _OPEN = tuple(
@@ -106,7 +106,7 @@ def _overlap(predicted: str, gold: str) -> Overlap:
     return counted_overlap(_words(predicted), _words(gold))
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def open_metrics(predicted: str, gold: str, epsilon: float | None = None) -> Mapping[str, float]:
     """Open metrics of one answer against one gold answer, both lower-cased and, for LLaVA-Med itself, normalised.
 

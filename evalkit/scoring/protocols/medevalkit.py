@@ -6,12 +6,11 @@ Source: alibaba-damo-academy/MedEvalKit at 9b12e3b, utils/utils.py and the three
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, references
-from evalkit.scoring.text.normalise import CACHE
 from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
+from evalkit.scoring.text.remembered import remembered
 
 _BLEU = {f"bleu_{n}": (1 / n,) * n for n in (1, 2, 3, 4)}
 _ANSWER_MARKS = (
@@ -156,7 +155,7 @@ def tagged(text: str) -> str:
     return " ".join(parts).strip() or text
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def final_part(text: str) -> str:
     """The text in lower case, and only the part after the last "answer is" or similar phrase.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from evalkit.scoring.text.medical import find_phrase, plain_words, read_words
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import DENIAL, FUNCTION_WORDS, NEGATIONS, VERB, YES_NO, singular
 
 _AUXILIARY = (
@@ -51,13 +50,13 @@ _ADJUNCT = re.compile(r"(?:in|on|at|with|within|during)\b")
 _OWN_DENIAL = re.compile(r"(?:(?:with|there is|there are) )?(?:no|yes|without|negative for|free of)\b\s*(.*)")
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def content_words(text: str) -> frozenset[str]:
     """The words of a text that carry its meaning, after aliases, without plural s, negations, yes and no."""
     return _content(read_words(text).words)
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def held_words(text: str) -> frozenset[str]:
     """`content_words` and the words as written: an "enlarged heart" holds heart, enlarged and cardiomegaly."""
     return content_words(text) | _content(plain_words(text))

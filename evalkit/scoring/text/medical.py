@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 from typing import NamedTuple
 
 from evalkit.scoring.text.aliases import GROUPS, NUMBERS
-from evalkit.scoring.text.normalise import CACHE, strip_role
+from evalkit.scoring.text.normalise import strip_role
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.traditional_chinese import SIMPLIFIED
 
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"}
@@ -82,7 +82,7 @@ def _replace_aliases(words: tuple[str, ...]) -> Reading:
     return Reading(tuple(merged), tuple(replaced))
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def read_words(text: str) -> Reading:
     """The words of a raw text, each alias replaced by the canonical form of its group.
 
@@ -92,7 +92,7 @@ def read_words(text: str) -> Reading:
     return _replace_aliases(plain_words(fold(text)))
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def read_list(text: str) -> ListReading:
     """The items of a raw text that lists things, as a set.
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import string
-from functools import lru_cache
 
-CACHE = 1 << 15
+from evalkit.scoring.text.remembered import remembered
 
 _VQA_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _VQA_ANY = re.compile("[" + re.escape(_VQA_PUNCTUATION) + "]")
@@ -53,7 +52,7 @@ def _contraction_table() -> dict[str, str]:
 _CONTRACTION_OF = _contraction_table()
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def vqa2(text: str) -> str:
     """The VQA-v2 cleaning that LLaVA-Med, MultiMedEval, M2I2, MUMC and PubMedCLIP share.
 
@@ -94,7 +93,7 @@ def strip_role(text: str) -> str:
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def quac(text: str) -> str:
     """HELM's quasi-exact-match form (from QuAC): lower case, no ASCII punctuation, no articles, single spaces.
 
@@ -118,7 +117,7 @@ _LMMS_YES = word_set("yes yeah yep true 是 是的 有 包含 可以 能 会 正
 _LMMS_NO = word_set("no nope false 否 不是 没有 无 不包含 不能 不会 不可以 不正常 异常")
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def lmms(text: str) -> str:
     """lmms-eval's SLAKE form: parentheses removed, punctuation to spaces, whole-text synonyms of yes and no, x-ray.
 

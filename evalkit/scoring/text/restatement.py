@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from evalkit.scoring.text.clauses import asks, clauses, content_words, held_words, sentences, spelled_out
 from evalkit.scoring.text.medical import fold, plain_words, read_words
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import (
     DENIAL,
     NEGATIONS,
@@ -102,7 +101,7 @@ class _Question(NamedTuple):
         return any(token in NEGATIONS | YES_NO or token.endswith("n't") for token in tokens)
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _read_question(question: str) -> _Question:
     text = _CHOICE_OF_ANSWERS.sub(" ", fold(question))
     words = {*plain_words(text), *read_words(text).words}

@@ -6,13 +6,13 @@ The words yes and no are treated alike everywhere: swapping them in an answer sw
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
 from evalkit.scoring.text.clauses import without_tags
 from evalkit.scoring.text.medical import fold, plain_words
-from evalkit.scoring.text.normalise import CACHE, word_set
+from evalkit.scoring.text.normalise import word_set
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.restatement import CANNOT_TELL, NO_ANSWER, Polarity, Restated, opposite, read_restatement
 from evalkit.scoring.text.statement_words import is_finding, singular
 from evalkit.scoring.text.yes_no_zh import HAN, ZH_EDGE, chinese_word, read_chinese
@@ -57,7 +57,7 @@ _HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W_])")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|_|\n|[^\w\s]")
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def gold_polarity(gold: str, question: str = "") -> Polarity | None:
     """yes or no if the gold answer is just that, else None.
 

@@ -7,11 +7,10 @@ reading.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.restatement import CANNOT_TELL, NO_ANSWER, REPEATS, Polarity, Restated
 
 _ZH_NO = (
@@ -116,7 +115,7 @@ def _asks(sentence: str, question: str) -> bool:
     return bool(_ZH_QUESTION.search(_MARKS.sub(" ", sentence).strip())) or bare == ZH_EDGE.sub("", question)
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _asked(question: str) -> tuple[re.Pattern[str], frozenset[str], bool]:
     """The words that affirm or deny here, what the question names, and whether it is a negative question."""
     echo = [word for word in _ZH_ECHO if word in question]

@@ -69,7 +69,10 @@ def execute(commands: list[str], variables: dict[str, str], place: Path, reposit
     return codes
 
 
-@pytest.mark.parametrize(("template", "rule", "verdict"), [(github, "digest", "fail"), (gitlab, "yes", "pass")])
+@pytest.mark.parametrize(
+    ("template", "rule", "verdict"),
+    [(github, "digest", "fail"), pytest.param(gitlab, "yes", "pass", marks=pytest.mark.slow)],
+)
 def test_the_commands_of_a_template_gate(
     template: Any, rule: str, verdict: str, repository: Path, tmp_path: Path
 ) -> None:

@@ -425,8 +425,15 @@ def test_pairs_that_nobody_edited_have_their_verdicts(pair: Pair, tmp_path: Path
     assert exit_code(baseline=str(pair.better), candidate=str(copied), out=str(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("side", ["baseline", "candidate"])
-@pytest.mark.parametrize(("name", "edit", "kind"), CASES, ids=[f"{name}, {kind}" for name, _, kind in CASES])
+def sides() -> Iterator[Any]:
+    """Every case on either side; by default each on the candidate's side, and every fourth on the baseline's."""
+    for k, (name, edit, kind) in enumerate(CASES):
+        for side in ("candidate", "baseline"):
+            marks = pytest.mark.slow if side == "baseline" and k % 4 else ()
+            yield pytest.param(name, edit, kind, side, id=f"{name}, {kind}-{side}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "edit", "kind", "side"), [*sides()])
 def test_an_edited_run_is_refused_on_either_side(
     name: str, edit: Edit, kind: str, side: str, pair: Pair, tmp_path: Path, counts: dict[str, int]
 ) -> None:

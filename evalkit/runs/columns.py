@@ -1,0 +1,203 @@
+"""Columns of a run's JSON Lines files, read in blocks by pyarrow: hundreds of thousands of lines in a second.
+
+Lines of evalkit's own form are read here.  Anything unusual raises Unusual, and the caller reads the file line by line,
+which gives the same content or an error that names the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.core.types import CUT_IN_REASONING, MetricKey, Score
+from evalkit.runs.schema import PredictionLine
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Bytes of a file that are parsed at a time.
+_BLOCK = 1 << 24
+_NEWLINE = ord("\n")
+# Text columns of the lines that are read; `value` is a number.
+_SCORE = ("sample_id", "protocol", "metric", "extracted", "reason", "note")
+_ANSWER = ("sample_id", "image_id", "question", "text", "error", "finish_reason", "fingerprint", "reasoning")
+_FINISH_REASONS = ("stop", "length", "error", "unknown")
+
+
+class Unusual(ValueError):
+    """A file has a line that is not in the form in which evalkit writes it."""
+
+
+class ScoredPlaces(NamedTuple):
+    """The scores of one metric: positions of its samples, in file order, and one value each (NaN: unscored)."""
+
+    places: np.ndarray[Any, Any]
+    values: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerColumns:
+    """The answers of a run as lists, one entry a sample; see `PredictionLine`."""
+
+    ids: list[str]
+    image_ids: list[str]
+    questions: list[str]
+    texts: list[str | None]
+    errors: list[str | None]
+    fingerprints: list[str]
+    reasonings: list[str]
+
+    @classmethod
+    def of(cls, lines: Sequence[PredictionLine]) -> AnswerColumns:
+        """The columns of lines."""
+        return cls(
+            ids=[a.sample_id for a in lines],
+            image_ids=[a.image_id for a in lines],
+            questions=[a.question for a in lines],
+            texts=[a.text for a in lines],
+            errors=[a.error for a in lines],
+            fingerprints=[a.fingerprint for a in lines],
+            reasonings=[a.reasoning for a in lines],
+        )
+
+    @property
+    def n_failed(self) -> int:
+        """The number of samples without an answer because generation failed."""
+        return sum(e is not None and e != CUT_IN_REASONING for e in self.errors)
+
+
+def score_columns(
+    path: Path, ids: Sequence[str], update: Callable[[bytes], object]
+) -> dict[MetricKey, list[ScoredPlaces]]:
+    """The scores in a scores.jsonl by metric, in parts, in the order in which the file names the metrics.
+
+    Args:
+        ids: of the samples, in the order of the positions.
+        update: is given every byte that is read.
+
+    Raises:
+        Unusual: see the module, or a score of another sample.
+    """
+    import numpy as np
+    import pyarrow
+    import pyarrow.compute as pc
+
+    known = pyarrow.array(ids, pyarrow.string())
+    found: dict[MetricKey, list[ScoredPlaces]] = {}
+    for table in _tables(path, _SCORE, ("value",), update):
+        places = pc.index_in(table["sample_id"].combine_chunks(), value_set=known)
+        if places.null_count or any(table[name].null_count for name in ("protocol", "metric")):
+            raise Unusual(f"{path}: a score of a sample without an answer, or of no metric")
+        values = table["value"].to_numpy()
+        unscored = table["value"].is_null().to_numpy()
+        reasons = pc.fill_null(pc.utf8_length(table["reason"]), 0).to_numpy() > 0
+        if (unscored != reasons).any() or not np.isfinite(values[~unscored]).all():
+            raise Unusual(f"{path}: a score with neither value nor reason, or both")
+        for key, rows in _by_metric(table):
+            found.setdefault(key, []).append(ScoredPlaces(places.to_numpy()[rows], values[rows]))
+    return found
+
+
+def _by_metric(table: Any) -> Iterator[tuple[MetricKey, np.ndarray[Any, Any]]]:
+    """The metrics of a table of scores, as they come up, with the positions of their rows."""
+    import numpy as np
+
+    protocols, metrics = (table[name].combine_chunks().dictionary_encode() for name in ("protocol", "metric"))
+    code = protocols.indices.to_numpy().astype(np.int64) * len(metrics.dictionary) + metrics.indices.to_numpy()
+    different, first = np.unique(code, return_index=True)
+    for number in different[np.argsort(first)].tolist():
+        protocol, metric = divmod(number, len(metrics.dictionary))
+        key = MetricKey(protocols.dictionary[protocol].as_py(), metrics.dictionary[metric].as_py())
+        yield key, np.flatnonzero(code == number)
+
+
+def columns_of_scores(scores: Sequence[Score], ids: Sequence[str]) -> dict[MetricKey, list[ScoredPlaces]]:
+    """`score_columns` of scores that were read line by line.
+
+    Raises:
+        ValueError: a score of another sample.
+    """
+    import numpy as np
+
+    place = {i: k for k, i in enumerate(ids)}
+    found: dict[MetricKey, tuple[list[int], list[float]]] = {}
+    for score in scores:
+        if score.sample_id not in place:
+            raise ValueError("scores of samples without an answer")
+        places, values = found.setdefault(MetricKey(score.protocol, score.metric), ([], []))
+        places.append(place[score.sample_id])
+        values.append(np.nan if score.value is None else score.value)
+    return {key: [ScoredPlaces(np.array(p, dtype=np.int64), np.array(v))] for key, (p, v) in found.items()}
+
+
+def answer_columns(path: Path, update: Callable[[bytes], object]) -> AnswerColumns:
+    """The columns of a predictions.jsonl.
+
+    Args:
+        update: is given every byte that is read.
+
+    Raises:
+        Unusual: see the module.
+    """
+    import pyarrow.compute as pc
+
+    columns: dict[str, list[Any]] = {name: [] for name in _ANSWER}
+    for table in _tables(path, _ANSWER, (), update):
+        one = pc.xor(table["text"].is_null(), table["error"].is_null())
+        required = ("sample_id", "image_id", "question", "finish_reason", "fingerprint")
+        if not pc.all(one).as_py() or any(table[name].null_count for name in required):
+            raise Unusual(f"{path}: a line lacks a key, or has text and error")
+        if set(pc.unique(table["finish_reason"]).to_pylist()) - set(_FINISH_REASONS):
+            raise Unusual(f"{path}: an unknown finish_reason")
+        for name, values in columns.items():
+            values += table[name].to_pylist()
+    return AnswerColumns(
+        ids=columns["sample_id"],
+        image_ids=columns["image_id"],
+        questions=columns["question"],
+        texts=columns["text"],
+        errors=columns["error"],
+        fingerprints=columns["fingerprint"],
+        reasonings=[r or "" for r in columns["reasoning"]],
+    )
+
+
+def _tables(
+    path: Path, texts: Sequence[str], numbers: Sequence[str], update: Callable[[bytes], object]
+) -> Iterator[Any]:
+    """The columns of a JSON Lines file, a block of whole lines at a time; null where a line has no such key."""
+    import numpy as np
+    import pyarrow
+    import pyarrow.json
+
+    kinds: Mapping[str, Any] = {**dict.fromkeys(texts, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
+    form = pyarrow.json.ParseOptions(explicit_schema=pyarrow.schema(kinds), unexpected_field_behavior="ignore")
+    for block in _blocks(path, update):
+        size = pyarrow.json.ReadOptions(block_size=len(block) + 1)
+        try:
+            table = pyarrow.json.read_json(pyarrow.BufferReader(block), read_options=size, parse_options=form)
+            table.validate(full=True)  # the encoding of the texts too
+        except pyarrow.ArrowException as problem:
+            raise Unusual(f"{path}: {problem}") from None
+        if table.num_rows != np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE):
+            raise Unusual(f"{path}: a line is blank or holds several objects")
+        if any(block.count(f'"{name}": '.encode()) != table.num_rows for name in numbers):
+            raise Unusual(f"{path}: a line has no number where null was expected")
+        yield table
+
+
+def _blocks(path: Path, update: Callable[[bytes], object]) -> Iterator[bytes]:
+    rest = b""
+    with path.open("rb") as file:
+        while read := file.read(_BLOCK):
+            update(read)
+            whole, newline, tail = read.rpartition(b"\n")
+            if newline:
+                yield rest + whole + newline
+                rest = tail
+            else:
+                rest += read
+    if rest:
+        raise Unusual(f"{path}: the last line has no line break")

@@ -1,0 +1,246 @@
+"""The scores of a run as columns: half a million answers under several metrics are millions of scores.
+
+Values are held as arrays; what was read out of each answer is written to the run's scores.jsonl as it comes and held
+only where a metric is aggregated by it.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.core.errors import ConfigError
+from evalkit.core.types import MetricKey, Prediction, Sample, Score, UnscoredCount
+from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.row_protocol import RowProtocol
+from evalkit.stats.labels import LABEL_AGGREGATES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Writes a piece of scores.jsonl.
+Write = Callable[[str], Any]
+# Rows of one kind get equal results for equal answers: so many results are kept, of answers of so many characters.
+_KEPT_RESULTS, _SHORT = 1 << 16, 200
+
+
+@dataclass(slots=True)
+class MetricScores:
+    """The scores of one metric: positions of the samples that it covers, values (NaN: unscored), what was extracted.
+
+    extracted: empty unless the metric is aggregated by it.
+    """
+
+    _places: array[int] = field(default_factory=lambda: array("q"))
+    _values: array[float] = field(default_factory=lambda: array("d"))
+    extracted: list[str] = field(default_factory=list)
+
+    def add(self, place: int, value: float | None) -> None:
+        """Add the score of the sample at a position."""
+        self._places.append(place)
+        self._values.append(_UNSCORED if value is None else value)
+
+    @property
+    def places(self) -> np.ndarray[Any, Any]:
+        """Positions of the covered samples, in the order of scoring."""
+        import numpy as np
+
+        return np.frombuffer(self._places, dtype=np.int64)
+
+    @property
+    def values(self) -> np.ndarray[Any, Any]:
+        """One value a covered sample; NaN where it is unscored."""
+        import numpy as np
+
+        return np.frombuffer(self._values, dtype=float)
+
+
+_UNSCORED = float("nan")
+
+
+@dataclass(slots=True)
+class ScoreTable:
+    """The scores of a run by metric, and how often each reason for a missing one occurs."""
+
+    metrics: dict[MetricKey, MetricScores] = field(default_factory=dict)
+    reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, scores: Sequence[Score] | ScoreTable, samples: Sequence[Sample]) -> ScoreTable:
+        """The table of some scores of these samples; a table as it is."""
+        if isinstance(scores, ScoreTable):
+            return scores
+        table, place = cls(), {s.id: k for k, s in enumerate(samples)}
+        for score in scores:
+            table.add(MetricKey(score.protocol, score.metric), place[score.sample_id], score, keep_text=True)
+        return table
+
+    def add(self, key: MetricKey, place: int, score: Score, *, keep_text: bool) -> None:
+        """Add a score of a metric for the sample at a position."""
+        column = self.metrics.get(key)
+        if column is None:
+            column = self.metrics[key] = MetricScores()
+        column.add(place, score.value)
+        if score.value is None:
+            self.reasons[key.protocol, key.metric, score.reason] += 1
+        if keep_text:
+            column.extracted.append(score.extracted)
+
+    def unscored_counts(self) -> list[UnscoredCount]:
+        """Numbers of missing scores by protocol, metric and reason; most frequent first."""
+        return [UnscoredCount(protocol=p, metric=m, reason=r, count=n) for (p, m, r), n in self.reasons.most_common()]
+
+
+class RowKinds(NamedTuple):
+    """The samples by what a protocol reads of them.
+
+    of: the number of each sample's kind.  first: the position of the first sample of each kind.
+    """
+
+    of: array[int]
+    first: list[int]
+
+    @classmethod
+    def among(cls, samples: Sequence[Sample]) -> RowKinds:
+        """The kinds of samples: two samples of one kind differ in id and image only."""
+        numbers: dict[Any, int] = {}
+        of: array[int] = array("q")
+        first: list[int] = []
+        for place, s in enumerate(samples):
+            key = (s.question, s.references, s.choices, *s.tags.items(), s.verbatim, *s.context.items())
+            number = numbers.setdefault(key, len(first))
+            if number == len(first):
+                first.append(place)
+            of.append(number)
+        return cls(of, first)
+
+
+def is_by_row_content(protocol: ScoringProtocol) -> bool:
+    """Whether a protocol is known to read nothing of a sample but its kind: evalkit's own; others may look at ids."""
+    return (
+        isinstance(protocol, RowProtocol)
+        and type(protocol).score is RowProtocol.score
+        and type(protocol).__module__.startswith("evalkit.")
+    )
+
+
+def score_table(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    protocols: Sequence[ScoringProtocol],
+    kinds: RowKinds,
+    write: Write,
+) -> ScoreTable:
+    """Score every answer under every protocol; `write` gets the lines of scores.jsonl.
+
+    Raises:
+        ConfigError: see `checked_scores`.
+    """
+    table = ScoreTable()
+    for protocol in protocols:
+        results = _Results(protocol)
+        heads: dict[tuple[str, str], _Head] = {}
+        for place, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
+            sample_id = encode_basestring(sample.id)
+            for score in results.of(kinds.of[place], sample, prediction):
+                head = heads.get((score.protocol, score.metric))
+                if head is None:
+                    head = heads[score.protocol, score.metric] = _Head.of(protocol, score)
+                table.add(head.key, place, score, keep_text=head.keep_text)
+                write(_line(sample_id, head.text, score))
+    return table
+
+
+class _Head(NamedTuple):
+    """What all scores of a metric share: its key, the beginning of its lines, and whether extracted texts are kept."""
+
+    key: MetricKey
+    text: str
+    keep_text: bool
+
+    @classmethod
+    def of(cls, protocol: ScoringProtocol, score: Score) -> _Head:
+        """The head of the scores of a metric."""
+        name = score.metric
+        used = any(m.aggregate in LABEL_AGGREGATES and (m.of or m.name) == name for m in protocol.metrics)
+        return cls(MetricKey(score.protocol, name), _head_text(score.protocol, name), used)
+
+
+def score_line(score: Score) -> str:
+    """A line of scores.jsonl; empty fields are left out.
+
+    >>> score_line(Score(sample_id="1", protocol="p", metric="m", value=None, reason="unread")).strip()
+    '{"sample_id": "1", "protocol": "p", "metric": "m", "value": null, "reason": "unread"}'
+    """
+    return _line(encode_basestring(score.sample_id), _head_text(score.protocol, score.metric), score)
+
+
+def _head_text(protocol: str, metric: str) -> str:
+    return f'"protocol": {encode_basestring(protocol)}, "metric": {encode_basestring(metric)}, "value": '
+
+
+def _line(sample_id: str, head: str, score: Score) -> str:
+    value = score.value
+    text = "null" if value is None else float.__repr__(value) if isinstance(value, float) else json.dumps(value)
+    for name, more in (("extracted", score.extracted), ("reason", score.reason), ("note", score.note)):
+        if more:
+            text += f', "{name}": {encode_basestring(more)}'
+    return f'{{"sample_id": {sample_id}, {head}{text}}}\n'
+
+
+class _Results:
+    """The results of a protocol; those of a kind of row and a short answer are computed once."""
+
+    def __init__(self, protocol: ScoringProtocol) -> None:
+        self.protocol = protocol
+        self.known: dict[tuple[int, str | None, str | None], Sequence[Score]] = {}
+        self.by_content = is_by_row_content(protocol)
+
+    def of(self, kind: int, sample: Sample, prediction: Prediction) -> Sequence[Score]:
+        """The score of each metric that covers the sample; its id may be that of another sample of the kind."""
+        if not self.by_content or len(prediction.text or "") > _SHORT or prediction.raw is not None:
+            return self.new(sample, prediction)
+        key = (kind, prediction.text, prediction.error)
+        found = self.known.get(key)
+        if found is None:
+            if len(self.known) >= _KEPT_RESULTS:
+                self.known.clear()
+            found = self.known[key] = self.new(sample, prediction)
+        return found
+
+    def new(self, sample: Sample, prediction: Prediction) -> Sequence[Score]:
+        """The scores, from the protocol."""
+        return checked_scores(self.protocol, sample, prediction)
+
+
+def checked_scores(protocol: ScoringProtocol, sample: Sample, prediction: Prediction) -> list[Score]:
+    """A protocol's scores of an answer.
+
+    Raises:
+        ConfigError: it returned a metric twice, or one that it does not define.
+    """
+    scored = protocol.score(sample, prediction)
+    returned = [s.metric for s in scored]
+    names = {m.name for m in protocol.metrics}
+    if len(set(returned)) != len(returned) or not names.issuperset(returned):
+        raise ConfigError(
+            f"The protocol {protocol.name} returned the metrics {', '.join(returned)} for sample {sample.id}; "
+            f"expected each at most once, and only those that it defines: {', '.join(sorted(names))}. Correct its "
+            "class."
+        )
+    return scored
+
+
+def column_of(table: ScoreTable, key: MetricKey, n: int) -> np.ndarray[Any, Any]:
+    """The values of a metric, one a sample of n; NaN where it is unscored or not covered."""
+    import numpy as np
+
+    found = table.metrics[key]
+    values = np.full(n, np.nan)
+    values[found.places] = found.values
+    return values

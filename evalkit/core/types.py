@@ -230,8 +230,8 @@ class Score:
 class Metric:
     """Definition of a metric of a protocol: the samples that it covers and how their scores become one value.
 
-    rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
-    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
+    rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or
+    of `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
     metric without scores of its own (a macro average is another aggregate of the same hits).
     """
 

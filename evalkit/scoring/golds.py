@@ -98,9 +98,7 @@ def _unread_choices(choices: Sequence[Sample], protocols: Sequence[ScoringProtoc
         else "no chosen protocol does, so they have no number; add protocol=choice-strict"
     )
     verb = "does" if len(others) == 1 else "do"
-    return [
-        f"{', '.join(others)} {verb} not score the {len(choices)} multiple-choice rows; {also}"
-    ]
+    return [f"{', '.join(others)} {verb} not score the {len(choices)} multiple-choice rows; {also}"]
 
 
 def letter_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:

@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import StoreError
-from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
-from evalkit.models.text_only_baselines import Lookup, Majority
+from evalkit.core.types import CHOICE, MetricKey, MetricValue, Prediction, Sample, Score, worst_score
+from evalkit.models.text_only_baselines import Lookup, Majority, most_frequent_letter
 from evalkit.runs.read import manifest_at
 from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import open_run
 from evalkit.scoring.aggregate import RunProvenance, score_all
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.choice_protocol import METRIC as CHOICE_METRIC
 from evalkit.stats import paired_interval
 from evalkit.tasks.base import LoadedTask
 
 # The metrics whose lift over a baseline is reported, where a protocol has them.
 _IMAGE_BLANK = re.compile(rb'"image"\s*:\s*"blank"')
-LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match")
+LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match", CHOICE_METRIC)
+# Baselines of multiple choice, which need no train split.
+CHANCE, LETTER = "chance", "majority letter"
 # Samples that a baseline answers before they are scored: memory must not hold all their scores.
 BATCH = 1000
 
@@ -46,11 +49,14 @@ def baseline_lifts(
 ) -> dict[str, Any]:
     """The values of majority and lookup on the same samples, with the run's paired lift over each (95 % intervals).
 
-    An unscored sample counts as the worst case on either side.
+    An unscored sample counts as the worst case on either side.  Multiple choice has two more, which no train split is
+    needed for: see `choice_lifts`.
     """
+    choices = choice_lifts(samples, scores)
     if train is None or isinstance(train, str):
-        return {"unknown": train or "the task has no train split to learn from"}
-    found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": []}
+        unknown = {"unknown": train or "the task has no train split to learn from"}
+        return unknown | ({"metrics": choices} if choices else {})
+    found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": choices}
     image_of = {s.id: s.image_id for s in samples}
     run = _lift_columns(scores)
     direction = {MetricKey(p.name, m.name): m.higher_is_better for p in protocols for m in p.metrics}
@@ -60,6 +66,35 @@ def baseline_lifts(
             lift = _lift(run[key], baseline, image_of, direction[key])
             found["metrics"].append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift})
     return found
+
+
+def choice_lifts(samples: Sequence[Sample], scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """The chance level and the majority letter of the multiple-choice rows of every protocol, with the run's lift.
+
+    Chance is the mean of 1/n over the rows, n the number of options; of a row with several right options, all of which
+    must be named, 1/(2^n - 1).  The majority letter is the most frequent one of the scored rows themselves, so that no
+    constant answer does better; a run with a train split has the letter of that split as `majority` beside it.
+    """
+    sample_of = {s.id: s for s in samples if s.answer_type == CHOICE}
+    image_of = {i: s.image_id for i, s in sample_of.items()}
+    found = []
+    for key, column in _columns(s for s in scores if s.metric == CHOICE_METRIC).items():
+        rows = [sample_of[i] for i in column]
+        letter = most_frequent_letter(rows)
+        for name, values in (
+            (CHANCE, [_chance(row) for row in rows]),
+            (LETTER, [float(", ".join(row.letters) == letter) for row in rows]),
+        ):
+            lift = _lift(column, _Scores(list(column), list(values)), image_of, higher_is_better=True)
+            answer = {"answer": letter} if name == LETTER else {}
+            found.append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift, **answer})
+    return found
+
+
+def _chance(row: Sample) -> float:
+    """The probability that a random choice is right."""
+    n = len(row.choices)
+    return 1 / n if len(row.letters) == 1 else 1 / (2**n - 1)
 
 
 def _baseline_scores(

@@ -175,6 +175,15 @@ def _read_part(part: str, known: _Options) -> ChoiceReading:
     return _of_text(part[: cut.start()], known) if cut and len(_mentioned(part, known)) < 2 else _NOTHING
 
 
+def mentioned(text: str, options: tuple[str, ...]) -> frozenset[str]:
+    """Letters of the options whose texts are in a text as whole words, and not only inside of a longer one.
+
+    >>> sorted(mentioned("a chest CT and an MRI", ("CT", "MRI", "chest CT")))
+    ['B', 'C']
+    """
+    return frozenset(label for labels in _mentioned(text, _options(options, False, False)) for label in labels)
+
+
 def _mentioned(part: str, known: _Options) -> list[frozenset[str]]:
     """The options whose texts are in a part as whole words, but not inside of a longer one that is; their labels."""
     text = _exact(part).casefold()

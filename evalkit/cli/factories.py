@@ -76,12 +76,10 @@ def _reads_letters(config: Config) -> bool:
         return False
     chosen = protocols_for(config.get("protocol"), config["task"])
     classes = {n: resolve(str(c.get("target")), f"protocol {n}") for n, c in chosen.items()}
-    # Protocols of multiple choice alone share no row with the others, so beside them they decide nothing.
+    # Protocols of multiple choice alone share no row with the others and `options` is a list there: nothing to decide.
     alone = [n for n, content in chosen.items() if scores_choices_alone(content)]
     letters = [n for n, found in classes.items() if getattr(found, "reads_letters", False) and n not in alone]
     texts = [n for n in chosen if n not in letters and n not in alone]
-    if alone and not letters and not texts:
-        return True
     if letters and texts:
         console.warn(
             f"{', '.join(letters)} reads letters, {', '.join(texts[:3])} reads the text of an option: with both, "

@@ -203,16 +203,18 @@ def _has_phrase(text: str, phrase: str) -> bool:
 
 def _label(part: str, known: _Options) -> ChoiceReading:
     """The labels that a part starts with, if they stand there as labels and not as words."""
+    found = _LABEL.match(part)
+    if found and (own := _own_text_follows(found[2], found["rest"], known)) != _NOTHING:
+        return own  # "B. A" of an option whose text is "A", which is no list
     listed = _listed_labels(part, known)
     if listed is not None:
         return listed
-    found = _LABEL.match(part)
     if not found or (is_number := found[2].isdigit()) != known.shown[0].isdigit():
         return _NOTHING
     rest, written = found["rest"], found[2]
     closed = bool(found[3].strip("\"'"))
     if not _stands_apart(written, closed, rest):
-        return _own_text_follows(written, rest, known)
+        return _NOTHING
     label = written.upper()
     if label not in known.shown:
         return ChoiceReading(reason=f"names {label}, and the options are {known.offered}")
@@ -235,11 +237,11 @@ def _stands_apart(written: str, closed: bool, rest: str) -> bool:
 def _own_text_follows(written: str, rest: str, known: _Options) -> ChoiceReading:
     """The reading of "B MRI" and "B. mri", where the text of the label's own option follows; else none."""
     label = written.upper()
-    if label in known.shown and rest[:1] in " .:":
-        text = _of_text(rest.lstrip(" .:"), known)
+    if label in known.shown and rest[:1] in (" ", ".", ":", ")"):
+        text = _of_text(rest.lstrip(" .:)"), known)
         letter = LETTERS[known.shown.index(label)]
         if text.labels == (letter,):
-            return ChoiceReading((letter,), LETTER)
+            return ChoiceReading((letter,), NUMBER if label.isdigit() else LETTER)
     return _NOTHING
 
 
@@ -272,7 +274,9 @@ def _listed_labels(part: str, known: _Options) -> ChoiceReading | None:
     if len(tokens) < 2 or any(token not in known.shown for token in tokens):
         return _labelled_lines(part, known) if known.several else None
     letters = tuple(dict.fromkeys(LETTERS[known.shown.index(token)] for token in tokens))
-    if len(letters) > 1 and (not known.several or _HESITATES.search(bare)):
+    if len(letters) == 1:  # "B. B" is no list
+        return None
+    if not known.several or _HESITATES.search(bare):
         return ChoiceReading(reason=_states(letters))
     return ChoiceReading(tuple(sorted(letters)), NUMBER if numbers else LETTER)
 

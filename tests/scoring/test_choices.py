@@ -93,6 +93,7 @@ def test_what_an_answer_states(answer: str, expected: str) -> None:
         (GERMS, "C. difficile", "D"), (GERMS, "A. E. coli", "A"), (GERMS, "Hepatitis B", "E"), (GERMS, "B", "B"),
         (GERMS, "D. melanogaster", ""), (GERMS, "S. aureus", "B"),
         # options that are letters or numbers
+        (("B", "A"), "B. A", "B"), (("B", "A"), "B) A", "B"), (("B", "A"), "B. B", ""),
         (("B", "A"), "A", ""), (("B", "A"), "C", ""), (("A", "B"), "A", "A"), (("B", "C", "D"), "D", "C"),
         (("2", "3", "4"), "2", "A"), (("2", "3", "4"), "3.", "B"), (("2", "3"), "2.5", ""), (("-5", "5"), "5", "B"),
         (("-5", "5"), "-5", "A"), (("+", "-"), "+", "A"), (("<5 mm", "5 mm", ">5 mm"), "5 mm", "B"),

@@ -53,10 +53,13 @@ class ChoiceReading(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """The options of a row: their labels as the prompt shows them, and their texts in three degrees of folding."""
+    """The options of a row: their labels as the prompt shows them, and their texts in three degrees of folding.
+
+    keys: text -> the letters of the options that have it, as in {"ct": "A", "mri": "B"}.
+    """
 
     shown: tuple[str, ...]
-    keys: tuple[dict[str, frozenset[str]], ...]
+    keys: tuple[dict[str, str], ...]
     several: bool
 
     @property
@@ -99,7 +102,7 @@ _NOTHING = ChoiceReading(reason=NONE)
 def _unread(text: str, known: _Options) -> ChoiceReading:
     """The reason why an answer is not read: it mentions several options by their texts, or states none."""
     named = _mentioned(text, known)
-    return ChoiceReading(reason=_states(frozenset.union(*named))) if len(named) > 1 else _NOTHING
+    return ChoiceReading(reason=_states("".join(named))) if len(named) > 1 else _NOTHING
 
 
 def _agreed(readings: Sequence[ChoiceReading]) -> ChoiceReading:
@@ -120,13 +123,18 @@ def _states(labels: Iterable[str]) -> str:
 @lru_cache(maxsize=CACHE)
 def _options(texts: tuple[str, ...], several: bool, numbered: bool) -> _Options:
     shown = tuple(str(k + 1) for k in range(len(texts))) if numbered else tuple(LETTERS[: len(texts)])
-    keys = []
-    for fold in (_exact, str.casefold, _key):
-        found: dict[str, set[str]] = {}
-        for k, text in enumerate(texts):
-            found.setdefault(fold(_exact(plain_answer(text) or text)), set()).add(LETTERS[k])
-        keys.append({key: frozenset(labels) for key, labels in found.items()})
-    return _Options(shown, tuple(keys), several)
+    keys: tuple[dict[str, str], ...] = ({}, {}, {})
+    for letter, text in zip(LETTERS, texts, strict=False):
+        for found, key in zip(keys, _forms(text), strict=True):
+            found[key] = found.get(key, "") + letter
+    return _Options(shown, keys, several)
+
+
+@lru_cache(maxsize=CACHE)
+def _forms(text: str) -> tuple[str, str, str]:
+    """An option's text in three degrees of folding: with single spaces, without case, and as a `_key`."""
+    exact = _exact(plain_answer(text) or text)
+    return exact, exact.casefold(), _key(exact)
 
 
 def _exact(text: str) -> str:
@@ -184,7 +192,7 @@ def mentioned(text: str, options: tuple[str, ...]) -> frozenset[str]:
     return frozenset(label for labels in _mentioned(text, _options(options, False, False)) for label in labels)
 
 
-def _mentioned(part: str, known: _Options) -> list[frozenset[str]]:
+def _mentioned(part: str, known: _Options) -> list[str]:
     """The options whose texts are in a part as whole words, but not inside of a longer one that is; their labels."""
     text = _exact(part).casefold()
     found = [key for key in known.keys[1] if _has_phrase(text, key)]

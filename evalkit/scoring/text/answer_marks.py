@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 _EMPHASIS = re.compile(r"\*+|`+|^\s*#+\s*|</?(?:b|strong|i|em)>|<[|/][^<>\n]{0,30}>", re.MULTILINE)
+_NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 .,()-]*")
 # $B$, \text{B}, \mathrm{B}, \textbf{B}, \(B\)
 _LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|rm|bf)\s*\{([^{}]*)\}|\$([^$\n]{1,40})\$|\\[()\[\]]")
 _ROLE = re.compile(r"^\s*(?:assistant|gpt|model|response)\s*:\s*", re.IGNORECASE)
@@ -50,6 +51,8 @@ def plain_answer(answer: str) -> str:
     >>> plain_answer("**Ｂ**"), plain_answer(r"$\text{B}$"), plain_answer("Assistant: B")
     ('B', 'B', 'B')
     """
+    if _NOTHING_TO_DO.fullmatch(answer):
+        return answer.strip()
     text = unicodedata.normalize("NFKC", answer)
     text = _LATEX.sub(lambda m: m[1] or m[2] or "", _EMPHASIS.sub("", text))
     return _ROLE.sub("", _LATEX.sub(lambda m: m[1] or m[2] or "", text)).strip()

@@ -26,17 +26,18 @@ _LABEL = re.compile(
     ([)"'\]}>”’」】]*)(?P<rest>.*)$""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_DELIMITED = re.compile(r"\s*[.:)、。,;!](?!\w)|\s*[.:)、](?=[^\W\d_]{2})|\s+[-–—]+\s|[-–—]+\s|\s*\n|\s*[-–—,.;:!]*$")
+_DELIMITED = re.compile(r"\s*[.:)、。,;!](?!\w)|\s*[.:)、。](?=[^\W\d_]{2})|\s+[-–—]+\s|[-–—]+\s|\s*\n|\s*[-–—,.;:!]*$")
 _GOES_ON = re.compile(
     r"[\s,]*(?:(?:because|since|as|due to|for|given|based on|which|is (?:the )?(?:correct|right|best))\b"
     r"|因为|选项|项?是正确)"
 )
 _ALSO = re.compile(
-    r"(?:^|[\n(,/&;]|\b(?:or|and|not|nor|than|of|options?|choices?|answers?|maybe|possibly|also|both|either)\b"
+    r"(?:^|[\n(,/&;]|\b(?:or|and|not|nor|than|of|options?|choices?|answers?|maybe|perhaps|possibly|also|both|either|be)\b"
     r"|或者?|和|与|不是|而非)\s*[(\[]?([A-Z]|\d{1,2})(?![\w'’-])(?!\s+[a-z]+)"
 )
 _SEPARATORS = re.compile(r"\s*(?:[,、;/&+]|\band\b|\bor\b|和|与|及|或者?|\s)\s*", re.IGNORECASE)
 _HESITATES = re.compile(r"\bor\b|或|/", re.IGNORECASE)
+_BULLET = re.compile(r"^[-•–]\s+")
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _SENTENCE_END = re.compile(r"[.;。!]\s|[.;。!]$|,\s|，|\s(?:because|since|due to)\s")
 
@@ -87,7 +88,9 @@ def read_choice(
         return signs if signs and signs.labels else ChoiceReading(reason=NONE if text else EMPTY)
     known = _options(options, several, numbered)
     lead = _read_part(without_lead_in(text), known)
-    marked = [reading for part in marked_parts(text) if (reading := _read_part(part, known)) != _NOTHING]
+    marked = [
+        reading for part in marked_parts(text) if (reading := _read_part(without_lead_in(part), known)) != _NOTHING
+    ]
     if not marked:
         return lead if lead != _NOTHING else _unread(text, known)
     readings = [r._replace(rule=f"{r.rule} {MARK}") if r.labels else r for r in marked]
@@ -166,6 +169,7 @@ def _of_text(text: str, known: _Options) -> ChoiceReading:
 
 def _read_part(part: str, known: _Options) -> ChoiceReading:
     """The option that a part of an answer states as its own content."""
+    part = _BULLET.sub("", part)
     if part.endswith("?"):
         return _NOTHING
     text, label = _of_text(part, known), _label(part, known)
@@ -238,7 +242,7 @@ def _stands_apart(written: str, closed: bool, rest: str) -> bool:
     if not (closed or _DELIMITED.match(rest) or (written.isupper() and _GOES_ON.match(rest))):
         return False
     # "e. coli", "S. aureus" are names; a label is followed by a new sentence, by a text of its own line or by nothing
-    dotted = rest.startswith(". ") and rest[2:3].islower()
+    dotted = rest.startswith(".") and rest[1:].lstrip()[:1].islower()
     return closed or not dotted or bool(_GOES_ON.match(rest[1:]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +58,19 @@ LETTER = [
     ("不是B", ""),
     ("答案：A或B", ""), ("Vitamin B", ""), ("B-cell lymphoma", ""), ("B12", ""), ("Type B", ""), ("T2", ""),
 ]  # fmt: skip
+LETTER += [
+    ("The answer is most likely B", "B"), ("B is the answer", "B"), ("B is the right option.", "B"),
+    ("Answer - B", "B"),
+    ("answer B", "B"), ('{"answer": "B"}', "B"), ("{'answer': 'B'}", "B"), ("Ans: B", "B"), ("Ans. B", "B"),
+    ("- B", "B"),
+    ("I am going with option B.", "B"), ("答案：B。MRI", "B"), ("B。MRI", "B"), ("B.MRI", "B"), ("E.coli", ""),
+    ("I think the answer is A, but it may be B", ""), ("The answer is A or perhaps B", ""),
+    ("B\n\nA is not right.", "B"),
+    ("The answer B of this", ""), ("the answer a", ""), ("answer", ""), ("Answer -", ""),
+    ("the answer and B-cells", ""),
+]  # fmt: skip
 TEXT = [
+    ("MRI is the answer", "B"), ("An MRI is the correct answer.", "B"), ("MRI is the best scan", ""), ("- MRI", "B"),
     ("MRI", "B"), ("mri", "B"), ("MRI.", "B"), ("'MRI'", "B"), ("**MRI**", "B"), ("An MRI", "B"), ("the MRI.", "B"),
     ("Answer: MRI", "B"), ("The answer is MRI.", "B"), ("The answer is an MRI, because fat is bright", "B"),
     ("<answer>MRI</answer>", "B"), ("\\boxed{MRI}", "B"), ("答案：MRI", "B"), ("It is MRI.", "B"),
@@ -213,3 +227,15 @@ def test_any_answer_is_read_as_options_of_the_row_or_has_a_reason(answer: str) -
 @given(st.text(alphabet="(){}[]ABC.,\n $*\\<>", max_size=400))
 def test_no_answer_takes_long(answer: str) -> None:
     read_choice(answer * 5, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\n", " ", "\t", "(", "the answer is ", "answer ", "correct ", "A. ", "A, ", "B\n", "MRI and ", "\\boxed{",
+     "<answer>", "so ", "most likely ", "选", "$a", "#", ". ", "x"],
+)  # fmt: skip
+@pytest.mark.parametrize("several", [False, True])
+def test_an_answer_that_repeats_itself_is_read_in_linear_time(unit: str, several: bool) -> None:
+    started = time.process_time()
+    read_choice(unit * (30_000 // len(unit)) + "x", OPTIONS, several=several)
+    assert time.process_time() - started < 2

@@ -7,7 +7,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-_EMPHASIS = re.compile(r"\*+|`+|^\s*#+\s*|</?(?:b|strong|i|em)>|<[|/][^<>\n]{0,30}>", re.MULTILINE)
+_EMPHASIS = re.compile(r"\*+|`+|^[ \t]*#+[ \t]*|</?(?:b|strong|i|em)>|<[|/][^<>\n]{0,30}>", re.MULTILINE)
 _NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 .,()-]*")
 # $B$, \text{B}, \mathrm{B}, \textbf{B}, \(B\)
 _LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|rm|bf)\s*\{([^{}]*)\}|\$([^$\n]{1,40})\$|\\[()\[\]]")
@@ -16,10 +16,11 @@ _BOXED = re.compile(r"\\?boxed\s*\{([^{}]*)\}")
 _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
 _KIND = r"(?:(?:the|my|final|correct|best|right|most (?:likely|appropriate|accurate|suitable)|only)\s+){0,5}"
 _SAID = (
-    rf"{_KIND}(?:answer|option|choice)(?:\s+(?:to (?:this|the) question|here|choice|letter))?"
-    r"(?:\s*(?:is|would be|should be|must be|will be)\b\s*:?|\s*[:=](?!=)|\s*(?:->|→|⇒)|[ \t]*\n+)"
+    rf"{_KIND}(?:answer|ans\b\.?|option|choice)[\"']?(?:\s+(?:to (?:this|the) question|here|choice|letter))?"
+    r"(?:\s*(?:is|would be|should be|must be|will be)\b\s*:?|\s*[:=](?!=)|\s*(?:->|→|⇒)|\s+[-–—]\s|[ \t]*\n+"
+    r"|\s+(?=\(?(?-i:[A-Z])\)?\s*(?:[.,:;]|$)))"
 )
-_CHOSEN = r"\bI(?:\s+would|'d|\s+will|'ll)?\s+(?:choose|select|pick|go (?:with|for)|answer)\b\s*:?"
+_CHOSEN = r"\bI(?:\s+would|'d|\s+will|'ll|\s+am|'m)?\s+(?:choose|select|pick|go(?:ing)? (?:with|for)|answer)\b\s*:?"
 _ENGLISH = re.compile(rf"(?<![A-Za-z])(?:{_SAID}|{_CHOSEN})", re.IGNORECASE)
 _CHINESE = re.compile(
     r"(?<!不是)(?:答案|答)\s*(?:应该|应当|应)?\s*(?:选择|选|是|为)?\s*[:：]?"
@@ -31,6 +32,11 @@ _PRAISED = re.compile(
     r"(?:^|[\n.;:,])\s*((?:option |choice |answer )?\(?[A-Z]\)?)\s+is\s+(?:the\s+)?(?:correct|best|right)\b"
     r"(?!\s+(?:lung|side))",
     re.IGNORECASE | re.MULTILINE,
+)
+# "B is the answer", "MRI is the correct answer"
+_CALLED = re.compile(
+    r"(?:^|[\n.;])[ \t]*([^\n.;]{1,200}?)\s+is\s+the\s+(?:(?:correct|best|right|final)\s+)?(?:answer|option|choice)\b",
+    re.IGNORECASE,
 )
 # "The answer is a" may be cut off before its noun.
 _ARTICLE_LEFT = re.compile(r"\b(?:is|be|that)\s*$", re.IGNORECASE)
@@ -64,7 +70,7 @@ def marked_parts(text: str) -> Iterator[str]:
     >>> [list(marked_parts(text)) for text in ("It is round. The answer is B.", r"so \boxed{C}", "选B")]
     [['B.'], ['C'], ['B']]
     """
-    for pattern in (_BOXED, _TAGGED, _PRAISED):
+    for pattern in (_BOXED, _TAGGED, _PRAISED, _CALLED):
         yield from (part for match in _last(pattern, text) if (part := match[1].strip()))
     for pattern in (_ENGLISH, _CHINESE):
         for match in _last(pattern, text):

@@ -183,3 +183,21 @@ def test_all_takes_the_readings_of_choices_only_where_the_task_has_one_of_them()
     assert set(protocols_for(chosen, task)) == {"choice-strict"}
     by_hand = {"choice-strict": chosen["choice-strict"] | {"labels": "letters"}}
     assert protocols_for(by_hand, {**task, "prompt": "numbers"})["choice-strict"]["labels"] == "letters"
+
+
+@pytest.mark.usefixtures("quiz")
+def test_the_board_has_chance_and_the_majority_letter_in_tables_of_multiple_choice(
+    evalkit: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"id": i, "prediction": text}) + "\n" for i, text in RIGHT.items()), encoding="utf-8"
+    )
+    result = evalkit("score", "predictions=a.jsonl", "task=quiz", "leaderboard=boards", "name=reader")
+    assert result.code == 0, result.err
+    tables = "\n".join(page.read_text(encoding="utf-8") for page in (tmp_path / "boards").rglob("*.md"))
+    rows = [
+        line for line in tables.splitlines() if "choice" not in line and ("chance" in line or "majority letter" in line)
+    ]
+    assert len(rows) == 2, tables
+    # (1/3 + 1/2 + 1/7 + 1/3) / 4: one of three, one of two, the set of two of three, one of three
+    assert any("chance" in line and "32.74" in line for line in rows), rows

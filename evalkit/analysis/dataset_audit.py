@@ -103,15 +103,18 @@ def _counts(task: LoadedTask) -> Finding:
 
 
 def _closed_rules(task: LoadedTask) -> Finding:
-    labelled = Counter(s.answer_type for s in task.samples)
-    asked = [s for s in task.samples if s.answer_type != CHOICE]
-    yes_no = sum(is_yes_or_no(s.references[0]) for s in asked)
-    differ = [s for s in asked if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
+    # An option whose text is yes or no makes no closed row of a multiple-choice one.
+    samples = [s for s in task.samples if s.answer_type != CHOICE]
+    labelled = Counter(s.answer_type for s in samples)
+    yes_no = sum(is_yes_or_no(s.references[0]) for s in samples)
+    differ = [s for s in samples if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
+    choices = len(task.samples) - len(samples)
     return Finding(
         check="closed",
         count=len(differ),
         text=f"rows on which the two meanings of closed differ: {labelled[OPEN]} open and {labelled[CLOSED]} closed by "
-        f"{task.closed_rule}, {len(asked) - yes_no} and {yes_no} by yes or no",
+        f"{task.closed_rule}, {len(samples) - yes_no} and {yes_no} by yes or no"
+        + (f"; {choices} rows of multiple choice are neither" if choices else ""),
         examples=_shown(differ),
     )
 

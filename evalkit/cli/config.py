@@ -216,7 +216,8 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     protocol that depend on the task (ColonINST: which of its tasks is scored).
 
     Args:
-        selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits.
+        selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits:
+            those of multiple choice alone where the task's own protocols have one of them.
 
     Raises:
         ConfigError: a protocol is not defined for the task, or the task names none.
@@ -237,8 +238,22 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     else:
         every = {name: _protocol(name) for name in options("protocol") if name != "all"}
         chosen = {name: content for name, content in every.items() if fits(content, task)}
+        if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
+            chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}
     by_task = task.get("protocol_settings") or {}
-    return {name: content | by_task.get(name, {}) for name, content in chosen.items()}
+    return {name: _labelled(content | by_task.get(name, {}), task) for name, content in chosen.items()}
+
+
+def scores_choices_alone(protocol: Mapping[str, Any]) -> bool:
+    """Whether a protocol's configuration is of one that scores multiple-choice rows and no others."""
+    metrics = getattr(resolve(str(protocol.get("target")), f"protocol {protocol['name']}"), "metrics", ())
+    return bool(metrics) and all(getattr(metric, "rows", None) == "choice" for metric in metrics)
+
+
+def _labelled(protocol: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol with `labels` of its options as the task's prompt shows them, where its YAML says null."""
+    is_open = "labels" in protocol and protocol["labels"] is None
+    return protocol | {"labels": "numbers" if task.get("prompt") == "numbers" else "letters"} if is_open else protocol
 
 
 def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for
+from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, scores_choices_alone
 from evalkit.cli.targets import resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
@@ -102,8 +102,10 @@ def _reads_letters(config: Config) -> bool:
         return False
     chosen = protocols_for(config.get("protocol"), config["task"])
     classes = {n: resolve(str(c.get("target")), f"protocol {n}") for n, c in chosen.items()}
-    letters = [n for n, found in classes.items() if getattr(found, "reads_letters", False)]
-    texts = [n for n in chosen if n not in letters]
+    # Protocols of multiple choice alone share no row with the others and `options` is a list there: nothing to decide.
+    alone = [n for n, content in chosen.items() if scores_choices_alone(content)]
+    letters = [n for n, found in classes.items() if getattr(found, "reads_letters", False) and n not in alone]
+    texts = [n for n in chosen if n not in letters and n not in alone]
     if letters and texts:
         console.warn(
             f"{', '.join(letters)} reads letters, {', '.join(texts[:3])} reads the text of an option: with both, "

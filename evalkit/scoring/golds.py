@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evalkit.core.errors import DataError
-from evalkit.core.types import CLOSED, Prediction, Sample
+from evalkit.core.types import CHOICE, CLOSED, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
 # So many samples are named in a message.
@@ -26,9 +26,10 @@ def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol],
         form = getattr(protocol, "gold_form", None)
         if form is None:
             continue
-        texts = {gold for sample in samples for gold in sample.references if gold.strip()}
+        scored = [sample for sample in samples if sample.answer_type != CHOICE or reads_choices(protocol)]
+        texts = {gold for sample in scored for gold in sample.references if gold.strip()}
         lost = {gold for gold in texts if not form(gold)}
-        for sample in samples if lost else ():
+        for sample in scored if lost else ():
             if found := lost & set(sample.references):
                 empty.setdefault(sample.id, sorted(found)[0])
                 affected[protocol.name] = None
@@ -44,27 +45,69 @@ def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol],
 
 
 def uncounted_rows(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
-    """One note for each protocol that does not count some of the CLOSED rows, with their number, reasons and ids."""
+    """Notes on rows that a protocol does not count, with their number, reasons and ids.
+
+    One for each protocol that leaves out CLOSED rows, or some CHOICE rows where it scores such rows; and one for all
+    protocols that score no CHOICE row.
+    """
     notes = []
     closed = [sample for sample in samples if sample.answer_type == CLOSED]
+    choices = [sample for sample in samples if sample.answer_type == CHOICE]
     for protocol in protocols:
-        reason_of = getattr(protocol, "uncounted", None)
-        if reason_of is None:
-            continue
-        left_out: dict[str, list[str]] = defaultdict(list)
-        for sample in closed:
-            if reason := reason_of(sample):
-                left_out[reason].append(sample.id)
-        if left_out:
-            n = sum(map(len, left_out.values()))
-            reasons = "; ".join(f"{len(ids)} because {reason}: {_named(ids)}" for reason, ids in left_out.items())
-            notes.append(f"{protocol.name} does not count {n} of {len(closed)} closed rows ({reasons})")
-    return notes
+        notes += _left_out(protocol, [] if is_choice_only(protocol) else closed, "closed")
+        notes += _left_out(protocol, choices if reads_choices(protocol) else [], "multiple-choice")
+    return notes + _unread_choices(choices, protocols)
+
+
+def is_choice_only(protocol: ScoringProtocol) -> bool:
+    """Whether a protocol scores multiple-choice rows and no others."""
+    return bool(protocol.metrics) and all(metric.rows == "choice" for metric in protocol.metrics)
+
+
+def reads_choices(protocol: ScoringProtocol) -> bool:
+    """Whether a protocol scores multiple-choice rows: by metrics of their own, or by letters under `all`."""
+    reads_letters = bool(getattr(protocol, "reads_letters", False))
+    return any(metric.rows == "choice" or (metric.rows == "all" and reads_letters) for metric in protocol.metrics)
+
+
+def _left_out(protocol: ScoringProtocol, rows: Sequence[Sample], kind: str) -> list[str]:
+    """One note on the rows of a kind that a protocol does not count, by its own reasons; none where it counts all."""
+    reason_of: Callable[[Sample], str] | None = getattr(protocol, "uncounted", None)
+    if reason_of is None:
+        return []
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for sample in rows:
+        if reason := reason_of(sample):
+            left_out[reason].append(sample.id)
+    if not left_out:
+        return []
+    n = sum(map(len, left_out.values()))
+    reasons = "; ".join(f"{len(ids)} because {reason}: {_named(ids)}" for reason, ids in left_out.items())
+    return [f"{protocol.name} does not count {n} of {len(rows)} {kind} rows ({reasons})"]
+
+
+def _unread_choices(choices: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
+    """One note on the protocols that score no multiple-choice row; none where there is no such row or protocol."""
+    others = [protocol.name for protocol in protocols if not reads_choices(protocol)]
+    if not choices or not others:
+        return []
+    read = [protocol.name for protocol in protocols if reads_choices(protocol)]
+    also = (
+        f"{', '.join(read)} {'does' if len(read) == 1 else 'do'}"
+        if read
+        else "no chosen protocol does, so they have no number; add protocol=choice-strict"
+    )
+    verb = "does" if len(others) == 1 else "do"
+    return [f"{', '.join(others)} {verb} not score the {len(choices)} multiple-choice rows; {also}"]
 
 
 def letter_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
     """One note for each protocol under which a gold answer that is one letter is found inside of words."""
-    rows = [s for s in samples if any(len(gold.strip()) == 1 and gold.strip().isalpha() for gold in s.references)]
+    rows = [
+        s
+        for s in samples
+        if s.answer_type != CHOICE and any(len(gold.strip()) == 1 and gold.strip().isalpha() for gold in s.references)
+    ]
     notes = []
     for protocol in protocols:
         found = [sample.id for sample in rows if _reads_letters_in_words(protocol, sample)]

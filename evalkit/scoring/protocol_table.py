@@ -6,11 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 COLUMNS = ("protocol", "rows and closed", "closed is right when", "open", "normaliser", "aggregation", "source")
+CHOICE_COLUMNS = ("protocol", "rows", "a choice is right when", "normaliser", "aggregation", "source")
+_FACTS = ("rows", "closed_rule", "open_rule", "normaliser", "aggregation")
+_CHOICE_FACTS = ("rows", "choice_rule", "normaliser", "aggregation")
 _NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
 
 
 def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Cells of one protocol under COLUMNS; `config` is its YAML as a mapping.  "–" for facts that it does not state.
+    """Cells of one protocol under COLUMNS, or CHOICE_COLUMNS where it scores multiple choice alone.
+
+    `config` is its YAML as a mapping; "–" for facts that it does not state.
 
     The settings that determine its number follow its name: "llava-med.1 (match=substring, strip_role=no)".
     """
@@ -22,14 +27,16 @@ def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
     )
     card = config.get("card") or {}
     name = f"{config['name']}.{config['version']}" + (f" ({settings})" if settings else "")
-    cells = (str(card.get(key, "–")) for key in ("rows", "closed_rule", "open_rule", "normaliser", "aggregation"))
+    cells = (str(card.get(key, "–")) for key in (_CHOICE_FACTS if "choice_rule" in card else _FACTS))
     return name, *cells, str(config.get("source") or "–")
 
 
 def markdown(configs: Iterable[Mapping[str, Any]]) -> str:
-    """Table of all protocols, followed by the known bugs of each, sorted by name."""
+    """Tables of all protocols, those of multiple choice apart; then the known bugs of each, sorted by name."""
     ordered = sorted(configs, key=lambda config: str(config["name"]))
-    lines = [_line(COLUMNS), _line(("---",) * len(COLUMNS)), *(_line(protocol_row(config)) for config in ordered)]
+    choice = [config for config in ordered if "choice_rule" in config["card"]]
+    lines = [*_table(COLUMNS, [config for config in ordered if config not in choice]), ""]
+    lines += ["Multiple choice:", "", *_table(CHOICE_COLUMNS, choice)] if choice else []
     for config in ordered:
         lines += ["", f"### {config['name']}", "", f"{config['about']}.", "", f"Prompt: {config['card']['prompt']}."]
         if config.get("tasks"):
@@ -41,6 +48,10 @@ def markdown(configs: Iterable[Mapping[str, Any]]) -> str:
             lines += ["", _line(("known bug or quirk", "effect")), _line(("---", "---"))]
             lines += [_line((bug["bug"], bug["effect"])) for bug in bugs]
     return "\n".join(lines) + "\n"
+
+
+def _table(columns: tuple[str, ...], configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [_line(columns), _line(("---",) * len(columns)), *(_line(protocol_row(config)) for config in configs)]
 
 
 def _line(cells: Iterable[str]) -> str:

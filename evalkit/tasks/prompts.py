@@ -4,7 +4,11 @@ plain: the question.  short: the question and a request for a single word or phr
 offers options or can only be answered yes or no, a list of them in the wording of LLaVA-Med's released answer files
 (their fine-tuned checkpoints need that hint).  letters: as options, each on a line with its letter, and a request for
 the letter, in the wording of LLaVA that HuatuoGPT-Vision's authors use; `options` becomes `letters` for protocols that
-read letters.
+read letters.  numbers: as letters, with numbers from 1; `choice-strict` then reads a number as the option.
+
+The options of a multiple-choice question are more than two, so that `options` lists them one a line and asks for the
+text of one.  `plain` and `short` do not list them: the answer is a text or a letter only where the question itself has
+the options.
 
 White space inside a question is the data set's own in every variant (tabs, line breaks, several spaces), as in the code
 of LLaVA-Med, MedEvalKit and lmms-eval; outer white space is off, as in LLaVA-Med's.  Scoring, joins and the digest of
@@ -24,6 +28,11 @@ SHORT = "Answer the question using a single word or phrase."
 OPTIONS = "Please choose from the following two options: [{}]"
 LETTERS = "Answer with the option's letter from the given choices directly."
 LETTERS_ZH = "请直接回答所选项的字母。"
+NUMBERS = "Answer with the option's number from the given choices directly."
+NUMBERS_ZH = "请直接回答所选项的编号。"
+# For multiple choice under `options`.
+ONE_OF = "Answer with the text of one of these options."
+ONE_OF_ZH = "请回答其中一个选项的内容。"
 SHORT_ZH = "请用一个词或短语回答。"
 OPTIONS_ZH = "请从以下选项中选择：[{}]"
 _VARIANTS = {
@@ -31,7 +40,12 @@ _VARIANTS = {
     "short": "{question}\n" + SHORT + "|" + SHORT_ZH,
     "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
     "letters": "{question}\nA. {}\n" + LETTERS + "|" + LETTERS_ZH + "|options_in.2",
+    "numbers": "{question}\n1. {}\n" + NUMBERS + "|" + NUMBERS_ZH + "|options_in.2",
 }
+# What a variant adds for multiple-choice questions, where it asks them in another way.
+_FOR_CHOICES = {"options": "{question}\n- {}\n" + ONE_OF + "|" + ONE_OF_ZH}
+# Variants that show the options of a question.
+_LISTING = {"options": "options", "letters": "lettered options", "numbers": "numbered options"}
 YES_NO = ("yes", "no")
 
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -57,8 +71,16 @@ _ARTICLES = re.compile(r"^(?:(?:a|an|the|on|in|at|from|it|to|of|is|are|this|eith
 _LETTERS = re.compile(r"[^\w\s\-/]")
 
 
-def render(prompt: str, question: str, choices: tuple[str, ...]) -> str:
+def render(prompt: str, question: str, choices: tuple[str, ...], *, is_choice: bool = False) -> str:
     """The prompt text of a question under the variant `prompt`.
+
+    is_choice: it is a multiple-choice question, and `choices` are its options.
+
+    >>> print(render("numbers", "Which modality?", ("CT", "MRI"), is_choice=True))
+    Which modality?
+    1. CT
+    2. MRI
+    Answer with the option's number from the given choices directly.
 
     Raises:
         ConfigError: unknown variant.
@@ -67,27 +89,47 @@ def render(prompt: str, question: str, choices: tuple[str, ...]) -> str:
     chinese = bool(_CHINESE.search(question))
     if prompt == "short":
         return f"{question}\n{SHORT_ZH if chinese else SHORT}"
+    if prompt == "options" and choices and is_choice:
+        return "\n".join((question, *(f"- {choice}" for choice in choices), ONE_OF_ZH if chinese else ONE_OF))
     if prompt == "options" and choices:
         return f"{question} {(OPTIONS_ZH if chinese else OPTIONS).format(', '.join(choices))}"
     if prompt == "letters" and choices:
         lettered = (f"{chr(ord('A') + k)}. {choice}" for k, choice in enumerate(choices))
         return "\n".join((question, *lettered, LETTERS_ZH if chinese else LETTERS))
+    if prompt == "numbers" and choices:
+        numbered = (f"{k}. {choice}" for k, choice in enumerate(choices, start=1))
+        return "\n".join((question, *numbered, NUMBERS_ZH if chinese else NUMBERS))
     return question
 
 
 def options_note(prompt: str, options: Sequence[tuple[str, ...]]) -> list[str]:
     """A note on how many questions list their options, one entry of `options` a question; none for other prompts."""
-    if prompt not in ("options", "letters"):
+    if prompt not in _LISTING:
         return []
-    how = "lettered options" if prompt == "letters" else "options"
     n = sum(map(bool, options))
-    return [f"prompt {prompt}: {n} of {len(options)} questions list {how}, the others are asked as they are"]
+    return [
+        f"prompt {prompt}: {n} of {len(options)} questions list {_LISTING[prompt]}, the others are asked as they are"
+    ]
 
 
-def prompt_id(prompt: str) -> str:
-    """The name of the variant and the first 8 hexadecimal digits of the SHA-256 of its template, for signatures."""
+def unlisted_note(prompt: str, n_choice: int) -> list[str]:
+    """A note where multiple-choice questions are asked without their options, which the data has apart from them."""
+    if prompt in _LISTING or not n_choice:
+        return []
+    return [
+        f"prompt {prompt}: {n_choice} multiple-choice questions are asked as they are, without a list of their "
+        "options; task.prompt=letters, numbers or options adds it"
+    ]
+
+
+def prompt_id(prompt: str, *, has_choices: bool = False) -> str:
+    """The name of the variant and the first 8 hexadecimal digits of the SHA-256 of its template, for signatures.
+
+    has_choices: the task has multiple-choice questions, which some variants ask in wording of their own.
+    """
     check_prompt(prompt)
-    return f"{prompt}@{hashlib.sha256(_VARIANTS[prompt].encode()).hexdigest()[:8]}"
+    text = _VARIANTS[prompt] + (_FOR_CHOICES.get(prompt, "") if has_choices else "")
+    return f"{prompt}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def check_prompt(prompt: str) -> None:

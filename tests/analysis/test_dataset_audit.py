@@ -173,3 +173,19 @@ def test_the_known_faults_of_path_vqa_are_found(shared):
     assert by["conflicts"].count == 236
     assert "(951 rows), 3 of them with yes and no" in by["conflicts"].text
     assert by["train images"].count == 0 and "names no images" in by["train images"].text
+
+
+def test_multiple_choice_rows_are_in_neither_meaning_of_closed() -> None:
+    from evalkit.analysis.dataset_audit import _closed_rules
+    from evalkit.core.types import Sample
+    from evalkit.tasks.base import LoadedTask
+
+    def made(number: int, gold: str, kind: str, choices: tuple[str, ...] = ()) -> Sample:
+        tags = {"answer_type": kind}
+        return Sample(id=str(number), image_id="i", question="?", references=(gold,), choices=choices, tags=tags)
+
+    rows = (made(0, "yes", "CHOICE", ("yes", "no")), made(1, "yes", "CLOSED"), made(2, "lung", "OPEN"))
+    task = LoadedTask(name="t", split="test", form="made", samples=rows, closed_rule="label", prompt="p@0")
+    found = _closed_rules(task)
+    assert found.count == 0
+    assert "1 open and 1 closed by label, 1 and 1 by yes or no; 1 rows of multiple choice are neither" in found.text

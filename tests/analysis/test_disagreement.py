@@ -330,3 +330,90 @@ def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> 
     )  # fmt: skip
     # 272 rows are closed by label, 251 by yes or no: nothing else separates the two on these short answers.
     assert [(c["cause"], c["n"]) for c in pair["causes"]] == [("closed by label against closed by yes or no", 21)]
+
+
+CHOICE_NAMES = tuple(n for n in options("protocol") if n.startswith("choice-"))
+OFFERED = ("CT angiography", "MRI", "Pleural effusion", "A small pleural effusion")
+
+
+def choice_comparison(cases: list[tuple[str, str]], names: tuple[str, ...]) -> ProtocolComparison:
+    """Comparison over multiple-choice rows, given as the right option and the answer."""
+    samples = tuple(
+        Sample(id=str(k), image_id=str(k), question="Which?", references=(gold,), choices=OFFERED,
+               tags={"answer_type": "CHOICE"})
+        for k, (gold, _) in enumerate(cases)
+    )  # fmt: skip
+    return comparison_over(samples, [text for _, text in cases], names)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "first", "second", "cause"),
+    [
+        ("MRI", "", "choice-strict", "choice-mmmu", "empty answer"),
+        ("CT angiography", "", "choice-medevalkit", "choice-vlmevalkit", "empty answer"),
+        ("MRI", ".", "choice-strict", "choice-evalscope", "an answer of signs alone"),
+        ("MRI", "A or B", "choice-strict", "choice-evalscope", "states two options"),
+        ("CT angiography", "A, not B", "choice-strict", "choice-lmms-eval-extract", "states two options"),
+        ("MRI", "B. CT angiography", "choice-strict", "choice-vlmevalkit", "states two options"),
+        ("CT angiography", "A lesion", "choice-strict", "choice-mmmu", "A or I is a word of the sentence"),
+        ("Pleural effusion", "A pleural effusion", "choice-lmms-eval-filter", "choice-vlmevalkit",
+         "A or I is a word of the sentence"),
+        ("MRI", "b", "choice-strict", "choice-vlmevalkit", "a small letter"),
+        ("MRI", "答案：B", "choice-strict", "choice-mmmu", "Chinese marks or full-width letters"),
+        ("MRI", "**B**", "choice-strict", "choice-mmmu", "a letter in brackets, bold or boxed"),
+        ("MRI", "\\boxed{B}", "choice-medevalkit-mmmu", "choice-mmmu", "a letter in brackets, bold or boxed"),
+        ("MRI", "B because of the bright fat", "choice-strict", "choice-vlmevalkit", "a letter far from the end"),
+        ("MRI", "B. MRI", "choice-strict", "choice-mmmu", "a letter with words around it"),
+        ("MRI", "option B", "choice-strict", "choice-lmms-eval-filter", "a letter with words around it"),
+        ("MRI", "B", "choice-strict", "choice-lmms-eval-filter", "a letter alone"),
+        ("Pleural effusion", "Cannot tell", "choice-evalscope", "choice-strict", "a capital of a word is a letter"),
+        ("MRI", "MRI", "choice-strict", "choice-mmmu", "the text of an option"),
+        ("MRI", "so this is an mri of the brain", "choice-mmmu", "choice-strict",
+         "the text of an option among other words"),
+        ("MRI", "no idea", "choice-strict", "choice-mmmu", "states no option"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_difference_between_readings_of_multiple_choice(
+    gold: str, answer: str, first: str, second: str, cause: str
+) -> None:
+    agreed = ("Pleural effusion", "ANSWER: C")
+    for names in ((first, second), (second, first)):
+        (found,) = choice_comparison([(gold, answer), agreed], names).differences
+        assert (found.column, found.n, dict(found.causes)) == ("choice", 1, {cause: 1})
+    assert cause in CAUSES
+
+
+def test_differences_of_all_choice_protocols_add_up_and_few_are_unexplained() -> None:
+    rng = random.Random(5)
+    forms = ["{l}", "({l})", "{l}.", "{l}. {t}", "{t}", "The answer is {l}", "Answer: {t}", "**{l}**", "{f}", "{s}",
+             "{f} {t} {f}", "{l} or {m}", "{f} {l}", "", "选{l}", "\\boxed{{{l}}}", "{f}\n\n{l}",
+             "ANSWER: {l}, not {m}"]  # fmt: skip
+    cases = []
+    for _ in range(400):
+        k, j = rng.randrange(4), rng.randrange(4)
+        filler = rng.choice(["A mass", "it is seen", "DICOM", "I think", "because of the bright fat in it"])
+        fields = {"l": "ABCD"[k], "m": "ABCD"[j], "s": "abcd"[k], "t": OFFERED[k], "f": filler}
+        cases.append((OFFERED[rng.choice([k, j])], rng.choice(forms).format(**fields)))
+    comparison = choice_comparison(cases, CHOICE_NAMES)
+    assert comparison.columns == ("choice",) and len(CHOICE_NAMES) == 10
+    every = sum(d.n for d in comparison.differences)
+    assert every > 3000
+    for d in comparison.differences:
+        assert sum(d.causes.values()) == d.n
+    assert sum(d.causes.get(OTHER, 0) for d in comparison.differences) < 0.02 * every
+    assert "choice, counted differently from choice-strict" in render(comparison, "llava-med")
+
+
+def test_rows_that_a_reading_does_not_count_are_a_difference_with_that_cause() -> None:
+    several = Sample(id="0", image_id="0", question="Which?", references=("MRI", "Pleural effusion"), choices=OFFERED,
+                     tags={"answer_type": "CHOICE"})  # fmt: skip
+    one = Sample(id="1", image_id="1", question="Which?", references=("MRI",), choices=OFFERED,
+                 tags={"answer_type": "CHOICE"})  # fmt: skip
+    comparison = comparison_over((several, one), ["B, C", "B"], ("choice-strict", "choice-vlmevalkit"))
+    (found,) = comparison.differences
+    assert dict(found.causes) == {"a row that one of them does not count": 1}
+
+
+def test_choice_rows_are_in_no_column_of_protocols_that_read_none() -> None:
+    comparison = choice_comparison([("MRI", "B")], ("strict", "exact-match", "helm", "choice-strict"))
+    assert {cell.protocol for cell in comparison.cells} == {"choice-strict"}

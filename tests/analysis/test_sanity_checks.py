@@ -226,3 +226,69 @@ def test_the_sanity_checks_of_real_answers(shared: Path, tmp_path: Path) -> None
     assert block["spread"]["closed"]["lowest"]["protocol"] == "llava-med-run-eval"
     assert block["spread"]["closed"]["highest"]["protocol"] == "llava-med-2023"
     assert not any(m["slice"].startswith("pair=") for m in summary["metrics"])
+
+
+def choice(number: int, gold: str, options: tuple[str, ...]) -> Sample:
+    return Sample(
+        id=str(number), image_id=f"i{number // 2}", question="Which?", references=(gold,), choices=options,
+        tags={"answer_type": "CHOICE"},
+    )  # fmt: skip
+
+
+CHOICES = tuple(choice(k, "b" if k % 3 else "a", ("a", "b") if k % 2 else ("a", "b", "c", "d")) for k in range(12))
+
+
+def choice_block(train: LoadedTask | str, texts: list[str], folder: Path) -> dict[str, object]:
+    samples = (*CHOICES, sample(12, "yes"), sample(13, "lung"))
+    task = LoadedTask(name="t", split="test", form="made", samples=samples, closed_rule="label", prompt="p")
+    protocols = [build(load_option("protocol", n), n) for n in ("strict", "choice-strict", "choice-mmmu")]
+    predictions = [answer(k, text) for k, text in enumerate([*texts, "yes", "lung"])]
+    scores = score_all(samples, predictions, protocols)
+    provenance = RunProvenance(model="m", task=task)
+    values = tabulate(samples, scores, protocols, provenance)
+    return check_run(samples, predictions, scores, values, protocols, provenance, train, folder)
+
+
+def test_chance_and_the_majority_letter_stand_beside_every_choice_number_without_a_train_split(tmp_path: Path) -> None:
+    block = choice_block("no train file", ["A", *["B"] * 10, "no idea"], tmp_path)
+    found = {(m["baseline"], m["protocol"]): m for m in block["baselines"]["metrics"]}  # type: ignore[index]
+    assert set(found) == {(b, p) for b in ("chance", "majority letter") for p in ("choice-strict", "choice-mmmu")}
+    assert {m["metric"] for m in found.values()} == {"choice_accuracy"}
+    chance, letter = found["chance", "choice-strict"], found["majority letter", "choice-strict"]
+    assert chance["value"] == pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert (letter["value"], letter["answer"]) == (pytest.approx(8 / 12), "B")
+    # eight right letters of twelve (one of four golds "a", seven of eight golds "b"); the unread answer counts as wrong
+    assert chance["lift"] == pytest.approx(8 / 12 - 3 / 8)
+    assert letter["lift"] == pytest.approx(0)
+    assert letter["low"] <= 0 <= letter["high"]
+    text = render(block, "strict")
+    assert "chance              choice-strict choice_accuracy 37.5 (lift +29.2" in text
+    assert "majority letter     always B: choice-strict choice_accuracy 66.7 (lift +0.0" in text
+    assert "not known: no train file" in text
+
+
+def test_the_letter_of_the_train_split_is_a_baseline_too(tmp_path: Path) -> None:
+    train = LoadedTask(
+        name="t", split="train", form="made", samples=(choice(0, "a", ("a", "b")),), closed_rule="label", prompt="p"
+    )
+    block = choice_block(train, ["A"] * 12, tmp_path)
+    (majority,) = [
+        m
+        for m in block["baselines"]["metrics"]  # type: ignore[index]
+        if (m["baseline"], m["protocol"]) == ("majority", "choice-strict")
+    ]
+    assert (majority["value"], majority["lift"]) == (pytest.approx(4 / 12), pytest.approx(0))
+    assert "majority (no image)" in render(block, "strict")
+
+
+def test_a_run_without_multiple_choice_has_no_such_baselines(tmp_path: Path) -> None:
+    samples = (sample(0, "yes"),)
+    task = LoadedTask(name="t", split="test", form="made", samples=samples, closed_rule="label", prompt="p")
+    provenance = RunProvenance(model="m", task=task)
+    protocols = [build(load_option("protocol", n), n) for n in ("strict", "choice-strict")]
+    predictions = [answer(0, "yes")]
+    scores = score_all(samples, predictions, protocols)
+    values = tabulate(samples, scores, protocols, provenance)
+    block = check_run(samples, predictions, scores, values, protocols, provenance, "none", tmp_path)
+    assert block["baselines"] == {"unknown": "none"}
+    assert "chance" not in render(block, "strict")

@@ -139,3 +139,32 @@ def test_lookup_scores_on_the_real_sets(shared, task, folder, settings, closed, 
     assert round(100 * found["closed_accuracy"].value, 1) == closed
     assert round(100 * found["open_recall"].value, 1) == recall
     assert found["closed_accuracy"].n + found["open_recall"].n == len(loaded.samples)
+
+
+def choice_row(number: int, question: str, gold: tuple[str, ...], choices: tuple[str, ...] = ("CT", "MRI", "PET")):
+    tags = {"answer_type": "CHOICE"}
+    return Sample(id=f"c{number}", image_id="i", question=question, references=gold, choices=choices, tags=tags)
+
+
+CHOICES = [
+    choice_row(0, "Which scan?", ("MRI",)),
+    choice_row(1, "Which plane?", ("axial",), ("coronal", "axial")),
+    choice_row(2, "Which organ?", ("CT",)),
+]
+
+
+def test_majority_answers_multiple_choice_with_the_most_frequent_letter_and_others_as_before():
+    fitted = Majority().fit([*ROWS, *CHOICES])
+    assert fitted.answer("anything", "CHOICE") == "B"
+    assert (fitted.answer("", "OPEN"), fitted.answer("", "CLOSED"), fitted.answer("", None)) == ("CT", "Yes", "Yes")
+    assert fitted.overall == Majority().fit(ROWS).overall
+    assert Majority().fit(CHOICES).answer("anything", "CHOICE") == "B"
+    several = [choice_row(k, "Which?", ("CT", "PET")) for k in range(2)]
+    assert Majority().fit([*several, CHOICES[0]]).answer("Which?", "CHOICE") == "A, C"
+
+
+def test_lookup_answers_multiple_choice_with_the_text_of_the_same_question_else_with_the_letter():
+    fitted = Lookup().fit([*ROWS, *CHOICES])
+    assert fitted.answer("which organ?", "CHOICE") == "CT"
+    assert fitted.answer("Which other?", "CHOICE") == "B"
+    assert Lookup().fit(ROWS).answer("Which other?", "CHOICE") == "Yes"

@@ -64,8 +64,8 @@ def test_a_yaml_states_the_settings_that_determine_its_number(name):
     assert chosen.name == name
     assert chosen.version >= 1
     assert chosen.source
-    facts = {"rows", "closed_rule", "open_rule", "normaliser", "aggregation", "prompt", "bugs"}
-    assert set(chosen.card) - {"reads"} == facts
+    rules = {"choice_rule"} if all(m.rows == "choice" for m in chosen.metrics) else {"closed_rule", "open_rule"}
+    assert set(chosen.card) - {"reads"} == {"rows", "normaliser", "aggregation", "prompt", "bugs"} | rules
     assert ("reads" in chosen.card) == (chosen.reads == "raw")
     assert all(set(bug) == {"bug", "effect"} for bug in chosen.card["bugs"])
     assert all(isinstance(v, str) for v in chosen.settings().values())

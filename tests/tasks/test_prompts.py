@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.cli.config import build, load_option, protocols_for
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import ImagePlace, Sample
+from evalkit.core.types import ImagePlace, Prediction, Sample
 from evalkit.tasks.path_vqa import PathVqa
-from evalkit.tasks.prompts import check_prompt, options_in, prompt_id, render
+from evalkit.tasks.prompts import (
+    LETTERS,
+    NUMBERS,
+    check_prompt,
+    options_in,
+    options_note,
+    prompt_id,
+    render,
+    unlisted_note,
+)
 from evalkit.tasks.slake import Slake
 from evalkit.tasks.vqa_rad import VqaRad
 
@@ -153,7 +164,7 @@ def test_case_and_space_around_a_question_do_not_change_what_it_offers(question)
 
 def test_options_come_from_the_question_alone():
     assert list(inspect.signature(options_in).parameters) == ["question"]
-    assert list(inspect.signature(render).parameters) == ["prompt", "question", "choices"]
+    assert list(inspect.signature(render).parameters) == ["prompt", "question", "choices", "is_choice"]
 
 
 def test_a_message_does_not_depend_on_answer_label_or_choices():
@@ -179,6 +190,50 @@ def test_the_variants_are_these_texts():
     assert render("options", "Q?", YN) == "Q? Please choose from the following two options: [yes, no]"
     assert render("options", "是吗?", ("是的", "不是")) == "是吗? 请从以下选项中选择：[是的, 不是]"
     assert render("options", "Q?", ()) == "Q?"
+
+
+MODALITY = ("CT", "MRI", "PET")
+
+
+def test_the_variants_for_multiple_choice_are_these_texts():
+    ask = partial(render, question="Which?", choices=MODALITY, is_choice=True)
+    assert ask("plain") == "Which?"
+    assert ask("letters") == "Which?\nA. CT\nB. MRI\nC. PET\n" + LETTERS
+    assert ask("numbers") == "Which?\n1. CT\n2. MRI\n3. PET\n" + NUMBERS
+    assert ask("options") == "Which?\n- CT\n- MRI\n- PET\nAnswer with the text of one of these options."
+    assert "two options" not in ask("options")
+    chinese = partial(render, question="哪个?", choices=("左", "右", "中"), is_choice=True)
+    assert chinese("numbers") == "哪个?\n1. 左\n2. 右\n3. 中\n请直接回答所选项的编号。"
+    assert chinese("options") == "哪个?\n- 左\n- 右\n- 中\n请回答其中一个选项的内容。"
+    assert render("numbers", "Which?", ()) == "Which?"
+    assert render("letters", "Which?", tuple(map(str, range(26)))).splitlines()[26] == "Z. 25"
+
+
+def test_only_the_wording_that_a_variant_has_for_multiple_choice_changes_its_id():
+    known = ("plain", "short", "options", "letters", "numbers")
+    assert [p for p in known if prompt_id(p) != prompt_id(p, has_choices=True)] == ["options"]
+    assert len({prompt_id(p) for p in known}) == 5
+
+
+def test_a_variant_that_lists_no_options_says_so_for_multiple_choice_alone():
+    assert [p for p in ("plain", "short", "options", "letters", "numbers") if unlisted_note(p, 3)] == ["plain", "short"]
+    assert unlisted_note("short", 0) == []
+    assert options_note("numbers", [YN, ()]) == [
+        "prompt numbers: 1 of 2 questions list numbered options, the others are asked as they are"
+    ]
+
+
+@pytest.mark.parametrize(("prompt", "form"), [("letters", "{letter}"), ("numbers", "{number}"), ("options", "{text}")])
+def test_the_answer_that_a_prompt_asks_for_is_read_as_its_option(prompt, form):
+    settings = protocols_for({"choice-strict": load_option("protocol", "choice-strict")}, {"prompt": prompt})
+    chosen = build(settings["choice-strict"], "choice-strict")
+    for k, (letter, text) in enumerate(zip("ABC", MODALITY, strict=True)):
+        sample = Sample(id="1", image_id="i", question="Which?", references=(text,), choices=MODALITY,
+                        tags={"answer_type": "CHOICE"})  # fmt: skip
+        answer = form.format(letter=letter, number=k + 1, text=text)
+        (found,) = chosen.score(sample, Prediction(sample_id="1", text=answer))
+        assert (found.value, found.extracted) == (1.0, letter)
+    assert chosen.settings()["labels"] == ("numbers" if prompt == "numbers" else "letters")
 
 
 def test_every_variant_has_its_own_id_and_an_unknown_one_is_refused():

@@ -7,7 +7,8 @@ import string
 from collections import Counter
 from typing import NamedTuple
 
-from evalkit.core.types import CLOSED, Sample
+from evalkit.analysis.disagreement.choice_features import choice_features
+from evalkit.core.types import CHOICE, CLOSED, Sample
 from evalkit.scoring.text.aliases import EXCLUSIVE, NUMBERS
 from evalkit.scoring.text.medical import find_phrase, read_words
 from evalkit.scoring.text.normalise import strip_role, word_set
@@ -37,8 +38,10 @@ class AnswerFeatures(NamedTuple):
 def features_of(sample: Sample, answer: str) -> AnswerFeatures:
     """The kind of the gold answer, which of yes and no the answer contains, and every feature that applies.
 
-    With several references the first one counts.
+    With several references the first one counts.  Multiple-choice rows have a kind and features of their own.
     """
+    if sample.answer_type == CHOICE:
+        return AnswerFeatures("choice", "neither", choice_features(sample, answer))
     gold = next(r for r in sample.references if r.strip()).strip()
     if _HAN.search(gold) or _HAN.search(answer):
         return AnswerFeatures("zh", "", frozenset())

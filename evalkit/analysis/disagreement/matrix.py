@@ -27,6 +27,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "open F1": ("open_f1",),
     "overall": ("accuracy", "quasi_exact_match", "exact_match"),
     "overall F1": ("f1",),
+    "choice": ("choice_accuracy",),
 }
 EXAMPLES = 3
 # Scores that are equal to so many decimals are one score: some authors add 1e-8 to a denominator.

@@ -14,6 +14,8 @@ from evalkit.core.types import MetricValue
 
 # So many of the most frequent causes of a difference are printed; lens.json has all of them.
 SHOWN_CAUSES = 3
+# Multiple choice has protocols of its own: its column is compared with this one where the reference is none of them.
+CHOICE_COLUMN, CHOICE_REFERENCE = "choice", "choice-strict"
 
 
 def spread_record(comparison: ProtocolComparison, column: str) -> dict[str, Any] | None:
@@ -90,6 +92,8 @@ def _cell(v: MetricValue) -> str:
 def _against(comparison: ProtocolComparison, column: str, reference: str) -> list[str]:
     """The most frequent causes of each protocol's difference from the reference in a column."""
     group_of = {p: g for g in comparison.alike[column] for p in g}
+    if column == CHOICE_COLUMN and reference not in group_of:
+        reference = CHOICE_REFERENCE
     if reference not in group_of:
         return []
     head = group_of[reference][0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from evalkit.analysis.disagreement import verdict_cases, wording_cases
+from evalkit.analysis.disagreement import choice_cases, verdict_cases, wording_cases
 
 
 class Case(NamedTuple):
@@ -30,5 +30,5 @@ class CauseCases(NamedTuple):
 
 CASES = tuple(
     CauseCases(cause, feature, tuple(Case(*case) for case in cases))
-    for cause, feature, cases in (*verdict_cases.CASES, *wording_cases.CASES)
+    for cause, feature, cases in (*choice_cases.CASES, *verdict_cases.CASES, *wording_cases.CASES)
 )

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.analysis.disagreement.choice_cases import CHOICE_KIND, CHOICE_OPTIONS
 from evalkit.analysis.disagreement.probe_cases import CASES, Case
-from evalkit.core.types import CLOSED, OPEN, Sample
+from evalkit.core.types import CHOICE, CLOSED, OPEN, Sample
 
 
 class GoldAnswer(NamedTuple):
@@ -27,6 +28,7 @@ class Probe:
 
     feature: a name of `evalkit.analysis.disagreement.features`; the probe explains samples that have it.
     kind: the kind of the gold answer: yes, no, option (closed, but neither), open; capitalised where the gold is.
+        "choice" for multiple choice, whatever the case.
     verdict: which of the words yes and no the answer contains (yes, no, both, neither); "" where that does not matter.
     """
 
@@ -44,10 +46,15 @@ _QUESTIONS = {
 
 
 def probes() -> Iterator[Probe]:
-    """Every experiment, in order of precedence; each once with the gold in lower case and once capitalised."""
+    """Every experiment, in order of precedence; each once with the gold in lower case and once capitalised.
+
+    Those of multiple choice are once as they are: their options are given.
+    """
     for cause, feature, cases in CASES:
         for case in cases:
             yield _probe(cause, feature, case, case.kind, case.gold)
+            if case.kind == CHOICE_KIND:
+                continue
             yield _probe(cause, feature, case, case.kind.capitalize(), case.gold[0].upper() + case.gold[1:])
         if feature == "case":
             yield from _case_of_gold(cause)
@@ -80,6 +87,11 @@ def _case_of_gold(cause: str) -> Iterator[Probe]:
 def sample_for(kind: str, gold: str) -> Sample:
     """A sample with this gold answer, as a probe needs it."""
     low = kind.lower()
+    if low == CHOICE_KIND:
+        return Sample(
+            id="probe", image_id="probe", question="Which is it?", references=(gold,), choices=CHOICE_OPTIONS,
+            tags={"answer_type": CHOICE},
+        )  # fmt: skip
     other = {"yes": "no", "no": "yes", "option": "right"}.get(low)
     return Sample(
         id="probe",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import StoreError
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
-from evalkit.models.text_only_baselines import Lookup, Majority
+from evalkit.models.text_only_baselines import Lookup, Majority, most_frequent_letter
 from evalkit.runs.read import manifest_at
 from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import open_run
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.choice_protocol import METRIC as CHOICE_METRIC
 from evalkit.scoring.score_table import RowKinds, ScoreTable, checked_scores, column_of, is_by_row_content
 from evalkit.stats import ClusterCodes, cluster_codes, paired_interval
 from evalkit.tasks.base import LoadedTask
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 # The metrics whose lift over a baseline is reported, where a protocol has them.
 _IMAGE_BLANK = re.compile(rb'"image"\s*:\s*"blank"')
-LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match")
+LIFT_METRICS = ("closed_accuracy", "open_recall", "exact_match", CHOICE_METRIC)
+# Baselines of multiple choice, which need no train split.
+CHANCE, LETTER = "chance", "majority letter"
 # Metrics of a baseline are listed as they come up, so many samples at a time.
 BATCH = 1000
 
@@ -47,13 +50,16 @@ def baseline_lifts(
 ) -> dict[str, Any]:
     """The values of majority and lookup on the same samples, with the run's paired lift over each (95 % intervals).
 
-    An unscored sample counts as the worst case on either side.
+    An unscored sample counts as the worst case on either side.  Multiple choice has two more, which no train split is
+    needed for: see `choice_lifts`.
     """
-    if train is None or isinstance(train, str):
-        return {"unknown": train or "the task has no train split to learn from"}
-    found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": []}
     images = cluster_codes(samples, [s.image_id for s in samples])
     table = ScoreTable.of(scores, samples)
+    choices = choice_lifts(samples, table, images)
+    if train is None or isinstance(train, str):
+        unknown = {"unknown": train or "the task has no train split to learn from"}
+        return unknown | ({"metrics": choices} if choices else {})
+    found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": choices}
     direction = {MetricKey(p.name, m.name): m.higher_is_better for p in protocols for m in p.metrics}
     kinds = kinds or RowKinds.among(samples)
     for name, kind in (("majority", Majority()), ("lookup", Lookup())):
@@ -63,6 +69,37 @@ def baseline_lifts(
             lift = _lift(run, baseline.values, images.at(baseline.places), direction[key])
             found["metrics"].append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift})
     return found
+
+
+def choice_lifts(samples: Sequence[Sample], table: ScoreTable, images: ClusterCodes) -> list[dict[str, Any]]:
+    """The chance level and the majority letter of the multiple-choice rows of every protocol, with the run's lift.
+
+    Chance is the mean of 1/n over the rows, n the number of options; of a row with several right options, all of which
+    must be named, 1/(2^n - 1).  The majority letter is the most frequent one of the scored rows themselves, so that no
+    constant answer does better; a run with a train split has the letter of that split as `majority` beside it.
+    """
+    import numpy as np
+
+    found = []
+    for key, column in table.metrics.items():
+        if key.metric != CHOICE_METRIC:
+            continue
+        rows = [samples[k] for k in column.places.tolist()]
+        letter = most_frequent_letter(rows)
+        for name, values in (
+            (CHANCE, [_chance(row) for row in rows]),
+            (LETTER, [float(", ".join(row.letters) == letter) for row in rows]),
+        ):
+            lift = _lift(column.values, np.array(values), images.at(column.places), higher_is_better=True)
+            answer = {"answer": letter} if name == LETTER else {}
+            found.append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift, **answer})
+    return found
+
+
+def _chance(row: Sample) -> float:
+    """The probability that a random choice is right."""
+    n = len(row.choices)
+    return 1 / n if len(row.letters) == 1 else 1 / (2**n - 1)
 
 
 def _baseline_scores(

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.analysis.sanity_checks.lift import CHANCE, LETTER
 from evalkit.core.format import MISSING, interval, percent
+from evalkit.scoring.choice_protocol import METRIC as CHOICE_METRIC
 
 DIGITS = 1
 
@@ -35,14 +37,19 @@ def _line(heading: str, text: str) -> str:
 
 def _baseline_lines(baselines: Mapping[str, Any], protocol_name: str) -> list[str]:
     lines = []
-    for name in ("majority", "lookup"):
+    metrics = baselines.get("metrics", ())
+    # Multiple choice has protocols of its own; the first of them is shown.
+    choice = next((m["protocol"] for m in metrics if m["metric"] == CHOICE_METRIC), protocol_name)
+    for name in ("majority", "lookup", CHANCE, LETTER):
         shown = [
             _lift(m)
-            for m in baselines.get("metrics", ())
-            if (m["baseline"], m["protocol"]) == (name, protocol_name)
-        ]  # fmt: skip
+            for m in metrics
+            if m["baseline"] == name and m["protocol"] == (choice if m["metric"] == CHOICE_METRIC else protocol_name)
+        ]
+        answer = next((f"always {m['answer']}: " for m in metrics if m["baseline"] == name and "answer" in m), "")
         if shown:
-            lines.append(_line(f"{name} (no image)", ", ".join(shown)))
+            no_image = " (no image)" if name in ("majority", "lookup") else ""
+            lines.append(_line(f"{name}{no_image}", answer + ", ".join(shown)))
     if unknown := baselines.get("unknown"):
         lines.append(_line("majority, lookup", f"not known: {unknown}"))
     return lines

@@ -19,7 +19,15 @@ from evalkit.stats import (
 )
 
 # The metrics that are ranked and shown first: means of scores in [0, 1].
-HEADLINES = ("closed_accuracy", "open_recall", "exact_match", "accuracy", "mean_iou", "judged_accuracy")
+HEADLINES = (
+    "closed_accuracy",
+    "open_recall",
+    "exact_match",
+    "accuracy",
+    "mean_iou",
+    "judged_accuracy",
+    "choice_accuracy",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from evalkit.analysis.run_scores import RunScores
+from evalkit.analysis.sanity_checks.lift import CHANCE, LETTER
 from evalkit.core.types import MetricKey
 from evalkit.published import Figure, PublishedTable
 from evalkit.reports.leaderboard.entries import (
@@ -46,6 +47,8 @@ from evalkit.runs.schema import LeaderboardResult
 
 # Image-blind baselines that every table should have.
 BASELINES = ("lookup", "majority")
+# Those of multiple choice, which only tables with such rows have.
+CHOICE_BASELINES = (CHANCE, LETTER)
 UNKNOWN_REGIME = "the training data of the model is not known"
 PAPERS_ONLY = "figures of papers"
 NO_RUN = "No run among the results covers as many rows under the same protocol."
@@ -212,7 +215,7 @@ def _group_tables(group: ComparableGroup, scores: Mapping[str, StoredScores]) ->
     runs = [run_entry(r.result, r.metrics, scores.get(r.result.run_id)) for r in group.runs]
     entries = runs + group.papers
     baselines = [entry for entry in entries if entry.kind == "baseline"]
-    absent = set(BASELINES) - {entry.name for entry in baselines}
+    absent = {*BASELINES, *CHOICE_BASELINES} - {entry.name for entry in baselines}
     source = next((r.result for r in group.runs if baseline_metrics(r.result)), None)
     if source is not None and absent:
         baselines += baseline_entries(source, group.protocol, absent)

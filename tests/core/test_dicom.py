@@ -302,7 +302,7 @@ def test_a_view_that_is_not_valid_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_view(text)
     path = make.write(tmp_path / "a.dcm", make.ramp())
-    with pytest.raises(DataError, match="cannot be read: .*expected"):
+    with pytest.raises(DataError, match=r"cannot be read: .*expected"):
         open_image(ref_to(path, text))
     assert isinstance(probe([ref_to(path, text)])[ref_to(path, text)], Broken)
 

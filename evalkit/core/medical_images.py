@@ -7,7 +7,8 @@ not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Kind = Literal["", "DICOM", "NIfTI"]
 # Bytes at the start of a file that tell its kind.
 HEAD = 4096
+# Rules that are counted apart: many files have a window of their own.
+MAX_RULES = 100
 
 
 def kind_of(head: bytes, name: str) -> Kind:
@@ -93,6 +96,22 @@ def rendering_rule(ref: ImageRef) -> str:
     content, name, view = stored_bytes(ref), file_name(ref), placed(ref).view
     with naming(ref):
         return dicom.rule(content, name, view) if kind == "DICOM" else nifti.rule(content, name, view)
+
+
+def rule_counts(refs: Iterable[ImageRef], workers: int = 4) -> dict[str, int]:
+    """The rules of different pictures with the number of pictures, the most frequent first; at most MAX_RULES of them.
+
+    Raises:
+        ConfigError, DataError: see `rendering_rule`.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    stored = list(dict.fromkeys(ref for ref in refs if ref.kind in STORED))
+    with ThreadPoolExecutor(workers) as pool:
+        found = Counter(rule for rule in pool.map(rendering_rule, stored) if rule)
+    kept = dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_RULES])
+    rest = found.total() - sum(kept.values())
+    return kept | ({f"{len(found) - MAX_RULES} further rules": rest} if rest else {})
 
 
 def frames(where: str | Path | ImageRef) -> int:

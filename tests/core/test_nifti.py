@@ -189,6 +189,15 @@ def test_damage_is_named_without_the_headers_texts(tmp_path: Path) -> None:
     assert encoded_bytes(ref) is None and b"ZZDESC" not in read_bytes(ref)
 
 
+def test_values_at_the_ends_of_their_type_warn_of_nothing(tmp_path: Path) -> None:
+    values = np.zeros((4, 5, 6))
+    values[0], values[1] = -1.7e308, 1.7e308
+    shown = grey(ref_to(save(tmp_path / "a", nifti(values)), "slice=0"))
+    assert shown.shape == (5, 4)
+    content = bytearray(nifti(np.full((4, 5, 6), np.nan, dtype=np.float32)))
+    assert grey(ref_to(save(tmp_path / "b", bytes(content)), "slice=0")).max() == 0
+
+
 def test_a_pair_colours_and_flat_files_are_refused_by_name(tmp_path: Path) -> None:
     pair = nifti(VALUES).replace(b"n+1\0", b"ni1\0")
     with pytest.raises(DataError, match=r"pair \(\.hdr and \.img\); convert"):

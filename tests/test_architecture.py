@@ -20,6 +20,7 @@ HEAVY = {
 # The floors of the package, lowest first: a room imports rooms of lower floors only.
 FLOORS = (
     ("core",),
+    ("records",),
     ("tasks", "models", "stats", "clients", "published"),
     ("scoring", "engines", "importers", "runs"),
     ("judge",),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from evalkit.analysis.empty_images import empty_images
 from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, matches
 from evalkit.core.errors import DataError
-from evalkit.core.types import CLOSED, OPEN, ImageRef, Sample
+from evalkit.core.types import CHOICE, CLOSED, OPEN, ImageRef, Sample
 from evalkit.tasks.base import NO_SPLIT, LoadedTask, Task, check_ids, load_train, why_no_split
 from evalkit.tasks.formats import duplicate_key, is_yes_or_no
 from evalkit.tasks.image_check import check_images
@@ -92,25 +92,26 @@ def _empty(task: LoadedTask) -> Finding:
     text = "rows about an image that shows nothing" + (
         f": {', '.join(f'{count} {kind}' for kind, count in counted.most_common())}" if counted else ""
     )
-    shown = tuple(f"{s.id} ({s.image_id}): {kind}" for s, kind in rows[:EXAMPLES])
+    shown = tuple(f"{s.id} ({s.pictures}): {kind}" for s, kind in rows[:EXAMPLES])
     return Finding(check="empty images", count=len(rows), text=text, examples=shown)
 
 
 def _counts(task: LoadedTask) -> Finding:
-    n_images = len({s.image_id for s in task.samples})
+    n_images = len({s.pictures for s in task.samples})
     text = f"rows of {task.name} ({task.split}) in the form {task.form}, on {n_images} images"
     return Finding(check="rows", count=len(task.samples), text="; ".join((text, *task.notes)))
 
 
 def _closed_rules(task: LoadedTask) -> Finding:
     labelled = Counter(s.answer_type for s in task.samples)
-    yes_no = sum(is_yes_or_no(s.references[0]) for s in task.samples)
-    differ = [s for s in task.samples if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
+    asked = [s for s in task.samples if s.answer_type != CHOICE]
+    yes_no = sum(is_yes_or_no(s.references[0]) for s in asked)
+    differ = [s for s in asked if (s.answer_type == CLOSED) != is_yes_or_no(s.references[0])]
     return Finding(
         check="closed",
         count=len(differ),
         text=f"rows on which the two meanings of closed differ: {labelled[OPEN]} open and {labelled[CLOSED]} closed by "
-        f"{task.closed_rule}, {len(task.samples) - yes_no} and {yes_no} by yes or no",
+        f"{task.closed_rule}, {len(asked) - yes_no} and {yes_no} by yes or no",
         examples=_shown(differ),
     )
 
@@ -139,7 +140,7 @@ class _Row(NamedTuple):
 
     @classmethod
     def of(cls, sample: Sample) -> _Row:
-        return cls(sample.image_id, duplicate_key(sample.question), duplicate_key(sample.references[0]))
+        return cls(sample.pictures, duplicate_key(sample.question), duplicate_key(sample.references[0]))
 
 
 def _duplicates(task: LoadedTask) -> Finding:
@@ -154,11 +155,11 @@ def _duplicates(task: LoadedTask) -> Finding:
 def _conflicts(task: LoadedTask) -> Finding:
     if not _names_images(task):
         return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.image_id, duplicate_key(s.question)))
+    groups = _groups(task.samples, lambda s: (s.pictures, duplicate_key(s.question)))
     conflicting = [g for g in groups if len({duplicate_key(s.references[0]) for s in g}) > 1]
     rows = sum(len(g) for g in conflicting)
     both = sum({"yes", "no"} <= {duplicate_key(s.references[0]) for s in g} for g in conflicting)
-    examples = tuple(f"{g[0].image_id}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
+    examples = tuple(f"{g[0].pictures}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
     return Finding(
         check="conflicts",
         count=len(conflicting),
@@ -217,7 +218,7 @@ def _fingerprints(task: LoadedTask) -> Fingerprints:
     refs: dict[str, ImageRef] = {}
     for sample in task.samples:
         for k, ref in enumerate(sample.images):
-            refs.setdefault(sample.image_id if k == 0 else f"{sample.image_id}#{k + 1}", ref)
+            refs.setdefault(sample.pictures if k == 0 else f"{sample.pictures}#{k + 1}", ref)
     return fingerprints(refs)
 
 
@@ -242,16 +243,16 @@ def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
     if not (_names_images(task) and _names_images(train)):
         text = f"not comparable: a split of this copy ({n} rows, {name} {n_train} rows) names no images"
         return Finding(check=f"{name} images", count=0, text=text)
-    images = {s.image_id for s in task.samples}
-    shared = images & {s.image_id for s in train.samples}
-    rows = sum(s.image_id in shared for s in task.samples)
+    images = {s.pictures for s in task.samples}
+    shared = images & {s.pictures for s in train.samples}
+    rows = sum(s.pictures in shared for s in task.samples)
     text = f"of {len(images)} images are in the {name} split too ({n_train} rows); {rows} of {n} rows are about them"
     return Finding(check=f"{name} images", count=len(shared), text=text)
 
 
 def _names_images(task: LoadedTask) -> bool:
     """Whether the form names its images; where it does not, the readers generate one id per row."""
-    return not all(re.fullmatch(r"row\d+", s.image_id) for s in task.samples)
+    return not all(re.fullmatch(r"row\d+", s.pictures) for s in task.samples)
 
 
 def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:
@@ -262,7 +263,7 @@ def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> lis
 
 
 def _shown(samples: Sequence[Sample]) -> tuple[str, ...]:
-    return tuple(f"{s.id} ({s.image_id}): {s.question!r} -> {s.references[0]!r}" for s in samples[:EXAMPLES])
+    return tuple(f"{s.id} ({s.pictures}): {s.question!r} -> {s.references[0]!r}" for s in samples[:EXAMPLES])
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -31,7 +31,7 @@ MULTIPLE_CHOICE = ("protocol",)
 DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
     | {"generation", "tasks", "protocol_settings", "answers_format", "trained_on"}
-    | {"baseline_protocols", "reference_protocol", "manual_download"}
+    | {"baseline_protocols", "reference_protocol", "manual_download", "where", "sample", "sample_seed"}
 )
 
 

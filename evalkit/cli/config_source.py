@@ -75,6 +75,8 @@ def register() -> None:
             path = self._file(config_path)
             try:
                 config, header = read_yaml(path), self._header(path)
+                if config_path.startswith("task/"):  # every task takes `task.where.TAG=VALUE`
+                    config.setdefault("where", {})
             except ConfigError as problem:
                 if not is_completion(sys.argv):
                     raise

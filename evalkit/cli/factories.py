@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evalkit.runs.schema import Summary
     from evalkit.scoring.base import ScoringProtocol
     from evalkit.tasks.base import LoadedTask, Task
+    from evalkit.tasks.selection import Selection
 
 
 def table_title(summary: Summary) -> str:
@@ -58,9 +59,34 @@ class CheckedTask(NamedTuple):
 
 
 def make_task(config: Config) -> Task:
-    """The chosen task."""
-    task: Task = build(config["task"], f"task {config['task'].get('name')}")
+    """The chosen task, or the part of it that its settings select."""
+    from evalkit.tasks.selection import SelectedTask
+
+    task, selection = make_whole_task(config), make_selection(config)
+    return task if selection is None else SelectedTask(task, selection)
+
+
+def make_whole_task(config: Config) -> Task:
+    """The chosen task with all rows of its split."""
+    content = config["task"]
+    task: Task = build(content, f"task {content.get('name') or config.get('choices', {}).get('task')}")
     return task
+
+
+def make_selection(config: Config) -> Selection | None:
+    """The part of the task's rows that `task.where` and `sample` select; None where they select none."""
+    from evalkit.tasks.selection import Selection
+
+    task = config["task"]
+    return Selection.from_settings(task.get("where"), task.get("sample"), task.get("sample_seed") or 0)
+
+
+def with_sample(config: Config) -> Config:
+    """The configuration with `sample` and `sample_seed` as settings of the task, with which runs keep them."""
+    if config.get("sample") is None:
+        return config
+    drawn = {"sample": config["sample"], "sample_seed": config.get("sample_seed") or 0}
+    return {**config, "task": {**config["task"], **drawn}}
 
 
 def with_letters(config: Config) -> Config:

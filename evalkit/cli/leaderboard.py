@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config, checked_choice
+from evalkit.cli.factories import make_selection
 
 if TYPE_CHECKING:
     from evalkit.pipeline.conclude import Conclusion
@@ -18,7 +19,7 @@ def check_row(config: Config) -> None:
     Raises:
         DataError: the task cannot have a table.
     """
-    if config["leaderboard"] and config["limit"] is None:
+    if config["leaderboard"] and config["limit"] is None and make_selection(config) is None:
         from evalkit.reports.leaderboard import check_task_name
 
         check_task_name(str(config["task"].get("name")))
@@ -29,13 +30,14 @@ def add_to_leaderboard(
 ) -> None:
     """Add a run's row to the leaderboard folder of the configuration and rebuild its tables.
 
-    Nothing is written without a folder (leaderboard=null) or for a run over the first `limit` samples only.
+    Nothing is written without a folder (leaderboard=null) or for a run over a part of the samples (`limit`, `sample`,
+    `task.where`).
 
     Args:
         model: the model's YAML, whose `trained_on` gives the training exposure, unless the setting `regime` does; None
             for answers of unknown origin, where only the setting does.
     """
-    if not config["leaderboard"] or limit is not None:
+    if not config["leaderboard"] or limit is not None or make_selection(config) is not None:
         return
     from evalkit.published.table import REGIMES
     from evalkit.reports.leaderboard import TrainingExposure, add, training_exposure

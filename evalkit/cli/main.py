@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from evalkit import __version__
+from evalkit.cli.command_words import quoted
 from evalkit.cli.completion import complete_verb, is_completion
 from evalkit.cli.verbs import load, read_verb, split_verb, verb_names
 from evalkit.core import console
@@ -116,6 +117,8 @@ def run_command(arguments: Sequence[str]) -> int:
     if is_completion(rest):
         verb = complete_verb()
     elif rest and "=" not in rest[0] and not rest[0].startswith(("-", "+", "~")):
+        if first := read_verb(verb).first_word:
+            return run_command([*verb.split("_"), f"{first}={quoted(rest[0])}", *rest[1:]])
         known = [name.replace("_", " ") for name in verb_names()]
         raise ConfigError(f"There is no verb {rest[0]!r}. {did_you_mean(rest[0], known)}")
     from evalkit.cli.hydra_app import run_verb

@@ -56,6 +56,7 @@ DECLARED: dict[str, Any] = {
     "reference": TEXT,
     "regime": TEXT,
     "run": str,
+    "sample": int | None,
     "runs": ONE_OR_MORE | None,
     "save": TEXT,
     "to": str,

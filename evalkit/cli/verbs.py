@@ -22,12 +22,16 @@ LAST = 1000
 
 
 class Verb(NamedTuple):
-    """A verb: `name` is its module and its YAML; `summary` and `description` come from the module's docstring."""
+    """A verb: `name` is its module and its YAML; `summary` and `description` come from the module's docstring.
+
+    first_word: the setting that a first word without "=" gives (FIRST_WORD of the module); empty where none does.
+    """
 
     name: str
     summary: str
     description: str
     order: int
+    first_word: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -68,20 +72,22 @@ def read_verb(name: str) -> Verb:
         summary = f"cannot be read: {problem.msg} in line {problem.lineno} of its module"
         return Verb(name=name, summary=summary, description="", order=LAST)
     summary, _, description = (ast.get_docstring(tree) or "").partition("\n")
-    order = next((_order(node) for node in tree.body if _order(node) is not None), None)
+    constants = dict(filter(None, map(_constant, tree.body)))
+    order = constants.get("HELP_ORDER")
     return Verb(
         name=name,
         summary=summary[:1].lower() + summary[1:].rstrip("."),
         description=description.strip(),
-        order=LAST if order is None else order,
+        order=order if isinstance(order, int) else LAST,
+        first_word=str(constants.get("FIRST_WORD", "")),
     )
 
 
-def _order(node: ast.stmt) -> int | None:
-    """The value of a statement `HELP_ORDER = N`; None for any other statement."""
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, int):
-        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        return node.value.value if names == ["HELP_ORDER"] else None
+def _constant(node: ast.stmt) -> tuple[str, object] | None:
+    """Name and value of a statement `NAME = constant`; None for any other statement."""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and len(node.targets) == 1:
+        target = node.targets[0]
+        return (target.id, node.value.value) if isinstance(target, ast.Name) else None
     return None
 
 

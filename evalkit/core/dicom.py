@@ -35,6 +35,8 @@ _FIELDS = (
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 )  # fmt: skip
+# Elements inside of those sequences.
+_NESTED = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "LUTDescriptor", "LUTData")
 # For the order of a series' files; compared and never shown.
 _PLACE = ("SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -114,6 +116,40 @@ def render(content: bytes, name: str, view: View) -> Image:
         check_pixels(file.header, frame, file.frames)
         values = decoded(file.header, frame)
         return images.fromarray(_grey(values, header, grey) if grey else _colours(values, header, kind))
+
+
+def without_personal_fields(content: bytes, name: str) -> bytes:
+    """A file with the same pixels, and of the header only what shows them; for copies that evalkit keeps.
+
+    Raises:
+        ConfigError: pydicom is not installed.
+        Unusable: it is damaged, without pixels, or over a limit.
+    """
+    header = opened(content, name).header
+    with _faults("its header is damaged"):
+        made = _only(header)
+        made.file_meta = _pydicom(name).dataset.FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
+        made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"  # secondary capture: any picture
+        made.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+        out = io.BytesIO()
+        made.save_as(out, enforce_file_format=True)
+        return out.getvalue()
+
+
+def _only(header: Any) -> Any:
+    """The elements of a dataset that are named in _FIELDS or _NESTED, also inside of its sequences."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for element in header:
+        if element.keyword not in (*_FIELDS, *_NESTED):
+            continue
+        if element.VR == "SQ":
+            made.add_new(element.tag, "SQ", [_only(item) for item in element.value])
+        else:
+            made.add(element)
+    return made
 
 
 def series_order(contents: Iterable[bytes], names: Sequence[str]) -> list[int]:
@@ -196,7 +232,7 @@ def _of_frame(file: Opened, frame: int) -> Any:
         shared = list(file.header.get("SharedFunctionalGroupsSequence") or ())[:1]
         own = list(file.header.get("PerFrameFunctionalGroupsSequence") or ())[frame : frame + 1]
         for group in (*shared, *own):
-            for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for name in _NESTED[:2]:
                 for item in list(group.get(name) or ())[:1]:
                     made.update({e.tag: e for e in item if e.keyword in _FIELDS})
     return made

@@ -109,6 +109,12 @@ def read_json(path: Path, what: str) -> Any:
         ) from problem
 
 
+def cache_folder(name: str = "") -> Path:
+    """A folder of evalkit's cache, below `XDG_CACHE_HOME` or `~/.cache`; it need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "evalkit" / name
+
+
 def expand_home(path: str | Path) -> Path:
     """The path with a leading `~` as the home folder; as it is where there is no such user (a folder may be named ~x).
 

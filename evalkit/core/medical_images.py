@@ -68,6 +68,19 @@ def render(content: bytes, ref: ImageRef) -> Image:
     return dicom.render(content, name, view) if dicom.is_dicom(content, name) else nifti.render(content, name, view)
 
 
+def without_personal_fields(content: bytes, name: str = "") -> bytes:
+    """The bytes of an image file, of DICOM and NIfTI only what shows the pixels; for copies that evalkit keeps.
+
+    Raises:
+        ConfigError: the extra `dicom` is not installed.
+        ValueError: a medical file that is damaged or over a limit.
+    """
+    kind = kind_of(content, name)
+    if kind == "DICOM":
+        return dicom.without_personal_fields(content, name)
+    return nifti.without_personal_fields(content) if kind == "NIfTI" else content
+
+
 def page_of(ref: ImageRef) -> int:
     """The frame or page of an ordinary image file that a reference names.
 

@@ -7,8 +7,10 @@ head at the top.  Texts of the header are not passed on.
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
+import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 PERCENTILES = (1, 99)
 AXES = ("sagittal", "coronal", "axial")
+# Free texts of the header of NIfTI-1 and -2: data_type, db_name, descrip, aux_file, intent_name.
+_TEXTS = (((4, 32), (148, 252), (328, 344)), ((240, 344), (508, 524)))
 _GZIP = b"\x1f\x8b"
 _HEADER = 544
 _FAULTS = (
@@ -97,6 +101,27 @@ def render(content: bytes, name: str, view: View) -> Image:
         window = view.window or _window(volume, view.volume or 0)
         exact = windowed(values, window, "LINEAR_EXACT") if window.width > 0 else np.zeros(values.shape)
         return images.fromarray(np.rint(np.nan_to_num(exact, nan=0.0)).astype(np.uint8))
+
+
+def without_personal_fields(content: bytes) -> bytes:
+    """A file with the same values, without the free texts of the header and without its extensions.
+
+    Raises:
+        Unusable: it is damaged or over a limit.
+    """
+    packed = content[:2] == _GZIP
+    with _faults():
+        whole = bytearray(_unpacked(content) if packed else content)
+        is_two = bytes(whole[4:8]) in (b"n+2\0", b"ni2\0")
+        for start, end in _TEXTS[is_two]:
+            whole[start:end] = bytes(end - start)
+        size = 540 if is_two else 348
+        # Little or big endian, as the size of the header tells.
+        order = "<" if int.from_bytes(whole[:4], "little") == size else ">"
+        place = struct.unpack_from(order + ("q" if is_two else "f"), whole, 168 if is_two else 108)[0]
+        end = min(len(whole), max(size + 4, int(place)))
+        whole[size:end] = bytes(end - size)
+    return gzip.compress(bytes(whole), mtime=0) if packed else bytes(whole)
 
 
 def _slice(volume: _Volume, view: View) -> Any:

@@ -64,6 +64,7 @@ class Sample:
     (answer_type, modality, organ, language, leak flags ...), values are strings.  `context`: text for a judge that
     cannot see the image (a caption, the text that mentions the image).  Never shown to the evaluated model.
     `verbatim`: the question with the white space that the data set has inside it; "" where `question` is the same.
+    `image_name`: the images themselves, where `image_id` names a larger cluster, such as a patient; else "".
     `choices`: the texts of the options in order, without letters.  The references of a CHOICE sample are the texts of
     the right options, exactly as in `choices`, whatever the data set states (a letter, a number, a text).
     """
@@ -77,6 +78,7 @@ class Sample:
     tags: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
     verbatim: str = ""
+    image_name: str = ""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -95,6 +97,11 @@ class Sample:
         if self.answer_type != CHOICE:
             return ()
         return tuple(LETTERS[k] for k, choice in enumerate(self.choices) if choice in self.references)
+
+    @property
+    def pictures(self) -> str:
+        """The name of the images that are shown, whatever the cluster is."""
+        return self.image_name or self.image_id
 
     @property
     def prompt_question(self) -> str:
@@ -249,8 +256,8 @@ class Score:
 class Metric:
     """Definition of a metric of a protocol: the samples that it covers and how their scores become one value.
 
-    rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or of
-    `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
+    rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or
+    of `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
     metric without scores of its own (a macro average is another aggregate of the same hits).
     """
 

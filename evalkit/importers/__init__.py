@@ -10,11 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers.base import Answer, AnswerFile, Columns, Format, RawFile, first_few
+from evalkit.importers.base import Answer, AnswerFile, Columns, Format
 from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
-from evalkit.importers.load import load
 from evalkit.importers.text_match import comparable_text
+from evalkit.records.base import RawFile, first_few
+from evalkit.records.load import load
 
 __all__ = ["FORMATS", "Answer", "AnswerFile", "JoinResult", "join", "read_answers"]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from evalkit.core.error_texts import looks_like_error
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers.base import Answer, Answers, Columns, RawFile, Record, answered, as_id, first_text, only_text
-from evalkit.importers.cells import control_decoded, table_problem
+from evalkit.importers.base import Answer, Answers, Columns, answered
 from evalkit.importers.failures import failure, finish_reason, stop_error
+from evalkit.records.base import RawFile, Record, as_id, first_text, only_text
+from evalkit.records.cells import control_decoded, table_problem
 
 SHEET_LIMIT = 32_767  # characters in one cell of an .xlsx file; Excel's and every writer's limit
 _STOPPED = ("finish_reason", "stop_reason", "finishReason", "stopReason")

@@ -6,8 +6,9 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import Prediction
-from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, Record, as_id, as_text, first_text
+from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import refuse_named
+from evalkit.records.base import RawFile, Record, as_id, as_text, first_text
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answers, Columns, Format, RawFile
+from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, read_columns
 from evalkit.importers.identify import ID_NAMES
-from evalkit.importers.text import unwrap
+from evalkit.records.base import RawFile
+from evalkit.records.text import unwrap
 
 _QUESTION = ("question", "question_text", "query", "prompt", "input")
 _REFERENCE = (

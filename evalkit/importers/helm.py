@@ -7,10 +7,11 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import finite_number
-from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, answered, as_id, as_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, answered
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.prompts import prompt_text
+from evalkit.records.base import RawFile, as_id, as_text
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.importers.base import Answer, Answers, Columns, Format, RawFile, Record, answered, as_id, as_text
+from evalkit.importers.base import Answer, Answers, Columns, Format, answered
 from evalkit.importers.columns import refuse_named
+from evalkit.records.base import RawFile, Record, as_id, as_text
 from evalkit.tasks.coloninst_records import unique_ids
 
 

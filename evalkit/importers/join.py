@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction
-from evalkit.importers.base import Answer, AnswerFile, first_few
+from evalkit.importers.base import Answer, AnswerFile
 from evalkit.importers.evalkit_run import to_prediction
 from evalkit.importers.identify import Placed, by_ids, by_row_numbers, image_columns, position_agrees
 from evalkit.importers.text_match import (
@@ -30,6 +30,7 @@ from evalkit.importers.text_match import (
     question_in,
     unmatched_text,
 )
+from evalkit.records.base import first_few
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from evalkit.importers.base import Answers, Columns, Format, RawFile
+from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, read_columns
+from evalkit.records.base import RawFile
 
 _COLUMNS = Columns(id="question_id", prediction="text", question="prompt")
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from evalkit.importers.base import Answers, Columns, Format, RawFile, Record
+from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, read_columns
 from evalkit.importers.prompts import prompt_text
+from evalkit.records.base import RawFile, Record
 
 _QUESTIONS = ("question", "query", "prompt", "input", "problem")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import Sample
-from evalkit.importers.base import Answer, AnswerFile, first_few
+from evalkit.importers.base import Answer, AnswerFile
+from evalkit.records.base import first_few
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask

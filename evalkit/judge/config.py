@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from evalkit.clients.openai_client import MAX_REPLY_BYTES
 from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
-from evalkit.core.files import expand_home
+from evalkit.core.files import cache_folder, expand_home
 from evalkit.core.types import digest_json
 
 RELATIVE = "relative"
@@ -153,8 +153,7 @@ class JudgeConfig:
             return None
         if self.cache != "default":
             return expand_home(self.cache)
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "evalkit" / "judge.sqlite"
+        return cache_folder() / "judge.sqlite"
 
     def record(self) -> dict[str, Any]:
         """The settings that determine the judgments, for the plan line of judgments.jsonl."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, ModelError, first_line
-from evalkit.core.files import expand_home, write_whole
+from evalkit.core.files import cache_folder, expand_home, write_whole
 from evalkit.core.types import Generation, digest_json
 from evalkit.models import components
 from evalkit.models.components import Part
@@ -159,7 +159,7 @@ def _file_digest(path: Path) -> str:
     if before.st_size <= LARGE:
         return _sha256(real)
     key = [str(real), *_state(before), _sampled(real, before.st_size)]
-    cache = _cache_dir() / "digests" / f"{digest_json(key)[:32]}.txt"
+    cache = cache_folder() / "digests" / f"{digest_json(key)[:32]}.txt"
     known = cache.read_text(encoding="ascii", errors="replace").strip() if cache.is_file() else ""
     if re.fullmatch(r"[0-9a-f]{64}", known):
         return known
@@ -188,11 +188,6 @@ def _sampled(path: Path, size: int) -> str:
             file.seek((size - SAMPLE) * k // SAMPLES)
             sample.update(file.read(SAMPLE))
     return sample.hexdigest()
-
-
-def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "evalkit"
 
 
 def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str) -> ModelAndProcessor:

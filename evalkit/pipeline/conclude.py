@@ -199,7 +199,7 @@ def summarise(
         split=task.split,
         form=task.form,
         n=len(samples),
-        n_images=len({s.image_id for s in samples}),
+        **_clusters(task.cluster, samples),
         data_sha256=task.data_sha256,
         closed_rule=task.closed_rule,
         prompt=provenance.prompt,
@@ -217,6 +217,16 @@ def summarise(
         unscored=tuple(unscored_counts(scores)),
         sanity_checks=findings.checks,
         warnings=answer_warnings(samples, predictions),
+    )
+
+
+def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Numbers of images, and of clusters where they are not the images."""
+    images = {"n_images": len({s.pictures for s in samples})}
+    return (
+        images
+        if cluster == "image"
+        else {**images, "cluster": cluster, "n_clusters": len({s.image_id for s in samples})}
     )
 
 
@@ -240,8 +250,9 @@ def show(conclusion: Conclusion, title: str) -> None:
         )
     for text in summary.warnings:
         console.warn(text)
+    clusters = summary.cluster if summary.n_clusters is None else f"{summary.cluster} ({summary.n_clusters})"
     caption = (
-        f"{summary.n} samples on {summary.n_images} images, intervals clustered by image; "
+        f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
         + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
     )

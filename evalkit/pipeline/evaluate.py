@@ -56,7 +56,7 @@ def evaluate(
     manifest = build_manifest(given, engine, protocols, settings, config)
     folder, samples, requests = _own_part(given, manifest, settings)
     if settings.dry_run:
-        describe(folder, requests, samples)
+        describe(folder, requests, samples, given.prompts.loaded.notes)
         return None
     with folder.locked():
         started = time.perf_counter()

@@ -11,12 +11,16 @@ from typing import NamedTuple
 from evalkit.core import console
 from evalkit.core.errors import StoreError
 from evalkit.core.reasoning import cut_unmarked, separate
+from evalkit.core.sample_text import described
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
 from evalkit.runs.verify import digest_at_the_end, digest_of
+
+# Rows that a dry run shows.
+SHOWN_ROWS = 5
 
 
 class Answers(NamedTuple):
@@ -26,15 +30,19 @@ class Answers(NamedTuple):
     n_asked: int
 
 
-def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample]) -> None:
-    """Print a dry run's report: how many requests remain, and the first prompt."""
+def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample], notes: Sequence[str]) -> None:
+    """Print a dry run's report: how many requests remain, how the data were read, the first prompt and rows."""
     known = answered(folder.predictions)
     waiting = sum(r.fingerprint not in known for r in requests)
     images = len({r.image_digests for r in requests})
     console.out(f"dry run: {len(samples)} samples on {images} images, {waiting} still to ask, nothing was loaded")
+    for text in notes:
+        console.note(f"note: {text}")
     for message in requests[0].messages:
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
+    for sample in samples[:SHOWN_ROWS]:
+        console.out(f"row {described(sample)}")
     console.out(str(folder.path))
 
 

@@ -212,6 +212,8 @@ class Manifest:
 class Summary:
     """summary.json: every number of a run, and the counts of everything that went wrong.
 
+    cluster: what the intervals are clustered by, "image" or a column of a table; n_clusters: how many there are, None
+    where each is an image.
     n_failed: samples without an answer.  n_empty: empty answers.  n_truncated: answers cut at the token limit or inside
     their reasoning.
     skipped: the first 20 reasons why rows of the data were left out.  sanity_checks: see
@@ -230,6 +232,8 @@ class Summary:
     form: str
     n: int
     n_images: int
+    cluster: str = "image"
+    n_clusters: int | None = None
     data_sha256: str
     closed_rule: str
     prompt: str

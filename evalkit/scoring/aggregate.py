@@ -219,6 +219,7 @@ def signature(metric: Metric, protocol: ScoringProtocol, run: RunProvenance, n: 
         "n": str(n),
         "slice": slice_name,
         "data": task.data_sha256[:8],
+        **({"cluster": task.cluster} if task.cluster != "image" else {}),
         # A protocol that uses the sample's label uses the task's rule for that label.
         "rule": task.closed_rule if settings.get("rule", "label") == "label" else settings["rule"],
         "protocol": f"{protocol.name}.{protocol.version}",

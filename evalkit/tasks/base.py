@@ -32,6 +32,7 @@ class LoadedTask:
     prompt: the prompt variant as NAME@HASH (8 hexadecimal digits), for signatures.
     skipped: rows left out, one message with the reason for each, shown to the user.
     notes: facts that affect how the numbers are read (a leak, a derived label), shown to the user once.
+    cluster: what makes rows dependent: "image", or the name of a column (a patient).
     order: other numberings of the same rows (`{"hf": ("id of HF row 0", ...)}`), for joining other tools' predictions.
     """
 
@@ -43,6 +44,7 @@ class LoadedTask:
     prompt: str
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    cluster: str = "image"
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property

@@ -22,7 +22,7 @@ from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.image_files import LIMIT_VARIABLE
 from evalkit.core.image_view import View, Window, parse_view, with_view
 from evalkit.core.images import Broken, digest, encoded_bytes, open_image, probe, read_bytes, size
-from evalkit.core.medical_images import expand_volume, frames, medical_kind, rendering_rule
+from evalkit.core.medical_images import expand_volume, frames, medical_kind, rendering_rule, without_personal_fields
 from evalkit.core.types import ImageRef
 from tests.support import dicom_files as make
 
@@ -501,3 +501,33 @@ def test_own_data_differ_from_their_pngs_by_the_window_alone(shared: Path) -> No
         assert abs(grey(ref_to(path, "window=478/2004")) - png).max() <= 1
         hu = dcmread(path).pixel_array - 1024.0
         assert abs(grey(ref_to(path)) - ((hu - 499.5) / 999 + 0.5).clip(0, 1) * 255).max() <= 0.5001
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MR_small.dcm", "693_J2KI.dcm", "examples_palette.dcm", "SC_rgb_rle_2frame.dcm", "MR_small_bigendian.dcm",
+     "image_dfl.dcm", "SC_rgb_jpeg_dcmtk.dcm", "made"],
+)  # fmt: skip
+def test_a_copy_without_personal_fields_shows_the_same(tmp_path: Path, name: str) -> None:
+    if name == "made":
+        lut = make.item(LUTDescriptor=[4096, 0, 8], LUTExplanation="ZZLUT")
+        lut.add_new("LUTData", "US", [k // 16 for k in range(4096)])
+        own = make.item(
+            FrameVOILUTSequence=[make.item(WindowCenter=900, WindowWidth=800, WindowCenterWidthExplanation="ZZWHY")],
+            FrameContentSequence=[make.item(FrameComments="ZZFRAME", FrameAcquisitionDateTime="19020304")],
+        )
+        fields = {"PerFrameFunctionalGroupsSequence": [own] * 2, "VOILUTSequence": [lut], **make.MARKERS}
+        path = make.write(tmp_path / name, np.stack([make.ramp(), make.ramp(low=9)]), **fields)
+    else:
+        path = Path(str(get_testdata_file(name, download=False)))
+    content = path.read_bytes()
+    copy = tmp_path / "copy"
+    copy.write_bytes(without_personal_fields(content))
+    view = f"frame={frames(path) - 1}"
+    assert np.array_equal(np.asarray(open_image(ref_to(copy, view))), np.asarray(open_image(ref_to(path, view))))
+    assert rendering_rule(ref_to(copy, view)) == rendering_rule(ref_to(path, view))
+    kept = dcmread(copy)
+    assert not {"PatientName", "PatientID", "StudyDate", "InstitutionName"} & {e.keyword for e in kept.iterall()}
+    for secret in (*make.MARKERS.values(), "ZZ", "FrameComments"):
+        assert secret.encode() not in copy.read_bytes() or name != "made"
+    assert without_personal_fields(b"\x89PNG and so on") == b"\x89PNG and so on"

@@ -29,8 +29,8 @@ from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.image_files import FORMATS, LIMIT_VARIABLE, MAX_PIXELS, opened
 from evalkit.core.images import Broken, digest, open_image, probe
 from evalkit.core.types import ImageRef
-from evalkit.importers.load import load
 from evalkit.judge.image_encoding import data_url
+from evalkit.records.load import load
 from evalkit.tasks.formats import parquet_rows
 
 

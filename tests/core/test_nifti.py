@@ -18,7 +18,7 @@ import pytest
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.image_files import LIMIT_VARIABLE
 from evalkit.core.images import Broken, digest, encoded_bytes, open_image, probe, read_bytes
-from evalkit.core.medical_images import expand_volume, frames, medical_kind, rendering_rule
+from evalkit.core.medical_images import expand_volume, frames, medical_kind, rendering_rule, without_personal_fields
 from evalkit.core.types import ImageRef
 from tests.core.test_dicom import READ, grey, ref_to
 from tests.support.dicom_files import nifti, nifti_gz
@@ -243,3 +243,20 @@ def test_without_the_extra_one_paragraph_names_the_command(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(ConfigError, match=r"a\.nii is a NIfTI file, and .*pip install 'evalkit-medvqa\[dicom\]'"):
         open_image(ref_to(path, "slice=0"))
+
+
+@pytest.mark.parametrize("form", ["one", "two", "big", "packed"])
+def test_a_copy_without_personal_fields_shows_the_same(tmp_path: Path, form: str) -> None:
+    kind = nibabel.Nifti2Image if form == "two" else nibabel.Nifti1Image
+    header = kind.header_class(endianness=">" if form == "big" else "<")
+    for name in ("descrip", "aux_file", "intent_name"):
+        header[name] = f"ZZ{name}".encode()
+    header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"ZZEXTENSION"))
+    image = kind(VALUES.astype(">i2" if form == "big" else "<i2"), np.eye(4), header)
+    content = gzip.compress(image.to_bytes()) if form == "packed" else image.to_bytes()
+    assert b"ZZEXTENSION" in (gzip.decompress(content) if form == "packed" else content)
+    copy = without_personal_fields(content)
+    assert b"ZZ" not in (gzip.decompress(copy) if form == "packed" else copy)
+    before, after = save(tmp_path / "before", content), save(tmp_path / "after", copy)
+    for k in range(6):
+        assert np.array_equal(grey(ref_to(after, f"slice={k}")), grey(ref_to(before, f"slice={k}")))

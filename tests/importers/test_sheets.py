@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evalkit.core.errors import DataError
 from evalkit.importers import read_answers
-from evalkit.importers.cells import calculates, cell_number, control_decoded, decoded, table_problem
+from evalkit.records.cells import calculates, cell_number, control_decoded, decoded, table_problem
 
 _TYPES = (
     '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'

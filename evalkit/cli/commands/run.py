@@ -21,6 +21,7 @@ from evalkit.cli.factories import (
     sees_images,
     table_title,
     with_letters,
+    with_sample,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
@@ -39,8 +40,8 @@ def main(config: Config) -> int:
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
 
+    config = with_sample(with_letters(config))
     check_row(config)
-    config = with_letters(config)
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)

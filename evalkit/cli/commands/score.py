@@ -10,7 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import make_analysis_settings, make_protocols, make_task, reasoning_mode, table_title
+from evalkit.cli.factories import (
+    make_analysis_settings,
+    make_protocols,
+    make_selection,
+    make_whole_task,
+    reasoning_mode,
+    table_title,
+    with_sample,
+)
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
 from evalkit.core.errors import Partial
@@ -38,15 +46,21 @@ def main(config: Config) -> int:
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
         config = {**config, "task": {**config["task"], "path": file.path}}
-    task = make_task(config)
+    config = with_sample(config)
+    task, selection = make_whole_task(config), make_selection(config)
     loaded = task.load(images=False)
     check_ids(loaded)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     reasoning = reasoning_mode(config)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched, reasoning=reasoning)
     loaded = replace(loaded, notes=(*loaded.notes, *joined.warnings))
+    predictions = joined.predictions
+    if selection is not None:  # after the join: the file may have answers to all rows
+        loaded = selection.apply(loaded)
+        kept = {s.id for s in loaded.samples}
+        predictions = tuple(p for p in predictions if p.sample_id in kept)
     loaded = limited(loaded, config["limit"])
-    predictions = joined.predictions[: len(loaded.samples)]
+    predictions = predictions[: len(loaded.samples)]
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     for text in joined.warnings:

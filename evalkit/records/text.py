@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.core import json_text
 from evalkit.core.errors import DataError
-from evalkit.importers.base import RawFile, Record
+from evalkit.records.base import RawFile, Record
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
-from evalkit.importers import cells
-from evalkit.importers.base import BadCell, RawFile, Record, first_few
-from evalkit.importers.tables import check_names, fields_of, is_blank
+from evalkit.records import cells
+from evalkit.records.base import BadCell, RawFile, Record, first_few
+from evalkit.records.tables import check_names, fields_of, is_blank
 
 _Grid = list[list[Any]]
 _DAMAGE = (

@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from evalkit.importers.base import BadCell
+from evalkit.records.base import BadCell
 
 # ECMA-376, part 1, 22.9.2.19: a character that XML cannot hold is written as _xHHHH_, and a literal _x as _x005F_x.
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")

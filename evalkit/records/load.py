@@ -7,9 +7,9 @@ from pathlib import Path
 
 from evalkit.core.archives import DAMAGE, check_archive
 from evalkit.core.errors import DataError
-from evalkit.importers import sheets, tables, text
-from evalkit.importers.archive import json_members
-from evalkit.importers.base import RawFile
+from evalkit.records import sheets, tables, text
+from evalkit.records.archive import json_members
+from evalkit.records.base import RawFile
 
 _PICKLES = frozenset((".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib", ".bin"))
 _IN_FOLDERS = ("predictions.jsonl", "scenario_state.json", "results.json", "predictions.json")

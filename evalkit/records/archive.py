@@ -10,7 +10,7 @@ from pathlib import Path
 from evalkit.core import json_text
 from evalkit.core.archives import DAMAGE, MAX_ARCHIVE, MAX_MEMBER, check_member, check_total, member_bytes
 from evalkit.core.errors import DataError
-from evalkit.importers.base import ArchiveMember
+from evalkit.records.base import ArchiveMember
 
 _ZSTANDARD = 93  # APPNOTE.TXT 4.4.5; supported by the standard library from Python 3.14
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import lines_of
 from evalkit.core.parquet import open_parquet, parquet_records
-from evalkit.importers.base import RawFile, Record
+from evalkit.records.base import RawFile, Record
 
 _CSV_LIMIT = threading.Lock()  # csv.field_size_limit is global to the process
 _MAX_FIELD = 2**31 - 1

@@ -1,0 +1,79 @@
+"""A registered task from a table of questions, without code: new task FILE.
+
+Shows how the columns and the first rows are read, and writes the settings as a YAML.  Give settings as for task=table:
+task.columns.question=NAME task.cluster=patient_id task.tags=[modality].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.cli.config import Config, load_option, options
+from evalkit.cli.factories import make_task
+from evalkit.core import console
+from evalkit.core.errors import ConfigError
+from evalkit.core.files import expand_home, write_whole
+
+if TYPE_CHECKING:
+    from evalkit.tasks.table.task import TableTask
+
+HELP_ORDER = 145
+# The setting that a first word without "=" is.
+FIRST_WORD = "task.path"
+
+
+def main(config: Config) -> int:
+    """Read the table once, show how, and write the YAML."""
+    from evalkit.core.sample_text import described
+    from evalkit.tasks.base import check_ids
+    from evalkit.tasks.table.task import TableTask
+
+    task = make_task(config)
+    if not isinstance(task, TableTask):
+        raise ConfigError("`new task` writes tasks of tables; task.target cannot be another class.")
+    loaded = task.load(images=False)
+    check_ids(loaded)
+    for text in loaded.notes:
+        console.note(f"note: {text}")
+    for sample in loaded.samples[:5]:
+        console.out(f"row {described(sample)}")
+    if loaded.skipped:
+        console.warn(f"{len(loaded.skipped)} rows were left out, first: {loaded.skipped[0]}")
+    path = _place(config, task.name)
+    write_whole(path, yaml_text(task, config["task"], len(loaded.samples)))
+    console.note(f"run it with: python -m evalkit --config-dir {path.parent.parent} task={path.stem} model=NAME")
+    console.out(str(path))
+    return 0
+
+
+def _place(config: Config, name: str) -> Path:
+    path = expand_home(config["save"]) if config["save"] else Path("conf") / "task" / f"{name}.yaml"
+    if path.suffix != ".yaml" or path.parent.name != "task":
+        raise ConfigError(f"save={path} cannot be a task's YAML; expected FOLDER/task/NAME.yaml.")
+    if path.stem in options("task"):
+        raise ConfigError(f"There is a task {path.stem} already. Choose another name: task.name=NAME or save=PATH.")
+    if path.exists() and not config["force"]:
+        raise ConfigError(f"{path} exists. Choose another place with save=PATH, or overwrite it with force=true.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def yaml_text(task: TableTask, settings: Mapping[str, Any], n: int) -> str:
+    """The YAML of a task: the columns as they were read, and every setting that is not the default of task=table."""
+    import yaml
+
+    default = load_option("task", "table")
+    local = Path(task.path).expanduser()
+    content: dict[str, Any] = {
+        "about": f"{n} rows of {local.name if local.exists() else task.path}",
+        "target": default["target"],
+        "name": task.name,
+        "path": str(local.resolve()) if local.exists() else task.path,
+        "columns": task.chosen_columns(),
+    }
+    shown = {k: v for k, v in settings.items() if k in default and k not in content and v != default[k]}
+    kept = {k: default[k] for k in ("protocols", "baseline_protocols", "reference_protocol")}
+    text: str = yaml.safe_dump({**content, **shown, **kept}, sort_keys=False, allow_unicode=True, width=120)
+    return text

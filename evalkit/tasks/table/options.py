@@ -1,0 +1,140 @@
+"""Options of a multiple-choice row, and its right answer as the texts of options, whatever the data state it as."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.core.types import LETTERS
+from evalkit.tasks.table.values import listed, text_or_none
+
+# "A. CT", "(B) MRI", "C: X-ray", "D) none"; a letter and its mark at the start of an option.
+_LETTERED = re.compile(r"\(?([A-Za-z])(?:\)|[.:、．：]|\)\.)\s*(.*)", re.DOTALL)
+# The same inside of one text: at its start, or after a line break, a semicolon, a bar or at least two spaces.
+_MARK = re.compile(r"(?:^|[\n;|]|\s{2,}|(?<=[,.;])\s)\s*\(?([A-Z])(?:\)|[.:])\s*")
+_LETTER_GOLD = re.compile(r"\(?([A-Za-z])(?:\)|[.:])?\.?")
+
+
+def options_of(value: Any, where: str) -> tuple[str, ...]:
+    """The options in one field: a list, an object of letters, or a text that lists them; without their letters.
+
+    Raises:
+        DataError: the field holds something else, or a text that does not list options.
+    """
+    if isinstance(value, Mapping):
+        filled = {str(k).strip(): text_or_none(v, f"{where} {k}") for k, v in value.items()}
+        return _letters_off(_without_blank_end(list(filled.values()), where))
+    items = listed(value)
+    if items is not None:
+        return _letters_off(_without_blank_end([text_or_none(v, where) for v in items], where))
+    text = text_or_none(value, where)
+    return () if text is None else _split(text, where)
+
+
+def options_in_columns(values: Sequence[Any], where: str) -> tuple[str, ...]:
+    """The options in columns of their own; blank ones at the end are none."""
+    return _letters_off(_without_blank_end([text_or_none(v, where) for v in values], where))
+
+
+def _without_blank_end(texts: list[str | None], where: str) -> tuple[str, ...]:
+    while texts and texts[-1] is None:
+        texts.pop()
+    if None in texts:
+        raise DataError(
+            f"{where}: option {LETTERS[texts.index(None)]} is empty, but a later one is not. Fill it, or move the "
+            "options together; their letters would otherwise be unclear."
+        )
+    return tuple(t for t in texts if t is not None)
+
+
+def _letters_off(options: tuple[str, ...]) -> tuple[str, ...]:
+    """The options without the letters that they carry, where each carries its own ("A. CT", "B. MRI")."""
+    found = [_LETTERED.fullmatch(option.strip()) for option in options]
+    own = [m is not None and m[1].upper() == LETTERS[k] and bool(m[2].strip()) for k, m in enumerate(found[:26])]
+    if options and len(options) <= len(LETTERS) and all(own):
+        return tuple(m[2].strip() for m in found if m is not None)
+    return options
+
+
+def _split(text: str, where: str) -> tuple[str, ...]:
+    marks = [m for m in _MARK.finditer(text)]
+    in_order: list[re.Match[str]] = []
+    for mark in marks:
+        if mark[1] == LETTERS[len(in_order)] if len(in_order) < len(LETTERS) else False:
+            in_order.append(mark)
+    if len(in_order) >= 2 and not text[: in_order[0].start()].strip():
+        ends = [*(m.start() for m in in_order[1:]), len(text)]
+        return tuple(text[m.end() : end].strip(" \n\t;|,") for m, end in zip(in_order, ends, strict=True))
+    for separator in ("\n", "|", ";"):
+        parts = [part.strip() for part in text.split(separator)]
+        if len(parts) >= 2 and all(parts):
+            return _letters_off(tuple(parts))
+    raise DataError(
+        f"{where}: {text[:80]!r} does not list options. Expected a JSON list, or texts after A. B. C. in order, or "
+        "separated by line breaks, '|' or ';'."
+    )
+
+
+def right_options(answer: Any, options: Sequence[str], base: int | None, where: str) -> tuple[str, ...]:
+    """The texts of the right options.
+
+    Args:
+        answer: a letter, the text of an option, a number (an index from `base`), or a list of these.
+        base: 0 or 1, the number of the first option; None where the data have no numbers.
+
+    Raises:
+        DataError: the answer names no option, or could name two.
+    """
+    if len(options) < 2:
+        raise DataError(f"{where}: only {len(options)} option. Expected at least two.")
+    if len(options) > len(LETTERS):
+        raise DataError(f"{where}: {len(options)} options; letters reach to Z, so 26 are the most.")
+    if doubled := sorted({o for o in options if options.count(o) > 1}):
+        raise DataError(f"{where}: two options are equal ({doubled[0][:60]!r}), so a letter would name either.")
+    items = listed(answer)
+    texts = [text_or_none(item, where) for item in (items if items is not None else [answer])]
+    found = [_resolve(text, options, base, where) for text in texts if text is not None]
+    if not found:
+        raise DataError(f"{where}: the answer is empty.")
+    return tuple(dict.fromkeys(found))
+
+
+def _resolve(text: str, options: Sequence[str], base: int | None, where: str) -> str:
+    shown = f"{where}: the answer {text[:60]!r}"
+    exact = [o for o in options if o == text] or [o for o in options if _plain(o) == _plain(text)]
+    by_letter = _lettered_option(text, options)
+    by_number = _numbered_option(text, options, base)
+    candidates = dict.fromkeys([*exact, *([by_letter] if by_letter else []), *([by_number] if by_number else [])])
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    offered = ", ".join(f"{LETTERS[k]}: {o[:40]}" for k, o in enumerate(options))
+    if candidates:
+        raise DataError(f"{shown} could name {' or '.join(map(repr, candidates))} ({offered}). Give the option's text.")
+    more = ""
+    if base is None and text.isdigit():
+        more = " If it is the number of an option, say where they start: task.first_option=0 or task.first_option=1."
+    raise DataError(f"{shown} is none of the options ({offered}). Expected a letter or the text of one.{more}")
+
+
+def _lettered_option(text: str, options: Sequence[str]) -> str | None:
+    """The option of a letter ("B", "(b)", "B."), or of a letter with the option's own text after it ("B: MRI")."""
+    if letter := _LETTER_GOLD.fullmatch(text.strip()):
+        k = LETTERS.index(letter[1].upper())
+        return options[k] if k < len(options) else None
+    full = _LETTERED.fullmatch(text.strip())
+    if full and (k := LETTERS.index(full[1].upper())) < len(options) and _plain(full[2]) == _plain(options[k]):
+        return options[k]
+    return None
+
+
+def _numbered_option(text: str, options: Sequence[str], base: int | None) -> str | None:
+    if base is None or not text.strip().isdecimal():
+        return None
+    k = int(text) - base
+    return options[k] if 0 <= k < len(options) else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")

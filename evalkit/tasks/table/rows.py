@@ -1,0 +1,194 @@
+"""Records of a table as samples: the type of each row is read from what it holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.core.types import CHOICE, CLOSED, OPEN, Sample
+from evalkit.records.base import Record
+from evalkit.tasks.formats import is_yes_or_no
+from evalkit.tasks.table.columns import TableColumns
+from evalkit.tasks.table.images import ImageReader, RowImage
+from evalkit.tasks.table.options import options_in_columns, options_of, right_options
+from evalkit.tasks.table.values import listed, one_text, text_or_none
+
+RULE = "choice where options are given, closed where every accepted answer is yes or no, else open"
+_TYPES = {
+    **dict.fromkeys(("open", "openended", "freeform", "free", "short", "shortanswer", "text"), OPEN),
+    **dict.fromkeys(("closed", "close", "closedended", "yesno", "yn", "binary", "judgement", "judgment"), CLOSED),
+    **dict.fromkeys(("choice", "multiplechoice", "mcq", "mcqa", "multichoice", "mc", "singlechoice"), CHOICE),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowReader:
+    """How rows are read.
+
+    where: the file, for messages.  tags: columns that become tags.  cluster: the column whose values name clusters of
+    rows that are not independent; None: the image.  context: the column with text for a judge.  first_option: see
+    `right_options`.  cut: a text in the question that begins what is not the question (options that are repeated).
+    """
+
+    where: str
+    columns: TableColumns
+    images: ImageReader
+    tags: Sequence[str] = ()
+    cluster: str | None = None
+    context: str | None = None
+    first_option: int | None = None
+    cut: str = ""
+
+    def sample(self, record: Record, sample_id: str) -> Sample:
+        """The sample of a record.  Raises DataError where a field is missing, empty or contradicts another."""
+        fields, where = record.fields, f"{self.where}: row {record.row}"
+        question = one_text(fields.get(self.columns.question), f"{where}, {self.columns.question}")
+        if self.cut and self.cut in question:
+            question = question[: question.index(self.cut)].rstrip()
+        options = self._options(fields, where)
+        kind = self._stated_type(fields, where)
+        answer = fields.get(self.columns.answer)
+        if kind == CHOICE and not options:
+            raise DataError(f"{where}: its type is multiple choice, and it has no options.")
+        if options and kind in (None, CHOICE):
+            references = right_options(answer, options, self.first_option, where)
+            kind = CHOICE
+        else:
+            references = self._accepted(answer, where)
+            kind = kind or (CLOSED if all(map(is_yes_or_no, references)) else OPEN)
+        images = self._images(fields, where)
+        single = " ".join(question.split())
+        shown = "+".join(image.id for image in images) or f"row{record.row}"
+        cluster = one_text(fields.get(self.cluster), f"{where}, {self.cluster}") if self.cluster else shown
+        return Sample(
+            id=sample_id,
+            image_id=cluster,
+            image_name=shown if cluster != shown else "",
+            question=single,
+            references=references,
+            images=tuple(image.ref for image in images),
+            choices=options if kind == CHOICE else (),
+            tags=self._tags(fields, kind, where),
+            context=self._context(fields, where),
+            verbatim="" if question == single else question,
+        )
+
+    def _options(self, fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+        columns = self.columns.choices
+        if len(columns) == 1:
+            return options_of(fields.get(columns[0]), f"{where}, {columns[0]}")
+        return options_in_columns([fields.get(c) for c in columns], where)
+
+    def _stated_type(self, fields: Mapping[str, Any], where: str) -> str | None:
+        column = self.columns.type
+        text = text_or_none(fields.get(column), where) if column else None
+        if text is None:
+            return None
+        found = type_of(text)
+        if found is None:
+            raise DataError(
+                f"{where}, {column}: {text!r} is no known type of answer. Expected open, closed (yes/no) or choice; "
+                "task.columns.type=null reads the type from the row instead."
+            )
+        return found
+
+    def _accepted(self, answer: Any, where: str) -> tuple[str, ...]:
+        items = listed(answer)
+        texts = [text_or_none(item, f"{where}, answer") for item in (items if items is not None else [answer])]
+        found = tuple(dict.fromkeys(t for t in texts if t is not None))
+        if not found:
+            raise DataError(f"{where}, {self.columns.answer} is empty. Fill it, or set task.on_bad_row=skip.")
+        return found
+
+    def _images(self, fields: Mapping[str, Any], where: str) -> list[RowImage]:
+        found = [self.images.read(fields.get(column), f"{where}, {column}") for column in self.columns.images]
+        return [image for images in found for image in images]
+
+    def _tags(self, fields: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
+        names = {**({"language": self.columns.language} if self.columns.language else {}), **{t: t for t in self.tags}}
+        found = {tag: text_or_none(fields.get(column), f"{where}, {column}") for tag, column in names.items()}
+        return {"answer_type": kind, **{tag: text for tag, text in found.items() if text is not None}}
+
+    def _context(self, fields: Mapping[str, Any], where: str) -> dict[str, str]:
+        text = text_or_none(fields.get(self.context), f"{where}, {self.context}") if self.context else None
+        return {"caption": text} if text else {}
+
+
+def type_of(text: str) -> str | None:
+    """The answer type that a text names; None for a text that names none."""
+    return _TYPES.get("".join(c for c in text.lower() if c.isalnum()))
+
+
+@dataclass(slots=True)
+class Rows:
+    """Samples of a table, and one message for each row that was left out."""
+
+    samples: list[Sample] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_rows(reader: RowReader, records: Iterable[Record], *, skip_bad: bool) -> Rows:
+    """Read all records.
+
+    Ids are those of the id column, else the numbers of the rows; a repeated id gets #2, #3 ... in file order.
+
+    Raises:
+        DataError: a row cannot be read and skip_bad is false.
+    """
+    rows = Rows()
+    for record, sample_id in _with_ids(reader, records):
+        try:
+            rows.samples.append(reader.sample(record, sample_id))
+        except DataError as problem:
+            if not skip_bad:
+                raise DataError(f"{problem} (task.on_bad_row=skip leaves such rows out and counts them.)") from None
+            rows.skipped.append(str(problem))
+    return rows
+
+
+def _with_ids(reader: RowReader, records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
+    seen: Counter[str] = Counter()
+    taken: set[str] = set()
+    column = reader.columns.id
+    for record in records:
+        text = text_or_none(record.fields.get(column), f"{reader.where}: row {record.row}") if column else None
+        base = text or str(record.row)
+        seen[base] += 1
+        sample_id = base if seen[base] == 1 else f"{base}#{seen[base]}"
+        while sample_id in taken:
+            seen[base] += 1
+            sample_id = f"{base}#{seen[base]}"
+        taken.add(sample_id)
+        yield record, sample_id
+
+
+def check_numbers(reader: RowReader, records: Iterable[Record]) -> int | None:
+    """The number of the first option where answers are numbers: 0 or 1; None where no answer is one.
+
+    Raises:
+        DataError: the numbers fit both and nothing says which.
+    """
+    column, has_zero, has_last, n = reader.columns.answer, False, False, 0
+    if not reader.columns.choices:
+        return None
+    for record in records:
+        text = str(record.fields.get(column)).strip()
+        if not text.isdecimal():
+            continue
+        options = reader._options(record.fields, f"{reader.where}: row {record.row}")
+        if not options or text in options:
+            continue
+        n += 1
+        has_zero |= int(text) == 0
+        has_last |= int(text) == len(options)
+    if n == 0:
+        return None
+    if has_zero != has_last:
+        return 0 if has_zero else 1
+    raise DataError(
+        f"{reader.where}: {n} answers are numbers of options, and nothing says whether the first option is 0 or 1. Set "
+        "task.first_option=0 or task.first_option=1."
+    )

@@ -1,0 +1,161 @@
+"""Rows of a table: a file, the file of a split in a folder, or a dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.core.errors import ConfigError, DataError, first_line
+from evalkit.records.base import Record
+from evalkit.records.load import load
+from evalkit.tasks.formats import SPLIT_NAMES, names_split
+
+ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".txt")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A table.
+
+    where: the file or the dataset, for messages.  folder: where relative paths of images start.  names: its columns in
+    order.  records: reads the rows anew at each call; parquet and hub rows are read a few at a time.  split: the split
+    that the source itself names (a file's name, the hub's split), None where it names none.
+    """
+
+    where: str
+    folder: Path
+    names: Sequence[str]
+    records: Callable[[], Iterable[Record]]
+    split: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_source(path: str, *, split: str, revision: str | None, subset: str | None) -> Source:
+    """The table at a path, or of a dataset on the hub.
+
+    Raises:
+        DataError: there is no such file or dataset, or several files of the split.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return _of_files(_in_folder(local, split), split)
+    if local.is_file():
+        return _of_files([local], split)
+    if _HUB_ID.fullmatch(path) and not path.endswith(ENDINGS):
+        return _of_hub(path, split, revision, subset)
+    raise DataError(
+        f"task.path={path}: no such file or folder, and not the id of a dataset on the hub (OWNER/NAME). Expected a "
+        "CSV, TSV, JSON, JSONL, Parquet or XLSX file."
+    )
+
+
+def _in_folder(folder: Path, split: str) -> list[Path]:
+    """The files of a split in a folder (and in its folder `data`); parts of one parquet table belong together."""
+    inside = [folder, folder / "data"]
+    found = [p for d in inside if d.is_dir() for p in sorted(d.iterdir()) if p.suffix.lower() in ENDINGS[:-1]]
+    named = [p for p in found if names_split(p, split)]
+    other = [p for p in found if not any(names_split(p, s) for s in SPLIT_NAMES)]
+    chosen = named or other
+    parts = {re.sub(r"-\d{5}-of-\d{5}", "", p.stem) + p.suffix for p in chosen}
+    if len(parts) == 1:
+        return chosen
+    if not chosen:
+        raise DataError(f"task.path={folder}: no table of the split {split} in this folder. Give the path of the file.")
+    shown = ", ".join(p.name for p in chosen[:6])
+    raise DataError(f"task.path={folder}: several tables ({shown}). Give the path of one of them.")
+
+
+def _of_files(files: Sequence[Path], split: str) -> Source:
+    stated = next((s for s in SPLIT_NAMES if names_split(files[0], s)), None)
+    shared: dict[str, Any] = {"where": str(files[0]), "folder": files[0].parent, "split": stated and split}
+    if all(_is_parquet(f) for f in files):
+        return Source(names=_parquet_names(files[0]), records=lambda: _parquet_rows(files), **shared)
+    raw = load(files[0])
+    if raw.torn or raw.tail:
+        raise DataError(
+            f"{files[0]}: the file ends in the middle of a record, so rows would be missing. Copy it again."
+        )
+    if raw.kind != "records" or not raw.records:
+        raise DataError(f"{files[0]}: expected a table: a header line and rows, a JSON list of objects, or JSON lines.")
+    names = tuple(dict.fromkeys(name for record in raw.records for name in record.fields))
+    return Source(names=names, records=lambda: raw.records, notes=raw.notes, **shared)
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet_names(path: Path) -> tuple[str, ...]:
+    import pyarrow
+
+    from evalkit.core.parquet import open_parquet
+
+    try:
+        with open_parquet(path) as file:
+            return tuple(file.schema_arrow.names)
+    except (OSError, ValueError, pyarrow.ArrowException) as problem:
+        raise DataError(f"{path}: not a readable parquet file ({first_line(problem)}).") from None
+
+
+def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
+    import pyarrow
+
+    from evalkit.core.parquet import open_parquet, parquet_records
+
+    number = 0
+    for path in files:
+        try:
+            with open_parquet(path) as file:
+                for row in parquet_records(file):
+                    number += 1
+                    yield Record(row=number, fields=row)
+        except (OSError, ValueError, pyarrow.ArrowException) as problem:
+            raise DataError(f"{path}: not a readable parquet file ({first_line(problem)}).") from None
+
+
+def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> Source:
+    from datasets import Image, get_dataset_split_names, load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Time-outs and proxy errors are raised as the base error of the hub's HTTP library, whichever that is.
+    transport = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
+    failures: tuple[type[Exception], ...] = (*transport, DatasetsError, OSError, ValueError)
+
+    try:
+        commit = HfApi().dataset_info(repo, revision=revision).sha
+        known = get_dataset_split_names(repo, subset, revision=commit)
+        chosen = next((s for s in known if s in SPLIT_NAMES.get(split, (split,))), None)
+        if chosen is None:
+            raise ConfigError(
+                f"{repo} has no split {split}; it has {', '.join(known)}. Choose one with task.split=NAME."
+            )
+        data = load_dataset(repo, subset, split=chosen, revision=commit)
+    except ConfigError:
+        raise
+    except failures as problem:
+        raise DataError(
+            f"task.path={repo}: no such file here, and the dataset could not be read from the hub "
+            f"({type(problem).__name__}: {first_line(problem)}). Check the id, task.subset and the network, or give "
+            "the path of a local copy."
+        ) from None
+    for name, feature in data.features.items():
+        if isinstance(feature, Image):
+            data = data.cast_column(name, Image(decode=False))
+    note = f"{repo} ({chosen}) at commit {commit}"
+    if revision is None:
+        note += f"; task.revision={commit} pins it"
+    return Source(
+        where=f"{repo} ({chosen})",
+        folder=Path(),
+        names=tuple(data.column_names),
+        records=lambda: (Record(row=k, fields=row) for k, row in enumerate(data, 1)),
+        split=split,
+        notes=(note,),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from evalkit.core.errors import DataError
 from evalkit.core.image_files import opened
-from evalkit.core.images import open_image, read_bytes
+from evalkit.core.images import encoded_bytes, open_image
 from evalkit.core.types import ImageRef
 
 # An image whose brightest value is below this shows nothing on any screen; a 12-bit image read as 16 bits has 15.
@@ -39,9 +39,9 @@ def _emptiness(ref: ImageRef) -> str:
 
 
 def _is_transparent(ref: ImageRef) -> bool:
-    if ref.kind in ("draw", "blank"):
+    if (content := encoded_bytes(ref)) is None:
         return False
-    with opened(read_bytes(ref)) as image:
+    with opened(content) as image:
         image.load()
         if "A" not in image.getbands() and "transparency" not in image.info:
             return False

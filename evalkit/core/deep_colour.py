@@ -55,8 +55,8 @@ def is_deep(image: Image) -> bool:
     return any(";16" in tile.raw or tile.codec == "SGI16" or tile.limit > 255 for tile in _tiles(image))
 
 
-def read_deep(content: bytes, image: Image) -> DeepSamples:
-    """Read the samples of an image for which `is_deep` holds.
+def read_deep(content: bytes, image: Image, frame: int = 0) -> DeepSamples:
+    """Read the samples of an image for which `is_deep` holds; `frame`: the one at which it was opened.
 
     Raises:
         ValueError: a form whose lower bytes Pillow does not give.
@@ -70,10 +70,12 @@ def read_deep(content: bytes, image: Image) -> DeepSamples:
             "8; convert it to a PNG with 16 bits a channel"
         )
     if raw.startswith("LA"):  # no raw mode for its lower bytes, but four bytes a pixel, as RGBA has
-        four, orientation = _unpacked(content, "RGBA", "RGBA")
+        four, orientation = _unpacked(content, frame, "RGBA", "RGBA")
         return DeepSamples(_joined(four[..., 0::2], four[..., 1::2]), False, orientation)
     stem = raw[:-1].replace("RGBa", "RGBA")
-    (upper, orientation), (lower, _) = (_unpacked(content, image.mode, stem + byte) for byte in _UPPER_LOWER[raw[-1]])
+    (upper, orientation), (lower, _) = (
+        _unpacked(content, frame, image.mode, stem + byte) for byte in _UPPER_LOWER[raw[-1]]
+    )
     return DeepSamples(_joined(upper, lower), raw.startswith("RGBa"), orientation)
 
 
@@ -112,12 +114,12 @@ def _jpeg_2000_bits(image: Any) -> int:
     return (head[at] & 0x7F) + 1 if 42 <= at < len(head) else 8
 
 
-def _unpacked(content: bytes, mode: str, raw: str) -> tuple[Any, int]:
+def _unpacked(content: bytes, frame: int, mode: str, raw: str) -> tuple[Any, int]:
     """The file's pixels unpacked by another raw mode, and the EXIF orientation left to apply."""
     import numpy as np
 
     image: Any
-    with opened(content) as image:
+    with opened(content, frame) as image:
         image._mode = mode
         image.tile = [
             type(tile)(*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw)

@@ -11,8 +11,9 @@ import os
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,18 @@ _SHARED_TAGS = 1 << 16
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _large = threading.RLock()
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """PIL's errors for damaged files; its two for "decompression bombs" derive directly from Exception and Warning."""
+    from PIL import Image as images
+
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning, MemoryError)
+    return (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs)
+
+
+class Unusable(ValueError):
+    """Reason why a picture cannot be shown, in words of evalkit alone: it quotes nothing of the file."""
 
 
 def max_pixels() -> int:
@@ -60,11 +73,11 @@ def max_file_bytes() -> int:
 
 
 @contextmanager
-def opened(content: bytes) -> Iterator[Image]:
-    """An image file, opened and within the limits, but not decoded.
+def opened(content: bytes, frame: int = 0) -> Iterator[Image]:
+    """An image file at one of its frames or pages, opened and within the limits, but not decoded.
 
     Raises:
-        ValueError: another format, or over a limit.
+        ValueError: another format, over a limit, or no such frame.
         Exception: PIL's errors for damaged files.
     """
     from PIL import Image as images
@@ -75,7 +88,7 @@ def opened(content: bytes) -> Iterator[Image]:
     if images.MAX_IMAGE_PIXELS is not None and most > images.MAX_IMAGE_PIXELS:
         images.MAX_IMAGE_PIXELS = most  # PIL's own limit, beyond which it warns
     if content[:4] in _TIFF_HEADS:
-        _check_tags(content)
+        _check_tags(content, pages=frame > 0)
     elif content[:2] == b"\xff\xd8":
         _check_tags(_jpeg_exif(content))
     try:
@@ -88,10 +101,34 @@ def opened(content: bytes) -> Iterator[Image]:
         raise ValueError(f"it has more than {most} pixels, the limit; {_RAISE}") from problem
     with found as image:
         _check_size(image, most)
+        if frame:
+            _seek(image, frame)
+            _check_size(image, most)
         exif = image.info.get("exif", b"")
         _check_tags(exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b"")
-        with _large if image.width * image.height > LARGE else nullcontext():
+        with taking_turns(image.width * image.height):
             yield image
+
+
+def _seek(image: Any, frame: int) -> None:
+    frames = frame_count(image)
+    if frame >= frames:
+        only = f"it has {frames} frames, frame=0 to frame={frames - 1}" if frames > 1 else "it has one frame, frame=0"
+        raise Unusable(f"{only}, and no frame={frame}")
+    image.seek(frame)
+
+
+def frame_count(image: Any) -> int:
+    """The number of frames or pages of an opened image; 1 where the format has no others."""
+    return int(getattr(image, "n_frames", 1))
+
+
+def count_frames(content: bytes) -> int:
+    """The number of frames or pages of an image file.  Raises as `opened` does."""
+    if content[:4] in _TIFF_HEADS:
+        _check_tags(content, pages=True)
+    with opened(content) as image:
+        return frame_count(image)
 
 
 @cache
@@ -105,10 +142,24 @@ def _silence() -> None:
 _RAISE = f"set the environment variable {LIMIT_VARIABLE} to allow larger ones"
 
 
+def check_size(width: int, height: int, most: int | None = None) -> None:
+    """Check the size that a file states against the limit, that of `max_pixels` unless another is given.
+
+    Raises:
+        Unusable: it is larger.
+    """
+    limit = max_pixels() if most is None else most
+    if width * height > limit:
+        raise Unusable(f"it has {width} x {height} = {width * height} pixels, the limit is {limit}; {_RAISE}")
+
+
+def taking_turns(pixels: int) -> AbstractContextManager[Any]:
+    """A lock for the decoding of a picture of so many pixels, if it is a large one."""
+    return _large if pixels > LARGE else nullcontext()
+
+
 def _check_size(image: Any, most: int) -> None:
-    width, height = image.size
-    if width * height > most:
-        raise ValueError(f"it has {width} x {height} = {width * height} pixels, the limit is {most}; {_RAISE}")
+    check_size(image.width, image.height, most)
     tags = getattr(image, "tag_v2", {})
     tile = [tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)]
     if all(isinstance(side, int) for side in tile) and tile[0] * tile[1] > most:
@@ -118,8 +169,8 @@ def _check_size(image: Any, most: int) -> None:
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _check_tags(block: bytes) -> None:
-    """Check that the tags of a TIFF (or of EXIF, which is one) have no more bytes than it has.
+def _check_tags(block: bytes, *, pages: bool = False) -> None:
+    """Check that the tags of a TIFF (or of EXIF, which is one) have no more bytes than it has; of all pages if asked.
 
     PIL copies the value of every tag; thousands of tags that share one value would multiply it.
 
@@ -131,20 +182,25 @@ def _check_tags(block: bytes) -> None:
     order = "<" if block[:2] == b"II" else ">"
     big = b"+" in block[:4]
     start_form, count_form, entry_form, inline = ("Q", "Q", "HHQ", 8) if big else ("I", "H", "HHI", 4)
+    length = struct.calcsize(order + entry_form) + inline
+    link, seen = 8 if big else 4, set[int]()
     try:
-        (start,) = struct.unpack_from(order + start_form, block, 8 if big else 4)
-        (count,) = struct.unpack_from(order + count_form, block, start)
+        while (start := struct.unpack_from(order + start_form, block, link)[0]) and start not in seen:
+            seen.add(start)
+            (count,) = struct.unpack_from(order + count_form, block, start)
+            first = start + struct.calcsize(order + count_form)
+            claimed = 0
+            for place in range(first, min(first + count * length, len(block) - length + 1), length):
+                _, kind, number = struct.unpack_from(order + entry_form, block, place)
+                size = _TYPE_SIZES.get(kind, 0) * number
+                claimed += size if size > inline else 0
+            if claimed > len(block) + _SHARED_TAGS:
+                raise ValueError(f"its tags claim {claimed} bytes in a block of {len(block)}, so it is damaged")
+            if not pages:
+                return
+            link = first + count * length
     except struct.error:
         return  # PIL reports the damage
-    first = start + struct.calcsize(order + count_form)
-    length = struct.calcsize(order + entry_form) + inline
-    claimed = 0
-    for place in range(first, min(first + count * length, len(block) - length + 1), length):
-        _, kind, number = struct.unpack_from(order + entry_form, block, place)
-        size = _TYPE_SIZES.get(kind, 0) * number
-        claimed += size if size > inline else 0
-    if claimed > len(block) + _SHARED_TAGS:
-        raise ValueError(f"its tags claim {claimed} bytes in a block of {len(block)}, so it is damaged")
 
 
 def _jpeg_exif(content: bytes) -> bytes:

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import struct
-import threading
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evalkit.core.archives import DAMAGE, member_bytes
 from evalkit.core.deep_colour import is_deep, read_deep
 from evalkit.core.errors import DataError
-from evalkit.core.image_files import max_file_bytes, opened
-from evalkit.core.parquet import open_parquet
+from evalkit.core.image_bytes import STORED, stored_bytes
+from evalkit.core.image_files import damage, opened
+from evalkit.core.medical_images import file_name, is_rendered, kind_of, naming, page_of, render
 from evalkit.core.types import ImageRef
 
 if TYPE_CHECKING:
@@ -65,35 +59,25 @@ def open_image(ref: ImageRef) -> Image:
         return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
-    with _decoding_errors(ref):
-        return decode(read_bytes(ref))
+    content = stored_bytes(ref)
+    with naming(ref):
+        return _picture(content, ref)
 
 
-def damage() -> tuple[type[Exception], ...]:
-    """PIL's errors for damaged files; its two for "decompression bombs" derive directly from Exception and Warning."""
-    from PIL import Image as images
+def _picture(content: bytes, ref: ImageRef) -> Image:
+    """The picture that a reference names in its file; medical files follow `evalkit.core.medical_images`."""
+    if kind_of(content, file_name(ref)):
+        return render(content, ref).convert("RGB")
+    return decode(content, page_of(ref))
 
-    bombs = (images.DecompressionBombError, images.DecompressionBombWarning, MemoryError)
-    return (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, *bombs)
 
-
-def decode(content: bytes) -> Image:
+def decode(content: bytes, frame: int = 0) -> Image:
     """Encoded bytes as 8-bit RGB, upright, by the rule CONVERSION.  Raises what `damage` lists for damaged images."""
-    with opened(content) as image:
+    with opened(content, frame) as image:
         if is_deep(image):
-            return _deep_to_rgb(content, image)
+            return _deep_to_rgb(content, image, frame)
         image.load()
         return to_rgb(image)
-
-
-@contextmanager
-def _decoding_errors(ref: ImageRef) -> Iterator[None]:
-    """Turn PIL's errors on damaged, truncated or oversized files into a DataError that names the image."""
-    try:
-        yield
-    except damage() as problem:
-        reason = str(problem).rstrip(".") or type(problem).__name__
-        raise DataError(f"The image {ref} cannot be decoded: {reason}.") from problem
 
 
 def to_rgb(image: Image) -> Image:
@@ -153,12 +137,12 @@ def _strips(values: Any) -> Iterator[slice]:
     return (slice(start, start + height) for start in range(0, len(values), height))
 
 
-def _deep_to_rgb(content: bytes, image: Image) -> Image:
+def _deep_to_rgb(content: bytes, image: Image, frame: int = 0) -> Image:
     """Colour or grey with alpha of 16 bits a channel as 8-bit RGB, by the rule CONVERSION."""
     import numpy as np
     from PIL import Image as images
 
-    deep = read_deep(content, image)
+    deep = read_deep(content, image, frame)
     values = deep.values
     colours = 1 if values.shape[2] == 2 else 3
     low, scale = _range(values[..., :colours], whole=True)
@@ -191,30 +175,40 @@ _TURNS = {
 
 
 def read_bytes(ref: ImageRef) -> bytes:
-    """The encoded bytes of an image; for a drawing its mode, size and raw pixels.
+    """The encoded bytes of an image; mode, size and raw pixels of one that is drawn, or rendered from a medical file.
+
+    The bytes of a medical file, which has the patient's name in it, are never given.
+
+    Raises:
+        DataError: the file, archive member or table row is missing; a medical file cannot be rendered.
+    """
+    if (content := encoded_bytes(ref)) is not None:
+        return content
+    if ref.kind == "blank":
+        assert ref.of is not None
+        return b"blank " + read_bytes(ref.of)
+    image = _draw(ref) if ref.kind == "draw" else open_image(ref)
+    return f"{image.mode} {image.size[0]}x{image.size[1]} ".encode() + image.tobytes()
+
+
+def encoded_bytes(ref: ImageRef) -> bytes | None:
+    """The file that is the picture, in one of the formats of `evalkit.core.image_files`.
+
+    None: there is no such file, because the picture is drawn, blank, or one view of a medical file or of several pages.
 
     Raises:
         DataError: the file, archive member or table row is missing.
     """
-    try:
-        if ref.kind == "file":
-            return _file_bytes(Path(ref.path))
-        if ref.kind == "zip":
-            return _zip_member(ref.path, ref.member)
-        if ref.kind == "parquet":
-            return _parquet_cell(ref.path, ref.member)
-    except (OSError, KeyError, ValueError) as problem:
-        raise DataError(f"The image {ref} cannot be read: {str(problem).rstrip('.')}.") from problem
-    if ref.kind == "blank":
-        assert ref.of is not None
-        return b"blank " + read_bytes(ref.of)
-    image = _draw(ref)
-    return f"{image.mode} {image.size[0]}x{image.size[1]} ".encode() + image.tobytes()
+    if ref.kind not in STORED:
+        return None
+    content = stored_bytes(ref)
+    return None if is_rendered(content, ref) else content
 
 
 def digest(ref: ImageRef) -> str:
-    """sha256 (hex) of the encoded bytes; after the mark DEEP where evalkit 0.1 read other pixels from them."""
-    return _identity(read_bytes(ref))
+    """sha256 (hex) of `read_bytes`; after the mark DEEP where evalkit 0.1 read other pixels from them."""
+    content = encoded_bytes(ref)
+    return hashlib.sha256(read_bytes(ref)).hexdigest() if content is None else _identity(content)
 
 
 def _identity(content: bytes) -> str:
@@ -252,65 +246,6 @@ def _draw(ref: ImageRef) -> Image:
     return drawn
 
 
-_zip_lock = threading.Lock()
-
-
-@lru_cache(maxsize=8)
-def _archive(path: str) -> Any:
-    import zipfile
-
-    return zipfile.ZipFile(path)
-
-
-def _zip_member(path: str, member: str) -> bytes:
-    with _zip_lock:  # one file handle, whose position every read changes
-        try:
-            archive = _archive(path)
-            return member_bytes(archive, archive.getinfo(member), max_file_bytes())
-        except DAMAGE as problem:  # KeyError, a missing member, is reported by the caller
-            raise ValueError(str(problem)) from problem
-
-
-def _file_bytes(path: Path) -> bytes:
-    size, most = path.stat().st_size, max_file_bytes()
-    if size > most:
-        raise ValueError(f"the file has {size} bytes, and an image may have {most}")
-    return path.read_bytes()
-
-
-_parquet_lock = threading.Lock()
-
-
-@lru_cache(maxsize=8)
-def _table_file(path: str) -> Any:
-    return open_parquet(path)
-
-
-@lru_cache(maxsize=2)
-def _row_group(path: str, group: int, column: str) -> Any:
-    return _table_file(path).read_row_group(group, columns=[column]).column(column)
-
-
-def _parquet_cell(path: str, member: str) -> bytes:
-    """The bytes in an image column (struct of bytes and path, or plain bytes); member is "column:row"."""
-    column, _, row_text = member.rpartition(":")
-    row = int(row_text)
-    with _parquet_lock:
-        meta = _table_file(path).metadata
-        for group in range(meta.num_row_groups):
-            rows = meta.row_group(group).num_rows
-            if row < rows:
-                cell = _row_group(path, group, column)[row].as_py()
-                break
-            row -= rows
-        else:
-            raise ValueError(f"there is no row {row_text}")
-    content = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(content, bytes):
-        raise ValueError("the cell holds no image bytes")
-    return content
-
-
 def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Broken]:
     """The digest of each distinct image, or the reason why it cannot be used.  Every image is decoded, as cheaply as
     possible."""
@@ -323,10 +258,10 @@ def probe(refs: Iterable[ImageRef], workers: int = 4) -> dict[ImageRef, str | Br
 
 def _probe(ref: ImageRef) -> str | Broken:
     try:
-        content = read_bytes(ref)
-        if ref.kind in ("draw", "blank"):
-            return hashlib.sha256(content).hexdigest()
-        with _decoding_errors(ref), opened(content) as image:
+        content = encoded_bytes(ref)
+        if content is None:
+            return hashlib.sha256(read_bytes(ref)).hexdigest()
+        with naming(ref), opened(content) as image:
             if _is_marked(image):
                 decode(content)
                 return hashlib.sha256(DEEP + content).hexdigest()

@@ -177,6 +177,25 @@ class Request:
         }
         object.__setattr__(self, "fingerprint", digest_json(content))
 
+    @property
+    def placed(self) -> tuple[int, ...]:
+        """The numbers of the images in the order in which the messages place them; () without images.
+
+        Templates mark places alone, so that an engine that renders text gives the images in this order.
+        """
+        places = (part.index for m in self.messages for part in m.content if isinstance(part, ImagePlace))
+        return tuple(places) if self.images else ()
+
+    @property
+    def placed_images(self) -> tuple[ImageRef, ...]:
+        """The images in the order of their places."""
+        return tuple(self.images[k] for k in self.placed)
+
+    @property
+    def placed_digests(self) -> tuple[str, ...]:
+        """The digests of the images in the order of their places; equal ones are one prefix."""
+        return tuple(self.image_digests[k] for k in self.placed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:

@@ -12,7 +12,9 @@ class Engine(Protocol):
     """Answers requests in batches, in any order.
 
     `identity` is the digest of everything on the model's side that determines an answer (weights, template, dtype ...)
-    and is known before any weights are loaded.  `needs_images` is False for baselines that do not use the image.
+    and is known before any weights are loaded.  `needs_images` is False for baselines that do not use the image.  An
+    engine may have `max_images`, the most images that its model takes in one question; without it, or with None, no
+    limit is known.
     """
 
     name: str

@@ -75,6 +75,7 @@ class HfEngine:
             raise ConfigError(f"engine.share_prefix={mode} is not valid. {did_you_mean(mode, SHARING_MODES)}")
         self.spec = spec
         self.generation = spec.generation
+        self.max_images = spec.max_images
         self.exact = exact
         self.sharing = PrefixSharing(spec.name, mode, exact=exact)
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)

@@ -54,13 +54,13 @@ class PromptGroup:
 
 
 def group_by_image(requests: Sequence[Request]) -> list[list[Request]]:
-    """Group requests by the bytes of their images, most questions first; groups of equal size keep their order.
+    """Group requests by the bytes of their images in order, most questions first; groups of equal size keep theirs.
 
     Groups of similar size are adjacent, so that batches of several groups need little padding.
     """
     groups: dict[tuple[str, ...], list[Request]] = {}
     for request in requests:
-        groups.setdefault(request.image_digests, []).append(request)
+        groups.setdefault(request.placed_digests, []).append(request)
     text_only = groups.pop((), [])
     parts = [text_only[i : i + TEXT_ONLY_GROUP_SIZE] for i in range(0, len(text_only), TEXT_ONLY_GROUP_SIZE)]
     return sorted([*groups.values(), *parts], key=len, reverse=True)
@@ -148,7 +148,7 @@ class Preprocessor:
 
         started = time.perf_counter()
         try:
-            images = [open_image(ref) for ref in requests[0].images]
+            images = [open_image(ref) for ref in requests[0].placed_images]
         except SAMPLE_FAULTS as problem:
             return PromptGroup(rows=(), failures=tuple(prediction_of_error(r, problem) for r in requests))
         rows: list[PromptRow] = []

@@ -112,6 +112,7 @@ class RayEngine:
         self.inner = inner
         self.inner_name = engine.name
         self.identity, self.generation, self.needs_images = engine.identity, engine.generation, engine.needs_images
+        self.max_images = getattr(engine, "max_images", None)
         self.address = str(address)
         self.workers, self.gpus, self.cpus = workers, gpus, cpus
         self.chunk, self.retries = chunk, retries

@@ -83,6 +83,7 @@ class ServerEngine:
                 raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
         self.spec = spec
         self.generation = spec.generation
+        self.max_images = spec.max_images
         self.url = str(url)
         self.model = _model_id(spec, served_model)
         self.revision = revision

@@ -95,6 +95,7 @@ class VllmEngine:
         vllm_package.require()
         self.spec = spec
         self.generation = spec.generation
+        self.max_images = spec.max_images
         self.window, self.check_prompts = window, check_prompts
         self.memory = {"max_model_len": max_model_len, "gpu_memory_utilization": gpu_memory_utilization}
         self.engine_args = dict(engine_args or {})
@@ -123,7 +124,7 @@ class VllmEngine:
         if not requests:
             return
         rules = load_rules(self.spec, self.folder)
-        self.load(max(len(r.images) for r in requests))
+        self.load(max(len(r.placed) for r in requests))
         for window in _prepare_ahead(rules, divide_into_windows(group_by_image(requests), self.window)):
             self._counts["image_decodes"] += window.decodes
             predictions = [*window.failures, *self._predictions(rules, window.rows)]
@@ -203,7 +204,7 @@ class VllmEngine:
         """Compare vLLM's token ids of the first image's prompts with those of engine=hf; EngineError if they differ."""
         answered = [o for o in outputs if o.row.request.images and not isinstance(o.output, Exception)]
         for row, output in answered:
-            if row.request.image_digests != answered[0].row.request.image_digests:
+            if row.request.placed_digests != answered[0].row.request.placed_digests:
                 break
             expected, actual = expanded_ids(rules.processor, row), [int(i) for i in output.prompt_token_ids]
             if expected != actual:

@@ -165,7 +165,7 @@ def prepare_window(rules: PromptRules, groups: Sequence[Sequence[Request]]) -> P
     decodes = 0
     for group in groups:
         try:
-            images = [open_image(ref) for ref in group[0].images]
+            images = [open_image(ref) for ref in group[0].placed_images]
         except SAMPLE_FAULTS as problem:
             failures += [prediction_of_error(request, problem) for request in group]
             continue
@@ -195,7 +195,7 @@ def tokens_prompt(
     if images:
         prompt |= {
             "multi_modal_data": {"image": list(images)},
-            "multi_modal_uuids": {"image": list(request.image_digests)},
+            "multi_modal_uuids": {"image": list(request.placed_digests)},
         }
     return prompt
 

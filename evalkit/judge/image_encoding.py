@@ -14,11 +14,11 @@ SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg
 
 
 def read_image(ref: ImageRef) -> bytes:
-    """The bytes of an image of the task; of a drawn or blank one, which has no file, as PNG."""
-    from evalkit.core.images import open_image, read_bytes
+    """The bytes of an image of the task; as PNG where it is drawn, blank, or rendered from a medical file."""
+    from evalkit.core.images import encoded_bytes, open_image
 
-    if ref.kind not in ("draw", "blank"):
-        return read_bytes(ref)
+    if (content := encoded_bytes(ref)) is not None:
+        return content
     out = io.BytesIO()
     open_image(ref).save(out, format="PNG")
     return out.getvalue()
@@ -61,7 +61,7 @@ def _as_png(data: bytes, where: str) -> bytes:
 
 @contextmanager
 def _readable(where: str) -> Iterator[None]:
-    from evalkit.core.images import damage
+    from evalkit.core.image_files import damage
 
     try:
         yield

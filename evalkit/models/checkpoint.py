@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import console
-from evalkit.core.errors import ModelError, first_line
+from evalkit.core.errors import ConfigError, ModelError, first_line
 from evalkit.core.files import cache_folder, expand_home, write_whole
 from evalkit.core.types import Generation, digest_json
 from evalkit.models import components
@@ -50,6 +50,16 @@ class CheckpointSpec:
     generation: Generation
     chat_template: str | None = None
     dtype: str | None = None
+
+    @property
+    def max_images(self) -> int | None:
+        """The most images of one question, by `max_images` of the model's YAML; None: no limit is known."""
+        stated = self.config.get("max_images")
+        if stated is not None and (not isinstance(stated, int) or isinstance(stated, bool) or stated < 1):
+            raise ConfigError(
+                f"{self.name}: max_images={stated!r} is not valid; expected a whole number from 1, or null."
+            )
+        return stated
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], task_generation: Mapping[str, Any] | None = None) -> CheckpointSpec:

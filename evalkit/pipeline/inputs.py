@@ -47,6 +47,8 @@ def build_input(
     """The input of a run.  Messages are built once: the prompt record and the requests both derive from them."""
     image_digests = digests if engine.needs_images else None
     prompts = build_prompts(task, loaded, image_digests, engine.generation, template, settings, required=True)
+    if engine.needs_images:
+        check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
     return Input(prompts=prompts, requests=tuple(request(s, m, engine, digests) for s, m in pairs))
 
@@ -104,6 +106,22 @@ def build_prompts(
         return Prompts(loaded=loaded, samples=samples, messages=messages, record=plain)
 
 
+def check_image_count(prompts: Prompts, most: int | None, model: str) -> None:
+    """Check that no question has more images than the model takes.
+
+    Raises:
+        ConfigError: one has; the message names the first.
+    """
+    if most is None or not (above := [s for s in prompts.samples if len(s.images) > most]):
+        return
+    loaded = prompts.loaded
+    raise ConfigError(
+        f"{model} takes {most} image{'s' if most > 1 else ''} a question (max_images in its YAML), and {len(above)} of "
+        f"{len(loaded.samples)} questions of {loaded.name} ({loaded.split}) have more, first {above[0].id} with "
+        f"{len(above[0].images)}. Choose a model for several images, or leave those rows out."
+    )
+
+
 def _check_template(template: Template, messages: Sequence[Message], where: str) -> None:
     from evalkit.models.templates import render_by_transformers
 
@@ -154,19 +172,29 @@ def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
         return tuple(samples)
     if mode == "blank":
         return tuple(replace(s, images=tuple(ImageRef(kind="blank", of=ref) for ref in s.images)) for s in samples)
-    distinct = list(dict.fromkeys(s.images for s in samples))
-    if len(distinct) < 2:
-        raise DataError("image=shuffled needs at least two different images; this split (or limit) has fewer.")
-    order = list(range(len(distinct)))
-    random.Random(SHUFFLE_SEED).shuffle(order)
-    # Rotate a random permutation so that no sample keeps its own image.
-    swapped = {distinct[a]: distinct[b] for a, b in zip(order, order[1:] + order[:1], strict=True)}
+    swapped: dict[tuple[ImageRef, ...], tuple[ImageRef, ...]] = {}
+    # A question keeps its number of images, whose places may be marked in its text.
+    for n in sorted({len(s.images) for s in samples}):
+        distinct = list(dict.fromkeys(s.images for s in samples if len(s.images) == n))
+        if len(distinct) < 2:
+            several = f" for questions with {n} images" if n > 1 else ""
+            raise DataError(
+                f"image=shuffled needs at least two different images{several}; this split (or limit) has fewer."
+            )
+        order = list(range(len(distinct)))
+        random.Random(SHUFFLE_SEED).shuffle(order)
+        # Rotate a random permutation so that no sample keeps its own image.
+        swapped |= {distinct[a]: distinct[b] for a, b in zip(order, order[1:] + order[:1], strict=True)}
     return tuple(replace(s, images=swapped[s.images]) for s in samples)
 
 
 def request(sample: Sample, messages: tuple[Message, ...], engine: Engine, digests: Mapping[ImageRef, str]) -> Request:
-    """The generation request of a sample."""
-    return Request(
+    """The generation request of a sample.
+
+    Raises:
+        DataError: the messages do not place every image, or one that is not there.
+    """
+    made = Request(
         sample_id=sample.id,
         image_id=sample.image_id,
         question=sample.question,
@@ -177,6 +205,12 @@ def request(sample: Sample, messages: tuple[Message, ...], engine: Engine, diges
         generation=engine.generation,
         checkpoint=engine.identity,
     )
+    if set(made.placed) != set(range(len(made.images))):
+        raise DataError(
+            f"Sample {sample.id} has {len(made.images)} images, and its messages place the numbers "
+            f"{sorted(set(made.placed))}: every image from 0 must be placed, and no other one."
+        )
+    return made
 
 
 def _image_digest(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit import __version__
 from evalkit.core.files import safe_name
 from evalkit.core.images import CONVERSION
+from evalkit.core.medical_images import rule_counts
 from evalkit.core.types import Generation, digest_json
 from evalkit.engines.base import Engine
 from evalkit.pipeline.inputs import Input
@@ -39,6 +40,7 @@ def build_manifest(
         data_sha256=loaded.data_sha256,
         images_sha256=digest_json(images),
         image_conversion=CONVERSION if images else None,
+        image_rules=rule_counts(ref for r in given.requests for ref in r.images),
         prompt=loaded.prompt,
         prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
         image=settings.image,

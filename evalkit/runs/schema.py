@@ -160,7 +160,8 @@ class Manifest:
     configuration, in which tasks, models, engines and protocols are named by registry name (`choices`, `name`), never
     by module path.  facts: the engine's metadata.  checkpoint, images_sha256, prompts_sha256: None for scored answers.
     reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".  answers: predictions.jsonl of a part
-    that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.
+    that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.  image_rules: rules by
+    which DICOM and NIfTI files became pictures, with the number of pictures.
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -190,6 +191,7 @@ class Manifest:
     timing: Timing | None = None
     reasoning: str = "auto"
     answers: FileDigest | None = None
+    image_rules: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):

@@ -134,7 +134,7 @@ from evalkit.core.types import ImageRef
 from PIL import Image
 import numpy, PIL.TiffImagePlugin, PIL.WebPImagePlugin
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-refs = [ImageRef(kind="file", path=sys.argv[1], member="" if k == 0 else str(k)) for k in range(4)]
+refs = [ImageRef(kind="file", path="/" * k + sys.argv[1]) for k in range(4)]
 probe(refs)
 fingerprints({str(k): ref for k, ref in enumerate(refs)})
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from evalkit.core.types import LETTERS
 from evalkit.scoring.text.answer_marks import marked_parts, plain_answer, without_lead_in
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 
 EMPTY = "empty answer"
 NONE = "names none of the options"
@@ -123,7 +122,7 @@ def _states(labels: Iterable[str]) -> str:
     return f"states {' and '.join(sorted(labels))}"
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _options(texts: tuple[str, ...], several: bool, numbered: bool) -> _Options:
     shown = tuple(str(k + 1) for k in range(len(texts))) if numbered else tuple(LETTERS[: len(texts)])
     keys: tuple[dict[str, str], ...] = ({}, {}, {})
@@ -133,7 +132,7 @@ def _options(texts: tuple[str, ...], several: bool, numbered: bool) -> _Options:
     return _Options(shown, keys, several)
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _forms(text: str) -> tuple[str, str, str]:
     """An option's text in three degrees of folding: with single spaces, without case, and as a `_key`."""
     exact = _exact(plain_answer(text) or text)
@@ -144,7 +143,7 @@ def _exact(text: str) -> str:
     return " ".join(text.split())
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _key(text: str) -> str:
     """A text as options are compared: folded, without outer quotes, final punctuation and a leading article.
 

@@ -6,12 +6,12 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 from evalkit.core.types import LETTERS, Sample
 from evalkit.scoring.choice_protocol import ChoiceProtocol, letter_result
 from evalkit.scoring.row_protocol import MetricResult
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 
@@ -44,7 +44,7 @@ def _punctuation() -> dict[int, None]:
     return {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)).startswith("P")}
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _bare(text: str) -> str:
     return text.lower().translate(_punctuation())
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
 from typing import Any
 
 from evalkit.core.types import LETTERS, Sample
 from evalkit.scoring.choice_protocol import ChoiceProtocol, letter_result
 from evalkit.scoring.protocols.medevalkit import final_part, tagged
 from evalkit.scoring.row_protocol import MetricResult
-from evalkit.scoring.text.normalise import CACHE
+from evalkit.scoring.text.remembered import remembered
 
 
 class MedEvalKitChoice(ChoiceProtocol):
@@ -41,7 +40,7 @@ class MedEvalKitChoice(ChoiceProtocol):
         return letter_result(nearest, sample, "guess: the option most alike by difflib")
 
 
-@lru_cache(maxsize=CACHE)
+@remembered
 def _medevalkit_options(choices: tuple[str, ...], written: str) -> tuple[str, ...]:
     pairs = zip(LETTERS, choices, strict=False)
     return tuple(written.format(letter=letter, option=option).lower() for letter, option in pairs)

@@ -8,11 +8,14 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
 from evalkit.core.files import cache_folder
+from evalkit.core.image_view import View, Window, parse_view, placed, with_view
+from evalkit.core.medical_images import expand_volume, medical_kind, without_personal_fields
 from evalkit.core.types import ImageRef
 from evalkit.tasks.image_finder import ImageFinder
 from evalkit.tasks.table.values import listed, text_or_none
@@ -22,7 +25,10 @@ _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.I)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 # The shortest images in base64 are longer, and no path of this alphabet is as long.
 _MIN_BASE64 = 64
-_BYTES_OF_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
+_BYTES_OF_IMAGES = (
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF", b"\x00\x00\x00\x0cjP",
+    b"\xff\x4f\xff\x51", b"P4", b"P5", b"P6", b"\x1f\x8b",
+)  # fmt: skip
 
 
 class RowImage(NamedTuple):
@@ -36,13 +42,18 @@ class ImageReader:
     """Reads the image fields of a table.
 
     folder: where relative paths start.  keep: write images that are inside of the table into evalkit's cache, from
-    where they are opened; false where no image will be opened.
+    where they are opened, without the personal fields of medical files; false where no image will be opened.
+    window: for DICOM and NIfTI; None: the file's own.  slices: volumes and files of several frames or pages become so
+    many evenly spaced images; None: such a file needs a view, as in `scan.nii.gz::slice=40`.
     """
 
-    def __init__(self, folder: Path, *, keep: bool) -> None:
+    def __init__(self, folder: Path, *, keep: bool, window: Window | None = None, slices: int | None = None) -> None:
         self.folder = folder
         self.keep = keep
+        self.window = window
+        self.slices = slices
         self._finder = ImageFinder(folder)
+        self._views: dict[ImageRef, tuple[ImageRef, ...]] = {}
 
     def read(self, value: Any, where: str) -> list[RowImage]:
         """The images in one field, none where it is blank.
@@ -51,21 +62,39 @@ class ImageReader:
             DataError: a URL, a text that is neither a path nor base64, or another type.
         """
         if isinstance(value, Mapping):
-            return [self._of_struct(value, where)] if any(value.values()) else []
+            return self._shown(self._of_struct(value, where)) if any(value.values()) else []
         if isinstance(value, bytes | bytearray | memoryview):
-            return [self._embedded(bytes(value))]
+            return self._shown(self._embedded(bytes(value), where))
         if hasattr(value, "save") and hasattr(value, "mode"):  # an opened image of the datasets library
-            return [self._embedded(_png(value))]
+            return [self._embedded(_png(value), where)]
         items = listed(value)
         if items is not None:
             return [image for k, item in enumerate(items) for image in self.read(item, f"{where}, image {k + 1}")]
         text = text_or_none(value, where)
-        return [] if text is None else [self._of_text(text, where)]
+        return [] if text is None else self._shown(self._of_text(text, where))
+
+    def _shown(self, image: RowImage) -> list[RowImage]:
+        """The pictures of a file that are shown: itself, or slices of a volume, in the window that is set."""
+        if not self.keep or (self.window is None and self.slices is None):
+            return [image]
+        if image.ref not in self._views:
+            self._views[image.ref] = self._pictures(image.ref)
+        return [RowImage(ref, image.id) for ref in self._views[image.ref]]
+
+    def _pictures(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        try:
+            is_medical = bool(medical_kind(ref))
+            refs = expand_volume(ref, self.slices) if self.slices is not None else (ref,)
+        except DataError:  # missing or damaged: the check of all images says so
+            return (ref,)
+        if self.window is None or not is_medical:
+            return refs
+        return tuple(with_view(r, replace(placed(r).view, window=self.window)) for r in refs)
 
     def _of_struct(self, value: Mapping[str, Any], where: str) -> RowImage:
         content, path = value.get("bytes"), value.get("path")
         if isinstance(content, bytes):
-            return self._embedded(content)
+            return self._embedded(content, where)
         if isinstance(path, str) and path:
             return self._of_text(path, where)
         raise DataError(f"{where}: an object without bytes and without a path (keys {', '.join(map(str, value))}).")
@@ -77,15 +106,20 @@ class ImageReader:
                 "behind a URL can change. Download it and give its path."
             )
         if uri := _DATA_URI.match(text):
-            return self._embedded(_decoded(text[uri.end() :], where))
+            return self._embedded(_decoded(text[uri.end() :], where), where)
         if len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text) and not (self.folder / text[:200]).exists():
-            return self._embedded(_decoded(text, where))
-        path = Path(text).expanduser()
+            return self._embedded(_decoded(text, where), where)
+        name, view = _view_of(text, where)
+        path = Path(name).expanduser()
         place = path if path.is_absolute() else self.folder / path
-        ref = ImageRef(kind="file", path=str(place)) if _is_file(place) else self._finder.find(text)
-        return RowImage(ref, Path(text).as_posix())
+        ref = ImageRef(kind="file", path=str(place)) if _is_file(place) else self._finder.find(name)
+        return RowImage(with_view(ref, view) if view != View() else ref, Path(text).as_posix())
 
-    def _embedded(self, content: bytes) -> RowImage:
+    def _embedded(self, content: bytes, where: str) -> RowImage:
+        try:
+            content = without_personal_fields(content)
+        except ValueError as problem:
+            raise DataError(f"{where}: {problem}.") from None
         digest = hashlib.sha256(content).hexdigest()
         path = cache_folder("images") / digest[:2] / digest
         if self.keep and not _is_file(path):
@@ -94,6 +128,17 @@ class ImageReader:
             part.write_bytes(content)
             part.replace(path)
         return RowImage(ImageRef(kind="file", path=str(path)), digest[:16])
+
+
+def _view_of(text: str, where: str) -> tuple[str, View]:
+    """The path and the view in `PATH::frame=3`; a path alone has no view."""
+    name, mark, view = text.rpartition("::")
+    if not mark or "=" not in view:
+        return text, View()
+    try:
+        return name, parse_view(view)
+    except ValueError as problem:
+        raise DataError(f"{where}: {text[:80]!r}: {problem}. Expected PATH, or PATH::frame=3.") from None
 
 
 def _is_file(path: Path) -> bool:

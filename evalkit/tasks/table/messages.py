@@ -7,7 +7,8 @@ import string
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import LETTERS, ImagePlace, Message, Sample
+from evalkit.core.types import LETTERS, Message, Sample
+from evalkit.tasks.image_places import with_places
 from evalkit.tasks.prompts import options_in, prompt_id, render
 
 FIELDS = ("question", "options")
@@ -47,10 +48,9 @@ class Wording:
         return f"{name}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """The system message, if any, then the images and the text."""
-        text = self._text(sample)
-        places = tuple(ImagePlace(k) for k in range(len(sample.images)))
-        user = Message(role="user", content=(*places, text))
+        """The system message, if any, then the text with the images where it marks them, else in front."""
+        content = with_places(self._text(sample), len(sample.images), f"row {sample.id}")
+        user = Message(role="user", content=content)
         return (Message(role="system", content=(self.system,)), user) if self.system else (user,)
 
     def _text(self, sample: Sample) -> str:

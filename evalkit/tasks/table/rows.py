@@ -61,7 +61,7 @@ class RowReader:
             kind = kind or (CLOSED if all(map(is_yes_or_no, references)) else OPEN)
         images = self._images(fields, where)
         single = " ".join(question.split())
-        shown = "+".join(image.id for image in images) or f"row{record.row}"
+        shown = "+".join(dict.fromkeys(image.id for image in images)) or f"row{record.row}"
         cluster = one_text(fields.get(self.cluster), f"{where}, {self.cluster}") if self.cluster else shown
         return Sample(
             id=sample_id,

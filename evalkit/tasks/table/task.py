@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.files import safe_name
+from evalkit.core.image_view import parse_window
 from evalkit.core.types import CHOICE, CLOSED, OPEN, Message, Sample
 from evalkit.records.base import Record
 from evalkit.tasks.base import LoadedTask
@@ -41,6 +42,8 @@ class TableTask:
         cut: a text in the question from which on it is not the question ("Answer Choices:").
         prompt: a variant of `evalkit.tasks.prompts`, or "template" with `template`: a text with {question} and
             {options} (lettered, one a line).  system: text of a system message.
+        window: CENTER/WIDTH for DICOM and NIfTI; None: the file's own.  slices: number of evenly spaced images that a
+            volume, or a file of several frames or pages, becomes.
         on_bad_row, on_missing_image: error or skip.
     """
 
@@ -62,6 +65,8 @@ class TableTask:
         prompt: str = "short",
         template: str | None = None,
         system: str | None = None,
+        window: str | None = None,
+        slices: int | None = None,
         on_bad_row: str = "error",
         on_missing_image: str = "error",
     ) -> None:
@@ -92,6 +97,13 @@ class TableTask:
         self.first_option, self.cut = first_option, cut
         self.wording = Wording(prompt=prompt, template=template, system=system)
         self.on_bad_row = on_bad_row
+        if slices is not None and slices < 1:
+            raise ConfigError(f"task.slices={slices} is invalid; expected a number of images, at least 1.")
+        try:
+            self.window = parse_window(window) if window else None
+        except ValueError as problem:
+            raise ConfigError(f"task.window={window}: {problem}. Expected CENTER/WIDTH, such as 40/400.") from None
+        self.slices = slices
 
     def load(self, *, images: bool = True) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
@@ -132,7 +144,7 @@ class TableTask:
         reader = RowReader(
             where=source.where,
             columns=columns,
-            images=ImageReader(source.folder, keep=images),
+            images=ImageReader(source.folder, keep=images, window=self.window, slices=self.slices),
             tags=self.tags,
             cluster=self.cluster,
             context=self.context,

@@ -7,10 +7,11 @@ direction of the difference.  What no probe explains is "other".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from evalkit.analysis.disagreement.choice_cases import CHOICE_KIND
 from evalkit.analysis.disagreement.features import AnswerFeatures
 from evalkit.analysis.disagreement.probes import GoldAnswer, Probe, probes, sample_for
 from evalkit.core.types import MetricKey, Prediction
@@ -104,10 +105,17 @@ class Causes:
         self._known: dict[tuple[AnswerFeatures, MetricKey, MetricKey, bool], str] = {}
 
     @cached_property
-    def _by_kind(self) -> Mapping[tuple[str, str], list[_MeasuredProbe]]:
-        """(kind, verdict) -> the measured probes, in order."""
+    def _of_choices(self) -> Mapping[tuple[str, str], list[_MeasuredProbe]]:
+        return self._measured(probe for probe in probes() if probe.kind == CHOICE_KIND)
+
+    @cached_property
+    def _of_others(self) -> Mapping[tuple[str, str], list[_MeasuredProbe]]:
+        return self._measured(probe for probe in probes() if probe.kind != CHOICE_KIND)
+
+    def _measured(self, chosen: Iterable[Probe]) -> Mapping[tuple[str, str], list[_MeasuredProbe]]:
+        """(kind, verdict) -> the measured probes, in order.  Few runs need those of multiple choice and the others."""
         found: dict[tuple[str, str], list[_MeasuredProbe]] = {}
-        for probe in probes():
+        for probe in chosen:
             effects = {name: _effects(protocol, probe) for name, protocol in self._protocols.items()}
             for verdict in (probe.verdict,) if probe.verdict else ("yes", "no", "both", "neither"):
                 found.setdefault((probe.kind, verdict), []).append(_MeasuredProbe(probe, effects))
@@ -123,7 +131,8 @@ class Causes:
         return self._known[key]
 
     def _find(self, answer: AnswerFeatures, first: MetricKey, second: MetricKey, first_is_higher: bool) -> str:
-        for probe, effects in self._by_kind.get((answer.kind, answer.verdict), ()):
+        measured = self._of_choices if answer.kind == CHOICE_KIND else self._of_others
+        for probe, effects in measured.get((answer.kind, answer.verdict), ()):
             if probe.feature not in answer.features:
                 continue
             one, two = effects[first.protocol].get(first.metric), effects[second.protocol].get(second.metric)

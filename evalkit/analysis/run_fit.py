@@ -94,7 +94,8 @@ def check_signature(key: MetricKey, signature: Signature, header: RunHeader | Su
 
 
 def _check_counts(summary: Summary, answers: AnswerColumns) -> None:
-    counts = {"n": len(answers.ids), "n_images": len(set(answers.image_ids)), "n_failed": answers.n_failed}
+    clusters = "n_images" if summary.n_clusters is None else "n_clusters"
+    counts = {"n": len(answers.ids), clusters: len(set(answers.image_ids)), "n_failed": answers.n_failed}
     for name, n in counts.items():
         if getattr(summary, name) != n:
             raise ValueError(f"summary.json has {name}={getattr(summary, name)}, predictions.jsonl {n}")

@@ -250,10 +250,15 @@ def scores_choices_alone(protocol: Mapping[str, Any]) -> bool:
     return bool(metrics) and all(getattr(metric, "rows", None) == "choice" for metric in metrics)
 
 
+def _choice_prompt(task: Mapping[str, Any]) -> Any:
+    """The prompt variant of multiple-choice questions: a setting of its own in task=table."""
+    return task["choice_prompt"] if "choice_prompt" in task else task.get("prompt")
+
+
 def _labelled(protocol: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
     """A protocol with `labels` of its options as the task's prompt shows them, where its YAML says null."""
     is_open = "labels" in protocol and protocol["labels"] is None
-    return protocol | {"labels": "numbers" if task.get("prompt") == "numbers" else "letters"} if is_open else protocol
+    return protocol | {"labels": "numbers" if _choice_prompt(task) == "numbers" else "letters"} if is_open else protocol
 
 
 def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.core.types import LETTERS, Message, Sample
+from evalkit.core.types import CHOICE, LETTERS, Message, Sample
 from evalkit.tasks.image_places import with_places
-from evalkit.tasks.prompts import options_in, prompt_id, render
+from evalkit.tasks.prompts import check_prompt, options_in, options_note, prompt_id, render, unlisted_note
 
 FIELDS = ("question", "options")
 
@@ -18,16 +19,21 @@ FIELDS = ("question", "options")
 class Wording:
     """How a question is put: a variant of `evalkit.tasks.prompts`, or a template, and a system message.
 
+    choice_prompt: the variant for multiple-choice questions, which need their options beside them.
+
     Raises:
         ConfigError: the template has an unknown field, or none for the question.
     """
 
     prompt: str
+    choice_prompt: str = "letters"
     template: str | None = None
     system: str | None = None
 
     def __post_init__(self) -> None:
         if self.template is None:
+            check_prompt(self.prompt)
+            check_prompt(self.choice_prompt)
             return
         try:
             used = [name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None]
@@ -38,14 +44,30 @@ class Wording:
         if "question" not in used:
             raise ConfigError("task.template has no field {question}, so every row would be asked the same.")
 
-    @property
-    def id(self) -> str:
-        """The name of the wording with the first 8 hexadecimal digits of the SHA-256 of its text, for signatures."""
-        if self.template is None and self.system is None:
-            return prompt_id(self.prompt)
-        text = f"{self.template if self.template is not None else prompt_id(self.prompt)}\0{self.system or ''}"
-        name = "template" if self.template is not None else self.prompt
-        return f"{name}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    def id(self, *, has_choices: bool) -> str:
+        """The name of the wording with the first 8 hexadecimal digits of the SHA-256 of its text, for signatures.
+
+        has_choices: the table has multiple-choice questions, so that their wording counts as well.
+        """
+        if self.template is not None:
+            name, text = "template", self.template
+        elif not has_choices or self.choice_prompt == self.prompt:
+            name, text = self.prompt, prompt_id(self.prompt, has_choices=has_choices)
+        else:
+            name = f"{self.prompt}+{self.choice_prompt}"
+            text = f"{prompt_id(self.prompt)}+{prompt_id(self.choice_prompt, has_choices=True)}"
+        if self.template is None and self.system is None and name == self.prompt:
+            return text
+        whole = "\0".join((text, self.system or ""))
+        return f"{name}@{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+    def notes(self, samples: Sequence[Sample]) -> list[str]:
+        """How many questions list their options, and which do not."""
+        if self.template is not None:
+            return []
+        choices = [s for s in samples if s.answer_type == CHOICE]
+        others = [options_in(s.question) for s in samples if s.answer_type != CHOICE]
+        return [*options_note(self.prompt, others), *unlisted_note(self.choice_prompt, len(choices))]
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
         """The system message, if any, then the text with the images where it marks them, else in front."""
@@ -55,6 +77,8 @@ class Wording:
 
     def _text(self, sample: Sample) -> str:
         if self.template is None:
-            return render(self.prompt, sample.prompt_question, sample.choices or options_in(sample.question))
+            if sample.answer_type == CHOICE:
+                return render(self.choice_prompt, sample.prompt_question, sample.choices, is_choice=True)
+            return render(self.prompt, sample.prompt_question, options_in(sample.question))
         options = "\n".join(f"{LETTERS[k]}. {choice}" for k, choice in enumerate(sample.choices))
         return self.template.format(question=sample.prompt_question, options=options)

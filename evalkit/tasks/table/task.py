@@ -14,7 +14,6 @@ from evalkit.records.base import Record
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES
 from evalkit.tasks.image_check import ON_MISSING
-from evalkit.tasks.prompts import check_prompt, options_in, options_note
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
@@ -40,8 +39,9 @@ class TableTask:
         tags: columns whose values make slices.  context: the column with text for a judge.
         first_option: 0 or 1, where answers are numbers of options.
         cut: a text in the question from which on it is not the question ("Answer Choices:").
-        prompt: a variant of `evalkit.tasks.prompts`, or "template" with `template`: a text with {question} and
-            {options} (lettered, one a line).  system: text of a system message.
+        prompt, choice_prompt: variants of `evalkit.tasks.prompts`, the second for multiple-choice questions.
+        template: a text with {question} and {options} (lettered, one a line), in place of both.
+        system: text of a system message.
         window: CENTER/WIDTH for DICOM and NIfTI; None: the file's own.  slices: number of evenly spaced images that a
             volume, or a file of several frames or pages, becomes.
         on_bad_row, on_missing_image: error or skip.
@@ -63,6 +63,7 @@ class TableTask:
         first_option: int | None = None,
         cut: str = "",
         prompt: str = "short",
+        choice_prompt: str = "letters",
         template: str | None = None,
         system: str | None = None,
         window: str | None = None,
@@ -85,8 +86,6 @@ class TableTask:
                 raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), map(str, allowed))}")
         if isinstance(tags, str) or "answer_type" in tags:
             raise ConfigError("task.tags must be a list of columns, such as [modality,site], without answer_type.")
-        if template is None:
-            check_prompt(prompt)
         self.path = path
         self.name = name or safe_name(Path(path.rstrip("/")).stem)
         self.revision, self.subset = revision, subset
@@ -95,7 +94,7 @@ class TableTask:
         self.columns = dict(columns or {})
         self.cluster, self.tags, self.context = cluster, tuple(tags), context
         self.first_option, self.cut = first_option, cut
-        self.wording = Wording(prompt=prompt, template=template, system=system)
+        self.wording = Wording(prompt=prompt, choice_prompt=choice_prompt, template=template, system=system)
         self.on_bad_row = on_bad_row
         if slices is not None and slices < 1:
             raise ConfigError(f"task.slices={slices} is invalid; expected a number of images, at least 1.")
@@ -165,7 +164,7 @@ class TableTask:
             form="table",
             samples=tuple(rows.samples),
             closed_rule="label",
-            prompt=self.wording.id,
+            prompt=self.wording.id(has_choices=any(s.answer_type == CHOICE for s in rows.samples)),
             skipped=tuple(rows.skipped),
             notes=self._notes(source, columns, rows),
             cluster=self.cluster or "image",
@@ -185,10 +184,8 @@ class TableTask:
         others |= {self.context: "context for a judge"} if self.context else {}
         kinds = Counter(s.answer_type for s in rows.samples)
         counts = ", ".join(f"{kinds[k]} {k.lower()}" for k in (CHOICE, CLOSED, OPEN) if kinds[k])
-        options = [s.choices or options_in(s.question) for s in rows.samples]
         rule = f"answer types ({counts}): {f'column {columns.type}, else ' if columns.type else ''}{RULE}"
-        wording = options_note(self.wording.prompt, options) if self.wording.template is None else []
-        return (columns.described(source.names, others), rule, *source.notes, *wording)
+        return (columns.described(source.names, others), rule, *source.notes, *self.wording.notes(rows.samples))
 
 
 class _OfSplit:

@@ -235,5 +235,6 @@ def test_wordings_name_their_text(folder: Path) -> None:
     assert system.content == ("You read images.",)
     assert user.content[1:] == ("Q: Which modality?\nA. MRI\nB. CT\nC. PET\nAnswer:",)
     assert own.load().prompt.startswith("template@")
-    assert plain.load().prompt.startswith("short@")
+    assert plain.load().prompt.startswith("short+letters@")
+    assert TableTask(path=path, prompt="letters").load().prompt.startswith("letters@")
     assert own.load().prompt != TableTask(path=path, template="Q: {question}").load().prompt

@@ -15,6 +15,7 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.plain_text import is_hidden
+from evalkit.core.setting_types import parse_setting
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -253,7 +254,25 @@ def make_settings(config: Config) -> Settings:
         dry_run=bool(config.get("dry_run")),
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
         reasoning=reasoning_mode(config),
+        **_preflight(config),
     )
+
+
+def _preflight(config: Config) -> dict[str, Any]:
+    """`preflight=N` or `preflight.n=N preflight.require=SHARE`, where a checkpoint answers.
+
+    Raises:
+        ConfigError: a value is of another type.
+    """
+    given = config.get("preflight")
+    content = {"n": given} if not isinstance(given, Mapping) else given
+    if unknown := [key for key in content if key not in ("n", "require")]:
+        raise ConfigError(f"preflight.{unknown[0]} is not a setting. Expected preflight.n or preflight.require.")
+    n = parse_setting(content.get("n"), int | None, "preflight.n")
+    require = parse_setting(content.get("require"), float | None, "preflight.require")
+    if not sees_images(config) and require is None:
+        return {}
+    return {"preflight": n, "preflight_require": require}
 
 
 def reasoning_mode(config: Config) -> str:

@@ -51,6 +51,7 @@ DECLARED: dict[str, Any] = {
     "gate.out": TEXT,
     "own": ONE_OR_MORE,
     "prediction": TEXT,
+    "preflight": int | MAPPING | None,
     "predictions": str,
     "question": TEXT,
     "reference": TEXT,

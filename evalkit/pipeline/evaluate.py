@@ -14,6 +14,7 @@ from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
 from evalkit.pipeline.manifest import build_manifest, describe_generation
+from evalkit.pipeline.preflight import Preflight
 from evalkit.pipeline.resume import answer_missing, check_unedited, describe
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, as_file
@@ -77,6 +78,7 @@ def evaluate(
             settings.resume,
             reasoning=settings.reasoning,
             opened=_inside_thoughts(given.prompts.record),
+            preflight=_preflight(settings, protocols),
         )
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         if not n_asked and earlier is not None:
@@ -100,6 +102,12 @@ def evaluate(
         # Last: a run is finished when its scores are.
         write_record(folder.manifest, replace(manifest, status="done"))
         return found
+
+
+def _preflight(settings: Settings, protocols: Sequence[ScoringProtocol]) -> Preflight | None:
+    if settings.preflight is None:
+        return None
+    return Preflight(n=settings.preflight, require=settings.preflight_require, protocols=protocols)
 
 
 def _earlier_timing(folder: RunFolder) -> Timing | None:

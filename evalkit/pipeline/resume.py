@@ -14,6 +14,7 @@ from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.sample_text import described
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
+from evalkit.pipeline.preflight import Preflight
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
@@ -75,6 +76,7 @@ def answer_missing(
     *,
     reasoning: str = "auto",
     opened: AbstractSet[str] = frozenset(),
+    preflight: Preflight | None = None,
 ) -> Answers:
     """Generate the missing answers, appending them as they arrive, their reasoning apart.
 
@@ -86,6 +88,7 @@ def answer_missing(
     Args:
         reasoning: see `evalkit.core.reasoning.separate`; also for answers of an earlier run, which may hold thoughts.
         opened: ids of the samples whose prompt ends inside a thought.
+        preflight: the look at the first answers, before the others are asked.
     """
 
     def apart(prediction: Prediction) -> Prediction:
@@ -109,6 +112,7 @@ def answer_missing(
     if known:
         console.note(f"{len(requests) - len(waiting)} of {len(requests)} answers are already in {folder.path}")
     outstanding = Counter(r.fingerprint for r in waiting)
+    look, first = preflight.of(len(waiting)) if preflight else None, list[Prediction]()
     with (
         console.progress(len(requests), len(requests) - len(waiting), "answering") as advance,
         BackgroundWriter(folder.predictions, lambda p: PredictionLine.of(sample_of[p.sample_id], p), advance) as writer,
@@ -118,6 +122,11 @@ def answer_missing(
             batch = [apart(p) for p in batch]
             writer.write(batch)
             known.update({p.fingerprint: p for p in batch})
+            if look is not None:
+                first += batch
+                if len(first) >= min(look.n, len(waiting)):
+                    look.check(sample_of, first)
+                    look = None
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
     apart_alone = [known[r.fingerprint] for r in requests]

@@ -12,6 +12,8 @@ from evalkit.pipeline.shards import Shard
 class Settings:
     """The run's own settings, from the command line.
 
+    preflight: number of answers that are looked at before the others are asked; None for no look.  preflight_require:
+    see `evalkit.pipeline.preflight`.
     reasoning: "auto" splits a model's thoughts off its answers, "keep" scores each text as it came.
     """
 
@@ -23,3 +25,5 @@ class Settings:
     dry_run: bool = False
     shard: Shard | None = None
     reasoning: str = "auto"
+    preflight: int | None = None
+    preflight_require: float | None = None

@@ -12,6 +12,7 @@ from evalkit.core.files import expand_home
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES, RawRow, SplitRows, is_yes_or_no, samples_of
+from evalkit.tasks.hub import dataset_snapshot
 from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.prompts import check_prompt, options_in, options_note, prompt_id, render
 
@@ -162,24 +163,7 @@ class VqaTask(ABC):
         """Path of the dataset's snapshot in the hub's cache, downloaded if necessary."""
         if not self.repo:
             raise DataError(f"{self.name} is not on the Hugging Face hub. Set task.path=DIR to a local copy.")
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        # Time-outs and proxy errors are raised as the base error of the hub's HTTP library, whichever that is.
-        transport = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
-        failures: tuple[type[Exception], ...] = (*transport, OSError, ValueError)
-        patterns = self._patterns(split)
-        try:
-            folder = snapshot_download(
-                self.repo, repo_type="dataset", revision=self.revision, allow_patterns=[*patterns, "*.md"]
-            )
-        except failures as problem:
-            raise DataError(
-                f"{self.name} ({self.repo}) is not in the local cache and could not be downloaded from the hub "
-                f"({type(problem).__name__}). Set task.path=DIR to a local copy, or run "
-                f"`python -m evalkit fetch task={self.name}` on a machine with a network."
-            ) from problem
-        return Path(folder)
+        return dataset_snapshot(self.repo, self.revision, self._patterns(split), self.name)
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:

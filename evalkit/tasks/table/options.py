@@ -30,7 +30,7 @@ def options_of(value: Any, where: str) -> tuple[str, ...]:
     if items is not None:
         return _letters_off(_without_blank_end([text_or_none(v, where) for v in items], where))
     text = text_or_none(value, where)
-    return () if text is None else _split(text, where)
+    return () if text is None or text == "[]" else _split(text, where)
 
 
 def options_in_columns(values: Sequence[Any], where: str) -> tuple[str, ...]:

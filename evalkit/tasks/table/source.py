@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError, first_line
-from evalkit.records.base import Record
+from evalkit.records.base import RawFile, Record
 from evalkit.records.load import load
 from evalkit.tasks.formats import SPLIT_NAMES, names_split
 
@@ -42,15 +42,38 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
     """
     local = Path(path).expanduser()
     if local.is_dir():
-        return _of_files(_in_folder(local, split), split)
+        return _of_files(_in_folder(local, split))
     if local.is_file():
-        return _of_files([local], split)
+        return _of_files([local])
     if _HUB_ID.fullmatch(path) and not path.endswith(ENDINGS):
         return _of_hub(path, split, revision, subset)
     raise DataError(
         f"task.path={path}: no such file or folder, and not the id of a dataset on the hub (OWNER/NAME). Expected a "
         "CSV, TSV, JSON, JSONL, Parquet or XLSX file."
     )
+
+
+def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
+    """The table whose rows are in the files of a folder that match the patterns, one after the other.
+
+    Args:
+        path: the folder, where relative paths of images start as well; or one file, which is read alone.
+        split: the split that all of these files are.
+
+    Raises:
+        DataError: there is no such folder, or a pattern matches no file.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        return replace(_of_files([folder]), split=split)
+    if not folder.is_dir():
+        raise DataError(f"task.path={path}: no such file or folder.")
+    found: dict[str, list[Path]] = {p: sorted(f for f in folder.glob(p) if f.is_file()) for p in patterns}
+    if missing := [pattern for pattern, files in found.items() if not files]:
+        raise DataError(
+            f"task.path={path}: no file {missing[0]} in this folder. Give the folder that holds it, or the file itself."
+        )
+    return replace(_of_files([f for files in found.values() for f in files], folder), split=split)
 
 
 def _in_folder(folder: Path, split: str) -> list[Path]:
@@ -69,20 +92,37 @@ def _in_folder(folder: Path, split: str) -> list[Path]:
     raise DataError(f"task.path={folder}: several tables ({shown}). Give the path of one of them.")
 
 
-def _of_files(files: Sequence[Path], split: str) -> Source:
-    stated = next((s for s in SPLIT_NAMES if names_split(files[0], s)), None)
-    shared: dict[str, Any] = {"where": str(files[0]), "folder": files[0].parent, "split": stated and split}
+def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
+    """The table of one file, or of the parts of one.  folder: where images start; None: beside the (first) file."""
+    shared: dict[str, Any] = {
+        "where": f"{folder} ({len(files)} files)" if folder and len(files) > 1 else str(files[0]),
+        "folder": folder or files[0].parent,
+        "split": next((s for s in SPLIT_NAMES if names_split(files[0], s)), None),
+    }
     if all(_is_parquet(f) for f in files):
-        return Source(names=_parquet_names(files[0]), records=lambda: _parquet_rows(files), **shared)
-    raw = load(files[0])
+        names = dict.fromkeys(name for f in files for name in _parquet_names(f))
+        return Source(names=tuple(names), records=lambda: _parquet_rows(files), **shared)
+    raws = [_read(f) for f in files]
+    names = dict.fromkeys(name for raw in raws for record in raw.records for name in record.fields)
+    notes = tuple(dict.fromkeys(note for raw in raws for note in raw.notes))
+    return Source(names=tuple(names), records=lambda: _joined(raws), notes=notes, **shared)
+
+
+def _read(path: Path) -> RawFile:
+    raw = load(path)
     if raw.torn or raw.tail:
-        raise DataError(
-            f"{files[0]}: the file ends in the middle of a record, so rows would be missing. Copy it again."
-        )
+        raise DataError(f"{path}: the file ends in the middle of a record, so rows would be missing. Copy it again.")
     if raw.kind != "records" or not raw.records:
-        raise DataError(f"{files[0]}: expected a table: a header line and rows, a JSON list of objects, or JSON lines.")
-    names = tuple(dict.fromkeys(name for record in raw.records for name in record.fields))
-    return Source(names=names, records=lambda: raw.records, notes=raw.notes, **shared)
+        raise DataError(f"{path}: expected a table: a header line and rows, a JSON list of objects, or JSON lines.")
+    return raw
+
+
+def _joined(raws: Sequence[RawFile]) -> Iterable[Record]:
+    """The records of all files; those of several are numbered on through all of them."""
+    if len(raws) == 1:
+        return raws[0].records
+    every = (record.fields for raw in raws for record in raw.records)
+    return (Record(row=k, fields=fields) for k, fields in enumerate(every, 1))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -131,7 +171,8 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
     try:
         commit = HfApi().dataset_info(repo, revision=revision).sha
         known = get_dataset_split_names(repo, subset, revision=commit)
-        chosen = next((s for s in known if s in SPLIT_NAMES.get(split, (split,))), None)
+        # A dataset may have both `dev` and `validation`, so the exact name comes first.
+        chosen = next((s for s in (split, *known) if s in known and s in SPLIT_NAMES.get(split, (split,))), None)
         if chosen is None:
             raise ConfigError(
                 f"{repo} has no split {split}; it has {', '.join(known)}. Choose one with task.split=NAME."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
@@ -13,15 +14,19 @@ from evalkit.core.types import CHOICE, CLOSED, OPEN, Message, Sample
 from evalkit.records.base import Record
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES
+from evalkit.tasks.hub import dataset_snapshot
 from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
 from evalkit.tasks.table.rows import RULE, RowReader, Rows, check_numbers, read_rows
-from evalkit.tasks.table.source import Source, open_source
+from evalkit.tasks.table.source import Source, open_files, open_source
 from evalkit.tasks.table.values import text_or_none
 
 ON_BAD_ROW = ("error", "skip")
+ANY_TABLE = (
+    "a CSV, TSV, JSON, JSONL, Parquet or XLSX file, a folder with one, or the id of a dataset on the hub (OWNER/NAME)"
+)
 
 
 class TableTask:
@@ -30,10 +35,16 @@ class TableTask:
     Args:
         name: name in results; None: the name of the file, or of the hub's dataset.
         path: a file (CSV, TSV, JSON, JSONL, Parquet, XLSX), a folder with one, or OWNER/NAME on the hub.
+        repo: OWNER/NAME on the hub, which is read where there is no path.
         revision, subset: commit and configuration of a dataset on the hub.
+        files: patterns of the files with the rows, inside the folder or the hub's repository; all are of `split`.
+        archives: patterns of further files that the hub's repository has and rows refer to (zip archives of images).
         split: the rows of this split, where a column, the file's name or the hub says which; any table without splits
             is taken whole.
         train: another file with train rows, for baselines and the audit of leaks.
+        keep: column -> values; rows with other values are no part of the set (one subject of a larger table).
+        counts: split -> published number of rows, those that cannot be read included.
+        allow_counts: accept a copy with another number of rows.
         columns: field (id, question, answer, image, choices, type, split, language) -> column; others are guessed.
         cluster: the column that names clusters of the intervals (a patient); None: the image.
         tags: columns whose values make slices.  context: the column with text for a judge.
@@ -52,10 +63,16 @@ class TableTask:
         *,
         path: str | None = None,
         name: str | None = None,
+        repo: str | None = None,
         revision: str | None = None,
         subset: str | None = None,
+        files: Sequence[str] = (),
+        archives: Sequence[str] = (),
         split: str = "test",
         train: str | None = None,
+        keep: Mapping[str, object] | None = None,
+        counts: Mapping[str, int] | None = None,
+        allow_counts: bool = False,
         columns: Mapping[str, object] | None = None,
         cluster: str | None = None,
         tags: Sequence[str] = (),
@@ -71,11 +88,6 @@ class TableTask:
         on_bad_row: str = "error",
         on_missing_image: str = "error",
     ) -> None:
-        if not path:
-            raise DataError(
-                "task=table needs task.path: a CSV, TSV, JSON, JSONL, Parquet or XLSX file, a folder with one, or the "
-                "id of a dataset on the hub (OWNER/NAME)."
-            )
         aliases = {alias: known for known, names in SPLIT_NAMES.items() for alias in names}
         for value, allowed, key in (
             (on_bad_row, ON_BAD_ROW, "on_bad_row"),
@@ -86,9 +98,13 @@ class TableTask:
                 raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), map(str, allowed))}")
         if isinstance(tags, str) or "answer_type" in tags:
             raise ConfigError("task.tags must be a list of columns, such as [modality,site], without answer_type.")
-        self.path = path
-        self.name = name or safe_name(Path(path.rstrip("/")).stem)
-        self.revision, self.subset = revision, subset
+        self.path = path or repo or ""
+        self.name = name or safe_name(Path(self.path.rstrip("/")).stem or "table")
+        self.repo, self.revision, self.subset = None if path else repo, revision, subset
+        self.files, self.archives = tuple(files), tuple(archives)
+        self.keep = {column: _texts(values) for column, values in (keep or {}).items()}
+        self.counts = {aliases.get(known, known): n for known, n in (counts or {}).items()}
+        self.allow_counts = allow_counts
         self.split = aliases.get(split, split)
         self.train = train
         self.columns = dict(columns or {})
@@ -106,16 +122,21 @@ class TableTask:
 
     def load(self, *, images: bool = True) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
-        return self._load(self._open(self.path, self.split), self.split, images)
+        loaded = self._load(self._open(self.split), self.split, images)
+        return replace(loaded, notes=(*loaded.notes, *self._check_counts(len(loaded.samples) + len(loaded.skipped))))
 
     def load_train(self) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
         if self.train is not None:
-            return self._load(self._open(self.train, "train"), "train", images=False)
-        source = self._open(self.path, "train")
+            source = open_source(self.train, split="train", revision=self.revision, subset=self.subset)
+            return self._load(source, "train", images=False)
+        none = DataError(f"{self.name} has no train rows. Give them with task.train=FILE.")
+        if self.files:
+            raise none
+        source = self._open("train")
         columns = choose(source.names, self.columns, source.where)
         if columns.split is None and (source.split != "train" or self.split == "train"):
-            raise DataError(f"{self.name} has no train rows. Give them with task.train=FILE.")
+            raise none
         return self._load(source, "train", images=False)
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
@@ -124,7 +145,7 @@ class TableTask:
 
     def chosen_columns(self) -> dict[str, str | list[str]]:
         """The columns as they are read, as the setting `columns` that would name them all."""
-        source = self._open(self.path, self.split)
+        source = self._open(self.split)
         found = choose(source.names, self.columns, source.where)
         named: dict[str, str | list[str] | None] = {
             "id": found.id, "question": found.question, "answer": found.answer, "type": found.type,
@@ -134,8 +155,39 @@ class TableTask:
             named[key] = columns[0] if len(columns) == 1 else list(columns) or None
         return {key: value for key, value in named.items() if value is not None}
 
-    def _open(self, path: str, split: str) -> Source:
-        return open_source(path, split=split, revision=self.revision, subset=self.subset)
+    def hub_patterns(self) -> tuple[str, ...]:
+        """Patterns of the files that `fetch` downloads from the hub."""
+        return (*self.files, *self.archives) or ("*",)
+
+    def _open(self, split: str) -> Source:
+        if not self.path:
+            where = f"the folder of a local copy, with {self.files[0]} in it" if self.files else ANY_TABLE
+            raise DataError(f"task={self.name} needs task.path: {where}.")
+        if not self.files:
+            return open_source(self.path, split=split, revision=self.revision, subset=self.subset)
+        if self.repo is None:
+            return open_files(self.path, self.files, split=split)
+        folder = dataset_snapshot(self.repo, self.revision, self.hub_patterns(), self.name)
+        found = open_files(str(folder), self.files, split=split)
+        # The folder of a snapshot in the cache is named after its commit.
+        return replace(found, notes=(*found.notes, f"{self.repo} at commit {folder.name}"))
+
+    def _check_counts(self, n: int) -> list[str]:
+        """Compare the number of rows with the published one; returns a note if they differ and that is allowed.
+
+        Raises:
+            DataError: they differ and allow_counts is false.
+        """
+        if not self.counts or self.counts.get(self.split) == n:
+            return []
+        published = ", ".join(f"{count} in {split}" for split, count in self.counts.items())
+        text = f"{self.name} ({self.split}): this copy has {n} rows, the published set {published}"
+        if not self.allow_counts:
+            raise DataError(
+                f"{text}. Results over other rows are not comparable with published ones. Use a complete copy, or set "
+                "task.allow_counts=true for a deliberate subset."
+            )
+        return [f"{text}: results are not comparable with published ones"]
 
     def _load(self, source: Source, split: str, images: bool) -> LoadedTask:
         columns = choose(source.names, self.columns, source.where)
@@ -150,10 +202,8 @@ class TableTask:
             first_option=self.first_option,
             cut=self.cut,
         )
-        records = _OfSplit(source, columns, split)
+        records = _OfSplit(source, columns, split, self.keep)
         if self.first_option is None and (base := check_numbers(reader, records)) is not None:
-            from dataclasses import replace
-
             reader = replace(reader, first_option=base)
         rows = read_rows(reader, records, skip_bad=self.on_bad_row == "skip")
         if not rows.samples:
@@ -172,6 +222,7 @@ class TableTask:
 
     def _check_named(self, source: Source) -> None:
         named = {"cluster": self.cluster, "context": self.context, **{f"tags: {t}": t for t in self.tags}}
+        named |= {f"keep: {column}": column for column in self.keep}
         for key, column in named.items():
             if column is not None and column not in source.names:
                 raise ConfigError(
@@ -188,25 +239,30 @@ class TableTask:
         return (columns.described(source.names, others), rule, *source.notes, *self.wording.notes(rows.samples))
 
 
-class _OfSplit:
-    """The records of a split; those of a table without a column for it are all of them."""
+def _texts(values: object) -> frozenset[str]:
+    return frozenset(map(str, values if isinstance(values, list | tuple) else [values]))
 
-    def __init__(self, source: Source, columns: TableColumns, split: str) -> None:
-        self.source, self.column, self.split = source, columns.split, split
+
+class _OfSplit:
+    """The records of a split that are part of the set; those of a table without a split column are of any split."""
+
+    def __init__(self, source: Source, columns: TableColumns, split: str, keep: Mapping[str, frozenset[str]]) -> None:
+        self.source, self.column, self.keep = source, columns.split, keep
         self.wanted = {name.lower() for name in SPLIT_NAMES.get(split, (split,))}
 
     def __iter__(self) -> Iterator[Record]:
         for record in self.source.records():
-            if self.column is None or self._split_of(record) in self.wanted:
+            is_kept = all(self._text(record, column) in values for column, values in self.keep.items())
+            if is_kept and (self.column is None or self._text(record, self.column).lower() in self.wanted):
                 yield record
 
     def known(self) -> str:
-        """The splits that the table has, for a message."""
+        """The splits that the table has, or why no row is left, for a message."""
         if self.column is None:
-            return "The table has no rows."
-        found = Counter(self._split_of(r) or "(empty)" for r in self.source.records())
+            kept = ", ".join(f"{column} of {', '.join(sorted(values))}" for column, values in self.keep.items())
+            return f"No row has a {kept} (task.keep)." if kept else "The table has no rows."
+        found = Counter(self._text(r, self.column).lower() or "(empty)" for r in self.source.records())
         return f"Its column {self.column} holds {', '.join(sorted(found))}; choose one with task.split=NAME."
 
-    def _split_of(self, record: Record) -> str:
-        text = text_or_none(record.fields.get(self.column or ""), f"{self.source.where}: row {record.row}")
-        return (text or "").lower()
+    def _text(self, record: Record, column: str) -> str:
+        return text_or_none(record.fields.get(column), f"{self.source.where}: row {record.row}") or ""

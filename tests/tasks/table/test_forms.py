@@ -162,6 +162,66 @@ def test_train_rows_come_from_the_split_of_the_folder_a_column_or_a_file(folder:
     assert len(TableTask(path=str(write_jsonl(folder)), train=str(folder / "s.jsonl")).load_train().samples) == 3
 
 
+@pytest.mark.parametrize("name", ["test.jsonl", "data-test-00000-of-00001.jsonl", "val.jsonl"])
+def test_a_file_of_another_split_is_never_read_as_train_rows(folder: Path, name: str) -> None:
+    path = write_jsonl(folder).rename(folder / name)
+    with pytest.raises(DataError, match="has no train rows"):
+        TableTask(path=str(path)).load_train()
+    train = path.rename(folder / "train.jsonl")
+    assert len(TableTask(path=str(train)).load_train().samples) == 4
+
+
+def test_rows_of_several_files_follow_each_other(folder: Path) -> None:
+    for name, rows in (("a", ROWS[:1]), ("b", ROWS[1:])):
+        (folder / "parts").mkdir(exist_ok=True)
+        (folder / "parts" / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    task = TableTask(path=str(folder), files=["parts/*.json"], name="parts")
+    samples = task.load().samples
+    assert [(s.id, s.references[0]) for s in samples] == [("1", "yes"), ("2", "CT"), ("3", "NA"), ("4", "MRI")]
+    assert [open_image(s.images[0]).getpixel((0, 0)) for s in samples[:1]] == [(200, 10, 10)]
+    (folder / "parts" / "c.json").write_text("[{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"c\.json"):
+        task.load()
+
+
+@pytest.mark.parametrize(
+    ("keep", "n"), [({"modality": "CT"}, 2), ({"modality": ["CT", "MRI"]}, 4), ({"modality": "CT", "A": ["MRI"]}, 1)]
+)
+def test_rows_that_are_no_part_of_the_set_are_left_out(folder: Path, keep: dict[str, Any], n: int) -> None:
+    path = str(write_csv(folder))
+    assert len(TableTask(path=path, keep=keep, counts={"test": n}).load().samples) == n
+    with pytest.raises(DataError, match=rf"this copy has {n} rows, the published set 9 in test"):
+        TableTask(path=path, keep=keep, counts={"test": 9}).load()
+
+
+def test_rows_that_are_left_out_as_bad_count_for_the_copy(folder: Path) -> None:
+    rows = [*ROWS, {"question": "", "answer": "yes"}]
+    (folder / "t.json").write_text(json.dumps(rows), encoding="utf-8")
+    loaded = TableTask(path=str(folder / "t.json"), counts={"test": 5}, on_bad_row="skip").load()
+    assert (len(loaded.samples), len(loaded.skipped)) == (4, 1)
+
+
+@pytest.mark.parametrize(("asked", "chosen"), [("validation", "validation"), ("val", "validation"), ("test", "test")])
+def test_the_hub_split_of_the_very_name_comes_before_its_other_names(
+    monkeypatch: pytest.MonkeyPatch, asked: str, chosen: str
+) -> None:
+    import datasets
+    import huggingface_hub
+
+    class Api:
+        def dataset_info(self, repo: str, revision: str | None) -> Any:
+            return type("Info", (), {"sha": "c0ffee"})
+
+    def load_dataset(repo: str, subset: str | None, *, split: str, revision: str) -> Any:
+        return datasets.Dataset.from_list([{"question": f"Is it {split}?", "answer": "yes"}])
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: ["dev", "validation", "test"])
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    (sample,) = TableTask(path="owner/name", split=asked).load().samples
+    assert sample.question == f"Is it {chosen}?"
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no question": ({"question": ""}, "row 1, question is empty"),
     "no answer": ({"answer": " "}, "row 1, answer is empty"),
@@ -207,6 +267,7 @@ def test_numbers_of_options_need_to_be_clear(folder: Path) -> None:
         ({"cluster": "patient_id"}, r"task.cluster=patient_id: .* no such column"),
         ({"tags": ["modalty"]}, r"no such column.*modality"),
         ({"tags": "modality"}, "must be a list"),
+        ({"keep": {"modalty": "CT"}}, r"no such column.*modality"),
         ({"on_bad_row": "ignore"}, "task.on_bad_row=ignore"),
         ({"first_option": 2}, "task.first_option=2"),
         ({"prompt": "shrt"}, "task.prompt=shrt"),

@@ -49,4 +49,16 @@ def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
                 found[name] = make_task({"task": task | changed}).load(images=images)
             except NO_SPLIT as problem:
                 found[name] = why_no_split(problem)
-    return found
+    return _without_itself(found, config)
+
+
+def _without_itself(found: dict[str, LoadedTask | str], config: Config) -> dict[str, LoadedTask | str]:
+    """The splits, without those that are the audited rows again: a table that names no split is read as any of them."""
+    if all(isinstance(split, str) for split in found.values()):
+        return found
+    own = make_task(config).load(images=False).data_sha256
+    same = "the table does not say which split its rows are of"
+    return {
+        name: same if not isinstance(split, str) and split.data_sha256 == own else split
+        for name, split in found.items()
+    }

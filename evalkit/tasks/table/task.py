@@ -176,12 +176,13 @@ class TableTask:
         """Compare the number of rows with the published one; returns a note if they differ and that is allowed.
 
         Raises:
-            DataError: they differ and allow_counts is false.
+            DataError: they differ and allow_counts is false, or the set has no such split.
         """
         if not self.counts or self.counts.get(self.split) == n:
             return []
-        published = ", ".join(f"{count} in {split}" for split, count in self.counts.items())
-        text = f"{self.name} ({self.split}): this copy has {n} rows, the published set {published}"
+        if self.split not in self.counts:
+            raise DataError(f"{self.name} has no split {self.split}; it has {', '.join(self.counts)}.")
+        text = f"{self.name} ({self.split}): this copy has {n} rows, the published set {self.counts[self.split]}"
         if not self.allow_counts:
             raise DataError(
                 f"{text}. Results over other rows are not comparable with published ones. Use a complete copy, or set "

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.commands.audit import other_splits
 from evalkit.cli.config import build, load_option, options, protocols_for
 from evalkit.core.errors import DataError
 from evalkit.core.images import open_image
@@ -281,7 +282,7 @@ def test_rows_of_the_released_form_are_read(name: str, tmp_path: Path) -> None:
 def test_a_copy_with_other_counts_is_refused_unless_allowed(name: str, tmp_path: Path) -> None:
     published = load_option("task", name)["counts"]
     (n,) = published.values()
-    with pytest.raises(DataError, match=rf"{name} .*this copy has \d rows, the published set {n} in .*allow_counts"):
+    with pytest.raises(DataError, match=rf"{name} .*this copy has \d rows, the published set {n}\..*allow_counts"):
         load(name, tmp_path / "copy", counts=published)
     _, loaded = load(name, tmp_path / "again", counts=published, allow_counts=True)
     assert any("not comparable with published ones" in note for note in loaded.notes)
@@ -361,7 +362,30 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_another_split_or_subject_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pmc-vqa \(validation\): .*2 in test"):
-        load("pmc-vqa", tmp_path / "copy", split="validation", counts={"test": 2})
+    with pytest.raises(DataError, match=r"pmc-vqa has no split validation; it has test\."):
+        load("pmc-vqa", tmp_path / "copy", split="validation", counts={"test": 2}, allow_counts=True)
     with pytest.raises(DataError, match=r"No row has a subject of Music"):
         load("mmmu-pro-med", tmp_path / "pro", keep={"subject": "Music"})
+
+
+@pytest.mark.parametrize("name", ["medxpertqa-mm", "table"])
+@pytest.mark.usefixtures("cache")
+def test_an_audit_does_not_find_the_rows_in_themselves(name: str, tmp_path: Path) -> None:
+    """A table that names no split is read whole whatever split is asked for."""
+    copy = tmp_path / "copy"
+    load("medxpertqa-mm" if name == "medxpertqa-mm" else "endobench", copy)
+    path = copy if name == "medxpertqa-mm" else copy / "EndoBench.tsv"
+    others = other_splits(
+        {"task": {**load_option("task", name), "path": str(path), "allow_counts": True}}, images=False
+    )
+    assert set(others) == {"train", "validation"}
+    assert all(isinstance(why, str) and "split" in why for why in others.values())
+
+
+def test_an_audit_finds_the_other_splits_of_a_table(tmp_path: Path) -> None:
+    rows = [{"question": f"Is it {k}?", "answer": "yes", "split": s} for k, s in enumerate(["test", "train", "train"])]
+    (tmp_path / "t.json").write_text(json.dumps(rows), encoding="utf-8")
+    others = other_splits({"task": {**load_option("task", "table"), "path": str(tmp_path / "t.json")}}, images=False)
+    train = others["train"]
+    assert not isinstance(train, str)
+    assert len(train.samples) == 2

@@ -190,7 +190,7 @@ def test_rows_of_several_files_follow_each_other(folder: Path) -> None:
 def test_rows_that_are_no_part_of_the_set_are_left_out(folder: Path, keep: dict[str, Any], n: int) -> None:
     path = str(write_csv(folder))
     assert len(TableTask(path=path, keep=keep, counts={"test": n}).load().samples) == n
-    with pytest.raises(DataError, match=rf"this copy has {n} rows, the published set 9 in test"):
+    with pytest.raises(DataError, match=rf"this copy has {n} rows, the published set 9\."):
         TableTask(path=path, keep=keep, counts={"test": 9}).load()
 
 

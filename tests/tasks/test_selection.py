@@ -14,10 +14,9 @@ from evalkit.core.types import Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.selection import Selection
 
+MODALITIES = ("MR", "CT")
 SAMPLES = tuple(
-    Sample(
-        id=str(k), image_id=f"i{k // 3}", question="q", references=("a",), tags={"modality": "CT" if k % 2 else "MR"}
-    )
+    Sample(id=str(k), image_id=f"i{k // 3}", question="q", references=("a",), tags={"modality": MODALITIES[k % 2]})
     for k in range(30)
 )
 WHOLE = LoadedTask(name="t", split="test", form="f", samples=SAMPLES, closed_rule="label", prompt="p")

@@ -60,6 +60,8 @@ DECLARED: dict[str, Any] = {
     "sample": int | None,
     "runs": ONE_OR_MORE | None,
     "save": TEXT,
+    "run.data": TEXT,
+    "suite": ONE_OR_MORE | None,
     "to": str,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.

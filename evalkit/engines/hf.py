@@ -147,6 +147,11 @@ class HfEngine:
             }
         return record
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model has been loaded."""
+        return self._loaded is not None
+
     def load(self) -> LoadedModel:
         """Load the model and its processor at the first call, and return them."""
         if self._loaded is None:

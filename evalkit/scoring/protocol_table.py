@@ -12,6 +12,11 @@ _CHOICE_FACTS = ("rows", "choice_rule", "normaliser", "aggregation")
 _NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
 
 
+def columns_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The headings of a protocol's row: COLUMNS, or CHOICE_COLUMNS where it scores multiple choice alone."""
+    return CHOICE_COLUMNS if "choice_rule" in (config.get("card") or {}) else COLUMNS
+
+
 def protocol_row(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Cells of one protocol under COLUMNS, or CHOICE_COLUMNS where it scores multiple choice alone.
 

@@ -34,13 +34,15 @@ class Selection:
     seed: int = 0
 
     @classmethod
-    def from_settings(cls, where: Mapping[str, Any] | None, draw: int | None, seed: int) -> Selection | None:
+    def from_settings(cls, where: Any, draw: int | None, seed: int) -> Selection | None:
         """The selection of `task.where`, `sample` and `sample_seed`; None where they select nothing.
 
         Raises:
             ConfigError: a value is not a text or a list of texts.
             DataError: the file of ids cannot be read.
         """
+        if not isinstance(where, Mapping | None):
+            raise ConfigError(f"task.where={where!r} is invalid; expected task.where.TAG=VALUE for a tag of the rows.")
         kept = {str(tag): _values(tag, value) for tag, value in (where or {}).items() if value is not None}
         files = kept.pop(IDS, ())
         ids = frozenset(i for file in files for i in read_ids(Path(expand_home(file)))) if files else None

@@ -41,7 +41,7 @@ def list_options(arguments: Sequence[str]) -> str:
 
 def protocol_table() -> str:
     """Every protocol, a block each: the content of its card as in docs/protocols.md, else its one line."""
-    from evalkit.scoring.protocol_table import COLUMNS, protocol_row
+    from evalkit.scoring.protocol_table import columns_of, protocol_row
 
     blocks = []
     for name, about in options("protocol").items():
@@ -55,6 +55,6 @@ def protocol_table() -> str:
             blocks.append(f"{name}\n  {about}")
             continue
         cells = protocol_row(content)
-        lines = [f"  {heading:<22}{cell}" for heading, cell in zip(COLUMNS[1:], cells[1:], strict=True)]
+        lines = [f"  {heading:<22}{cell}" for heading, cell in zip(columns_of(content)[1:], cells[1:], strict=True)]
         blocks.append("\n".join([cells[0], *lines]))
     return "\n\n".join(blocks)

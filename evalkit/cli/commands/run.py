@@ -6,6 +6,7 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
@@ -28,14 +29,26 @@ from evalkit.core import console
 from evalkit.core.errors import Partial
 
 if TYPE_CHECKING:
+    from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
     from evalkit.pipeline.shards import Shard
+    from evalkit.runs.schema import Summary
 
 HELP_ORDER = 0
 
 
 def main(config: Config) -> int:
-    """Generate, score, print; write the leaderboard row."""
+    """Generate, score, print; write the leaderboard row; for a suite, task after task."""
+    if config.get("suite") is not None:
+        from evalkit.cli.suite import run_suite
+
+        return run_suite(config, run_task)
+    run_task(config, lambda engine: engine)
+    return 0
+
+
+def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | None:
+    """Run one task; the engine passes `through` a function first.  None for a dry run and for a part of a run."""
     from evalkit.pipeline.conclude import show
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
@@ -53,7 +66,7 @@ def main(config: Config) -> int:
         task,
         checked.loaded,
         checked.digests,
-        make_engine(config, settings.model, train),
+        through(make_engine(config, settings.model, train)),
         protocols,
         settings,
         config,
@@ -61,14 +74,14 @@ def main(config: Config) -> int:
         analysis=make_analysis_settings(config["task"], train),
     )
     if conclusion is None:
-        return 0
+        return None
     if settings.shard is not None:
         report_part(conclusion, settings.shard)
-        return 0
+        return None
     add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
-    return 0
+    return conclusion.summary
 
 
 def report_part(conclusion: Conclusion, shard: Shard) -> None:

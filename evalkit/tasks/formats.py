@@ -213,7 +213,7 @@ def parquet_files(path: Path, split: str) -> list[Path]:
 def names_split(path: Path, split: str) -> bool:
     """Whether a file is named after the split: test.json, pvqa_test.json, testset.json, test-00000-of-00001.parquet."""
     words = re.split(r"[^a-z]+", path.stem.lower())
-    return any(word in (name, f"{name}set") for name in SPLIT_NAMES[split] for word in words)
+    return any(word in (name, f"{name}set") for name in SPLIT_NAMES.get(split, (split,)) for word in words)
 
 
 def parquet_forms(path: Path, split: str) -> list[tuple[Path, ...]]:

@@ -74,6 +74,8 @@ def yaml_text(task: TableTask, settings: Mapping[str, Any], n: int) -> str:
         "columns": task.chosen_columns(),
     }
     shown = {k: v for k, v in settings.items() if k in default and k not in content and v != default[k]}
+    if task.found_first_option is not None:
+        shown["first_option"] = task.found_first_option
     kept = {k: default[k] for k in ("protocols", "baseline_protocols", "reference_protocol")}
     text: str = yaml.safe_dump({**content, **shown, **kept}, sort_keys=False, allow_unicode=True, width=120)
     return text

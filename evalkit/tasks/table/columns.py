@@ -109,6 +109,9 @@ def _named(field: str, value: object, names: Sequence[str], where: str) -> tuple
             raise ConfigError(
                 f"task.columns.{field}={column}: {where} has no such column. {did_you_mean(column, names)}"
             )
+    ends = [_plain(column)[-1:] for column in columns]
+    if field == "choices" and ends != sorted(ends) and set(ends) == set(LETTERS.lower()[: len(ends)]):
+        raise ConfigError(f"task.columns.choices={columns}: these columns are not in the order of their letters.")
     return tuple(columns)
 
 
@@ -144,6 +147,13 @@ def _option_columns(by_name: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
             columns.append(found[0])
         if len(columns) >= 2:
             return tuple(columns)
+    for prefix in ("option", "choice", "op", "answer", "distractor"):
+        for start in (0, 1):
+            columns = []
+            while len(found := by_name.get(f"{prefix}{start + len(columns)}", ())) == 1:
+                columns.append(found[0])
+            if len(columns) >= 2:
+                return tuple(columns)
     return ()
 
 

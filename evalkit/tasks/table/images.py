@@ -113,7 +113,12 @@ class ImageReader:
         path = Path(name).expanduser()
         place = path if path.is_absolute() else self.folder / path
         ref = ImageRef(kind="file", path=str(place)) if _is_file(place) else self._finder.find(name)
-        return RowImage(with_view(ref, view) if view != View() else ref, Path(text).as_posix())
+        return RowImage(with_view(ref, view) if view != View() else ref, self._name(place, name) + text[len(name) :])
+
+    def _name(self, place: Path, name: str) -> str:
+        """One name for every spelling of a path: from the table's folder where the file is below it."""
+        whole, folder = place.resolve(), self.folder.resolve()
+        return (whole.relative_to(folder) if whole.is_relative_to(folder) else Path(name)).as_posix()
 
     def _embedded(self, content: bytes, where: str) -> RowImage:
         try:

@@ -36,9 +36,12 @@ class Wording:
             check_prompt(self.choice_prompt)
             return
         try:
-            used = [name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None]
+            found = list(string.Formatter().parse(self.template))
         except ValueError as problem:
             raise ConfigError(f"task.template={self.template!r}: {problem}. Write {{{{ for a brace.") from None
+        used = [name for _, name, _, _ in found if name is not None]
+        if any(spec or conversion for _, _, spec, conversion in found):
+            raise ConfigError("task.template: a field is its name alone, as in {question}; no '!' and no ':' in it.")
         if unknown := [name for name in used if name not in FIELDS]:
             raise ConfigError(f"task.template: unknown field {{{unknown[0]}}}. Expected {{question}} and {{options}}.")
         if "question" not in used:
@@ -64,7 +67,8 @@ class Wording:
     def notes(self, samples: Sequence[Sample]) -> list[str]:
         """How many questions list their options, and which do not."""
         if self.template is not None:
-            return []
+            n = sum(s.answer_type == CHOICE for s in samples)
+            return unlisted_note("plain", n) if "{options}" not in self.template else []
         choices = [s for s in samples if s.answer_type == CHOICE]
         others = [options_in(s.question) for s in samples if s.answer_type != CHOICE]
         return [*options_note(self.prompt, others), *unlisted_note(self.choice_prompt, len(choices))]

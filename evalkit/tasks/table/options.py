@@ -14,6 +14,7 @@ from evalkit.tasks.table.values import listed, text_or_none
 _LETTERED = re.compile(r"\(?([A-Za-z])(?:\)|[.:、．：]|\)\.)\s*(.*)", re.DOTALL)
 # The same inside of one text: at its start, or after a line break, a semicolon, a bar or at least two spaces.
 _MARK = re.compile(r"(?:^|[\n;|]|\s{2,}|(?<=[,.;])\s)\s*\(?([A-Z])(?:\)|[.:])\s*")
+_WHOLE = re.compile(r"(\d{1,6})(?:\.0+)?")
 _LETTER_GOLD = re.compile(r"\(?([A-Za-z])(?:\)|[.:])?\.?")
 
 
@@ -24,8 +25,7 @@ def options_of(value: Any, where: str) -> tuple[str, ...]:
         DataError: the field holds something else, or a text that does not list options.
     """
     if isinstance(value, Mapping):
-        filled = {str(k).strip(): text_or_none(v, f"{where} {k}") for k, v in value.items()}
-        return _letters_off(_without_blank_end(list(filled.values()), where))
+        return _by_key({str(k).strip().upper(): text_or_none(v, f"{where} {k}") for k, v in value.items()}, where)
     items = listed(value)
     if items is not None:
         return _letters_off(_without_blank_end([text_or_none(v, where) for v in items], where))
@@ -36,6 +36,16 @@ def options_of(value: Any, where: str) -> tuple[str, ...]:
 def options_in_columns(values: Sequence[Any], where: str) -> tuple[str, ...]:
     """The options in columns of their own; blank ones at the end are none."""
     return _letters_off(_without_blank_end([text_or_none(v, where) for v in values], where))
+
+
+def _by_key(options: Mapping[str, str | None], where: str) -> tuple[str, ...]:
+    """The options of an object whose keys are their letters, in the order of the letters."""
+    keys = sorted(options)
+    if keys != list(LETTERS[: len(keys)]):
+        raise DataError(
+            f"{where}: an object of options with the keys {', '.join(options)}; expected A, B, C without gaps."
+        )
+    return _letters_off(_without_blank_end([options[key] for key in keys], where))
 
 
 def _without_blank_end(texts: list[str | None], where: str) -> tuple[str, ...]:
@@ -50,11 +60,14 @@ def _without_blank_end(texts: list[str | None], where: str) -> tuple[str, ...]:
 
 
 def _letters_off(options: tuple[str, ...]) -> tuple[str, ...]:
-    """The options without the letters that they carry, where each carries its own ("A. CT", "B. MRI")."""
-    found = [_LETTERED.fullmatch(option.strip()) for option in options]
-    own = [m is not None and m[1].upper() == LETTERS[k] and bool(m[2].strip()) for k, m in enumerate(found[:26])]
-    if options and len(options) <= len(LETTERS) and all(own):
-        return tuple(m[2].strip() for m in found if m is not None)
+    """The options in the order of the letters that they carry and without them, where these are A, B, C ... once each.
+
+    Other letters in front of options ("C. difficile", "E. coli") belong to their texts.
+    """
+    found = [m for option in options if (m := _LETTERED.fullmatch(option.strip())) and m[2].strip()]
+    carried = {m[1].upper(): m[2].strip() for m in found}
+    if options and len(found) == len(options) and sorted(carried) == list(LETTERS[: len(options)]):
+        return tuple(carried[letter] for letter in sorted(carried))
     return options
 
 
@@ -65,6 +78,11 @@ def _split(text: str, where: str) -> tuple[str, ...]:
         if mark[1] == LETTERS[len(in_order)] if len(in_order) < len(LETTERS) else False:
             in_order.append(mark)
     if len(in_order) >= 2 and not text[: in_order[0].start()].strip():
+        at_lines = [m[1] for m in marks if m not in in_order and (m[0].lstrip(" ")[:1] in "\n;|")]
+        if at_lines:
+            raise DataError(
+                f"{where}: {text[:80]!r} has the letter {at_lines[0]} out of order; expected A, B, C without gaps."
+            )
         ends = [*(m.start() for m in in_order[1:]), len(text)]
         return tuple(text[m.end() : end].strip(" \n\t;|,") for m, end in zip(in_order, ends, strict=True))
     for separator in ("\n", "|", ";"):
@@ -105,15 +123,18 @@ def _resolve(text: str, options: Sequence[str], base: int | None, where: str) ->
     shown = f"{where}: the answer {text[:60]!r}"
     exact = [o for o in options if o == text] or [o for o in options if _plain(o) == _plain(text)]
     by_letter = _lettered_option(text, options)
+    by_own_letter = _option_that_carries(text, options)
     by_number = _numbered_option(text, options, base)
-    candidates = dict.fromkeys([*exact, *([by_letter] if by_letter else []), *([by_number] if by_number else [])])
+    candidates = dict.fromkeys(
+        [*exact, *([by_letter] if by_letter else []), *([by_number] if by_number else []), *by_own_letter]
+    )
     if len(candidates) == 1:
         return next(iter(candidates))
     offered = ", ".join(f"{LETTERS[k]}: {o[:40]}" for k, o in enumerate(options))
     if candidates:
         raise DataError(f"{shown} could name {' or '.join(map(repr, candidates))} ({offered}). Give the option's text.")
     more = ""
-    if base is None and text.isdigit():
+    if base is None and whole_number(text) is not None:
         more = " If it is the number of an option, say where they start: task.first_option=0 or task.first_option=1."
     raise DataError(f"{shown} is none of the options ({offered}). Expected a letter or the text of one.{more}")
 
@@ -129,11 +150,24 @@ def _lettered_option(text: str, options: Sequence[str]) -> str | None:
     return None
 
 
+def _option_that_carries(text: str, options: Sequence[str]) -> list[str]:
+    """The options that carry an answer's letter in front, wherever they are."""
+    letter = _LETTER_GOLD.fullmatch(text.strip())
+    carried = [(m[1].upper(), o) for o in options if (m := _LETTERED.fullmatch(o.strip()))]
+    return [o for own, o in carried if letter and own == letter[1].upper()]
+
+
 def _numbered_option(text: str, options: Sequence[str], base: int | None) -> str | None:
-    if base is None or not text.strip().isdecimal():
+    if base is None or (number := whole_number(text)) is None:
         return None
-    k = int(text) - base
+    k = number - base
     return options[k] if 0 <= k < len(options) else None
+
+
+def whole_number(value: object) -> int | None:
+    """The number that a field holds ("2", 2, "2.0"); None for anything else."""
+    found = _WHOLE.fullmatch(str(value).strip())
+    return int(found[1]) if found else None
 
 
 def _plain(text: str) -> str:

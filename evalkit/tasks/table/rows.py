@@ -13,10 +13,12 @@ from evalkit.records.base import Record
 from evalkit.tasks.formats import is_yes_or_no
 from evalkit.tasks.table.columns import TableColumns
 from evalkit.tasks.table.images import ImageReader, RowImage
-from evalkit.tasks.table.options import options_in_columns, options_of, right_options
+from evalkit.tasks.table.options import options_in_columns, options_of, right_options, whole_number
 from evalkit.tasks.table.values import listed, one_text, text_or_none
 
 RULE = "choice where options are given, closed where every accepted answer is yes or no, else open"
+# What spreadsheets and data frames make of yes and no.
+_BOOLEANS = {"true": "yes", "false": "no"}
 _TYPES = {
     **dict.fromkeys(("open", "openended", "freeform", "free", "short", "shortanswer", "text"), OPEN),
     **dict.fromkeys(("closed", "close", "closedended", "yesno", "yn", "binary", "judgement", "judgment"), CLOSED),
@@ -48,6 +50,8 @@ class RowReader:
         question = one_text(fields.get(self.columns.question), f"{where}, {self.columns.question}")
         if self.cut and self.cut in question:
             question = question[: question.index(self.cut)].rstrip()
+            if not question:
+                raise DataError(f"{where}: task.cut={self.cut!r} leaves nothing of the question.")
         options = self._options(fields, where)
         kind = self._stated_type(fields, where)
         answer = fields.get(self.columns.answer)
@@ -57,7 +61,7 @@ class RowReader:
             references = right_options(answer, options, self.first_option, where)
             kind = CHOICE
         else:
-            references = self._accepted(answer, where)
+            references = self._plain_references(answer, options, where)
             kind = kind or (CLOSED if all(map(is_yes_or_no, references)) else OPEN)
         images = self._images(fields, where)
         single = " ".join(question.split())
@@ -94,6 +98,16 @@ class RowReader:
                 "task.columns.type=null reads the type from the row instead."
             )
         return found
+
+    def _plain_references(self, answer: Any, options: Sequence[str], where: str) -> tuple[str, ...]:
+        """The accepted answers of a row that is no multiple choice; a letter or number of an option is its text."""
+        accepted = self._accepted(answer, where)
+        short = all(len(text) == 1 and text.isalnum() for text in accepted)
+        if short and options:
+            return right_options(answer, options, self.first_option, where)
+        if short and self.columns.choices and all(text.isalpha() for text in accepted):
+            raise DataError(f"{where}: the answer {accepted[0]!r} looks like the letter of an option, and it has none.")
+        return tuple(_BOOLEANS.get(text.lower(), text) for text in accepted)
 
     def _accepted(self, answer: Any, where: str) -> tuple[str, ...]:
         items = listed(answer)
@@ -175,15 +189,20 @@ def check_numbers(reader: RowReader, records: Iterable[Record]) -> int | None:
     if not reader.columns.choices:
         return None
     for record in records:
-        text = str(record.fields.get(column)).strip()
-        if not text.isdecimal():
+        where = f"{reader.where}: row {record.row}"
+        answers = listed(record.fields.get(column)) or [record.fields.get(column)]
+        numbers = [number for answer in answers if (number := whole_number(answer)) is not None]
+        if not numbers:
             continue
-        options = reader._options(record.fields, f"{reader.where}: row {record.row}")
-        if not options or text in options:
+        try:
+            options, kind = reader._options(record.fields, where), reader._stated_type(record.fields, where)
+        except DataError:  # reading the row says so
+            continue
+        if not options or kind not in (None, CHOICE) or any(str(number) in options for number in numbers):
             continue
         n += 1
-        has_zero |= int(text) == 0
-        has_last |= int(text) == len(options)
+        has_zero |= 0 in numbers
+        has_last |= len(options) in numbers
     if n == 0:
         return None
     if has_zero != has_last:

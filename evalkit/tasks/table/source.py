@@ -84,12 +84,20 @@ def _in_folder(folder: Path, split: str) -> list[Path]:
     other = [p for p in found if not any(names_split(p, s) for s in SPLIT_NAMES)]
     chosen = named or other
     parts = {re.sub(r"-\d{5}-of-\d{5}", "", p.stem) + p.suffix for p in chosen}
-    if len(parts) == 1:
+    if len(chosen) == 1 or (len(parts) == 1 and len({p.parent for p in chosen}) == 1):
+        _check_parts(chosen)
         return chosen
     if not chosen:
         raise DataError(f"task.path={folder}: no table of the split {split} in this folder. Give the path of the file.")
     shown = ", ".join(p.name for p in chosen[:6])
     raise DataError(f"task.path={folder}: several tables ({shown}). Give the path of one of them.")
+
+
+def _check_parts(files: Sequence[Path]) -> None:
+    """Check that the parts of a table are all there."""
+    stated = {int(m[1]) for p in files if (m := re.search(r"-\d{5}-of-(\d{5})$", p.stem))}
+    if stated and stated != {len(files)}:
+        raise DataError(f"{files[0].parent}: {len(files)} of {max(stated)} parts of {files[0].name}. Copy all of them.")
 
 
 def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:

@@ -110,7 +110,10 @@ class TableTask:
         self.columns = dict(columns or {})
         self.cluster, self.tags, self.context = cluster, tuple(tags), context
         self.first_option, self.cut = first_option, cut
-        self.wording = Wording(prompt=prompt, choice_prompt=choice_prompt, template=template, system=system)
+        self.found_first_option = first_option
+        # A shell passes "\\n" in quotes as two characters.
+        text = None if template is None else template.replace("\\n", "\n")
+        self.wording = Wording(prompt=prompt, choice_prompt=choice_prompt, template=text, system=system)
         self.on_bad_row = on_bad_row
         if slices is not None and slices < 1:
             raise ConfigError(f"task.slices={slices} is invalid; expected a number of images, at least 1.")
@@ -143,7 +146,7 @@ class TableTask:
         """The images and the question under the task's wording."""
         return self.wording.messages(sample)
 
-    def chosen_columns(self) -> dict[str, str | list[str]]:
+    def chosen_columns(self) -> dict[str, str | list[str] | None]:
         """The columns as they are read, as the setting `columns` that would name them all."""
         source = self._open(self.split)
         found = choose(source.names, self.columns, source.where)
@@ -153,7 +156,7 @@ class TableTask:
         }  # fmt: skip
         for key, columns in (("image", found.images), ("choices", found.choices)):
             named[key] = columns[0] if len(columns) == 1 else list(columns) or None
-        return {key: value for key, value in named.items() if value is not None}
+        return {key: value for key, value in named.items() if value is not None or key in self.columns}
 
     def hub_patterns(self) -> tuple[str, ...]:
         """Patterns of the files that `fetch` downloads from the hub."""
@@ -206,6 +209,7 @@ class TableTask:
         records = _OfSplit(source, columns, split, self.keep)
         if self.first_option is None and (base := check_numbers(reader, records)) is not None:
             reader = replace(reader, first_option=base)
+            self.found_first_option = base
         rows = read_rows(reader, records, skip_bad=self.on_bad_row == "skip")
         if not rows.samples:
             raise DataError(f"{source.where}: no row of the split {split} can be read. {records.known()}")
@@ -217,7 +221,7 @@ class TableTask:
             closed_rule="label",
             prompt=self.wording.id(has_choices=any(s.answer_type == CHOICE for s in rows.samples)),
             skipped=tuple(rows.skipped),
-            notes=self._notes(source, columns, rows),
+            notes=(*self._notes(source, columns, rows), *records.notes(len(rows.samples) + len(rows.skipped))),
             cluster=self.cluster or "image",
         )
 
@@ -237,7 +241,12 @@ class TableTask:
         kinds = Counter(s.answer_type for s in rows.samples)
         counts = ", ".join(f"{kinds[k]} {k.lower()}" for k in (CHOICE, CLOSED, OPEN) if kinds[k])
         rule = f"answer types ({counts}): {f'column {columns.type}, else ' if columns.type else ''}{RULE}"
-        return (columns.described(source.names, others), rule, *source.notes, *self.wording.notes(rows.samples))
+        base = self.found_first_option
+        numbers = [f"answers that are numbers of options count from {base}"] if base is not None else []
+        repeated = sum("#" in s.id for s in rows.samples)
+        ids = [f"{repeated} rows have an id with #, given to repeated ones"] if columns.id and repeated else []
+        described = columns.described(source.names, others)
+        return (described, rule, *numbers, *ids, *source.notes, *self.wording.notes(rows.samples))
 
 
 def _texts(values: object) -> frozenset[str]:
@@ -256,6 +265,14 @@ class _OfSplit:
             is_kept = all(self._text(record, column) in values for column, values in self.keep.items())
             if is_kept and (self.column is None or self._text(record, self.column).lower() in self.wanted):
                 yield record
+
+    def notes(self, used: int) -> list[str]:
+        """How many rows belong to other splits."""
+        if self.column is None:
+            return []
+        found = Counter(self._text(r, self.column) or "(empty)" for r in self.source.records())
+        others = ", ".join(f"{n} {name}" for name, n in found.items() if name.lower() not in self.wanted)
+        return [f"column {self.column}: {used} rows are used, not those of other splits ({others})"] if others else []
 
     def known(self) -> str:
         """The splits that the table has, or why no row is left, for a message."""

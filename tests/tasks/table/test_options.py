@@ -28,7 +28,7 @@ CT = ("CT", "MRI", "X-ray")
         (["A. CT", "B. MRI"], ("CT", "MRI")),
         ([" A:CT ", " B:MRI "], ("CT", "MRI")),
         (["(A) CT", "(B) MRI"], ("CT", "MRI")),
-        (["B. CT", "A. MRI"], ("B. CT", "A. MRI")),
+        (["B. CT", "A. MRI"], ("MRI", "CT")),
         (["A. CT", "MRI"], ("A. CT", "MRI")),
         ("A. CT\nB. MRI\nC. X-ray", CT),
         ("A) CT B) MRI", None),
@@ -116,3 +116,42 @@ def test_an_answer_that_names_no_option_or_two_is_refused(
     with pytest.raises(DataError, match=problem) as caught:
         right_options(answer, options, base, "t.csv: row 7")
     assert "t.csv: row 7" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"B": "MRI", "A": "CT"}, ("CT", "MRI")),
+        (["B. MRI", "A. CT"], ("CT", "MRI")),
+        ("B. MRI\nA. CT", ("CT", "MRI")),
+        (["C. difficile", "E. coli"], ("C. difficile", "E. coli")),
+        ([], ()),
+        ("[]", ()),
+    ],
+    ids=repr,
+)
+def test_options_are_in_the_order_of_their_own_letters(value: Any, found: tuple[str, ...]) -> None:
+    assert options_of(value, "row 1") == found
+
+
+@pytest.mark.parametrize("value", [{"A": "CT", "C": "MRI"}, {"x": "CT", "y": "MRI"}, "A. CT\nB. MRI\nD. US"], ids=repr)
+def test_letters_with_gaps_are_refused(value: Any) -> None:
+    with pytest.raises(DataError, match="without gaps"):
+        options_of(value, "row 1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [("A", ("B. MRI", "A. CT", "C. US", "E. x")), ("E", ("C. difficile", "E. coli")), ("A", ("A. CT", "A. MRI"))],
+    ids=repr,
+)
+def test_a_letter_that_an_option_carries_elsewhere_is_unclear(answer: str, options: tuple[str, ...]) -> None:
+    if answer == "E":
+        assert right_options(answer, options, None, "row 1") == ("E. coli",)
+        return
+    with pytest.raises(DataError, match="could name"):
+        right_options(answer, options, None, "row 1")
+
+
+def test_a_number_with_a_decimal_of_zero_is_a_number() -> None:
+    assert right_options("1.0", CT, 0, "row 1") == ("MRI",)

@@ -258,6 +258,10 @@ def make_settings(config: Config) -> Settings:
     )
 
 
+# Answers of a long run that are looked at.
+PREFLIGHT = 8
+
+
 def _preflight(config: Config) -> dict[str, Any]:
     """`preflight=N` or `preflight.n=N preflight.require=SHARE`, where a checkpoint answers.
 
@@ -265,11 +269,13 @@ def _preflight(config: Config) -> dict[str, Any]:
         ConfigError: a value is of another type.
     """
     given = config.get("preflight")
-    content = {"n": given} if not isinstance(given, Mapping) else given
+    content = {"n": PREFLIGHT, **given} if isinstance(given, Mapping) else {"n": given}
     if unknown := [key for key in content if key not in ("n", "require")]:
         raise ConfigError(f"preflight.{unknown[0]} is not a setting. Expected preflight.n or preflight.require.")
     n = parse_setting(content.get("n"), int | None, "preflight.n")
     require = parse_setting(content.get("require"), float | None, "preflight.require")
+    if n is not None and n < 1:
+        raise ConfigError(f"preflight={n} is invalid; expected a number of answers, or null for no look.")
     if not sees_images(config) and require is None:
         return {}
     return {"preflight": n, "preflight_require": require}

@@ -278,7 +278,9 @@ class ChatServer:
             where = self.redact(location)[:MAX_NAME]
             stated = f"the server redirects to {where!r}; no question, image or key is sent to another server"
         if not stated:
-            stated = " ".join(self.redact(problem.response.content[:MAX_ERROR].decode("utf-8", "replace")).split())
+            # The key is replaced before the text is cut: a cut key is no longer found.
+            body = self.redact(problem.response.content.decode("utf-8", "replace"))
+            stated = " ".join(body[:MAX_ERROR].split())
         raise CallFailed(f"HTTP {status}: {stated[:MAX_NAME]}", transient=is_transient(status)) from None
 
     def _message(self, raw: bytes) -> str:

@@ -83,8 +83,11 @@ def read_json(content: bytes, redact: Redact) -> Any:
         raise CallFailed("the server's reply is not JSON: its bytes are not UTF-8") from None
     except json_text.TooDeepError:
         raise CallFailed("the server's reply is not JSON that can be read: it is nested too deeply") from None
+    except json_text.DoubledKeyError as problem:  # its message quotes values that are cut, in which no key is found
+        key = redact(problem.key)[:MAX_WORDS]
+        raise CallFailed(f"the server's reply is not JSON (the key {key!r} occurs twice in one object)") from None
     except ValueError as problem:
-        start = " ".join(redact(text[:10_000]).split())[:60]
+        start = " ".join(redact(text)[:10_000].split())[:60]
         if start and not start.startswith("{"):
             raise CallFailed(f"the server's reply is not a JSON object; it begins with {start!r}") from None
         raise CallFailed(f"the server's reply is not JSON ({redact(first_line(problem))[:MAX_WORDS]})") from None

@@ -77,6 +77,14 @@ def test_a_run_stops_after_the_first_answers_and_goes_on_from_them(tmp_path: Pat
     assert f"{kept[0]} of 60 answers are already" in again.stderr
 
 
+@pytest.mark.parametrize("word", ["preflight=16", "preflight=null", "preflight.n=3", "preflight.require=0.01"])
+def test_the_settings_have_short_forms(tmp_path: Path, word: str) -> None:
+    result = evalkit(
+        "model=scripted", "model.rule=yes", "task=phantom", "limit=3", word, f"out={tmp_path}", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("word", ["preflight=0", "preflight.require=2", "preflight.n=x", "preflight.requires=0.5"])
 def test_a_wrong_setting_is_one_paragraph(tmp_path: Path, word: str) -> None:
     result = evalkit("model=phantom-llava", "task=phantom", "limit=2", word, f"out={tmp_path}", cwd=tmp_path)

@@ -11,14 +11,14 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.dicom_grey import GreyRule, grey_rule, to_grey
 from evalkit.core.dicom_pixels import check_pixels, decoded
 from evalkit.core.errors import ConfigError
-from evalkit.core.image_files import Unusable, check_size, max_file_bytes, taking_turns
+from evalkit.core.image_files import Unusable, check_size, max_file_bytes, reader_faults, taking_turns
 from evalkit.core.image_view import View
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ _FAULTS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError,
     RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
+_faults = partial(reader_faults, "pydicom", _FAULTS)
 
 
 class Opened(NamedTuple):
@@ -280,21 +281,3 @@ def _check_deflated(content: bytes) -> None:
         left = unpacker.unconsumed_tail
         if size > most:
             raise Unusable(f"it unpacks to more than {most} bytes, the limit")
-
-
-@contextmanager
-def _faults(reason: str) -> Iterator[None]:
-    """Replace errors of pydicom, whose texts quote header fields, by a reason without them."""
-    import numpy as np
-
-    try:
-        with np.errstate(all="ignore"):  # damaged values are black
-            yield
-    except Unusable:
-        raise
-    except _FAULTS as problem:
-        raise Unusable(f"{reason} ({type(problem).__name__})") from None
-    except Exception as problem:
-        if not type(problem).__module__.startswith("pydicom."):
-            raise
-        raise Unusable(f"{reason} ({type(problem).__name__})") from None

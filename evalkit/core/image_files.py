@@ -218,3 +218,27 @@ def _jpeg_exif(content: bytes) -> bytes:
             found.append(segment[6:])
         place += 2 + length
     return b"".join(found)
+
+
+@contextmanager
+def reader_faults(package: str, faults: tuple[type[Exception], ...], reason: str) -> Iterator[None]:
+    """Replace errors of a package that reads medical files, whose texts quote header fields, by a reason without them.
+
+    faults: the errors of others that a damaged file causes; every error of the package's own is one.
+
+    Raises:
+        Unusable: one of them was raised.
+    """
+    import numpy as np
+
+    try:
+        with np.errstate(all="ignore"):  # damaged values are black
+            yield
+    except Unusable:
+        raise
+    except faults as problem:
+        raise Unusable(f"{reason} ({type(problem).__name__})") from None
+    except Exception as problem:
+        if not type(problem).__module__.startswith(f"{package}."):
+            raise
+        raise Unusable(f"{reason} ({type(problem).__name__})") from None

@@ -13,14 +13,12 @@ import logging
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.dicom_grey import windowed
 from evalkit.core.errors import ConfigError
-from evalkit.core.image_files import Unusable, check_size, max_file_bytes
+from evalkit.core.image_files import Unusable, check_size, max_file_bytes, reader_faults
 from evalkit.core.image_view import View, Window
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ AXES = ("sagittal", "coronal", "axial")
 _TEXTS = (((4, 32), (148, 252), (328, 344)), ((240, 344), (508, 524)))
 _GZIP = b"\x1f\x8b"
 _HEADER = 544
+_DAMAGED = "it is a damaged NIfTI file"
 _FAULTS = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
     zlib.error,
@@ -71,13 +70,13 @@ def is_nifti(head: bytes) -> bool:
 
 def slice_count(content: bytes, name: str, view: View) -> int:
     """The number of slices along the view's axis."""
-    with _lock, _faults():
+    with _lock, reader_faults("nibabel", _FAULTS, _DAMAGED):
         return _volume(content, name).slices(_axis(view))
 
 
 def rule(content: bytes, name: str, view: View) -> str:
     """The rule by which a slice is shown, in a few words."""
-    with _lock, _faults():
+    with _lock, reader_faults("nibabel", _FAULTS, _DAMAGED):
         _place(_volume(content, name), view)
     low, high = PERCENTILES
     window = f"window {view.window} as set" if view.window else f"window from percentile {low} to {high} of the volume"
@@ -94,7 +93,7 @@ def render(content: bytes, name: str, view: View) -> Image:
     import numpy as np
     from PIL import Image as images
 
-    with _lock, _faults():
+    with _lock, reader_faults("nibabel", _FAULTS, _DAMAGED):
         volume = _volume(content, name)
         values = _slice(volume, view)
         # The two limits as a window of real numbers; a volume of one value is black.
@@ -110,7 +109,7 @@ def without_personal_fields(content: bytes) -> bytes:
         Unusable: it is damaged or over a limit.
     """
     packed = content[:2] == _GZIP
-    with _faults():
+    with reader_faults("nibabel", _FAULTS, _DAMAGED):
         whole = bytearray(_unpacked(content) if packed else content)
         is_two = bytes(whole[4:8]) in (b"n+2\0", b"ni2\0")
         for start, end in _TEXTS[is_two]:
@@ -235,21 +234,3 @@ def _nibabel(name: str) -> Any:
         ) from problem
     logging.getLogger("nibabel.global").disabled = True  # what it mends in a header is not for the terminal
     return nibabel
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """Replace errors of nibabel, whose texts quote the header, by a reason without them."""
-    import numpy as np
-
-    try:
-        with np.errstate(all="ignore"):  # damaged values are black
-            yield
-    except Unusable:
-        raise
-    except _FAULTS as problem:
-        raise Unusable(f"it is a damaged NIfTI file ({type(problem).__name__})") from None
-    except Exception as problem:
-        if not type(problem).__module__.startswith("nibabel."):
-            raise
-        raise Unusable(f"it is a damaged NIfTI file ({type(problem).__name__})") from None

@@ -83,9 +83,9 @@ def baseline(task: str) -> RunScores:
     """A run of the set's size, all of its scores 0."""
     image = np.repeat(np.arange(len(sizes(task))), sizes(task)).astype(str).tolist()
     n = len(image)
-    column = ScoreColumn(
-        values=(0.0,) * n,
-        rows=tuple(range(n)),
+    column = ScoreColumn.of(
+        (0.0,) * n,
+        range(n),
         signature=Signature.of(METRIC.metric, {"task": task, "protocol": f"{METRIC.protocol}.1"}),
         higher_is_better=True,
     )
@@ -101,7 +101,7 @@ def baseline(task: str) -> RunScores:
 
 def with_scores(run: RunScores, values: np.ndarray) -> RunScores:
     """The run with other scores."""
-    column = replace(run.columns[METRIC], values=tuple(values.astype(float).tolist()))
+    column = replace(run.columns[METRIC], values=values.astype(float))
     return replace(run, columns={METRIC: column})
 
 

@@ -143,7 +143,7 @@ def write_board(out: Path, source: Path, n: int) -> None:
                 values[k] = float(drawn.random() < share) if "recall" not in text else round(drawn.random() * share, 3)
             value = sum(values[k] or 0.0 for k in rows) / len(rows)
             signature = Signature.of(key.metric, dict(found.signature.parts) | {"n": str(len(rows))})
-            columns[key] = ScoreColumn(values=tuple(values), rows=rows, signature=signature, higher_is_better=True)
+            columns[key] = ScoreColumn.of(values, rows, signature=signature, higher_is_better=True)
             metrics.append(replace(found, signature=signature, value=value, value_worst_case=value, n=len(rows),
                                    low=max(0, value - 0.03), high=min(1, value + 0.03), n_unscored=0))  # fmt: skip
         run_id = f"{name}-phantom-{number:08x}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis.paired import Paired, aligned, incompatibilities, pair
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, RunScores
@@ -11,7 +12,10 @@ from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.format import interval, percent
 from evalkit.core.types import MetricKey, Sample
 from evalkit.scoring.aggregate import slice_tags
-from evalkit.stats import holm, sign_flip_p
+from evalkit.stats import cluster_sums, holm, sign_flip_p_of_sums
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEVEL = 0.95
 # A different prompt or blanked images may be what the comparison is about; the heading of each table names them.
@@ -48,7 +52,7 @@ def compare(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[Ru
     if len(runs) < 2:
         raise ConfigError("compare needs at least two runs: runs=[DIR,DIR].")
     first = runs[0]
-    shared = [key for key, c in first.columns.items() if c.rows and all(key in r.columns for r in runs)]
+    shared = [key for key, c in first.columns.items() if c.n and all(key in r.columns for r in runs)]
     wanted = metric_keys(metrics) if metrics else shared
     if not wanted:
         raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
@@ -104,7 +108,7 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
     """
     parts = []
     for result in results:
-        p_values = holm([sign_flip_p(*aligned(first, result.run, p.key)) for p in result.pairs])
+        p_values = holm(sign_flip_p_of_sums(_cluster_differences(first, result)))
         names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
         parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
         width = max(len(str(p.key)) for p in result.pairs)
@@ -115,6 +119,13 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
         ]
         parts += _changed(first, result, flips)
     return "\n".join(parts)
+
+
+def _cluster_differences(first: RunScores, result: RunComparison) -> Iterator[np.ndarray[Any, Any]]:
+    """The sum of each metric's differences in each image: the sign-flip tests of all metrics share their signs."""
+    for p in result.pairs:
+        one, two, images = aligned(first, result.run, p.key)
+        yield cluster_sums(two - one, *images)
 
 
 def _bounds(p: Paired) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, SHARED_FIELDS, RunScores
@@ -86,9 +87,9 @@ def _direction(higher_is_better: bool) -> str:
 class AlignedScores(NamedTuple):
     """Scores of two runs over the same samples, one per sample, and the images that the samples are about."""
 
-    first: list[float]
-    second: list[float]
-    clusters: list[str]
+    first: np.ndarray[Any, Any]
+    second: np.ndarray[Any, Any]
+    clusters: ClusterCodes
 
 
 def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
@@ -99,22 +100,33 @@ def aligned(a: RunScores, b: RunScores, key: MetricKey) -> AlignedScores:
     Raises:
         DataError: the metric covers no sample, or not the same ones in both runs.
     """
+    import numpy as np
+
     rows = a.rows(key)
-    if not rows:
+    if not len(rows):
         raise DataError(f"{key} covers no sample of {a.origin}, so there is nothing to compare.")
-    same_order = a.ids == b.ids and rows == b.rows(key)
+    same_order = a.ids == b.ids and np.array_equal(rows, b.rows(key))
     if not same_order and {a.ids[k] for k in rows} != {b.ids[k] for k in b.rows(key)}:
         raise DataError(f"{key} covers different samples in {a.origin} and in {b.origin}.")
     decimals = min((run.decimals for run in (a, b) if run.decimals is not None), default=None)
     one, two = (_rounded(run.columns[key].worst_case(), decimals) for run in (a, b))
     if not same_order:
-        second = dict(zip((b.ids[k] for k in b.rows(key)), two, strict=True))
-        two = [second[a.ids[k]] for k in rows]
-    return AlignedScores(first=one, second=two, clusters=[a.image_ids[k] for k in rows])
+        second = dict(zip((b.ids[k] for k in b.rows(key)), two.tolist(), strict=True))
+        two = np.array([second[a.ids[k]] for k in rows])
+    return AlignedScores(first=one, second=two, clusters=_image_codes(a.image_ids).at(rows))
 
 
-def _rounded(values: list[float], decimals: int | None) -> list[float]:
-    return values if decimals is None else [round(value, decimals) for value in values]
+@lru_cache(maxsize=2)
+def _image_codes(image_ids: tuple[str, ...]) -> ClusterCodes:
+    """The images as numbers, made once for all metrics of a comparison."""
+    return cluster_codes(image_ids, image_ids)
+
+
+def _rounded(values: np.ndarray[Any, Any], decimals: int | None) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    # Python rounds a decimal number correctly, numpy does not.
+    return values if decimals is None else np.array([round(value, decimals) for value in values.tolist()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +196,10 @@ def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
     """
     import numpy as np
 
-    one, two, images = aligned(a, b, key)
+    one, two, clusters = aligned(a, b, key)
     higher_is_better = a.columns[key].higher_is_better
-    deltas = np.subtract(two, one)
+    deltas = two - one
     gains = deltas if higher_is_better else -deltas
-    clusters = cluster_codes(deltas, images)
     interval = restricted_interval(deltas, clusters, level)
     assert interval is not None
     return Paired(
@@ -196,9 +207,9 @@ def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
         higher_is_better=higher_is_better,
         n=len(deltas),
         n_clusters=clusters.k,
-        first=sum(one) / len(one),
-        second=sum(two) / len(two),
-        difference=sum(deltas.tolist()) / len(deltas),
+        first=_mean(one),
+        second=_mean(two),
+        difference=_mean(deltas),
         interval=interval,
         standard_error=_standard_error(deltas, clusters),
         p_worse=_p_worse(gains, clusters),
@@ -206,23 +217,29 @@ def pair(a: RunScores, b: RunScores, key: MetricKey, level: float) -> Paired:
         n_better=int((gains > 0).sum()),
         first_unscored=_unscored(a, key),
         second_unscored=_unscored(b, key),
-        flipped=tuple(a.rows(key)[k] for k in np.flatnonzero(deltas).tolist()),
-        first_table=_table_value(a, key, sum(one) / len(one)),
-        second_table=_table_value(b, key, sum(two) / len(two)),
+        flipped=tuple(a.rows(key)[np.flatnonzero(deltas)].tolist()),
+        first_table=_table_value(a, key, _mean(one)),
+        second_table=_table_value(b, key, _mean(two)),
     )
 
 
 def _table_value(run: RunScores, key: MetricKey, worst_case: float) -> float | None:
     """The value of a metric in its run's table: without unscored samples, unless the protocol counts them as wrong."""
     column = run.columns[key]
-    scored = [v for k in column.rows if (v := column.values[k]) is not None]
-    if len(scored) == len(column.rows) or column.signature.get("unscored") == "wrong":
+    scored = column.scored()
+    if len(scored) == column.n or column.signature.get("unscored") == "wrong":
         return worst_case
-    return sum(scored) / len(scored) if scored else None
+    return _mean(scored) if len(scored) else None
 
 
 def _unscored(run: RunScores, key: MetricKey) -> int:
-    return sum(run.columns[key].values[k] is None for k in run.rows(key))
+    column = run.columns[key]
+    return column.n - len(column.scored())
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float:
+    """The mean of values summed one after another, as in earlier versions; numpy sums in another order."""
+    return float(sum(values.tolist()) / len(values))
 
 
 def _standard_error(deltas: np.ndarray[Any, Any], clusters: ClusterCodes) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import StoreError
 from evalkit.core.signature import Signature
@@ -19,8 +19,11 @@ from evalkit.runs.columns import AnswerColumns
 from evalkit.runs.schema import Manifest, PromptFile, PromptHeader, RunHeader, Summary
 from evalkit.runs.verify import StoredRun
 from evalkit.scoring.aggregate import ROUNDING
+from evalkit.stats.intervals import ClusterCodes, cluster_codes, exact_sum
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from evalkit.analysis.run_scores import ScoreColumn
 
 # Fields of a prompt record that earlier versions did not write.
@@ -50,9 +53,10 @@ def check_fit(
         overall = {m.key: m for m in summary.metrics if m.slice == "all"}
         for m in overall.values():
             _check_signature(m, summary, run.manifest)
+        images = cluster_codes(answers.image_ids, answers.image_ids)
         for key, column in columns.items():
-            _check_value(column, overall[key], answers)
-            _check_reasons(summary, key, sum(column.values[k] is None for k in column.rows))
+            _check_value(column, overall[key], images)
+            _check_reasons(summary, key, column.n - len(column.scored()))
     except ValueError as problem:
         raise StoreError(
             f"{run.folder.path} contradicts itself: {problem}. One of its files was changed or comes from another run; "
@@ -68,7 +72,7 @@ def check_judged_fit(path: Path, columns: Mapping[MetricKey, ScoreColumn], numbe
     """
     for m in (m for judge in numbers if not judge.problem for m in judge.metrics if m.slice == "all"):
         column = columns.get(m.key)
-        if column is not None and not _equal(m.value, _mean([v for v in column.values if v is not None])):
+        if column is not None and not _equal(m.value, _mean(column.scored())):
             name = f"judged-{m.protocol.partition(':')[2]}.json"
             raise StoreError(
                 f"{path} contradicts itself: {m.key} is {m.value} in {name} and another value in judgments.jsonl. Give "
@@ -143,16 +147,17 @@ def _check_signature(m: MetricValue, summary: Summary, manifest: Manifest | None
         raise ValueError(f"{m.key} is signed by protocol {protocol}, manifest.json lists {listed}")
 
 
-def _check_value(column: ScoreColumn, m: MetricValue, answers: AnswerColumns) -> None:
+def _check_value(column: ScoreColumn, m: MetricValue, images: ClusterCodes) -> None:
     """The value, worst case and counts of a metric against its scores."""
-    scores = [column.values[k] for k in column.rows]
-    scored = [v for v in scores if v is not None]
-    if (m.n, m.n_unscored) != (len(scores), len(scores) - len(scored)):
+    import numpy as np
+
+    scored = column.scored()
+    if (m.n, m.n_unscored) != (column.n, column.n - len(scored)):
         raise ValueError(
-            f"{m.key} has n={m.n} and {m.n_unscored} unscored in summary.json, scores.jsonl {len(scores)} and "
-            f"{len(scores) - len(scored)}"
+            f"{m.key} has n={m.n} and {m.n_unscored} unscored in summary.json, scores.jsonl {column.n} and "
+            f"{column.n - len(scored)}"
         )
-    covered = len({answers.image_ids[k] for k in column.rows})
+    covered = np.count_nonzero(np.bincount(images.code[column.rows]))
     if m.n_clusters > covered:
         raise ValueError(f"{m.key} has {m.n_clusters} clusters in summary.json, its samples are on {covered} images")
     if column.signature.get("aggregate") not in (None, "unbounded_mean"):
@@ -176,8 +181,8 @@ def _check_reasons(summary: Summary, key: MetricKey, n_unscored: int) -> None:
         raise ValueError(f"{key} has {n_unscored} unscored samples, summary.json gives reasons for {counted}")
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return exact_sum(values) / len(values) if len(values) else None
 
 
 def _equal(one: float | None, two: float | None) -> bool:

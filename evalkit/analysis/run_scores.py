@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis.run_fit import check_fit, check_judged_fit, check_signature
 from evalkit.core import console
@@ -26,6 +27,9 @@ from evalkit.runs.store import baseline_text
 from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import ROUNDING
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # Fields of the header that two runs must share for a difference between their scores to mean something.
 SHARED_FIELDS = ("task", "split", "data_sha256", "closed_rule", "prompt", "image", "limit", "n")
 # Digests over all messages and all images; None for scored answers of unknown origin.
@@ -38,27 +42,79 @@ KEPT_DECIMALS = 6
 _LARGEST_SCORE = 1e9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ScoreColumn:
     """The scores of one metric.
 
-    values: one per sample of the run, None where it is unscored or not covered.  rows: positions of the samples that
+    values: one per sample of the run, NaN where it is unscored or not covered.  rows: positions of the samples that
     the metric covers.
     """
 
-    values: tuple[float | None, ...]
-    rows: tuple[int, ...]
+    values: np.ndarray[Any, Any]
+    rows: np.ndarray[Any, Any]
     signature: Signature
     higher_is_better: bool
+
+    @classmethod
+    def of(
+        cls, values: Sequence[float | None], rows: Sequence[int], *, signature: Signature, higher_is_better: bool
+    ) -> ScoreColumn:
+        """The column of these scores, None where a sample is unscored or not covered.
+
+        Raises:
+            ValueError: a score is NaN.
+        """
+        import numpy as np
+
+        numbers = np.array(values, dtype=float)
+        if np.isnan(numbers).sum() != values.count(None):
+            raise ValueError(f"{signature.metric} has the score nan; expected a number, or null for an unscored sample")
+        return cls(
+            values=numbers,
+            rows=np.array(rows, dtype=np.int64),
+            signature=signature,
+            higher_is_better=higher_is_better,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two columns have the same content; a dataclass would compare arrays by their truth."""
+        import numpy as np
+
+        return (
+            isinstance(other, ScoreColumn)
+            and (self.signature, self.higher_is_better) == (other.signature, other.higher_is_better)
+            and np.array_equal(self.rows, other.rows)
+            and np.array_equal(self.values, other.values, equal_nan=True)
+        )
 
     @property
     def worst(self) -> float:
         """The score that an unscored sample counts as in the worst case."""
         return worst_score(self.higher_is_better)
 
-    def worst_case(self) -> list[float]:
+    @property
+    def n(self) -> int:
+        """The number of samples that the metric covers."""
+        return len(self.rows)
+
+    def worst_case(self) -> np.ndarray[Any, Any]:
         """The scores of the covered samples, unscored ones as the worst case."""
-        return [self.worst if (v := self.values[k]) is None else v for k in self.rows]
+        import numpy as np
+
+        values = self.values[self.rows]
+        return np.where(np.isnan(values), self.worst, values)
+
+    def scored(self) -> np.ndarray[Any, Any]:
+        """The scores of the covered samples that have one."""
+        import numpy as np
+
+        values = self.values[self.rows]
+        scored: np.ndarray[Any, Any] = values[~np.isnan(values)]
+        return scored
+
+    def listed(self) -> list[float | None]:
+        """The values, with None for NaN."""
+        return [None if v != v else v for v in self.values.tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,28 +139,30 @@ class RunScores:
     decimals: int | None = None
     without_scores: frozenset[MetricKey] = frozenset()
 
-    def rows(self, key: MetricKey) -> tuple[int, ...]:
+    def rows(self, key: MetricKey) -> np.ndarray[Any, Any]:
         """Positions of the samples that a metric covers; empty where the run has no such metric."""
+        import numpy as np
+
         column = self.columns.get(key)
-        return column.rows if column is not None else ()
+        return column.rows if column is not None else np.zeros(0, dtype=np.int64)
 
     def subset(self, ids: frozenset[str]) -> RunScores:
         """The scores of some of the samples; metrics that cover none of them are dropped."""
+        import numpy as np
+
         kept = [k for k, i in enumerate(self.ids) if i in ids]
-        place = {old: new for new, old in enumerate(kept)}
+        place = np.full(len(self.ids), -1)
+        place[kept] = np.arange(len(kept))
         columns = {
-            key: replace(
-                column,
-                values=tuple(column.values[k] for k in kept),
-                rows=tuple(place[k] for k in column.rows if k in place),
-            )
+            key: replace(column, values=column.values[kept], rows=rows[rows >= 0])
             for key, column in self.columns.items()
+            for rows in [place[column.rows]]
         }
         return replace(
             self,
             ids=tuple(self.ids[k] for k in kept),
             image_ids=tuple(self.image_ids[k] for k in kept),
-            columns={key: column for key, column in columns.items() if column.rows},
+            columns={key: column for key, column in columns.items() if column.n},
             answers=tuple(self.answers[k] for k in kept),
             questions=tuple(self.questions[k] for k in kept) if self.questions else (),
             texts=tuple(self.texts[k] for k in kept) if self.texts else (),
@@ -124,7 +182,7 @@ def read_run_scores(path: Path) -> RunScores:
     """
     try:
         return _checked(_from_baseline(path) if path.is_file() else _from_folder(path))
-    except (ValueError, OSError, RecursionError) as problem:
+    except (ValueError, OSError, OverflowError, RecursionError) as problem:
         raise StoreError(
             f"{path} is neither a run of evalkit nor a baseline that it wrote: {problem}. Make a baseline again with "
             "`python -m evalkit gate candidate=RUN save=FILE`."
@@ -150,9 +208,9 @@ def _from_folder(path: Path) -> RunScores:
     shown = run.predictions() if run.folder.judgments.is_file() else []
     judged = judged_columns(path, summary, {a.sample_id: separate(a.prediction).text for a in shown})
     judged_scores = {
-        key: ScoreColumn(
-            values=tuple(c.values.get(i) for i in ids),
-            rows=tuple(k for k, i in enumerate(ids) if i in c.values),
+        key: ScoreColumn.of(
+            [c.values.get(i) for i in ids],
+            [k for k, i in enumerate(ids) if i in c.values],
             signature=c.signature,
             higher_is_better=True,  # of every judged metric that runs can be compared by
         )
@@ -215,12 +273,11 @@ def _column(key: MetricKey, column: ScoredPlaces, overall: MetricValue | None, i
         raise ValueError(f"summary.json gives {key} no direction")
     if len(column.places) != overall.n:
         raise ValueError(f"scores.jsonl holds {len(column.places)} of the {overall.n} scores of {key}")
-    values = np.full(len(ids), None, dtype=object)
+    values = np.full(len(ids), np.nan)
     values[column.places] = column.values
-    values[column.places[np.isnan(column.values)]] = None
     return ScoreColumn(
-        values=tuple(values.tolist()),
-        rows=tuple(np.sort(column.places).tolist()),
+        values=values,
+        rows=np.sort(column.places),
         signature=overall.signature,
         higher_is_better=overall.higher_is_better,
     )
@@ -260,9 +317,9 @@ def _from_baseline(path: Path) -> RunScores:
         ids=stored.ids,
         image_ids=stored.image_ids,
         columns={
-            MetricKey.parse(name): ScoreColumn(
-                values=values,
-                rows=stored.rows[name],
+            MetricKey.parse(name): ScoreColumn.of(
+                values,
+                stored.rows[name],
                 signature=stored.signatures[name],
                 higher_is_better=stored.higher_is_better[name],
             )
@@ -286,11 +343,11 @@ def _checked(run: RunScores) -> RunScores:
         raise ValueError("columns of different lengths")
     if not (run.columns or run.refused):
         raise ValueError("no metrics")
-    if not all(a is None or len(a) == 16 for a in run.answers):
+    if not {len(a) for a in run.answers if a is not None} <= {16}:
         raise ValueError("invalid digests of answers")
     for key, column in run.columns.items():
         _check_column(key, column, n)
-        check_signature(key, column.signature, run.header, len(column.rows))
+        check_signature(key, column.signature, run.header, column.n)
     return run
 
 
@@ -301,19 +358,17 @@ def _check_column(key: MetricKey, column: ScoreColumn, n: int) -> None:
     low, high = -_LARGEST_SCORE if low is None else low, _LARGEST_SCORE if high is None else high
     if len(column.values) != n:
         raise ValueError("columns of different lengths")
-    rows = np.array(column.rows, dtype=np.int64)
+    rows, values = column.rows, column.values
     covered = np.zeros(n, dtype=bool)
     if ((rows >= 0) & (rows < n)).all():
         covered[rows] = True
     if covered.sum() != len(rows):
         raise ValueError(f"the rows of {key} are invalid")
-    values = np.array(column.values, dtype=float)  # null is NaN
-    unscored = np.array([v is None for v in column.values])
-    valid = unscored | (covered & (values >= low - ROUNDING) & (values <= high + ROUNDING))
+    valid = np.isnan(values) | (covered & (values >= low - ROUNDING) & (values <= high + ROUNDING))
     if not valid.all():
         k = int(valid.argmin())
         raise ValueError(
-            f"{key} has the score {column.values[k]!r} at position {k}; expected one of {low:g} to {high:g}, for "
+            f"{key} has the score {float(values[k])!r} at position {k}; expected one of {low:g} to {high:g}, for "
             "samples that the metric covers"
         )
 
@@ -349,8 +404,8 @@ def baseline_file(run: RunScores, keys: Sequence[MetricKey], with_texts: bool) -
             header=run.header,
             signatures={name: c.signature for name, c in columns.items()},
             higher_is_better={name: c.higher_is_better for name, c in columns.items()},
-            rows={name: c.rows for name, c in columns.items()},
-            scores={name: c.values for name, c in columns.items()},
+            rows={name: tuple(c.rows.tolist()) for name, c in columns.items()},
+            scores={name: tuple(c.listed()) for name, c in columns.items()},
             ids=run.ids,
             image_ids=run.image_ids,
             answers=run.answers,

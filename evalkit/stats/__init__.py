@@ -9,6 +9,7 @@ from evalkit.stats.intervals import (
     Interval,
     cluster_codes,
     cluster_standard_error,
+    cluster_sums,
     design_effect,
     mean_interval,
     wilson,
@@ -18,6 +19,7 @@ from evalkit.stats.paired import (
     paired_interval,
     paired_minimum_detectable_effect,
     sign_flip_p,
+    sign_flip_p_of_sums,
     unpaired_minimum_detectable_effect,
 )
 from evalkit.stats.ranking import Rank, rank_models
@@ -33,6 +35,7 @@ __all__ = [
     "Rank",
     "cluster_codes",
     "cluster_standard_error",
+    "cluster_sums",
     "design_effect",
     "group_by_cluster",
     "holm",
@@ -43,6 +46,7 @@ __all__ = [
     "restricted_interval",
     "restricted_t",
     "sign_flip_p",
+    "sign_flip_p_of_sums",
     "unpaired_minimum_detectable_effect",
     "wilson",
 ]

@@ -120,10 +120,10 @@ def _rank_means(drawn: np.ndarray[Any, Any], ranks: np.ndarray[Any, Any]) -> Non
     """Rank the means of each resample, a row each, into `ranks`; means within _EQUAL share a rank."""
     import numpy as np
 
-    ordered = np.sort(drawn, axis=1)
-    drawn += _EQUAL
-    for place, (means, limits) in enumerate(zip(ordered, drawn, strict=True)):
-        ranks[place] = len(means) + 1 - means.searchsorted(limits, side="right")
+    for place, (means, order) in enumerate(zip(drawn, np.argsort(drawn, axis=1), strict=True)):
+        ordered = means[order]
+        # Limits in order are found several times faster.
+        ranks[place, order] = len(means) + 1 - ordered.searchsorted(ordered + _EQUAL, side="right")
 
 
 def _rank_whole(drawn: np.ndarray[Any, Any], ranks: np.ndarray[Any, Any]) -> None:

@@ -37,7 +37,7 @@ def test_20_failed_generations_do_not_turn_an_error_rate_of_50_percent_into_0() 
     found = pair(errors(list(half)), errors(failed, "b"), ERROR_RATE, 0.95)
     assert (found.first, found.second, found.difference) == (0.5, 0.5, 0.0)
     assert (found.n_worse, found.n_better, found.first_unscored, found.second_unscored) == (0, 0, 0, 20)
-    assert aligned(errors(failed), errors(failed), ERROR_RATE).first == half
+    assert aligned(errors(failed), errors(failed), ERROR_RATE).first.tolist() == half
 
 
 def test_compare_says_worse_for_a_higher_error_rate() -> None:
@@ -104,3 +104,10 @@ def test_runs_that_disagree_on_the_direction_are_not_comparable() -> None:
 def test_an_invalid_name_of_a_metric_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="expected 'PROTOCOL METRIC'"):
         compare([errors([1.0] * 9), errors([1.0] * 9)], ["error_rate"])
+
+
+def test_null_is_the_only_score_of_an_unscored_sample() -> None:
+    column = run([0.5, None, 1.0]).columns[METRIC]
+    assert (column.listed(), column.scored().tolist()) == ([0.5, None, 1.0], [0.5, 1.0])
+    with pytest.raises(ValueError, match="score nan"):
+        run([0.5, float("nan"), None])

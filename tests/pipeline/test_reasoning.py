@@ -115,7 +115,7 @@ def test_runs_with_and_without_thoughts_are_comparable_and_kept_thoughts_are_not
     scores = {name: read_run_scores(o.folder) for name, o in (("p", plain), ("t", thinking), ("k", kept))}
     assert incomplete(scores["t"]) == []
     key = next(k for k in scores["t"].columns if str(k) == "strict open_recall")
-    assert scores["t"].columns[key].values[3] is None
+    assert scores["t"].columns[key].listed()[3] is None
     assert scores["t"].texts[3] == f"({CUT_IN_REASONING})"
     assert compare([scores["p"], scores["t"]], None)
     with pytest.raises(DataError, match=r"reasoning: split\.1 against keep"):

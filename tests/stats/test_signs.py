@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evalkit.stats.paired import _sign_patterns, sign_flip_p
+from evalkit.stats.paired import _sign_patterns, sign_flip_p, sign_flip_p_of_sums
 
 
 @pytest.mark.parametrize("size", [14, 33, 1001, 4_000_001])
@@ -28,3 +28,12 @@ def test_p_is_that_of_signs_of_plus_and_minus_one(scale: float, rows: int) -> No
     extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
     expected = extreme / len(signs) if len(sums) <= 13 else (1 + extreme) / (1 + len(signs))
     assert sign_flip_p(first, second, [str(k) for k in range(rows)]) == expected
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 13), (14, 14, 40), (900, 3000, 900)])
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_pairs_over_other_rows_have_the_p_values_that_each_has_alone(sizes: tuple[int, ...], scale: float) -> None:
+    drawn = np.random.default_rng(sum(sizes))
+    sums = [drawn.integers(-2, 4, n) * scale for n in sizes]
+    alone = [sign_flip_p(np.zeros(len(s)), s, range(len(s))) for s in sums]
+    assert sign_flip_p_of_sums(sums) == alone

@@ -59,11 +59,7 @@ def run(
         header=made,
         ids=tuple(str(k) for k in range(n)),
         image_ids=tuple(f"i{k // 3}" for k in range(n)),
-        columns={
-            key: ScoreColumn(
-                values=tuple(values), rows=tuple(range(n)), signature=signature, higher_is_better=higher_is_better
-            )
-        },
+        columns={key: ScoreColumn.of(values, range(n), signature=signature, higher_is_better=higher_is_better)},
         answers=tuple(answer_digest(t) for t in texts),
         questions=tuple(f"q{k}" for k in range(n)),
         texts=texts,

@@ -99,9 +99,9 @@ def stored_scores(of: LeaderboardResult, values: Sequence[float | None]) -> RunS
         ids=tuple(f"q{k}" for k in range(len(values))),
         image_ids=tuple(f"i{k // 2}" for k in range(len(values))),
         columns={
-            first.key: ScoreColumn(
-                values=tuple(values),
-                rows=tuple(range(len(values))),
+            first.key: ScoreColumn.of(
+                values,
+                range(len(values)),
                 signature=first.signature,
                 higher_is_better=first.higher_is_better is not False,
             )

@@ -91,16 +91,19 @@ def _metric(v: MetricVerdict) -> dict[str, Any]:
 def _changed_scores(c: GateComparison) -> list[dict[str, Any]]:
     """Every sample whose score changed, by metric, with image and both answers where they are known."""
     place = {i: k for k, i in enumerate(c.candidate.ids)}
-    return [
-        {
-            "metric": str(v.key),
-            **_sample(c, k, place),
-            "baseline": c.baseline.columns[v.key].values[k],
-            "candidate": c.candidate.columns[v.key].values[place[c.baseline.ids[k]]],
-        }
-        for v in c.verdicts
-        for k in v.paired.flipped
-    ]
+    found = []
+    for v in c.verdicts:
+        one, two = (run.columns[v.key].listed() for run in (c.baseline, c.candidate))
+        found += [
+            {
+                "metric": str(v.key),
+                **_sample(c, k, place),
+                "baseline": one[k],
+                "candidate": two[place[c.baseline.ids[k]]],
+            }
+            for k in v.paired.flipped
+        ]
+    return found
 
 
 def _changed_answers(c: GateComparison) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def default_metrics(run: RunScores) -> list[MetricKey]:
 
     Incomplete ones are among them, so that they are refused and not passed over.
     """
-    found = [*(k for k, c in run.columns.items() if c.rows), *run.refused]
+    found = [*(k for k, c in run.columns.items() if c.n), *run.refused]
     return [k for k in found if k.metric.endswith(("accuracy", "recall", "exact_match"))]
 
 
@@ -155,9 +155,9 @@ def vacuous(baseline: RunScores, margin_of: Mapping[MetricKey, float], keys: Seq
     """
     found = []
     for key in keys:
-        if key in baseline.columns and baseline.rows(key):
+        if key in baseline.columns and baseline.columns[key].n:
             column = baseline.columns[key]
-            scores = column.worst_case()
+            scores = column.worst_case().tolist()
             low, high = metric_bounds(key.metric, column.signature)
             bound = low if column.higher_is_better else high
             worst = min(bound, column.worst) if column.higher_is_better and bound is not None else bound

@@ -85,7 +85,7 @@ def _scores_to_store(result: LeaderboardResult, run: Path | None) -> RunScores |
     if run is None or unscored or result.role != "model" or result.image != "original":
         return None
     scores = read_run_scores(run)
-    columns = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.rows}
+    columns = {key: c for key, c in scores.columns.items() if key.metric in HEADLINES and c.n}
     return replace(scores, columns=columns) if columns else None
 
 
@@ -190,7 +190,7 @@ def _check_agreement(scores: RunScores, result: LeaderboardResult, path: Path) -
             raise StoreError(f"{path}: {key} is {stored!r}, the result has {expected!r}.")
     for metric in result.metrics:
         column = scores.columns.get(metric.key)
-        if column is not None and column.rows:
+        if column is not None and column.n:
             _check_column(metric.key, column, metric, path)
 
 
@@ -198,7 +198,7 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
     """Compare the mean of stored scores, unscored rows as the worst score, with the result's worst case."""
     if column.higher_is_better is not (metric.higher_is_better is not False):
         raise StoreError(f"{path}: {key} has another direction than its result. One of them was changed.")
-    worst_case = column.worst_case()
+    worst_case = column.worst_case().tolist()
     value = sum(worst_case) / len(worst_case)
     expected = metric.value_worst_case
     if len(worst_case) != metric.n or expected is None or abs(value - expected) > TOLERANCE:
@@ -206,8 +206,8 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
             f"{path}: {key} is {value:.6f} over {len(worst_case)} rows, its result has {expected} over {metric.n}. One "
             "of them was changed: run the run's command again."
         )
-    scored = [v for k in column.rows if (v := column.values[k]) is not None]
-    n_unscored = len(column.rows) - len(scored)
+    scored = column.scored().tolist()
+    n_unscored = column.n - len(scored)
     # The headline value leaves unscored rows out, or counts them as wrong.
     means = [value, *([sum(scored) / len(scored)] if scored else [])]
     is_mean = not scored if metric.value is None else any(abs(metric.value - m) <= TOLERANCE for m in means)

@@ -48,17 +48,12 @@ class StoredScores:
         Args:
             pool: what earlier runs had; runs of one pool share what is equal.
         """
-        import numpy as np
-
         if isinstance(scores, StoredScores):
             return scores
         columns = {}
         for key, column in scores.columns.items():
-            rows = pool.get(column.rows)
-            if rows is None:
-                rows = pool[column.rows] = np.array(column.rows, dtype=np.intp)
-            values = np.array(column.values, dtype=float)[rows]  # an unscored sample is NaN
-            columns[key] = StoredColumn(values=np.where(np.isnan(values), column.worst, values), rows=rows)
+            rows = pool.setdefault(("rows", column.rows.tobytes()), column.rows)
+            columns[key] = StoredColumn(values=column.worst_case(), rows=rows)
         return cls(
             origin=scores.origin,
             ids=pool.setdefault(("ids", *scores.ids), scores.ids),

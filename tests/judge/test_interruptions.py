@@ -65,7 +65,7 @@ def view(run: Path) -> Any:
     except EvalkitError as problem:
         return str(problem)
     assert {n.protocol for n in exported.numbers} >= {f"judge:{j.judge}" for j in numbers}
-    columns = {k: c.values for k, c in scores.columns.items() if k.protocol.startswith("judge:")}
+    columns = {k: tuple(map(float, c.values)) for k, c in scores.columns.items() if k.protocol.startswith("judge:")}
     values = {(m.metric, m.slice): m.value for j in numbers for m in j.metrics}
     return columns, values, [(s.sample_id, s.value) for s in judged_scores(run, "tiny")]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ from tests.support.paths import ROOT
 # Two processes of tests and the commands they start share the cores: more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Hundreds of tests start a process; each would compile the whole package again if none may keep what it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # --doctest-modules imports every file of the folders that it visits: these include programs and a stand-in for vLLM.
 collect_ignore = ["support"]
 
@@ -21,6 +27,12 @@ collect_ignore = ["support"]
 settings.register_profile("evalkit", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("evalkit")
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of collected tests and all imported modules out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,8 @@ def _option_of(group: str, value: str, sweeps: bool) -> str:
     argument = _model_option(value, sweeps) if group == "model" else f"{group}={value}"
     parsed = _parsed(argument)
     if isinstance(parsed, list | dict):
-        raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}")
+        several = f" Several, one run each, are -m {group}=NAME,NAME." if isinstance(parsed, list) else ""
+        raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}{several}")
     return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
 
 

@@ -16,6 +16,7 @@ from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
 from evalkit.cli.hydra_words import check_words
 from evalkit.cli.interpolation import guarded, resolve_node
+from evalkit.cli.jobs import jobs_of_one_command, shared_by_jobs, with_models_first
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.sent_settings import check_sent_settings
 from evalkit.cli.typed_settings import groups_of, typed
@@ -48,12 +49,12 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     command = take_config_dirs(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
     saved = sys.argv
-    with user_config_dirs(command.folders), guarded():
+    with user_config_dirs(command.folders), guarded(), jobs_of_one_command():
         if not is_completion(arguments):
             check_user_folders()
         register()
         try:
-            words = readable(command.arguments, groups_of(verb))
+            words = with_models_first(readable(command.arguments, groups_of(verb)))
             sys.argv = ["evalkit", *with_settings(words)]
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
         except (HydraException, OmegaConfBaseException) as problem:
@@ -146,7 +147,9 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             check_code_settings(content, words)
             check_sent_settings(content, words)
             config = with_own_name(typed(verb, content, words), words)
-            codes.append(load(verb)(config))
+            with jobs_of_one_command():  # for a process of its own; else this is inside of that of `run_verb`
+                shared_by_jobs().words = tuple(words)
+                codes.append(load(verb)(config))
         except EvalkitError as problem:
             if cfg.get("debug") or os.getpid() != main_process:
                 raise

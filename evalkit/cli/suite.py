@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config, load_option, options
+from evalkit.cli.jobs import shared_by_jobs
+from evalkit.cli.targets import resolve
+from evalkit.cli.typed_settings import words_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, Partial, did_you_mean
+from evalkit.core.setting_types import argument_kinds
 
 if TYPE_CHECKING:
-    from evalkit.engines.base import Engine
-    from evalkit.runs.schema import Summary
+    from evalkit.pipeline.conclude import Conclusion
 
-# Runs one task with an engine that passes through a function first, and returns its summary; None for a dry run.
-RunTask = Callable[[Config, Callable[["Engine"], "Engine"]], "Summary | None"]
+# Settings of a task that mean the same for every task.
+SHARED = ("prompt", "split", "where", "on_missing_image", "closed_rule")
+# Runs one task and returns its conclusion; None for a dry run and for a part of a run.
+RunTask = Callable[[Config], "Conclusion | None"]
 
 
 def tasks_of(suite: Any) -> tuple[str, list[str]]:
@@ -44,44 +48,46 @@ def tasks_of(suite: Any) -> tuple[str, list[str]]:
     return name, list(tasks)
 
 
-def config_of(config: Config, task: str) -> Config:
+def config_of(config: Config, task: str, given: Mapping[str, Any]) -> Config:
     """The configuration of one task of a suite.
 
-    Settings of `task` that the command line changed hold for every task that has them.  `data=DIR` is the folder with a
-    folder for each task.
+    Args:
+        given: settings of `task` from the command line, by name; they hold for every task that takes them.
     """
-    base = load_option("task", str(config["choices"]["task"]))
-    shared = ("prompt", "split", "where", "on_missing_image", "closed_rule")
-    changed = {k: v for k, v in config["task"].items() if k in shared and v != base.get(k) and v}
     own = load_option("task", task)
-    content = {**own, **{k: v for k, v in changed.items() if k in own or k == "where"}}
+    kinds = argument_kinds(resolve(str(own.get("target")), f"task {task}"))
+    taken = {key: value for key, value in given.items() if key in own or key in kinds or key == "where"}
+    if left := [key for key in given if key not in taken]:
+        console.warn(f"task {task} has no setting {', '.join(left)}: it runs without.")
+    content = {**own, **taken}
+    # A folder with a folder for each task.
     if config.get("data") and (place := Path(config["data"]).expanduser() / task).exists():
         content["path"] = str(place)
     return {**config, "suite": None, "task": content, "choices": {**config["choices"], "task": task}}
 
 
-class SharedModel:
-    """Gives every engine of a suite the model that the first one loaded."""
+def shared_settings(config: Config) -> dict[str, Any]:
+    """The settings of `task` that the command line gives, which hold for every task of a suite.
 
-    def __init__(self) -> None:
-        self._first: Engine | None = None
-
-    def __call__(self, engine: Engine) -> Engine:
-        """The engine itself, with the loaded model where another of its kind has one."""
-        from evalkit.engines.hf import HfEngine
-
-        if isinstance(engine, HfEngine):
-            if isinstance(self._first, HfEngine) and self._first.is_loaded:
-                engine.use_model_of(self._first)
-            else:
-                self._first = engine
-        return engine
+    Raises:
+        ConfigError: a setting belongs to one task, such as its path.
+    """
+    keys = [word.split(".")[1] for word in words_of(shared_by_jobs().words) if word.startswith("task.")]
+    for key in keys:
+        if key not in SHARED:
+            raise ConfigError(
+                f"task.{key}= belongs to one task, and a suite has several; for all of them are "
+                f"{', '.join(f'task.{name}' for name in SHARED)}. Set it in the YAML of its task; folders of local "
+                "copies are data=DIR."
+            )
+    return {key: config["task"].get(key) for key in dict.fromkeys(keys)}
 
 
 def run_suite(config: Config, run_task: RunTask) -> int:
     """Run every task of the suite, then print and write one table.
 
-    A task that cannot run (its data are missing) does not keep the others from running.
+    A task that cannot run (its data are missing) does not keep the others from running.  In a sweep over models the
+    table has the models that are finished.
 
     Raises:
         ConfigError: the suite is not valid.
@@ -89,37 +95,55 @@ def run_suite(config: Config, run_task: RunTask) -> int:
         Partial: some tasks could not run, or some of their samples failed.
     """
     name, tasks = tasks_of(config["suite"])
-    shared, problems = SharedModel(), dict[str, EvalkitError]()
-    summaries: list[Summary] = []
+    given, problems = shared_settings(config), dict[str, EvalkitError]()
+    found: list[Conclusion] = []
     for task in tasks:
         console.note(f"suite {name}: {task}")
         try:
-            if (summary := run_task(config_of(config, task), shared)) is not None:
-                summaries.append(summary)
+            if (conclusion := run_task(config_of(config, task, given))) is not None:
+                found.append(conclusion)
         except EvalkitError as problem:
             problems[task] = problem
             console.warn(f"suite {name}: {task}: {problem}")
-    if summaries:
-        _show(name, summaries, Path(config["out"] or "."))
+    if found:
+        _show(name, found, Path(config["out"] or "."))
     if problems and len(problems) == len(tasks):
         raise next(iter(problems.values()))
-    if problems:
-        raise Partial(f"{len(problems)} of {len(tasks)} tasks of the suite are not finished: {', '.join(problems)}.")
+    _check_complete(name, tasks, problems, found)
     return 0
 
 
-def _show(name: str, summaries: Sequence[Summary], out: Path) -> None:
-    """Print the headline metrics of all tasks, and write all metrics as Markdown, CSV and LaTeX."""
-    from evalkit.reports.leaderboard.ranking import HEADLINES
-    from evalkit.reports.suite_table import write_tables
+def _check_complete(
+    name: str, tasks: Sequence[str], problems: Mapping[str, EvalkitError], found: Sequence[Conclusion]
+) -> None:
+    """Check that every task ran and every sample was answered.
 
-    rows = [
-        replace(m, protocol=s.task, metric=f"{m.metric} ({m.protocol})")
-        for s in summaries
-        for m in s.metrics
-        if m.slice == "all" and m.n and m.metric in HEADLINES
-    ]
-    model = summaries[0].model
-    console.table(rows, f"{model} on {len(summaries)} tasks", "value and interval in percent; one folder a task")
-    for path in write_tables(f"{name}-{model}", summaries, out):
+    Raises:
+        Partial: not so.
+    """
+    texts = []
+    if problems:
+        texts.append(f"{len(problems)} of {len(tasks)} tasks of the suite {name} could not run: {', '.join(problems)}.")
+    failed = {c.summary.task: c for c in found if c.summary is not None and c.n_failed}
+    if failed:
+        counts = ", ".join(f"{c.n_failed} of {c.summary.n} of {task}" for task, c in failed.items() if c.summary)
+        texts.append(f"Samples failed and are not in the values above: {counts}.")
+    if texts:
+        raise Partial(f"{' '.join(texts)} What was answered is kept; the same command asks the rest again.")
+
+
+def _show(name: str, found: Sequence[Conclusion], out: Path) -> None:
+    """Print the headline metrics and write all metrics, of these runs and of earlier jobs of a sweep over models."""
+    from evalkit.reports.suite_table import SuiteRun, for_terminal, suite_table, write_tables
+
+    finished = shared_by_jobs().finished.setdefault(name, [])
+    finished += found
+    runs = [SuiteRun(summary=c.summary, folder=c.folder) for c in finished if c.summary is not None]
+    table = suite_table(name, runs)
+    shown = for_terminal(table)
+    notes = [shown.caption, *table.notes]
+    console.grid(shown.header, shown.rows, f"{name}: {table.title}", "\n".join(notes))
+    models = {run.summary.model for run in runs}
+    stem = f"{name}-{models.pop()}" if len(models) == 1 else name
+    for path in write_tables(table, stem, out):
         console.out(str(path))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from evalkit.core.errors import EvalkitError
 from evalkit.core.format import interval, percent
@@ -153,7 +155,6 @@ def _bar(total: int, done: int, what: str) -> Iterator[Advance]:
 def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
     """Print metric values: protocol, metric, slice, value in percent, 95 % interval, n, unscored."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     with_slices = any(v.slice != "all" for v in values)
@@ -179,9 +180,66 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
             other,
         )
         last = row.protocol
-    width = None if sys.stdout.isatty() else 120
+    _print(view, 120)
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str] | None], title: str, caption: str = "") -> None:
+    """Print a table of texts, the first column left; None draws a rule.  A cell may have several lines.
+
+    Columns that do not fit next to each other follow in further tables, the first column repeated.  On a terminal the
+    width is the terminal's, elsewhere 80 characters.
+    """
+    from rich import box
+    from rich.table import Table
+
+    width = _terminal_width() or 80
+    for number, columns in enumerate(_that_fit(header, rows, width)):
+        first = not number
+        view = Table(title=visible(title) if first else None, box=box.SIMPLE_HEAD, title_justify="left")
+        for column in columns:
+            view.add_column(one_line(header[column]), justify="right" if column else "left", overflow="fold")
+        for row in rows:
+            if row is None:
+                view.add_section()
+            else:
+                view.add_row(*(_lines_of(row[column]) for column in columns))
+        _print(view, width)
+    for line in caption.split("\n") if caption else ():
+        out(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False))
+
+
+def _that_fit(header: Sequence[str], rows: Sequence[Sequence[str] | None], width: int) -> list[list[int]]:
+    """The columns of each table, the first column in all of them."""
+    texts = [header, *(row for row in rows if row is not None)]
+    # Two spaces around each column.
+    widths = [2 + max(len(line) for row in texts for line in row[k].split("\n")) for k in range(len(header))]
+    found: list[list[int]] = []
+    for column in range(1, len(header)):
+        if not found or sum(widths[k] for k in found[-1]) + widths[column] > width:
+            found.append([0])
+        found[-1].append(column)
+    return found
+
+
+def _lines_of(cell: str) -> str:
+    # A leading space is an indent.
+    return "\n".join(" " * (len(line) - len(line.lstrip())) + one_line(line) for line in cell.split("\n"))
+
+
+def _terminal_width() -> int | None:
+    """The width of the terminal; None where the output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _print(view: Any, width: int) -> None:
+    """Print a table of rich, at the terminal's width or, elsewhere, at `width`."""
+    from rich.console import Console
+
     # Into a text first, because rich ends the process with code 1 where a pipe has no reader.  Without markup and
     # emoji: a name like [bold] or :smile: is a name.
     text = io.StringIO()
-    Console(file=text, width=width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False).print(view)
+    shown = Console(
+        file=text, width=_terminal_width() or width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False
+    )
+    shown.print(view)
     _write(text.getvalue())

@@ -22,7 +22,7 @@ from evalkit.judge.journal import Journal, PlanJudgments, choose_judge, latest_j
 from evalkit.judge.known_replies import known_replies, missing_calls
 from evalkit.judge.metrics import check_complete, compute
 from evalkit.judge.plan import Plan, ReadImage, make_plan
-from evalkit.judge.records import judgments_of, missing_answers, plan_line
+from evalkit.judge.records import judgments_of, missing_answers, plan_line, settled_judgments
 from evalkit.runs.read import journal_at
 from evalkit.runs.schema import JudgedFile, JudgePlan
 from evalkit.runs.store import RunFolder, cut_torn_line, write_record
@@ -125,7 +125,7 @@ def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOut
     )
     try:
         if not any(isinstance(line, JudgePlan) and line.plan == plan.id for line in lines):
-            journal.write([plan_line(plan), *missing_answers(plan)])
+            journal.write([plan_line(plan), *missing_answers(plan), *settled_judgments(plan)])
         missing = missing_calls(plan, done)
         known = known_replies(missing, lines, cache)
         journal.write(judgments_of(plan, known, cached=True))

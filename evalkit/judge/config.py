@@ -23,11 +23,12 @@ from evalkit.core.types import digest_json
 
 RELATIVE = "relative"
 CORRECTNESS = "correctness"
+REFEREE = "referee"
 REFERENCE_FIRST = "reference_first"
 CANDIDATE_FIRST = "candidate_first"
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "judged": ("auto", RELATIVE, CORRECTNESS),
+    "judged": ("auto", RELATIVE, CORRECTNESS, REFEREE),
     "structured": ("auto", "off"),
     "style": ("evalkit", "llava-med-1.0", "llava-med-1.5"),
     "rows": ("open", "all"),
@@ -59,8 +60,9 @@ class JudgeConfig:
         parameters: of every request (temperature, seed, max_tokens ...), sent unchanged.
         structured: "auto" requests JSON under a schema, and continues without where the server refuses; "off" never
             requests it.
-        judged: "relative" (two scores of 1 to 10), "correctness" (one verdict), "auto" (relative where the samples
-            have a context for a judge).
+        judged: "relative" (two scores of 1 to 10), "correctness" (one verdict), "referee" (the option that an answer
+            to a multiple-choice question states, where exact matching does not read one), "auto" (relative where the
+            samples have a context for a judge, else correctness).
         prompt_version: of the shipped prompt of the judged task.
         prompt_file: a user's own prompt instead, a Jinja file with the same variables.
         style: form of question and context in the prompt: evalkit's own, or that of one of LLaVA-Med's two published
@@ -122,6 +124,8 @@ class JudgeConfig:
         _check_numbers(self)
         _check_server(self)
         _check_price(self.price)
+        if self.judged == REFEREE and self.order != REFERENCE_FIRST:
+            raise ConfigError("judge.order=swap is not possible for a referee, which is not shown the right option.")
         if self.budget_usd is not None and self.price is None:
             raise ConfigError(
                 f"judge.budget_usd={self.budget_usd} cannot be enforced: the price of judge {self.name!r} is unknown. "

@@ -17,7 +17,10 @@ ItemStatus = Literal["judged", "cannot_tell", "failed", "no_answer"]
 
 
 class Points(NamedTuple):
-    """Scores of reference and candidate, 1 to 10; for correctness: 1 for correct else 0, and the credit of 0 to 1."""
+    """Scores of reference and candidate, 1 to 10; for correctness: 1 for correct else 0, and the credit of 0 to 1.
+
+    For a referee: 1 where the option is the right one, else 0, in both.
+    """
 
     reference: float
     candidate: float
@@ -95,9 +98,9 @@ def mean_points(scored: Sequence[Points]) -> Points:
 
 def points_of(judgment: Judgment, relative: bool) -> Points | None:
     """The scores of one judgment of status "judged"; None for the verdict cannot_tell."""
-    if relative:
-        if judgment.scores is None:
-            raise ValueError(f"the judgment of {judgment.sample_id!r} has status 'judged' and no scores")
+    if relative and judgment.scores is None:
+        raise ValueError(f"the judgment of {judgment.sample_id!r} has status 'judged' and no scores")
+    if judgment.scores is not None:  # of a referee: 1 or 0 in both
         return Points(judgment.scores.reference, judgment.scores.candidate)
     credit = CREDIT.get(str(judgment.verdict))
     return None if credit is None else Points(float(credit == 1.0), credit)

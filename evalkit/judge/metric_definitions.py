@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evalkit.core.signature import Signature
-from evalkit.judge.config import CANDIDATE_FIRST, REFERENCE_FIRST, RELATIVE
+from evalkit.judge.config import CANDIDATE_FIRST, REFEREE, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.items import ItemResult, preference
 from evalkit.judge.parse_response import HIGHEST, LOWEST
 from evalkit.stats import Interval, mean_interval
@@ -92,7 +92,7 @@ def relative_score(item: ItemResult) -> float:
 
 
 def reference_points(item: ItemResult) -> float:
-    """Score of the reference; for correctness: 1 where the answer is correct."""
+    """Score of the reference; for correctness and a referee: 1 where the answer is correct."""
     return item.reference
 
 
@@ -147,6 +147,11 @@ CORRECTNESS_METRICS = (
         name="judged_credit", score=candidate_points, bounded=True, higher_is_better=True, has_worst_case=True
     ),
 )
+REFEREE_METRICS = (
+    JudgedMetric(
+        name="choice_accuracy", score=reference_points, bounded=True, higher_is_better=True, has_worst_case=True
+    ),
+)
 CORRECTNESS_SWAP_METRICS = (
     JudgedMetric(name="flip_rate", score=credit_flips, bounded=True, higher_is_better=False),
     JudgedMetric(name="order_effect", score=credit_gain, bounded=False, higher_is_better=None),
@@ -154,7 +159,9 @@ CORRECTNESS_SWAP_METRICS = (
 
 
 def metrics_of(judged: str, order: str) -> tuple[JudgedMetric, ...]:
-    """The metrics of a judged task ("relative" or "correctness"); with order "swap" also those of position bias."""
+    """The metrics of a judged task ("relative", "correctness", "referee"); with order "swap" those of position bias."""
+    if judged == REFEREE:
+        return REFEREE_METRICS
     if judged == RELATIVE:
         return RELATIVE_METRICS + (RELATIVE_SWAP_METRICS if order == "swap" else ())
     return CORRECTNESS_METRICS + (CORRECTNESS_SWAP_METRICS if order == "swap" else ())

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalkit.core.finish_reasons import finish_kind
 from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import SplitText, split
-from evalkit.core.types import CUT_IN_REASONING
-from evalkit.judge.config import RELATIVE
+from evalkit.core.types import CUT_IN_REASONING, LETTERS
+from evalkit.judge.config import REFEREE, RELATIVE
+from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
 LOWEST, HIGHEST = 1, 10
+# A referee says so of an answer that states none of the options; Z in the prompts of VLMEvalKit.
+NO_OPTION = "none"
 # A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
 MAX_FAILED_BRACES = 100
 
@@ -36,7 +39,8 @@ class Verdict:
     """The outcome of one call.
 
     first, second: scores of 1 to 10 of the answers in the order presented (relative).  label: one of VERDICTS
-    (correctness).  why: the problem, given exactly when the status is not "judged".
+    (correctness), or the letter of an option or NO_OPTION (referee).  why: the problem, given exactly when the status
+    is not "judged".
     """
 
     status: Literal["judged", "refused", "unreadable"]
@@ -55,20 +59,30 @@ def response_format(judged: str) -> dict[str, Any]:
     if judged == RELATIVE:
         score = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
         fields: dict[str, Any] = {"reason": {"type": "string"}, "score_1": score, "score_2": score}
+    elif judged == REFEREE:
+        fields = {"reason": {"type": "string"}, "option": {"type": "string", "enum": [*LETTERS, NO_OPTION]}}
     else:
         fields = {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": list(VERDICTS)}}
     schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "judgment", "strict": True, "schema": schema}}
 
 
-def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, finish: str | None = None) -> Verdict:
+def read_verdict(
+    judged: str,
+    text: str | None,
+    *,
+    refusal: str | None = None,
+    finish: str | None = None,
+    options: Sequence[str] = (),
+) -> Verdict:
     """The outcome of a reply.
 
     Args:
-        judged: the judged task, "relative" or "correctness".
+        judged: the judged task, "relative", "correctness" or "referee".
         text: of the reply; None or empty where there is none.
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
+        options: texts of the options that a referee chooses from.
     """
     kind, said = finish_kind(finish), _shown(refusal or "")
     if said or kind == "withheld":
@@ -86,7 +100,10 @@ def read_verdict(judged: str, text: str | None, *, refusal: str | None = None, f
         return Verdict(status="unreadable", why=f"empty reply{cut}")
     if kind == "length" and _weighs(body):
         return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
-    found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
+    if judged == REFEREE:
+        found = _read_option(body, options)
+    else:
+        found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
     if isinstance(found, Verdict):
         return found
     if _STARTS_WITH_REFUSAL.search(body[:200]):
@@ -138,6 +155,23 @@ def _read_correctness(body: str) -> Verdict | str:
     label = labels.pop()
     if label not in VERDICTS:
         return f"no verdict out of {', '.join(VERDICTS)}: {_shown(body)}"
+    return Verdict(status="judged", label=label)
+
+
+def _read_option(body: str, options: Sequence[str]) -> Verdict | str:
+    """The option, from a JSON object, else as VLMEvalKit reads its referee: by its own exact matching."""
+    letters = LETTERS[: len(options)]
+    if objects := [o for o in json_objects(body) if "option" in o]:
+        labels = {o["option"].strip().upper() if isinstance(o["option"], str) else "" for o in objects}
+    else:
+        labels = {exact_match(body, options)}
+    if len(labels) > 1:
+        return "several different judgments in one reply"
+    label = labels.pop()
+    if label in ("Z", NO_OPTION.upper()) and label not in letters:
+        return Verdict(status="judged", label=NO_OPTION)
+    if len(label) != 1 or label not in letters:
+        return f"no option out of {', '.join(letters)} and {NO_OPTION}: {_shown(body)}"
     return Verdict(status="judged", label=label)
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.reasoning import separate
-from evalkit.core.types import OPEN, ImageRef, Prediction, Sample, digest_json
-from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE, JudgeConfig
+from evalkit.core.types import CHOICE, LETTERS, OPEN, ImageRef, Prediction, Sample, digest_json
+from evalkit.judge.config import CORRECTNESS, REFEREE, REFERENCE_FIRST, RELATIVE, JudgeConfig
 from evalkit.judge.image_encoding import data_url
 from evalkit.judge.parse_response import response_format
 from evalkit.judge.prompts import Prompt, PromptMessage, load_prompt, render
+from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
 
 # The end of a question in LLaVA-Med's files: a line break and the image mark, which one of its scripts cuts off.
 IMAGE_MARK = "\n<image>"
@@ -27,11 +28,15 @@ ReadImage = Callable[[ImageRef], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One answer to judge; where there is none, `answer` is None and `error` is the reason."""
+    """One answer to judge; where there is none, `answer` is None and `error` is the reason.
+
+    settled: the letter that exact matching reads, so that no referee is asked; Z for none of the options.
+    """
 
     sample: Sample
     answer: str | None
     error: str = ""
+    settled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,15 @@ class Plan:
 
     @property
     def n_slots(self) -> int:
-        """Number of judgments."""
+        """Number of judgments by calls."""
         return sum(len(slots) for slots in self.calls.values())
+
+    @property
+    def settled(self) -> list[Slot]:
+        """The judgments that need no call."""
+        replicates = range(self.config.replicates)
+        places = [index for index, item in enumerate(self.items) if item.settled]
+        return [Slot(index, REFERENCE_FIRST, replicate) for index in places for replicate in replicates]
 
     def messages(self, key: str, read_image: ReadImage) -> list[dict[str, Any]]:
         """The messages of a call in the form of the chat API, images as data URLs; the images are read here."""
@@ -112,7 +124,8 @@ def make_plan(
     slots = {key: tuple(filled) for key, filled in calls.items()}
     listed = [[key, [[items[s.item].sample.id, s.order, s.replicate] for s in filled]] for key, filled in slots.items()]
     unanswered = [item.sample.id for item in items if item.answer is None]
-    identity = digest_json([config.name, config.digest(), listed, unanswered])[:16]
+    settled = [[item.sample.id, item.settled] for item in items if item.settled]
+    identity = digest_json([config.name, config.digest(), listed, unanswered, *([settled] if settled else [])])[:16]
     return Plan(config=config, judged=judged, prompt=prompt, items=items, calls=slots, digests=digests, id=identity)
 
 
@@ -129,7 +142,7 @@ def make_items(
     """The samples that the judged task covers, each with its answer, joined by id.
 
     Raises:
-        ConfigError: the task has no open questions and judge.rows=open.
+        ConfigError: the task has no open questions and judge.rows=open, or a referee's no multiple choice.
         DataError: the predictions do not belong to the samples.
     """
     answers = {p.sample_id: p for p in predictions}
@@ -147,10 +160,15 @@ def make_items(
                 "No sample of this task is marked OPEN, so judge.rows=open covers none; judge.rows=all judges every "
                 "sample."
             )
+    if judged == REFEREE:
+        chosen = [s for s in samples if s.answer_type == CHOICE and len(s.references) == 1]
+        if not chosen:
+            raise ConfigError("No sample of this task is multiple choice with one right option: nothing for a referee.")
     missing = [s.id for s in chosen if s.id not in answers]
     if missing and len(missing) == len(chosen):
         raise DataError("The run has no predictions for this task's samples.")
-    return tuple(_item(s, answers.get(s.id)) for s in chosen)
+    items = tuple(_item(s, answers.get(s.id)) for s in chosen)
+    return tuple(map(_matched, items)) if judged == REFEREE else items
 
 
 def _item(sample: Sample, prediction: Prediction | None) -> Item:
@@ -163,9 +181,14 @@ def _item(sample: Sample, prediction: Prediction | None) -> Item:
     return Item(sample=sample, answer=prediction.text)
 
 
+def _matched(item: Item) -> Item:
+    """The item with the letter that VLMEvalKit's exact matching reads."""
+    return item if item.answer is None else replace(item, settled=exact_match(item.answer, item.sample.choices))
+
+
 def _slots(config: JudgeConfig, items: Sequence[Item]) -> Iterator[Slot]:
     for index, item in enumerate(items):
-        if item.answer is None:
+        if item.answer is None or item.settled:
             continue
         for order in config.orders:
             for replicate in range(config.replicates):
@@ -201,6 +224,7 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
         "question": question,
         "caption": sample.context.get("caption", ""),
         "mentions": sample.context.get("mentions" if is_plain else "mentions_repr", "" if is_plain else "None"),
+        "options": "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, sample.choices, strict=False)),
         "reference": reference,
         "candidate": candidate,
         "answer_1": reference if first else candidate,

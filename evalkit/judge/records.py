@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from evalkit.clients.response import Reply
 from evalkit.judge.budget import price_of
 from evalkit.judge.columns import answers_digest
-from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
+from evalkit.judge.config import REFEREE, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.parse_response import Verdict, read_verdict
 from evalkit.judge.plan import Plan, Slot
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment, TokenUsage
@@ -28,7 +28,7 @@ def plan_line(plan: Plan) -> JudgePlan:
         style=plan.config.style,
         n_items=len(plan.items),
         answers_sha256=answers_digest({item.sample.id: item.answer for item in plan.items}),
-        n_judgments=plan.n_slots,
+        n_judgments=plan.n_slots + len(plan.settled),
         config=plan.config.record(),
         created=_now(),
     )
@@ -37,8 +37,9 @@ def plan_line(plan: Plan) -> JudgePlan:
 def judgments_of(plan: Plan, replies: Mapping[str, Reply], *, cached: bool) -> Iterator[Judgment]:
     """The judgments in replies, by call key; one for every slot of the call."""
     for key, reply in replies.items():
-        verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish)
         for slot in plan.calls[key]:
+            options = plan.items[slot.item].sample.choices
+            verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish, options=options)
             yield _judgment(plan, slot, key, reply, verdict, cached=cached)
 
 
@@ -90,7 +91,29 @@ def missing_answers(plan: Plan) -> Iterator[Judgment]:
             yield replace(error_judgment(plan, Slot(index, REFERENCE_FIRST, 0), "", item.error), status="no_answer")
 
 
+def settled_judgments(plan: Plan) -> Iterator[Judgment]:
+    """The judgments that exact matching gives without a call."""
+    for slot in plan.settled:
+        letter = plan.items[slot.item].settled
+        yield replace(
+            error_judgment(plan, slot, "", ""),
+            status="judged",
+            scores=_hit(plan, slot, letter),
+            verdict=letter,
+            why=None,
+            raw=f"exact matching: {letter}",
+        )
+
+
+def _hit(plan: Plan, slot: Slot, letter: str) -> JudgeScores:
+    """1 where a letter is that of the right option, else 0."""
+    hit = float(letter in plan.items[slot.item].sample.letters)
+    return JudgeScores(reference=hit, candidate=hit)
+
+
 def _scores(plan: Plan, slot: Slot, verdict: Verdict) -> JudgeScores | None:
+    if plan.judged == REFEREE:
+        return None if verdict.label is None else _hit(plan, slot, verdict.label)
     if plan.judged != RELATIVE or verdict.first is None or verdict.second is None:
         return None
     if slot.order == REFERENCE_FIRST:

@@ -239,11 +239,7 @@ def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def show(conclusion: Conclusion, title: str) -> None:
-    """Print the table and what must be known with it; the run's folder alone on the last line.
-
-    Raises:
-        Partial: some samples failed (after everything was printed and written).
-    """
+    """Print the table and what must be known with it; the run's folder alone on the last line."""
     summary = conclusion.summary
     assert summary is not None, "a part of a run has no table"
     for text in summary.notes:
@@ -268,8 +264,17 @@ def show(conclusion: Conclusion, title: str) -> None:
     for text in conclusion.texts:
         console.out(text)
     console.out(str(conclusion.folder))
+
+
+def check_complete(conclusion: Conclusion) -> None:
+    """Check that every sample was answered, after everything was printed and written.
+
+    Raises:
+        Partial: some samples failed.
+    """
     if conclusion.n_failed:
+        assert conclusion.summary is not None, "a part of a run has no table"
         raise Partial(
-            f"{conclusion.n_failed} of {summary.n} samples failed and are not in the values above. What was answered "
-            "is kept; the same command asks the failed ones again."
+            f"{conclusion.n_failed} of {conclusion.summary.n} samples failed and are not in the values above. What was "
+            "answered is kept; the same command asks the failed ones again."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from evalkit.core.plain_text import one_line
 
@@ -51,3 +52,20 @@ def link(text: str, address: str) -> str:
         .replace("|", "%7C")
     )
     return f"[{escape(text)}]({clean})" if address else escape(text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> list[str]:
+    """The lines of a table whose cells are Markdown.
+
+    Args:
+        align: one letter a column, r for right; empty: as the reader's program aligns.
+
+    >>> table(["a", "b"], [["1", "2"]], "lr")
+    ['| a | b |', '|---|---:|', '| 1 | 2 |']
+    """
+    rules = ["---:" if letter == "r" else "---" for letter in align or "l" * len(header)]
+    return [_line(header), "|" + "|".join(rules) + "|", *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -13,7 +13,9 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
 
 HELP_ORDER = 160
-GROUPS = ("task", "model", "protocol", "engine", "judge", "experiment", "paper")
+GROUPS = ("task", "suite", "model", "protocol", "engine", "judge", "experiment", "paper")
+# Groups whose folder in conf/ has another name.
+FOLDERS = {"suite": "suites"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +35,7 @@ def list_options(arguments: Sequence[str]) -> str:
     wanted = [plural[a] for a in arguments] or list(GROUPS)
     parts = []
     for group in wanted:
-        found = options(group)
+        found = options(FOLDERS.get(group, group))
         if found:
             parts.append("\n".join([f"{group}s", *(f"  {name:<23} {about}" for name, about in found.items())]))
     return "\n\n".join(parts)

@@ -16,7 +16,7 @@ HELP_ORDER = 10
 
 def main(config: Config) -> int:
     """Join the parts of a run (engine.shard=i/n) into the whole run, and score it."""
-    from evalkit.pipeline.conclude import conclude, show
+    from evalkit.pipeline.conclude import check_complete, conclude, show
     from evalkit.pipeline.inputs import limited
     from evalkit.pipeline.manifest import protocol_versions
     from evalkit.pipeline.rescore import provenance_of
@@ -62,4 +62,5 @@ def main(config: Config) -> int:
         console.note("failed samples are asked again by the commands of their parts, then merge once more")
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
+    check_complete(conclusion)
     return 0

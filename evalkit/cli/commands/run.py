@@ -6,7 +6,6 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
@@ -24,15 +23,14 @@ from evalkit.cli.factories import (
     with_letters,
     with_sample,
 )
+from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
 if TYPE_CHECKING:
-    from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
     from evalkit.pipeline.shards import Shard
-    from evalkit.runs.schema import Summary
 
 HELP_ORDER = 0
 
@@ -43,12 +41,18 @@ def main(config: Config) -> int:
         from evalkit.cli.suite import run_suite
 
         return run_suite(config, run_task)
-    run_task(config, lambda engine: engine)
+    if (conclusion := run_task(config)) is not None:
+        from evalkit.pipeline.conclude import check_complete
+
+        check_complete(conclusion)
     return 0
 
 
-def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | None:
-    """Run one task; the engine passes `through` a function first.  None for a dry run and for a part of a run."""
+def run_task(config: Config) -> Conclusion | None:
+    """Run one task and print its table; its conclusion, or None for a dry run and for a part of a run.
+
+    A checkpoint that an earlier job of this command line has loaded is not loaded again.
+    """
     from evalkit.pipeline.conclude import show
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
@@ -66,7 +70,7 @@ def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | N
         task,
         checked.loaded,
         checked.digests,
-        through(make_engine(config, settings.model, train)),
+        shared_by_jobs().model.share(make_engine(config, settings.model, train)),
         protocols,
         settings,
         config,
@@ -81,7 +85,7 @@ def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | N
     add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
-    return conclusion.summary
+    return conclusion
 
 
 def report_part(conclusion: Conclusion, shard: Shard) -> None:

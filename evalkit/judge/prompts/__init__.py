@@ -57,7 +57,8 @@ def load_prompt(config: JudgeConfig, judged: str) -> Prompt:
 def render(prompt: Prompt, variables: Mapping[str, Any]) -> list[PromptMessage]:
     """The messages of a prompt: the blocks `system` and `user` of the file, or all of it as the user's message.
 
-    Variables: question, caption, mentions, reference, candidate, answer_1, answer_2, first_is_reference, has_image.
+    Variables: question, options, caption, mentions, reference, candidate, answer_1, answer_2, first_is_reference,
+    has_image.
     """
     from jinja2.exceptions import SecurityError, UndefinedError
 

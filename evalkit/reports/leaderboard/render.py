@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from evalkit.core.format import interval, percent
-from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.reports import latex, markdown
+from evalkit.reports.csv_text import csv_text
 from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.reports.leaderboard.ranking import HEADLINES, is_best_of_all
 from evalkit.reports.leaderboard.tables import Board, Section, Table
@@ -121,15 +119,14 @@ def _markdown_table(table: Table) -> list[str]:
     lines += [f"Protocol settings: `{markdown.code(table.recipe)}`", ""] if table.recipe else []
     placed = any(place_text(table, entry) for entry in table.entries)
     head = [*(["place"] if placed else []), "model", *names, "how", "source"]
-    lines += ["| " + " | ".join(map(md, head)) + " |", "|" + "---|" * len(head)]
+    rows = []
     for entry in table.entries:
         cells = [_markdown_cell(table, name, entry, footnotes) for name in names]
         how = "; ".join(md(text) for text in (*entry.details, *entry.notes))
         row = [place_text(table, entry) or "·"] if placed else []
         name = md(row_name(entry)) + footnotes.marks(faults(entry))
-        row += [name, *cells, how, markdown.link(entry.short, entry.source)]
-        lines.append("| " + " | ".join(row) + " |")
-    lines.append("")
+        rows.append([*row, name, *cells, how, markdown.link(entry.short, entry.source)])
+    lines += [*markdown.table([md(text) for text in head], rows), ""]
     lines += [f"- {md(text)}" for text in (table.effect, *table.notes) if text]
     lines += [f"- [{k}] {md(text)}" for k, text in enumerate(footnotes.texts, 1)]
     if signatures := _signatures(table, names):
@@ -159,17 +156,15 @@ def _markdown_cell(table: Table, name: str, entry: Entry, footnotes: Footnotes) 
 
 def to_csv(board: Board) -> str:
     """Every number of a task, one a line: fractions with six decimals."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for section in board.sections:
-        for table in section.tables:
-            for entry in table.entries:
-                for name in table.columns:
-                    if name in entry.cells:
-                        record = _csv_record(board, section, table, entry, name)
-                        writer.writerow({key: spreadsheet_cell(value) for key, value in record.items()})
-    return text.getvalue()
+    records = (
+        _csv_record(board, section, table, entry, name)
+        for section in board.sections
+        for table in section.tables
+        for entry in table.entries
+        for name in table.columns
+        if name in entry.cells
+    )
+    return csv_text(CSV_COLUMNS, records)
 
 
 def _csv_record(board: Board, section: Section, table: Table, entry: Entry, name: str) -> dict[str, object]:

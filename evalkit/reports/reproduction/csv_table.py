@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.published import PublishedTable
 from evalkit.published.table import UNIT_NAMES
+from evalkit.reports.csv_text import csv_text as as_csv
 from evalkit.reports.reproduction.layout import Column, ExtraCell, ExtraRow
 from evalkit.reports.reproduction.markdown import difference
 from evalkit.reports.reproduction.verdict import ReproducedCell
@@ -23,13 +21,9 @@ CSV_COLUMNS = (
 
 def csv_text(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow] = ()) -> str:
     """The table as CSV: one line a cell with everything that is known of it; values of runs are fractions."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
     records = [_record(published, cell) for cell in cells]
     records += [_extra_record(row, column, cell) for row in extra for column, cell in row.cells.items()]
-    writer.writerows({key: spreadsheet_cell(value) for key, value in record.items()} for record in records)
-    return text.getvalue()
+    return as_csv(CSV_COLUMNS, records)
 
 
 def _record(published: PublishedTable, cell: ReproducedCell) -> dict[str, Any]:

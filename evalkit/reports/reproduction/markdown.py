@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.published import PublishedTable
-from evalkit.reports.markdown import code, escape, without_html
+from evalkit.reports.markdown import code, escape, table, without_html
 from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
 from evalkit.reports.reproduction.verdict import (
     DEVIATES,
@@ -116,7 +116,7 @@ def _cell_table(published: PublishedTable, cells: Sequence[ReproducedCell]) -> l
     columns = ["row", "model", *(["LoRA", "extra data"] if has_flags else [])]
     columns += ["task", "split", "slice", "protocol", "metric", "regime", "published", "reproduced"]
     columns += ["95 % interval", "difference", "verdict", "run", "faults"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for cell in cells:
         figure, system = cell.figure, cell.system
         split = f"{figure.split} (trained on)" if figure.regime == "trained-on-this-split" else figure.split
@@ -125,23 +125,23 @@ def _cell_table(published: PublishedTable, cells: Sequence[ReproducedCell]) -> l
         values += [figure.value, cell.printed, _interval(cell), difference(cell)]
         values += [f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict, cell.run or "–"]
         values.append(", ".join(marks[k] for k in dict.fromkeys((*figure.faults, *system.faults))) or "–")
-        lines.append("| " + " | ".join(map(escape, values)) + " |")
-    return lines
+        rows.append([escape(value) for value in values])
+    return table(columns, rows)
 
 
 def _extra_table(cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow]) -> list[str]:
     if not any(row.cells for row in extra):
         return []
     figures = {column: block.figure(column) for block in blocks(cells) for column in block.heads}
-    lines = ["", "Rows of other models", "", "| model | task | split | slice | protocol | metric | value | run |"]
-    lines.append("|" + "---|" * 8)
+    columns = ["model", "task", "split", "slice", "protocol", "metric", "value", "run"]
+    rows = []
     for row in extra:
         for c, cell in row.cells.items():
             assert cell.value.value is not None
             values = [row.model, c.task, c.split, c.slice, c.protocol, c.metric]
             values += [figures[c].prints(cell.value.value), cell.run]
-            lines.append("| " + " | ".join(map(escape, values)) + " |")
-    return lines
+            rows.append([escape(value) for value in values])
+    return ["", "Rows of other models", "", *table(columns, rows)]
 
 
 def _regime(cell: ReproducedCell) -> str:

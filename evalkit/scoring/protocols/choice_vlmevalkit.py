@@ -30,9 +30,17 @@ class VlmEvalKit(ChoiceProtocol):
     """
 
     def result(self, sample: Sample, answer: str) -> MetricResult:
-        options = dict(zip(LETTERS, sample.choices, strict=False))
-        letter = vlm_letter(answer, list(options)) or _vlm_by_text(answer, options)
-        return letter_result(letter, sample)
+        return letter_result(exact_match(answer, sample.choices), sample)
+
+
+def exact_match(answer: str, choices: Sequence[str]) -> str:
+    """The letter of the option that VLMEvalKit reads without its referee; Z for a refusal, empty where it reads none.
+
+    >>> exact_match("It is B.", ["CT", "MRI"]), exact_match("an MRI scan", ["CT", "MRI"]), exact_match("?", ["CT"])
+    ('B', 'B', '')
+    """
+    options = dict(zip(LETTERS, choices, strict=False))
+    return vlm_letter(answer, list(options)) or _vlm_by_text(answer, options)
 
 
 def vlm_letter(answer: str, letters: Sequence[str]) -> str:

@@ -1,0 +1,72 @@
+"""The table of models on tasks: bold outside ties, the same cells in every form, 80 columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evalkit.core import console
+from evalkit.core.types import MetricKey
+from evalkit.reports.suite_table import Place, SuiteRun, for_terminal, suite_table, to_csv, to_latex, to_markdown
+from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import open_run
+from tests.support.made_runs import answered, failed, made_run, made_samples
+
+KEY = MetricKey("exact-match", "exact_match")
+
+
+def run(folder: Path, model: str, right: int, n: int = 200, n_failed: int = 0) -> SuiteRun:
+    """A run whose first `right` answers are right, and whose last `n_failed` ones failed."""
+    samples = made_samples(n)
+    answers = [answered(s, s.references[0] if k < right else "?") for k, s in enumerate(samples)]
+    answers[n - n_failed :] = [failed(s) for s in samples[n - n_failed :]]
+    path = made_run(folder / f"{model}-made-{right:08x}", samples, answers, model=model)
+    return SuiteRun(summary=open_run(path).summary, folder=RunFolder(path).path)
+
+
+def test_all_that_are_not_distinguishable_from_the_best_are_bold_and_no_others(tmp_path: Path) -> None:
+    table = suite_table("s", [run(tmp_path, "a", 150), run(tmp_path, "b", 149), run(tmp_path, "c", 80)])
+    assert {place.row for place in table.best if place.key == KEY} == {"a", "b"}
+    markdown = next(line for line in to_markdown(table).splitlines() if "| exact_match | c |" in line)
+    assert "**" not in markdown
+    assert to_markdown(table).count("**") == 2 * len(table.best)
+    assert to_latex(table).count(r"\textbf{") == len(table.best)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert sum(r["tied_with_best"] == "yes" for r in rows) == len(table.best)
+
+
+def test_one_clear_best_is_bold_alone_and_one_model_has_no_bold(tmp_path: Path) -> None:
+    runs = [run(tmp_path, "a", 190), run(tmp_path, "b", 100)]
+    assert {place.row for place in suite_table("s", runs).best if place.key == KEY} == {"a"}
+    alone = suite_table("s", runs[:1])
+    assert not alone.best and "**" not in to_markdown(alone) and "textbf" not in to_latex(alone)
+
+
+def test_runs_over_other_rows_are_not_compared_and_the_table_says_so(tmp_path: Path) -> None:
+    table = suite_table("s", [run(tmp_path, "a", 150), run(tmp_path, "b", 100, n=180)])
+    assert not table.best
+    assert any("not comparable" in note for note in table.notes)
+
+
+def test_failed_samples_are_beside_each_value(tmp_path: Path) -> None:
+    table = suite_table("s", [run(tmp_path, "a", 150, n_failed=7), run(tmp_path, "b", 150)])
+    assert "a, toy (test): 200 samples on 100 images; failed 7" in table.notes[0]
+    assert "7 of 200 unscored" in to_markdown(table) and "7 of 200 unscored" in to_latex(table)
+    assert any("7 of 200 unscored" in cell for row in for_terminal(table).rows if row for cell in row)
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3, 9])
+def test_the_table_fits_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str], n_tasks: int) -> None:
+    one = run(tmp_path, "a-model-with-a-rather-long-name", 150, n_failed=3)
+    runs = [replace(one, summary=replace(one.summary, task=f"a-task-{k}", run_id=f"run-{k}")) for k in range(n_tasks)]
+    table = suite_table("s", runs)
+    shown = for_terminal(table)
+    console.grid(shown.header, shown.rows, table.title, "\n".join([shown.caption, *table.notes]))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert all(f"a-task-{k} " in printed for k in range(n_tasks)), "a task is missing or folded"
+    assert all(Place(KEY, "a-model-with-a-rather-long-name", f"a-task-{k}") in table.values for k in range(n_tasks))

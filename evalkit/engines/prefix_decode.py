@@ -175,6 +175,17 @@ def _prefix_inputs(loaded: LoadedModel, pack: Sequence[PrefixGroup], width: int)
     return inputs
 
 
+def attention_mask(loaded: LoadedModel, visible: Any) -> Any:
+    """The model's 4D mask from visible places (images, new tokens, places)."""
+    import torch
+
+    if loaded.text_config._attn_implementation == "sdpa":
+        return visible[:, None]
+    dtype = getattr(torch, loaded.dtype)
+    hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)
+    return hidden.masked_fill(visible, 0.0)[:, None]
+
+
 class _PackDecoder:
     """Decodes the questions of a pack after their prefixes, and tracks which question owns each place of the cache."""
 
@@ -280,13 +291,7 @@ class _PackDecoder:
         return output.logits[:, -keep:].float()
 
     def _mask(self, visible: Any) -> Any:
-        import torch
-
-        if self.loaded.text_config._attn_implementation == "sdpa":
-            return visible[:, None]
-        dtype = getattr(torch, self.loaded.dtype)
-        hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)
-        return hidden.masked_fill(visible, 0.0)[:, None]
+        return attention_mask(self.loaded, visible)
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
         """Append the most likely token to every open question; returns the questions that are still open.

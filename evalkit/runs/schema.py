@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evalkit.core.signature import Signature
-from evalkit.core.types import MetricValue, Prediction, Sample, UnscoredCount
+from evalkit.core.types import MetricValue, OptionScore, Prediction, Sample, UnscoredCount
 
 MANIFEST_SCHEMA = 2
 SUMMARY_SCHEMA = 2
@@ -44,8 +44,8 @@ PROMPT_KIND = "evalkit prompts"
 class PredictionLine:
     """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own.
 
-    reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; left out
-    of the line, like attempts, where there is none.
+    reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
+    log-probabilities under scoring=loglikelihood.  All are left out of the line, like attempts, where there are none.
     """
 
     sample_id: str
@@ -62,6 +62,7 @@ class PredictionLine:
     attempts: tuple[str, ...] = ()
     reasoning: str = ""
     raw: str | None = None
+    options: tuple[OptionScore, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
@@ -87,6 +88,7 @@ class PredictionLine:
             attempts=prediction.attempts,
             reasoning=prediction.reasoning,
             raw=prediction.raw,
+            options=prediction.options,
         )
 
     @property
@@ -103,6 +105,7 @@ class PredictionLine:
             attempts=self.attempts,
             reasoning=self.reasoning,
             raw=self.raw,
+            options=self.options,
         )
 
 

@@ -31,8 +31,8 @@ from evalkit.engines.shared_prefix import PrefixGroup
 # The decoding settings of requests that generate nothing.
 NO_GENERATION = Generation(max_new_tokens=1)
 NOT_FINITE = (
-    "the model's logits are NaN or infinite, or give a token of an option no probability: its weights hold such values, "
-    "or they overflow in its dtype (engine.dtype=float32 shows which)"
+    "the model's logits are NaN or infinite, or give a token of an option no probability: its weights hold such "
+    "values, or they overflow in its dtype (engine.dtype=float32 shows which)"
 )
 
 

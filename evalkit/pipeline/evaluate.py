@@ -13,7 +13,7 @@ from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
-from evalkit.pipeline.manifest import build_manifest, describe_generation
+from evalkit.pipeline.manifest import build_manifest, generation_text
 from evalkit.pipeline.preflight import Preflight
 from evalkit.pipeline.resume import answer_missing, check_unedited, describe
 from evalkit.pipeline.settings import Settings
@@ -77,7 +77,7 @@ def evaluate(
             engine,
             settings.resume,
             reasoning=settings.reasoning,
-            opened=_inside_thoughts(given.prompts.record),
+            opened=_inside_thoughts(given.prompts.record) if settings.continuation is None else frozenset(),
             preflight=_preflight(settings, protocols),
         )
         timing = _timing(time.perf_counter() - started, n_asked, engine)
@@ -93,10 +93,11 @@ def evaluate(
             model=settings.model,
             task=given.prompts.loaded,
             image=settings.image,
-            generation=describe_generation(engine.generation),
+            generation=generation_text(engine, settings),
             prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,
+            continuation=settings.continuation,
         )
         found = conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
         # Last: a run is finished when its scores are.

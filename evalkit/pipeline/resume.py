@@ -42,6 +42,8 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
     for message in requests[0].messages:
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
+    if options := requests[0].continuations:
+        console.out(f"its options, whose log-probabilities are scored: {', '.join(map(repr, options))}")
     for sample in samples[:SHOWN_ROWS]:
         console.out(f"row {described(sample)}")
     console.out(str(folder.path))

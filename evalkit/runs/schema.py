@@ -164,7 +164,8 @@ class Manifest:
     by module path.  facts: the engine's metadata.  checkpoint, images_sha256, prompts_sha256: None for scored answers.
     reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".  answers: predictions.jsonl of a part
     that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.  image_rules: rules by
-    which DICOM and NIfTI files became pictures, with the number of pictures.
+    which DICOM and NIfTI files became pictures, with the number of pictures.  scoring: "generation", or
+    "loglikelihood", where continuation says what is scored of an option: its letter, number or text.
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -195,6 +196,8 @@ class Manifest:
     reasoning: str = "auto"
     answers: FileDigest | None = None
     image_rules: Mapping[str, int] = field(default_factory=dict)
+    scoring: str = "generation"
+    continuation: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):

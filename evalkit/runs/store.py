@@ -205,7 +205,9 @@ def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
     Raises:
         StoreError: the record would not be read back; nothing is written.
     """
-    content = {k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers")}
+    content = {
+        k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers", "continuation")
+    }
     decode_object(type(record), content, str(path))
     write_json(path, content)
 

@@ -25,6 +25,7 @@ from evalkit.cli.factories import (
     with_sample,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
+from evalkit.cli.option_settings import with_orders, with_scoring
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -53,7 +54,7 @@ def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | N
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
 
-    config = with_sample(with_letters(config))
+    config = with_sample(with_letters(with_scoring(with_orders(config))))
     check_row(config)
     settings = make_settings(config)
     protocols = make_protocols(config)

@@ -9,6 +9,7 @@ from evalkit.cli.config import Config, checked_choice, choice_prompt, load_optio
 from evalkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from evalkit.runs.schema import Manifest
     from evalkit.tasks.base import Task
 
 SCORING = ("generation", "loglikelihood")
@@ -54,7 +55,10 @@ def with_scoring(config: Config) -> Config:
     needing = [n for n, content in chosen.items() if isinstance(content, Mapping) and content.get("scoring")]
     if scoring_of(config) == SCORING[0]:
         if needing:
-            raise ConfigError(f"protocol={needing[0]} reads log-probabilities of options; set scoring=loglikelihood.")
+            raise ConfigError(
+                f"protocol={needing[0]} reads log-probabilities of options, which a run with scoring=loglikelihood "
+                "stores, and no other."
+            )
         return config
     if others := [name for name in chosen if name != "all" and name not in needing]:
         raise ConfigError(
@@ -63,7 +67,8 @@ def with_scoring(config: Config) -> Config:
         )
     protocols = {n: load_option("protocol", n) for n in fitting} if not needing or "all" in chosen else chosen
     rows = "choice+yes-no" if (config.get("loglikelihood") or {}).get("yes_no") else "choice"
-    return {**config, "protocol": protocols, "task": {**config["task"], "option_rows": rows}}
+    task = {**config["task"], "option_rows": rows, "baseline_protocols": list(protocols)}
+    return {**config, "protocol": protocols, "task": task}
 
 
 def with_orders(config: Config) -> Config:
@@ -72,6 +77,21 @@ def with_orders(config: Config) -> Config:
     shuffle, seed = (config["choices"].get(key) for key in ORDER_SETTINGS)
     orders = {} if shuffle is None else {"orders": shuffle, "orders_seed": seed or 0}
     return {**config, "choices": choices, "task": {**config["task"], **orders}}
+
+
+def with_run_options(config: Config, manifest: Manifest | None) -> Config:
+    """The configuration of a re-scoring, with the rows, orders and protocols of the run that made the answers.
+
+    manifest: of that run; None for answers from other files.
+
+    Raises:
+        ConfigError: see `with_scoring`.
+    """
+    scoring = SCORING[0] if manifest is None else manifest.scoring
+    stored = {} if manifest is None else manifest.section("task")
+    config = with_scoring({**config, "scoring": scoring})
+    own = {key: stored[key] for key in ("option_rows", "orders", "orders_seed") if stored.get(key) is not None}
+    return {**config, "task": {**config["task"], **own}}
 
 
 def with_option_settings(task: Task, content: Mapping[str, Any]) -> Task:

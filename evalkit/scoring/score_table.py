@@ -135,8 +135,12 @@ def score_table(
     protocols: Sequence[ScoringProtocol],
     kinds: RowKinds,
     write: Write,
+    *,
+    keep_texts: bool = False,
 ) -> ScoreTable:
     """Score every answer under every protocol; `write` gets the lines of scores.jsonl.
+
+    keep_texts: the table has what was extracted of every answer, whatever the metric is aggregated by.
 
     Raises:
         ConfigError: see `checked_scores`.
@@ -151,7 +155,7 @@ def score_table(
                 head = heads.get((score.protocol, score.metric))
                 if head is None:
                     head = heads[score.protocol, score.metric] = _Head.of(protocol, score)
-                table.add(head.key, place, score, keep_text=head.keep_text)
+                table.add(head.key, place, score, keep_text=keep_texts or head.keep_text)
                 write(_line(sample_id, head.text, score))
     return table
 

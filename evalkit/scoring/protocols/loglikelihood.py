@@ -25,6 +25,8 @@ class LogLikelihoodChoice(RowProtocol):
     rule = "label"
     rules = ("label",)
     reads_letters = True
+    # It scores no text, so that baselines which answer with one have no value.
+    reads_options = True
 
     def __init__(self, *, normalise: str = "sum", **common: Any) -> None:
         super().__init__(**common)

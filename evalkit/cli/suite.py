@@ -1,8 +1,11 @@
-"""Several tasks in one command: `suite=NAME` or `suite=[TASK,TASK]`; the model is loaded once."""
+"""Several tasks in one command: `suite=NAME` or `suite=[TASK,TASK]`; the model is loaded once.
+
+Tasks that ask about the same images are answered in one pass, which computes each image once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +15,14 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, Partial, did_you_mean
 
 if TYPE_CHECKING:
+    from evalkit.cli.commands.run import Outcome, RunJob
     from evalkit.engines.base import Engine
     from evalkit.runs.schema import Summary
 
-# Runs one task with an engine that passes through a function first, and returns its summary; None for a dry run.
-RunTask = Callable[[Config, Callable[["Engine"], "Engine"]], "Summary | None"]
+# Makes the run of a configuration ready; its engine is made by a function that the second argument is given.
+MakeJob = Callable[[Config, Callable[[Callable[[], "Engine"]], "Engine"]], "RunJob"]
+# Answers runs in one pass, and reports each.
+RunJobs = Callable[[Sequence["RunJob"]], Sequence["Outcome"]]
 
 
 def tasks_of(suite: Any) -> tuple[str, list[str]]:
@@ -54,7 +60,8 @@ def config_of(config: Config, task: str) -> Config:
     shared = ("prompt", "split", "where", "on_missing_image", "closed_rule")
     changed = {k: v for k, v in config["task"].items() if k in shared and v != base.get(k) and v}
     own = load_option("task", task)
-    content = {**own, **{k: v for k, v in changed.items() if k in own or k == "where"}}
+    # `where` is there in every run of a task, as the command line may add to it.
+    content = {"where": {}, **own, **{k: v for k, v in changed.items() if k in own or k == "where"}}
     if config.get("data") and (place := Path(config["data"]).expanduser() / task).exists():
         content["path"] = str(place)
     return {**config, "suite": None, "task": content, "choices": {**config["choices"], "task": task}}
@@ -78,10 +85,33 @@ class SharedModel:
         return engine
 
 
-def run_suite(config: Config, run_task: RunTask) -> int:
+def together(jobs: Mapping[str, RunJob]) -> list[dict[str, RunJob]]:
+    """The runs in groups, in order: those of one group have the same engine and settings, and images in common."""
+    groups: list[dict[str, RunJob]] = []
+    images: list[set[str]] = []
+    for task, made in jobs.items():
+        own = set(made.job.digests.values())
+        for group, known in zip(groups, images, strict=True):
+            if own & known and _key(next(iter(group.values()))) == _key(made):
+                group[task] = made
+                known |= own
+                break
+        else:
+            groups.append({task: made})
+            images.append(own)
+    return groups
+
+
+def _key(made: RunJob) -> tuple[object, ...]:
+    engine = made.engine
+    return engine.name, engine.identity, engine.generation, made.job.settings.continuation
+
+
+def run_suite(config: Config, make_job: MakeJob, run_jobs: RunJobs) -> int:
     """Run every task of the suite, then print and write one table.
 
-    A task that cannot run (its data are missing) does not keep the others from running.
+    A task that cannot run (its data are missing) does not keep the others from running.  The data of all tasks are
+    checked before the first question is asked.
 
     Raises:
         ConfigError: the suite is not valid.
@@ -90,22 +120,42 @@ def run_suite(config: Config, run_task: RunTask) -> int:
     """
     name, tasks = tasks_of(config["suite"])
     shared, problems = SharedModel(), dict[str, EvalkitError]()
-    summaries: list[Summary] = []
+    jobs: dict[str, RunJob] = {}
     for task in tasks:
-        console.note(f"suite {name}: {task}")
         try:
-            if (summary := run_task(config_of(config, task), shared)) is not None:
-                summaries.append(summary)
+            jobs[task] = make_job(config_of(config, task), lambda make: make())
         except EvalkitError as problem:
-            problems[task] = problem
-            console.warn(f"suite {name}: {task}: {problem}")
+            _report(name, task, problem, problems)
+    summaries: dict[str, Summary] = {}
+    groups = together(jobs)
+    while groups:
+        group = groups.pop(0)
+        console.note(f"suite {name}: {', '.join(group)}")
+        try:
+            outcomes = run_jobs([made._replace(engine=shared(made.engine)) for made in group.values()])
+        except EvalkitError as problem:
+            if len(group) > 1:  # one task must not keep the others from running; what was answered is found again
+                groups = [{task: made} for task, made in group.items()] + groups
+            else:
+                _report(name, next(iter(group)), problem, problems)
+            continue
+        for task, outcome in zip(group, outcomes, strict=True):
+            if outcome.problem is not None:
+                _report(name, task, outcome.problem, problems)
+            elif outcome.summary is not None:
+                summaries[task] = outcome.summary
     if summaries:
-        _show(name, summaries, Path(config["out"] or "."))
+        _show(name, [summaries[task] for task in tasks if task in summaries], Path(config["out"] or "."))
     if problems and len(problems) == len(tasks):
-        raise next(iter(problems.values()))
+        raise problems[tasks[0]]
     if problems:
         raise Partial(f"{len(problems)} of {len(tasks)} tasks of the suite are not finished: {', '.join(problems)}.")
     return 0
+
+
+def _report(suite: str, task: str, problem: EvalkitError, problems: dict[str, EvalkitError]) -> None:
+    problems[task] = problem
+    console.warn(f"suite {suite}: {task}: {problem}")
 
 
 def _show(name: str, summaries: Sequence[Summary], out: Path) -> None:

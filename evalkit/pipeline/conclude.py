@@ -83,7 +83,7 @@ def conclude(
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
         ordered = is_ordered(samples)
-        scores = score_table(samples, predictions, protocols, kinds, file.write, keep_texts=ordered)
+        scores = score_table(samples, predictions, protocols, kinds, file.write)
         if ordered:
             for score in dependence(samples, scores, protocols):
                 file.write(score_line(score))

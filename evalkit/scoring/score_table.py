@@ -19,6 +19,7 @@ from evalkit.core.types import MetricKey, Prediction, Sample, Score, UnscoredCou
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.row_protocol import RowProtocol
 from evalkit.stats.labels import LABEL_AGGREGATES
+from evalkit.tasks.choice_orders import is_ordered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,17 +136,15 @@ def score_table(
     protocols: Sequence[ScoringProtocol],
     kinds: RowKinds,
     write: Write,
-    *,
-    keep_texts: bool = False,
 ) -> ScoreTable:
     """Score every answer under every protocol; `write` gets the lines of scores.jsonl.
 
-    keep_texts: the table has what was extracted of every answer, whatever the metric is aggregated by.
+    Of questions in several orders the table has what was extracted, by which the orders are compared.
 
     Raises:
         ConfigError: see `checked_scores`.
     """
-    table = ScoreTable()
+    table, keep_texts = ScoreTable(), is_ordered(samples)
     for protocol in protocols:
         results = _Results(protocol)
         heads: dict[tuple[str, str], _Head] = {}

@@ -6,8 +6,8 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import (
@@ -27,31 +27,82 @@ from evalkit.cli.factories import (
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import with_orders, with_scoring
 from evalkit.core import console
-from evalkit.core.errors import Partial
+from evalkit.core.errors import ConfigError, Partial
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
+    from evalkit.pipeline.evaluate import Job
     from evalkit.pipeline.shards import Shard
     from evalkit.runs.schema import Summary
 
 HELP_ORDER = 0
 
 
+class RunJob(NamedTuple):
+    """A run that is ready to start: its configuration, what is answered, and by which engine."""
+
+    config: Config
+    job: Job
+    engine: Engine
+
+
+class Outcome(NamedTuple):
+    """The summary of a reported run, None for a dry run and a part of a run; or that some of its samples failed."""
+
+    summary: Summary | None
+    problem: Partial | None
+
+
 def main(config: Config) -> int:
-    """Generate, score, print; write the leaderboard row; for a suite, task after task."""
+    """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
     if config.get("suite") is not None:
         from evalkit.cli.suite import run_suite
 
-        return run_suite(config, run_task)
-    run_task(config, lambda engine: engine)
+        return run_suite(config, make_job, run_jobs)
+    one = OneEngine()
+    outcomes = run_jobs([make_job(variant, one) for variant in variants(config)])
+    if problem := next((outcome.problem for outcome in outcomes if outcome.problem is not None), None):
+        raise problem
     return 0
 
 
-def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | None:
-    """Run one task; the engine passes `through` a function first.  None for a dry run and for a part of a run."""
-    from evalkit.pipeline.conclude import show
-    from evalkit.pipeline.evaluate import evaluate
+class OneEngine:
+    """The engine of a command: made once, for all its prompts."""
+
+    def __init__(self) -> None:
+        self._made: Engine | None = None
+
+    def __call__(self, make: Callable[[], Engine]) -> Engine:
+        """The engine; `make` makes it at the first call."""
+        if self._made is None:
+            self._made = make()
+        return self._made
+
+
+def variants(config: Config) -> list[Config]:
+    """The configurations of a command: one, or one for each of the prompts that it lists.
+
+    Raises:
+        ConfigError: a list of prompts is empty, or names one twice.
+    """
+    found = [config]
+    for key in ("prompt", "choice_prompt"):
+        values = config["task"].get(key)
+        if not isinstance(values, list | tuple):
+            continue
+        if not values or len(set(map(str, values))) < len(values):
+            raise ConfigError(f"task.{key}={list(values)} is invalid; expected a list of different prompt variants.")
+        found = [{**c, "task": {**c["task"], key: value}} for c in found for value in values]
+    return found
+
+
+def make_job(config: Config, through: Callable[[Callable[[], Engine]], Engine]) -> RunJob:
+    """Everything that one run needs; its data are loaded and checked.
+
+    through: makes the engine by a function, or gives one that fits.
+    """
+    from evalkit.pipeline.evaluate import Job
     from evalkit.pipeline.train_split import TrainSplit
 
     config = with_sample(with_letters(with_scoring(with_orders(config))))
@@ -63,23 +114,47 @@ def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | N
         require_weights(config, settings.model)
     checked = load_for_model(config, task)
     train = TrainSplit(task)
-    conclusion = evaluate(
-        task,
-        checked.loaded,
-        checked.digests,
-        through(make_engine(config, settings.model, train)),
-        protocols,
-        settings,
-        config,
+    engine = through(lambda: make_engine(config, settings.model, train))
+    job = Job(
+        task=task,
+        loaded=checked.loaded,
+        digests=checked.digests,
+        protocols=protocols,
+        settings=settings,
+        config=config,
         template=make_template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
-    if conclusion is None:
-        return None
+    return RunJob(config, job, engine)
+
+
+def run_jobs(jobs: Sequence[RunJob]) -> list[Outcome]:
+    """Answer runs in one pass of the first one's engine, and report each."""
+    from evalkit.pipeline.evaluate import evaluate_together
+
+    conclusions = evaluate_together([made.job for made in jobs], jobs[0].engine)
+    outcomes = []
+    for made, conclusion in zip(jobs, conclusions, strict=True):
+        try:
+            outcomes.append(Outcome(None if conclusion is None else report(made, conclusion), None))
+        except Partial as problem:
+            outcomes.append(Outcome(None, problem))
+    return outcomes
+
+
+def report(made: RunJob, conclusion: Conclusion) -> Summary | None:
+    """Write the leaderboard row of a finished run and print its table; None for a part of a run.
+
+    Raises:
+        Partial: some of its samples failed.
+    """
+    from evalkit.pipeline.conclude import show
+
+    settings = made.job.settings
     if settings.shard is not None:
         report_part(conclusion, settings.shard)
         return None
-    add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
+    add_to_leaderboard(made.config, conclusion, limit=settings.limit, model=made.config["model"])
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
     return conclusion.summary

@@ -32,6 +32,7 @@ DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
     | {"generation", "tasks", "protocol_settings", "answers_format", "trained_on"}
     | {"baseline_protocols", "reference_protocol", "manual_download", "where", "sample", "sample_seed"}
+    | {"scoring", "option_rows", "orders", "orders_seed"}
 )
 
 
@@ -216,8 +217,8 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
     protocol that depend on the task (ColonINST: which of its tasks is scored).
 
     Args:
-        selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits:
-            those of multiple choice alone where the task's own protocols have one of them.
+        selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits
+            and scores generated answers: those of multiple choice alone where the task's own have one of them.
 
     Raises:
         ConfigError: a protocol is not defined for the task, or the task names none.
@@ -237,6 +238,7 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         chosen = {name: _protocol(name) for name in names}
     else:
         every = {name: _protocol(name) for name in options("protocol") if name != "all"}
+        every = {name: content for name, content in every.items() if "scoring" not in content}
         chosen = {name: content for name, content in every.items() if fits(content, task)}
         if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
             chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}
@@ -250,7 +252,7 @@ def scores_choices_alone(protocol: Mapping[str, Any]) -> bool:
     return bool(metrics) and all(getattr(metric, "rows", None) == "choice" for metric in metrics)
 
 
-def _choice_prompt(task: Mapping[str, Any]) -> Any:
+def choice_prompt(task: Mapping[str, Any]) -> Any:
     """The prompt variant of multiple-choice questions: a setting of its own in task=table."""
     return task["choice_prompt"] if "choice_prompt" in task else task.get("prompt")
 
@@ -258,7 +260,7 @@ def _choice_prompt(task: Mapping[str, Any]) -> Any:
 def _labelled(protocol: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
     """A protocol with `labels` of its options as the task's prompt shows them, where its YAML says null."""
     is_open = "labels" in protocol and protocol["labels"] is None
-    return protocol | {"labels": "numbers" if _choice_prompt(task) == "numbers" else "letters"} if is_open else protocol
+    return protocol | {"labels": "numbers" if choice_prompt(task) == "numbers" else "letters"} if is_open else protocol
 
 
 def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, scores_choices_alone
+from evalkit.cli.option_settings import continuation_kind, with_option_settings
 from evalkit.cli.targets import resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
@@ -60,11 +61,13 @@ class CheckedTask(NamedTuple):
 
 
 def make_task(config: Config) -> Task:
-    """The chosen task, or the part of it that its settings select."""
+    """The chosen task, or the part of it that its settings select, with the orders of options that they ask for."""
     from evalkit.tasks.selection import SelectedTask
 
     task, selection = make_whole_task(config), make_selection(config)
-    return task if selection is None else SelectedTask(task, selection)
+    if selection is not None:
+        task = SelectedTask(task, selection)
+    return with_option_settings(task, config["task"])
 
 
 def make_whole_task(config: Config) -> Task:
@@ -254,6 +257,7 @@ def make_settings(config: Config) -> Settings:
         dry_run=bool(config.get("dry_run")),
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
         reasoning=reasoning_mode(config),
+        continuation=continuation_kind(config),
         **_preflight(config),
     )
 

@@ -143,6 +143,9 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
         try:
             found = resolve_node(cfg)
             environment = {"from_environment": found.from_environment} if found.from_environment else {}
+            # `run` has settings under the name that the options of the groups have.
+            settings = found.content.get("choices")
+            choices = {**(settings if isinstance(settings, dict) else {}), **choices}
             content = {**found.content, "choices": choices, **environment}
             check_code_settings(content, words)
             check_sent_settings(content, words)

@@ -31,7 +31,7 @@ def add_to_leaderboard(
     """Add a run's row to the leaderboard folder of the configuration and rebuild its tables.
 
     Nothing is written without a folder (leaderboard=null) or for a run over a part of the samples (`limit`, `sample`,
-    `task.where`).
+    `task.where`, rows without options under scoring=loglikelihood) or in several orders of its options.
 
     Args:
         model: the model's YAML, whose `trained_on` gives the training exposure, unless the setting `regime` does; None
@@ -44,6 +44,8 @@ def add_to_leaderboard(
 
     summary = conclusion.summary
     assert summary is not None, "a part of a run has no row"
+    if summary.task.endswith("]"):  # other rows than those of the set, or each more than once
+        return
     if model is None:
         exposure = TrainingExposure(regime=checked_choice(config["regime"], REGIMES, "regime"))
     else:

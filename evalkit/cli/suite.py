@@ -1,4 +1,7 @@
-"""Several tasks in one command: `suite=NAME` or `suite=[TASK,TASK]`; the model is loaded once."""
+"""Several tasks in one command: `suite=NAME` or `suite=[TASK,TASK]`; the model is loaded once.
+
+Tasks that ask about the same images are answered in one pass, which computes each image once.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,16 @@ from evalkit.core.errors import ConfigError, EvalkitError, Partial, did_you_mean
 from evalkit.core.setting_types import argument_kinds
 
 if TYPE_CHECKING:
+    from evalkit.cli.commands.run import RunJob
+    from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
 
 # Settings of a task that mean the same for every task.
 SHARED = ("prompt", "split", "where", "on_missing_image", "closed_rule")
-# Runs one task and returns its conclusion; None for a dry run and for a part of a run.
-RunTask = Callable[[Config], "Conclusion | None"]
+# Makes the run of a configuration ready; its engine is made by a function that the second argument is given.
+MakeJob = Callable[[Config, Callable[[Callable[[], "Engine"]], "Engine"]], "RunJob"]
+# Answers runs in one pass and reports each; None for a dry run.
+RunJobs = Callable[[Sequence["RunJob"]], Sequence["Conclusion | None"]]
 
 
 def tasks_of(suite: Any) -> tuple[str, list[str]]:
@@ -59,7 +66,8 @@ def config_of(config: Config, task: str, given: Mapping[str, Any]) -> Config:
     taken = {key: value for key, value in given.items() if key in own or key in kinds or key == "where"}
     if left := [key for key in given if key not in taken]:
         console.warn(f"task {task} has no setting {', '.join(left)}: it runs without.")
-    content = {**own, **taken}
+    # `where` is there in every run of a task, as the command line may add to it.
+    content = {"where": {}, **own, **taken}
     # A folder with a folder for each task.
     if config.get("data") and (place := Path(config["data"]).expanduser() / task).exists():
         content["path"] = str(place)
@@ -83,11 +91,33 @@ def shared_settings(config: Config) -> dict[str, Any]:
     return {key: config["task"].get(key) for key in dict.fromkeys(keys)}
 
 
-def run_suite(config: Config, run_task: RunTask) -> int:
+def together(jobs: Mapping[str, RunJob]) -> list[dict[str, RunJob]]:
+    """The runs in groups, in order: those of one group have the same engine and settings, and images in common."""
+    groups: list[dict[str, RunJob]] = []
+    images: list[set[str]] = []
+    for task, made in jobs.items():
+        own = set(made.job.digests.values())
+        for group, known in zip(groups, images, strict=True):
+            if own & known and _key(next(iter(group.values()))) == _key(made):
+                group[task] = made
+                known |= own
+                break
+        else:
+            groups.append({task: made})
+            images.append(own)
+    return groups
+
+
+def _key(made: RunJob) -> tuple[object, ...]:
+    engine = made.engine
+    return engine.name, engine.identity, engine.generation, made.job.settings.continuation
+
+
+def run_suite(config: Config, make_job: MakeJob, run_jobs: RunJobs) -> int:
     """Run every task of the suite, then print and write one table.
 
-    A task that cannot run (its data are missing) does not keep the others from running.  In a sweep over models the
-    table has the models that are finished.
+    A task that cannot run (its data are missing) does not keep the others from running.  The data of all tasks are
+    checked before the first question is asked.  In a sweep over models the table has the models that are finished.
 
     Raises:
         ConfigError: the suite is not valid.
@@ -96,25 +126,49 @@ def run_suite(config: Config, run_task: RunTask) -> int:
     """
     name, tasks = tasks_of(config["suite"])
     given, problems = shared_settings(config), dict[str, EvalkitError]()
-    found: list[Conclusion] = []
+    jobs: dict[str, RunJob] = {}
     for task in tasks:
-        console.note(f"suite {name}: {task}")
         try:
-            if (conclusion := run_task(config_of(config, task, given))) is not None:
-                found.append(conclusion)
+            jobs[task] = make_job(config_of(config, task, given), lambda make: make())
         except EvalkitError as problem:
-            problems[task] = problem
-            console.warn(f"suite {name}: {task}: {problem}")
-    if found:
-        _show(name, found, Path(config["out"] or "."))
+            _report(name, task, problem, problems)
+    concluded = _run_groups(name, together(jobs), run_jobs, problems)
+    found = {task: concluded[task] for task in tasks if task in concluded}
+    if any(c.summary is not None for c in found.values()):
+        _show(name, list(found.values()), Path(config["out"] or "."))
     if problems and len(problems) == len(tasks):
-        raise next(iter(problems.values()))
+        raise problems[tasks[0]]
     _check_complete(name, tasks, problems, found)
     return 0
 
 
+def _run_groups(
+    name: str, groups: list[dict[str, RunJob]], run_jobs: RunJobs, problems: dict[str, EvalkitError]
+) -> dict[str, Conclusion]:
+    """The conclusions by task; a task that cannot run is added to `problems`."""
+    found: dict[str, Conclusion] = {}
+    while groups:
+        group = groups.pop(0)
+        console.note(f"suite {name}: {', '.join(group)}")
+        try:
+            conclusions = run_jobs(list(group.values()))
+        except EvalkitError as problem:
+            if len(group) > 1:  # one task must not keep the others from running; what was answered is found again
+                groups = [{task: made} for task, made in group.items()] + groups
+            else:
+                _report(name, next(iter(group)), problem, problems)
+            continue
+        found |= {task: c for task, c in zip(group, conclusions, strict=True) if c is not None}
+    return found
+
+
+def _report(suite: str, task: str, problem: EvalkitError, problems: dict[str, EvalkitError]) -> None:
+    problems[task] = problem
+    console.warn(f"suite {suite}: {task}: {problem}")
+
+
 def _check_complete(
-    name: str, tasks: Sequence[str], problems: Mapping[str, EvalkitError], found: Sequence[Conclusion]
+    name: str, tasks: Sequence[str], problems: Mapping[str, EvalkitError], found: Mapping[str, Conclusion]
 ) -> None:
     """Check that every task ran and every sample was answered.
 
@@ -124,9 +178,11 @@ def _check_complete(
     texts = []
     if problems:
         texts.append(f"{len(problems)} of {len(tasks)} tasks of the suite {name} could not run: {', '.join(problems)}.")
-    failed = {c.summary.task: c for c in found if c.summary is not None and c.n_failed}
-    if failed:
-        counts = ", ".join(f"{c.n_failed} of {c.summary.n} of {task}" for task, c in failed.items() if c.summary)
+    if failed := {task: c for task, c in found.items() if c.n_failed}:
+        counts = ", ".join(
+            f"{c.n_failed} {f'of {c.summary.n} ' if c.summary is not None else ''}of {task}"
+            for task, c in failed.items()
+        )
         texts.append(f"Samples failed and are not in the values above: {counts}.")
     if texts:
         raise Partial(f"{' '.join(texts)} What was answered is kept; the same command asks the rest again.")

@@ -42,6 +42,7 @@ DECLARED: dict[str, Any] = {
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,
+    "choices.shuffle": int | None,
     "margins": MAPPING | None,
     "metrics": ONE_OR_MORE | None,
     "image_id": TEXT,

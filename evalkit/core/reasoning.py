@@ -190,7 +190,7 @@ def separate(prediction: Prediction, mode: str = "auto", *, opened: bool = False
             prediction, text=prediction.raw, error=None, raw=None, reasoning=""
         )  # fmt: skip
     text = prediction.text
-    if text is None or prediction.raw is not None:
+    if text is None or prediction.raw is not None or prediction.options:  # an option is no text of the model's
         return prediction
     found = split(text, opened=opened)
     reasoning = "\n\n".join(part for part in (prediction.reasoning, found.reasoning) if part)

@@ -150,6 +150,7 @@ class Request:
     """One generation request, complete: an engine never needs the task.
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
+    `continuations`: texts whose log-probability after the prompt is asked for, in place of an answer; () to generate.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
     `fingerprint` (sha256 over sample id, prompt, image digests, weights and settings) is the key of the answer.
     """
@@ -163,6 +164,7 @@ class Request:
     image_digests: tuple[str, ...]
     generation: Generation
     checkpoint: str
+    continuations: tuple[str, ...] = ()
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -174,6 +176,7 @@ class Request:
             "images": list(self.image_digests),
             "generation": {f.name: getattr(self.generation, f.name) for f in fields(self.generation)},
             "checkpoint": self.checkpoint,
+            **({"continuations": list(self.continuations)} if self.continuations else {}),
         }
         object.__setattr__(self, "fingerprint", digest_json(content))
 
@@ -198,12 +201,30 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OptionScore:
+    """The log-probability of an option's continuation after the prompt.
+
+    text: the continuation, without the space that may join it to the prompt.  logprob: natural logarithm, summed over
+    its `n_tokens` tokens.
+    """
+
+    text: str
+    logprob: float
+    n_tokens: int
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.logprob) or self.n_tokens < 1:
+            raise ValueError(f"option {self.text!r}: {self.logprob} over {self.n_tokens} tokens is not possible")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """The answer to a request: exactly one of `text` and `error`.  An empty text is an answer; an error is not.
 
     `attempts` lists the outcome of each attempt ("503", "no reply", "200") where there was more than one, or none
     succeeded.  `reasoning` is the thought that the model wrote besides its answer (see `evalkit.core.reasoning`); `raw`
-    the text as it came, where a thought was split off it.
+    the text as it came, where a thought was split off it.  `options`: one score for each of the request's
+    continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
     """
 
     sample_id: str
@@ -216,6 +237,7 @@ class Prediction:
     attempts: tuple[str, ...] = ()
     reasoning: str = ""
     raw: str | None = None
+    options: tuple[OptionScore, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from evalkit.core import console
 from evalkit.core.errors import EngineError, first_line
 from evalkit.core.types import Prediction
-from evalkit.engines import plain_decode, prefix_decode, shared_prefix
-from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, make_prediction, prediction_of_error
+from evalkit.engines.decoding import GENERATION, Decoding, RowResult
+from evalkit.engines.loaded_model import LoadedModel, prediction_of_error
 from evalkit.engines.packing import Limits, Packer, expected_new
-from evalkit.engines.prefix_check import check
 from evalkit.engines.prefix_decode import CacheLayoutError
 from evalkit.engines.preprocess import SAMPLE_FAULTS, PromptGroup, PromptRow
 from evalkit.engines.shared_prefix import PrefixGroup
@@ -74,13 +73,22 @@ class PrefixSharing:
 
 
 class BatchRunner:
-    """Answers prepared groups with a loaded model."""
+    """Answers prepared groups with a loaded model.  decoding: what is computed of each row."""
 
-    def __init__(self, loaded: LoadedModel, sharing: PrefixSharing, limits: Limits, *, exact: bool) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        sharing: PrefixSharing,
+        limits: Limits,
+        *,
+        exact: bool,
+        decoding: Decoding = GENERATION,
+    ) -> None:
         self.loaded = loaded
         self.sharing = sharing
         self.limits = limits
         self.exact = exact
+        self.decoding = decoding
 
     def run(self, groups: Iterator[PromptGroup]) -> Iterator[list[Answer]]:
         """Answer every request of the groups exactly once, a batch at a time, in any order."""
@@ -111,14 +119,14 @@ class BatchRunner:
         """
         if self.sharing.allowed is False:
             return Division([], group.rows)
-        shared = shared_prefix.find_prefix(self.loaded, group, exact=self.exact)
+        shared = self.decoding.find_prefix(self.loaded, group, exact=self.exact)
         if isinstance(shared, PrefixGroup):
             return Division(shared.split() if self.sharing.separate else [shared], ())
         self.sharing.refuse(shared)
         if not self.exact:
             return Division([], group.rows)
         found = [
-            (row, shared_prefix.find_prefix(self.loaded, PromptGroup(rows=(row,)), exact=True)) for row in group.rows
+            (row, self.decoding.find_prefix(self.loaded, PromptGroup(rows=(row,)), exact=True)) for row in group.rows
         ]
         return Division(
             [prefix for _, prefix in found if isinstance(prefix, PrefixGroup)],
@@ -151,18 +159,19 @@ class BatchRunner:
         seconds = (time.perf_counter() - started) / len(rows)
         found = list(zip(rows, (new for image in answers for new in image), strict=True))
         yield [
-            Answer(row, make_prediction(self.loaded, row.request, new, seconds))
+            Answer(row, self.decoding.prediction(self.loaded, row, new, seconds))
             for row, new in found
-            if NOT_FINITE not in new
+            if self.decoding.is_finite(new)
         ]
         # The questions of an image share one sequence, where NaN from one passes into the others (0 * NaN is NaN).
-        yield from self._run_plain_batches([row for row, new in found if NOT_FINITE in new])
+        yield from self._run_plain_batches([row for row, new in found if not self.decoding.is_finite(new)])
 
-    def _answer_checked(self, pack: list[PrefixGroup], at_once: int | None) -> list[list[list[int]]] | None:
+    def _answer_checked(self, pack: list[PrefixGroup], at_once: int | None) -> list[list[RowResult]] | None:
         """Answer a pack, with the check if it is the first; None if the check failed for this model."""
         if self.sharing.allowed:
-            return prefix_decode.answer(self.loaded, pack, at_once=at_once, forward_places=self.limits.forward_limit)
-        result = check(self.loaded, pack, at_once, self.limits.forward_limit)
+            places = self.limits.forward_limit
+            return self.decoding.shared(self.loaded, pack, at_once=at_once, forward_places=places)
+        result = self.decoding.check(self.loaded, pack, at_once, self.limits.forward_limit)
         self.sharing.check_measurements = result.measurements
         if result.reason is None:
             self.sharing.allowed = True
@@ -225,7 +234,7 @@ class BatchRunner:
         started = time.perf_counter()
         out_of_memory, new = False, None
         try:
-            new = plain_decode.answer(self.loaded, rows)
+            new = self.decoding.plain(self.loaded, rows)
         except SAMPLE_FAULTS as problem:  # torch's OutOfMemoryError is a RuntimeError
             out_of_memory = is_out_of_memory(problem)
             if len(rows) == 1:
@@ -239,8 +248,8 @@ class BatchRunner:
             return [answer for row in rows for answer in self.run_plain([row])]
         seconds = (time.perf_counter() - started) / len(rows)
         return [
-            Answer(row, make_prediction(self.loaded, row.request, ids, seconds))
-            for row, ids in zip(rows, new, strict=True)
+            Answer(row, self.decoding.prediction(self.loaded, row, found, seconds))
+            for row, found in zip(rows, new, strict=True)
         ]
 
 

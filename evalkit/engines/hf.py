@@ -11,10 +11,12 @@ from typing import Any
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
+from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
+from evalkit.engines.loglikelihood import LOG_LIKELIHOOD, NO_GENERATION, Collector, Whole, joined
 from evalkit.engines.packing import Limits
 from evalkit.engines.preprocess import Preprocessor, group_by_image
-from evalkit.engines.shared_prefix import model_obstacle
+from evalkit.engines.shared_prefix import model_obstacle, structural_obstacle
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 
@@ -47,6 +49,7 @@ class HfEngine:
 
     name = "hf"
     needs_images = True
+    scores_options = True
 
     def __init__(
         self,
@@ -97,16 +100,22 @@ class HfEngine:
         """See `Engine.generate`.  The questions of an image stay together; images with most questions come first."""
         if not requests:
             return
-        loaded = self.load()
-        if self.sharing.allowed is None and (reason := model_obstacle(loaded)):
+        loaded, obstacle = self.load(), model_obstacle
+        decoding: Decoding = GENERATION
+        if requests[0].continuations:
+            loaded, decoding, obstacle = replace(loaded, generation=NO_GENERATION), LOG_LIKELIHOOD, structural_obstacle
+        if self.sharing.allowed is None and (reason := obstacle(loaded)):
             self.sharing.disable(reason)
         flip_subset = self._flip_subset(requests)
-        runner = BatchRunner(loaded, self.sharing, self.limits, exact=self.exact)
+        runner = BatchRunner(loaded, self.sharing, self.limits, exact=self.exact, decoding=decoding)
         groups = Preprocessor(loaded, workers=self.workers).process_all(group_by_image(requests))
+        collector = Collector()
         for batch in runner.run(groups):
-            self._tally.add(self.spec.name, (p for _, p in batch))
-            self._count_flips(runner, [answer for answer in batch if answer.prediction.fingerprint in flip_subset])
-            yield [p for _, p in batch]
+            answers = _whole_answers(batch, collector)
+            self._tally.add(self.spec.name, (answer.prediction for answer in answers))
+            self._count_flips(runner, [a for a in answers if a.prediction.fingerprint in flip_subset])
+            if answers:
+                yield [answer.prediction for answer in answers]
 
     def metadata(self) -> dict[str, Any]:
         """See `Engine.metadata`."""
@@ -182,16 +191,28 @@ class HfEngine:
             return frozenset()
         return frozenset(sorted(r.fingerprint for r in requests)[: self.measure_flips])
 
-    def _count_flips(self, runner: BatchRunner, answers: Sequence[Answer]) -> None:
+    def _count_flips(self, runner: BatchRunner, answers: Sequence[Whole]) -> None:
         """Answer again one at a time without sharing, outside the run's counters, and count texts that differ."""
         loaded = runner.loaded
         counters, loaded.counters = loaded.counters, Counters()
-        for row, before in answers:
-            if row is not None and before.text is not None:
-                ((_, alone),) = runner.run_plain([row])
+        for rows, before in answers:
+            if rows and before.text is not None:
+                parts = [runner.run_plain([row])[0].prediction for row in rows]
+                alone = joined(rows[0].request, parts) if before.options else parts[0]
                 self._flips["n"] += 1
                 self._flips["differ"] += alone.text != before.text
         loaded.counters = counters
+
+
+def _whole_answers(batch: Sequence[Answer], collector: Collector) -> list[Whole]:
+    """The answers of a batch, those of single options joined where their request is complete."""
+    answers = []
+    for row, prediction in batch:
+        if row is None or not row.request.continuations:
+            answers.append(Whole(() if row is None else (row,), prediction))
+        elif (whole := collector.add(row, prediction)) is not None:
+            answers.append(whole)
+    return answers
 
 
 def use_full_float32() -> None:

@@ -63,7 +63,7 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-    _count(loaded, rows, inputs["input_ids"], new)
+    count_work(loaded, rows, inputs["input_ids"], new)
     new = watch.mark(new)
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
@@ -101,7 +101,8 @@ class _FiniteWatch:
         return [ids if k < 0 or k > len(ids) else [*ids[:k], NOT_FINITE] for ids, k in zip(new, first, strict=True)]
 
 
-def _count(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
+def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
+    """Add a call of `generate` to the counters.  ids: (rows, places) of the prompts; new: tokens after them."""
     counters = loaded.counters
     tokens = sum(len(row.ids) for row in rows)
     counters.prefill_tokens += tokens

@@ -32,7 +32,7 @@ class CheckResult:
 
     reason: str | None
     finite: bool
-    answers: list[list[list[int]]]
+    answers: list[list[list[Any]]]
     measurements: dict[str, Any]
 
 
@@ -41,7 +41,7 @@ class _Comparison(NamedTuple):
     measurements: dict[str, Any]
 
 
-class _Probe(NamedTuple):
+class Probe(NamedTuple):
     """Questions that are compared: an image of the pack, and numbers of its questions."""
 
     image: int
@@ -56,7 +56,7 @@ def check(
     The changed image must move the logits by more than the tolerance; otherwise the comparison could not have failed.
     The cost of the reference and the control is reported in `measurements`, not in the run's counters.
     """
-    image, numbers = _choose_probe(pack)
+    image, numbers = choose_probe(pack)
     logits: dict[tuple[int, int], list[Any]] = {}
 
     def record(m: int, number: int, values: Any) -> None:
@@ -78,7 +78,7 @@ def check(
     return CheckResult(reason=reason, finite=reason != NO_NUMBERS, answers=answers, measurements=measurements)
 
 
-def _choose_probe(pack: Sequence[PrefixGroup]) -> _Probe:
+def choose_probe(pack: Sequence[PrefixGroup]) -> Probe:
     """Choose the image whose prompts differ most in length, and its shortest and longest question."""
 
     def lengths(shared: PrefixGroup) -> list[int]:
@@ -88,8 +88,8 @@ def _choose_probe(pack: Sequence[PrefixGroup]) -> _Probe:
     found = lengths(pack[image])
     shortest, longest = found.index(min(found)), found.index(max(found))
     if shortest == longest:  # all of the same length
-        return _Probe(image, list(range(min(2, len(found)))))
-    return _Probe(image, [shortest, longest])
+        return Probe(image, list(range(min(2, len(found)))))
+    return Probe(image, [shortest, longest])
 
 
 def _compare(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace]) -> _Comparison:
@@ -145,18 +145,22 @@ def _tolerance(loaded: LoadedModel, rows: Sequence[PromptRow], alone: Sequence[T
     return max(HALF_BATCHING_FACTOR * batched, HALF_MIN_STEPS * float(step))
 
 
-def _control(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace], alone: dict[int, Trace]) -> float:
-    """Largest change of the first logits of the same questions when the image is a different one."""
+def with_changed_image(shared: PrefixGroup, numbers: Sequence[int]) -> PrefixGroup:
+    """Some questions of a group, with another image in place of its own."""
     import torch
 
     rows = shared.group.rows
     changed = {
         name: torch.where(t > 0, t - 1, t + 1) if t.is_floating_point() else t for name, t in rows[0].images.items()
     }
-    group = replace(shared.group, rows=tuple(replace(rows[n], images=changed) for n in found))
+    group = replace(shared.group, rows=tuple(replace(rows[n], images=changed) for n in numbers))
+    return replace(shared, group=group)
+
+
+def _control(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace], alone: dict[int, Trace]) -> float:
+    """Largest change of the first logits of the same questions when the image is a different one."""
+    changed = with_changed_image(shared, list(found))
     first: dict[int, Any] = {}  # question -> its first logits (vocabulary,)
     short = replace(loaded, generation=replace(loaded.generation, max_new_tokens=1))
-    prefix_decode.answer(
-        short, [replace(shared, group=group)], record=lambda _, number, values: first.setdefault(number, values.clone())
-    )
+    prefix_decode.answer(short, [changed], record=lambda _, number, values: first.setdefault(number, values.clone()))
     return max(_distance(first[i], alone[n].logits[0]) for i, n in enumerate(found))

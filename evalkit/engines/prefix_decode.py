@@ -3,9 +3,10 @@
 A batch row is an image.  Its prefix is computed once; then the rest of every prompt is appended to it in ONE sequence,
 with a 4D mask under which a question attends to the prefix and to itself, and with the position ids that it would have
 alone.  The prefix's keys and values are never copied for a question, only shorter rows are padded, and a batch holds
-several images.  (The alternative, one cache row per question, repeats the prefix in memory for each question: on two
-cores it was no faster and took seven times the memory.)  Finished questions leave the sequence, and images without
-open questions leave the batch.
+several images.  Where one question is asked in several ways (prompt variants, orders of options), what its prompts
+have in common after the prefix is appended once as well, as a stem.  (The alternative, one cache row per question,
+repeats the prefix in memory for each question: on two cores it was no faster and took seven times the memory.)
+Finished questions leave the sequence, and images without open questions leave the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.plain_decode import padded
-from evalkit.engines.shared_prefix import PrefixGroup
+from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
 
 # Owner of a place in the cache: a question's number in its image, or PREFIX or PADDING.  NO_OWNER matches no place.
 PREFIX, PADDING, NO_OWNER = -1, -2, -3
@@ -39,11 +40,17 @@ class Prefilled(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class _Question:
-    """Question being answered: its image's row in the batch, the rest of its prompt, its new tokens."""
+    """Question being answered: its image's row in the batch, the rest of its prompt, its new tokens.
+
+    stem: owner of the places of the first `n_stem` tokens of the suffix, which several questions share; NO_OWNER for
+    none.
+    """
 
     image: int
     number: int
     suffix: tuple[int, ...]
+    stem: int = NO_OWNER
+    n_stem: int = 0
     ids: list[int] = field(default_factory=list)
 
 
@@ -80,12 +87,25 @@ def answer(
         width = cache.get_seq_length()
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
+            set_stems(part, pack)
             _PackDecoder(loaded, pack, cache, record).run(part, first_logits)
             for q in part:
                 answers[q.image][q.number] = q.ids
             if start + size < len(questions):
                 cache.crop(width - cache.get_seq_length())
     return answers
+
+
+def set_stems(questions: Sequence[_Question], pack: Sequence[PrefixGroup]) -> None:
+    """Give the prompts of an image that ask one question in several ways the tokens that they begin with as a stem."""
+    groups: dict[tuple[int, str], list[_Question]] = {}
+    for q in questions:
+        groups.setdefault((q.image, pack[q.image].group.rows[q.number].request.question), []).append(q)
+    first = max((q.number for q in questions), default=0) + 1
+    for number, group in enumerate(groups.values()):
+        if len(group) > 1 and (common := common_prefix([q.suffix for q in group])) > 0:
+            for q in group:
+                q.stem, q.n_stem = first + number, common
 
 
 def prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup], forward_places: int | None = None) -> Prefilled:
@@ -175,6 +195,17 @@ def _prefix_inputs(loaded: LoadedModel, pack: Sequence[PrefixGroup], width: int)
     return inputs
 
 
+def attention_mask(loaded: LoadedModel, visible: Any) -> Any:
+    """The model's 4D mask from visible places (images, new tokens, places)."""
+    import torch
+
+    if loaded.text_config._attn_implementation == "sdpa":
+        return visible[:, None]
+    dtype = getattr(torch, loaded.dtype)
+    hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)
+    return hidden.masked_fill(visible, 0.0)[:, None]
+
+
 class _PackDecoder:
     """Decodes the questions of a pack after their prefixes, and tracks which question owns each place of the cache."""
 
@@ -218,23 +249,27 @@ class _PackDecoder:
         """
         import torch
 
-        bodies = max(sum(len(q.suffix) - 1 for q in row) for row in waiting)
+        stems = [{q.stem: q for q in row if q.stem != NO_OWNER} for row in waiting]
+        bodies = max(
+            sum(q.n_stem for q in stem.values()) + sum(len(q.suffix) - 1 - q.n_stem for q in row)
+            for row, stem in zip(waiting, stems, strict=True)
+        )
         width = bodies + max(len(row) for row in waiting)
         ids = torch.full((len(waiting), width), self.loaded.pad_id)
-        owners = torch.full((len(waiting), width), PADDING)
+        owners, parents = torch.full((2, len(waiting), width), PADDING)
         offsets = torch.zeros((len(waiting), width), dtype=torch.long)
         for m, row in enumerate(waiting):
-            body = [(t, q.number, i) for q in row for i, t in enumerate(q.suffix[:-1])]
-            last = [(q.suffix[-1], q.number, len(q.suffix) - 1) for q in row]
+            body = [(t, q.stem, q.stem, i) for q in stems[m].values() for i, t in enumerate(q.suffix[: q.n_stem])]
+            body += [(q.suffix[i], q.number, q.stem, i) for q in row for i in range(q.n_stem, len(q.suffix) - 1)]
+            last = [(q.suffix[-1], q.number, q.stem, len(q.suffix) - 1) for q in row]
             for first, tokens in ((0, body), (bodies, last)):
                 if tokens:
                     values = torch.tensor(tokens).T
-                    ids[m, first : first + len(tokens)] = values[0]
-                    owners[m, first : first + len(tokens)] = values[1]
-                    offsets[m, first : first + len(tokens)] = values[2]
+                    for target, column in zip((ids, owners, parents, offsets), values, strict=True):
+                        target[m, first : first + len(tokens)] = column
         self.loaded.counters.prefill_tokens += (tokens_here := int((owners >= 0).sum()))
         self.loaded.counters.padding_tokens += ids.numel() - tokens_here
-        return self._forward(ids, owners, offsets, width - bodies)
+        return self._forward(ids, owners, parents, offsets, width - bodies)
 
     def _step(self, waiting: Sequence[Sequence[_Question]]) -> Any:
         """Run one decoding step of every open question; returns logits (images, questions, vocabulary)."""
@@ -242,29 +277,33 @@ class _PackDecoder:
 
         width = max(len(row) for row in waiting)
         ids = torch.full((len(waiting), width), self.loaded.pad_id)
-        owners = torch.full((len(waiting), width), PADDING)
+        owners, parents = torch.full((2, len(waiting), width), PADDING)
         offsets = torch.zeros((len(waiting), width), dtype=torch.long)
         for m, row in enumerate(waiting):
             if row:
                 n = len(row)
                 ids[m, :n] = torch.tensor([q.ids[-1] for q in row])
                 owners[m, :n] = torch.tensor([q.number for q in row])
+                parents[m, :n] = torch.tensor([q.stem for q in row])
                 offsets[m, :n] = torch.tensor([len(q.suffix) + len(q.ids) - 1 for q in row])
         self.loaded.counters.decode_steps += 1
         self.loaded.counters.decode_tokens += sum(len(row) for row in waiting)
-        return self._forward(ids, owners, offsets, width)
+        return self._forward(ids, owners, parents, offsets, width)
 
-    def _forward(self, ids: Any, owners: Any, offsets: Any, keep: int) -> Any:
+    def _forward(self, ids: Any, owners: Any, parents: Any, offsets: Any, keep: int) -> Any:
         import torch
 
         device = self.loaded.device
         new = owners.to(device)
         within = offsets.to(device)
-        # A token attends to the prefix, to its question's places in the cache, and to its question's new places up to
-        # its own.
+        # A token attends to the prefix, to the places of its question and of its stem in the cache, and to their new
+        # places up to its own.
         query = torch.where(new >= 0, new, NO_OWNER)[:, :, None]
-        past = (self.owners[:, None, :] == PREFIX) | (self.owners[:, None, :] == query)
-        now = (new[:, None, :] == query) & (within[:, None, :] <= within[:, :, None])
+        stem = torch.where(parents >= 0, parents, NO_OWNER).to(device)[:, :, None]
+        before = self.owners[:, None, :]
+        past = (before == PREFIX) | (before == query) | (before == stem)
+        now = (new[:, None, :] == query) | (new[:, None, :] == stem)
+        now = now & (within[:, None, :] <= within[:, :, None])
         self.owners = torch.cat([self.owners, new], dim=1)
         positions = self.starts[:, :, None] + offsets
         output = self.loaded.model(
@@ -280,13 +319,7 @@ class _PackDecoder:
         return output.logits[:, -keep:].float()
 
     def _mask(self, visible: Any) -> Any:
-        import torch
-
-        if self.loaded.text_config._attn_implementation == "sdpa":
-            return visible[:, None]
-        dtype = getattr(torch, self.loaded.dtype)
-        hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)
-        return hidden.masked_fill(visible, 0.0)[:, None]
+        return attention_mask(self.loaded, visible)
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
         """Append the most likely token to every open question; returns the questions that are still open.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.core.errors import DataError
@@ -30,12 +30,16 @@ class PromptRow:
 
     ids: token ids, with image placeholders expanded.  sequences: further integer tensors (1, len(ids), ...) such as
     token types.  images: tensors of the images; equal ones are the same objects in all rows of a group.
+    option, start: under `Request.continuations` the number of the continuation that the prompt ends with, and the
+    position of its first token; the rows of one request follow each other.
     """
 
     request: Request
     ids: tuple[int, ...]
     sequences: Mapping[str, Any]
     images: Mapping[str, Any]
+    option: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,7 @@ class Preprocessor:
         failures: list[Prediction] = []
         for request in requests:
             try:
-                rows.append(self._row(request, images, rows[0].images if rows else {}))
+                rows += self._rows(request, images, rows[0].images if rows else {})
             except SAMPLE_FAULTS as problem:
                 failures.append(prediction_of_error(request, problem))
         with self._lock:
@@ -171,9 +175,17 @@ class Preprocessor:
             self._local.processor = processor
         return self._local.processor
 
-    def _row(self, request: Request, images: Sequence[Any], reusable: Mapping[str, Any]) -> PromptRow:
+    def _rows(self, request: Request, images: Sequence[Any], reusable: Mapping[str, Any]) -> list[PromptRow]:
+        """The prompt of a request, or one for each of its continuations."""
+        prompt = render(self._processor(), request.messages)
+        row = self._row(request, prompt, images, reusable)
+        if not request.continuations:
+            return [row]
+        texts = [continued(prompt, text) for text in request.continuations]
+        return with_starts(row, [self._row(request, text, images, row.images) for text in texts])
+
+    def _row(self, request: Request, prompt: str, images: Sequence[Any], reusable: Mapping[str, Any]) -> PromptRow:
         processor = self._processor()
-        prompt = render(processor, request.messages)
         bos = processor.tokenizer.bos_token
         features = processor(
             text=[prompt],
@@ -185,6 +197,43 @@ class Preprocessor:
         )
         self.prompt_check.check(processor, prompt, features["input_ids"][0].tolist(), request.sample_id)
         return make_row(self.loaded, request, features, reusable)
+
+
+def continued(prompt: str, continuation: str) -> str:
+    """A rendered prompt with a continuation after it: joined by one space unless the prompt ends with white space.
+
+    >>> continued("ASSISTANT:", "B"), continued("<|im_start|>assistant\\n", "B")
+    ('ASSISTANT: B', '<|im_start|>assistant\\nB')
+    """
+    return f"{prompt}{'' if not prompt or prompt[-1].isspace() else ' '}{continuation}"
+
+
+def with_starts(prompt: PromptRow, rows: Sequence[PromptRow]) -> list[PromptRow]:
+    """The prompts of a request's continuations, with the position at which the continuation of each begins.
+
+    Each text was tokenised as a whole.  The continuations begin after the longest prefix of tokens that the prompt
+    alone has in common with all of them: a token across the boundary belongs to the continuation, and all
+    continuations of a request are scored from the same position.
+
+    Raises:
+        ValueError: a continuation has no token of its own.
+    """
+    start = min(equal_start(prompt.ids, row.ids) for row in rows)
+    for row, text in zip(rows, prompt.request.continuations, strict=True):
+        if len(row.ids) <= start:
+            raise ValueError(f"the option {text!r} has no token of its own after the prompt")
+    if start < 1:
+        raise ValueError("the prompt has no token before its options")
+    return [replace(row, option=k, start=start) for k, row in enumerate(rows)]
+
+
+def equal_start(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix.
+
+    >>> equal_start((1, 2, 3), (1, 2, 4)), equal_start((1,), (1, 2))
+    (2, 1)
+    """
+    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def make_row(

@@ -45,7 +45,6 @@ class PrefixGroup:
 def model_obstacle(loaded: LoadedModel) -> str | None:
     """Reason why no prompt can share a prefix with this model and these settings; None if there is none."""
     g = loaded.generation
-    config = loaded.model.config
     if g.temperature > 0:
         return "sampling answers one request at a time"
     if g.num_beams > 1:
@@ -54,6 +53,12 @@ def model_obstacle(loaded: LoadedModel) -> str | None:
         return "a repetition penalty is applied by transformers"
     if altering := loaded.altering():
         return f"the checkpoint sets {', '.join(altering)}, which transformers applies"
+    return structural_obstacle(loaded)
+
+
+def structural_obstacle(loaded: LoadedModel) -> str | None:
+    """Reason why no prompt can share a prefix with this model, whatever is computed; None if there is none."""
+    config = loaded.model.config
     if config.is_encoder_decoder:
         return "an encoder-decoder has no prefix to share"
     if loaded.image_token_id is None:
@@ -66,10 +71,13 @@ def model_obstacle(loaded: LoadedModel) -> str | None:
     return None
 
 
-def find_prefix(loaded: LoadedModel, group: PromptGroup, *, exact: bool) -> PrefixGroup | str:
+def find_prefix(
+    loaded: LoadedModel, group: PromptGroup, *, exact: bool, at_most: int | None = None
+) -> PrefixGroup | str:
     """Find the common prefix of a group; a string is the reason why there is none that can be shared.
 
     exact: the prefix ends at the last image token, so that it does not depend on the other questions of the group.
+    at_most: its greatest length, where the logits of later tokens are needed.
     """
     rows = group.rows
     if not rows[0].images:
@@ -83,9 +91,10 @@ def find_prefix(loaded: LoadedModel, group: PromptGroup, *, exact: bool) -> Pref
         return "the processed prompt contains no image token"
     image_end = max(len(row.ids) - row.ids[::-1].index(token) for row in rows)
     length = image_end if exact else common_prefix([row.ids for row in rows])
+    length = length if at_most is None else min(length, at_most)
     if image_end > length or any(len(row.ids) <= length for row in rows):
         return "an image comes after the question"
-    if len(rows) == 1 and not exact:
+    if len(rows) == 1 and not exact and at_most is None:
         length = len(rows[0].ids)
     longest = max(rows, key=lambda row: len(row.ids))
     if any(not _same_start(rows[0], row, length) for row in rows):

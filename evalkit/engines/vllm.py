@@ -15,6 +15,7 @@ from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines import vllm_package
 from evalkit.engines.hf import resolve_device, resolve_dtype
 from evalkit.engines.loaded_model import Tally, prediction_of_error
+from evalkit.engines.loglikelihood import Collector
 from evalkit.engines.preprocess import group_by_image
 from evalkit.engines.vllm_prompts import (
     PreparedRequest,
@@ -23,6 +24,7 @@ from evalkit.engines.vllm_prompts import (
     divide_into_windows,
     expanded_ids,
     load_rules,
+    option_prediction_of,
     prediction_of,
     prepare_window,
     refuse_unsupported,
@@ -71,6 +73,7 @@ class VllmEngine:
 
     name = "vllm"
     needs_images = True
+    scores_options = True
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class VllmEngine:
         self._max_images = 0
         self._n_checked = 0
         self._counts: Counter[str] = Counter()
+        self._collector = Collector()
         self._tally = Tally()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
@@ -164,8 +168,22 @@ class VllmEngine:
                 predictions.append(prediction_of_error(row.request, output))
                 continue
             self._count(output)
-            predictions.append(prediction_of(rules, row.request, output, seconds))
-        return predictions
+            predictions.append(
+                option_prediction_of(row, output, seconds)
+                if row.scored
+                else prediction_of(rules, row.request, output, seconds)
+            )
+        return self._joined(outputs, predictions)
+
+    def _joined(self, outputs: Sequence[_Output], predictions: Sequence[Prediction]) -> list[Prediction]:
+        """The predictions of requests; those of single options are joined."""
+        found: list[Prediction] = []
+        for (row, _), prediction in zip(outputs, predictions, strict=True):
+            if not row.scored:
+                found.append(prediction)
+            elif (whole := self._collector.add(row, prediction)) is not None:
+                found.append(whole.prediction)
+        return found
 
     def _generate(self, rows: Sequence[PreparedRequest]) -> list[_Output]:
         """Generate for all rows; a row that vLLM refuses gets the exception as its output.

@@ -19,8 +19,9 @@ from evalkit.engines.loaded_model import (
     prediction_of_error,
     suppressed_tokens,
 )
+from evalkit.engines.loglikelihood import option_prediction
 from evalkit.engines.plain_decode import seed
-from evalkit.engines.preprocess import SAMPLE_FAULTS, render
+from evalkit.engines.preprocess import SAMPLE_FAULTS, PromptRow, continued, render, with_starts
 from evalkit.engines.prompt_check import PromptCheck
 from evalkit.models.checkpoint import CheckpointSpec, prepare_processor
 from evalkit.models.formats import recognise
@@ -48,11 +49,17 @@ class PromptRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRequest:
-    """Request in the form of `vllm.LLM.generate`: its prompt, and the arguments of its `SamplingParams`."""
+    """Request in the form of `vllm.LLM.generate`: its prompt, and the arguments of its `SamplingParams`.
+
+    option: the number of the continuation that the prompt ends with; scored: the number of tokens, counted from the end
+    of the prompt, whose log-probabilities are asked for.
+    """
 
     request: Request
     prompt: Mapping[str, Any]
     sampling: Mapping[str, Any]
+    option: int = 0
+    scored: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,22 +179,57 @@ def prepare_window(rules: PromptRules, groups: Sequence[Sequence[Request]]) -> P
         decodes += len(images)
         for request in group:
             try:
-                prompt = tokens_prompt(rules.processor, request, images, rules.prompt_check)
+                rows += _prepared(rules, request, images)
             except SAMPLE_FAULTS as problem:
                 failures.append(prediction_of_error(request, problem))
-                continue
-            rows.append(PreparedRequest(request=request, prompt=prompt, sampling=sampling(rules, request)))
     return PreparedWindow(rows=tuple(rows), failures=tuple(failures), decodes=decodes)
 
 
+def _prepared(rules: PromptRules, request: Request, images: Sequence[Any]) -> list[PreparedRequest]:
+    """A request in vLLM's form, or one for each of its continuations."""
+    processor = rules.processor
+    prompt = tokens_prompt(processor, request, images, rules.prompt_check)
+    if not request.continuations:
+        return [PreparedRequest(request=request, prompt=prompt, sampling=sampling(rules, request))]
+    whole = [tokens_prompt(processor, request, images, continuation=text) for text in request.continuations]
+    ids = [tuple(each["prompt_token_ids"]) for each in (prompt, *whole)]
+    first, *rows = [PromptRow(request=request, ids=tokens, sequences={}, images={}) for tokens in ids]
+    return [
+        PreparedRequest(
+            request=request,
+            prompt=each,
+            sampling={"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0, "detokenize": False},
+            option=row.option,
+            scored=len(row.ids) - row.start,
+        )
+        for each, row in zip(whole, with_starts(first, rows), strict=True)
+    ]
+
+
+def option_prediction_of(row: PreparedRequest, output: Any, seconds: float) -> Prediction:
+    """Make the prediction of one option from the log-probabilities that a `vllm.RequestOutput` has of its prompt."""
+    ids = [int(i) for i in output.prompt_token_ids]
+    given = output.prompt_logprobs
+    if given is None or len(given) != len(ids):
+        return failed_prediction(row.request, "vLLM returned no log-probabilities of the prompt's tokens")
+    values = [float(given[k][ids[k]].logprob) for k in range(len(ids) - row.scored, len(ids))]
+    return option_prediction(row.request, row.option, values, seconds)
+
+
 def tokens_prompt(
-    processor: Any, request: Request, images: Sequence[Any], check: PromptCheck | None = None
+    processor: Any,
+    request: Request,
+    images: Sequence[Any],
+    check: PromptCheck | None = None,
+    continuation: str | None = None,
 ) -> dict[str, Any]:
     """Make vLLM's `TokensPrompt`: the token ids of engine=hf before image placeholders are expanded, and the images.
 
     vLLM expands the placeholders.  The images are identified by their digests, which are the keys of vLLM's caches.
+    continuation: a text after the prompt.
     """
     text, special = prompt_text(processor, request)
+    text = text if continuation is None else continued(text, continuation)
     ids = [int(i) for i in processor.tokenizer(text, add_special_tokens=special, **WHOLE_PROMPT)["input_ids"]]
     if check is not None:
         check.check(processor, text, ids, request.sample_id)
@@ -210,6 +252,8 @@ def prompt_text(processor: Any, request: Request) -> PromptText:
 def expanded_ids(processor: Any, row: PreparedRequest) -> list[int]:
     """Token ids of the prompt as engine=hf passes them to the model, with image placeholders expanded."""
     text, special = prompt_text(processor, row.request)
+    if row.scored:
+        text = continued(text, row.request.continuations[row.option])
     images = row.prompt.get("multi_modal_data", {}).get("image")
     features = processor(
         text=[text],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from evalkit.core.types import OptionScore
 from evalkit.records.base import RawFile
 
 NULL_ANSWER = "null answer"
@@ -20,7 +21,7 @@ class Answer:
     image: the image's name, if the user names its column.
     keys: other short values of the record by their dotted names ("doc.qid"), among which an id, a row number or an
     image may be.
-    reasoning: the model's thought, where the file keeps it apart from the answer.  raw: see `Prediction`.
+    reasoning: the model's thought, where the file keeps it apart from the answer.  raw, options: see `Prediction`.
     """
 
     row: int
@@ -37,6 +38,7 @@ class Answer:
     fingerprint: str = ""
     reasoning: str = ""
     raw: str | None = None
+    options: tuple[OptionScore, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

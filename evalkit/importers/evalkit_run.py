@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import count, finite_number, shown
-from evalkit.core.types import Prediction
+from evalkit.core.types import OptionScore, Prediction
 from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import refuse_named
 from evalkit.records.base import RawFile, Record, as_id, as_text, first_text
@@ -44,6 +44,7 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         fingerprint=as_text(fields.get("fingerprint"), f"{where}, fingerprint") or "",
         reasoning=as_text(fields.get("reasoning"), f"{where}, reasoning") or "",
         raw=as_text(fields.get("raw"), f"{where}, raw"),
+        options=_options(fields.get("options"), where),
     )
 
 
@@ -52,6 +53,19 @@ def _number(value: Any, read: Callable[[Any], Number | None], where: str) -> Num
     if value is not None and found is None:
         raise DataError(f"{where}: expected a number, found {shown(value)}.")
     return found
+
+
+def _options(value: Any, where: str) -> tuple[OptionScore, ...]:
+    """The log-probabilities of an answer's options; none where the line has none."""
+    try:
+        return tuple(
+            OptionScore(text=str(o["text"]), logprob=float(o["logprob"]), n_tokens=int(o["n_tokens"]))
+            for o in value or ()
+        )
+    except (TypeError, KeyError, ValueError) as problem:
+        raise DataError(
+            f"{where}, options: {problem}; expected a list of objects with text, logprob and n_tokens."
+        ) from None
 
 
 def to_prediction(answer: Answer, sample_id: str) -> Prediction:
@@ -66,6 +80,7 @@ def to_prediction(answer: Answer, sample_id: str) -> Prediction:
         fingerprint=answer.fingerprint,
         reasoning=answer.reasoning,
         raw=answer.raw,
+        options=answer.options,
     )
 
 

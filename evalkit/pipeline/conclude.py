@@ -23,7 +23,9 @@ from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
-from evalkit.scoring.score_table import RowKinds, ScoreTable, score_table
+from evalkit.scoring.positions import dependence, with_dependence
+from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
+from evalkit.tasks.choice_orders import is_ordered
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -80,8 +82,13 @@ def conclude(
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
+        ordered = is_ordered(samples)
         scores = score_table(samples, predictions, protocols, kinds, file.write)
+        if ordered:
+            for score in dependence(samples, scores, protocols):
+                file.write(score_line(score))
         values = tabulate(samples, scores, protocols, provenance)
+        values = with_dependence(values, samples, scores, protocols, provenance) if ordered else values
         findings = analyse(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )

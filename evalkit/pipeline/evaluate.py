@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit.core.errors import StoreError
+from evalkit.core.errors import ConfigError, StoreError
 from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
-from evalkit.pipeline.manifest import build_manifest, describe_generation
+from evalkit.pipeline.manifest import build_manifest, generation_text
 from evalkit.pipeline.preflight import Preflight
-from evalkit.pipeline.resume import answer_missing, check_unedited, describe
+from evalkit.pipeline.resume import Answers, Unanswered, answer_together, check_unedited, describe
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, as_file
 from evalkit.runs.read import manifest_at
@@ -26,6 +27,26 @@ from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds
 from evalkit.tasks.base import LoadedTask, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A checked split to be answered and scored.
+
+    loaded: the split, images already checked.  digests: sha256 of each image; empty for an engine without images.
+    config: the resolved configuration, for the manifest.  template: the model's chat template, for the prompt record;
+    empty where it is not known here.  analysis: what the task decides about sanity checks and the comparison of
+    protocols.
+    """
+
+    task: Task
+    loaded: LoadedTask
+    digests: Mapping[ImageRef, str]
+    protocols: Sequence[ScoringProtocol]
+    settings: Settings
+    config: Mapping[str, Any]
+    template: Template = field(default_factory=Template)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
 
 
 def evaluate(
@@ -40,67 +61,137 @@ def evaluate(
     template: Template | None = None,
     analysis: AnalysisSettings | None = None,
 ) -> Conclusion | None:
-    """Answer a checked split with an engine and score the answers.
-
-    Args:
-        loaded: the split, images already checked.
-        digests: sha256 of each image; empty for an engine without images.
-        config: the resolved configuration, for the manifest.
-        template: the model's chat template, for the prompt record; None where it is not known here.
-        analysis: what the task decides about sanity checks and the comparison of protocols.
+    """Answer one split; the arguments are the fields of `Job`.
 
     Returns:
         The conclusion, without numbers for a part of a run; None for a dry run.
     """
-    given = build_input(task, loaded, digests, engine, template or Template(), settings)
-    check_golds(given.prompts.samples, protocols, f"{loaded.name} ({loaded.split})")
-    manifest = build_manifest(given, engine, protocols, settings, config)
-    folder, samples, requests = _own_part(given, manifest, settings)
-    if settings.dry_run:
-        describe(folder, requests, samples, given.prompts.loaded.notes)
-        return None
-    with folder.locked():
+    job = Job(
+        task=task,
+        loaded=loaded,
+        digests=digests,
+        protocols=protocols,
+        settings=settings,
+        config=config,
+        template=template or Template(),
+        analysis=analysis or AnalysisSettings(),
+    )
+    return evaluate_together([job], engine)[0]
+
+
+def evaluate_together(jobs: Sequence[Job], engine: Engine) -> list[Conclusion | None]:
+    """Answer checked splits with an engine in one pass, and score the answers: a run for each job.
+
+    An image that several jobs ask about is computed once for all their questions.
+
+    Raises:
+        ConfigError: two jobs are the same run.
+    """
+    runs = [_Run.of(job, engine) for job in jobs]
+    paths = [run.folder.path for run in runs]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ConfigError(f"Two of the runs that were asked for are the same one, {twice}. Ask for it once.")
+    if jobs[0].settings.dry_run:
+        for run in runs:
+            describe(run.folder, run.requests, run.samples, run.given.prompts.loaded.notes)
+        return [None for _ in runs]
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.folder.locked())
         started = time.perf_counter()
+        for run in runs:
+            run.begin()
+        found = answer_together([run.unanswered() for run in runs], engine)
+        seconds = time.perf_counter() - started
+        n_asked = sum(answers.n_asked for answers in found)
+        for run in runs:
+            run.requests = ()  # memory: scores follow
+        return [
+            run.end(answers, seconds * (answers.n_asked / n_asked if n_asked else 1), engine, runs)
+            for run, answers in zip(runs, found, strict=True)
+        ]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A job with its input, and the part of it that this process answers: the whole run, or its shard."""
+
+    job: Job
+    given: Input
+    manifest: Manifest
+    folder: RunFolder
+    samples: tuple[Sample, ...]
+    requests: tuple[Request, ...]
+    earlier: Timing | None = None
+
+    @classmethod
+    def of(cls, job: Job, engine: Engine) -> _Run:
+        settings, loaded = job.settings, job.loaded
+        given = build_input(job.task, loaded, job.digests, engine, job.template, settings)
+        check_golds(given.prompts.samples, job.protocols, f"{loaded.name} ({loaded.split})")
+        manifest = build_manifest(given, engine, job.protocols, settings, job.config)
+        folder, samples, requests = _own_part(given, manifest, settings)
+        return cls(job=job, given=given, manifest=manifest, folder=folder, samples=samples, requests=requests)
+
+    def begin(self) -> None:
+        """Write the records that precede the first answer."""
+        settings = self.job.settings
         if settings.shard is not None:
-            manifest = replace(
-                manifest, shard=ShardInfo(index=settings.shard.index, of=settings.shard.of, n=len(samples))
-            )
+            shard = ShardInfo(index=settings.shard.index, of=settings.shard.of, n=len(self.samples))
+            self.manifest = replace(self.manifest, shard=shard)
         if settings.resume:
-            check_unedited(folder, requests)
-        earlier = _earlier_timing(folder)
-        write_record(folder.manifest, replace(manifest, timing=earlier))
-        write_prompts(folder.prompts, as_file(given.prompts.record))
-        predictions, n_asked = answer_missing(
-            folder,
-            samples,
-            requests,
-            engine,
-            settings.resume,
+            check_unedited(self.folder, self.requests)
+        self.earlier = _earlier_timing(self.folder)
+        write_record(self.folder.manifest, replace(self.manifest, timing=self.earlier))
+        write_prompts(self.folder.prompts, as_file(self.given.prompts.record))
+
+    def unanswered(self) -> Unanswered:
+        """The run, for its missing answers."""
+        settings, record = self.job.settings, self.given.prompts.record
+        return Unanswered(
+            folder=self.folder,
+            samples=self.samples,
+            requests=self.requests,
+            resume=settings.resume,
             reasoning=settings.reasoning,
-            opened=_inside_thoughts(given.prompts.record),
-            preflight=_preflight(settings, protocols),
+            opened=_inside_thoughts(record) if settings.continuation is None else frozenset(),
+            preflight=_preflight(settings, self.job.protocols),
         )
-        timing = _timing(time.perf_counter() - started, n_asked, engine)
-        if not n_asked and earlier is not None:
-            timing = earlier  # nothing was generated now
-        manifest = replace(manifest, facts=engine.metadata(), timing=timing)
+
+    def end(self, answers: Answers, seconds: float, engine: Engine, runs: Sequence[_Run]) -> Conclusion:
+        """Score the answers and write the records that follow them.
+
+        seconds: the run's share of the pass, by its number of questions.  runs: those of the pass.
+        """
+        settings, predictions = self.job.settings, answers.predictions
+        timing = _timing(seconds, answers.n_asked, engine)
+        if not answers.n_asked and self.earlier is not None:
+            timing = self.earlier  # nothing was generated now
+        facts = engine.metadata()
+        if others := [run.folder.path.name for run in runs if run is not self]:
+            facts["answered_together_with"] = others
+        manifest = replace(self.manifest, facts=facts, timing=timing)
         if manifest.shard is not None:
-            write_record(folder.manifest, replace(manifest, status="done", answers=digest_of(folder.predictions)))
-            return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
-        write_record(folder.manifest, manifest)
-        del requests  # memory: scores follow
+            answers_file = digest_of(self.folder.predictions)
+            write_record(self.folder.manifest, replace(manifest, status="done", answers=answers_file))
+            return Conclusion(folder=self.folder.path, n_failed=sum(p.failed for p in predictions))
+        write_record(self.folder.manifest, manifest)
+        loaded = self.given.prompts.loaded
         provenance = RunProvenance(
             model=settings.model,
-            task=given.prompts.loaded,
+            task=loaded,
             image=settings.image,
-            generation=describe_generation(engine.generation),
-            prompt=given.prompts.loaded.prompt,
+            generation=generation_text(engine, settings),
+            prompt=loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,
+            continuation=settings.continuation,
         )
-        found = conclude(folder, samples, predictions, protocols, provenance, timing, analysis or AnalysisSettings())
+        found = conclude(
+            self.folder, self.samples, predictions, self.job.protocols, provenance, timing, self.job.analysis
+        )
         # Last: a run is finished when its scores are.
-        write_record(folder.manifest, replace(manifest, status="done"))
+        write_record(self.folder.manifest, replace(manifest, status="done"))
         return found
 
 

@@ -10,9 +10,11 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
+from evalkit.engines.loglikelihood import NO_GENERATION
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
 from evalkit.tasks.base import LoadedTask, Task, check_ids
+from evalkit.tasks.option_rows import continuations
 
 IMAGE_MODES = ("original", "blank", "shuffled")
 SHUFFLE_SEED = 0
@@ -45,12 +47,24 @@ def build_input(
     settings: Settings,
 ) -> Input:
     """The input of a run.  Messages are built once: the prompt record and the requests both derive from them."""
+    if settings.continuation is not None and not getattr(engine, "scores_options", False):
+        raise ConfigError(
+            f"scoring=loglikelihood is not possible with {settings.model} under engine={engine.name}, which gives no "
+            "log-probabilities of options. Use engine=hf or engine=vllm with a checkpoint."
+        )
     image_digests = digests if engine.needs_images else None
-    prompts = build_prompts(task, loaded, image_digests, engine.generation, template, settings, required=True)
+    generation = generation_of(engine, settings)
+    prompts = build_prompts(task, loaded, image_digests, generation, template, settings, required=True)
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
-    return Input(prompts=prompts, requests=tuple(request(s, m, engine, digests) for s, m in pairs))
+    made = tuple(request(s, m, engine, digests, generation, settings.continuation) for s, m in pairs)
+    return Input(prompts=prompts, requests=made)
+
+
+def generation_of(engine: Engine, settings: Settings) -> Generation:
+    """The decoding settings of a run: the engine's, or those of a run that generates nothing."""
+    return engine.generation if settings.continuation is None else NO_GENERATION
 
 
 def build_prompts(
@@ -188,8 +202,15 @@ def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
     return tuple(replace(s, images=swapped[s.images]) for s in samples)
 
 
-def request(sample: Sample, messages: tuple[Message, ...], engine: Engine, digests: Mapping[ImageRef, str]) -> Request:
-    """The generation request of a sample.
+def request(
+    sample: Sample,
+    messages: tuple[Message, ...],
+    engine: Engine,
+    digests: Mapping[ImageRef, str],
+    generation: Generation,
+    continuation: str | None = None,
+) -> Request:
+    """The request of a sample: for an answer, or with a continuation for the log-probabilities of its options.
 
     Raises:
         DataError: the messages do not place every image, or one that is not there.
@@ -202,8 +223,9 @@ def request(sample: Sample, messages: tuple[Message, ...], engine: Engine, diges
         messages=messages,
         images=sample.images if engine.needs_images else (),
         image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
-        generation=engine.generation,
+        generation=generation,
         checkpoint=engine.identity,
+        continuations=() if continuation is None else continuations(sample, continuation),
     )
     if set(made.placed) != set(range(len(made.images))):
         raise DataError(

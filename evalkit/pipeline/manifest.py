@@ -45,16 +45,21 @@ def build_manifest(
         prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
         image=settings.image,
         limit=settings.limit,
-        generation=describe_generation(engine.generation),
+        generation=generation_text(engine, settings),
         closed_rule=loaded.closed_rule,
         config=manifest_record(config),
         protocols=protocol_versions(protocols),
         status="running",
         evalkit=__version__,
         reasoning=settings.reasoning,
+        scoring=settings.scoring,
+        continuation=settings.continuation,
     )
     # A run with the default setting keeps the name that it had before there was one.
     kept = {} if settings.reasoning == "auto" else {"reasoning": settings.reasoning}
+    kept |= (
+        {} if settings.continuation is None else {"scoring": settings.scoring, "continuation": settings.continuation}
+    )
     identity = digest_json({k: getattr(manifest, k) for k in IDENTITY} | kept)
     return replace(manifest, run_id=f"{safe_name(settings.model)}-{safe_name(loaded.name)}-{identity[:8]}")
 
@@ -62,6 +67,11 @@ def build_manifest(
 def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:
     """The protocols by name and version, for manifests."""
     return tuple(ProtocolVersion(name=p.name, version=p.version) for p in protocols)
+
+
+def generation_text(engine: Engine, settings: Settings) -> str:
+    """Decoding settings in short; "none" for a run that generates nothing."""
+    return describe_generation(engine.generation) if settings.continuation is None else "none"
 
 
 def describe_generation(generation: Generation) -> str:

@@ -58,6 +58,7 @@ def provenance_of(path: Path, loaded: LoadedTask, model: str | None, limit: int 
         prompt=manifest.prompt,
         limit=limit if limit is not None else manifest.limit,
         reasoning=manifest.reasoning,
+        continuation=manifest.continuation,
     )
 
 
@@ -94,6 +95,8 @@ def scored_manifest(
         status="scored",
         evalkit=__version__,
         reasoning=provenance.reasoning,
+        scoring="generation" if provenance.continuation is None else "loglikelihood",
+        continuation=provenance.continuation,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import StoreError
@@ -42,6 +44,8 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
     for message in requests[0].messages:
         text = "".join(part if isinstance(part, str) else "<image>" for part in message.content)
         console.out(f"first prompt, {message.role}: {text!r}")
+    if options := requests[0].continuations:
+        console.out(f"its options, whose log-probabilities are scored: {', '.join(map(repr, options))}")
     for sample in samples[:SHOWN_ROWS]:
         console.out(f"row {described(sample)}")
     console.out(str(folder.path))
@@ -67,75 +71,116 @@ def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:
     console.warn(f"{folder.predictions} was changed after the run ended; what is missing is asked again")
 
 
-def answer_missing(
-    folder: RunFolder,
-    samples: Sequence[Sample],
-    requests: Sequence[Request],
-    engine: Engine,
-    resume: bool,
-    *,
-    reasoning: str = "auto",
-    opened: AbstractSet[str] = frozenset(),
-    preflight: Preflight | None = None,
-) -> Answers:
-    """Generate the missing answers, appending them as they arrive, their reasoning apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """A run whose missing answers are generated.  The caller holds the lock of its folder.
 
-    The caller holds the run's lock.
-
-    Samples that failed in an earlier run are asked again: what failed then may succeed now.  An answer that was cut
-    inside its reasoning is not: it would be cut again.
-
-    Args:
-        reasoning: see `evalkit.core.reasoning.separate`; also for answers of an earlier run, which may hold thoughts.
-        opened: ids of the samples whose prompt ends inside a thought.
-        preflight: the look at the first answers, before the others are asked.
+    reasoning: see `evalkit.core.reasoning.separate`; also for answers of an earlier run, which may hold thoughts.
+    opened: ids of the samples whose prompt ends inside a thought.  preflight: the look at the first answers, before the
+    others are asked.
     """
 
-    def apart(prediction: Prediction) -> Prediction:
-        return separate(prediction, reasoning, opened=prediction.sample_id in opened)
+    folder: RunFolder
+    samples: Sequence[Sample]
+    requests: Sequence[Request]
+    resume: bool = True
+    reasoning: str = "auto"
+    opened: AbstractSet[str] = frozenset()
+    preflight: Preflight | None = None
 
-    if not resume:
-        set_aside(folder.predictions)
-        folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
-    cut_torn_line(folder.predictions)
-    stored = answered(folder.predictions)
-    pairs = [(r.sample_id, stored[r.fingerprint].sample_id) for r in requests if r.fingerprint in stored]
-    if edited := [wanted for wanted, found in pairs if wanted != found]:
-        raise StoreError(
-            f"{folder.predictions}: the answer to sample {edited[0]} has another sample_id, so the file was edited "
-            "after it was written. Restore it, or start over with resume=false."
-        )
-    known = {k: new for k, p in stored.items() if not (new := apart(p)).failed}
-    is_changed = any(stored[k] != p for k, p in known.items())
-    waiting = [r for r in requests if r.fingerprint not in known]
-    sample_of = {s.id: s for s in samples}
-    if known:
-        console.note(f"{len(requests) - len(waiting)} of {len(requests)} answers are already in {folder.path}")
-    outstanding = Counter(r.fingerprint for r in waiting)
-    look, first = preflight.of(len(waiting)) if preflight else None, list[Prediction]()
-    with (
-        console.progress(len(requests), len(requests) - len(waiting), "answering") as advance,
-        BackgroundWriter(folder.predictions, lambda p: PredictionLine.of(sample_of[p.sample_id], p), advance) as writer,
-    ):
-        for batch in engine.generate(waiting):
+
+def answer_missing(
+    folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool, **more: Any
+) -> Answers:
+    """`answer_together` of one run; more: further fields of `Unanswered`."""
+    run = Unanswered(folder=folder, samples=samples, requests=requests, resume=resume, **more)
+    return answer_together([run], engine)[0]
+
+
+def answer_together(runs: Sequence[Unanswered], engine: Engine) -> list[Answers]:
+    """Generate the missing answers of runs in one pass of the engine, which computes an image once for all of them.
+
+    Answers are appended to each run's file as they arrive, their reasoning apart.  A request that several runs have is
+    answered once.  Samples that failed in an earlier run are asked again: what failed then may succeed now.  An answer
+    that was cut inside its reasoning is not: it would be cut again.
+    """
+    parts = [_Part(run) for run in runs]
+    waiting = {request.fingerprint: request for part in parts for request in part.waiting}
+    outstanding = Counter(dict.fromkeys(waiting, 1))
+    total, missing = (sum(len(found) for found in x) for x in ([r.requests for r in runs], [p.waiting for p in parts]))
+    with ExitStack() as stack:
+        advance = stack.enter_context(console.progress(total, total - missing, "answering"))
+        for part in parts:
+            part.writer = stack.enter_context(BackgroundWriter(part.run.folder.predictions, part.line_of, advance))
+        for batch in engine.generate(list(waiting.values())):
             outstanding.subtract(p.fingerprint for p in batch)
-            batch = [apart(p) for p in batch]
-            writer.write(batch)
-            known.update({p.fingerprint: p for p in batch})
-            if look is not None:
-                first += batch
-                if len(first) >= min(look.n, len(waiting)):
-                    look.check(sample_of, first)
-                    look = None
+            for part in parts:
+                part.take(batch)
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
-    apart_alone = [known[r.fingerprint] for r in requests]
-    predictions = cut_unmarked(apart_alone, reasoning)
-    is_changed = is_changed or predictions != apart_alone
-    # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
-    if is_changed or _count_lines(folder.predictions) != len(requests):
-        write_predictions(folder.predictions, samples, predictions)
-    return Answers(predictions, len(waiting))
+    return [part.finished() for part in parts]
+
+
+class _Part:
+    """The answers that one run has, and those that it waits for."""
+
+    writer: BackgroundWriter
+
+    def __init__(self, run: Unanswered) -> None:
+        self.run = run
+        path = run.folder.predictions
+        if not run.resume:
+            set_aside(path)
+            run.folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
+        cut_torn_line(path)
+        stored = answered(path)
+        pairs = [(r.sample_id, stored[r.fingerprint].sample_id) for r in run.requests if r.fingerprint in stored]
+        if edited := [wanted for wanted, found in pairs if wanted != found]:
+            raise StoreError(
+                f"{path}: the answer to sample {edited[0]} has another sample_id, so the file was edited after it was "
+                "written. Restore it, or start over with resume=false."
+            )
+        self.known = {k: new for k, p in stored.items() if not (new := self._apart(p)).failed}
+        self.is_changed = any(stored[k] != p for k, p in self.known.items())
+        self.waiting = [r for r in run.requests if r.fingerprint not in self.known]
+        self.missing = {r.fingerprint for r in self.waiting}
+        self.sample_of = {s.id: s for s in run.samples}
+        self.look = run.preflight.of(len(self.waiting)) if run.preflight else None
+        self.first: list[Prediction] = []
+        if self.known:
+            n = len(run.requests)
+            console.note(f"{n - len(self.waiting)} of {n} answers are already in {run.folder.path}")
+
+    def _apart(self, prediction: Prediction) -> Prediction:
+        return separate(prediction, self.run.reasoning, opened=prediction.sample_id in self.run.opened)
+
+    def line_of(self, prediction: Prediction) -> PredictionLine:
+        """The line of an answer."""
+        return PredictionLine.of(self.sample_of[prediction.sample_id], prediction)
+
+    def take(self, batch: Sequence[Prediction]) -> None:
+        """Write those answers of a batch that the run waits for, and look at the first ones."""
+        own = [self._apart(p) for p in batch if p.fingerprint in self.missing]
+        if not own:
+            return
+        self.writer.write(own)
+        self.known.update({p.fingerprint: p for p in own})
+        if self.look is not None:
+            self.first += own
+            if len(self.first) >= min(self.look.n, len(self.waiting)):
+                self.look.check(self.sample_of, self.first)
+                self.look = None
+
+    def finished(self) -> Answers:
+        """The answers in sample order, once all were taken; the file has one line for each then."""
+        run = self.run
+        apart_alone = [self.known[r.fingerprint] for r in run.requests]
+        predictions = cut_unmarked(apart_alone, run.reasoning)
+        # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
+        is_changed = self.is_changed or predictions != apart_alone
+        if is_changed or _count_lines(run.folder.predictions) != len(run.requests):
+            write_predictions(run.folder.predictions, run.samples, predictions)
+        return Answers(predictions, len(self.waiting))
 
 
 def _count_lines(path: Path) -> int:

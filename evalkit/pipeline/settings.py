@@ -14,6 +14,8 @@ class Settings:
 
     preflight: number of answers that are looked at before the others are asked; None for no look.  preflight_require:
     see `evalkit.pipeline.preflight`.
+    continuation: under scoring=loglikelihood, how an option goes on from the prompt (`tasks.option_rows`); None where
+    answers are generated.
     reasoning: "auto" splits a model's thoughts off its answers, "keep" scores each text as it came.
     """
 
@@ -27,3 +29,9 @@ class Settings:
     reasoning: str = "auto"
     preflight: int | None = None
     preflight_require: float | None = None
+    continuation: str | None = None
+
+    @property
+    def scoring(self) -> str:
+        """What answers are made of: "generation" or "loglikelihood"."""
+        return "generation" if self.continuation is None else "loglikelihood"

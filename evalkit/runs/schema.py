@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evalkit.core.signature import Signature
-from evalkit.core.types import MetricValue, Prediction, Sample, UnscoredCount
+from evalkit.core.types import MetricValue, OptionScore, Prediction, Sample, UnscoredCount
 
 MANIFEST_SCHEMA = 2
 SUMMARY_SCHEMA = 2
@@ -44,8 +44,8 @@ PROMPT_KIND = "evalkit prompts"
 class PredictionLine:
     """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own.
 
-    reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; left out
-    of the line, like attempts, where there is none.
+    reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
+    log-probabilities under scoring=loglikelihood.  All are left out of the line, like attempts, where there are none.
     """
 
     sample_id: str
@@ -62,6 +62,7 @@ class PredictionLine:
     attempts: tuple[str, ...] = ()
     reasoning: str = ""
     raw: str | None = None
+    options: tuple[OptionScore, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
@@ -87,6 +88,7 @@ class PredictionLine:
             attempts=prediction.attempts,
             reasoning=prediction.reasoning,
             raw=prediction.raw,
+            options=prediction.options,
         )
 
     @property
@@ -103,6 +105,7 @@ class PredictionLine:
             attempts=self.attempts,
             reasoning=self.reasoning,
             raw=self.raw,
+            options=self.options,
         )
 
 
@@ -161,7 +164,8 @@ class Manifest:
     by module path.  facts: the engine's metadata.  checkpoint, images_sha256, prompts_sha256: None for scored answers.
     reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".  answers: predictions.jsonl of a part
     that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.  image_rules: rules by
-    which DICOM and NIfTI files became pictures, with the number of pictures.
+    which DICOM and NIfTI files became pictures, with the number of pictures.  scoring: "generation", or
+    "loglikelihood", where continuation says what is scored of an option: its letter, number or text.
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -192,6 +196,8 @@ class Manifest:
     reasoning: str = "auto"
     answers: FileDigest | None = None
     image_rules: Mapping[str, int] = field(default_factory=dict)
+    scoring: str = "generation"
+    continuation: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):

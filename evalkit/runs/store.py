@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,13 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 
 def prediction_text(line: PredictionLine) -> str:
-    """A line of predictions.jsonl; `attempts`, `reasoning` and `raw` are left out where there are none."""
+    """A line of predictions.jsonl; `attempts`, `reasoning`, `raw` and `options` are left out where there are none."""
     record = {key: getattr(line, key) for key in _LINE_KEYS}
-    for key, none in (("attempts", ()), ("reasoning", ""), ("raw", None)):
+    for key, none in (("attempts", ()), ("reasoning", ""), ("raw", None), ("options", ())):
         if record[key] == none:
             del record[key]
+    if line.options:
+        record["options"] = [asdict(option) for option in line.options]
     return json_line(record)
 
 
@@ -203,7 +205,9 @@ def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
     Raises:
         StoreError: the record would not be read back; nothing is written.
     """
-    content = {k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers")}
+    content = {
+        k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers", "continuation")
+    }
     decode_object(type(record), content, str(path))
     write_json(path, content)
 

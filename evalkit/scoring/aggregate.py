@@ -43,7 +43,8 @@ class RunProvenance:
     """The origin of a run's answers, for signatures.
 
     limit: the run covers only so many samples.  from_file: the answers came from a file of unknown origin.
-    reasoning: the setting, "auto" or "keep".  has_thoughts: at least one answer came with a thought.
+    reasoning: the setting, "auto" or "keep".  has_thoughts: at least one answer came with a thought.  continuation:
+    what was scored of an option under scoring=loglikelihood; None for generated answers.
     """
 
     model: str
@@ -55,11 +56,14 @@ class RunProvenance:
     from_file: bool = False
     reasoning: str = "auto"
     has_thoughts: bool = False
+    continuation: str | None = None
 
     @property
     def extra(self) -> dict[str, str]:
         """Parts of a signature that only some runs have."""
         answers = {"answers": "file"} if self.from_file else {}
+        if self.continuation is not None:
+            answers |= {"scoring": "loglikelihood", "continuation": self.continuation}
         return answers | ({"limit": str(self.limit)} if self.limit else {})
 
     def reasoning_part(self, reads: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from evalkit.core.types import MetricKey, Prediction, Sample, Score, UnscoredCou
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.row_protocol import RowProtocol
 from evalkit.stats.labels import LABEL_AGGREGATES
+from evalkit.tasks.choice_orders import is_ordered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,10 +139,12 @@ def score_table(
 ) -> ScoreTable:
     """Score every answer under every protocol; `write` gets the lines of scores.jsonl.
 
+    Of questions in several orders the table has what was extracted, by which the orders are compared.
+
     Raises:
         ConfigError: see `checked_scores`.
     """
-    table = ScoreTable()
+    table, keep_texts = ScoreTable(), is_ordered(samples)
     for protocol in protocols:
         results = _Results(protocol)
         heads: dict[tuple[str, str], _Head] = {}
@@ -151,7 +154,7 @@ def score_table(
                 head = heads.get((score.protocol, score.metric))
                 if head is None:
                     head = heads[score.protocol, score.metric] = _Head.of(protocol, score)
-                table.add(head.key, place, score, keep_text=head.keep_text)
+                table.add(head.key, place, score, keep_text=keep_texts or head.keep_text)
                 write(_line(sample_id, head.text, score))
     return table
 

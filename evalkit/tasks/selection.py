@@ -86,7 +86,7 @@ class Selection:
             kept = _drawn(kept, self.draw, self.seed)
         note = f"{len(kept)} of {len(samples)} rows: {self.name}"
         return replace(
-            loaded, name=f"{loaded.name}[{self.name}]", samples=tuple(kept), notes=(*loaded.notes, note), order={}
+            loaded, name=part_name(loaded.name, self.name), samples=tuple(kept), notes=(*loaded.notes, note), order={}
         )
 
     def _check_tags(self, loaded: LoadedTask) -> None:
@@ -105,6 +105,15 @@ class Selection:
     def _keeps(self, sample: Sample) -> bool:
         by_tags = all(sample.tags.get(tag) in values for tag, values in self.where.items())
         return by_tags and (self.ids is None or sample.id in self.ids)
+
+
+def part_name(task: str, part: str) -> str:
+    """The name of a task of which a part is used, or whose rows are asked in another way.
+
+    >>> part_name("slake", "modality=CT"), part_name("slake[modality=CT]", "orders=3")
+    ('slake[modality=CT]', 'slake[modality=CT,orders=3]')
+    """
+    return f"{task[:-1]},{part}]" if task.endswith("]") else f"{task}[{part}]"
 
 
 class SelectedTask:

@@ -22,6 +22,7 @@ from evalkit.engines.vllm import VllmEngine
 from evalkit.models.processors import pil_arguments
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers, ask_all, blind
+from tests.support.option_requests import scores, with_options
 from tests.support.paths import ROOT
 
 FAKE = ROOT / "tests" / "support" / "fake_vllm"
@@ -460,3 +461,26 @@ def test_the_metadata_contains_versions_settings_and_counters(make: Callable[...
     assert record["engine_args"] == {"enforce_eager": True} and record["prompts_checked"] == 4
     assert record["counters"]["image_decodes"] == len(QUESTIONS)
     assert record["counters"]["prompt_tokens"] > 13 * 19 and record["counters"]["answer_tokens"] > 13
+
+
+def test_log_probabilities_of_options_equal_those_of_engine_hf(
+    make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], vllm: Any, tmp_path: Path
+) -> None:
+    options = [("w1", "w2 w3", "w2"), ("w4 w5 w6", "w4"), ("w7",)]
+    requests = [with_options(r, options[k % 3]) for k, r in enumerate(make_requests(tmp_path))]
+    made = make(window=5)  # the options of a request are in one call or in two
+    found, expected = scores(made, requests), scores(engine(), requests)
+    for sample, values in expected.items():
+        assert [n for _, n in found[sample]] == [n for _, n in values]
+        assert all(abs(a - b) < 1e-4 for (a, _), (b, _) in zip(found[sample], values, strict=True))
+    assert made.metadata()["prompts_checked"] > 0
+    assert {p.given["max_tokens"] for p in vllm.MADE[-1].params} == {1}
+
+
+def test_a_version_of_vllm_without_log_probabilities_of_prompts_fails_by_name(
+    make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm.LLM, "_prompt_logprobs", lambda *_: None)
+    requests = [with_options(r, ("w1", "w2")) for r in make_requests(tmp_path, [2])]
+    given = [p for batch in make().generate(requests) for p in batch]
+    assert len(given) == 2 and all("no log-probabilities" in str(p.error) for p in given)

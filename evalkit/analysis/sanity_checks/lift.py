@@ -62,6 +62,7 @@ def baseline_lifts(
     found: dict[str, Any] = {"train_rows": len(train.samples), "train_sha256": train.data_sha256, "metrics": choices}
     direction = {MetricKey(p.name, m.name): m.higher_is_better for p in protocols for m in p.metrics}
     kinds = kinds or RowKinds.among(samples)
+    protocols = [p for p in protocols if not getattr(p, "reads_options", False)]
     for name, kind in (("majority", Majority()), ("lookup", Lookup())):
         fitted = kind.fit(train.samples)
         for key, baseline in _baseline_scores(fitted, samples, protocols, kinds).items():

@@ -6,7 +6,8 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import (
@@ -25,39 +26,78 @@ from evalkit.cli.factories import (
 )
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
+from evalkit.cli.option_settings import with_orders, with_scoring
 from evalkit.core import console
-from evalkit.core.errors import Partial
+from evalkit.core.errors import ConfigError, Partial
 
 if TYPE_CHECKING:
+    from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
-    from evalkit.pipeline.shards import Shard
+    from evalkit.pipeline.evaluate import Job
 
 HELP_ORDER = 0
 
 
+class RunJob(NamedTuple):
+    """A run that is ready to start: its configuration, what is answered, and by which engine."""
+
+    config: Config
+    job: Job
+    engine: Engine
+
+
 def main(config: Config) -> int:
-    """Generate, score, print; write the leaderboard row; for a suite, task after task."""
+    """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
     if config.get("suite") is not None:
         from evalkit.cli.suite import run_suite
 
-        return run_suite(config, run_task)
-    if (conclusion := run_task(config)) is not None:
-        from evalkit.pipeline.conclude import check_complete
-
-        check_complete(conclusion)
+        return run_suite(config, make_job, run_jobs)
+    one = OneEngine()
+    jobs = [make_job(variant, one) for variant in variants(config)]
+    for made, conclusion in zip(jobs, run_jobs(jobs), strict=True):
+        check_finished(made, conclusion)
     return 0
 
 
-def run_task(config: Config) -> Conclusion | None:
-    """Run one task and print its table; its conclusion, or None for a dry run and for a part of a run.
+class OneEngine:
+    """The engine of a command: made once, for all its prompts."""
 
-    A checkpoint that an earlier job of this command line has loaded is not loaded again.
+    def __init__(self) -> None:
+        self._made: Engine | None = None
+
+    def __call__(self, make: Callable[[], Engine]) -> Engine:
+        """The engine; `make` makes it at the first call."""
+        if self._made is None:
+            self._made = make()
+        return self._made
+
+
+def variants(config: Config) -> list[Config]:
+    """The configurations of a command: one, or one for each of the prompts that it lists.
+
+    Raises:
+        ConfigError: a list of prompts is empty, or names one twice.
     """
-    from evalkit.pipeline.conclude import show
-    from evalkit.pipeline.evaluate import evaluate
+    found = [config]
+    for key in ("prompt", "choice_prompt"):
+        values = config["task"].get(key)
+        if not isinstance(values, list | tuple):
+            continue
+        if not values or len(set(map(str, values))) < len(values):
+            raise ConfigError(f"task.{key}={list(values)} is invalid; expected a list of different prompt variants.")
+        found = [{**c, "task": {**c["task"], key: value}} for c in found for value in values]
+    return found
+
+
+def make_job(config: Config, through: Callable[[Callable[[], Engine]], Engine]) -> RunJob:
+    """Everything that one run needs; its data are loaded and checked.
+
+    through: makes the engine by a function, or gives one that fits.
+    """
+    from evalkit.pipeline.evaluate import Job
     from evalkit.pipeline.train_split import TrainSplit
 
-    config = with_sample(with_letters(config))
+    config = with_sample(with_letters(with_scoring(with_orders(config))))
     check_row(config)
     settings = make_settings(config)
     protocols = make_protocols(config)
@@ -66,39 +106,63 @@ def run_task(config: Config) -> Conclusion | None:
         require_weights(config, settings.model)
     checked = load_for_model(config, task)
     train = TrainSplit(task)
-    conclusion = evaluate(
-        task,
-        checked.loaded,
-        checked.digests,
-        shared_by_jobs().model.share(make_engine(config, settings.model, train)),
-        protocols,
-        settings,
-        config,
+    engine = through(lambda: make_engine(config, settings.model, train))
+    job = Job(
+        task=task,
+        loaded=checked.loaded,
+        digests=checked.digests,
+        protocols=protocols,
+        settings=settings,
+        config=config,
         template=make_template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
-    if conclusion is None:
-        return None
-    if settings.shard is not None:
-        report_part(conclusion, settings.shard)
-        return None
-    add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
+    return RunJob(config, job, engine)
+
+
+def run_jobs(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
+    """Answer runs in one pass of the first one's engine, and report each; None for a dry run.
+
+    A checkpoint that an earlier job of this command line has loaded is not loaded again.
+    """
+    from evalkit.pipeline.evaluate import evaluate_together
+
+    engine = shared_by_jobs().model.share(jobs[0].engine)
+    conclusions = evaluate_together([made.job for made in jobs], engine)
+    for made, conclusion in zip(jobs, conclusions, strict=True):
+        if conclusion is not None:
+            report(made, conclusion)
+    return conclusions
+
+
+def report(made: RunJob, conclusion: Conclusion) -> None:
+    """Write the leaderboard row of a finished run and print its table, or report a finished part of a run."""
+    from evalkit.pipeline.conclude import show
+
+    settings = made.job.settings
+    if (shard := settings.shard) is not None:
+        count = f"{conclusion.n_failed} failed"
+        console.note(f"part {shard.index} of {shard.of}: {count}; `evalkit merge runs=[...]` joins the parts")
+        console.out(str(conclusion.folder))
+        return
+    add_to_leaderboard(made.config, conclusion, limit=settings.limit, model=made.config["model"])
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
-    return conclusion
 
 
-def report_part(conclusion: Conclusion, shard: Shard) -> None:
-    """Report a finished part of a run, which has no score of its own.
+def check_finished(made: RunJob, conclusion: Conclusion | None) -> None:
+    """Check that every sample was answered, after everything was printed and written.
 
     Raises:
-        Partial: some of its samples failed.
+        Partial: some samples failed.
     """
-    console.note(
-        f"part {shard.index} of {shard.of}: {conclusion.n_failed} failed; `evalkit merge runs=[...]` joins the parts"
-    )
-    console.out(str(conclusion.folder))
-    if conclusion.n_failed:
+    from evalkit.pipeline.conclude import check_complete
+
+    if conclusion is None:
+        return
+    if (shard := made.job.settings.shard) is None:
+        check_complete(conclusion)
+    elif conclusion.n_failed:
         raise Partial(
             f"{conclusion.n_failed} samples of part {shard.index}/{shard.of} failed. Finished answers are kept; the "
             "same command asks the failed samples again."

@@ -14,12 +14,14 @@ from evalkit.cli.factories import (
     make_analysis_settings,
     make_protocols,
     make_selection,
+    make_task,
     make_whole_task,
     reasoning_mode,
     table_title,
     with_sample,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
+from evalkit.cli.option_settings import with_run_options
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -31,7 +33,14 @@ def main(config: Config) -> int:
     from evalkit.importers import join, read_answers
     from evalkit.pipeline.conclude import conclude, show
     from evalkit.pipeline.inputs import limited
-    from evalkit.pipeline.rescore import check_answers, file_digest, folder_for, provenance_of, scored_manifest
+    from evalkit.pipeline.rescore import (
+        check_answers,
+        file_digest,
+        folder_for,
+        provenance_of,
+        run_manifest,
+        scored_manifest,
+    )
     from evalkit.pipeline.train_split import TrainSplit
     from evalkit.runs.schema import AnswersFile
     from evalkit.runs.store import write_predictions, write_record
@@ -46,8 +55,10 @@ def main(config: Config) -> int:
     if config["task"].get("answers_format") == file.format and config["task"].get("path") is None:
         # Such a file carries its own questions and references: it is the data too.
         config = {**config, "task": {**config["task"], "path": file.path}}
-    config = with_sample(config)
+    config = with_run_options(with_sample(config), run_manifest(path))
     task, selection = make_whole_task(config), make_selection(config)
+    if config["task"].get("option_rows") or config["task"].get("orders"):
+        task, selection = make_task(config), None  # the answers of a run, which has just these rows
     loaded = task.load(images=False)
     check_ids(loaded)
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])

@@ -50,7 +50,7 @@ MADE: list[LLM] = []
 class SamplingParams:
     KNOWN: ClassVar[dict[str, Any]] = {
         "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 16, "repetition_penalty": 1.0, "seed": None,
-        "stop": None, "stop_token_ids": None, "logit_bias": None, "detokenize": True,
+        "stop": None, "stop_token_ids": None, "logit_bias": None, "detokenize": True, "prompt_logprobs": None,
     }  # fmt: skip
 
     def __init__(self, **given: Any) -> None:
@@ -62,6 +62,11 @@ class SamplingParams:
             raise ValueError("stop strings are only supported when detokenize is True")
         if any(abs(bias) > 100 for bias in (self.logit_bias or {}).values()):
             raise ValueError("logit_bias is clamped to [-100, 100]")
+
+
+@dataclass
+class Logprob:
+    logprob: float
 
 
 @dataclass
@@ -79,6 +84,7 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     num_cached_tokens: int
     finished: bool = True
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
 
 class LLM:
@@ -135,7 +141,25 @@ class LLM:
         text = self.processor.tokenizer.decode(new, skip_special_tokens=True) if params.detokenize else ""
         finish = "stop" if stopped or any(s in text for s in params.stop or ()) else "length"
         output = CompletionOutput(0, text, new, SCRIPT.finish.get(len(ids), finish))
-        return RequestOutput(str(self.answered), ids, [output], cached)
+        asked = self._prompt_logprobs(ids, prompt) if params.prompt_logprobs is not None else None
+        return RequestOutput(str(self.answered), ids, [output], cached, prompt_logprobs=asked)
+
+    def _prompt_logprobs(self, ids: list[int], prompt: dict[str, Any]) -> list[dict[int, Logprob] | None]:
+        """As with prompt_logprobs=0: of each token itself, and None for the first."""
+        import torch
+
+        with torch.inference_mode():
+            values = self.model(**self._inputs(ids, prompt)).logits[0].log_softmax(-1)
+        return [None, *({t: Logprob(float(values[k, t]))} for k, t in enumerate(ids[1:]))]
+
+    def _inputs(self, ids: list[int], prompt: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
+        inputs: dict[str, Any] = {"input_ids": torch.tensor([ids])}
+        if images := prompt.get("multi_modal_data", {}).get("image"):
+            made = self.processor.image_processor(images, return_tensors="pt", **self.pixels)
+            inputs["pixel_values"] = made["pixel_values"].float()
+        return inputs
 
     def _cached(self, ids: list[int], images: tuple[str, ...]) -> int:
         """Number of the prompt's tokens that are cached; adds the prompt's whole blocks to the cache."""
@@ -153,10 +177,7 @@ class LLM:
     def _greedy(self, ids: list[int], prompt: dict[str, Any], params: SamplingParams) -> list[int]:
         import torch
 
-        inputs: dict[str, Any] = {"input_ids": torch.tensor([ids])}
-        if images := prompt.get("multi_modal_data", {}).get("image"):
-            made = self.processor.image_processor(images, return_tensors="pt", **self.pixels)
-            inputs["pixel_values"] = made["pixel_values"].float()
+        inputs = self._inputs(ids, prompt)
         new: list[int] = []
         while len(new) < params.max_tokens:
             with torch.inference_mode():

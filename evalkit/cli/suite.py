@@ -78,7 +78,7 @@ def shared_settings(config: Config) -> dict[str, Any]:
     """The settings of `task` that the command line gives, which hold for every task of a suite.
 
     Raises:
-        ConfigError: a setting belongs to one task, such as its path.
+        ConfigError: a setting belongs to one task, such as its path, or several prompts are given.
     """
     keys = [word.split(".")[1] for word in words_of(shared_by_jobs().words) if word.startswith("task.")]
     for key in keys:
@@ -88,7 +88,13 @@ def shared_settings(config: Config) -> dict[str, Any]:
                 f"{', '.join(f'task.{name}' for name in SHARED)}. Set it in the YAML of its task; folders of local "
                 "copies are data=DIR."
             )
-    return {key: config["task"].get(key) for key in dict.fromkeys(keys)}
+    found = {key: config["task"].get(key) for key in dict.fromkeys(keys)}
+    if isinstance(prompts := found.get("prompt"), list | tuple):
+        raise ConfigError(
+            f"task.prompt=[{','.join(map(str, prompts))}]: a suite asks each task with one prompt, so that its table "
+            f"has one number a task. Give one, or make a table of each: -m task.prompt={','.join(map(str, prompts))}."
+        )
+    return found
 
 
 def together(jobs: Mapping[str, RunJob]) -> list[dict[str, RunJob]]:

@@ -215,3 +215,9 @@ def test_a_sweep_loads_each_checkpoint_once(
     assert main(["--config-dir", "conf", "-m", *sweep, "limit=2", "leaderboard=null"]) == 0
     assert len(list((place / "runs").glob("*/summary.json"))) >= 2
     assert len(loads) == n_loads
+
+
+def test_several_prompts_in_a_suite_are_one_paragraph(place: Path) -> None:
+    result = evalkit(*words(place, "[first,second]"), "task.prompt=[plain,short]", cwd=place)
+    assert result.returncode == 2
+    assert "-m task.prompt=plain,short" in result.stderr and not (place / "runs").exists()

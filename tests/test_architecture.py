@@ -35,6 +35,8 @@ HYDRA_EDGE = {
     "cli/command_words.py",
     "cli/config_source.py",
     "cli/config_errors.py",
+    "cli/defaults_tree.py",
+    "cli/expansion.py",
     "cli/hydra_app.py",
     "cli/interpolation.py",
 }

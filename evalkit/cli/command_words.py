@@ -20,6 +20,8 @@ SWEEP_FLAGS = ("-m", "--multirun")
 # Marks an option of the group `model` that is no registered name but a quoted folder or hub id.
 _SLASH = "%2F"
 _KEY = re.compile(r"[+~]{0,2}[\w./@-]+")
+# Characters of a word that a note shows.
+_SHOWN = 300
 
 
 def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
@@ -29,12 +31,14 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
         groups: config groups of the verb, each with its default option (None for none).
 
     Raises:
-        ConfigError: a group that needs one option gets none, or a list.
+        ConfigError: a group that needs one option gets none, or a list, or has no options.
     """
     sweeps = any(argument in SWEEP_FLAGS for argument in arguments)
     found = []
     for argument in arguments:
         group, equals, value = argument.partition("=")
+        if value not in ("", "null"):
+            _check_has_options(group.lstrip("+"), groups)
         if not equals or group not in groups:
             found.append(_in_quotes(argument, sweeps))
         elif group in MULTIPLE_CHOICE:
@@ -45,6 +49,14 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
             raise ConfigError(f"{group}={value} is not possible: {_choose(group)}")
         # The default is no option already, and Hydra takes no null for a group.
     return found
+
+
+def _check_has_options(group: str, groups: Mapping[str, Any]) -> None:
+    if group in groups and not options(group):
+        raise ConfigError(
+            f"There is no {group} to choose: {group}=NAME is the file {group}/NAME.yaml in a folder that --config-dir "
+            "or EVALKIT_CONF names."
+        )
 
 
 def _option_of(group: str, value: str, sweeps: bool) -> str:
@@ -75,12 +87,11 @@ def _choose(group: str) -> str:
 def _parsed(argument: str) -> Any:
     """The value of an argument as Hydra reads it; a text for a sweep, None where Hydra cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         override = OverridesParser.create().parse_override(argument)
         return argument if override.is_sweep_override() else override.value()
-    except HydraException:
+    except _unreadable():
         return None
 
 
@@ -103,19 +114,30 @@ def _in_quotes(argument: str, sweeps: bool) -> str:
         new = f"{key}={','.join(map(quoted, value.split(',') if sweeps else [value]))}"
     if not _is_readable(new):
         return argument
-    console.note(f'note: {argument} is taken as plain text; to write it without this note, quote it twice: "{new}"')
+    if len(argument) > _SHOWN:
+        console.note(
+            f"note: {argument[:_SHOWN]}... is taken as plain text; to write it without this note, quote it twice."
+        )
+    else:
+        console.note(f'note: {argument} is taken as plain text; to write it without this note, quote it twice: "{new}"')
     return new
 
 
 def _is_readable(argument: str) -> bool:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         OverridesParser.create().parse_override(argument)
-    except HydraException:
+    except _unreadable():
         return False
     return True
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """The errors of Hydra's parser: its own, and Python's for numbers of thousands of digits and for deep brackets."""
+    from hydra.errors import HydraException
+
+    return (HydraException, ValueError, RecursionError)
 
 
 def quoted(value: str) -> str:

@@ -12,6 +12,8 @@ from evalkit.core.errors import ConfigError, did_you_mean
 
 def explain(problem: Exception, verb: str) -> ConfigError:
     """A ConfigError with the near names for a mistyped option, group choice or value."""
+    from hydra.errors import OverrideParseException
+
     if own := config_error_in(problem):
         return own
     text = str(problem).strip()
@@ -22,12 +24,21 @@ def explain(problem: Exception, verb: str) -> ConfigError:
     if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
         by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
-        return ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}{by_place}")
+        near = did_you_mean(name, options(group))
+        return ConfigError(f"There is no {group} named {name!r}. {near}{by_place}".rstrip())
+    if match := re.search(
+        r"Multiple values for ([^\s]+)\. To override|^(\S+) appears more than once in the final", text
+    ):
+        return _chosen_twice(match.group(1) or match.group(2))
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(problem).__name__).rstrip(".")
     if "Ambiguous value" in text:
         remedy = (
             "For several at once write 'key=[a,b]'; for a sweep, one run each, add -m; for a text with a comma write "
             "it in two pairs of quotes: \"key='a,b'\""
+        )
+    elif not isinstance(problem, OverrideParseException):
+        return ConfigError(
+            f"The configuration cannot be composed: {first}. Look at the `defaults` of the files in use."
         )
     else:
         remedy = (
@@ -35,6 +46,17 @@ def explain(problem: Exception, verb: str) -> ConfigError:
             "outer ones for the shell: \"task.path='DIR'\""
         )
     return ConfigError(f"The command line cannot be read: {first}. {remedy}.")
+
+
+def _chosen_twice(key: str) -> ConfigError:
+    """The message for two items of defaults lists with one place; key: `GROUP` or `GROUP@PLACE`."""
+    group, _, place = key.partition("@")
+    where = f" at {place}" if place else ""
+    return ConfigError(
+        f"Two items choose an option of {group}{where}: both in `defaults` of one file, in two files, or in a file and "
+        f"as +{group}=NAME on the command line. Keep one; a file replaces the choice of another with "
+        f"`- override /{group}: NAME`, and the command line with {group}=NAME (no plus sign)."
+    )
 
 
 def _unknown_key(key: str, verb: str) -> ConfigError:

@@ -15,6 +15,7 @@ from typing import Any
 
 from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml
+from evalkit.cli.defaults_tree import limit_defaults
 from evalkit.cli.model_identity import unregistered_model
 from evalkit.cli.shared_yaml import HYDRA, check_package, is_hydra_path
 from evalkit.core import console
@@ -49,7 +50,7 @@ def accept_any_key(node: Any) -> None:
 
 @cache
 def register() -> None:
-    """Make Hydra read the built-in config folder and the user's own ones through `ConfigFolder`.
+    """Make Hydra read the built-in config folder and the user's own ones through `ConfigFolder`, within limits.
 
     The classes are made here because their base classes are Hydra's, which is imported only where it is used.
     """
@@ -95,8 +96,13 @@ def register() -> None:
 
         def is_config(self, config_path: str) -> bool:
             # A directory named x.yaml is an option too, so that the message about it names it.
-            is_there = not is_hydra_path(config_path) and self._file(config_path).exists()
-            return is_there or self._unregistered(config_path) is not None
+            is_there = self._file(config_path).exists()
+            if is_there and is_hydra_path(config_path) and not is_completion(sys.argv):
+                raise ConfigError(
+                    f"{self._file(config_path)} is not read, because Hydra's own settings have the name {HYDRA!r}. "
+                    "Give it another name."
+                )
+            return (is_there and not is_hydra_path(config_path)) or self._unregistered(config_path) is not None
 
         def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
             names: list[str] = []
@@ -133,6 +139,7 @@ def register() -> None:
             for folder in config_dirs()[1:]:
                 search_path.append("user", f"{SCHEME}://{folder}")
 
+    limit_defaults()
     Plugins.instance().register(ConfigFolder)
     Plugins.instance().register(ConfigFolders)
 

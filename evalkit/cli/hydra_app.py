@@ -35,6 +35,8 @@ HYDRA_SETTINGS = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )
+# Characters of a file's name that a message shows.
+LONGEST_NAME = 300
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
 
 
@@ -61,6 +63,12 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
             from evalkit.cli.config_errors import explain
 
             raise explain(problem, verb) from problem
+        except BrokenPipeError:
+            raise
+        except OSError as problem:  # a name that is too long, a folder that may not be read; jobs report their own
+            name = str(problem.filename or "A file of the configuration")
+            shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+            raise ConfigError(f"{shown} cannot be read: {problem.strerror or problem}.") from problem
         finally:
             sys.argv = saved
     return max(codes, default=0)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.cli import expansion
 from evalkit.core.errors import ConfigError
 
 # Settings for which `${oc.env:NAME}` is resolved: folders, none of which any file of a run records.
@@ -45,17 +46,22 @@ _active: list[_Resolution] = []
 
 @contextmanager
 def guarded(prefix: str = "") -> Iterator[_Resolution]:
-    """Guard the resolvers of interpolations meanwhile.
+    """Guard the resolvers of interpolations meanwhile, and limit what interpolations unfold to.
 
     Args:
         prefix: the place of the nodes in the configuration, such as "task", where they are read on their own.
     """
     _register()
+    expansion.count_references()
     _active.append(resolution := _Resolution(prefix, []))
+    expansion.active.append(expansion.Expansion())
     try:
         yield resolution
     finally:
         _active.pop()
+        expansion.active.pop()
+        if expansion.active:  # a sweep composes the next job, which has its own limit
+            expansion.active[-1].restart()
 
 
 @cache

@@ -26,7 +26,7 @@ _WORD = re.compile(r"[\w.:,/@+-]{1,100}")
 # `hydra` as a part of a package, a group or a path: "/hydra/launcher", "task@hydra.callbacks", "_global_.hydra".
 _NAMES_HYDRA = re.compile(r"(?:^|[\s./@:])hydra(?:$|[\s./@:])")
 # The name of an interpolation's resolver: `oc.env` in "${oc.env:HOME}"; with "$" where it is computed itself.
-_RESOLVER = re.compile(r"\$\{\s*((?:[^:{}]|\$\{[^{}]*\})*?)\s*:")
+_RESOLVER = re.compile(r"\$\{((?:[^:{}]|\$\{[^{}]*\})*):")
 RESOLVERS = frozenset({"oc.env", "oc.select", "now"})
 _COMMAND_LINE = "Give it on the command line if you want it."
 
@@ -87,7 +87,7 @@ def _check_values(node: Any, where: str) -> None:
 
 
 def _check_interpolations(text: str, where: str) -> None:
-    for name in _RESOLVER.findall(text):
+    for name in map(str.strip, _RESOLVER.findall(text)):
         if name not in RESOLVERS:
             raise ConfigError(
                 f"{where}: the interpolation ${{{name}:...}} is not possible in a config file; of those with a colon "
@@ -96,7 +96,8 @@ def _check_interpolations(text: str, where: str) -> None:
 
 
 def _check_defaults(defaults: Any, where: str) -> None:
-    """Check the form of a defaults list, and that no item chooses or is placed in something of Hydra's."""
+    """Check the form of a defaults list, that it names no group twice, and nothing of Hydra's."""
+    groups: set[str] = set()
     for item in [] if defaults is None else defaults if isinstance(defaults, list) else [defaults]:
         values = list(item.values()) if isinstance(item, Mapping) else []
         options = values[0] if values and isinstance(values[0], list) else values
@@ -110,6 +111,10 @@ def _check_defaults(defaults: Any, where: str) -> None:
             raise ConfigError(
                 f"{where}: the item {str(item)[:80]!r} of `defaults` is about Hydra itself. {_COMMAND_LINE}"
             )
+        for group in (str(key).split()[-1].lstrip("/") for key in (item if values else ()) if str(key).strip()):
+            if group in groups:
+                raise ConfigError(f"{where}: `defaults` has two items for the group {group!r}. Keep one.")
+            groups.add(group)
 
 
 def _texts(values: list[Any]) -> list[str]:

@@ -16,9 +16,14 @@ from evalkit.core.errors import ConfigError
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 50_000
 MAX_DEPTH = 50
+# Characters of a text with an interpolation, which is parsed in more time than other texts.
+MAX_INTERPOLATED = 4_000
+# Characters of a number.  YAML has `1:00:00` (base 60), `0x...`, `0b...`, of which a file could hold one of any size.
+MAX_NUMBER = 100
 _CORE = "tag:yaml.org,2002:"
 # Tags that make plain values; `!!python/...`, `!!binary` and others are refused.
 TAGS = frozenset(f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge", "value"))
+_NUMBERS = frozenset({f"{_CORE}int", f"{_CORE}float"})
 # Tags of values that YAML makes of unquoted texts and OmegaConf leaves as texts.
 _AS_TEXT = frozenset({f"{_CORE}timestamp"})
 
@@ -95,6 +100,8 @@ class _Counter:
         if node.tag not in TAGS and node.tag not in _AS_TEXT:
             name = node.tag.removeprefix(_CORE)
             self._refuse(f"the tag {name!r} is not allowed, only plain texts, numbers, lists and mappings are", node)
+        if isinstance(node.value, str):
+            self._check_scalar(node)
         self._open.add(id(node))
         total = 1 + sum(self.count(child, depth + 1) for child in self._children(node))
         self._open.discard(id(node))
@@ -102,6 +109,12 @@ class _Counter:
             self._refuse(f"it has more than {MAX_VALUES} values when its aliases are expanded", node)
         self._counts[id(node)] = total
         return total
+
+    def _check_scalar(self, node: Any) -> None:
+        if "${" in node.value and len(node.value) > MAX_INTERPOLATED:
+            self._refuse(f"a text with an interpolation (${{...}}) has more than {MAX_INTERPOLATED} characters", node)
+        if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
+            self._refuse(f"a number has {len(node.value)} characters, at most {MAX_NUMBER} are possible", node)
 
     def _children(self, node: Any) -> list[Any]:
         if not isinstance(node.value, list):

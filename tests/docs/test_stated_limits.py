@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evalkit.cli import yaml_text
+from evalkit.cli import defaults_tree, expansion, yaml_text
 from evalkit.cli.code_settings import FROM_FILES, OWN_CLUSTERS
 from evalkit.cli.sent_settings import ENDING, FILE_SETTINGS, KEY_SETTING, KNOWN_SERVERS
 from evalkit.cli.shared_yaml import HYDRA_SETTINGS, RESOLVERS
@@ -31,6 +31,14 @@ STATED = {
     "secret": (ENGINES, f"Values of fewer than {redaction.SHORTEST_SECRET} characters"),
     "failures": (ENGINES, "Ten failures in a row end the run"),
     "YAML": (FOLDERS, f"at most {yaml_text.MAX_BYTES // 1024} KiB, {yaml_text.MAX_VALUES:,} values"),
+    "YAML texts": (
+        FOLDERS,
+        f"number has at most {yaml_text.MAX_NUMBER} characters, a text with an interpolation "
+        f"{yaml_text.MAX_INTERPOLATED:,}",
+    ),
+    "references": (FOLDERS, f"at most {expansion.MAX_REFERENCES:,} interpolations are resolved"),
+    "expansion": (FOLDERS, f"{expansion.MAX_EXPANDED:,} characters (a value counts as {expansion.VALUE})"),
+    "defaults": (FOLDERS, f"{defaults_tree.MAX_FILES:,} files, {defaults_tree.MAX_LEVELS} levels deep"),
     "YAML levels": (FOLDERS, f"and {yaml_text.MAX_DEPTH} levels"),
     "clusters": (FOLDERS, "`local` or `auto`; any other"),
     "keys": (FOLDERS, f"`{KEY_SETTING}`, and every setting whose name ends with `{ENDING}`"),

@@ -13,7 +13,7 @@ from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
-from evalkit.pipeline.manifest import build_manifest, describe_generation
+from evalkit.pipeline.manifest import build_manifest, generation_of
 from evalkit.pipeline.preflight import Preflight
 from evalkit.pipeline.resume import answer_missing, check_unedited, describe
 from evalkit.pipeline.settings import Settings
@@ -70,6 +70,8 @@ def evaluate(
         earlier = _earlier_timing(folder)
         write_record(folder.manifest, replace(manifest, timing=earlier))
         write_prompts(folder.prompts, as_file(given.prompts.record))
+        if (use_folder := getattr(engine, "use_folder", None)) is not None:
+            use_folder(folder.path)
         predictions, n_asked = answer_missing(
             folder,
             samples,
@@ -83,7 +85,7 @@ def evaluate(
         timing = _timing(time.perf_counter() - started, n_asked, engine)
         if not n_asked and earlier is not None:
             timing = earlier  # nothing was generated now
-        manifest = replace(manifest, facts=engine.metadata(), timing=timing)
+        manifest = replace(manifest, facts=engine.metadata(), timing=timing, generation=generation_of(engine))
         if manifest.shard is not None:
             write_record(folder.manifest, replace(manifest, status="done", answers=digest_of(folder.predictions)))
             return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
@@ -93,7 +95,7 @@ def evaluate(
             model=settings.model,
             task=given.prompts.loaded,
             image=settings.image,
-            generation=describe_generation(engine.generation),
+            generation=manifest.generation,
             prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,

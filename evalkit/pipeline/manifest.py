@@ -45,7 +45,7 @@ def build_manifest(
         prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
         image=settings.image,
         limit=settings.limit,
-        generation=describe_generation(engine.generation),
+        generation=generation_of(engine),
         closed_rule=loaded.closed_rule,
         config=manifest_record(config),
         protocols=protocol_versions(protocols),
@@ -62,6 +62,11 @@ def build_manifest(
 def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:
     """The protocols by name and version, for manifests."""
     return tuple(ProtocolVersion(name=p.name, version=p.version) for p in protocols)
+
+
+def generation_of(engine: Engine) -> str:
+    """Decoding settings of an engine in short, with what it asks in another way; known in full after generation."""
+    return describe_generation(engine.generation) + str(getattr(engine, "generation_suffix", ""))
 
 
 def describe_generation(generation: Generation) -> str:

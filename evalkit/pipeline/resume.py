@@ -113,8 +113,9 @@ def answer_missing(
         console.note(f"{len(requests) - len(waiting)} of {len(requests)} answers are already in {folder.path}")
     outstanding = Counter(r.fingerprint for r in waiting)
     look, first = preflight.of(len(waiting)) if preflight else None, list[Prediction]()
+    status = getattr(engine, "status", None) or (lambda: "")
     with (
-        console.progress(len(requests), len(requests) - len(waiting), "answering") as advance,
+        console.progress(len(requests), len(requests) - len(waiting), "answering", status) as advance,
         BackgroundWriter(folder.predictions, lambda p: PredictionLine.of(sample_of[p.sample_id], p), advance) as writer,
     ):
         for batch in engine.generate(waiting):
@@ -127,6 +128,8 @@ def answer_missing(
                 if len(first) >= min(look.n, len(waiting)):
                     look.check(sample_of, first)
                     look = None
+    if waiting and (said := status()):
+        console.note(f"{engine.name}: {said}")
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
     apart_alone = [known[r.fingerprint] for r in requests]

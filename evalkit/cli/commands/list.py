@@ -13,7 +13,7 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
 
 HELP_ORDER = 160
-GROUPS = ("task", "model", "protocol", "engine", "judge", "experiment", "paper")
+GROUPS = ("task", "model", "protocol", "engine", "provider", "judge", "experiment", "paper")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -106,14 +106,19 @@ class Budget:
             )
 
     async def reserve(self, limit: Tokens) -> Tokens | None:
-        """Reserve a call's upper bound; None when it does not fit even after all other calls have ended."""
+        """Reserve a call's upper bound; None when it does not fit even after all other calls have ended.
+
+        Once one call did not fit, no other one is let through: its reply would come when nobody waits for it any more.
+        """
         async with self._changed:
-            while not self._fits(reserved := Tokens(math.ceil(limit.tokens_in * self._factor), limit.tokens_out)):
-                if self.exhausted or not (self._reserved_in or self._reserved_out):
-                    self.exhausted = self.exhausted or self._message()
+            while not self.exhausted and not self._fits(reserved := self._bound(limit)):
+                if not (self._reserved_in or self._reserved_out):
+                    self.exhausted = self._message()
                     self._changed.notify_all()
-                    return None
+                    break
                 await self._changed.wait()
+            if self.exhausted:
+                return None
             self._reserved_in += reserved.tokens_in
             self._reserved_out += reserved.tokens_out
             return reserved
@@ -128,6 +133,9 @@ class Budget:
                 self.tokens_out += reserved.tokens_out if reply.tokens_out is None else reply.tokens_out
                 self._factor = max(self._factor, (reply.tokens_in or 0) / max(limit.tokens_in, 1))
             self._changed.notify_all()
+
+    def _bound(self, limit: Tokens) -> Tokens:
+        return Tokens(math.ceil(limit.tokens_in * self._factor), limit.tokens_out)
 
     def _price_of(self, tokens_in: int, tokens_out: int) -> float | None:
         return None if self.price is None else self.price.usd(Tokens(tokens_in, tokens_out), batch=self.is_batch)

@@ -26,7 +26,7 @@ class Provider:
         api_key_env: environment variable with the key; None for a server without keys.
         drop: parameters that the server refuses or ignores, which are not sent.
         rename: parameter -> its name on this server.
-        off: parameter -> the value that switches it off, where that is not the one of vLLM.
+        neutral: parameter -> the value that switches it off, where that is not the one of vLLM.
         extra_body: further parameters of each request.
         chat_path, query, key_header: see `Api`.
         lists_models: whether GET /models with the key lists the models that can be asked.
@@ -44,7 +44,7 @@ class Provider:
     api_key_env: str | None = None
     drop: Sequence[str] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
-    off: Mapping[str, Any] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     chat_path: str = "/chat/completions"
     query: Mapping[str, str] = field(default_factory=dict)

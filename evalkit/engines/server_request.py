@@ -61,7 +61,7 @@ def decoding(spec: CheckpointSpec, provider: Provider) -> dict[str, Any]:
     """Decoding settings under the interface's names, with the values that this server takes as neutral ones."""
     found = chat_format.parameters(spec.generation)
     if spec.generation.top_k is None and "top_k" in found:
-        found |= {name: value for name, value in provider.off.items() if name == "top_k"}
+        found |= {name: value for name, value in provider.neutral.items() if name == "top_k"}
     return found
 
 

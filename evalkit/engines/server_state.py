@@ -80,7 +80,7 @@ class ServerState:
         }
 
     def save(self, *, now: bool = False) -> None:
-        """Write the state if it has changed, some time after the last write; nothing where nothing was learned or paid."""
+        """Write what was learned or paid, if it has changed, some time after the last write."""
         is_worth = self.refused or self.parameters.renamed or self.budget.price is not None
         if self.folder is None or not is_worth or (content := self._content()) == self._saved:
             return

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from evalkit.clients.batch_files import ENDPOINT, RequestFile
-from evalkit.clients.openai_client import ChatServer
+from evalkit.clients.file_server import FileServer
 from evalkit.clients.response import CallFailed
 from evalkit.core.errors import StoreError
 from evalkit.core.files import naming, read_json, write_json
@@ -71,7 +72,7 @@ def read_receipts(folder: Path) -> list[Receipt]:
 class BatchService:
     """The batches of one folder on one server."""
 
-    server: ChatServer
+    server: FileServer
     folder: Path
 
     def _write(self, receipts: Sequence[Receipt]) -> None:
@@ -105,7 +106,7 @@ class BatchService:
         for place, receipt in enumerate(receipts):
             if receipt.is_collected or receipt.id is None:
                 continue
-            found = await self.server.get(f"/batches/{receipt.id}")
+            found = await self.server.get(f"/batches/{quote(receipt.id, safe='')}")
             if not isinstance(found.content, Mapping):
                 reason = found.why or f"HTTP {found.status}"
                 raise CallFailed(f"the batch {receipt.id} cannot be asked for ({reason})")
@@ -125,7 +126,7 @@ class BatchService:
             return state
         for name in ("output", "error"):
             if isinstance(file_id := found.get(f"{name}_file_id"), str) and file_id:
-                content = await self.server.download(f"/files/{file_id}/content")
+                content = await self.server.download(f"/files/{quote(file_id, safe='')}/content")
                 path = self.folder / f"{name}-{_safe(str(receipt.id))}.jsonl"
                 with naming(path):
                     path.with_suffix(".part").write_bytes(content)

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.clients.parameters import Parameters
@@ -170,51 +169,6 @@ class ChatServer:
             return GetResult(200, read_json(response.content, self.redact))
         except CallFailed:
             return GetResult(200)
-
-    async def post(self, path: str, body: Mapping[str, Any], file: Path | None = None) -> Any:
-        """POST once, without retries: a second attempt could submit, and cost, the same again.
-
-        Args:
-            file: sent with the fields of `body` as a form.
-
-        Raises:
-            CallFailed: there is no reply, or one that refuses the request.
-            caller.error: no call can succeed.
-        """
-        import openai
-
-        client = self._clients[0].with_options(max_retries=0)
-        form: dict[str, Any] = {}
-        if file is not None:
-            form["files"] = [("file", (file.name, file.read_bytes(), "application/jsonl"))]
-            form["options"] = {"headers": {"Content-Type": "multipart/form-data"}}
-        try:
-            response = await client.post(self.api.path(path), cast_to=http_library().Response, body=dict(body), **form)
-        except openai.APIStatusError as problem:
-            self._reply_or_raise(problem)
-            raise CallFailed(f"HTTP {problem.status_code}") from None
-        except Exception as problem:  # noqa: BLE001 - whatever a broken reply makes the SDK raise
-            raise self._failure(problem) from None
-        return read_json(response.content, self.redact)
-
-    async def download(self, path: str) -> bytes:
-        """GET the bytes of a file, with the SDK's retries.
-
-        Raises:
-            CallFailed: there is no reply, or one that refuses the request.
-            caller.error: no call can succeed.
-        """
-        import openai
-
-        try:
-            response = await self._clients[0].get(self.api.path(path), cast_to=http_library().Response)
-        except openai.APIStatusError as problem:
-            self._reply_or_raise(problem)
-            raise CallFailed(f"HTTP {problem.status_code}") from None
-        except Exception as problem:  # noqa: BLE001 - whatever a broken reply makes the SDK raise
-            raise self._failure(problem) from None
-        content: bytes = response.content
-        return content
 
     async def models(self) -> list[Mapping[str, Any]] | None:
         """Get the entries of the server's list of models; None if it has no list.

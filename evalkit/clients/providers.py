@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,6 +14,7 @@ from evalkit.core.setting_types import argument_kinds, parse_setting
 
 # Keys of a preset's YAML for readers alone.
 _FOR_READERS = ("about", "sources")
+KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,13 @@ class Provider:
                 raise ConfigError(f"{where}: {key!r} is not a setting of a preset. {did_you_mean(str(key), known)}")
         typed = {key: parse_setting(value, kinds[key], f"provider.{key}") for key, value in given.items()}
         provider = cls(**typed)
+        # An address or a header in their place would send the key to somebody else.
+        if not re.fullmatch(r"(/[\w{}.-]*[\w{}-])+", provider.chat_path) or ".." in provider.chat_path:
+            raise ConfigError(
+                f"{where}: chat_path={provider.chat_path[:80]!r} is not a path such as /chat/completions."
+            )
+        if provider.key_header not in KEY_HEADERS:
+            raise ConfigError(f"{where}: key_header must be one of {', '.join(KEY_HEADERS)}.")
         provider.price_of("")  # prices are checked before they are needed
         return provider
 

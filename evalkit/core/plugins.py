@@ -71,6 +71,9 @@ def _registered(path: tuple[str, ...]) -> dict[str, dict[str, Plugin]]:
     found: dict[str, dict[str, Plugin]] = {group: {} for group in GROUPS}
     seen: set[str] = set()
     for distribution in metadata.distributions(path=list(path)):
+        # Read as text first: parsing the metadata of every distribution would take most of the time of `--help`.
+        if f"[{PREFIX}" not in (distribution.read_text("entry_points.txt") or ""):
+            continue
         # Metadata of a broken installation may lack a name; its entry points then belong to nobody.
         package = str(distribution.metadata["Name"] or "")
         if not package or package.lower() in seen:

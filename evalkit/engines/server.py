@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.clients.budget import Budget, Tokens
+from evalkit.clients.file_server import FileServer
 from evalkit.clients.openai_client import MAX_REPLY_BYTES, Caller, ChatServer
 from evalkit.clients.providers import Provider
 from evalkit.clients.rate_limits import RateWaits
@@ -24,6 +24,7 @@ from evalkit.engines.preprocess import SAMPLE_FAULTS, group_by_image
 from evalkit.engines.request_schedule import RequestSchedule, RequestSession, ScheduledRequest, handle_interrupt
 from evalkit.engines.server_batch import ServerBatch
 from evalkit.engines.server_info import ServedModel, look_up
+from evalkit.engines.server_log import ServerLog
 from evalkit.engines.server_request import (
     decoding,
     extra_parameters,
@@ -35,12 +36,6 @@ from evalkit.engines.server_request import (
 from evalkit.engines.server_state import ServerState, upper_bound
 from evalkit.models.checkpoint import CheckpointSpec
 
-# This many failures in a row are an outage, which the run does not wait out.
-MAX_FAILURES_IN_A_ROW = 10
-# If this many first requests are refused with the same message, the cause is not the requests.
-MAX_INITIAL_REFUSALS = 8
-# Names that differ with every reply identify nothing: the user is told of the first ones, the record has some more.
-MAX_MODELS_SAID, MAX_NAMES_KEPT = 5, 50
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
 
@@ -149,12 +144,7 @@ class ServerEngine:
         self.identity = digest_json(
             [self.name, self.model, revision, self.served.reported, self.extra, *self._departures()]
         )
-        self._counts: Counter[str] = Counter()
-        self._attempts: Counter[str] = Counter()
-        self._returned: Counter[str] = Counter()
-        self._fingerprints: Counter[str] = Counter()
-        self._refusals: Counter[str] = Counter()
-        self._failures_in_a_row = 0
+        self.log = ServerLog(name=spec.name, model=self.model, server=server_label(self.url), concurrency=concurrency)
 
     def _departures(self) -> list[dict[str, Any]]:
         """What makes the answers others than those to the full request; nothing for runs of earlier versions."""
@@ -177,8 +167,8 @@ class ServerEngine:
         """See `Engine`: tokens, price, and waiting for the server's rate limit."""
         return self.state.sentence()
 
-    def _connect(self) -> ChatServer:
-        return ChatServer(
+    def _connect(self) -> FileServer:
+        return FileServer(
             url=self.url,
             model=self.model,
             caller=CALLER,
@@ -216,6 +206,10 @@ class ServerEngine:
             self.state.note_refusals(self.left_out_from_start)
             self.state.save(now=True)
 
+    def _count_of_batch(self, reply: Reply) -> None:
+        self.state.budget.count(reply)
+        self.log.note_reply(reply)
+
     def _say_departures(self) -> None:
         if self.spec.chat_template is not None and not self.template_sent:
             console.note(
@@ -230,7 +224,7 @@ class ServerEngine:
     def _by_batch(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
         key = read_key(self.api_key_env, self.url)
         batch = ServerBatch(
-            self.state.folder, self._connect, redactor(key), self._adapted_body, self._count_reply, self.max_pixels
+            self.state.folder, self._connect, redactor(key), self._adapted_body, self._count_of_batch, self.max_pixels
         )
         bound = [upper_bound(request) for request in requests]
         total = Tokens(sum(t.tokens_in for t in bound), sum(t.tokens_out for t in bound))
@@ -270,19 +264,21 @@ class ServerEngine:
         """
         budget, body = self.state.budget, self._body(request, urls)
         if not budget.limited:
-            return await server.ask(body, attempts)
+            reply = await server.ask(body, attempts)
+            budget.count(reply)
+            return reply
         limit = upper_bound(request)
         if (reserved := await budget.reserve(limit)) is None:
             raise Partial(
                 f"{budget.exhausted}. The answers so far are kept; the same command with a larger engine.budget_usd "
                 "goes on."
             )
-        reply = None
+        settled = None
         try:
-            reply = await server.ask(body, attempts)
-            return reply
+            settled = await server.ask(body, attempts)
+            return settled
         finally:
-            await budget.settle(reserved, limit, reply)
+            await budget.settle(reserved, limit, settled)
 
     async def _send(self, server: ChatServer, scheduled: ScheduledRequest) -> Prediction:
         request = scheduled.request
@@ -291,67 +287,17 @@ class ServerEngine:
         except SAMPLE_FAULTS as problem:
             return prediction_of_error(request, problem)
         if request is scheduled.group.requests[0]:
-            self._counts["image_encodes"] += len(urls)
+            self.log.counts["image_encodes"] += len(urls)
         attempts: list[str] = []
         try:
             reply = await self._ask(server, request, urls, attempts)
         except CallFailed as problem:
-            self._attempts.update(attempts)
-            self._count_failure(problem)
+            self.log.attempts.update(attempts)
+            self.log.note_failure(problem)
             return failed_prediction(request, str(problem), attempts)
-        self._attempts.update(attempts)
-        if self.state.budget.limited:  # counted where it was settled
-            self._note_reply(reply)
-        else:
-            self._count_reply(reply)
+        self.log.attempts.update(attempts)
+        self.log.note_reply(reply)
         return chat_format.prediction_of(request, reply, attempts)
-
-    def _count_reply(self, reply: Reply) -> None:
-        self.state.budget.count(reply)
-        self._note_reply(reply)
-
-    def _note_reply(self, reply: Reply) -> None:
-        self._failures_in_a_row = 0
-        self._counts["replies"] += 1
-        for name, value in (
-            ("prompt_tokens", reply.tokens_in),
-            ("cached_tokens", reply.tokens_cached),
-            ("answer_tokens", reply.tokens_out),
-        ):
-            if value is not None:
-                self._counts[name] += value
-        is_new = reply.model not in self._returned and len(self._returned) < MAX_MODELS_SAID
-        if reply.model and reply.model != self.model and is_new:
-            console.warn(
-                f"engine=server asked {server_label(self.url)} for the model {self.model!r}, and its replies name "
-                f"{reply.model!r}: the numbers are those of whatever answered. The manifest records both names"
-            )
-        _tally(self._returned, str(reply.model))
-        _tally(self._fingerprints, str(reply.fingerprint))
-
-    def _count_failure(self, problem: CallFailed) -> None:
-        """Count a call without a reply; raise an error if further requests would fail too."""
-        self._counts["failed"] += 1
-        if not problem.transient:
-            if self._counts["replies"]:
-                return
-            self._refusals[str(problem)] += 1
-            if self._refusals[str(problem)] >= MAX_INITIAL_REFUSALS:
-                raise EngineError(
-                    f"{self.spec.name}: the server {server_label(self.url)} refuses every request: {problem}. Check "
-                    "the model, the settings that are sent (engine.extra_body, generation) and the server's limits."
-                )
-            return
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row < max(MAX_FAILURES_IN_A_ROW, self.concurrency):
-            return
-        message = (
-            f"{self._failures_in_a_row} requests in a row to {server_label(self.url)} got no reply, the last: "
-            f"{problem}."
-        )
-        if not self._counts["replies"]:
-            raise EngineError(f"{message} Nothing was answered; see the server's log.")
-        raise Partial(f"{message} The answers so far are kept; run the same command again to continue.")
 
     def metadata(self) -> dict[str, Any]:
         """See `Engine.metadata`.  The weights are on another machine; the record holds what the server reports."""
@@ -383,14 +329,5 @@ class ServerEngine:
             "timeout": self.timeout,
             "retries": self.retries,
             "lead": self.lead,
-            "attempts": dict(self._attempts),
-            "models_returned": dict(self._returned),
-            "other_models": sorted(name for name in self._returned if name not in (self.model, "None")),
-            "system_fingerprints": dict(self._fingerprints),
-            "counters": dict(self._counts),
+            **self.log.record(),
         }
-
-
-def _tally(names: Counter[str], name: str) -> None:
-    """Count a name that replies give, names after the first MAX_NAMES_KEPT together."""
-    names[name if name in names or len(names) < MAX_NAMES_KEPT else "(other names)"] += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.clients.batch_files import BatchOutput, BatchRequest, RequestFile, read_output, write_requests
 from evalkit.clients.batch_service import BatchService, Receipt, read_receipts
-from evalkit.clients.openai_client import ChatServer
+from evalkit.clients.file_server import FileServer
 from evalkit.clients.redaction import Redact
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core import console
@@ -41,7 +41,7 @@ class ServerBatch:
     def __init__(
         self,
         run: Path | None,
-        connect: Callable[[], ChatServer],
+        connect: Callable[[], FileServer],
         redact: Redact,
         body: MakeBody,
         count: Callable[[Reply], None],

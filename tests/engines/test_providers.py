@@ -172,6 +172,10 @@ def test_a_preset_of_a_folder_works_with_the_key_that_the_command_line_names(tmp
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"drpo": ["seed"]}, "'drpo' is not a setting of a preset.*drop"),
+    ({"chat_path": "https://evil.example/v1/chat"}, "is not a path"),
+    ({"chat_path": "//evil.example/v1"}, "is not a path"),
+    ({"chat_path": "/../../other"}, "is not a path"),
+    ({"key_header": "Host"}, "key_header must be one of"),
     ({"drop": 3}, "provider.drop=3 is not possible"),
     ({"prices": {"m": {"input": 1}}}, "prices.m must have input and output"),
     ({"prices": {"m": {"input": 1, "output": 2}}}, "the date of these prices"),

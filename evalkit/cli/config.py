@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.cli.interpolation import resolve_node
+from evalkit.cli.plugins import OF_GROUP, plugin_of, plugin_option
 from evalkit.cli.shared_yaml import check_file
 from evalkit.cli.targets import resolve
 from evalkit.cli.yaml_text import read_text
 from evalkit.core.errors import ConfigError, did_you_mean, first_line
+from evalkit.core.plugins import plugins
 from evalkit.core.setting_types import argument_kinds, parse_setting
 
 # A verb's whole configuration as plain Python, with `choices`: config group -> the chosen option.
@@ -57,8 +59,11 @@ def config_dirs() -> tuple[Path, ...]:
 
 
 def options(group: str) -> dict[str, str]:
-    """The options of a config group: name -> its one line (`about:`), sorted by name."""
-    return dict(_options(group, config_dirs()))
+    """The options of a config group: name -> its one line (`about:`), sorted by name; plug-ins are not imported."""
+    files = _options(group, config_dirs())
+    added = plugins(OF_GROUP[group]) if group in OF_GROUP else {}
+    lines = {name: f"plug-in of {plugin.label}" for name, plugin in added.items()}
+    return dict(sorted({**lines, **files}.items()))
 
 
 @cache
@@ -96,6 +101,8 @@ def load_option(group: str, name: str) -> dict[str, Any]:
         path = folder / group / f"{name}.yaml"
         if name in options(group) and path.exists():
             return plain(read_yaml(path), group)
+    if (plugin := plugin_of(group, name)) is not None:
+        return plugin_option(group, plugin)
     raise ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
 
 

@@ -17,6 +17,7 @@ from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml
 from evalkit.cli.defaults_tree import limit_defaults
 from evalkit.cli.model_identity import unregistered_model
+from evalkit.cli.plugins import plugin_of, plugin_option
 from evalkit.cli.shared_yaml import HYDRA, check_package, is_hydra_path
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, first_line
@@ -72,6 +73,7 @@ def register() -> None:
             header: dict[str, str | None] = {"package": None}
             if content := self._unregistered(config_path):
                 node = OmegaConf.create(content)
+                header["package"] = package_of(config_path)
                 return ConfigResult(config=node, path=self.full_path(), provider=self.provider, header=header)
             path = self._file(config_path)
             try:
@@ -112,9 +114,14 @@ def register() -> None:
             return sorted(set(names))
 
         def _unregistered(self, config_path: str) -> dict[str, Any] | None:
-            """The content of `model=PATH` and `model=OWNER/NAME`, which have no file."""
+            """The content of `model=PATH` and `model=OWNER/NAME`, and of plug-ins, which have no file."""
             group, _, option = config_path.removesuffix(".yaml").rpartition("/")
-            return unregistered_model(option) if group == "model" and self.provider == "main" else None
+            if self.provider != "main" or self._file(config_path).exists():
+                return None
+            if (plugin := plugin_of(group, option)) is not None:
+                where: dict[str, Any] = {"where": {}} if group == "task" else {}
+                return plugin_option(group, plugin) | where
+            return unregistered_model(option) if group == "model" else None
 
         def _file(self, config_path: str) -> Path:
             return Path(self.path, self._normalize_file_name(config_path))

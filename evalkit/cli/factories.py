@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.cli import providers
 from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, scores_choices_alone
 from evalkit.cli.option_settings import continuation_kind, with_option_settings
 from evalkit.cli.targets import resolve
@@ -209,6 +210,8 @@ def make_engine(config: Config, name: str, train: TrainSplit) -> Engine:
     kind = checked_choice(model.get("kind"), ("checkpoint", "baseline", "engine", "scripted"), f"model {name}: kind")
     if kind == "checkpoint":
         settings = {k: v for k, v in config["engine"].items() if k != "shard"}  # `run` splits the samples itself
+        if settings.get("provider"):
+            settings["provider"] = providers.preset(str(settings["provider"]))
         spec = make_spec(config, name)
         if "inner" in settings:
             return make_distributed_engine(settings, spec)

@@ -18,6 +18,7 @@ from evalkit.cli.hydra_words import check_words
 from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.jobs import jobs_of_one_command, shared_by_jobs, with_models_first
 from evalkit.cli.model_identity import with_own_name
+from evalkit.cli.providers import with_providers
 from evalkit.cli.sent_settings import check_sent_settings
 from evalkit.cli.typed_settings import groups_of, typed
 from evalkit.cli.verbs import load
@@ -157,6 +158,7 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             content = {**found.content, "choices": choices, **environment}
             check_code_settings(content, words)
             check_sent_settings(content, words)
+            content = with_providers(content, words)
             config = with_own_name(typed(verb, content, words), words)
             with jobs_of_one_command():  # for a process of its own; else this is inside of that of `run_verb`
                 shared_by_jobs().words = tuple(words)

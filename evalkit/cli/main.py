@@ -69,7 +69,7 @@ def report_bug(problem: Exception, arguments: Sequence[str], *, debug: bool) -> 
     if plugin := failing_plugin(problem):
         console.note(
             f"evalkit: {plugin} failed: {type(problem).__name__}: {first_line(problem)}. It is a package of your own "
-            f"(EVALKIT_TRUST), so the error is to be mended there; the traceback is {where}."
+            f"(EVALKIT_TRUST, or an installed plug-in), so the error is to be mended there; the traceback is {where}."
         )
         return ConfigError.exit_code
     if isinstance(problem, ImportError):
@@ -84,10 +84,12 @@ def report_bug(problem: Exception, arguments: Sequence[str], *, debug: bool) -> 
 
 
 def failing_plugin(problem: Exception) -> str | None:
-    """FILE:LINE of a package that the user trusts, where an exception was raised below it; None for evalkit's own."""
+    """FILE:LINE of a trusted package or a plug-in, where an exception was raised below it; None for evalkit's own."""
     from evalkit.cli.targets import trusted_prefixes
+    from evalkit.core.plugins import GROUPS, plugins
 
-    own = trusted_prefixes()[1:]
+    installed = {f"{p.value.partition(':')[0].partition('.')[0]}." for g in GROUPS for p in plugins(g).values()}
+    own = (*trusted_prefixes()[1:], *installed)
     frames = list(traceback.walk_tb(problem.__traceback__))
     names = [f"{frame.f_globals.get('__name__', '')}." for frame, _ in frames]
     ours = max((k for k, name in enumerate(names) if name.startswith("evalkit.")), default=-1)

@@ -48,7 +48,7 @@ def check_sent_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> 
                 check_key_name(value, setting)  # the value is shown below, and could be a key
             if key == KEY_SETTING or (key.endswith(ENDING) and value in list(os.environ)):
                 if not _is_known(config, node, value, typed):
-                    raise _key_refused(setting, value, node)
+                    raise key_refused(setting, value, node)
             elif key in FILE_SETTINGS:
                 raise _file_refused(setting, value, node)
 
@@ -69,7 +69,8 @@ def _is_known(config: Mapping[str, Any], node: Node, variable: str, typed: Mappi
     return content.get(KEY_SETTING) == variable and is_own_server
 
 
-def _key_refused(setting: str, variable: str, node: Node) -> ConfigError:
+def key_refused(setting: str, variable: str, node: Node) -> ConfigError:
+    """The error about a key that a config file has chosen for a server."""
     known = ", ".join(f"{name} for {server}" for name, server in KNOWN_SERVERS.items())
     return ConfigError(
         f"{setting}={variable} is given in a config file, which cannot choose the key that {_server(node)} gets. If "

@@ -1,7 +1,8 @@
 """Classes that a YAML may name as `target: package.module:Class`.
 
 A shared YAML must not reach code that nobody meant to be configured: evalkit's own classes come from the module of
-their config group and are defined there, others from the packages that the user trusts, and are defined in those.
+their config group and are defined there, others from the packages that the user trusts, and are defined in those.  A
+class that an installed package registers as a plug-in may be named too (`evalkit.core.plugins`).
 What a module has only imported (`importlib.import_module`, `subprocess.run`) is refused (docs/adr/0003).
 """
 
@@ -13,7 +14,9 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from evalkit.cli.plugins import registered_target
 from evalkit.core.errors import ConfigError
+from evalkit.core.plugins import broken, load
 from evalkit.runs.legacy import current_target
 
 OWN = "evalkit."
@@ -58,12 +61,19 @@ def resolve(target: str, where: str) -> Any:
         ConfigError: the target is malformed, of a package that is not trusted, not there, imported from elsewhere, or
             not a class of the config group.
     """
+    group = re.split(r"[ .]", where)[0]
+    place = PLACES.get(group)
+    if (plugin := registered_target(group, target)) is not None:
+        found = load(plugin)
+        if inspect.isclass(found) and place is not None:
+            _check_methods(found, place, target, where)
+            return found
+        raise broken(plugin, "it is not a class")
     module_name, _, attribute = current_target(target).partition(":")
     if not attribute:
         raise ConfigError(f"{where}: target {target!r} is not of the form 'package.module:Class'.")
     if not _NAME.fullmatch(module_name) or not attribute.isidentifier():
         raise ConfigError(f"{where}: target {target!r} is not of the form 'package.module:Class', of plain names.")
-    place = PLACES.get(re.split(r"[ .]", where)[0])
     _check_module(module_name, place, target, where)
     try:
         found = getattr(importlib.import_module(module_name), attribute)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from evalkit.clients.parameters import Parameters
+from evalkit.clients.rate_limits import RateWaits
 from evalkit.clients.redaction import Redact, redactor
 from evalkit.clients.response import (
     MAX_NAME,
@@ -22,7 +24,7 @@ from evalkit.clients.response import (
     read_completion,
     read_json,
 )
-from evalkit.clients.server_settings import server_label
+from evalkit.clients.server_settings import Api, server_label
 from evalkit.clients.transport import CertificateRefused, attempts, bounded_client, has_aiohttp, http_library
 from evalkit.core.errors import EvalkitError, did_you_mean
 
@@ -36,7 +38,7 @@ NO_KEY = "none"
 QUICK_TIMEOUT = 10.0
 # Limit of a reply in bytes, compressed and decompressed; a long thought of 100,000 tokens has half a million.
 MAX_REPLY_BYTES = 8_000_000
-# Bytes of an error's body that are searched and shown.
+# Characters of an error's body that are shown.
 MAX_ERROR = 20_000
 
 
@@ -79,8 +81,9 @@ class ChatServer:
         retries: further attempts, made by the SDK (408, 409, 429, 5xx, lost connections; it waits as long as
             Retry-After says, else from half a second up to eight seconds).
         concurrency: number of calls in flight.
-        dispensable: parameters that are left out of all further calls once the server refuses them.
-        dropped: the parameters left out so far.
+        parameters: what is left out of calls or renamed, and what the server's refusals add to it.
+        api: paths and headers where they are not the interface's own.
+        waits: replies with HTTP 429 and the time that they cost.
         max_reply_bytes: limit of a reply, compressed and decompressed.
 
     Raises:
@@ -95,8 +98,9 @@ class ChatServer:
     timeout: float = 120.0
     retries: int = 5
     concurrency: int = 16
-    dispensable: tuple[str, ...] = ()
-    dropped: set[str] = field(default_factory=set)
+    parameters: Parameters = field(default_factory=Parameters)
+    api: Api = field(default_factory=Api)
+    waits: RateWaits = field(default_factory=RateWaits)
     max_reply_bytes: int = MAX_REPLY_BYTES
     _redact: Redact = field(init=False, repr=False)
     _clients: list[AsyncOpenAI] = field(default_factory=list)
@@ -114,7 +118,7 @@ class ChatServer:
         pools = 1 if has_aiohttp() else -(-self.concurrency // CONNECTIONS_PER_POOL)
         for _ in range(pools):
             try:
-                client = bounded_client(self.key, self.max_reply_bytes)
+                client = bounded_client(self.key, self.max_reply_bytes, self.api.key_header, self.waits)
             except (ValueError, ImportError, OSError) as problem:
                 # The problem's text may hold a proxy's password.
                 raise self.caller.error(
@@ -152,7 +156,7 @@ class ChatServer:
 
         client = self._clients[0].with_options(max_retries=0, timeout=min(QUICK_TIMEOUT, self.timeout))
         try:
-            response = await client.get(path, cast_to=http_library().Response)
+            response = await client.get(self.api.path(path), cast_to=http_library().Response)
         except openai.APIStatusError as problem:
             self._raise_if_refused(problem)
             return GetResult(problem.status_code)
@@ -200,7 +204,7 @@ class ChatServer:
         )
 
     async def ask(self, body: Mapping[str, Any], outcomes: list[str] | None = None) -> Reply:
-        """Make one call, with the SDK's retries; dispensable parameters that are refused are left out from then on.
+        """Make one call, with the SDK's retries; parameters that are refused are left out from then on.
 
         Args:
             outcomes: list to which the outcome of each attempt is appended, such as "503", "no reply", "200".
@@ -209,29 +213,30 @@ class ChatServer:
             CallFailed: this call got no reply.
             caller.error: no call can succeed.
         """
-        started = time.perf_counter()
-        self._n_calls += 1
-        client = self._clients[self._n_calls % len(self._clients)]
-        token = attempts.set(outcomes)
-        try:
-            while True:
-                sent = {key: value for key, value in body.items() if key not in self.dropped}
-                reply = await self._call(client, sent, started)
-                if reply is not None:
-                    return reply
-        finally:
-            attempts.reset(token)
+        record: list[str] = [] if outcomes is None else outcomes
+        async with self.parameters.turn():
+            started = time.perf_counter()
+            self._n_calls += 1
+            client = self._clients[self._n_calls % len(self._clients)]
+            token = attempts.set(record)
+            try:
+                while (reply := await self._call(client, self.parameters.apply(body), started)) is None:
+                    pass
+                return reply
+            finally:
+                attempts.reset(token)
+                self.waits.call_ends(record)
 
     async def _call(self, client: AsyncOpenAI, sent: Mapping[str, Any], started: float) -> Reply | None:
-        """Make one call; None means that a dispensable parameter was refused and the call must be repeated."""
+        """Make one call; None means that a parameter was refused and the call must be repeated."""
         import openai
 
         try:
             # The whole response: the SDK's typed reply takes twice the time, and replies are read here within limits.
-            response = await client.post("/chat/completions", cast_to=http_library().Response, body=sent)
+            response = await client.post(self.api.chat(self.model), cast_to=http_library().Response, body=sent)
         except openai.APIStatusError as problem:
             if problem.response.extensions.get("sent_status") != 200:
-                return None if self._drop_refused(problem, sent) else self._reply_or_raise(problem)
+                return None if self._is_spared(problem, sent) else self._reply_or_raise(problem)
             response = problem.response
         except Exception as problem:  # noqa: BLE001 - whatever a broken reply makes the SDK raise
             raise self._failure(problem) from None
@@ -250,16 +255,11 @@ class ChatServer:
             return cause if isinstance(cause, CallFailed) else CallFailed(f"no reply: {cause or 'connection failed'}")
         return CallFailed(f"the server's reply cannot be read ({type(problem).__name__})")
 
-    def _drop_refused(self, problem: APIStatusError, sent: Mapping[str, Any]) -> bool:
-        """Drop the dispensable parameters that a 400 or 422 is about, for all further calls; True if there are any."""
+    def _is_spared(self, problem: APIStatusError, sent: Mapping[str, Any]) -> bool:
+        """Whether an error is about a parameter that can be left out or renamed, which is done from now on."""
         if problem.status_code not in (400, 422):
             return False
-        text = problem.response.content[:MAX_ERROR].decode("utf-8", "replace")
-        refused = {key for key in self.dispensable if key in sent and (key in text or key == problem.param)}
-        if "response_format" in self.dispensable and "response_format" in sent and "json_schema" in text:
-            refused.add("response_format")
-        self.dropped |= refused
-        return bool(refused)
+        return self.parameters.learn(problem.response.content, problem.param, sent)
 
     def _reply_or_raise(self, problem: APIStatusError) -> Reply:
         self._raise_if_refused(problem)
@@ -294,7 +294,7 @@ class ChatServer:
         return " ".join(message.split()) if isinstance(message, str) else ""
 
     def _read(self, raw: bytes, seconds: float) -> Reply:
-        return read_completion(read_json(raw, self.redact), seconds, tuple(sorted(self.dropped)))
+        return read_completion(read_json(raw, self.redact), seconds, tuple(sorted(self.parameters.dropped)))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode, urlsplit
 
 from evalkit.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """Paths and headers of an interface that differs from OpenAI's own.
+
+    chat_path: below the address; {model} is the model's id.  query: added to each path.  key_header: the header with
+    the key; a bearer token in `Authorization`, the bare key in any other.
+    """
+
+    chat_path: str = "/chat/completions"
+    query: Mapping[str, str] = field(default_factory=dict)
+    key_header: str = "Authorization"
+
+    def chat(self, model: str) -> str:
+        """The path of a call."""
+        return self.path(self.chat_path.replace("{model}", quote(model, safe="")))
+
+    def path(self, path: str) -> str:
+        """A path with the query."""
+        return f"{path}?{urlencode(self.query)}" if self.query else path
 
 
 def check_url(url: str | None, setting: str, caller: str) -> None:

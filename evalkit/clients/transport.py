@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from evalkit import __version__
+from evalkit.clients.rate_limits import RateWaits
 from evalkit.clients.redaction import redactor
 from evalkit.clients.response import CallFailed, read_json, transient_status
 
@@ -27,6 +28,7 @@ NO_REPLY, CUT_OFF = "no reply", "cut off"
 # Outcomes of the current call's attempts: the SDK retries internally and does not report it.
 attempts: ContextVar[list[str] | None] = ContextVar("attempts", default=None)
 
+AUTHORIZATION = "Authorization"
 MAX_REDIRECTS = 3
 # Headers of a reply that the SDK or this package reads; a longer value is none of them.
 HEADERS_READ = ("retry-after", "retry-after-ms", "x-should-retry", "location", "content-type")
@@ -57,18 +59,21 @@ def http_library() -> Any:
     return import_module(base.__module__.partition(".")[0])
 
 
-def bounded_client(key: str | None, max_reply_bytes: int) -> Any:
+def bounded_client(
+    key: str | None, max_reply_bytes: int, key_header: str = AUTHORIZATION, waits: RateWaits | None = None
+) -> Any:
     """Make an HTTP client for the SDK.  Proxies and certificates are those of the environment; no netrc is read.
 
     Args:
-        key: sent as a bearer token.
+        key: sent in `key_header`, as a bearer token where that is `Authorization`.
         max_reply_bytes: limit of a reply's body, compressed and decompressed.
+        waits: counts the replies with HTTP 429.
     """
     from openai import DefaultAioHttpClient, DefaultAsyncHttpxClient
 
     _quieten()
     base: Any = DefaultAioHttpClient if has_aiohttp() else DefaultAsyncHttpxClient
-    exchange = Exchange(key=key, max_reply_bytes=max_reply_bytes)
+    exchange = Exchange(key=key, max_reply_bytes=max_reply_bytes, key_header=key_header, waits=waits or RateWaits())
 
     class Bounded(base):  # type: ignore[misc]
         """The SDK's client, whose replies are read whole within limits."""
@@ -92,6 +97,8 @@ class Exchange:
 
     key: str | None
     max_reply_bytes: int
+    key_header: str
+    waits: RateWaits
 
     async def limited(self, send: Send, request: Any) -> Any:
         """Send a request and read its reply; the request's time-out covers all of it, from connecting to the last byte.
@@ -104,10 +111,13 @@ class Exchange:
         request.extensions["timeout"] = {}
         outcomes = attempts.get()
         record: list[str] = [] if outcomes is None else outcomes
+        self.waits.attempt_begins(record)
         record.append(NO_REPLY)
         try:
             async with asyncio.timeout(seconds):
-                return await self._follow(send, request, record)
+                response = await self._follow(send, request, record)
+            self.waits.attempt_ends(record)
+            return response
         except TimeoutError as problem:
             raise http_library().ReadTimeout("timed out", request=request) from problem
         except CallFailed:
@@ -152,9 +162,12 @@ class Exchange:
             "User-Agent": f"evalkit/{__version__}",
         }
         if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
+            headers[self.key_header] = f"Bearer {self.key}" if self.key_header == AUTHORIZATION else self.key
         if request.method == "POST":
-            headers |= {"Content-Type": "application/json", "Content-Length": str(len(request.content))}
+            # A form with a file names its own boundary; everything else is JSON.
+            given = request.headers.get("content-type", "")
+            kind = given if given.startswith("multipart/form-data") else "application/json"
+            headers |= {"Content-Type": kind, "Content-Length": str(len(request.content))}
         return http_library().Headers(headers)
 
     async def _body(self, response: Any) -> bytes:

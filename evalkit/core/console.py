@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -101,16 +101,19 @@ def _write(text: str) -> None:
 
 
 @contextmanager
-def progress(total: int, done: int, what: str) -> Iterator[Advance]:
-    """Progress bar with samples, rate and time left on a terminal; a plain line every ten seconds elsewhere."""
+def progress(total: int, done: int, what: str, status: Callable[[], str] = lambda: "") -> Iterator[Advance]:
+    """Progress bar with samples, rate and time left on a terminal; a plain line every ten seconds elsewhere.
+
+    status: a short text that is shown behind them, such as the cost so far.
+    """
     if sys.stderr.isatty():
-        with _bar(total, done, what) as advance:
+        with _bar(total, done, what, status) as advance:
             yield advance
     else:
-        yield _lines(total, done, what)
+        yield _lines(total, done, what, status)
 
 
-def _lines(total: int, done: int, what: str) -> Advance:
+def _lines(total: int, done: int, what: str, status: Callable[[], str]) -> Advance:
     state = {"done": done, "printed": time.monotonic(), "started": time.monotonic()}
 
     def advance(n: int) -> None:
@@ -121,13 +124,14 @@ def _lines(total: int, done: int, what: str) -> Advance:
         state["printed"] = now
         rate = (state["done"] - done) / max(now - state["started"], 1e-9)
         left = (total - state["done"]) / rate if rate else 0.0
-        note(f"{what}: {int(state['done'])}/{total} samples, {rate:.1f}/s, {left:.0f} s left")
+        said = f"; {text}" if (text := status()) else ""
+        note(f"{what}: {int(state['done'])}/{total} samples, {rate:.1f}/s, {left:.0f} s left{said}")
 
     return advance
 
 
 @contextmanager
-def _bar(total: int, done: int, what: str) -> Iterator[Advance]:
+def _bar(total: int, done: int, what: str, status: Callable[[], str]) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -137,17 +141,18 @@ def _bar(total: int, done: int, what: str) -> Iterator[Advance]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}/s", markup=False),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="–")
+        task = bar.add_task(what, total=total, completed=done, rate="–", status="")
         count = 0
 
         def advance(n: int) -> None:
             nonlocal count
             count += n
             rate = count / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=n, rate=f"{rate:.1f}")
+            bar.update(task, advance=n, rate=f"{rate:.1f}", status=visible(status()))
 
         yield advance
 

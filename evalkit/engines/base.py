@@ -15,6 +15,10 @@ class Engine(Protocol):
     and is known before any weights are loaded.  `needs_images` is False for baselines that do not use the image.  An
     engine may have `max_images`, the most images that its model takes in one question; without it, or with None, no
     limit is known.  `scores_options` is True where it answers requests with continuations, by `Prediction.options`.
+
+    Three more may be there: `generation_suffix`, a text behind the decoding settings of signatures, for what the model
+    is asked in another way than they say; `use_folder(path)`, called with the run's folder before `generate`;
+    `status()`, a short text for the progress line, such as the cost so far.
     """
 
     name: str

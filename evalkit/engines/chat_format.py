@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit.clients.response import MAX_WORDS, Reply
 from evalkit.core.errors import ConfigError
@@ -25,14 +26,21 @@ from evalkit.engines.loaded_model import failed_prediction
 from evalkit.engines.plain_decode import seed
 from evalkit.models.templates import without_marks
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 # Parameters that the interface defines; servers of open weights accept more, and some ignore unknown ones.
-STANDARD = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
+STANDARD = frozenset(
+    {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop"}
+)
 # Fastest zlib level: servers are usually nearby, and every level gives the same pixels.
 COMPRESSION = 1
 
 
-def data_urls(images: Sequence[ImageRef]) -> list[str]:
+def data_urls(images: Sequence[ImageRef], max_pixels: int | None = None) -> list[str]:
     """Encode images losslessly as PNG data URLs, with the pixels that other engines use (8-bit RGB, upright).
+
+    max_pixels: larger images are scaled down to at most so many pixels, with their proportions.
 
     Raises:
         DataError: an image is missing, truncated, or not an image.
@@ -42,9 +50,21 @@ def data_urls(images: Sequence[ImageRef]) -> list[str]:
     urls = []
     for ref in images:
         out = io.BytesIO()
-        open_image(ref).save(out, format="PNG", compress_level=COMPRESSION)
+        within(open_image(ref), max_pixels).save(out, format="PNG", compress_level=COMPRESSION)
         urls.append(f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode('ascii')}")
     return urls
+
+
+def within(image: Image, max_pixels: int | None) -> Image:
+    """The image, scaled down by Lanczos where it has more pixels than the limit."""
+    if max_pixels is None or image.width * image.height <= max_pixels:
+        return image
+    from PIL.Image import Resampling
+
+    factor = math.sqrt(max_pixels / (image.width * image.height))
+    width = min(max(1, int(image.width * factor)), max_pixels)
+    height = min(max(1, int(image.height * factor)), max(1, max_pixels // width))
+    return image.resize((width, height), Resampling.LANCZOS)
 
 
 def parameters(generation: Generation) -> dict[str, Any]:
@@ -71,21 +91,45 @@ def parameters(generation: Generation) -> dict[str, Any]:
     return always | (sampling if g.temperature > 0 else {}) | ({"stop": list(g.stop)} if g.stop else {})
 
 
+# Parameters of a request that the user may leave out with engine.drop.
+DROPPABLE = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop")
+
+
 def dispensable(generation: Generation) -> tuple[str, ...]:
     """Names of parameters that are left out if the server refuses them.
 
-    These are parameters at their neutral values, and `stop`: the text is cut at stop strings here in any case.
+    Those at their neutral values, `stop` (the text is cut at stop strings here in any case), and those that newer
+    models no longer take, which changes the answers and is said and recorded: see `left_out`.
     """
     g = generation
-    neutral = {"repetition_penalty": g.repetition_penalty == 1.0, "top_k": g.top_k is None, "top_p": g.top_p == 1.0}
-    return (*(name for name, is_neutral in neutral.items() if is_neutral), "stop")
+    neutral = {"repetition_penalty": g.repetition_penalty == 1.0, "top_k": g.top_k is None}
+    return (*(name for name, is_neutral in neutral.items() if is_neutral), "stop", "temperature", "top_p", "seed")
 
 
-def body(request: Request, urls: Sequence[str], model: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the request's JSON.  urls: data URLs of its images.  extra: the user's further parameters."""
+def left_out(generation: Generation, dropped: Collection[str]) -> tuple[str, ...]:
+    """The dropped parameters without which the answers are drawn in another way, sorted."""
+    g = generation
+    sampled = g.temperature > 0
+    matters = {
+        "temperature": True,
+        "top_p": sampled and g.top_p != 1.0,
+        "top_k": sampled and g.top_k is not None,
+        "repetition_penalty": g.repetition_penalty != 1.0,
+        "seed": sampled,
+    }
+    return tuple(sorted(name for name in dropped if matters.get(name)))
+
+
+def body(
+    request: Request, urls: Sequence[str], model: str, decoding: Mapping[str, Any], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make the request's JSON.
+
+    urls: data URLs of its images.  decoding: see `parameters`.  extra: the user's further parameters.
+    """
     sampled = {"seed": seed(request) % 2**31} if request.generation.temperature > 0 else {}
     messages = [message(m, urls) for m in request.messages]
-    return {"model": model, "messages": messages, **parameters(request.generation), **sampled, **extra}
+    return {"model": model, "messages": messages, **decoding, **sampled, **extra}
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:

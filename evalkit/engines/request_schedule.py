@@ -16,15 +16,19 @@ from evalkit.engines.chat_format import data_urls
 
 @dataclass(slots=True)
 class ImageGroup:
-    """Requests about one image (or one tuple of images), and the images' data URLs, encoded once."""
+    """Requests about one image (or one tuple of images), and the images' data URLs, encoded once.
+
+    max_pixels: see `data_urls`.
+    """
 
     requests: Sequence[Request]
+    max_pixels: int | None = None
     _urls: asyncio.Task[list[str]] | None = None
 
     async def urls(self) -> list[str]:
         """Return the images as data URLs.  Raises DataError."""
         if self._urls is None:
-            self._urls = asyncio.create_task(asyncio.to_thread(data_urls, self.requests[0].images))
+            self._urls = asyncio.create_task(asyncio.to_thread(data_urls, self.requests[0].images, self.max_pixels))
         return await asyncio.shield(self._urls)
 
 
@@ -47,6 +51,7 @@ class RequestSchedule:
 
     groups: Iterator[Sequence[Request]]
     lead: bool
+    max_pixels: int | None = None
     _ready: deque[ScheduledRequest] = field(default_factory=deque)
     _leaders_in_flight: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,7 +62,7 @@ class RequestSchedule:
             if self._ready:
                 return self._ready.popleft()
             if (requests := next(self.groups, None)) is not None:
-                return self._start_group(ImageGroup(requests))
+                return self._start_group(ImageGroup(requests, self.max_pixels))
             if not self._leaders_in_flight:
                 return None
             self._changed.clear()

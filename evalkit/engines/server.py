@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from evalkit.clients.budget import Budget, Tokens
+from evalkit.clients.file_server import FileServer
 from evalkit.clients.openai_client import MAX_REPLY_BYTES, Caller, ChatServer
+from evalkit.clients.providers import Provider
+from evalkit.clients.rate_limits import RateWaits
+from evalkit.clients.redaction import redactor
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core import console
@@ -18,15 +22,20 @@ from evalkit.engines import chat_format
 from evalkit.engines.loaded_model import failed_prediction, prediction_of_error
 from evalkit.engines.preprocess import SAMPLE_FAULTS, group_by_image
 from evalkit.engines.request_schedule import RequestSchedule, RequestSession, ScheduledRequest, handle_interrupt
+from evalkit.engines.server_batch import ServerBatch
 from evalkit.engines.server_info import ServedModel, look_up
+from evalkit.engines.server_log import ServerLog
+from evalkit.engines.server_request import (
+    decoding,
+    extra_parameters,
+    find_price,
+    make_parameters,
+    model_id,
+    read_key,
+)
+from evalkit.engines.server_state import ServerState, upper_bound
 from evalkit.models.checkpoint import CheckpointSpec
 
-# This many failures in a row are an outage, which the run does not wait out.
-MAX_FAILURES_IN_A_ROW = 10
-# If this many first requests are refused with the same message, the cause is not the requests.
-MAX_INITIAL_REFUSALS = 8
-# Names that differ with every reply identify nothing: the user is told of the first ones, the record has some more.
-MAX_MODELS_SAID, MAX_NAMES_KEPT = 5, 50
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
 
@@ -48,6 +57,14 @@ class ServerEngine:
             with --trust-request-chat-template); false: the server's template is used.
         extra_body: further parameters of the request's JSON, sent unchanged.
         max_reply_bytes: limit of a reply, also after decompression; a larger one is a failed request.
+        provider: content of the server's preset; None for a server that follows the interface.
+        api_version: of Azure's interface; None: that of the preset.
+        drop: parameters that are not sent; `max_tokens` is sent as `max_completion_tokens` instead.
+        max_pixels: images with more pixels are scaled down before they are sent; None: full size.
+        price_per_million: USD per million tokens of prompt and answer; None: the preset's price of the model.
+        budget_usd: what all starts of this run together may cost.
+        batch: "write", "submit" or "collect" the requests as batches; None: they are sent one by one.
+        url_from: environment variable that the address is from, for the record.
     """
 
     name = "server"
@@ -70,7 +87,17 @@ class ServerEngine:
         send_template: bool = False,
         extra_body: Mapping[str, Any] | None = None,
         max_reply_bytes: int = MAX_REPLY_BYTES,
+        provider: Mapping[str, Any] | None = None,
+        api_version: str | None = None,
+        drop: Sequence[str] = (),
+        max_pixels: int | None = None,
+        price_per_million: Sequence[float] | None = None,
+        budget_usd: float | None = None,
+        batch: Literal["write", "submit", "collect"] | None = None,
+        url_from: str | None = None,
     ) -> None:
+        self.provider = Provider.of(provider or {})
+        url = url or self.provider.url
         check_url(url, "engine.url", "engine=server")
         check_key_name(api_key_env, "engine.api_key_env")
         for name, value, valid in (
@@ -78,51 +105,88 @@ class ServerEngine:
             ("timeout", timeout, timeout > 0),
             ("retries", retries, retries >= 0),
             ("max_reply_bytes", max_reply_bytes, max_reply_bytes > 0),
+            ("max_pixels", max_pixels, max_pixels is None or max_pixels > 0),
+            ("budget_usd", budget_usd, budget_usd is None or budget_usd > 0),
         ):
             if not valid:
                 raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
         self.spec = spec
         self.generation = spec.generation
         self.max_images = spec.max_images
-        self.url = str(url)
-        self.model = _model_id(spec, served_model)
+        self.url, self.url_from = str(url), url_from
+        self.model = model_id(spec, served_model)
         self.revision = revision
         self.api_key_env = api_key_env
+        self.api = self.provider.api(api_version)
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.max_reply_bytes = max_reply_bytes
-        self.lead = lead
-        self.extra = _extra(spec, send_template, extra_body)
+        self.lead, self.max_pixels, self.batch = lead, max_pixels, batch
+        if batch == "submit" and not self.provider.batch:
+            raise ConfigError(
+                f"engine.batch=submit is not possible with engine.provider={self.provider.name}, which has no batches "
+                "in OpenAI's form. Use engine.batch=write for a service that takes the files, or no engine.batch."
+            )
+        self.extra = extra_parameters(spec, send_template, extra_body, self.provider)
         self.template_sent = send_template
-        self.parameters = chat_format.parameters(self.generation)
+        self.sent = decoding(spec, self.provider)
+        parameters = make_parameters(spec, self.provider, drop)
+        self.left_out_from_start = sorted(parameters.dropped)
+        self.state = ServerState(
+            parameters=parameters,
+            budget=Budget(
+                price=find_price(self.provider, self.model, price_per_million, budget_usd),
+                usd=budget_usd,
+                is_batch=batch is not None,
+            ),
+            waits=RateWaits(say=lambda text: console.note(f"engine=server: {text}")),
+        )
         self.served = asyncio.run(self._look_up(unlisted))
-        self.identity = digest_json([self.name, self.model, revision, self.served.reported, self.extra])
-        self._counts: Counter[str] = Counter()
-        self._attempts: Counter[str] = Counter()
-        self._returned: Counter[str] = Counter()
-        self._fingerprints: Counter[str] = Counter()
-        self._dropped: set[str] = set()
-        self._refusals: Counter[str] = Counter()
-        self._failures_in_a_row = 0
+        self.identity = digest_json(
+            [self.name, self.model, revision, self.served.reported, self.extra, *self._departures()]
+        )
+        self.log = ServerLog(name=spec.name, model=self.model, server=server_label(self.url), concurrency=concurrency)
 
-    def _connect(self) -> ChatServer:
-        return ChatServer(
+    def _departures(self) -> list[dict[str, Any]]:
+        """What makes the answers others than those to the full request; nothing for runs of earlier versions."""
+        left_out = chat_format.left_out(self.generation, self.left_out_from_start)
+        found = {"left_out": list(left_out), "max_pixels": self.max_pixels}
+        return [{name: value for name, value in found.items() if value}] if any(found.values()) else []
+
+    @property
+    def generation_suffix(self) -> str:
+        """The part of a signature's decoding settings about what was not sent as it is: see `Engine`."""
+        left_out = chat_format.left_out(self.generation, self.state.parameters.dropped)
+        without = f".without-{'+'.join(left_out)}" if left_out else ""
+        return without + (f".px{self.max_pixels}" if self.max_pixels else "")
+
+    def use_folder(self, folder: Path) -> None:
+        """See `Engine`: parameters that the server refused and tokens that were paid are kept for the next start."""
+        self.state.use_folder(folder)
+
+    def status(self) -> str:
+        """See `Engine`: tokens, price, and waiting for the server's rate limit."""
+        return self.state.sentence()
+
+    def _connect(self) -> FileServer:
+        return FileServer(
             url=self.url,
             model=self.model,
             caller=CALLER,
-            key=_read_key(self.api_key_env, self.url),
+            key=read_key(self.api_key_env, self.url),
             key_env=self.api_key_env,
             timeout=self.timeout,
             retries=self.retries,
             concurrency=self.concurrency,
-            dispensable=chat_format.dispensable(self.generation),
-            dropped=set(),
+            parameters=self.state.parameters,
+            api=self.api,
+            waits=self.state.waits,
             max_reply_bytes=self.max_reply_bytes,
         )
 
     async def _look_up(self, unlisted: bool) -> ServedModel:
         server = self._connect()
         try:
-            return await look_up(server, unlisted=unlisted)
+            return await look_up(server, unlisted=unlisted, provider=self.provider)
         finally:
             await server.close()
 
@@ -135,26 +199,86 @@ class ServerEngine:
         """
         if not requests:
             return
+        self._say_departures()
+        try:
+            yield from self._by_batch(requests) if self.batch else self._one_by_one(requests)
+        finally:
+            self.state.note_refusals(self.left_out_from_start)
+            self.state.save(now=True)
+
+    def _count_of_batch(self, reply: Reply) -> None:
+        self.state.budget.count(reply)
+        self.log.note_reply(reply)
+
+    def _say_departures(self) -> None:
         if self.spec.chat_template is not None and not self.template_sent:
             console.note(
                 f"note: {self.spec.name} has a chat template in its YAML, but the server uses its own; start the "
                 "server with the same template (vLLM: --chat-template FILE), or set engine.send_template=true"
             )
+        for name in chat_format.left_out(self.generation, self.left_out_from_start):
+            console.note(f"note: engine=server: {name} is not sent, so the server's default applies")
+        for text in self.provider.notes:
+            console.note(f"note: {self.provider.name}: {text}")
+
+    def _by_batch(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
+        key = read_key(self.api_key_env, self.url)
+        batch = ServerBatch(
+            self.state.folder, self._connect, redactor(key), self._adapted_body, self._count_of_batch, self.max_pixels
+        )
+        bound = [upper_bound(request) for request in requests]
+        total = Tokens(sum(t.tokens_in for t in bound), sum(t.tokens_out for t in bound))
+        if self.batch != "collect":
+            self.state.budget.check_whole(total)
+        yield from batch.generate(str(self.batch), requests)
+
+    def _one_by_one(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
         with asyncio.Runner() as runner:
             server = self._connect()
-            schedule = RequestSchedule(iter(group_by_image(requests)), self.lead)
+            schedule = RequestSchedule(iter(group_by_image(requests)), self.lead, self.max_pixels)
             session = RequestSession(schedule, lambda scheduled: self._send(server, scheduled))
             with handle_interrupt(runner.get_loop(), session.interrupt):
                 try:
                     runner.run(session.start(min(self.concurrency, len(requests))))
                     while batch := runner.run(session.next_batch()):
+                        self.state.note_refusals(self.left_out_from_start)
+                        self.state.save()
                         yield batch
                 finally:
                     runner.run(session.close())
                     runner.run(server.close())
-                    self._dropped |= server.dropped
                 if session.interrupted:
                     raise KeyboardInterrupt
+
+    def _body(self, request: Request, urls: Sequence[str]) -> dict[str, Any]:
+        return chat_format.body(request, urls, self.model, self.sent, self.extra)
+
+    def _adapted_body(self, request: Request, urls: Sequence[str]) -> dict[str, Any]:
+        return self.state.parameters.apply(self._body(request, urls))
+
+    async def _ask(self, server: ChatServer, request: Request, urls: Sequence[str], attempts: list[str]) -> Reply:
+        """Make one call within the budget.
+
+        Raises:
+            Partial: the call could exceed the budget.
+        """
+        budget, body = self.state.budget, self._body(request, urls)
+        if not budget.limited:
+            reply = await server.ask(body, attempts)
+            budget.count(reply)
+            return reply
+        limit = upper_bound(request)
+        if (reserved := await budget.reserve(limit)) is None:
+            raise Partial(
+                f"{budget.exhausted}. The answers so far are kept; the same command with a larger engine.budget_usd "
+                "goes on."
+            )
+        settled = None
+        try:
+            settled = await server.ask(body, attempts)
+            return settled
+        finally:
+            await budget.settle(reserved, limit, settled)
 
     async def _send(self, server: ChatServer, scheduled: ScheduledRequest) -> Prediction:
         request = scheduled.request
@@ -163,66 +287,25 @@ class ServerEngine:
         except SAMPLE_FAULTS as problem:
             return prediction_of_error(request, problem)
         if request is scheduled.group.requests[0]:
-            self._counts["image_encodes"] += len(urls)
+            self.log.counts["image_encodes"] += len(urls)
         attempts: list[str] = []
         try:
-            reply = await server.ask(chat_format.body(request, urls, self.model, self.extra), attempts)
+            reply = await self._ask(server, request, urls, attempts)
         except CallFailed as problem:
-            self._attempts.update(attempts)
-            self._count_failure(problem)
+            self.log.attempts.update(attempts)
+            self.log.note_failure(problem)
             return failed_prediction(request, str(problem), attempts)
-        self._attempts.update(attempts)
-        self._count_reply(reply)
+        self.log.attempts.update(attempts)
+        self.log.note_reply(reply)
         return chat_format.prediction_of(request, reply, attempts)
-
-    def _count_reply(self, reply: Reply) -> None:
-        self._failures_in_a_row = 0
-        self._counts["replies"] += 1
-        for name, value in (
-            ("prompt_tokens", reply.tokens_in),
-            ("cached_tokens", reply.tokens_cached),
-            ("answer_tokens", reply.tokens_out),
-        ):
-            if value is not None:
-                self._counts[name] += value
-        is_new = reply.model not in self._returned and len(self._returned) < MAX_MODELS_SAID
-        if reply.model and reply.model != self.model and is_new:
-            console.warn(
-                f"engine=server asked {server_label(self.url)} for the model {self.model!r}, and its replies name "
-                f"{reply.model!r}: the numbers are those of whatever answered. The manifest records both names"
-            )
-        _tally(self._returned, str(reply.model))
-        _tally(self._fingerprints, str(reply.fingerprint))
-
-    def _count_failure(self, problem: CallFailed) -> None:
-        """Count a call without a reply; raise an error if further requests would fail too."""
-        self._counts["failed"] += 1
-        if not problem.transient:
-            if self._counts["replies"]:
-                return
-            self._refusals[str(problem)] += 1
-            if self._refusals[str(problem)] >= MAX_INITIAL_REFUSALS:
-                raise EngineError(
-                    f"{self.spec.name}: the server {server_label(self.url)} refuses every request: {problem}. Check "
-                    "the model, the settings that are sent (engine.extra_body, generation) and the server's limits."
-                )
-            return
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row < max(MAX_FAILURES_IN_A_ROW, self.concurrency):
-            return
-        message = (
-            f"{self._failures_in_a_row} requests in a row to {server_label(self.url)} got no reply, the last: "
-            f"{problem}."
-        )
-        if not self._counts["replies"]:
-            raise EngineError(f"{message} Nothing was answered; see the server's log.")
-        raise Partial(f"{message} The answers so far are kept; run the same command again to continue.")
 
     def metadata(self) -> dict[str, Any]:
         """See `Engine.metadata`.  The weights are on another machine; the record holds what the server reports."""
+        parameters = self.state.parameters
         return {
             "engine": self.name,
             "server": server_label(self.url),
+            "server_from": self.url_from,
             "served_model": self.model,
             "weights_sha256": None,
             "weights": "not verified by evalkit: the weights are reported by the server, the revision by the user",
@@ -232,63 +315,19 @@ class ServerEngine:
             "chat_template": "the model's, sent with each request" if self.template_sent else "the server's own",
             "image_processor": "the server's own",
             "dtype": "the server's own",
-            "sent": self.parameters,
+            "sent": self.sent,
             "extra_body": {k: v for k, v in self.extra.items() if k != "chat_template"},
-            "not_standard": sorted((set(self.parameters) | set(self.extra)) - chat_format.STANDARD - self._dropped),
-            "refused_by_server": sorted(self._dropped),
+            "not_standard": sorted((set(self.sent) | set(self.extra)) - chat_format.STANDARD - parameters.dropped),
+            "refused_by_server": sorted(self.state.refused),
+            "not_sent": self.left_out_from_start,
+            "sent_as": dict(sorted(parameters.renamed.items())),
+            "provider": self.provider.name or None,
+            "max_pixels": self.max_pixels,
+            "batch": self.batch is not None,
+            "cost": self.state.record(),
             "concurrency": self.concurrency,
             "timeout": self.timeout,
             "retries": self.retries,
             "lead": self.lead,
-            "attempts": dict(self._attempts),
-            "models_returned": dict(self._returned),
-            "other_models": sorted(name for name in self._returned if name not in (self.model, "None")),
-            "system_fingerprints": dict(self._fingerprints),
-            "counters": dict(self._counts),
+            **self.log.record(),
         }
-
-
-def _tally(names: Counter[str], name: str) -> None:
-    """Count a name that replies give, names after the first MAX_NAMES_KEPT together."""
-    names[name if name in names or len(names) < MAX_NAMES_KEPT else "(other names)"] += 1
-
-
-def _model_id(spec: CheckpointSpec, given: str | None) -> str:
-    model_id = given or spec.config.get("served_as") or spec.config.get("source")
-    if not model_id:
-        raise ConfigError(
-            f"{spec.name} has no source that could be its id on the server; set engine.served_model=ID to the id in "
-            "the server's list of models."
-        )
-    return str(model_id)
-
-
-def _extra(spec: CheckpointSpec, send_template: bool, extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
-    extra = dict(extra_body or {})
-    reserved = chat_format.STANDARD | {"top_k", "repetition_penalty", "chat_template", "n", "stream"}
-    if taken := sorted(reserved & set(extra)):
-        raise ConfigError(
-            f"engine.extra_body may not contain {', '.join(taken)}: decoding is set by the model's YAML "
-            "(generation=NAME), the template by engine.send_template."
-        )
-    if not send_template:
-        return extra
-    if spec.chat_template is None:
-        raise ConfigError(
-            f"engine.send_template=true: {spec.name} has no chat template in its YAML (chat_template), so there is "
-            "none to send; without the setting, the server uses the checkpoint's template."
-        )
-    return {**extra, "chat_template": spec.chat_template}
-
-
-def _read_key(name: str | None, url: str) -> str | None:
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ConfigError(
-            f"engine=server needs a key for {server_label(url)}, but the environment variable {name} is not set. Set "
-            "the variable (never put the key on the command line or in a YAML), or name another variable with "
-            "engine.api_key_env."
-        )
-    return key

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.clients.openai_client import ChatServer, GetResult
+from evalkit.clients.providers import Provider
 from evalkit.clients.response import entries_of
 from evalkit.core.errors import EngineError
 
@@ -37,15 +38,18 @@ class ServedModel:
     reported: Mapping[str, Mapping[str, Any]]
 
 
-async def look_up(server: ChatServer, *, unlisted: bool) -> ServedModel:
+async def look_up(server: ChatServer, *, unlisted: bool, provider: Provider) -> ServedModel:
     """Query the server for its list of models and for information about this one.
 
     Args:
         unlisted: accept a model that is not in the server's list.
+        provider: what is known of the server; nothing is asked that it does not answer.
 
     Raises:
         EngineError: there is no server, it refuses the key, or it has no such model.
     """
+    if not provider.lists_models:
+        return ServedModel(listed=None, reported={})
     models = _require_available(await server.get("/models"), server, "/models")
     versioned = re.search(r"/v\d+[a-z]*/?$", server.url) is not None
     if models.status == 404 and not versioned:
@@ -53,19 +57,27 @@ async def look_up(server: ChatServer, *, unlisted: bool) -> ServedModel:
             f"The server at {server.url} has no list of models at {server.label}/models. The address of an "
             f"OpenAI-compatible server ends with /v1: engine.url={server.url.rstrip('/')}/v1."
         )
-    entries = {str(entry["id"]): entry for entry in entries_of(models.content) or ()}
+    entries = {str(e["id"]).removeprefix(provider.list_prefix): e for e in entries_of(models.content) or ()}
     entry = entries.get(server.model)
-    if entries and entry is None and not unlisted:
+    if entries and entry is None and not (unlisted or provider.one_model):
         raise EngineError(
             f"{server.unknown_model(list(entries))} If the server does serve it (`transformers serve FOLDER` lists its "
             "cache and not the folder), set engine.unlisted=true."
         )
+    loaded = next(iter(entries)) if provider.one_model and entries and entry is None else None
+    described = {"/models": _select(entry, LIST_FIELDS) | ({"id": loaded[:MAX_FIELD]} if loaded else {})}
+    reported = described | (await _endpoints(server, versioned) if provider.describes_weights else {})
+    return ServedModel(listed=entry is not None if entries else None, reported={k: v for k, v in reported.items() if v})
+
+
+async def _endpoints(server: ChatServer, versioned: bool) -> dict[str, dict[str, Any]]:
+    """What the endpoints of self-hosted servers say about their weights."""
     root = re.sub(r"/v\d+[a-z]*/?$", "", server.url) if versioned else server.url.rstrip("/")
     answers = await asyncio.gather(*(server.get(root + path) for path in ENDPOINT_FIELDS))
-    reported = {"/models": _select(entry, LIST_FIELDS)}
-    for (path, names), answer in zip(ENDPOINT_FIELDS.items(), answers, strict=True):
-        reported[path] = _select(_require_available(answer, server, path).content, names)
-    return ServedModel(listed=entry is not None if entries else None, reported={k: v for k, v in reported.items() if v})
+    return {
+        path: _select(_require_available(answer, server, path).content, names)
+        for (path, names), answer in zip(ENDPOINT_FIELDS.items(), answers, strict=True)
+    }
 
 
 def _require_available(result: GetResult, server: ChatServer, path: str) -> GetResult:

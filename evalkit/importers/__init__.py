@@ -6,18 +6,21 @@ Nothing is ever unpickled or evaluated.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from evalkit.core.errors import ConfigError, DataError, did_you_mean
-from evalkit.importers.base import Answer, AnswerFile, Columns, Format
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, did_you_mean, first_line
+from evalkit.core.plugins import Plugin, broken, load, plugins
+from evalkit.importers.base import Answer, AnswerFile, Answers, Columns, Format
 from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
 from evalkit.importers.text_match import comparable_text
 from evalkit.records.base import RawFile, first_few
-from evalkit.records.load import load
+from evalkit.records.load import load as load_file
 
-__all__ = ["FORMATS", "Answer", "AnswerFile", "JoinResult", "join", "read_answers"]
+__all__ = ["FORMATS", "Answer", "AnswerFile", "JoinResult", "formats", "join", "plugin_format", "read_answers"]
 
 # One line a format: its name on the command line, and MODULE:OBJECT in this folder.
 # In the order in which they are tried: the first one that recognises the content reads it, so `plain` is the last.
@@ -46,6 +49,47 @@ def _format(place: str) -> Format:
 FORMATS: dict[str, Format] = {name: _format(place) for name, place in _PLACES.items()}
 
 
+def formats() -> dict[str, Format]:
+    """FORMATS and those of plug-ins, in the order in which they are tried; a plug-in that is broken is left out."""
+    *first, last = FORMATS
+    found = {name: FORMATS[name] for name in first}
+    for name, plugin in plugins("importers").items():
+        if name not in FORMATS:
+            try:
+                found[name] = plugin_format(plugin)
+            except ConfigError as problem:
+                console.warn(str(problem))
+    return {**found, last: FORMATS[last]}
+
+
+def plugin_format(plugin: Plugin) -> Format:
+    """A plug-in's format, whose own errors are one paragraph that names its package.
+
+    Raises:
+        ConfigError: the plug-in cannot be used.
+    """
+    found = load(plugin)
+    if not isinstance(found, Format):
+        raise broken(plugin, f"it is {type(found).__name__!r}, expected an evalkit.importers.base.Format")
+
+    def recognises(raw: RawFile) -> bool:
+        try:
+            return bool(found.recognises(raw))
+        except Exception as problem:  # noqa: BLE001 - of a package of somebody else's; the other formats are tried
+            console.warn(str(broken(plugin, f"{type(problem).__name__}: {first_line(problem)}")))
+            return False
+
+    def read(raw: RawFile, columns: Columns) -> Answers:
+        try:
+            return found.read(raw, columns)
+        except EvalkitError:
+            raise
+        except Exception as problem:
+            raise broken(plugin, f"reading {raw.path}: {type(problem).__name__}: {first_line(problem)}") from problem
+
+    return replace(found, recognises=recognises, read=read)
+
+
 def read_answers(
     path: Path | str,
     *,
@@ -58,21 +102,22 @@ def read_answers(
 ) -> AnswerFile:
     """Read the answers in a file (or in a run folder), in file order.
 
-    format: a key of FORMATS, or "auto" to recognise it by content.  id, prediction, question, reference,
-    image_id: names of columns ("doc.question" is a field of an object) if the usual names do not apply.
+    format: a key of FORMATS, the name of a plug-in, or "auto" to recognise it by content.  id, prediction, question,
+    reference, image_id: names of columns ("doc.question" is a field of an object) if the usual names do not apply.
     Repeated rows with the same answer are merged, with a note.
 
     Raises:
         DataError: the file cannot be read, is truncated, or contains two different answers to one question.
         ConfigError: unknown format.
     """
-    if format != "auto" and format not in FORMATS:
-        raise ConfigError(f"Unknown format of predictions: format={format}. {did_you_mean(format, FORMATS)}")
-    raw = load(Path(path))
-    name = format if format != "auto" else _recognise(raw)
-    _check_complete(raw, name)
+    if format not in ("auto", *FORMATS, *plugins("importers")):
+        known = [*FORMATS, *plugins("importers")]
+        raise ConfigError(f"Unknown format of predictions: format={format}. {did_you_mean(format, known)}")
+    raw = load_file(Path(path))
+    name, reader = (format, _chosen(format)) if format != "auto" else _recognise(raw)
+    _check_complete(raw, reader)
     columns = Columns(id=id, prediction=prediction, question=question, reference=reference, image=image_id)
-    found = FORMATS[name].read(raw, columns)
+    found = reader.read(raw, columns)
     answers, notes = found[:2]
     if not answers:
         raise DataError(f"{raw.path}: contains no answers (read as {name}).")
@@ -86,20 +131,25 @@ def read_answers(
     )  # fmt: skip
 
 
-def _recognise(raw: RawFile) -> str:
-    name = next((name for name, known in FORMATS.items() if known.recognises(raw)), None)
-    if name is None:
-        raise DataError(f"{raw.path}: the format was not recognised. Known formats: {', '.join(FORMATS)}.")
-    return name
+def _chosen(name: str) -> Format:
+    return FORMATS[name] if name in FORMATS else plugin_format(plugins("importers")[name])
 
 
-def _check_complete(raw: RawFile, name: str) -> None:
-    if raw.torn and not FORMATS[name].drops_torn:
+def _recognise(raw: RawFile) -> tuple[str, Format]:
+    known = formats()
+    found = next(((name, reader) for name, reader in known.items() if reader.recognises(raw)), None)
+    if found is None:
+        raise DataError(f"{raw.path}: the format was not recognised. Known formats: {', '.join(known)}.")
+    return found
+
+
+def _check_complete(raw: RawFile, reader: Format) -> None:
+    if raw.torn and not reader.drops_torn:
         raise DataError(
             f"{raw.path}: line {raw.torn}, the last one, is incomplete: its writer was stopped, and the number "
             "of missing answers is unknown. Finish that run, or remove the line to score only the other answers."
         )
-    if raw.tail and not FORMATS[name].allows_tail:
+    if raw.tail and not reader.allows_tail:
         raise DataError(
             f"{raw.path}: text follows the end of the JSON array ({raw.tail[:60]!r}), as if two files were "
             "concatenated. Expected one array per file."

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.core.types import Prediction, Sample
 from evalkit.judge import image_encoding
 from evalkit.judge.batch import exchange_files
-from evalkit.judge.budget import Budget, Estimate, estimate, tokens_spent
+from evalkit.judge.budget import Estimate, budget_of, estimate, tokens_spent
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient, LocalClient, ServerClient
 from evalkit.judge.config import JudgeConfig, check_lifetime
@@ -119,7 +119,7 @@ def _judge(folder: RunFolder, plan: Plan, environment: _Environment) -> JudgeOut
         plan=plan,
         journal=journal,
         cache=cache,
-        budget=Budget(config, *tokens_spent(done.values())),
+        budget=budget_of(config, tokens_spent(done.values())),
         read_image=environment.read_image,
         advance=advance,
     )

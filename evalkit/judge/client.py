@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evalkit.clients.openai_client import Caller, ChatServer
+from evalkit.clients.parameters import Parameters
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import JudgeError
 from evalkit.judge.config import JudgeConfig, is_date, read_key
@@ -51,7 +52,7 @@ class ServerClient:
             timeout=self.config.timeout,
             retries=self.config.retries,
             concurrency=self.config.concurrency,
-            dispensable=DISPENSABLE,
+            parameters=Parameters(dispensable=DISPENSABLE),
             max_reply_bytes=self.config.max_reply_bytes,
         )
 

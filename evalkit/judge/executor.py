@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evalkit.clients.budget import Budget
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import DataError, EvalkitError, Partial, StoreError
-from evalkit.judge.budget import Budget, max_tokens_of
+from evalkit.judge.budget import max_tokens_of
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient
 from evalkit.judge.journal import Journal
@@ -74,7 +75,8 @@ class Session:
             if self.stopped:
                 return
             if not self.budget.limited:
-                self._count(await self._call(key, client))
+                if (reply := await self._call(key, client)) is not None:
+                    self.budget.count(reply)
                 continue
             limit = max_tokens_of(self.plan, key)
             reserved = await self.budget.reserve(limit)
@@ -82,11 +84,6 @@ class Session:
                 self.stopped = self.stopped or self.budget.exhausted
                 return
             await self.budget.settle(reserved, limit, await self._call(key, client))
-
-    def _count(self, reply: Reply | None) -> None:
-        if reply is not None:
-            self.budget.tokens_in += reply.tokens_in or 0
-            self.budget.tokens_out += reply.tokens_out or 0
 
     async def _call(self, key: str, client: JudgeClient) -> Reply | None:
         """Make one call and store its reply; None where it failed, or where the session stopped before it."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from evalkit.core.errors import DataError, did_you_mean
 from evalkit.core.json_text import lines_of
-from evalkit.judge.json_lines import LocatedObject, located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST
+from evalkit.records.json_lines import LocatedObject, located_objects
 
 WORDS = {
     "correct": 1.0,

@@ -19,8 +19,8 @@ from evalkit.core.reasoning import split
 from evalkit.core.types import digest_json
 from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
 from evalkit.judge.journal import Journal, PlanJudgments
-from evalkit.judge.json_lines import located_objects
 from evalkit.judge.parse_response import HIGHEST, LOWEST, Verdict, read_verdict
+from evalkit.records.json_lines import located_objects
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment
 from evalkit.runs.store import RunFolder, cut_torn_line
 from evalkit.runs.verify import list_files, listed_files, stored_judgments

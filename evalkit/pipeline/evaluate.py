@@ -101,6 +101,8 @@ def evaluate_together(jobs: Sequence[Job], engine: Engine) -> list[Conclusion | 
         started = time.perf_counter()
         for run in runs:
             run.begin()
+        if (use_folder := getattr(engine, "use_folder", None)) is not None:
+            use_folder(runs[0].folder.path)
         found = answer_together([run.unanswered() for run in runs], engine)
         seconds = time.perf_counter() - started
         n_asked = sum(answers.n_asked for answers in found)
@@ -170,7 +172,8 @@ class _Run:
         facts = engine.metadata()
         if others := [run.folder.path.name for run in runs if run is not self]:
             facts["answered_together_with"] = others
-        manifest = replace(self.manifest, facts=facts, timing=timing)
+        generation = generation_text(engine, settings)  # with what the engine has learned about its server
+        manifest = replace(self.manifest, facts=facts, timing=timing, generation=generation)
         if manifest.shard is not None:
             answers_file = digest_of(self.folder.predictions)
             write_record(self.folder.manifest, replace(manifest, status="done", answers=answers_file))
@@ -181,7 +184,7 @@ class _Run:
             model=settings.model,
             task=loaded,
             image=settings.image,
-            generation=generation_text(engine, settings),
+            generation=manifest.generation,
             prompt=loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,

@@ -70,8 +70,13 @@ def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVer
 
 
 def generation_text(engine: Engine, settings: Settings) -> str:
-    """Decoding settings in short; "none" for a run that generates nothing."""
-    return describe_generation(engine.generation) if settings.continuation is None else "none"
+    """Decoding settings in short, with what the engine asks in another way, which is known in full after generation.
+
+    "none" for a run that generates nothing.
+    """
+    if settings.continuation is not None:
+        return "none"
+    return describe_generation(engine.generation) + str(getattr(engine, "generation_suffix", ""))
 
 
 def describe_generation(generation: Generation) -> str:

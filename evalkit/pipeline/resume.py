@@ -108,14 +108,17 @@ def answer_together(runs: Sequence[Unanswered], engine: Engine) -> list[Answers]
     waiting = {request.fingerprint: request for part in parts for request in part.waiting}
     outstanding = Counter(dict.fromkeys(waiting, 1))
     total, missing = (sum(len(found) for found in x) for x in ([r.requests for r in runs], [p.waiting for p in parts]))
+    status = getattr(engine, "status", None) or (lambda: "")
     with ExitStack() as stack:
-        advance = stack.enter_context(console.progress(total, total - missing, "answering"))
+        advance = stack.enter_context(console.progress(total, total - missing, "answering", status))
         for part in parts:
             part.writer = stack.enter_context(BackgroundWriter(part.run.folder.predictions, part.line_of, advance))
         for batch in engine.generate(list(waiting.values())):
             outstanding.subtract(p.fingerprint for p in batch)
             for part in parts:
                 part.take(batch)
+    if waiting and (said := status()):
+        console.note(f"{engine.name}: {said}")
     if wrong := [f for f, n in outstanding.items() if n != 0]:
         raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
     return [part.finished() for part in parts]

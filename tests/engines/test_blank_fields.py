@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from evalkit.clients.batch_files import read_reply as _reply
 from evalkit.clients.response import CallFailed, Reply, read_completion
 from evalkit.core.types import Generation, Request
 from evalkit.engines.chat_format import no_answer_reason, prediction_of
-from evalkit.judge.batch import _reply
 from evalkit.judge.parse_response import read_verdict
 
 REQUEST = Request(

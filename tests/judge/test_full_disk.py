@@ -186,7 +186,7 @@ def test_request_files_of_a_batch_stay_where_new_ones_cannot_be_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(written))
 
     with monkeypatch.context() as patch:
-        patch.setattr("evalkit.judge.batch.write_whole", full)
+        patch.setattr("evalkit.clients.batch_files.write_whole", full)
         with pytest.raises(OSError, match="No space"):
             judge_run(tmp_path, settings, samples, answers(samples))
     assert written.read_bytes() == before

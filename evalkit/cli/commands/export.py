@@ -12,13 +12,14 @@ HELP_ORDER = 120
 
 def main(config: Config) -> int:
     """Write a run in the form of another tool."""
-    from evalkit.reports.export import WRITERS, name_of, read_run
+    from evalkit.reports.export import export_names, name_of, read_run, writer
 
-    form = checked_choice(config["format"], list(WRITERS), "format")
+    form = checked_choice(config["format"], export_names(), "format")
+    write = writer(form)
     run = read_run(Path(config["run"]), slices=bool(config["slices"]), model_id=config["model_id"])
     out = Path(config["out"]) if config["out"] else run.folder.path / "export" / form
     keys = ("organization", "relationship") if form == "every-eval-ever" else ()
-    written = WRITERS[form](run, out, **{k: str(config[k]) for k in keys})
+    written = write(run, out, **{k: str(config[k]) for k in keys})
     for number in run.missing:
         console.warn(f"{name_of(number)} has no value: {run.problem(number)}")
     if run.summary.n_failed:

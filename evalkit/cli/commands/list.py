@@ -6,16 +6,22 @@ protocol how it computes its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evalkit.cli.config import load_option, options
+from evalkit.cli.plugins import OF_GROUP, doc_line, plugin_option
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.plugins import Plugin, plugins
 
 HELP_ORDER = 160
-GROUPS = ("task", "suite", "model", "protocol", "engine", "judge", "experiment", "paper")
+GROUPS = (
+    "task", "suite", "model", "protocol", "engine", "provider", "judge", "experiment", "paper", "importer", "export",
+)  # fmt: skip
 # Groups whose folder in conf/ has another name.
 FOLDERS = {"suite": "suites"}
+# Groups whose members have no YAML.
+WITHOUT_YAML = ("importer", "export")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,10 +41,46 @@ def list_options(arguments: Sequence[str]) -> str:
     wanted = [plural[a] for a in arguments] or list(GROUPS)
     parts = []
     for group in wanted:
-        found = options(FOLDERS.get(group, group))
+        if group in WITHOUT_YAML:
+            found = _without_yaml(group)
+        else:
+            found = _with_plugins(group, options(FOLDERS.get(group, group)))
         if found:
             parts.append("\n".join([f"{group}s", *(f"  {name:<23} {about}" for name, about in found.items())]))
     return "\n\n".join(parts)
+
+
+def _with_plugins(group: str, found: dict[str, str]) -> dict[str, str]:
+    """Options with the lines of plug-ins, which are imported for it; of a broken one the reason."""
+    added = plugins(OF_GROUP[group]) if group in OF_GROUP else {}
+    names = [name for name in added if found[name] == f"plug-in of {added[name].label}"]
+    return found | {name: _line(lambda p: doc_of(group, p), added[name]) for name in names}
+
+
+def doc_of(group: str, plugin: Plugin) -> str:
+    """The description of a plug-in that is an option of a config group."""
+    return str(plugin_option(group, plugin)["about"])
+
+
+def _without_yaml(group: str) -> dict[str, str]:
+    """Formats of predictions, or of exports, with the packages of plug-ins."""
+    if group == "importer":
+        from evalkit.importers import FORMATS, plugin_format
+
+        own = {name: known.about for name, known in FORMATS.items()}
+        return {name: _line(lambda p: plugin_format(p).about, p) for name, p in plugins("importers").items()} | own
+    from evalkit.reports.export import WRITERS, writer
+
+    own = {name: doc_line(known) for name, known in WRITERS.items()}
+    return {name: _line(lambda p: doc_line(writer(p.name)), p) for name, p in plugins("exports").items()} | own
+
+
+def _line(describe: Callable[[Plugin], str], plugin: Plugin) -> str:
+    """The line of a plug-in with its package; of a broken one the reason."""
+    try:
+        return f"{describe(plugin) or 'a plug-in'} ({plugin.label})"
+    except ConfigError as problem:
+        return f"cannot be used: {problem}"
 
 
 def protocol_table() -> str:

@@ -1,4 +1,4 @@
-"""Several prompts in one command, and tasks over the same pictures in a suite: one prefill an image, the runs as apart."""
+"""Several prompts in one command, and tasks over the same pictures in a suite: one prefill an image, runs as apart."""
 
 from __future__ import annotations
 

@@ -180,7 +180,9 @@ def _set_typed(result: dict[str, Any], key: str, kind: Any, words: Mapping[str, 
     *parents, last = key.split(".")
     node = result
     for parent in parents:
-        if not isinstance(node.get(parent), Mapping):
+        if parent not in node:
+            return
+        if not isinstance(node[parent], Mapping):
             raise ConfigError(f"{parent}={node.get(parent)} is not possible: expected a mapping with {key}.")
         node[parent] = node = dict(node[parent])
     if last not in node:

@@ -207,10 +207,12 @@ def request(
     messages: tuple[Message, ...],
     engine: Engine,
     digests: Mapping[ImageRef, str],
-    generation: Generation,
+    generation: Generation | None = None,
     continuation: str | None = None,
 ) -> Request:
     """The request of a sample: for an answer, or with a continuation for the log-probabilities of its options.
+
+    generation: decoding settings; None for the engine's.
 
     Raises:
         DataError: the messages do not place every image, or one that is not there.
@@ -223,7 +225,7 @@ def request(
         messages=messages,
         images=sample.images if engine.needs_images else (),
         image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
-        generation=generation,
+        generation=generation or engine.generation,
         checkpoint=engine.identity,
         continuations=() if continuation is None else continuations(sample, continuation),
     )

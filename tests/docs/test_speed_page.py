@@ -40,3 +40,13 @@ def test_a_bar_is_as_high_as_its_number(maker: ModuleType) -> None:
         assert float(bar.get("y", "nan")) + float(bar.get("height", "nan")) == pytest.approx(
             maker.HEIGHT - maker.BOTTOM
         )
+
+
+def test_the_page_has_the_ratios_of_two_prompts_in_one_pass_and_they_are_large_enough(maker: ModuleType) -> None:
+    result = maker.read("prompt-variants-cpu")
+    ratios = result["ratios"]
+    assert all(ratios[key] >= least for key, least in result["target"].items())
+    assert result["answers"]["other_than_apart"] == 0 and result["answers"]["different_texts"] > 10
+    page = maker.PAGE.read_text(encoding="utf-8")
+    for key in result["target"]:
+        assert f"{ratios[key]:.2f} ×" in page

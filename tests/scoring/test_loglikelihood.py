@@ -77,7 +77,7 @@ def test_a_yes_no_row_is_scored_by_its_options_and_an_open_row_is_not() -> None:
 def test_each_normalisation_is_a_protocol_with_a_card_and_its_name_in_the_signature(name: str) -> None:
     (made,) = protocols(name)
     assert made.version == 1 and made.settings()["norm"] == name.rpartition("-")[2]
-    assert load_option("protocol", name)["card"]["choice_rule"]
+    assert load_option("protocol", name)["card"]["closed_rule"]
 
 
 # --- positions

@@ -49,7 +49,7 @@ def main(config: Config) -> int:
         return engine
 
     engine = make()
-    requests = [request(s, task.messages(s), engine, digests, engine.generation) for s in loaded.samples]
+    requests = [request(s, task.messages(s), engine, digests) for s in loaded.samples]
     result = bench(
         make,
         requests,

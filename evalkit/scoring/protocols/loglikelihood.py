@@ -17,6 +17,7 @@ NO_SCORES = "the answer has no log-probabilities of options; scoring=loglikeliho
 class LogLikelihoodChoice(RowProtocol):
     """Right when a right option has the highest score, of multiple-choice rows and of yes/no rows that were asked so.
 
+    scoring: the setting of the runs whose answers it scores.
     normalise: what an option's score is, see `evalkit.core.option_scores.NORMALISATIONS`.  Two options whose scores
     differ by at most 0.00001 at the top are a tie, which is unscored.
     """
@@ -28,8 +29,9 @@ class LogLikelihoodChoice(RowProtocol):
     # It scores no text, so that baselines which answer with one have no value.
     reads_options = True
 
-    def __init__(self, *, normalise: str = "sum", **common: Any) -> None:
+    def __init__(self, *, normalise: str = "sum", scoring: str = "loglikelihood", **common: Any) -> None:
         super().__init__(**common)
+        one_of("scoring", scoring, ("loglikelihood",))
         self.normalise = one_of("normalise", normalise, tuple(NORMALISATIONS))
         self.norm = self.normalise
 

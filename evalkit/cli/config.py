@@ -20,6 +20,7 @@ from evalkit.cli.plugins import OF_GROUP, plugin_of, plugin_option
 from evalkit.cli.shared_yaml import check_file
 from evalkit.cli.targets import resolve
 from evalkit.cli.yaml_text import read_text
+from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean, first_line
 from evalkit.core.plugins import plugins
 from evalkit.core.setting_types import argument_kinds, parse_setting
@@ -244,8 +245,7 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         names = list(task["protocols"] or ())  # empty for a task that only a judge can score
         chosen = {name: _protocol(name) for name in names}
     else:
-        every = {name: _protocol(name) for name in options("protocol") if name != "all"}
-        every = {name: content for name, content in every.items() if "scoring" not in content}
+        every = {name: content for name, content in _every_protocol().items() if "scoring" not in content}
         chosen = {name: content for name, content in every.items() if fits(content, task)}
         if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
             chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}
@@ -281,7 +281,7 @@ def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tu
     variant = f"{name}-{task.get('name')}"
     if variant in options("protocol"):
         return variant, _protocol(variant)
-    defined = [n for n in options("protocol") if n != "all" and fits(_protocol(n), task)]
+    defined = [n for n, protocol in _every_protocol().items() if fits(protocol, task)]
     raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(defined)}.")
 
 
@@ -291,6 +291,20 @@ def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
         return protocol["name"] in only
     tasks = protocol.get("tasks")
     return tasks is None or task.get("name") in tasks
+
+
+def _every_protocol() -> dict[str, dict[str, Any]]:
+    """All protocols by name; a plug-in that is broken is left out with a warning."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in options("protocol"):
+        try:
+            if name != "all":
+                found[name] = _protocol(name)
+        except ConfigError as problem:
+            if plugin_of("protocol", name) is None:
+                raise
+            console.warn(str(problem))
+    return found
 
 
 def _protocol(name: str) -> dict[str, Any]:

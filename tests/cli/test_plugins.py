@@ -190,3 +190,17 @@ def test_what_a_plug_in_raises_while_it_works_names_its_package(tmp_path: Path) 
     assert "ZeroDivisionError" in tried.stderr and "Traceback" not in tried.stderr
     exported = evalkit("export", f"run={run}", "format=nothing", cwd=tmp_path, path=tmp_path / "more")
     assert exported.returncode == 2 and "the printer is off" in exported.stderr and "Traceback" not in exported.stderr
+
+
+def test_a_broken_protocol_leaves_all_the_others(tmp_path: Path, site: Path) -> None:
+    entries = {"protocols": {"torn": "broke.engine:Torn"}}
+    wheel = build_wheel(tmp_path / "w", entries, name="broke", package="broke", modules={"engine": "1 / 0\n"})
+    install(wheel, tmp_path / "more")
+    path = Path(f"{site}{os.pathsep}{tmp_path / 'more'}")
+    result = evalkit(*SCRIPTED, "protocol=all", cwd=tmp_path, path=path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("The plug-in 'torn' of the package broke 1.2") == 1
+    protocols = {m["protocol"] for m in summary(folder_of(result, tmp_path))["metrics"]}
+    assert {"strict", "exact-match", "long"} <= protocols and "torn" not in protocols
+    listed = evalkit("list", "protocols", cwd=tmp_path, path=path)
+    assert listed.returncode == 0 and "ZeroDivisionError" in listed.stdout

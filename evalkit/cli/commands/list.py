@@ -93,8 +93,8 @@ def protocol_table() -> str:
             continue
         try:
             content = load_option("protocol", name)
-        except ConfigError:  # `about` is the reason
-            content = {}
+        except ConfigError as problem:  # of a file, `about` is the reason
+            content, about = {}, about if about.startswith("cannot be used") else f"cannot be used: {problem}"
         if "card" not in content:
             blocks.append(f"{name}\n  {about}")
             continue

@@ -51,12 +51,17 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
         return _of_files(_in_folder(local, split))
     if local.is_file():
         return _of_files([local])
-    if _HUB_ID.fullmatch(path) and not path.endswith(ENDINGS):
+    if is_hub_id(path):
         return _of_hub(path, split, revision, subset)
     raise DataError(
         f"task.path={path}: no such file or folder, and not the id of a dataset on the hub (OWNER/NAME). Expected a "
         "CSV, TSV, JSON, JSONL, Parquet or XLSX file."
     )
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether a path is the id of a dataset on the hub, OWNER/NAME, and no file or folder here."""
+    return bool(_HUB_ID.fullmatch(path)) and not path.endswith(ENDINGS) and not Path(path).expanduser().exists()
 
 
 def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:

@@ -30,6 +30,7 @@ from tests.support.judge_samples import IDENTITY, answers, chat, config, vqa
 PROMPTS = {
     "correctness/v1.j2": "ce571ed19e6f7b5d7442e8d50c51be1bd3174566008c607f65fb205ac561c880",
     "relative/v1.j2": "a0ef62251227be5e7f8771d06f93c502af3f23d2e6c3f325dab3c97b4725a8bc",
+    "referee/v1.j2": "f0b73081820dbc6563447b22f4a8cba0fb94f38b97fc64bb458a72d619f8be0a",
 }
 
 

@@ -8,7 +8,8 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEWER = "fedcba9876543210fedcba9876543210fedcba98"
@@ -60,6 +61,18 @@ def listed(path: str, content: bytes) -> dict:
     return entry
 
 
+def entries(content: dict[str, bytes]) -> list[dict]:
+    """The files and folders of a repository."""
+    folders = {str(parent) for path in content for parent in PurePosixPath(path).parents} - {"."}
+    found = [{"type": "directory", "path": f, "oid": hashlib.sha1(f.encode()).hexdigest(), "size": 0} for f in folders]
+    return [*found, *(listed(p, c) for p, c in content.items())]
+
+
+def is_below(path: str, folder: str, is_flat: bool) -> bool:
+    rest = path.removeprefix(f"{folder}/") if folder else path
+    return (not folder or rest != path) and not (is_flat and "/" in rest)
+
+
 def _handler(hub: FakeHub):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -73,16 +86,22 @@ def _handler(hub: FakeHub):
         def do_GET(self):
             self.answer()
 
+        def do_POST(self):
+            self.asked = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            self.answer()
+
         def answer(self):
-            path = unquote(urlsplit(self.path).path)
+            address = urlsplit(self.path)
+            path, query = unquote(address.path), parse_qs(address.query)
             hub.requests.append((self.command, path, self.headers.get("Range")))
             if token := self.headers.get("Authorization"):
                 hub.tokens.append((path, token))
             if match := re.fullmatch(
-                r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?(?:/.*)?", path
+                r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+))?(?:/(.*))?", path
             ):
-                kind, name, what, revision = match.groups()
-                self.about(f"{kind}/{name}", what, revision or "main")
+                kind, name, what, revision, below = match.groups()
+                is_flat = query.get("recursive", ["false"])[0].lower() in ("false", "0")
+                self.about(f"{kind}/{name}", what, revision or "main", below or "", is_flat)
             elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
                 dataset, name, revision, file = match.groups()
                 self.resolve(f"{'datasets' if dataset else 'models'}/{name}", revision, file)
@@ -107,16 +126,29 @@ def _handler(hub: FakeHub):
             commits = hub.repos[repo]
             return list(commits)[-1] if revision == "main" else revision if revision in commits else None
 
-        def about(self, repo: str, what: str | None, revision: str):
+        def about(self, repo: str, what: str | None, revision: str, below: str, is_flat: bool):
             if self.refused(repo):
                 return
             commit = self.commit(repo, revision)
             if commit is None:
                 self.fail(404, "RevisionNotFound")
                 return
-            files = [listed(p, c) for p, c in hub.repos[repo][commit].items()]
+            content = hub.repos[repo][commit]
+            if what == "paths-info":
+                self.json([e for e in entries(content) if e["path"] in self.wanted_paths()])
+                return
+            files = [listed(p, c) for p, c in content.items()]
+            if what == "tree" and (below or is_flat):
+                files = [e for e in entries(content) if is_below(e["path"], below, is_flat)]
             info = {"id": repo.split("/", 1)[1], "sha": commit, "siblings": files, "private": False, "tags": []}
-            self.send(200, json.dumps(files if what == "tree" else info).encode(), {"Content-Type": "application/json"})
+            self.json(files if what == "tree" else info)
+
+        def wanted_paths(self) -> list[str]:
+            sent = self.asked
+            return json.loads(sent)["paths"] if sent.startswith("{") else parse_qs(sent).get("paths", [])
+
+        def json(self, content):
+            self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
         def resolve(self, repo: str, revision: str, file: str):
             if self.refused(repo):

@@ -13,6 +13,7 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
 from evalkit.cli.task_settings import manual_download
 from evalkit.core import console
+from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ HELP_ORDER = 70
 def main(config: Config) -> int:
     """Bring a model's weights or a task's data into the hub's cache, checked against pinned digests."""
     from evalkit.models.fetch import fetch
+    from evalkit.tasks.table.source import is_hub_id
 
     repos: list[Repo] = []
     if config["choices"].get("model"):
@@ -32,6 +34,11 @@ def main(config: Config) -> int:
         repos += data_of(config)
         if text := manual_download(config["task"]):
             console.note(f"note: {text}.")
+    if not repos and is_hub_id(path := str((config.get("task") or {}).get("path") or "")):
+        raise ConfigError(
+            f"task.path={path} is read through the datasets library, whose cache `fetch` does not fill. Name its files: "
+            f"task.repo={path} task.files=[PATTERN], also in the run."
+        )
     if not repos:
         console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
         return 0

@@ -77,7 +77,8 @@ def choose(names: Sequence[str], given: Mapping[str, object], where: str) -> Tab
     if unknown := [f for f in fields if f not in USUAL]:
         raise ConfigError(f"Unknown field task.columns.{unknown[0]}. {did_you_mean(str(unknown[0]), tuple(USUAL))}")
     named = {field: _named(field, value, names, where) for field, value in fields.items()}
-    taken = {column for columns in named.values() for column in columns}
+    # The column of the choices may be that of the question.
+    taken = {column for field, columns in named.items() for column in columns if field != "choices" or len(columns) > 1}
     found = {field: named[field] if field in named else _guess(field, names, taken, where) for field in USUAL}
     for field in REQUIRED:
         if not found[field]:

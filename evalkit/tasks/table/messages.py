@@ -40,8 +40,13 @@ class Wording:
         except ValueError as problem:
             raise ConfigError(f"task.template={self.template!r}: {problem}. Write {{{{ for a brace.") from None
         used = [name for _, name, _, _ in found if name is not None]
-        if any(spec or conversion for _, _, spec, conversion in found):
-            raise ConfigError("task.template: a field is its name alone, as in {question}; no '!' and no ':' in it.")
+        marks = [spec for _, name, spec, _ in found if name == "options" and spec]
+        others = [name for _, name, spec, _ in found if name != "options" and spec]
+        if others or any(conversion for *_, conversion in found) or any(mark.count("A") != 1 for mark in marks):
+            raise ConfigError(
+                "task.template: a field is its name alone, as in {question}, with no '!' and no ':' in it; only "
+                "{options:(A)} may have a ':', with one A behind it for the letter."
+            )
         if unknown := [name for name in used if name not in FIELDS]:
             raise ConfigError(f"task.template: unknown field {{{unknown[0]}}}. Expected {{question}} and {{options}}.")
         if "question" not in used:
@@ -84,5 +89,14 @@ class Wording:
             if sample.answer_type == CHOICE:
                 return render(self.choice_prompt, sample.prompt_question, sample.choices, is_choice=True)
             return render(self.prompt, sample.prompt_question, options_in(sample.question))
-        options = "\n".join(f"{LETTERS[k]}. {choice}" for k, choice in enumerate(sample.choices))
-        return self.template.format(question=sample.prompt_question, options=options)
+        return self.template.format(question=sample.prompt_question, options=_Options(sample.choices))
+
+
+class _Options(tuple[str, ...]):
+    """Options that a template writes one a line, each behind its letter."""
+
+    __slots__ = ()
+
+    def __format__(self, mark: str) -> str:
+        """The options with letters in the form of `mark`, which has an A for the letter; without one, A. B. C."""
+        return "\n".join(f"{(mark or 'A.').replace('A', LETTERS[k])} {text}" for k, text in enumerate(self))

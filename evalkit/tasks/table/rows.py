@@ -10,10 +10,20 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.types import CHOICE, CLOSED, OPEN, Sample
 from evalkit.records.base import Record
+from evalkit.records.cells import table_problem
 from evalkit.tasks.formats import is_yes_or_no
 from evalkit.tasks.table.columns import TableColumns
 from evalkit.tasks.table.images import ImageReader, RowImage
-from evalkit.tasks.table.options import options_in_columns, options_of, right_options, whole_number
+from evalkit.tasks.table.options import (
+    QuestionParts,
+    carries_letter,
+    may_be_names,
+    options_in_columns,
+    options_in_question,
+    options_of,
+    right_options,
+    whole_number,
+)
 from evalkit.tasks.table.values import listed, one_text, text_or_none
 
 RULE = "choice where options are given, closed where every accepted answer is yes or no, else open"
@@ -33,6 +43,7 @@ class RowReader:
     where: the file, for messages.  tags: columns that become tags.  cluster: the column whose values name clusters of
     rows that are not independent; None: the image.  context: the column with text for a judge.  first_option: see
     `right_options`.  cut: a text in the question that begins what is not the question (options that are repeated).
+    names: see `options_of`.  is_text: cells are texts of a CSV, which a spreadsheet program may have changed.
     """
 
     where: str
@@ -43,6 +54,8 @@ class RowReader:
     context: str | None = None
     first_option: int | None = None
     cut: str = ""
+    names: bool = False
+    is_text: bool = False
 
     def sample(self, record: Record, sample_id: str) -> Sample:
         """The sample of a record.  Raises DataError where a field is missing, empty or contradicts another."""
@@ -52,8 +65,9 @@ class RowReader:
             question = question[: question.index(self.cut)].rstrip()
             if not question:
                 raise DataError(f"{where}: task.cut={self.cut!r} leaves nothing of the question.")
-        options = self._options(fields, where)
+        question, options = self._apart(question, fields, where)
         kind = self._stated_type(fields, where)
+        self._check_cells(fields, where)
         answer = fields.get(self.columns.answer)
         if kind == CHOICE and not options:
             raise DataError(f"{where}: its type is multiple choice, and it has no options.")
@@ -80,11 +94,34 @@ class RowReader:
             verbatim="" if question == single else question,
         )
 
-    def _options(self, fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    def _apart(self, question: str, fields: Mapping[str, Any], where: str) -> QuestionParts:
+        """The question and its options, which may be listed at the end of the question."""
+        if self.columns.choices == (self.columns.question,):
+            return options_in_question(question)
+        return QuestionParts(question, self.options(fields, where))
+
+    def options(self, fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+        """The options in columns of their own; none where the questions list them."""
         columns = self.columns.choices
+        if columns == (self.columns.question,):
+            return ()
         if len(columns) == 1:
-            return options_of(fields.get(columns[0]), f"{where}, {columns[0]}")
-        return options_in_columns([fields.get(c) for c in columns], where)
+            return options_of(fields.get(columns[0]), f"{where}, {columns[0]}", names=self.names)
+        return options_in_columns([fields.get(c) for c in columns], where, names=self.names)
+
+    def _check_cells(self, fields: Mapping[str, Any], where: str) -> None:
+        """Refuse answers and options that a spreadsheet program has replaced (1-2 by 02-Jan)."""
+        if not self.is_text:
+            return
+        answer = fields.get(self.columns.answer)
+        for column in (self.columns.answer, *(c for c in self.columns.choices if c != self.columns.question)):
+            value = fields.get(column)
+            if not isinstance(value, str):
+                continue
+            # A gold with a month makes a date a plausible option.
+            problem = table_problem(value, None if column == self.columns.answer else str(answer))
+            if problem:
+                raise DataError(f"{where}, {column} {problem}")
 
     def _stated_type(self, fields: Mapping[str, Any], where: str) -> str | None:
         column = self.columns.type
@@ -179,6 +216,24 @@ def _with_ids(reader: RowReader, records: Iterable[Record]) -> Iterator[tuple[Re
         yield record, sample_id
 
 
+def names_in_options(reader: RowReader, records: Iterable[Record]) -> bool:
+    """Whether letters in front of options that could be of names (A. fumigatus) are.
+
+    They are letters of options where every row of the table has such ones.
+    """
+    if not reader.columns.choices:
+        return False
+    could = plain = False
+    for record in records:
+        fields, columns = record.fields, reader.columns.choices
+        values = listed(fields.get(columns[0])) if len(columns) == 1 else [fields.get(c) for c in columns]
+        texts = [value.strip() for value in values or () if isinstance(value, str) and value.strip()]
+        if len(texts) >= 2:
+            could |= may_be_names(texts)
+            plain |= not all(map(carries_letter, texts))
+    return could and plain
+
+
 def check_numbers(reader: RowReader, records: Iterable[Record]) -> int | None:
     """The number of the first option where answers are numbers: 0 or 1; None where no answer is one.
 
@@ -195,7 +250,7 @@ def check_numbers(reader: RowReader, records: Iterable[Record]) -> int | None:
         if not numbers:
             continue
         try:
-            options, kind = reader._options(record.fields, where), reader._stated_type(record.fields, where)
+            options, kind = reader.options(record.fields, where), reader._stated_type(record.fields, where)
         except DataError:  # reading the row says so
             continue
         if not options or kind not in (None, CHOICE) or any(str(number) in options for number in numbers):

@@ -11,9 +11,13 @@ from typing import Any
 from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.records.base import RawFile, Record
 from evalkit.records.load import load
+from evalkit.records.nested import TURNS, nested_records, with_turns
 from evalkit.tasks.formats import SPLIT_NAMES, names_split
 
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".txt")
+# A column that tables of several files have: the name of the file without its ending.
+FILE = "file"
+_WHOLE = re.compile(r"-?\d{1,15}\.0")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -23,7 +27,8 @@ class Source:
 
     where: the file or the dataset, for messages.  folder: where relative paths of images start.  names: its columns in
     order.  records: reads the rows anew at each call; parquet and hub rows are read a few at a time.  split: the split
-    that the source itself names (a file's name, the hub's split), None where it names none.
+    that the source itself names (a file's name, the hub's split), None where it names none.  is_text: its cells are
+    texts of a CSV or TSV, which a spreadsheet program may have changed.
     """
 
     where: str
@@ -32,6 +37,7 @@ class Source:
     records: Callable[[], Iterable[Record]]
     split: str | None = None
     notes: tuple[str, ...] = ()
+    is_text: bool = False
 
 
 def open_source(path: str, *, split: str, revision: str | None, subset: str | None) -> Source:
@@ -45,12 +51,17 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
         return _of_files(_in_folder(local, split))
     if local.is_file():
         return _of_files([local])
-    if _HUB_ID.fullmatch(path) and not path.endswith(ENDINGS):
+    if is_hub_id(path):
         return _of_hub(path, split, revision, subset)
     raise DataError(
         f"task.path={path}: no such file or folder, and not the id of a dataset on the hub (OWNER/NAME). Expected a "
         "CSV, TSV, JSON, JSONL, Parquet or XLSX file."
     )
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether a path is the id of a dataset on the hub, OWNER/NAME, and no file or folder here."""
+    return bool(_HUB_ID.fullmatch(path)) and not path.endswith(ENDINGS) and not Path(path).expanduser().exists()
 
 
 def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
@@ -109,27 +120,58 @@ def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
     }
     if all(_is_parquet(f) for f in files):
         names = dict.fromkeys(name for f in files for name in _parquet_names(f))
-        return Source(names=tuple(names), records=lambda: _parquet_rows(files), **shared)
+        return _turns_apart(Source(names=tuple(names), records=lambda: _parquet_rows(files), **shared))
     raws = [_read(f) for f in files]
     names = dict.fromkeys(name for raw in raws for record in raw.records for name in record.fields)
+    names |= {FILE: None} if len(raws) > 1 else {}
     notes = tuple(dict.fromkeys(note for raw in raws for note in raw.notes))
-    return Source(names=tuple(names), records=lambda: _joined(raws), notes=notes, **shared)
+    is_text = any(raw.cells == "table" for raw in raws)
+    return _turns_apart(
+        Source(names=tuple(names), records=lambda: _joined(raws), notes=notes, is_text=is_text, **shared)
+    )
+
+
+def _turns_apart(source: Source) -> Source:
+    """A table of conversations (LLaVA's form) as one with the columns question and answer."""
+    if TURNS not in source.names or {"question", "answer"} & set(source.names):
+        return source
+    names = [name for name in source.names if name != TURNS]
+    records = source.records
+    return replace(source, names=(*names, "question", "answer"), records=lambda: map(with_turns, records()))
 
 
 def _read(path: Path) -> RawFile:
     raw = load(path)
+    if raw.kind == "whole" and raw.whole is not None and (records := nested_records(raw.whole)):
+        return replace(raw, kind="records", records=records)
+    if raw.cells == "table":
+        raw = replace(raw, records=tuple(map(_as_numbers, raw.records)))
     if raw.torn or raw.tail:
         raise DataError(f"{path}: the file ends in the middle of a record, so rows would be missing. Copy it again.")
     if raw.kind != "records" or not raw.records:
-        raise DataError(f"{path}: expected a table: a header line and rows, a JSON list of objects, or JSON lines.")
+        raise DataError(
+            f"{path}: expected a table: a header line and rows, a JSON list of objects, an object of such lists, or "
+            "JSON lines."
+        )
     return raw
 
 
+def _as_numbers(record: Record) -> Record:
+    """A row of a CSV with 5.0 as 5: a data frame writes whole numbers so beside an empty cell; other forms have 5."""
+    if not any(isinstance(value, str) and _WHOLE.fullmatch(value) for value in record.fields.values()):
+        return record
+    fields = {
+        name: value[:-2] if isinstance(value, str) and _WHOLE.fullmatch(value) else value
+        for name, value in record.fields.items()
+    }
+    return Record(row=record.row, fields=fields)
+
+
 def _joined(raws: Sequence[RawFile]) -> Iterable[Record]:
-    """The records of all files; those of several are numbered on through all of them."""
+    """The records of all files; those of several are numbered on through all of them, and have the file's name."""
     if len(raws) == 1:
         return raws[0].records
-    every = (record.fields for raw in raws for record in raw.records)
+    every = ({FILE: raw.path.stem, **record.fields} for raw in raws for record in raw.records)
     return (Record(row=k, fields=fields) for k, fields in enumerate(every, 1))
 
 
@@ -200,11 +242,13 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
     note = f"{repo} ({chosen}) at commit {commit}"
     if revision is None:
         note += f"; task.revision={commit} pins it"
-    return Source(
-        where=f"{repo} ({chosen})",
-        folder=Path(),
-        names=tuple(data.column_names),
-        records=lambda: (Record(row=k, fields=row) for k, row in enumerate(data, 1)),
-        split=split,
-        notes=(note,),
+    return _turns_apart(
+        Source(
+            where=f"{repo} ({chosen})",
+            folder=Path(),
+            names=tuple(data.column_names),
+            records=lambda: (Record(row=k, fields=row) for k, row in enumerate(data, 1)),
+            split=split,
+            notes=(note,),
+        )
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.files import safe_name
-from evalkit.core.image_view import parse_window
+from evalkit.core.image_view import Window, parse_window
 from evalkit.core.types import CHOICE, CLOSED, OPEN, Message, Sample
-from evalkit.records.base import Record
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES
 from evalkit.tasks.hub import dataset_snapshot
@@ -19,9 +18,9 @@ from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
-from evalkit.tasks.table.rows import RULE, RowReader, Rows, check_numbers, read_rows
+from evalkit.tasks.table.rows import RULE, RowReader, Rows, check_numbers, names_in_options, read_rows
 from evalkit.tasks.table.source import Source, open_files, open_source
-from evalkit.tasks.table.values import text_or_none
+from evalkit.tasks.table.splits import RecordsOfSplit
 
 ON_BAD_ROW = ("error", "skip")
 ANY_TABLE = (
@@ -46,12 +45,14 @@ class TableTask:
         counts: split -> published number of rows, those that cannot be read included.
         allow_counts: accept a copy with another number of rows.
         columns: field (id, question, answer, image, choices, type, split, language) -> column; others are guessed.
+            The column of the question as that of the choices: questions list their options at their end.
         cluster: the column that names clusters of the intervals (a patient); None: the image.
         tags: columns whose values make slices.  context: the column with text for a judge.
         first_option: 0 or 1, where answers are numbers of options.
         cut: a text in the question from which on it is not the question ("Answer Choices:").
         prompt, choice_prompt: variants of `evalkit.tasks.prompts`, the second for multiple-choice questions.
-        template: a text with {question} and {options} (lettered, one a line), in place of both.
+        template: a text with {question} and {options} (lettered, one a line; {options:(A)} writes the letters so), in
+            place of both.
         system: text of a system message.
         window: CENTER/WIDTH for DICOM and NIfTI; None: the file's own.  slices: number of evenly spaced images that a
             volume, or a file of several frames or pages, becomes.
@@ -88,25 +89,18 @@ class TableTask:
         on_bad_row: str = "error",
         on_missing_image: str = "error",
     ) -> None:
-        aliases = {alias: known for known, names in SPLIT_NAMES.items() for alias in names}
-        for value, allowed, key in (
-            (on_bad_row, ON_BAD_ROW, "on_bad_row"),
-            (on_missing_image, ON_MISSING, "on_missing_image"),
-            (first_option, (None, 0, 1), "first_option"),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), map(str, allowed))}")
+        _check_choices(on_bad_row=on_bad_row, on_missing_image=on_missing_image, first_option=first_option)
         if isinstance(tags, str) or "answer_type" in tags:
             raise ConfigError("task.tags must be a list of columns, such as [modality,site], without answer_type.")
+        if slices is not None and slices < 1:
+            raise ConfigError(f"task.slices={slices} is invalid; expected a number of images, at least 1.")
         self.path = path or repo or ""
         self.name = name or safe_name(Path(self.path.rstrip("/")).stem or "table")
         self.repo, self.revision, self.subset = None if path else repo, revision, subset
         self.files, self.archives = tuple(files), tuple(archives)
         self.keep = {column: _texts(values) for column, values in (keep or {}).items()}
-        self.counts = {aliases.get(known, known): n for known, n in (counts or {}).items()}
-        self.allow_counts = allow_counts
-        self.split = aliases.get(split, split)
-        self.train = train
+        self.counts = {_split_name(known): n for known, n in (counts or {}).items()}
+        self.allow_counts, self.split, self.train = allow_counts, _split_name(split), train
         self.columns = dict(columns or {})
         self.cluster, self.tags, self.context = cluster, tuple(tags), context
         self.first_option, self.cut = first_option, cut
@@ -115,13 +109,7 @@ class TableTask:
         text = None if template is None else template.replace("\\n", "\n")
         self.wording = Wording(prompt=prompt, choice_prompt=choice_prompt, template=text, system=system)
         self.on_bad_row = on_bad_row
-        if slices is not None and slices < 1:
-            raise ConfigError(f"task.slices={slices} is invalid; expected a number of images, at least 1.")
-        try:
-            self.window = parse_window(window) if window else None
-        except ValueError as problem:
-            raise ConfigError(f"task.window={window}: {problem}. Expected CENTER/WIDTH, such as 40/400.") from None
-        self.slices = slices
+        self.window, self.slices = _window(window), slices
 
     def load(self, *, images: bool = True) -> LoadedTask:
         """See `evalkit.tasks.base.Task`."""
@@ -205,8 +193,10 @@ class TableTask:
             context=self.context,
             first_option=self.first_option,
             cut=self.cut,
+            is_text=source.is_text,
         )
-        records = _OfSplit(source, columns, split, self.keep)
+        records = RecordsOfSplit(source, columns, split, self.keep)
+        reader = replace(reader, names=names_in_options(reader, records))
         if self.first_option is None and (base := check_numbers(reader, records)) is not None:
             reader = replace(reader, first_option=base)
             self.found_first_option = base
@@ -250,42 +240,26 @@ class TableTask:
 
 
 def _texts(values: object) -> frozenset[str]:
+    """The values of a setting that may be one or a list."""
     return frozenset(map(str, values if isinstance(values, list | tuple) else [values]))
 
 
-class _OfSplit:
-    """The records of a split that are part of the set; those of a table without a split column are of any split."""
+def _split_name(name: str) -> str:
+    """evalkit's name of a split (`validation` for val, dev ...); any other name as it is."""
+    return next((known for known, names in SPLIT_NAMES.items() if name in names), name)
 
-    def __init__(self, source: Source, columns: TableColumns, split: str, keep: Mapping[str, frozenset[str]]) -> None:
-        self.source, self.column, self.keep = source, columns.split, keep
-        self.wanted = {name.lower() for name in SPLIT_NAMES.get(split, (split,))}
-        self.found: Counter[str] = Counter()  # rows of each split, counted while they are read
 
-    def __iter__(self) -> Iterator[Record]:
-        self.found.clear()
-        for record in self.source.records():
-            if self.column is not None:
-                split = self._text(record, self.column)
-                self.found[split or "(empty)"] += 1
-                if split.lower() not in self.wanted:
-                    continue
-            if all(self._text(record, column) in values for column, values in self.keep.items()):
-                yield record
+def _check_choices(**settings: object) -> None:
+    """Check the settings that have a few values.  Raises ConfigError with the name and the known values."""
+    known = {"on_bad_row": ON_BAD_ROW, "on_missing_image": ON_MISSING, "first_option": (None, 0, 1)}
+    for key, value in settings.items():
+        if value not in known[key]:
+            raise ConfigError(f"Invalid setting task.{key}={value}. {did_you_mean(str(value), map(str, known[key]))}")
 
-    def notes(self, used: int) -> list[str]:
-        """How many rows belong to other splits."""
-        if self.column is None:
-            return []
-        others = ", ".join(f"{n} {name}" for name, n in self.found.items() if name.lower() not in self.wanted)
-        return [f"column {self.column}: {used} rows are used, not those of other splits ({others})"] if others else []
 
-    def known(self) -> str:
-        """The splits that the table has, or why no row is left, for a message."""
-        if self.column is None:
-            kept = ", ".join(f"{column} of {', '.join(sorted(values))}" for column, values in self.keep.items())
-            return f"No row has a {kept} (task.keep)." if kept else "The table has no rows."
-        found = sorted({name.lower() for name in self.found})
-        return f"Its column {self.column} holds {', '.join(found)}; choose one with task.split=NAME."
-
-    def _text(self, record: Record, column: str) -> str:
-        return text_or_none(record.fields.get(column), f"{self.source.where}: row {record.row}") or ""
+def _window(text: str | None) -> Window | None:
+    """The window CENTER/WIDTH; None for the file's own.  Raises ConfigError for another text."""
+    try:
+        return parse_window(text) if text else None
+    except ValueError as problem:
+        raise ConfigError(f"task.window={text}: {problem}. Expected CENTER/WIDTH, such as 40/400.") from None

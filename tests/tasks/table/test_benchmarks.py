@@ -17,8 +17,9 @@ from evalkit.cli.commands.audit import other_splits
 from evalkit.cli.config import build, load_option, options, protocols_for
 from evalkit.core.errors import DataError
 from evalkit.core.images import open_image
-from evalkit.core.types import CHOICE, OPEN, ImagePlace, Sample
+from evalkit.core.types import CHOICE, CLOSED, OPEN, ImagePlace, Sample
 from evalkit.tasks.base import LoadedTask
+from evalkit.tasks.selection import SelectedTask, Selection
 from evalkit.tasks.table.task import TableTask
 
 Row = dict[str, Any]
@@ -193,6 +194,52 @@ def endobench(folder: Path) -> None:
     write_csv(folder / "EndoBench.tsv", rows, "\t")
 
 
+def pathmmu(folder: Path, tiny: bool = False) -> None:
+    def row(number: int, image: str, right: int) -> Row:
+        options = [f"{letter}) {text}" for letter, text in zip("ABCD", OPTIONS, strict=True)]
+        return {"No": number, "img": image, "question": f"What uptake in {image}?", "options": options,
+                "answer": options[right], "explanation": "?"}  # fmt: skip
+
+    data = {
+        "PubMed": {"val": [row(1, "v.png", 0)], "test": [row(1, "a.png", 1)], "test_tiny": [row(2, "b.png", 3)]},
+        "Atlas": {"val": [], "test": [row(1, "b.png", 0)], "test_tiny": []},
+    }
+    (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
+    write_zip(folder / "images.zip", {"images/a.png": RED, "images/b.png": GREEN})
+
+
+def gmai(folder: Path) -> None:
+    shared = {"question": "Which organ?", "A": "Colon", "B": "Stomach", "category": "c", "Clinical VQA task": "t"}
+    rows = [
+        {"index": 1, "image": base64.b64encode(png(RED)).decode(), **shared, "C": "Liver", "D": "", "E": "",
+         "answer": "C", "split": "val"},
+        {"index": 2, "image": base64.b64encode(png(GREEN)).decode(), **shared, "C": "Liver", "D": "Lung",
+         "E": "E. coli", "answer": "E", "split": "val"},
+    ]  # fmt: skip
+    write_csv(folder / "GMAI-MMBench_VAL.tsv", rows, "\t")
+
+
+def coloneval(folder: Path) -> None:
+    def row(image: str, question: str, answer: str) -> Row:
+        turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+        return {"id": image, "image": image, "conversations": turns}
+
+    place = folder / "JSON" / "ColonEval"
+    place.mkdir(parents=True)
+    technique = "Which technique? <A> Linked Color Imaging (LCI), <B> Narrow Band Imaging (NBI), <C> White Light"
+    files = {
+        "Task6": [row("Positive-images/x.png", technique, "<B> Narrow Band Imaging (NBI)")],
+        "Task9": [row("Positive-images/x.png", "Is there a polyp?", "Yes")],
+        "Task11": [row("Negative-images/y.png", "What is it?", "hemorrhoid")],
+        "Task16": [row("Negative-images/y.png", "How large? <A> 0mm < polyp < 6mm, <B> polyp ≥ 6mm", "<B>")],
+    }  # fmt: skip
+    for name, rows in files.items():
+        (place / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    for name, colour in (("Positive-images/x", RED), ("Negative-images/y", GREEN)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.png").write_bytes(png(colour))
+
+
 Expected = dict[str, tuple[str, tuple[str, ...], tuple[str, ...], list[tuple[int, int, int]]]]
 
 # The writer of the form, and of each row: the question, its options, the right letters, the images in order.
@@ -227,6 +274,23 @@ SETS: dict[str, tuple[Callable[[Path], None], Expected]] = {
     "endobench": (endobench, {
         "1": ("Which organ?", ("Colon", "Stomach", "Oesophagus"), ("C",), [RED]),
         "2": ("Which organ?", ("Colon", "Stomach"), ("A",), [GREEN]),
+    }),
+    "pathmmu": (pathmmu, {
+        "2": ("What uptake in a.png?", OPTIONS, ("B",), [RED]),
+        "3": ("What uptake in b.png?", OPTIONS, ("D",), [GREEN]),
+        "4": ("What uptake in b.png?", OPTIONS, ("A",), [GREEN]),
+    }),
+    "pathmmu-tiny": (pathmmu, {"3": ("What uptake in b.png?", OPTIONS, ("D",), [GREEN])}),
+    "gmai-mmbench": (gmai, {
+        "1": ("Which organ?", ("Colon", "Stomach", "Liver"), ("C",), [RED]),
+        "2": ("Which organ?", ("Colon", "Stomach", "Liver", "Lung", "E. coli"), ("E",), [GREEN]),
+    }),
+    "coloneval": (coloneval, {
+        "1": ("What is it?", (), (), [GREEN]),
+        "2": ("How large?", ("0mm < polyp < 6mm", "polyp ≥ 6mm"), ("B",), [GREEN]),
+        "3": ("Which technique?", ("Linked Color Imaging (LCI)", "Narrow Band Imaging (NBI)", "White Light"), ("B",),
+              [RED]),
+        "4": ("Is there a polyp?", (), (), [RED]),
     }),
 }  # fmt: skip
 ROWS = {"mmmu-pro-med": 3}  # one of the copy's rows is left out
@@ -266,14 +330,15 @@ def test_every_benchmark_on_the_table_task_has_a_case_here() -> None:
 def test_rows_of_the_released_form_are_read(name: str, tmp_path: Path) -> None:
     task, loaded = load(name, tmp_path / "copy")
     assert {s.id: essence(s) for s in loaded.samples} == SETS[name][1]
-    assert all(s.answer_type == (CHOICE if s.choices else OPEN) for s in loaded.samples)
+    plain = {"Is there a polyp?": CLOSED}
+    assert all(s.answer_type == (CHOICE if s.choices else plain.get(s.question, OPEN)) for s in loaded.samples)
     assert loaded.name == name
     for sample in loaded.samples:  # every image is shown, and every option with its letter
         places = [part for message in task.messages(sample) for part in message.content]
         assert sorted(p.index for p in places if isinstance(p, ImagePlace)) == list(range(len(sample.images)))
         text = "".join(p if isinstance(p, str) else f"<image {p.index + 1}>" for p in places)
         for letter, choice in zip("ABCDEFGHIJ", sample.choices, strict=False):
-            assert f"\n{letter}. {choice}" in text
+            assert f"\n{letter}. {choice}" in text or f"\n({letter}) {choice}" in text
         assert text.count("Answer Choices") == 0
 
 
@@ -320,6 +385,19 @@ def test_images_in_options_stand_where_the_options_name_them(tmp_path: Path) -> 
     sample = next(s for s in loaded.samples if s.id == "test_Public_Health_2")
     (message,) = task.messages(sample)
     assert [p for p in message.content if isinstance(p, ImagePlace)] == [ImagePlace(1), ImagePlace(0)]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_part_of_pathmmu_runs_under_its_name_without_the_images_of_others(tmp_path: Path) -> None:
+    task, _ = load("pathmmu", tmp_path / "copy")
+    loaded = SelectedTask(task, Selection(where={"key_1": ("Atlas",)})).load()
+    assert (loaded.name, len(loaded.samples)) == ("pathmmu[key_1=Atlas]", 1)
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_tasks_of_coloneval_are_slices(tmp_path: Path) -> None:
+    _, loaded = load("coloneval", tmp_path / "copy")
+    assert [s.tags["file"] for s in loaded.samples] == ["Task11", "Task16", "Task6", "Task9"]
 
 
 @pytest.mark.usefixtures("cache")

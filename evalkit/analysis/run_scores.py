@@ -196,6 +196,11 @@ def _from_folder(path: Path) -> RunScores:
             f"note: {path} is of an earlier version of evalkit, which kept no digests: its files are only checked "
             "against each other"
         )
+    elif run.summary.digest is None:
+        console.note(
+            f"note: {path} is of an earlier version of evalkit, which kept no digest of summary.json and "
+            "manifest.json: their slices, intervals and settings are not checked"
+        )
     summary, answers = run.summary, run.answers()
     ids = tuple(answers.ids)
     columns = _scored_columns(summary, run.score_columns(ids), ids)

@@ -43,12 +43,13 @@ def manifest_at(path: Path) -> Manifest:
     content = read_json(path, "manifest")
     if legacy.check_schema(content, MANIFEST_SCHEMA, str(path), "manifest") < MANIFEST_SCHEMA:
         content = legacy.upgraded_manifest(content)
+    _check_digest(content, path, "manifest")
     return decode_object(Manifest, content, str(path))
 
 
 def summary_at(path: Path) -> Summary:
     """The summary in a file, of any schema."""
-    return _summary(Summary, path, "summary")
+    return _summary(Summary, path, "summary", _check_digest)
 
 
 def result_at(path: Path) -> LeaderboardResult:
@@ -56,11 +57,28 @@ def result_at(path: Path) -> LeaderboardResult:
     return _summary(LeaderboardResult, path, "leaderboard result")
 
 
-def _summary(kind: type[Record], path: Path, what: str) -> Record:
+def _summary(
+    kind: type[Record], path: Path, what: str, check: Callable[[Any, Path, str], None] | None = None
+) -> Record:
     content = read_json(path, what)
     if legacy.check_schema(content, SUMMARY_SCHEMA, str(path), what) < SUMMARY_SCHEMA:
         content = legacy.upgraded_summary(content, str(path))
+    if check is not None:
+        check(content, path, what)
     return decode_object(kind, content, str(path))
+
+
+def _check_digest(content: Any, path: Path, what: str) -> None:
+    """Refuse content that was changed after it was written; that of an earlier version has no digest.
+
+    Raises:
+        StoreError: its digest differs.
+    """
+    if content.get("digest") is not None and content["digest"] != record_digest(content):
+        raise StoreError(
+            f"{path}, key 'digest': the checksum of the {what} differs, so it was edited or damaged after it was "
+            "written. Restore it, or give the run's command again, which makes it anew."
+        )
 
 
 def predictions_at(path: Path) -> list[PredictionLine]:
@@ -159,6 +177,14 @@ def _digests(content: Mapping[str, Any]) -> Iterator[str]:
 def baseline_digest(content: Mapping[str, Any]) -> str:
     """Checksum of a baseline's content but for the checksum itself."""
     return digest_json({k: v for k, v in content.items() if k != "digest"})
+
+
+def record_digest(content: Mapping[str, Any]) -> str:
+    """Checksum of a summary's or manifest's content but for the checksum itself and the timing.
+
+    Without the timing, the same command gives the same checksum.
+    """
+    return digest_json({k: v for k, v in content.items() if k not in ("digest", "timing")})
 
 
 def _check_kind(content: Any, kind: str, path: Path, what: str) -> None:

@@ -165,7 +165,8 @@ class Manifest:
     reasoning: the setting, "auto" (thoughts are split off the answers) or "keep".  answers: predictions.jsonl of a part
     that has ended; None in whole runs, whose summary has it, and in parts of earlier versions.  image_rules: rules by
     which DICOM and NIfTI files became pictures, with the number of pictures.  scoring: "generation", or
-    "loglikelihood", where continuation says what is scored of an option: its letter, number or text.
+    "loglikelihood", where continuation says what is scored of an option: its letter, number or text.  digest: checksum
+    of all else in the file but the timing (`evalkit.runs.read.record_digest`); None in manifests of earlier versions.
     """
 
     schema: int = MANIFEST_SCHEMA
@@ -198,6 +199,7 @@ class Manifest:
     image_rules: Mapping[str, int] = field(default_factory=dict)
     scoring: str = "generation"
     continuation: str | None = None
+    digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for key in ("choices", "task", "model", "engine", "protocol"):
@@ -226,7 +228,8 @@ class Summary:
     `evalkit.analysis.sanity_checks`; empty where they were not computed.  warnings: why the numbers may say nothing
     about the model (all answers empty, or all the same), shown beside them.  files: name -> content of every file that
     belongs to these numbers, and of the judgments of finished sessions; judgments.jsonl may be longer, while a judge
-    adds to it.  None for runs of earlier versions, which cannot be checked, and in a leaderboard.
+    adds to it.  None for runs of earlier versions, which cannot be checked, and in a leaderboard.  digest: checksum of
+    all else in the file but the timing; None there too.
     """
 
     schema: int = SUMMARY_SCHEMA
@@ -258,6 +261,7 @@ class Summary:
     sanity_checks: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, FileDigest] | None = None
+    digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for m in self.metrics:

@@ -19,7 +19,7 @@ from evalkit.core.files import json_line, key_a_line, sweep_temporaries, write_j
 from evalkit.core.plain_text import is_hidden
 from evalkit.core.types import Prediction, Sample
 from evalkit.runs.codec import decode, decode_object, encode
-from evalkit.runs.read import baseline_digest
+from evalkit.runs.read import baseline_digest, record_digest
 from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, PromptFile, Summary
 
 # Errors of `flock` on file systems without locks.
@@ -199,15 +199,20 @@ def write_predictions(path: Path, samples: Sequence[Sample], predictions: Sequen
     write_whole(path, (prediction_text(PredictionLine.of(s, p)) for s, p in pairs))
 
 
-def write_record(path: Path, record: Manifest | Summary | JudgedFile) -> None:
+def write_record(path: Path, record: Manifest | Summary | JudgedFile, *, sealed: bool = True) -> None:
     """Write a manifest, summary, leaderboard result or file of judged scores, whole; digests only where there are any.
+
+    sealed: whether a manifest, or a summary with the digests of its files, gets the checksum of its content, by which
+        an edit is found.
 
     Raises:
         StoreError: the record would not be read back; nothing is written.
     """
-    content = {
-        k: v for k, v in encode(record).items() if v is not None or k not in ("files", "answers", "continuation")
-    }
+    optional = ("files", "answers", "continuation", "digest")
+    content = {k: v for k, v in encode(record).items() if k != "digest" and (v is not None or k not in optional)}
+    is_of_a_run = type(record) is Manifest or (type(record) is Summary and record.files is not None)
+    if sealed and is_of_a_run:
+        content["digest"] = record_digest(content)
     decode_object(type(record), content, str(path))
     write_json(path, content)
 

@@ -137,7 +137,28 @@ def open_run(path: Path) -> StoredRun:
     manifest = manifest_at(folder.manifest) if folder.manifest.is_file() else None
     if manifest is not None and not manifest.is_finished:
         raise StoreError(f"{path} is not finished (status {manifest.status}): the same command resumes it.")
-    return StoredRun(folder=folder, summary=summary_at(folder.summary), manifest=manifest)
+    summary = summary_at(folder.summary)
+    _check_versions(folder, summary, manifest)
+    return StoredRun(folder=folder, summary=summary, manifest=manifest)
+
+
+def _check_versions(folder: RunFolder, summary: Summary, manifest: Manifest | None) -> None:
+    """Refuse a run of which one file has digests, as this version writes them, and the other has not.
+
+    Raises:
+        StoreError: digests were removed, or a file is of another version.
+    """
+    if summary.digest is None and (manifest is None or manifest.digest is None):
+        return
+    lacking = [f"{folder.summary.name} has no {key!r}" for key in ("digest", "files") if getattr(summary, key) is None]
+    if manifest is not None and manifest.digest is None:
+        lacking.append(f"{folder.manifest.name} has no 'digest'")
+    if lacking:
+        raise StoreError(
+            f"{folder.path} cannot be checked: {' and '.join(lacking)}, which the version of evalkit that wrote the "
+            "run always writes. A file was edited or comes from another run. Restore it, or give the run's command "
+            "again, which makes it anew."
+        )
 
 
 def digest_at_the_end(folder: RunFolder, name: str) -> FileDigest | None:
@@ -201,7 +222,8 @@ def list_files(folder: RunFolder, present: Iterable[str], absent: Iterable[str] 
     kept = {name: digest for name, digest in files.items() if name not in set(absent)}
     now = kept | {name: digest_of(folder.path / name) for name in present}
     if now != files:
-        write_record(folder.summary, replace(summary, files=now))
+        # A digest here alone, and none in the manifest, would say that the manifest's was removed.
+        write_record(folder.summary, replace(summary, files=now), sealed=summary.digest is not None)
 
 
 class StoredJudgments(NamedTuple):

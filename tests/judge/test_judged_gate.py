@@ -12,6 +12,7 @@ from evalkit.__main__ import main
 from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.types import MetricKey
 from tests.support.fake_server import FakeServer, verdict
+from tests.support.old_runs import as_of_an_earlier_version
 
 METRIC = "judge:server judged_accuracy"
 
@@ -34,13 +35,6 @@ def gate(baseline: Path, candidate: Path, out: Path, *more: str) -> tuple[int, d
     arguments = (f"baseline={baseline}", f"candidate={candidate}", f"metrics=['{METRIC}']", f"out={out}", *more)
     code = main(["gate", *arguments])
     return code, json.loads((out / "gate.json").read_text(encoding="utf-8"))
-
-
-def as_of_an_earlier_version(run: Path) -> None:
-    """Take the digests out of a run's summary."""
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    del summary["files"]
-    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.conclude import show
 from evalkit.runs.read import manifest_at, predictions_at
 from tests.pipeline.test_evaluate import LOADED, lines, run
+from tests.support.old_runs import as_of_an_earlier_version
 
 SAMPLES = LOADED.samples
 THOUGHT = "Yes or no, lung or liver?"
@@ -82,9 +83,7 @@ def test_answers_of_an_older_run_with_thoughts_in_them_are_split_too(tmp_path: P
     older = [{k: v for k, v in r.items() if k not in ("reasoning", "raw")} for r in lines(file)]
     texts = [{**r, "text": CUT[r["sample_id"]], "error": None} for r in older]
     file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in texts), encoding="utf-8")
-    summary = json.loads((first.folder / "summary.json").read_text(encoding="utf-8"))
-    del summary["files"]  # versions without thoughts wrote no digests
-    (first.folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    as_of_an_earlier_version(first.folder)  # versions without thoughts wrote no digests
     engine = scripted(CUT)
     second = run(tmp_path, engine)
     assert engine.metadata()["asked"] == 0

@@ -23,6 +23,7 @@ from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import ShardInfo
 from evalkit.runs.store import manifest_record
 from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of, lines
+from tests.support.old_runs import rewrite
 from tests.support.paths import ROOT
 
 ASKED = (*SCRIPTED, "limit=60")
@@ -84,7 +85,7 @@ def parts_of(cwd: Path, of: int, *more: str, asked: tuple[str, ...] = ASKED) -> 
 
 
 def without_time(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if k not in ("seconds", "timing", "facts")}
+    return {k: v for k, v in record.items() if k not in ("seconds", "timing", "facts", "digest")}
 
 
 def assert_same_run(merged: Path, whole: Path) -> None:
@@ -185,8 +186,7 @@ def copied(three: list[Path], to: Path) -> list[Path]:
 
 
 def change(path: Path, **values: Any) -> None:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(manifest | values), encoding="utf-8")
+    rewrite(path, values)
 
 
 def missing(parts: list[Path]) -> None:

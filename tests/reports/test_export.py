@@ -21,6 +21,7 @@ from evalkit.reports.export.lm_eval import write_lm_eval
 from evalkit.reports.export.model_index import write_model_index
 from tests.support.export_schemas import EVERY_EVAL_EVER, EVERY_EVAL_EVER_SAMPLE, LM_EVAL
 from tests.support.made_runs import ErrorRates, answered, failed, made_run, made_run_under, made_samples, mixed
+from tests.support.old_runs import rewrite
 
 
 def load(path: Path) -> Any:
@@ -195,8 +196,7 @@ def test_slices_are_exported_on_request(ordinary: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_with_other_images_is_named_as_such(ordinary: Path, tmp_path: Path) -> None:
-    summary = load(ordinary / "summary.json") | {"image": "blank"}
-    (ordinary / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    rewrite(ordinary / "summary.json", {"image": "blank"})
     run = read_run(ordinary)
     names = {r["evaluation_name"] for r in load(write_every_eval_ever(run, tmp_path)[0])["evaluation_results"]}
     assert "toy (blank image)/strict/closed_accuracy" in names

@@ -21,11 +21,12 @@ from evalkit.judge.api import judge_run
 from evalkit.judge.config import JudgeConfig
 from evalkit.pipeline.evaluate import evaluate
 from evalkit.pipeline.settings import Settings
-from evalkit.runs.read import predictions_at
+from evalkit.runs.read import predictions_at, record_digest
 from evalkit.runs.store import RunFolder
-from evalkit.runs.verify import digest_of
+from evalkit.runs.verify import digest_of, list_files
 from evalkit.tasks.base import LoadedTask
 from tests.support.gate_runs import as_text, exit_code
+from tests.support.old_runs import as_of_an_earlier_version
 
 N = 60
 Record = dict[str, Any]
@@ -208,6 +209,16 @@ def in_signature(old: str, new: str) -> Edit:
     return in_json("summary.json", change)
 
 
+def a_slice(content: Record) -> Record:
+    """A metric of summary.json over the rows of a slice."""
+    found: Record = next(m for m in content["metrics"] if m["slice"] != "all" and m["value"] is not None)
+    return found
+
+
+def in_slice(**values: Any) -> Edit:
+    return in_json("summary.json", lambda c: a_slice(c).update(values))
+
+
 def swapped_metrics(content: Record) -> None:
     """Exchange what two protocols have for one metric."""
     one, two = metric(content), metric(content, protocol="llava-med")
@@ -379,6 +390,35 @@ RAW: dict[str, Edit] = {
     "no prompt record": gone("prompts.json"),
     "no judgments": gone("judgments.jsonl"),
     "no judged numbers": gone("judged-tiny.json"),
+    "a slice's value": in_slice(value=0.01),
+    "a slice's n": in_slice(n=3),
+    "a slice's name": in_slice(slice="answer_type=OTHER"),
+    "an interval's lower end": in_metric(low=0.0),
+    "an interval's upper end": in_metric(high=0.99),
+    "no interval": in_metric(low=None, high=None),
+    "a slice's interval": in_slice(low=0.0),
+    "a slice less": in_json(SUMMARY, lambda c: c["metrics"].remove(a_slice(c))),
+    "another version": in_json(SUMMARY, lambda c: c.update(notes=["made up"])),
+    "sanity checks removed": in_json(SUMMARY, lambda c: c.update(sanity_checks={"x": 1})),
+    "a warning": in_json(SUMMARY, lambda c: c.update(warnings=["all is well"])),
+    "an unknown key": in_json(SUMMARY, lambda c: c.update(more=1)),
+    "another checkpoint": in_json(MANIFEST, lambda c: c.update(checkpoint="f" * 64)),
+    "another seed": in_json(MANIFEST, lambda c: c["config"].update(task={"seed": 7})),
+    "other images in the manifest": in_json(MANIFEST, lambda c: c.update(images_sha256="0" * 64)),
+    "other facts": in_json(MANIFEST, lambda c: c["facts"].update(dtype="float64")),
+    "an unknown key in the manifest": in_json(MANIFEST, lambda c: c.update(more=1)),
+    "no files": in_json(SUMMARY, lambda c: c.pop("files")),
+    "files that are null": in_json(SUMMARY, lambda c: c.update(files=None)),
+    "no files and no checksum": in_json(SUMMARY, lambda c: [c.pop("files"), c.pop("digest")]),
+    "no checksum": in_json(SUMMARY, lambda c: c.pop("digest")),
+    "a checksum that is null": in_json(SUMMARY, lambda c: c.update(digest=None)),
+    "an empty checksum": in_json(SUMMARY, lambda c: c.update(digest="")),
+    "an older summary": in_json(SUMMARY, lambda c: c.update(schema=1)),
+    "no checksum in the manifest, another seed": in_json(
+        MANIFEST, lambda c: [c.pop("digest"), c["config"].update(task={"seed": 7})]
+    ),
+    "a manifest with a checksum that is null": in_json(MANIFEST, lambda c: c.update(digest=None)),
+    "no manifest": gone(MANIFEST),
     "digests of an earlier version, and the other run's scores": all_of(
         in_json(SUMMARY, lambda c: c.pop("files")), of_other(SCORES)
     ),
@@ -391,18 +431,21 @@ CASES += [(name, edit, "raw") for name, edit in RAW.items()]
 
 
 def signed(run: Path) -> None:
-    """Bring the digests of a run's summary up to date, where there still is one."""
-    path = run / SUMMARY
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for name in content.get("files", {}):
-            if (run / name).is_file():
-                found = digest_of(run / name)
-                content["files"][name] = {"bytes": found.bytes, "sha256": found.sha256}
-        # A doubled key must survive the signature.
-        text = path.read_text(encoding="utf-8")
-        if '"n_failed": 1, "n_failed": 0' not in text:
-            path.write_text(json.dumps(content), encoding="utf-8")
+    """Bring the digests of a run's summary and manifest up to date, where there still are any."""
+    for name in (SUMMARY, MANIFEST):
+        if not (run / name).is_file():
+            continue
+        text = (run / name).read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict) or text.count('"n_failed": ') == 2 or text.count('"status": ') == 2:
+            continue  # a doubled key must survive the signature
+        for file in content.get("files", {}):
+            if (run / file).is_file():
+                found = digest_of(run / file)
+                content["files"][file] = {"bytes": found.bytes, "sha256": found.sha256}
+        if "digest" in content:
+            content["digest"] = record_digest(content)
+        (run / name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def verdict(out: Path) -> str:
@@ -422,6 +465,21 @@ def test_pairs_that_nobody_edited_have_their_verdicts(pair: Pair, tmp_path: Path
     copied = tmp_path / "copy" / pair.worse.name
     shutil.copytree(pair.worse, copied)
     signed(copied)
+    assert exit_code(baseline=str(pair.better), candidate=str(copied), out=str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("kept", [("files",), ()], ids=["with digests of files", "without digests"])
+def test_runs_of_earlier_versions_are_read_with_a_note(
+    kept: tuple[str, ...], pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copy" / pair.worse.name
+    shutil.copytree(pair.worse, copied)
+    as_of_an_earlier_version(copied, kept)
+    assert exit_code(baseline=str(pair.better), candidate=str(copied), out=str(tmp_path)) == 1
+    assert capsys.readouterr().err.count("is of an earlier version of evalkit") == 1
+    assert "digest" not in json.loads((copied / SUMMARY).read_text(encoding="utf-8"))
+    list_files(RunFolder(copied), present=(ANSWERS,), absent=(SCORES,))  # as a judge does
+    list_files(RunFolder(copied), present=(SCORES,))
     assert exit_code(baseline=str(pair.better), candidate=str(copied), out=str(tmp_path)) == 1
 
 

@@ -21,7 +21,7 @@ from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.providers import with_providers
 from evalkit.cli.sent_settings import check_sent_settings
 from evalkit.cli.typed_settings import groups_of, typed
-from evalkit.cli.verbs import load
+from evalkit.cli.verbs import command_line_refused, load
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
 
@@ -43,6 +43,17 @@ CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Compose the verb's configuration and run the verb on it, once a job; returns the highest exit code."""
+    begun: list[str] = []
+    try:
+        return _run_verb(verb, arguments, begun)
+    except Exception:
+        if not begun:
+            command_line_refused(verb, arguments)
+        raise
+
+
+def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
+    """See `run_verb`; begun: gets the verb's name when a job calls it."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -59,7 +70,9 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         try:
             words = with_models_first(readable(command.arguments, groups_of(verb)))
             sys.argv = ["evalkit", *with_settings(words)]
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(
+                make_job(verb, codes, begun)
+            )()
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 
@@ -137,8 +150,10 @@ def with_settings(arguments: Sequence[str]) -> list[str]:
     return [*arguments[:place], *HYDRA_SETTINGS, *arguments[place:]]
 
 
-def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
+def make_job(verb: str, codes: list[int], begun: list[str]) -> Callable[[Any], None]:
     """The function that Hydra calls once a job, which appends its exit code to `codes`; a failed job ends no sweep.
+
+    It appends the verb to `begun` before it calls it.
 
     Where a launcher runs the job in another process (submitit), Hydra transfers only its exceptions back.
     """
@@ -149,6 +164,7 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
 
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         words = list(HydraConfig.get().overrides.task)
+        n_begun = len(begun)
         try:
             found = resolve_node(cfg)
             environment = {"from_environment": found.from_environment} if found.from_environment else {}
@@ -160,10 +176,14 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             check_sent_settings(content, words)
             content = with_providers(content, words)
             config = with_own_name(typed(verb, content, words), words)
+            function = load(verb)
+            begun.append(verb)
             with jobs_of_one_command():  # for a process of its own; else this is inside of that of `run_verb`
                 shared_by_jobs().words = tuple(words)
-                codes.append(load(verb)(config))
+                codes.append(function(config))
         except EvalkitError as problem:
+            if len(begun) == n_begun:
+                command_line_refused(verb, words)
             if cfg.get("debug") or os.getpid() != main_process:
                 raise
             codes.append(report_error(problem))

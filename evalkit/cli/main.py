@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from evalkit import __version__
 from evalkit.cli.command_words import quoted
 from evalkit.cli.completion import complete_verb, is_completion
-from evalkit.cli.verbs import load, read_verb, split_verb, verb_names
+from evalkit.cli.verbs import command_line_refused, load, read_verb, split_verb, verb_names
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, did_you_mean, first_line
 
@@ -121,6 +121,7 @@ def run_command(arguments: Sequence[str]) -> int:
     elif rest and "=" not in rest[0] and not rest[0].startswith(("-", "+", "~")):
         if first := read_verb(verb).first_word:
             return run_command([*verb.split("_"), f"{first}={quoted(rest[0])}", *rest[1:]])
+        command_line_refused(verb, rest)
         known = [name.replace("_", " ") for name in verb_names()]
         raise ConfigError(f"There is no verb {rest[0]!r}. {did_you_mean(rest[0], known)}")
     from evalkit.cli.hydra_app import run_verb

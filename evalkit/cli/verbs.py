@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -104,6 +105,13 @@ def split_verb(arguments: Sequence[str]) -> Command:
         if name := known.get(tuple(arguments[:length])):
             return Command(name, True, list(arguments[length:]))
     return Command(DEFAULT, False, list(arguments))
+
+
+def command_line_refused(verb: str, arguments: Sequence[str]) -> None:
+    """Tell a verb that its command line was refused before it began; a module without `refused` has nothing to do."""
+    with suppress(SyntaxError, ImportError):  # of a broken module, which `load` reports
+        if (told := getattr(import_module(f"{commands.__name__}.{verb}"), "refused", None)) is not None:
+            told(arguments)
 
 
 def load(verb: str) -> Callable[[Any], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,9 @@ MAX_WORDS = 300
 MAX_NAME = 200
 # Levels of a reply's JSON; those of servers have about ten.
 MAX_DEPTH = 100
+# Values of a reply's JSON, which is read while other calls wait; those of servers have some dozens.
+MAX_VALUES = 200_000
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 # Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_LISTS = ("reasoning_details", "thinking_blocks")
@@ -74,8 +78,11 @@ def read_json(content: bytes, redact: Redact) -> Any:
     """Parse the JSON of a server: the key replaced in every text, numbers that are not finite as None.
 
     Raises:
-        CallFailed: it is no JSON, is nested too deeply, or has half of a surrogate pair, which no file can hold.
+        CallFailed: it is no JSON, is nested too deeply, has too many values, or half of a surrogate pair, which no file
+            can hold.
     """
+    if _most_values(content) > MAX_VALUES:
+        raise CallFailed(f"the server's reply has more than {MAX_VALUES} values")
     try:
         text = content.decode("utf-8-sig")
         return cleaned(json_text.loads(text, parse_constant=lambda _: None), redact)
@@ -91,6 +98,20 @@ def read_json(content: bytes, redact: Redact) -> Any:
         if start and not start.startswith("{"):
             raise CallFailed(f"the server's reply is not a JSON object; it begins with {start!r}") from None
         raise CallFailed(f"the server's reply is not JSON ({redact(first_line(problem))[:MAX_WORDS]})") from None
+
+
+def _most_values(content: bytes) -> int:
+    """An upper bound of the number of values in JSON, found without parsing it."""
+    if (n_marks := _count_marks(content)) <= MAX_VALUES:
+        return n_marks
+    n_quotes = content.count(b'"') - content.count(b'\\"')
+    if n_quotes > 4 * MAX_VALUES:  # two around each text, and at most two texts a value: its key and itself
+        return n_marks
+    return _count_marks(_STRINGS.sub(b"", content))  # marks in a text are none
+
+
+def _count_marks(content: bytes) -> int:
+    return 1 + sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def cleaned(value: Any, redact: Redact, depth: int = 0) -> Any:

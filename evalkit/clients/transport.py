@@ -136,10 +136,16 @@ class Exchange:
                 body = await self._body(response)
             finally:
                 await response.aclose()
-            following = response.next_request
-            if response.status_code not in REPEATING or not _is_same_server(request.url, following.url):
+            if response.status_code not in REPEATING:
+                break
+            following = _following(response)
+            if not _is_same_server(request.url, following.url):
                 break
             request = following
+        else:
+            raise CallFailed(
+                f"HTTP {response.status_code}: the server redirects to itself more than {MAX_REDIRECTS} times"
+            )
         status = response.status_code
         if status == 200 and (named := self._named_status(body)) is not None:
             status = named
@@ -194,6 +200,24 @@ class Exchange:
             return transient_status(read_json(body, redactor(None)))
         except CallFailed:
             return None
+
+
+def _following(response: Any) -> Any:
+    """The request that a redirect names.
+
+    Raises:
+        CallFailed: it names none.
+    """
+    status = response.status_code
+    if not response.headers.get("location"):
+        raise CallFailed(f"HTTP {status}: the server redirects and names no address (Location)")
+    try:
+        following = response.next_request
+    except Exception as problem:  # the HTTP library's own, and those of its reader of addresses
+        raise CallFailed(f"HTTP {status}: the server redirects to an address that is none") from problem
+    if following is None:
+        raise CallFailed(f"HTTP {status}: the server redirects to an address that is none")
+    return following
 
 
 def _decompressor(encoding: str) -> Callable[[bytes, int], bytes] | None:

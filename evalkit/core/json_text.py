@@ -19,7 +19,9 @@ class TooDeepError(ValueError):
 
 
 class DoubledKeyError(ValueError):
-    """A key that occurs twice in one JSON object with different values; the JSON standard leaves open which one holds.
+    """A key that occurs twice in one JSON object; the JSON standard leaves open which one holds.
+
+    Equal values are refused too: where a key was written twice, the second value may be meant for another key.
 
     key: the key.  values: both values.
     """
@@ -33,16 +35,15 @@ class DoubledKeyError(ValueError):
 
 
 def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook` for json: raises DoubledKeyError; a key repeated with an equal value is kept once."""
+    """An `object_pairs_hook` for json.  Raises DoubledKeyError."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
     first: dict[str, Any] = {}
     for key, value in pairs:
-        # Equal in Python is not enough: 1, 1.0 and true are different values.
-        if key in first and json.dumps(first[key]) != json.dumps(value):
+        if key in first:
             raise DoubledKeyError(key, first[key], value)
-        first.setdefault(key, value)
+        first[key] = value
     return first
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,34 @@ FORMS = {
     "base64 of Bearer": base64.b64encode(f"Bearer {KEY}".encode()).decode(),
     "base64 for addresses": base64.urlsafe_b64encode(KEY.encode()).decode().rstrip("="),
     "hex": KEY.encode().hex(),
+    "capital hex": KEY.encode().hex().upper(),
+    "hex with colons": KEY.encode().hex(":"),
+    "all percent": "".join(f"%{ord(c):02X}" for c in KEY),
+    "all percent, small": "".join(f"%{ord(c):02x}" for c in KEY),
+    "percent twice": "".join(f"%25{ord(c):02X}" for c in KEY),
+    "some percent": "".join(f"%{ord(c):02X}" if k % 2 else c for k, c in enumerate(KEY)),
+    "entities": "".join(f"&#{ord(c)};" for c in KEY),
+    "entities in hex": "".join(f"&#x{ord(c):x};" for c in KEY),
+    "entities in capital hex": "".join(f"&#X{ord(c):04X};" for c in KEY),
+    "entities with zeros": "".join(f"&#{ord(c):05};" for c in KEY),
+    "entities twice": "".join(f"&amp;#{ord(c)};" for c in KEY),
+    "named entities": KEY.replace("+", "&plus;").replace("/", "&sol;").replace("=", "&equals;"),
+    "escapes": "".join(f"\\u{ord(c):04x}" for c in KEY),
+    "escapes of escapes": "".join(f"\\\\u{ord(c):04X}" for c in KEY),
+    "escapes in braces": "".join(f"\\u{{{ord(c):x}}}" for c in KEY),
+    "short escapes": "".join(f"\\x{ord(c):02x}" for c in KEY),
+    "octal": "".join(f"\\{ord(c):o}" for c in KEY),
+    "quoted-printable": "".join(f"={ord(c):02X}" for c in KEY),
+    "backslashes": KEY.replace("/", "\\/"),
+    "of each a few": "".join(
+        (c, f"%{ord(c):02x}", f"&#{ord(c)};", f"\\u{ord(c):04x}", f"&#x{ord(c):X};")[k % 5] for k, c in enumerate(KEY)
+    ),
+    **{
+        f"base64 of {user!r} before": base64.b64encode(f"{user}{KEY}".encode()).decode()
+        for user in ("user:", "a:", "me:", "Basic user:", "name@example.org:", '{"key": "', "x")
+    },
+    "base64 with more behind": base64.b64encode(f"user:{KEY}@host/path".encode()).decode(),
+    "base64 for addresses, with more": base64.urlsafe_b64encode(f"ab{KEY}??>".encode()).decode(),
 }
 
 
@@ -145,6 +174,24 @@ def test_a_key_that_comes_back_is_replaced_in_its_usual_encodings(form: str) -> 
     text = f"before {FORMS[form]} behind"
     assert "[key]" in redactor(KEY)(text)
     assert FORMS[form] not in redactor(KEY)(text) and redactor(KEY)(text).endswith(" behind")
+
+
+def test_texts_without_the_key_stay_as_they_are() -> None:
+    other = KEY[:-1] + "u"
+    for text in ("5 %, 3 %", "a=b&c", "&amp;#65; &lt;", r"\u0041 \frac{a}{b}", "sk-test-", other, other.encode().hex()):
+        assert redactor(KEY)(text) == text
+    words = base64.b64encode(b"another text, as long as one with a key in it").decode()
+    assert redactor(KEY)(words) == words
+
+
+@pytest.mark.parametrize(
+    "piece", ["s", "%73", "%", "%25", "&#0", "&amp;", "\\", "\\u00", "sk-test-", "736b", "a b ", "="]
+)
+def test_a_long_text_is_searched_in_a_second_or_two(piece: str) -> None:
+    text = piece * (4_000_000 // len(piece))
+    started = time.monotonic()
+    assert redactor(KEY)(text) == text
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("key", ["none", "EMPTY", "yes", "a", ""])

@@ -26,6 +26,7 @@ STATED = {
     "members": (TASK, f"all members that are read together {archives.MAX_ARCHIVE // GIB} GiB"),
     "reply": (ENGINES, f"{openai_client.MAX_REPLY_BYTES:,}: limit of a reply"),
     "levels": (ENGINES, f"more than {response.MAX_DEPTH} levels"),
+    "values": (ENGINES, f"more than {response.MAX_VALUES:,} values"),
     "names": (ENGINES, f"names are cut at {response.MAX_NAME} characters"),
     "redirects": (ENGINES, "307 and 308, three at most"),
     "secret": (ENGINES, f"Values of fewer than {redaction.SHORTEST_SECRET} characters"),

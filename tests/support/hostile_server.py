@@ -122,6 +122,7 @@ NO_OBJECT = "not a JSON object"
 SURROGATE = "half of a surrogate pair"
 
 # Behaviour -> a part of the failed call's reason; ANSWERED where only a number or name is broken, and not the answer.
+MANY = "more than 200000 values"
 ANSWERED = None
 FAULTS: dict[str, tuple[Behaviour, str | None]] = {
     "half pair in text": (_swap(b'"content": "', b'"content": "\\ud83d '), SURROGATE),
@@ -208,6 +209,15 @@ FAULTS: dict[str, tuple[Behaviour, str | None]] = {
     "null": (_body(lambda text: b"null"), NO_OBJECT),
     "a number of 5000 digits": (_field("x", "9" * 5000), NOT_JSON),
     "a key twice": (_swap(b'"content": "', b'"content": "other", "content": "'), "occurs twice"),
+    "an equal key twice": (_swap(b'"content": "', b'"content": "same", "content": "same", "x": "'), "occurs twice"),
+    "millions of numbers": (_field("x", "[" + "0," * 3_900_000 + "0]"), MANY),
+    "millions of lists": (_field("x", "[" + "[]," * 2_600_000 + "0]"), MANY),
+    "millions of objects": (_field("x", "[" + "{}," * 2_600_000 + "0]"), MANY),
+    "millions of texts": (_field("x", "[" + '"",' * 2_600_000 + '""]'), MANY),
+    "millions of keys": (_field("x", "{" + ",".join(f'"{k}":0' for k in range(600_000)) + "}"), MANY),
+    "millions of brackets": (_body(lambda text: b"[" * 7_900_000), MANY),
+    "millions of brackets and quotes": (_body(lambda text: b'["\\"' * 1_900_000), MANY),
+    "a text of a million brackets": (_field("x", '"' + "[{," * 400_000 + '"'), ANSWERED),
     "choices of another type": (_body(lambda text: b'{"choices": {"message": "x"}}'), "not a chat completion"),
     "retry after ages": (
         _raw(lambda text: reply(b"{}", HEAD.replace(b"200", b"503") + b"Retry-After: 1e999\r\n")),
@@ -219,11 +229,19 @@ FAULTS: dict[str, tuple[Behaviour, str | None]] = {
     ),
     "redirect without end": (
         _raw(lambda text: reply(b"", HEAD.replace(b"200", b"307") + b"Location: /v1/chat/completions\r\n")),
-        "",
+        "HTTP 307: the server redirects to itself more than 3 times",
+    ),
+    "redirect without an address": (
+        _raw(lambda text: reply(b"", HEAD.replace(b"200", b"307"))),
+        "HTTP 307: the server redirects and names no address",
+    ),
+    "redirect to an empty address": (
+        _raw(lambda text: reply(b"", HEAD.replace(b"200", b"308") + b"Location: \r\n")),
+        "HTTP 308: the server redirects and names no address",
     ),
     "redirect to nowhere": (
         _raw(lambda text: reply(b"", HEAD.replace(b"200", b"307") + b"Location: http://[\r\n")),
-        "",
+        "HTTP 307: the server redirects to",
     ),
     "infinite usage": (_swap(b'"prompt_tokens": 30', b'"prompt_tokens": 1e999'), ANSWERED),
     "NaN usage": (_swap(b'"prompt_tokens": 30', b'"prompt_tokens": NaN'), ANSWERED),

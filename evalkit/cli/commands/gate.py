@@ -7,6 +7,7 @@ settings with a record of them, without a model: 0 same, 1 changed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +64,38 @@ def main(config: Config) -> int:
     return _report_verdicts(content)
 
 
+def refused(arguments: Sequence[str]) -> None:
+    """Remove what an earlier gate left where this one would have written, had its command line been possible."""
+    from evalkit.analysis.gate import report
+
+    words = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
+    is_other = any(words.get(name, "").lower() not in ("", "null", "false") for name in ("save", "prompts", "dry_run"))
+    if is_other or any(argument in ("--help", "-h", "--cfg", "-c") for argument in arguments):
+        return
+    named = words.get("out", "").strip("'\"")
+    texts = re.split(r"[\[\],]", words.get("candidate", "")) if named in ("", "null") else [named]
+    for folder in _folders_of(Path(text) for part in texts if (text := part.strip(" '\""))):
+        report.clear(folder)
+
+
 def _possible_outputs(config: Config) -> list[Path]:
     """The folders in which files of an earlier gate could be taken for those of this one."""
     if config["out"]:
         return [Path(str(config["out"]))]
-    return [path for path in _paths(config["candidate"]) if path.is_dir()]
+    return _folders_of(_paths(config["candidate"]))
+
+
+def _folders_of(paths: Iterable[Path]) -> list[Path]:
+    """The folders that paths and patterns name; a pattern without a match names none."""
+    from evalkit.analysis.run_folders import expand_patterns
+
+    found = []
+    for path in paths:
+        try:
+            found += [place for place in expand_patterns([path]) if place.is_dir()]
+        except (EvalkitError, OSError, ValueError):  # no match; a name that is none
+            continue
+    return found
 
 
 def _output_folder(config: Config) -> Path:

@@ -343,6 +343,67 @@ def test_a_wrong_command_leaves_no_file_of_an_earlier_gate_that_says_pass(
     assert says_pass(out) == []
 
 
+REFUSED = {
+    "an unknown setting": ("bogus=1",),
+    "a value of another type": ("margin=much",),
+    "a value that cannot be read": ("margin={",),
+    "a flag that is none": ("--bogus",),
+    "a folder that is none": ("--config-dir", "nowhere"),
+    "a flag without its value": ("--config-dir",),
+    "a word that is none": ("verdict",),
+    "a callback": ("+hydra.callbacks.x=1",),
+    "an option that is none": ("+task=nothing",),
+    "several values": ("margin=0.1,0.2",),
+    "settings of another tree": ("--config-path=x",),
+    "an interpolation": ("margin='${nothing}'",),
+}
+OUTPUTS = {
+    "a folder": ("out=out", "candidate={run}"),
+    "the candidate": ("candidate={run}",),
+    "a pattern of candidates": ("candidate={run}*",),
+    "a list of candidates": ("candidate=[{run},nowhere]",),
+    "a folder in quotes": ("out='out'",),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_command_line_that_is_refused_leaves_no_pass_of_an_earlier_gate(
+    kind: str, output: str, runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    place = tmp_path / "out" if "out" in OUTPUTS[output][0].partition("=")[0] else run
+    other = run if place != run else tmp_path / "out"
+    earlier_pass(place)
+    earlier_pass(other)
+    words = [word.format(run=run) for word in OUTPUTS[output]]
+    refused = REFUSED[kind]
+    named = [*refused, *words] if refused == ("verdict",) else [*words, *refused]
+    assert main(["gate", f"baseline={runs[1]}", *named] if refused != ("verdict",) else ["gate", *named]) == 2
+    assert says_pass(place) == []
+    assert len(says_pass(other)) == len(report.FILES), "files of another gate stay"
+
+
+@pytest.mark.parametrize("words", [("--help",), ("dry_run=true", "bogus=1"), ("save=x.json", "bogus=1")])
+def test_a_command_that_writes_no_verdict_removes_none(
+    words: tuple[str, ...], runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    earlier_pass(out)
+    main(["gate", f"baseline={runs[1]}", f"candidate={runs[0]}", f"out={out}", *words])
+    assert len(says_pass(out)) == len(report.FILES)
+
+
+def test_a_pattern_of_candidates_keeps_no_pass_in_what_it_matches(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("a-run", "b-run"):
+        shutil.copytree(runs[0], tmp_path / name)
+        earlier_pass(tmp_path / name)
+    assert exit_code(baseline=str(runs[1]), candidate=str(tmp_path / "*-run")) == 2
+    assert says_pass(tmp_path / "a-run") == says_pass(tmp_path / "b-run") == []
+
+
 def test_a_candidate_that_is_no_run_any_more_keeps_no_pass_in_its_folder(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

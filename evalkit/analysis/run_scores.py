@@ -20,7 +20,7 @@ from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, worst_s
 from evalkit.judge.columns import judged_columns
 from evalkit.judge.metric_definitions import metric_bounds
 from evalkit.judge.results import judged_numbers
-from evalkit.runs.columns import ScoredPlaces
+from evalkit.runs.columns import AnswerColumns, ScoredPlaces
 from evalkit.runs.read import baseline_at
 from evalkit.runs.schema import Baseline, PromptFile, RunHeader, Summary
 from evalkit.runs.store import baseline_text
@@ -40,6 +40,7 @@ FINISHED = ("done", "scored")
 KEPT_DECIMALS = 6
 # Scores beyond this are damage, not measurements, also in a metric without bounds.
 _LARGEST_SCORE = 1e9
+_UNSCORED = float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -66,8 +67,9 @@ class ScoreColumn:
         """
         import numpy as np
 
-        numbers = np.array(values, dtype=float)
-        if np.isnan(numbers).sum() != values.count(None):
+        # numpy reads None as NaN too, in three times the time.
+        numbers = np.array([_UNSCORED if v is None else v for v in values], dtype=float)
+        if np.count_nonzero(np.isnan(numbers)) != values.count(None):
             raise ValueError(f"{signature.metric} has the score nan; expected a number, or null for an unscored sample")
         return cls(
             values=numbers,
@@ -229,12 +231,19 @@ def _from_folder(path: Path) -> RunScores:
         ids=ids,
         image_ids=tuple(answers.image_ids),
         columns=columns | judged_scores,
-        answers=tuple(map(_digest_of, answers.texts, answers.errors, answers.reasonings)),
+        answers=_answer_digests(answers),
         questions=tuple(answers.questions),
         texts=tuple(map(_text_of, answers.texts, answers.errors)),
         refused={key: c.refused for key, c in judged.items() if c.refused},
         without_scores=frozenset(m.key for m in summary.metrics if m.n and m.key not in columns),
     )
+
+
+def _answer_digests(answers: AnswerColumns) -> tuple[str | None, ...]:
+    """The digest of each answer, made once for equal answers."""
+    texts = list(zip(answers.texts, answers.errors, answers.reasonings, strict=True))
+    known = {text: _digest_of(*text) for text in set(texts)}
+    return tuple(known[text] for text in texts)
 
 
 def _digest_of(text: str | None, error: str | None, reasoning: str) -> str | None:

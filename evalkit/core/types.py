@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from evalkit.core.signature import Signature
@@ -36,6 +37,8 @@ REASONING_ALONE = "the reply contains reasoning and no answer"
 _NONE: Mapping[str, str] = {}
 # Made once: a run digests every request.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+# Items of a list that are digested at a time.
+_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +388,7 @@ def digest_json(content: Any) -> str:
 
 
 def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -> str:
-    """`digest_json` of a list, item by item, so that its text is never held as a whole.
+    """`digest_json` of a list, some items at a time, so that its text is never held as a whole.
 
     Args:
         before, after: canonical JSON around the list, where it is a part of the content.
@@ -395,8 +398,10 @@ def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -
     True
     """
     hasher = hashlib.sha256(f"{before}[".encode())
-    for number, item in enumerate(items):
-        text = f"{',' if number else ''}{_CANONICAL.encode(item)}"
+    rest, between = iter(items), ""
+    while some := list(islice(rest, _ITEMS)):
+        text = f"{between}{_CANONICAL.encode(some)[1:-1]}"
         hasher.update(text.encode("utf-8", "surrogatepass"))
+        between = ","
     hasher.update(f"]{after}".encode())
     return hasher.hexdigest()

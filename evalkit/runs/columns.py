@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Bytes of a file that are parsed at a time.
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 _NEWLINE = ord("\n")
 # Text columns of the lines that are read; `value` is a number.
 _SCORE = ("sample_id", "protocol", "metric", "extracted", "reason", "note")
@@ -35,6 +35,18 @@ class ScoredPlaces(NamedTuple):
 
     places: np.ndarray[Any, Any]
     values: np.ndarray[Any, Any]
+
+
+class ScoreGroups(NamedTuple):
+    """Scores in which equal ones are stored once.
+
+    distinct: scores that differ in more than the sample, in order of their first appearance; their sample is not used.
+     of: for each score the position of its equal in `distinct`.  places: the positions of the samples.
+    """
+
+    distinct: list[Score]
+    of: np.ndarray[Any, Any]
+    places: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +92,91 @@ def score_columns(
     Raises:
         Unusual: see the module, or a score of another sample.
     """
-    import numpy as np
-    import pyarrow
-    import pyarrow.compute as pc
 
-    known = pyarrow.array(ids, pyarrow.string())
+    place_of: dict[str | None, int] = {i: k for k, i in enumerate(ids)}
     found: dict[MetricKey, list[ScoredPlaces]] = {}
     for table in _tables(path, _SCORE, ("value",), update):
-        places = pc.index_in(table["sample_id"].combine_chunks(), value_set=known)
-        if places.null_count or any(table[name].null_count for name in ("protocol", "metric")):
-            raise Unusual(f"{path}: a score of a sample without an answer, or of no metric")
+        places = _places(table["sample_id"].combine_chunks(), place_of)
+        if (places < 0).any():
+            raise Unusual(f"{path}: a score of a sample without an answer")
+        _check_scores(table, path)
         values = table["value"].to_numpy()
-        unscored = table["value"].is_null().to_numpy()
-        reasons = pc.fill_null(pc.utf8_length(table["reason"]), 0).to_numpy() > 0
-        if (unscored != reasons).any() or not np.isfinite(values[~unscored]).all():
-            raise Unusual(f"{path}: a score with neither value nor reason, or both")
         for key, rows in _by_metric(table):
-            found.setdefault(key, []).append(ScoredPlaces(places.to_numpy()[rows], values[rows]))
+            found.setdefault(key, []).append(ScoredPlaces(places[rows], values[rows]))
     return found
+
+
+def _check_scores(table: Any, path: Path) -> None:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if any(table[name].null_count for name in ("sample_id", "protocol", "metric")):
+        raise Unusual(f"{path}: a score of no sample or metric")
+    unscored = table["value"].is_null().to_numpy()
+    reasons = pc.fill_null(pc.utf8_length(table["reason"]), 0).to_numpy() > 0
+    if (unscored != reasons).any() or not np.isfinite(table["value"].to_numpy()[~unscored]).all():
+        raise Unusual(f"{path}: a score with neither value nor reason, or both")
+
+
+def score_groups(path: Path, ids: Sequence[str], update: Callable[[bytes], object]) -> list[ScoreGroups]:
+    """The scores in a scores.jsonl with all that they say, block by block; those of samples not in `ids` are left out.
+
+    Args:
+        ids: of samples, in the order of the positions.
+        update: is given every byte that is read.
+
+    Raises:
+        Unusual: see the module.
+    """
+    place_of: dict[str | None, int] = {i: k for k, i in enumerate(ids)}
+    found = []
+    for table in _tables(path, _SCORE, ("value",), update):
+        _check_scores(table, path)
+        places = _places(table["sample_id"].combine_chunks(), place_of)
+        if (places < 0).any():
+            table, places = table.filter(places >= 0), places[places >= 0]
+        found.append(_grouped(table, places))
+    return found
+
+
+def _grouped(table: Any, places: np.ndarray[Any, Any]) -> ScoreGroups:
+    import numpy as np
+
+    names = ("protocol", "metric", "value", "extracted", "reason", "note")
+    columns = [table[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in names]
+    known = [column.dictionary.to_pylist() for column in columns]
+    number: dict[tuple[int, ...], int] = {}
+    rows = zip(*(column.indices.to_numpy().tolist() for column in columns), strict=True)
+    of = np.array([number.setdefault(row, len(number)) for row in rows], dtype=np.int32)
+    distinct = []
+    for row in number:
+        fields = {name: values[k] for name, values, k in zip(names, known, row, strict=True)}
+        distinct.append(Score(sample_id="", **fields | {name: fields[name] or "" for name in names[3:]}))
+    return ScoreGroups(distinct, of, places)
+
+
+def groups_of_scores(scores: Sequence[Score], ids: Sequence[str]) -> ScoreGroups:
+    """`score_groups` of scores that were read line by line."""
+    import numpy as np
+
+    place_of = {i: k for k, i in enumerate(ids)}
+    kept = [s for s in scores if s.sample_id in place_of]
+    places = np.array([place_of[s.sample_id] for s in kept], dtype=np.int64)
+    return ScoreGroups(kept, np.arange(len(kept)), places)
+
+
+def _places(ids: Any, place_of: Mapping[str | None, int]) -> np.ndarray[Any, Any]:
+    """The positions of samples by a column of ids, -1 for an unknown one.
+
+    The scores of a sample under one protocol follow each other, so that each stretch of equal ids is looked up once.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    changes = pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    found = np.array([place_of.get(i, -1) for i in ids.take(starts).to_pylist()], dtype=np.int64)
+    return np.repeat(found, np.diff(starts, append=len(ids)))
 
 
 def _by_metric(table: Any) -> Iterator[tuple[MetricKey, np.ndarray[Any, Any]]]:
@@ -106,8 +185,10 @@ def _by_metric(table: Any) -> Iterator[tuple[MetricKey, np.ndarray[Any, Any]]]:
 
     protocols, metrics = (table[name].combine_chunks().dictionary_encode() for name in ("protocol", "metric"))
     code = protocols.indices.to_numpy().astype(np.int64) * len(metrics.dictionary) + metrics.indices.to_numpy()
-    different, first = np.unique(code, return_index=True)
-    for number in different[np.argsort(first)].tolist():
+    first = np.full(len(protocols.dictionary) * len(metrics.dictionary), len(code))
+    first[code[::-1]] = np.arange(len(code))[::-1]  # of several rows of a metric the last written, the first
+    present = np.flatnonzero(first < len(code))
+    for number in present[np.argsort(first[present])].tolist():
         protocol, metric = divmod(number, len(metrics.dictionary))
         key = MetricKey(protocols.dictionary[protocol].as_py(), metrics.dictionary[metric].as_py())
         yield key, np.flatnonzero(code == number)

@@ -19,10 +19,13 @@ from evalkit.runs.codec import read_records
 from evalkit.runs.columns import (
     AnswerColumns,
     ScoredPlaces,
+    ScoreGroups,
     Unusual,
     answer_columns,
     columns_of_scores,
+    groups_of_scores,
     score_columns,
+    score_groups,
 )
 from evalkit.runs.read import journal_lines, manifest_at, prompts_at, summary_at, without_torn_line
 from evalkit.runs.schema import FileDigest, JudgePlan, Judgment, Manifest, PredictionLine, PromptFile, Summary
@@ -76,6 +79,16 @@ class StoredRun:
         path = self.folder.scores
         found = self._columns(path, lambda update: score_columns(path, ids, update))
         return columns_of_scores(self.scores(), ids) if found is None else found
+
+    def score_groups(self, ids: Sequence[str]) -> list[ScoreGroups]:
+        """The content of scores.jsonl for some samples, equal scores once.
+
+        Raises:
+            StoreError: the file is not the summary's.
+        """
+        path = self.folder.scores
+        found = self._columns(path, lambda update: score_groups(path, ids, update))
+        return [groups_of_scores(self.scores(), ids)] if found is None else found
 
     def _columns(self, path: Path, read: Callable[[Callable[[bytes], object]], Content]) -> Content | None:
         """What a reader of columns gives, the file checked; None where the file is to be read line by line.

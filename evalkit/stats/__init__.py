@@ -11,6 +11,7 @@ from evalkit.stats.intervals import (
     cluster_standard_error,
     cluster_sums,
     design_effect,
+    exact_sum,
     mean_interval,
     wilson,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "cluster_standard_error",
     "cluster_sums",
     "design_effect",
+    "exact_sum",
     "group_by_cluster",
     "holm",
     "mean_interval",

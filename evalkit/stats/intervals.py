@@ -185,7 +185,14 @@ def _mean(values: Values, clusters: Clusters, *, bounded: bool) -> Estimate:
 
 def exact_sum(values: Values) -> float:
     """The sum of numbers, rounded once."""
-    return math.fsum(values if isinstance(values, Sequence) else values.tolist())
+    import numpy as np
+
+    if isinstance(values, Sequence):
+        return math.fsum(values)
+    # Whole numbers of this size, such as hits, have exact sums in any order.
+    if len(values) < 1 << 30 and (values == np.rint(values)).all() and np.abs(values).max(initial=0) < 1 << 20:
+        return float(values.sum()) + 0.0
+    return math.fsum(values.tolist())
 
 
 AGGREGATES: dict[str, Aggregate] = {"mean": mean, "unbounded_mean": unbounded_mean}

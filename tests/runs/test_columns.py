@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pytest
 from evalkit.core.errors import StoreError
 from evalkit.core.types import Score
 from evalkit.runs.codec import read_records
-from evalkit.runs.columns import AnswerColumns, Unusual, answer_columns, columns_of_scores, score_columns
+from evalkit.runs.columns import (
+    AnswerColumns,
+    ScoreGroups,
+    Unusual,
+    answer_columns,
+    columns_of_scores,
+    groups_of_scores,
+    score_columns,
+    score_groups,
+)
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import prediction_text
 
@@ -71,6 +81,48 @@ def test_columns_of_scores_are_the_lines_or_refused(name: str, tmp_path: Path) -
     assert fast in ("Unusual", slow)
     if name in ("plain", "unscored", "of another metric"):
         assert fast == slow
+
+
+def spread(groups: list[ScoreGroups], ids: list[str]) -> list[Score]:
+    """The scores of groups, one by one."""
+    rows = [(g.distinct[k], p) for g in groups for k, p in zip(g.of.tolist(), g.places.tolist(), strict=True)]
+    return [replace(score, sample_id=ids[place]) for score, place in rows]
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_groups_of_scores_are_the_lines_or_refused(name: str, tmp_path: Path) -> None:
+    """All that a score says, of the samples that are asked for."""
+    path = tmp_path / "scores.jsonl"
+    path.write_bytes(f"{OTHER}\n{LINES[name]}\n{OTHER}\n".encode("utf-8", "surrogateescape"))
+    for ids in (["a", "b"], ["b"]):
+
+        def fast(ids: list[str] = ids) -> list[Score]:
+            return spread(score_groups(path, ids, lambda _: None), ids)
+
+        def slow(ids: list[str] = ids) -> list[Score]:
+            return [s for s in read_records(Score, path) if s.sample_id in ids]
+
+        results = []
+        for read in (fast, slow):
+            try:
+                results.append(repr(read()))
+            except (StoreError, ValueError) as problem:
+                results.append(type(problem).__name__)
+        assert results[0] in ("Unusual", results[1])
+        if name in ("plain", "unscored", "of another metric", "other characters"):
+            assert results[0] == results[1]
+
+
+def test_groups_hold_equal_scores_once_in_order_of_appearance(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    ids = ["a", "b", "c"]
+    lines = [s.replace('"a"', json.dumps(i)) for i in ids for s in (SCORE, UNSCORED)]
+    path.write_text("".join(line + "\n" for line in lines))
+    [group] = score_groups(path, ids, lambda _: None)
+    assert [s.reason for s in group.distinct] == ["", "unread"]
+    assert group.of.tolist() == [0, 1] * 3 and group.places.tolist() == [0, 0, 1, 1, 2, 2]
+    read = read_records(Score, path)
+    assert spread([group], ids) == spread([groups_of_scores(read, ids)], ids) == read
 
 
 def test_a_last_line_without_its_break_is_refused(tmp_path: Path) -> None:

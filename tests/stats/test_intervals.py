@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats import AGGREGATES, ONE_CLUSTER, Interval, cluster_standard_error, mean_interval
+from evalkit.stats import AGGREGATES, ONE_CLUSTER, Interval, cluster_standard_error, exact_sum, mean_interval
 
 
 def test_no_values_have_no_mean_and_no_interval():
@@ -98,3 +98,12 @@ def test_the_interval_contains_the_mean_and_ignores_order(pairs):
     assert (found.low, found.high, found.method) == (
         pytest.approx(again.low, abs=1e-12), pytest.approx(again.high, abs=1e-12), again.method,
     )  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, -1.0, 3.0]) | st.floats(-1e9, 1e9) | st.integers(-(2**60), 2**60).map(float))
+)
+def test_an_exact_sum_is_rounded_once(values):
+    expected = math.fsum(values)
+    assert exact_sum(values) == exact_sum(np.array(values, dtype=float)) == expected
+    assert exact_sum(np.array([v > 0 for v in values], dtype=float)) == sum(v > 0 for v in values)

@@ -57,8 +57,7 @@ def _comparison(c: GateComparison) -> dict[str, Any]:
         "candidate": {"origin": c.candidate.origin, **encode(c.candidate.header)},
         "metrics": [_metric(v) for v in c.verdicts],
         "n_moved": len(c.changed_answers),
-        "flipped": _changed_scores(c),
-        "moved": _changed_answers(c),
+        **_changes(c),
     }
 
 
@@ -88,28 +87,25 @@ def _metric(v: MetricVerdict) -> dict[str, Any]:
     }
 
 
-def _changed_scores(c: GateComparison) -> list[dict[str, Any]]:
-    """Every sample whose score changed, by metric, with image and both answers where they are known."""
+def _changes(c: GateComparison) -> dict[str, list[dict[str, Any]]]:
+    """The samples that changed, with image and both answers where they are known.
+
+    flipped: every sample whose score changed, by metric.  moved: every sample whose answer has another text, whether or
+    not a score changed.
+    """
     place = {i: k for k, i in enumerate(c.candidate.ids)}
-    found = []
+    # A sample may be in several lists: its entry is made once.
+    changed = set(c.changed_answers).union(*(v.paired.flipped for v in c.verdicts))
+    samples = {k: _sample(c, k, place) for k in changed}
+    flipped = []
     for v in c.verdicts:
+        name = str(v.key)
         one, two = (run.columns[v.key].listed() for run in (c.baseline, c.candidate))
-        found += [
-            {
-                "metric": str(v.key),
-                **_sample(c, k, place),
-                "baseline": one[k],
-                "candidate": two[place[c.baseline.ids[k]]],
-            }
+        flipped += [
+            {"metric": name, **samples[k], "baseline": one[k], "candidate": two[place[c.baseline.ids[k]]]}
             for k in v.paired.flipped
         ]
-    return found
-
-
-def _changed_answers(c: GateComparison) -> list[dict[str, Any]]:
-    """Every sample whose answer has another text, whether or not a score changed."""
-    place = {i: k for k, i in enumerate(c.candidate.ids)}
-    return [_sample(c, k, place) for k in c.changed_answers]
+    return {"flipped": flipped, "moved": [samples[k] for k in c.changed_answers]}
 
 
 def _sample(c: GateComparison, k: int, place: Mapping[str, int]) -> dict[str, Any]:

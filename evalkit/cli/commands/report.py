@@ -54,5 +54,5 @@ def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     from evalkit.runs.verify import open_run
 
     stored = open_run(run)
-    answered = select(samples, [line.sample_id for line in stored.predictions()], str(run))
+    answered = select(samples, stored.answers().ids, str(run))
     return with_images(answered, stored.summary.image)

@@ -27,6 +27,7 @@ from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult, Summary
 from evalkit.runs.store import run_name, write_record
+from evalkit.stats import exact_sum
 
 # Run id -> scores of its answers, where they are stored.
 StoredByRun = Mapping[str, RunScores | StoredScores]
@@ -198,19 +199,19 @@ def _check_column(key: MetricKey, column: ScoreColumn, metric: MetricValue, path
     """Compare the mean of stored scores, unscored rows as the worst score, with the result's worst case."""
     if column.higher_is_better is not (metric.higher_is_better is not False):
         raise StoreError(f"{path}: {key} has another direction than its result. One of them was changed.")
-    worst_case = column.worst_case().tolist()
-    value = sum(worst_case) / len(worst_case)
+    worst_case = column.worst_case()
+    value = exact_sum(worst_case) / len(worst_case)
     expected = metric.value_worst_case
     if len(worst_case) != metric.n or expected is None or abs(value - expected) > TOLERANCE:
         raise StoreError(
             f"{path}: {key} is {value:.6f} over {len(worst_case)} rows, its result has {expected} over {metric.n}. One "
             "of them was changed: run the run's command again."
         )
-    scored = column.scored().tolist()
+    scored = column.scored()
     n_unscored = column.n - len(scored)
     # The headline value leaves unscored rows out, or counts them as wrong.
-    means = [value, *([sum(scored) / len(scored)] if scored else [])]
-    is_mean = not scored if metric.value is None else any(abs(metric.value - m) <= TOLERANCE for m in means)
+    means = [value, *([exact_sum(scored) / len(scored)] if len(scored) else [])]
+    is_mean = not len(scored) if metric.value is None else any(abs(metric.value - m) <= TOLERANCE for m in means)
     if metric.n_unscored != n_unscored or not is_mean:
         raise StoreError(
             f"{path}: {key} is {means[-1]:.6f} with {n_unscored} unscored rows, its result has {metric.value} with "

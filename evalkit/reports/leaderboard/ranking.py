@@ -13,6 +13,7 @@ from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.reports.leaderboard.stored_scores import AlignedRuns, align
 from evalkit.stats import (
     design_effect,
+    exact_sum,
     paired_minimum_detectable_effect,
     rank_models,
     unpaired_minimum_detectable_effect,
@@ -118,7 +119,7 @@ def _paired_effect(key: MetricKey, runs: Sequence[Entry], n: int, higher_is_bett
     if len(runs) > 1:
         scores = _aligned_scores(key, runs)
         sign = -1.0 if higher_is_better else 1.0
-        totals = {name: math.fsum(values.tolist()) for name, values in scores.values.items()}
+        totals = {name: exact_sum(values) for name, values in scores.values.items()}
         best, next_best, *_ = sorted(totals, key=lambda name: (sign * totals[name], name))
         deltas = (scores.values[next_best] - scores.values[best]).tolist()
         squares = math.fsum(d * d for d in deltas) / len(deltas)

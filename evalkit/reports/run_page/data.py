@@ -19,6 +19,7 @@ from evalkit.core.types import MetricKey, MetricValue, Sample, Score
 from evalkit.judge.results import JudgedNumbers, judged_numbers, judged_scores
 from evalkit.reports.run_page.differences import Differences
 from evalkit.runs.codec import encode
+from evalkit.runs.columns import ScoreGroups, groups_of_scores
 from evalkit.runs.schema import PredictionLine, Summary
 from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import slice_tags
@@ -87,7 +88,7 @@ def page_data(
         **_sample_columns(known, in_order[0], images),
         "boxes": _boxes(in_order),
         "answers": [_answers(lines) for lines in in_order],
-        "scores": [_scores(_all_scores(s, j), ids, texts) for s, j in zip(stored, judges, strict=True)],
+        "scores": [_scores(_all_scores(s, j, ids), len(ids), texts) for s, j in zip(stored, judges, strict=True)],
         "texts": list(texts),
     }
 
@@ -205,27 +206,32 @@ def _boxes(answers: Sequence[Sequence[PredictionLine]]) -> list[Column] | None:
     return [pooled(gold), *(pooled(read_box(a.text or "") for a in lines) for lines in answers)]
 
 
-def _all_scores(run: StoredRun, judges: Sequence[JudgedNumbers]) -> list[Score]:
-    return [*run.scores(), *(s for j in judges for s in judged_scores(run.folder.path, j.judge))]
+def _all_scores(run: StoredRun, judges: Sequence[JudgedNumbers], ids: Sequence[str]) -> list[ScoreGroups]:
+    judged = [s for j in judges for s in judged_scores(run.folder.path, j.judge)]
+    return [*run.score_groups(ids), groups_of_scores(judged, ids)]
 
 
-def _scores(scores: Iterable[Score], ids: Sequence[str], texts: dict[str, int]) -> dict[str, Column]:
+def _scores(found: Iterable[ScoreGroups], n: int, texts: dict[str, int]) -> dict[str, Column]:
     """`PROTOCOL METRIC` -> a column: a number, [reason] for an unscored sample, null for one without such a score.
 
     A score with an extracted part or a note is [value, extracted, note], both as positions in `texts`: many metrics
     extract the same part of an answer, and it may be long.
+
+    Args:
+        found: the scores of n samples.
     """
-    position = {sample_id: k for k, sample_id in enumerate(ids)}
     columns: dict[MetricKey, tuple[dict[Any, int], list[int]]] = {}
-    for score in scores:
-        k = position.get(score.sample_id)
-        if k is None:
-            continue
-        key = MetricKey(score.protocol, score.metric)
-        if (column := columns.get(key)) is None:
-            column = columns[key] = ({None: 0}, [0] * len(ids))
-        of, at = column
-        at[k] = of.setdefault(_entry(score, texts), len(of))
+    for group in found:
+        targets: list[tuple[list[int], int]] = []
+        for score in group.distinct:
+            key = MetricKey(score.protocol, score.metric)
+            if (column := columns.get(key)) is None:
+                column = columns[key] = ({None: 0}, [0] * n)
+            of, at = column
+            targets.append((at, of.setdefault(_entry(score, texts), len(of))))
+        for place, which in zip(group.places.tolist(), group.of.tolist(), strict=True):
+            at, entry = targets[which]
+            at[place] = entry
     return {str(key): {"of": list(of), "at": at} for key, (of, at) in columns.items()}
 
 

@@ -36,8 +36,8 @@ def main(config: Config) -> int:
             console.note(f"note: {text}.")
     if not repos and is_hub_id(path := str((config.get("task") or {}).get("path") or "")):
         raise ConfigError(
-            f"task.path={path} is read through the datasets library, whose cache `fetch` does not fill. Name its files: "
-            f"task.repo={path} task.files=[PATTERN], also in the run."
+            f"task.path={path} is read through the datasets library, whose cache `fetch` does not fill. Name its "
+            f"files: task.repo={path} task.files=[PATTERN], also in the run."
         )
     if not repos:
         console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")

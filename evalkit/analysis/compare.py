@@ -110,7 +110,8 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
     for result in results:
         p_values = holm(sign_flip_p_of_sums(_cluster_differences(first, result)))
         names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
-        parts.append(f"{' against '.join(names)}: percent, 95 % interval clustered by image, p by sign flips, Holm")
+        heading = f"percent, 95 % interval clustered by {first.cluster}, p by sign flips, Holm"
+        parts.append(f"{' against '.join(names)}: {heading}")
         width = max(len(str(p.key)) for p in result.pairs)
         parts += [
             f"  {p.key!s:<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
@@ -155,5 +156,5 @@ def _changed(first: RunScores, result: RunComparison, limit: int) -> list[str]:
         old = first.texts[k] if first.texts else "?"
         new = other.texts[place[first.ids[k]]] if other.texts else "?"
         question = first.questions[k] if first.questions else ""
-        lines.append(f"    {first.ids[k]} (image {first.image_ids[k]}): {question!r}: {old!r} -> {new!r}")
+        lines.append(f"    {first.ids[k]} ({first.cluster} {first.image_ids[k]}): {question!r}: {old!r} -> {new!r}")
     return lines

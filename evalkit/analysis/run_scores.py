@@ -126,6 +126,8 @@ class RunScores:
     answers: short digests of the answers, None where generation failed.  questions, texts: the questions and answers,
     empty for a baseline without them.  refused: metrics that are incomplete, with the reason why they cannot be used.
     decimals: how many decimals of the scores are kept, as in a baseline of an earlier version; None for all of them.
+    cluster: what `image_ids` names and intervals are clustered by, "image" or a column of a table; a baseline file does
+    not say, so that it is "image" there.
     without_scores: metrics that have a value and no scores, because it is another aggregate of other metrics' scores.
     """
 
@@ -140,6 +142,12 @@ class RunScores:
     refused: Mapping[MetricKey, str] = field(default_factory=dict)
     decimals: int | None = None
     without_scores: frozenset[MetricKey] = frozenset()
+    cluster: str = "image"
+
+    @property
+    def clusters(self) -> str:
+        """The clusters in words, for messages."""
+        return clusters_in_words(self.cluster)
 
     def rows(self, key: MetricKey) -> np.ndarray[Any, Any]:
         """Positions of the samples that a metric covers; empty where the run has no such metric."""
@@ -169,6 +177,15 @@ class RunScores:
             questions=tuple(self.questions[k] for k in kept) if self.questions else (),
             texts=tuple(self.texts[k] for k in kept) if self.texts else (),
         )
+
+
+def clusters_in_words(cluster: str) -> str:
+    """What a number of clusters counts: images, or values of a column.
+
+    >>> clusters_in_words("image"), clusters_in_words("patient_id")
+    ('images', 'clusters of patient_id')
+    """
+    return "images" if cluster == "image" else f"clusters of {cluster}"
 
 
 def answer_digest(text: str) -> str:
@@ -236,6 +253,7 @@ def _from_folder(path: Path) -> RunScores:
         texts=tuple(map(_text_of, answers.texts, answers.errors)),
         refused={key: c.refused for key, c in judged.items() if c.refused},
         without_scores=frozenset(m.key for m in summary.metrics if m.n and m.key not in columns),
+        cluster=summary.cluster,
     )
 
 

@@ -19,6 +19,10 @@ from evalkit.core.errors import ConfigError
 SWEEP_FLAGS = ("-m", "--multirun")
 # Marks an option of the group `model` that is no registered name but a quoted folder or hub id.
 _SLASH = "%2F"
+# Settings of a task whose keys are names of columns.
+BY_COLUMN = ("where", "keep")
+_COLUMN_KEY = re.compile(rf"([+~]{{0,2}}task\.(?:{'|'.join(BY_COLUMN)})\.)([^=]+)=")
+_ESCAPED = re.compile(r"_x([0-9A-F]{4,6})_")
 _KEY = re.compile(r"[+~]{0,2}[\w./@-]+")
 # Characters of a word that a note shows.
 _SHOWN = 300
@@ -35,7 +39,7 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
     """
     sweeps = any(argument in SWEEP_FLAGS for argument in arguments)
     found = []
-    for argument in arguments:
+    for argument in map(_with_ascii_key, arguments):
         group, equals, value = argument.partition("=")
         if value not in ("", "null"):
             _check_has_options(group.lstrip("+"), groups)
@@ -57,6 +61,36 @@ def _check_has_options(group: str, groups: Mapping[str, Any]) -> None:
             f"There is no {group} to choose: {group}=NAME is the file {group}/NAME.yaml in a folder that --config-dir "
             "or EVALKIT_CONF names."
         )
+
+
+def _with_ascii_key(argument: str) -> str:
+    """A setting named after a column, with characters that Hydra's keys lack as `_xHHHH_`."""
+    if not (match := _COLUMN_KEY.match(argument)):
+        return argument
+    start, name = match.groups()
+    plain = re.sub(r"[^A-Za-z0-9_$-]|_(?=x[0-9A-F]{4,6}_)", lambda found: f"_x{ord(found[0]):04X}_", name)
+    return f"{start}{plain}={argument[match.end() :]}"
+
+
+def with_own_key(argument: str) -> str:
+    """The reverse of the escapes that `readable` puts into keys."""
+    key, equals, value = argument.partition("=")
+    return _own(key) + equals + value if _COLUMN_KEY.match(argument) else argument
+
+
+def with_own_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose settings named after columns have their own names."""
+    task = content.get("task")
+    if not isinstance(task, Mapping):
+        return content
+    named = {
+        key: {_own(str(k)): v for k, v in task[key].items()} for key in BY_COLUMN if isinstance(task.get(key), dict)
+    }
+    return {**content, "task": {**task, **named}}
+
+
+def _own(key: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
 
 
 def _option_of(group: str, value: str, sweeps: bool) -> str:

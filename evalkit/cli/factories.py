@@ -86,6 +86,13 @@ def make_selection(config: Config) -> Selection | None:
     return Selection.from_settings(task.get("where"), task.get("sample"), task.get("sample_seed") or 0)
 
 
+def selects_rows(config: Config) -> bool:
+    """Whether `task.where` or `sample` select a part of the task's rows; reads no file of ids."""
+    task = config["task"]
+    is_part = any(value is not None for value in (task.get("where") or {}).values())
+    return is_part or any(source.get("sample") is not None for source in (task, config))
+
+
 def with_sample(config: Config) -> Config:
     """The configuration with `sample` and `sample_seed` as settings of the task, with which runs keep them."""
     if config.get("sample") is None:
@@ -281,8 +288,6 @@ def _preflight(config: Config) -> dict[str, Any]:
         raise ConfigError(f"preflight.{unknown[0]} is not a setting. Expected preflight.n or preflight.require.")
     n = parse_setting(content.get("n"), int | None, "preflight.n")
     require = parse_setting(content.get("require"), float | None, "preflight.require")
-    if n is not None and n < 1:
-        raise ConfigError(f"preflight={n} is invalid; expected a number of answers, or null for no look.")
     if not sees_images(config) and require is None:
         return {}
     return {"preflight": n, "preflight_require": require}

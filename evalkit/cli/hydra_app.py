@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.cli.code_settings import check_code_settings
-from evalkit.cli.command_words import readable
+from evalkit.cli.command_words import readable, with_own_key, with_own_keys
 from evalkit.cli.completion import is_completion
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
@@ -175,7 +175,8 @@ def make_job(verb: str, codes: list[int], begun: list[str]) -> Callable[[Any], N
             check_code_settings(content, words)
             check_sent_settings(content, words)
             content = with_providers(content, words)
-            config = with_own_name(typed(verb, content, words), words)
+            words = [with_own_key(word) for word in words]
+            config = with_own_name(typed(verb, with_own_keys(content), words), words)
             function = load(verb)
             begun.append(verb)
             with jobs_of_one_command():  # for a process of its own; else this is inside of that of `run_verb`

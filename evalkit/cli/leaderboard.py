@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config, checked_choice
-from evalkit.cli.factories import make_selection
+from evalkit.cli.factories import selects_rows
 
 if TYPE_CHECKING:
     from evalkit.pipeline.conclude import Conclusion
@@ -19,7 +19,7 @@ def check_row(config: Config) -> None:
     Raises:
         DataError: the task cannot have a table.
     """
-    if config["leaderboard"] and config["limit"] is None and make_selection(config) is None:
+    if config["leaderboard"] and config["limit"] is None and not selects_rows(config):
         from evalkit.reports.leaderboard import check_task_name
 
         check_task_name(str(config["task"].get("name")))
@@ -37,7 +37,7 @@ def add_to_leaderboard(
         model: the model's YAML, whose `trained_on` gives the training exposure, unless the setting `regime` does; None
             for answers of unknown origin, where only the setting does.
     """
-    if not config["leaderboard"] or limit is not None or make_selection(config) is not None:
+    if not config["leaderboard"] or limit is not None or selects_rows(config):
         return
     from evalkit.published.table import REGIMES
     from evalkit.reports.leaderboard import TrainingExposure, add, training_exposure

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core import console
-from evalkit.core.errors import ConfigError, EngineError
+from evalkit.core.errors import EngineError
 from evalkit.core.types import REASONING_ALONE, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
@@ -23,20 +23,11 @@ class Preflight:
     """The look at the first `n` answers, or at the first batch where it is larger.
 
     require: the least share of answers that every protocol can read; a run below it stops.  None: it only warns.
-
-    Raises:
-        ConfigError: n is below 1, or the share is not one.
     """
 
     n: int
     require: float | None
     protocols: Sequence[ScoringProtocol]
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ConfigError(f"preflight={self.n} is invalid; expected a number of samples, or null for no look.")
-        if self.require is not None and not 0 < self.require <= 1:
-            raise ConfigError(f"preflight.require={self.require} is invalid; expected a share above 0, at most 1.")
 
     def of(self, n: int) -> Preflight | None:
         """The look at a run of n answers that are still missing; None where it is over as soon as a look at it."""

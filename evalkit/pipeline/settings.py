@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit.core.errors import ConfigError
 from evalkit.pipeline.shards import Shard
 
 
@@ -17,6 +18,9 @@ class Settings:
     continuation: under scoring=loglikelihood, how an option goes on from the prompt (`tasks.option_rows`); None where
     answers are generated.
     reasoning: "auto" splits a model's thoughts off its answers, "keep" scores each text as it came.
+
+    Raises:
+        ConfigError: preflight is below 1, or preflight_require is no share.
     """
 
     model: str
@@ -30,6 +34,14 @@ class Settings:
     preflight: int | None = None
     preflight_require: float | None = None
     continuation: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.preflight is not None and self.preflight < 1:
+            raise ConfigError(f"preflight={self.preflight} is invalid; expected a number of answers, or null for none.")
+        if self.preflight_require is not None and not 0 < self.preflight_require <= 1:
+            raise ConfigError(
+                f"preflight.require={self.preflight_require} is invalid; expected a share above 0, at most 1."
+            )
 
     @property
     def scoring(self) -> str:

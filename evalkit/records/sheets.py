@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import lzma
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from evalkit.records import cells
 from evalkit.records.base import BadCell, RawFile, Record, first_few
 from evalkit.records.tables import check_names, fields_of, is_blank
 
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?\bref="([A-Z]{1,3}[0-9]{1,7}:[A-Z]{1,3}[0-9]{1,7})"')
 _Grid = list[list[Any]]
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, SyntaxError, LookupError,
@@ -72,6 +74,7 @@ def _read(path: Path) -> _Sheet:
             raise ValueError("it has no sheet with cells")
         formulas: dict[tuple[int, int], str] = {}
         rows = list(_rows(book.worksheets[0], formulas))
+        merged = _merged(book.worksheets[0])
         others = len(book.sheetnames) - 1
         notes = [f"sheet {book.sheetnames[0]!r} was read, {others} other sheets were ignored"] if others else []
         recalculates = bool(getattr(book.calculation, "fullCalcOnLoad", False))
@@ -85,7 +88,42 @@ def _read(path: Path) -> _Sheet:
         if read:
             first = _name(*next(iter(formulas)))
             notes.append(f"{read} cells hold formulas and were read by their stored results, first {first}")
+    if filled := _fill_down(rows, merged):
+        notes.append(f"{filled} cells that are merged with the one above them have its value")
     return _Sheet(rows, notes)
+
+
+def _merged(sheet: Any) -> list[tuple[int, int, int, int]]:
+    """The merged ranges of a sheet: first column and row, last column and row, from 1.
+
+    A sheet that is read row by row does not offer them, so they are taken from behind its rows.
+    """
+    from openpyxl.utils import range_boundaries
+
+    found, rest = [], b""
+    with sheet._get_source() as source:
+        while block := source.read(1 << 20):
+            text = rest + block
+            found += _MERGED.findall(text)
+            # A mark that the end of the block cuts is read with the next one.
+            cut = text.rfind(b"<")
+            rest = text[cut:] if cut >= 0 and b">" not in text[cut:] else b""
+    return [range_boundaries(place.decode("ascii")) for place in dict.fromkeys(found)]
+
+
+def _fill_down(rows: _Grid, merged: Sequence[tuple[int, int, int, int]]) -> int:
+    """Give the cells below the first one of a merged range its value, in its first column; returns how many."""
+    filled = 0
+    for column, top, _, bottom in merged:
+        if top > len(rows) or column > len(rows[top - 1]):
+            continue
+        value = rows[top - 1][column - 1]
+        for row in rows[top:bottom]:
+            # A row that ends before the column is no row of the table.
+            if value is not None and column <= len(row) and row[column - 1] is None:
+                row[column - 1] = value
+                filled += 1
+    return filled
 
 
 @contextmanager

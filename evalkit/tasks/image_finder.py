@@ -12,7 +12,10 @@ from evalkit.core.errors import DataError
 from evalkit.core.images import digest
 from evalkit.core.types import ImageRef
 
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+# Of the formats that are read, and of DICOM and NIfTI (docs/images.md).
+IMAGE_ENDINGS = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz",
+)  # fmt: skip
 # Names of folders that hold the images of one split.
 _SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
@@ -97,12 +100,12 @@ class ImageFinder:
             with zipfile.ZipFile(archive) as members:
                 for name in members.namelist():
                     parts = PurePosixPath(name).parts
-                    if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS:
+                    if name.lower().endswith(IMAGE_ENDINGS):
                         ref = ImageRef(kind="zip", path=str(archive), member=name)
                         yield _Candidate(parts, len(parts), ref)
         above = len(self.root.parts)
         for path in sorted(_files(self.root)):
-            if path.suffix.lower() in IMAGE_ENDINGS:
+            if path.name.lower().endswith(IMAGE_ENDINGS):
                 yield _Candidate(path.parts, len(path.parts) - above, ImageRef(kind="file", path=str(path)))
 
 

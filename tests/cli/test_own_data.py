@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.main import main
+from evalkit.tasks import selection
 from tests.support.command_line import environment, evalkit, folder_of, lines
 
 MODALITIES = ("CT", "MRI", "X-ray")
@@ -135,8 +137,13 @@ def test_compare_gate_and_report_work_on_it(run: Path, words: list[str], place: 
     compared = evalkit("compare", f"runs=[{run},{second}]", cwd=place)
     assert compared.returncode == 0, compared.stderr
     assert "choice_accuracy" in compared.stdout
-    gate = evalkit("gate", f"baseline={run}", f"candidate={run}", "margin=0.3", f"out={place / 'gate'}", cwd=place)
+    assert "clustered by patient_id" in compared.stdout and "(patient_id P" in compared.stdout
+    assert "image P" not in compared.stdout
+    gate = evalkit("gate", f"baseline={run}", f"candidate={second}", "margin=0.9", f"out={place / 'gate'}", cwd=place)
     assert gate.returncode in (0, 4), gate.stderr
+    assert "on 4 clusters of patient_id" in gate.stdout and "images" not in gate.stdout
+    shown = (place / "gate" / "gate.md").read_text(encoding="utf-8")
+    assert "| clusters of patient_id |" in shown and "| sample | patient_id |" in shown
     report = evalkit("report", f"run={run}", cwd=place)
     assert report.returncode == 0, report.stderr
     assert (run / "report.html").is_file()
@@ -153,6 +160,45 @@ def test_new_task_writes_a_yaml_that_gives_the_same_numbers(
     assert values(folder_of(again, place)) == values(run)
     twice = evalkit("new", "task", str(table), "task.name=ward", cwd=place)
     assert twice.returncode == 2 and "force=true" in twice.stderr
+
+
+def test_columns_and_names_may_have_any_letters(tmp_path: Path) -> None:
+    text = "question,answer,Gerät,Scan type\nIs it?,yes,CT,ax 1\nIs it big?,no,MRT,cor\nIs it red?,no,MRT,ax 1\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    table = ("task=table", "task.path=t.csv", "task.tags=[Gerät,Scan type]", "model=scripted", "leaderboard=null")
+    for word, name, n in (
+        ("task.where.Gerät=MRT", "t[Gerät=MRT]", 2),
+        ("task.where.Gerät=[CT,MRT]", "t[Gerät=CT+MRT]", 3),
+        ("task.where.Scan type=ax 1", "t[Scan type=ax 1]", 2),
+        ("+task.keep.Gerät=CT", "t", 1),
+    ):
+        result = evalkit(*table, word, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        found = json.loads((folder_of(result, tmp_path) / "summary.json").read_text(encoding="utf-8"))
+        assert (found["task"], found["n"]) == (name, n)
+    wrong = evalkit(*table, "task.where.Geraet=CT", cwd=tmp_path)
+    assert wrong.returncode == 2 and "Did you mean 'Gerät'?" in wrong.stderr
+
+
+def test_a_name_with_a_space_is_a_task(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("question,answer\nIs it?,yes\n", encoding="utf-8")
+    made = evalkit("new", "task", "t.csv", "task.name=my data", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "--config-dir conf 'task=my data' model=NAME" in made.stderr
+    again = evalkit("--config-dir", "conf", "task=my data", "model=scripted", "leaderboard=null", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_file_of_ids_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text("question,answer\nIs it?,yes\nIs it big?,no\n", encoding="utf-8")
+    (tmp_path / "ids.txt").write_text("3\n", encoding="utf-8")
+    seen = []
+    monkeypatch.setattr(selection, "read_ids", lambda path: seen.append(path) or ["3"])
+    monkeypatch.chdir(tmp_path)
+    words = ["task=table", "task.path=t.csv", "task.where.ids=ids.txt", "model=scripted", "protocol=strict"]
+    assert main(words) == 0
+    assert len(seen) == 1
+    assert not (tmp_path / "runs" / "leaderboards").exists(), "a part of the rows is on a board"
 
 
 def test_without_a_path_the_task_says_what_it_needs(place: Path) -> None:

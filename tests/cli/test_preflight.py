@@ -9,6 +9,7 @@ import pytest
 from evalkit.core.errors import ConfigError, EngineError
 from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction, Sample
 from evalkit.pipeline.preflight import LONG, Preflight
+from evalkit.pipeline.settings import Settings
 from evalkit.scoring.protocols.strict import Strict
 from tests.support.command_line import evalkit, lines
 
@@ -62,7 +63,7 @@ def test_short_runs_are_not_looked_at_unless_a_share_is_required() -> None:
 @pytest.mark.parametrize(("n", "require"), [(0, None), (-1, None), (8, 0.0), (8, 1.5)])
 def test_invalid_settings_are_refused(n: int, require: float | None) -> None:
     with pytest.raises(ConfigError, match="preflight"):
-        Preflight(n=n, require=require, protocols=PROTOCOLS)
+        Settings(model="m", preflight=n, preflight_require=require)
 
 
 def test_a_run_stops_after_the_first_answers_and_goes_on_from_them(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from evalkit.analysis.gate.verdicts import (
     needed_margin,
     overall,
 )
+from evalkit.analysis.run_scores import clusters_in_words
 from evalkit.core.files import indented, write_whole
 from evalkit.core.format import interval, percent
 from evalkit.core.plain_text import one_line
@@ -55,7 +56,8 @@ def _comparison(c: GateComparison) -> dict[str, Any]:
         "n": header.n,
         "baseline": {"origin": c.baseline.origin, **encode(header)},
         "candidate": {"origin": c.candidate.origin, **encode(c.candidate.header)},
-        "metrics": [_metric(v) for v in c.verdicts],
+        "cluster": c.candidate.cluster,
+        "metrics": [{**_metric(v), "cluster": c.candidate.cluster} for v in c.verdicts],
         "n_moved": len(c.changed_answers),
         **_changes(c),
     }
@@ -133,7 +135,7 @@ def sentence(m: Mapping[str, Any]) -> str:
     return (
         f"{m['metric']}: {m['verdict']}; {shown}, difference {_difference(m)} against a margin of "
         f"{percent(m['margin'])}; {m['n_worse']} worse, {m['n_better']} better of {m['n']} on "
-        f"{m['n_images']} images{unscored}{direction}"
+        f"{m['n_images']} {clusters_in_words(m['cluster'])}{unscored}{direction}"
     )
 
 
@@ -202,22 +204,23 @@ def markdown(content: Mapping[str, Any], limit: int = MOST_SHOWN) -> str:
         one, two = (_escaped(str(c[side]["model"])) for side in ("candidate", "baseline"))
         where = f"{_escaped(c['task'])} ({_escaped(c['split'])})"
         lines += ["", f"{one} against {two} on {where}, {c['n']} samples: {exact_sentence(c)}"]
-        lines += _sample_table(c["flipped"], "changed scores", limit)
+        lines += _sample_table(c["flipped"], "changed scores", limit, c["cluster"])
         if content["exact"]:
-            lines += _sample_table(c["moved"], "changed answers", limit)
+            lines += _sample_table(c["moved"], "changed answers", limit, c["cluster"])
     return "\n".join(lines) + "\n"
 
 
 def _metric_table(content: Mapping[str, Any]) -> list[str]:
     difference = f"difference [{percent(content['interval_level'], 0)} %]"
+    counted = ", ".join(dict.fromkeys(clusters_in_words(c["cluster"]) for c in content["comparisons"])) or "images"
     names = (
-        "task", "metric", "verdict", "baseline", "candidate", difference, "margin", "worse", "better", "n", "images",
+        "task", "metric", "verdict", "baseline", "candidate", difference, "margin", "worse", "better", "n",
+        _escaped_name(counted),
     )  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for c in content["comparisons"]:
         for m in c["metrics"]:
-            # The underscores of metrics' names are inside words, where Markdown leaves them.
-            name = _escaped(m["metric"]).replace(f"&#{ord('_')};", "_")
+            name = _escaped_name(m["metric"])
             name = name if m["higher_is_better"] else f"{name} (lower is better)"
             cells = (
                 _escaped(c["task"]), name, m["verdict"], _value(m, "baseline"), _value(m, "candidate"), _difference(m),
@@ -233,15 +236,25 @@ def _value(m: Mapping[str, Any], side: str) -> str:
     return table if table == worst_case else f"{table} (worst case {worst_case})"
 
 
-def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int) -> list[str]:
+def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int, cluster: str) -> list[str]:
     if not found:
         return []
-    lines = ["", f"### {len(found)} {title}", "", "| sample | image | question | baseline | candidate |"]
+    lines = [
+        "",
+        f"### {len(found)} {title}",
+        "",
+        f"| sample | {_escaped_name(cluster)} | question | baseline | candidate |",
+    ]
     lines.append("|---|---|---|---|---|")
     for f in found[:limit]:
         cells = (f["sample_id"], f["image_id"], f["question"], f["baseline_text"], f["candidate_text"])
         lines.append("| " + " | ".join(_escaped(c) for c in cells) + " |")
     return lines + ([f"\n{len(found) - limit} more in gate.json"] if len(found) > limit else [])
+
+
+def _escaped_name(text: str) -> str:
+    """A metric or column for a Markdown table; underscores inside words are left as they are, as Markdown does."""
+    return _escaped(text).replace(f"&#{ord('_')};", "_")
 
 
 def _escaped(text: str | None, limit: int = 120) -> str:

@@ -176,8 +176,8 @@ def _report_verdicts(content: Mapping[str, Any]) -> int:
             console.out(f"{c['task']}: {exact_sentence(c)}")
             for m in c["moved"][:N_SHOWN]:
                 console.out(
-                    f"  {m['sample_id']} (image {m['image_id']}): {m['question']!r}: {m['baseline_text']!r} -> "
-                    f"{m['candidate_text']!r}"
+                    f"  {m['sample_id']} ({c['cluster']} {m['image_id']}): {m['question']!r}: "
+                    f"{m['baseline_text']!r} -> {m['candidate_text']!r}"
                 )
     console.out(f"gate: {content['verdict']}")
     if content["verdict"] == v.FAIL and content["exact"]:
@@ -278,10 +278,10 @@ def show_certifiable_margins(config: Config) -> int:
                     f"{baseline.origin} has no rows of {metric}; it has {', '.join(map(str, baseline.columns))}."
                 )
             able = " / ".join(f"{100 * smallest_margin(n, d):.1f}" for d in (0.05, 0.10, 0.20))
-            images = len({baseline.image_ids[k] for k in baseline.rows(metric)})
+            n_clusters = len({baseline.image_ids[k] for k in baseline.rows(metric)})
             console.out(
-                f"{baseline.header.task} {metric}: {n} rows on {images} images certify {able} points when 5 / 10 / "
-                f"20 % of the answers change; the margin is {100 * margin_of[metric]:.1f}"
+                f"{baseline.header.task} {metric}: {n} rows on {n_clusters} {baseline.clusters} certify {able} points "
+                f"when 5 / 10 / 20 % of the answers change; the margin is {100 * margin_of[metric]:.1f}"
             )
         doubts += _uncertain(baseline, metrics, margin_of)
     if doubts:

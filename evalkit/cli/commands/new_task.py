@@ -6,6 +6,7 @@ task.columns.question=NAME task.cluster=patient_id task.tags=[modality].
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def main(config: Config) -> int:
         console.warn(f"{len(loaded.skipped)} rows were left out, first: {loaded.skipped[0]}")
     path = _place(config, task.name)
     write_whole(path, yaml_text(task, config["task"], len(loaded.samples)))
-    console.note(f"run it with: python -m evalkit --config-dir {path.parent.parent} task={path.stem} model=NAME")
+    words = shlex.join(["--config-dir", str(path.parent.parent), f"task={path.stem}", "model=NAME"])
+    console.note(f"run it with: python -m evalkit {words}")
     console.out(str(path))
     return 0
 

@@ -100,6 +100,7 @@ def choose(names: Sequence[str], given: Mapping[str, object], where: str) -> Tab
 
 
 def _named(field: str, value: object, names: Sequence[str], where: str) -> tuple[str, ...]:
+    """The columns that a setting names for a field; none for null.  Raises ConfigError for an unknown one."""
     if value is None or value == "":
         return ()
     columns = [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
@@ -117,6 +118,7 @@ def _named(field: str, value: object, names: Sequence[str], where: str) -> tuple
 
 
 def _guess(field: str, names: Sequence[str], taken: set[str], where: str) -> tuple[str, ...]:
+    """The columns of a field by their usual names; none where there are none.  Raises DataError for two."""
     free = [n for n in names if n and n not in taken]
     by_name: dict[str, list[str]] = {}
     for name in free:
@@ -165,4 +167,5 @@ def _image_columns(by_name: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
+    """A name as names are compared: lower case, without spaces, dashes, dots and underscores."""
     return re.sub(r"[\s_\-.]+", "", name).lower()

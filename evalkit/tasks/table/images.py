@@ -82,6 +82,7 @@ class ImageReader:
         return [RowImage(ref, image.id) for ref in self._views[image.ref]]
 
     def _pictures(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """The views of a file that are shown, by the window and the number of slices that are set."""
         try:
             is_medical = bool(medical_kind(ref))
             refs = expand_volume(ref, self.slices) if self.slices is not None else (ref,)
@@ -92,6 +93,7 @@ class ImageReader:
         return tuple(with_view(r, replace(placed(r).view, window=self.window)) for r in refs)
 
     def _of_struct(self, value: Mapping[str, Any], where: str) -> RowImage:
+        """The image of the datasets library's object of bytes and path.  Raises DataError where it has neither."""
         content, path = value.get("bytes"), value.get("path")
         if isinstance(content, bytes):
             return self._embedded(content, where)
@@ -100,6 +102,7 @@ class ImageReader:
         raise DataError(f"{where}: an object without bytes and without a path (keys {', '.join(map(str, value))}).")
 
     def _of_text(self, text: str, where: str) -> RowImage:
+        """The image of a path, with a view or without, or of base64.  Raises DataError for a URL or another text."""
         if _URL.match(text):
             raise DataError(
                 f"{where}: {text[:80]} is a URL. Images are not fetched while a table is read, since the picture "
@@ -121,6 +124,7 @@ class ImageReader:
         return (whole.relative_to(folder) if whole.is_relative_to(folder) else Path(name)).as_posix()
 
     def _embedded(self, content: bytes, where: str) -> RowImage:
+        """An image inside of the table, kept in the cache under the sha256 of its bytes without personal fields."""
         try:
             content = without_personal_fields(content)
         except ValueError as problem:
@@ -147,6 +151,7 @@ def _view_of(text: str, where: str) -> tuple[str, View]:
 
 
 def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a text that cannot be a path is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a text that is too long for a name, or holds a zero byte
@@ -154,6 +159,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _decoded(text: str, where: str) -> bytes:
+    """The bytes behind a base64 text.  Raises DataError where it is none, or of no image."""
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as problem:
@@ -164,6 +170,7 @@ def _decoded(text: str, where: str) -> bytes:
 
 
 def _png(image: Any) -> bytes:
+    """An opened image as the bytes of a PNG."""
     import io
 
     buffer = io.BytesIO()

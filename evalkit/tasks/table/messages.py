@@ -85,6 +85,7 @@ class Wording:
         return (Message(role="system", content=(self.system,)), user) if self.system else (user,)
 
     def _text(self, sample: Sample) -> str:
+        """The text of a question under the wording, before images are put at their places."""
         if self.template is None:
             if sample.answer_type == CHOICE:
                 return render(self.choice_prompt, sample.prompt_question, sample.choices, is_choice=True)

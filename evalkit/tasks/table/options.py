@@ -169,6 +169,7 @@ def right_options(answer: Any, options: Sequence[str], base: int | None, where: 
 
 
 def _resolve(text: str, options: Sequence[str], base: int | None, where: str) -> str:
+    """The text of the option that one answer names.  Raises DataError where it names none, or could name two."""
     shown = f"{where}: the answer {text[:60]!r}"
     exact = [o for o in options if o == text] or [o for o in options if _plain(o) == _plain(text)]
     by_letter = _lettered_option(text, options)
@@ -207,6 +208,7 @@ def _option_that_carries(text: str, options: Sequence[str]) -> list[str]:
 
 
 def _numbered_option(text: str, options: Sequence[str], base: int | None) -> str | None:
+    """The option of a number counted from `base`; None where the text is no number, or of no option."""
     if base is None or (number := whole_number(text)) is None:
         return None
     k = number - base
@@ -220,4 +222,5 @@ def whole_number(value: object) -> int | None:
 
 
 def _plain(text: str) -> str:
+    """A text as options are compared: without case, single spaces, no full stop at the end."""
     return " ".join(text.casefold().split()).rstrip(".")

@@ -124,6 +124,7 @@ class RowReader:
                 raise DataError(f"{where}, {column} {problem}")
 
     def _stated_type(self, fields: Mapping[str, Any], where: str) -> str | None:
+        """The answer type that the type column states; None for a blank.  Raises DataError for another word."""
         column = self.columns.type
         text = text_or_none(fields.get(column), where) if column else None
         if text is None:
@@ -147,6 +148,7 @@ class RowReader:
         return tuple(_BOOLEANS.get(text.lower(), text) for text in accepted)
 
     def _accepted(self, answer: Any, where: str) -> tuple[str, ...]:
+        """The accepted answers as texts, each once.  Raises DataError where there is none."""
         items = listed(answer)
         texts = [text_or_none(item, f"{where}, answer") for item in (items if items is not None else [answer])]
         found = tuple(dict.fromkeys(t for t in texts if t is not None))
@@ -155,15 +157,18 @@ class RowReader:
         return found
 
     def _images(self, fields: Mapping[str, Any], where: str) -> list[RowImage]:
+        """The images of a row, those of several columns one after the other."""
         found = [self.images.read(fields.get(column), f"{where}, {column}") for column in self.columns.images]
         return [image for images in found for image in images]
 
     def _tags(self, fields: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
+        """The tags of a row: answer type, language, and the columns that are slices; blank fields are left out."""
         names = {**({"language": self.columns.language} if self.columns.language else {}), **{t: t for t in self.tags}}
         found = {tag: text_or_none(fields.get(column), f"{where}, {column}") for tag, column in names.items()}
         return {"answer_type": kind, **{tag: text for tag, text in found.items() if text is not None}}
 
     def _context(self, fields: Mapping[str, Any], where: str) -> dict[str, str]:
+        """The text for a judge, under the name that prompts of judges use; empty where the field is blank."""
         text = text_or_none(fields.get(self.context), f"{where}, {self.context}") if self.context else None
         return {"caption": text} if text else {}
 
@@ -201,6 +206,7 @@ def read_rows(reader: RowReader, records: Iterable[Record], *, skip_bad: bool) -
 
 
 def _with_ids(reader: RowReader, records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
+    """The records, each with an id that no other has."""
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     column = reader.columns.id

@@ -141,6 +141,7 @@ def _turns_apart(source: Source) -> Source:
 
 
 def _read(path: Path) -> RawFile:
+    """A file as records.  Raises DataError where it is cut off, or no table."""
     raw = load(path)
     if raw.kind == "whole" and raw.whole is not None and (records := nested_records(raw.whole)):
         return replace(raw, kind="records", records=records)
@@ -176,11 +177,13 @@ def _joined(raws: Sequence[RawFile]) -> Iterable[Record]:
 
 
 def _is_parquet(path: Path) -> bool:
+    """Whether a file is parquet, by its first bytes."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
 
 def _parquet_names(path: Path) -> tuple[str, ...]:
+    """The columns of a parquet file.  Raises DataError where it cannot be read."""
     import pyarrow
 
     from evalkit.core.parquet import open_parquet
@@ -193,6 +196,7 @@ def _parquet_names(path: Path) -> tuple[str, ...]:
 
 
 def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
+    """The rows of parquet files, read a few at a time and numbered from 1 through all of them."""
     import pyarrow
 
     from evalkit.core.parquet import open_parquet, parquet_records
@@ -209,6 +213,8 @@ def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
 
 
 def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> Source:
+    """A split of a dataset on the hub, at the commit that the revision names now.  Raises DataError where it cannot be
+    read, ConfigError where it has no such split."""
     from datasets import Image, get_dataset_split_names, load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub import HfApi

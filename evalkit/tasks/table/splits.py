@@ -47,4 +47,5 @@ class RecordsOfSplit:
         return f"Its column {self.column} holds {', '.join(found)}; choose one with task.split=NAME."
 
     def _text(self, record: Record, column: str) -> str:
+        """A field as text; empty where it is blank."""
         return text_or_none(record.fields.get(column), f"{self.source.where}: row {record.row}") or ""

@@ -151,6 +151,7 @@ class TableTask:
         return (*self.files, *self.archives) or ("*",)
 
     def _open(self, split: str) -> Source:
+        """The table of a split, from a path or from the hub.  Raises DataError where there is none."""
         if not self.path:
             where = f"the folder of a local copy, with {self.files[0]} in it" if self.files else ANY_TABLE
             raise DataError(f"task={self.name} needs task.path: {where}.")
@@ -182,6 +183,7 @@ class TableTask:
         return [f"{text}: results are not comparable with published ones"]
 
     def _load(self, source: Source, split: str, images: bool) -> LoadedTask:
+        """The samples of a split.  Raises DataError for a row, ConfigError for a column that is not there."""
         columns = choose(source.names, self.columns, source.where)
         self._check_named(source)
         reader = RowReader(
@@ -216,6 +218,7 @@ class TableTask:
         )
 
     def _check_named(self, source: Source) -> None:
+        """Refuse settings that name a column which the table lacks.  Raises ConfigError."""
         named = {"cluster": self.cluster, "context": self.context, **{f"tags: {t}": t for t in self.tags}}
         named |= {f"keep: {column}": column for column in self.keep}
         for key, column in named.items():
@@ -225,6 +228,7 @@ class TableTask:
                 )
 
     def _notes(self, source: Source, columns: TableColumns, rows: Rows) -> tuple[str, ...]:
+        """Notes of a run on how columns, rows and answers are read."""
         others = {t: "tag" for t in self.tags}
         others |= {self.cluster: "cluster"} if self.cluster else {}
         others |= {self.context: "context for a judge"} if self.context else {}

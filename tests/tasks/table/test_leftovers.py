@@ -13,6 +13,7 @@ import pytest
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import Sample
 from evalkit.tasks.table.task import TableTask
+from tests.support import dicom_files as make
 
 FUNGI = ["A. fumigatus", "B. dermatitidis", "C. albicans"]
 Row = dict[str, Any]
@@ -189,3 +190,40 @@ def test_a_template_writes_letters_as_it_says(tmp_path: Path, template: str, sho
 def test_other_formats_of_fields_are_refused(template: str) -> None:
     with pytest.raises(ConfigError, match="a field is its name alone"):
         TableTask(path="x.csv", template=template)
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_cells_that_are_merged_downwards_have_the_value_that_a_reader_sees(tmp_path: Path, n: int) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["patient", "question", "answer", "note"])
+    for k in range(n):
+        book.active.append(["P1" if not k else None, f"Is it {k}?", "yes", "wide" if not k else None])
+    book.active.append(["P2", "And this?", "no", None])
+    book.active.merge_cells(f"A2:A{n + 1}")
+    book.active.merge_cells("D2:E2")
+    book.save(tmp_path / "t.xlsx")
+    loaded = TableTask(path=str(tmp_path / "t.xlsx"), cluster="patient").load(images=False)
+    assert [s.image_id for s in loaded.samples] == ["P1"] * n + ["P2"]
+    assert any(f"{n - 1} cells that are merged" in note for note in loaded.notes)
+
+
+def test_an_empty_cell_that_is_not_merged_stays_empty(tmp_path: Path) -> None:
+    rows = [{"patient": "P1", "question": "a?", "answer": "yes"}, {"patient": None, "question": "b?", "answer": "no"}]
+    with pytest.raises(DataError, match="row 3, patient is empty"):
+        samples(write_xlsx(tmp_path, rows), cluster="patient")
+
+
+def test_dicom_files_in_an_archive_are_found(tmp_path: Path) -> None:
+    import zipfile
+
+    from evalkit.core.images import open_image
+
+    pytest.importorskip("pydicom")
+    make.write(tmp_path / "scan.dcm", make.ramp(20, 30))
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(tmp_path / "scan.dcm", "ct/scan.dcm")
+    (tmp_path / "scan.dcm").unlink()
+    path = write_jsonl(tmp_path, [{"question": "Is it?", "answer": "yes", "image": "ct/scan.dcm"}])
+    (sample,) = TableTask(path=str(path)).load().samples
+    assert open_image(sample.images[0]).size == (30, 20)

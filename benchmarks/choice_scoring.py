@@ -16,6 +16,7 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from typing import Any
 from evalkit.analysis.sanity_checks.lift import choice_lifts
 from evalkit.cli.config import build, load_option, options
 from evalkit.core.types import CHOICE, LETTERS, Prediction, Sample
-from evalkit.scoring.aggregate import RunProvenance, score_all, tabulate
+from evalkit.scoring.aggregate import RunProvenance, tabulate
+from evalkit.scoring.score_table import RowKinds, score_table
+from evalkit.stats import cluster_codes
 from evalkit.tasks.base import LoadedTask
 
 ROWS, IMAGES, MODALITIES = 127_995, 118_010, 12
@@ -84,10 +87,11 @@ def measure(name: str) -> dict[str, Any]:
     task = LoadedTask(name="made", split="test", form="made", samples=samples, closed_rule="label", prompt="letters@0")
     protocol = build(load_option("protocol", name), name)
     before, wall, cpu = peak_mib(), time.perf_counter(), time.process_time()
-    scores = score_all(samples, predictions, [protocol])
+    with tempfile.TemporaryFile("w", encoding="utf-8") as file:  # as a run writes scores.jsonl
+        scores = score_table(samples, predictions, [protocol], RowKinds.among(samples), file.write)
     scored = time.perf_counter() - wall
     values = tabulate(samples, scores, [protocol], RunProvenance(model="made", task=task))
-    lifts = choice_lifts(samples, scores)
+    lifts = choice_lifts(samples, scores, cluster_codes(samples, [s.image_id for s in samples]))
     return {
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "of_which_scoring": round(scored, 2),

@@ -191,6 +191,7 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
 def grid(header: Sequence[str], rows: Sequence[Sequence[str] | None], title: str, caption: str = "") -> None:
     """Print a table of texts, the first column left; None draws a rule.  A cell may have several lines.
 
+    A row whose cells are all empty but for the first is the heading of those up to the next rule.
     Columns that do not fit next to each other follow in further tables, the first column repeated.  On a terminal the
     width is the terminal's, elsewhere 80 characters.
     """
@@ -203,14 +204,26 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str] | None], title: str
         view = Table(title=visible(title) if first else None, box=box.SIMPLE_HEAD, title_justify="left")
         for column in columns:
             view.add_column(one_line(header[column]), justify="right" if column else "left", overflow="fold")
-        for row in rows:
-            if row is None:
-                view.add_section()
-            else:
+        for group in _filled_groups(rows, columns):
+            for row in group:
                 view.add_row(*(_lines_of(row[column]) for column in columns))
+            view.add_section()
         _print(view, width)
     for line in caption.split("\n") if caption else ():
         out(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False))
+
+
+def _filled_groups(rows: Sequence[Sequence[str] | None], columns: Sequence[int]) -> Iterator[list[Sequence[str]]]:
+    """The rows between the rules that have a cell in these columns, with the headings of their groups."""
+    group: list[Sequence[str]] = []
+    for row in (*rows, None):
+        if row is not None:
+            group.append(row)
+            continue
+        kept = [r for r in group if not any(r[1:]) or any(r[column] for column in columns[1:])]
+        if any(any(r[column] for column in columns[1:]) for r in kept):
+            yield kept
+        group = []
 
 
 def _that_fit(header: Sequence[str], rows: Sequence[Sequence[str] | None], width: int) -> list[list[int]]:

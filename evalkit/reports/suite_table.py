@@ -142,7 +142,8 @@ def _best(
             if found := [text for other in others for text in incompatibilities(first, other, [key], PROMPT_PARTS)]:
                 problems[f"{task}: no best, the runs are not comparable: {found[0]}."] = None
                 continue
-            best |= {Place(key, row, task) for row in _tied(key, there)}
+            tied = {Place(key, row, task) for row in _tied(key, there)}
+            best |= {place for place in tied if values[place].value is not None}
     return frozenset(best), tuple(problems)
 
 

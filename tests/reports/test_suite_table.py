@@ -52,6 +52,21 @@ def test_runs_over_other_rows_are_not_compared_and_the_table_says_so(tmp_path: P
     assert any("not comparable" in note for note in table.notes)
 
 
+def test_a_value_that_is_missing_is_never_marked(tmp_path: Path) -> None:
+    table = suite_table("s", [run(tmp_path, "a", 0, n=4, n_failed=4), run(tmp_path, "b", 1, n=4)])
+    assert all(table.values[place].value is not None for place in table.best)
+    assert "–*" not in str(for_terminal(table).rows) and "**–**" not in to_markdown(table)
+
+
+def test_rows_without_a_cell_in_the_columns_that_are_shown_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = "x" * 30
+    rows = [["one", "", "", ""], ["  a", wide, wide, ""], None, ["two", "", "", ""], ["  b", "", "", wide]]
+    console.grid(["m", "t1", "t2", "t3"], rows, "title")
+    first, second = capsys.readouterr().out.split("t3")
+    assert "two" not in first and "a" in first
+    assert "one" not in second and "b" in second
+
+
 def test_failed_samples_are_beside_each_value(tmp_path: Path) -> None:
     table = suite_table("s", [run(tmp_path, "a", 150, n_failed=7), run(tmp_path, "b", 150)])
     assert "a, toy (test): 200 samples on 100 images; failed 7" in table.notes[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from evalkit.core.image_files import Unusable
+from evalkit.core.image_files import Unusable, max_pixels
+from evalkit.core.image_structure import check_jpeg
 
 # What to install for a compression that pydicom, numpy and Pillow do not read, by the last parts of its UID.
 _DECODERS = {
@@ -54,6 +55,11 @@ def check_pixels(header: Any, frame: int, frames: int) -> None:
             raise Unusable("its run-length encoded pixels unpack to more than its header states")
     elif _coded_size(coded) != (int(header.Columns), int(header.Rows)):
         raise Unusable("its compressed pixels have another size than its header states, or are damaged")
+    elif coded.startswith(b"\xff\xd8"):
+        try:
+            check_jpeg(coded, max_pixels())
+        except ValueError as problem:
+            raise Unusable(str(problem)) from None
 
 
 def decoded(header: Any, frame: int) -> Any:

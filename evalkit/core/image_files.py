@@ -18,6 +18,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
+from evalkit.core.image_structure import (
+    MAX_PARTS,
+    MAX_PASSES,
+    MAX_PIECES,
+    check_gif,
+    check_jpeg,
+    check_structure,
+    refuse_more,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +44,9 @@ _BYTES_A_PIXEL, _METADATA = 8, 1 << 24
 _SHARED_TAGS = 1 << 16
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_STRIPS, _TILES = 273, 324
+# Formats of which a frame is drawn over the one before it.
+_DRAWN_OVER = frozenset({"GIF", "PNG", "WEBP"})
 _large = threading.RLock()
 
 
@@ -87,10 +99,13 @@ def opened(content: bytes, frame: int = 0) -> Iterator[Image]:
     _silence()
     if images.MAX_IMAGE_PIXELS is not None and most > images.MAX_IMAGE_PIXELS:
         images.MAX_IMAGE_PIXELS = most  # PIL's own limit, beyond which it warns
+    check_structure(content, most)
     if content[:4] in _TIFF_HEADS:
         _check_tags(content, pages=frame > 0)
     elif content[:2] == b"\xff\xd8":
         _check_tags(_jpeg_exif(content))
+    elif frame and content.startswith(b"GIF8"):
+        check_gif(content, frames=True)
     try:
         found = images.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as problem:
@@ -102,19 +117,27 @@ def opened(content: bytes, frame: int = 0) -> Iterator[Image]:
     with found as image:
         _check_size(image, most)
         if frame:
-            _seek(image, frame)
+            _seek(image, frame, most)
             _check_size(image, most)
+            if image.format == "MPO":  # each of its frames is a JPEG of its own
+                check_jpeg(content[getattr(image, "offset", 0) :], most)
         exif = image.info.get("exif", b"")
         _check_tags(exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b"")
         with taking_turns(image.width * image.height):
             yield image
 
 
-def _seek(image: Any, frame: int) -> None:
+def _seek(image: Any, frame: int, most: int) -> None:
+    """Go to a frame.  Those before it are decoded too where each is drawn over the one before."""
     frames = frame_count(image)
     if frame >= frames:
         only = f"it has {frames} frames, frame=0 to frame={frames - 1}" if frames > 1 else "it has one frame, frame=0"
         raise Unusable(f"{only}, and no frame={frame}")
+    if image.format in _DRAWN_OVER and frame * image.width * image.height > MAX_PASSES * most:
+        raise Unusable(
+            f"{frame} frames of {image.width} x {image.height} pixels are decoded before frame={frame}, more than "
+            f"{MAX_PASSES} times the limit of {most} pixels; {_RAISE}"
+        )
     image.seek(frame)
 
 
@@ -127,6 +150,8 @@ def count_frames(content: bytes) -> int:
     """The number of frames or pages of an image file.  Raises as `opened` does."""
     if content[:4] in _TIFF_HEADS:
         _check_tags(content, pages=True)
+    elif content.startswith(b"GIF8"):
+        check_gif(content, frames=True)
     with opened(content) as image:
         return frame_count(image)
 
@@ -172,7 +197,8 @@ _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 def _check_tags(block: bytes, *, pages: bool = False) -> None:
     """Check that the tags of a TIFF (or of EXIF, which is one) have no more bytes than it has; of all pages if asked.
 
-    PIL copies the value of every tag; thousands of tags that share one value would multiply it.
+    PIL copies the value of every tag; thousands of tags that share one value would multiply it.  Tags, pages, strips
+    and tiles are counted.
 
     Raises:
         ValueError: they claim more.
@@ -183,15 +209,18 @@ def _check_tags(block: bytes, *, pages: bool = False) -> None:
     big = b"+" in block[:4]
     start_form, count_form, entry_form, inline = ("Q", "Q", "HHQ", 8) if big else ("I", "H", "HHI", 4)
     length = struct.calcsize(order + entry_form) + inline
-    link, seen = 8 if big else 4, set[int]()
+    link, seen, n_tags = 8 if big else 4, set[int](), 0
     try:
         while (start := struct.unpack_from(order + start_form, block, link)[0]) and start not in seen:
             seen.add(start)
+            refuse_more(len(seen), MAX_PARTS, "pages")
             (count,) = struct.unpack_from(order + count_form, block, start)
+            refuse_more(n_tags := n_tags + count, MAX_PIECES, "tags")
             first = start + struct.calcsize(order + count_form)
             claimed = 0
             for place in range(first, min(first + count * length, len(block) - length + 1), length):
-                _, kind, number = struct.unpack_from(order + entry_form, block, place)
+                tag, kind, number = struct.unpack_from(order + entry_form, block, place)
+                refuse_more(number if tag in (_STRIPS, _TILES) else 0, MAX_PIECES, "strips or tiles")
                 size = _TYPE_SIZES.get(kind, 0) * number
                 claimed += size if size > inline else 0
             if claimed > len(block) + _SHARED_TAGS:

@@ -380,6 +380,20 @@ def test_compressed_pixels_of_another_size_than_the_header_are_not_decoded(
             open_image(ref_to(path))
 
 
+def test_a_jpeg_of_thousands_of_scans_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.encaps import encapsulate
+
+    from tests.core.test_image_structure import with_scans
+
+    monkeypatch.setattr("evalkit.core.dicom.decoded", lambda *_: pytest.fail("decoded"))
+    made = dcmread(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm", download=False))
+    made.PixelData = encapsulate([with_scans(5000, (int(made.Columns), int(made.Rows)))])
+    path = tmp_path / "scans.dcm"
+    made.save_as(path)
+    with pytest.raises(DataError, match="more than 100 scans"):
+        open_image(ref_to(path))
+
+
 READ = """
 import resource, sys
 from evalkit.core.images import open_image

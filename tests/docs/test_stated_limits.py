@@ -9,7 +9,7 @@ from evalkit.cli.code_settings import FROM_FILES, OWN_CLUSTERS
 from evalkit.cli.sent_settings import ENDING, FILE_SETTINGS, KEY_SETTING, KNOWN_SERVERS
 from evalkit.cli.shared_yaml import HYDRA_SETTINGS, RESOLVERS
 from evalkit.clients import openai_client, redaction, response, transport
-from evalkit.core import archives, image_files, json_text
+from evalkit.core import archives, image_files, image_structure, json_text
 from evalkit.engines.server import MAX_FAILURES_IN_A_ROW
 from tests.support.paths import ROOT
 
@@ -21,6 +21,13 @@ STATED = {
     "pixels": (TASK, f"at most {image_files.MAX_PIXELS:,} pixels ({SIDE} x {SIDE};"),
     "variable": (TASK, f"`{image_files.LIMIT_VARIABLE}=N` sets another limit"),
     "image bytes": (TASK, "eight bytes a pixel of it and 16 MiB"),
+    "parts": (TASK, f"{image_structure.MAX_PARTS:,} segments, chunks, boxes, extensions, frames or pages"),
+    "pieces": (TASK, f"{image_structure.MAX_PIECES:,} pieces of data, strips or tiles"),
+    "scans": (
+        TASK,
+        f"a JPEG {image_structure.MAX_SCANS} scans, and a header of {image_structure.MAX_HEADER >> 10} KiB",
+    ),
+    "slow pictures": (TASK, f"run-length encoded BMP may have {image_structure.MAX_SLOW_BYTES // MIB} MiB"),
     "member": (TASK, f"A member of an archive may have {archives.MAX_MEMBER // GIB} GiB"),
     "ratio": (TASK, f"above {archives.UNCHECKED // MIB} MiB, {archives.MAX_RATIO} times its compressed size"),
     "members": (TASK, f"all members that are read together {archives.MAX_ARCHIVE // GIB} GiB"),

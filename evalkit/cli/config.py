@@ -245,7 +245,7 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         names = list(task["protocols"] or ())  # empty for a task that only a judge can score
         chosen = {name: _protocol(name) for name in names}
     else:
-        every = {name: content for name, content in _every_protocol().items() if "scoring" not in content}
+        every = {name: content for name, content in every_protocol().items() if "scoring" not in content}
         chosen = {name: content for name, content in every.items() if fits(content, task)}
         if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
             chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}
@@ -281,7 +281,7 @@ def _for_task(name: str, content: dict[str, Any], task: Mapping[str, Any]) -> tu
     variant = f"{name}-{task.get('name')}"
     if variant in options("protocol"):
         return variant, _protocol(variant)
-    defined = [n for n, protocol in _every_protocol().items() if fits(protocol, task)]
+    defined = [n for n, protocol in every_protocol().items() if fits(protocol, task)]
     raise ConfigError(f"protocol={name} is not defined for task {task.get('name')}. Defined: {', '.join(defined)}.")
 
 
@@ -293,7 +293,7 @@ def fits(protocol: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     return tasks is None or task.get("name") in tasks
 
 
-def _every_protocol() -> dict[str, dict[str, Any]]:
+def every_protocol() -> dict[str, dict[str, Any]]:
     """All protocols by name; a plug-in that is broken is left out with a warning."""
     found: dict[str, dict[str, Any]] = {}
     for name in options("protocol"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.config import Config, checked_choice, choice_prompt, load_option, options
+from evalkit.cli.config import Config, checked_choice, choice_prompt, every_protocol
 from evalkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def with_scoring(config: Config) -> Config:
     Raises:
         ConfigError: a chosen protocol reads other answers than the run makes.
     """
-    fitting = [name for name in options("protocol") if load_option("protocol", name).get("scoring") == SCORING[1]]
     chosen = config.get("protocol") or {}
     needing = [n for n, content in chosen.items() if isinstance(content, Mapping) and content.get("scoring")]
     if scoring_of(config) == SCORING[0]:
@@ -60,12 +59,13 @@ def with_scoring(config: Config) -> Config:
                 "stores, and no other."
             )
         return config
+    fitting = {name: content for name, content in every_protocol().items() if content.get("scoring") == SCORING[1]}
     if others := [name for name in chosen if name != "all" and name not in needing]:
         raise ConfigError(
             f"protocol={others[0]} reads a text, and scoring=loglikelihood generates none. Leave protocol out, or "
             f"choose from {', '.join(fitting)}."
         )
-    protocols = {n: load_option("protocol", n) for n in fitting} if not needing or "all" in chosen else chosen
+    protocols = fitting if not needing or "all" in chosen else chosen
     rows = "choice+yes-no" if (config.get("loglikelihood") or {}).get("yes_no") else "choice"
     task = {**config["task"], "option_rows": rows, "baseline_protocols": list(protocols)}
     return {**config, "protocol": protocols, "task": task}

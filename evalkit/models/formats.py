@@ -75,7 +75,7 @@ def _hf(folder: Path, config: dict[str, Any]) -> Form:
     from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise ModelError(
             f"{folder}/config.json has model_type {kind!r}, which is neither LLaVA's original layout "
             f"({', '.join(ORIGINAL_TYPES)}, with mm_* keys) nor supported by the installed transformers; evalkit does "

@@ -13,7 +13,7 @@ from tests.support.command_line import evalkit
 
 __all__ = ["table"]
 # What differs between a run in one pass with others and the run alone.
-MEASURED = ("seconds", "timing", "files", "facts", "counters")
+MEASURED = ("seconds", "timing", "files", "facts", "counters", "digest")
 
 
 def content(folder: Path) -> dict[str, Any]:

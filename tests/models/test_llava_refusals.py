@@ -372,9 +372,10 @@ def test_folders_that_are_not_checkpoints_are_reported(tmp_path):
     (tmp_path / "config.json").write_text("{broken")
     with pytest.raises(ModelError, match="is not valid JSON"):
         recognise(tmp_path)
-    tiny.write_json(tmp_path / "config.json", {"model_type": "minigpt"})
-    with pytest.raises(ModelError, match="'minigpt', which is neither"):
-        recognise(tmp_path)
+    for kind in ("minigpt", None, ["llava"], {"llava": 1}, 3):
+        tiny.write_json(tmp_path / "config.json", {"model_type": kind})
+        with pytest.raises(ModelError, match="'minigpt', which is neither"):
+            recognise(tmp_path)
     tiny.write_json(tmp_path / "config.json", {"model_type": "qwen2_5_vl"})
     with pytest.raises(ModelError, match=r"has none of processor_config.json"):
         recognise(tmp_path)

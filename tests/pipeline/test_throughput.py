@@ -50,7 +50,7 @@ def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) 
         assert all(value >= 0 for value in seconds.values())
         inside = seconds["vision"] + seconds["prefill"] + seconds["decode"] + seconds["outside_the_model"]
         assert inside == pytest.approx(seconds["all"], abs=0.01)
-        assert 0 < seconds["writing_in_a_thread"] < seconds["all"]
+        assert 0 <= seconds["writing_in_a_thread"] < seconds["all"]  # 0.0 on a file system in memory
         assert 0 < mode["share_of_limit"] < 1
         assert mode["counters"]["image_decodes"] == 2
     one, shared = result["modes"]["one"]["counters"], result["modes"]["shared"]["counters"]

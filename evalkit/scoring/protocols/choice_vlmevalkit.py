@@ -36,7 +36,7 @@ class VlmEvalKit(ChoiceProtocol):
 def exact_match(answer: str, choices: Sequence[str]) -> str:
     """The letter of the option that VLMEvalKit reads without its referee; Z for a refusal, empty where it reads none.
 
-    >>> exact_match("It is B.", ["CT", "MRI"]), exact_match("an MRI scan", ["CT", "MRI"]), exact_match("?", ["CT"])
+    >>> exact_match("It is B.", ["CT", "MRI"]), exact_match("an MRI", ["CT", "MRI"]), exact_match("?", ["CT"])
     ('B', 'B', '')
     """
     options = dict(zip(LETTERS, choices, strict=False))

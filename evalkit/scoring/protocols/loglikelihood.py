@@ -48,7 +48,8 @@ class LogLikelihoodChoice(RowProtocol):
         if metric is None:
             return []
         if prediction.text is None:
-            result = MetricResult(value=None, reason=f"error: {prediction.error}")
+            reason = str(prediction.error) if prediction.is_cut else f"error: {prediction.error}"
+            result = MetricResult(value=None, reason=reason)
         elif not prediction.options:
             result = MetricResult(value=None, reason=NO_SCORES)
         else:

@@ -61,7 +61,7 @@ def test_each_hostile_reply_fails_its_own_call_and_the_run_is_finished_later(
     with HostileServer(lambda text: "yes") as server:
         # As many in flight as there are behaviours: those that wait for the time-out wait together.
         settings = {"concurrency": len(FAULTS), "timeout": 4.0, "retries": 0, "served_model": MODEL}
-        settings["max_reply_bytes"] = 3_000_000
+        settings["max_reply_bytes"] = 8_000_000
         first = answer_missing(folder, samples, requests, engine(server.url, **settings), True).predictions
         server.is_sane = True
         again = answer_missing(folder, samples, requests, engine(server.url, **settings), True)

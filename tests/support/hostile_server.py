@@ -216,7 +216,7 @@ FAULTS: dict[str, tuple[Behaviour, str | None]] = {
     "millions of texts": (_field("x", "[" + '"",' * 800_000 + '""]'), MANY),
     "millions of keys": (_field("x", "{" + ",".join(f'"{k}":0' for k in range(210_000)) + "}"), MANY),
     "millions of brackets": (_body(lambda text: b"[" * 2_500_000), MANY),
-    "millions of brackets and quotes": (_body(lambda text: b'["\\"' * 500_000), MANY),
+    "millions of brackets and quotes": (_body(lambda text: b'["\\"' * 1_900_000), MANY),
     "a text of a million brackets": (_field("x", '"' + "[{," * 400_000 + '"'), ANSWERED),
     "choices of another type": (_body(lambda text: b'{"choices": {"message": "x"}}'), "not a chat completion"),
     "retry after ages": (

@@ -88,13 +88,14 @@ def evaluate(
             write_record(folder.manifest, replace(manifest, status="done", answers=digest_of(folder.predictions)))
             return Conclusion(folder=folder.path, n_failed=sum(p.failed for p in predictions))
         write_record(folder.manifest, manifest)
-        del requests  # memory: scores follow
+        loaded = given.prompts.loaded
+        del given, requests  # memory: scores follow
         provenance = RunProvenance(
             model=settings.model,
-            task=given.prompts.loaded,
+            task=loaded,
             image=settings.image,
             generation=describe_generation(engine.generation),
-            prompt=given.prompts.loaded.prompt,
+            prompt=loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,
         )

@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS, IMAGES = 1061, 96
 BOARD_METRICS = ("llava-med closed_accuracy", "llava-med open_recall", "strict closed_accuracy", "strict open_recall",
                  "exact-match exact_match")  # fmt: skip
+# Of files of answers: how they begin, and their suffixes where they are not JSON lines.
+HEADS = {"csv": "id,question,prediction\n", "array": "["}
+SUFFIXES = {"csv": "csv", "array": "json"}
 TARGETS = {
     "board-3000": {"seconds": 20, "peak_mib": 1024},
     "add-3000": {"seconds": 2},
@@ -39,6 +42,7 @@ TARGETS = {
     "read-jsonl": {"peak_mib": 600},
     "read-long": {"peak_mib": 600},
     "read-csv": {"peak_mib": 600},
+    "read-array": {"peak_mib": 600},
 }
 
 
@@ -88,7 +92,7 @@ class Inputs:
         return self.made(f"runs-{n}", make)
 
     def answers(self, shape: str, megabytes: int = 300) -> Path:
-        """A file of answers to the built-in task: many short ones as JSON lines or CSV, or fewer long ones."""
+        """A file of answers to the built-in task: many short ones as JSON lines, array or CSV, or fewer long ones."""
 
         def make(path: Path) -> None:
             from evalkit.tasks.phantom import Phantom
@@ -98,15 +102,18 @@ class Inputs:
             length = 500 if shape == "long" else 25
             n = megabytes * 1_000_000 // (length * 8 + 130)
             with path.open("w", encoding="utf-8") as file:
-                if shape == "csv":
-                    file.write("id,question,prediction\n")
+                if shape in HEADS:
+                    file.write(HEADS[shape])
                 for sample in Phantom(n_test=n // 10).load().samples:
                     text = " ".join(drawn.choices(words, k=length))
                     row = {"id": sample.id, "question": sample.question, "prediction": text}
                     line = ",".join(f'"{v}"' for v in row.values()) if shape == "csv" else json.dumps(row)
-                    written += file.write(line + "\n")
+                    written += file.write((",\n" if shape == "array" and written else "") + line)
+                    written += file.write("" if shape == "array" else "\n")
+                if shape == "array":
+                    file.write("]\n")
 
-        return self.made(f"answers-{shape}.{'csv' if shape == 'csv' else 'jsonl'}", make)
+        return self.made(f"answers-{shape}.{SUFFIXES.get(shape, 'jsonl')}", make)
 
 
 def write_board(out: Path, source: Path, n: int) -> None:
@@ -197,7 +204,7 @@ def measure(case: str, inputs: Inputs, tree: Path, scratch: Path, limit_gib: flo
 
     if kind == "read":
         path = inputs.answers(size)
-        n = sum(1 for _ in path.open("rb")) - (size == "csv")
+        n = sum(1 for _ in path.open("rb")) - (size == "csv")  # the last line of an array ends with its bracket
         found = run("score", f"predictions={path}", "task=phantom", f"task.n_test={n // 10}", "protocol=exact-match",
                     f"out={scratch}")  # fmt: skip
         return found | {"megabytes": round(path.stat().st_size / 1e6), "n": n}

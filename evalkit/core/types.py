@@ -133,6 +133,9 @@ class Message:
     role: Literal["system", "user", "assistant"]
     content: tuple[str | ImagePlace, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", tuple(self.content))  # a task of the user's may give a list
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:

@@ -18,6 +18,7 @@ _SETTING = {"image": "image_id"}  # on the command line; `image` is another sett
 UNNAMED = "(unnamed)"  # a data frame writes its row numbers under no name
 _KEY_LENGTH = 200
 _KEY_DEPTH = 3
+_NO_KEYS: Mapping[str, str] = {}  # one object for all answers without any
 
 
 # Columns in which tools keep a model's thought beside its answer.
@@ -149,6 +150,7 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
     if text is None and raw.cells in ("table", "sheet") and has(fields, name):
         text = ""
     error = (_said(fields) or answered(text)[1]) if has(fields, name) else f"no {name!r} in the record"
+    named = (columns.id, columns.prediction, columns.question, columns.reference, "resps")
     reference = first_text(pick(fields, columns.reference), f"{where}, column {columns.reference!r}")
     if text is not None:
         text = text if raw.cells == "sheet" else control_decoded(text)
@@ -159,7 +161,7 @@ def _answer(raw: RawFile, record: Record, columns: Columns) -> Answer:
         question=first_text(pick(fields, columns.question), f"{where}, column {columns.question!r}"),
         reference=reference,
         image=as_id(pick(fields, columns.image), f"{where}, column {columns.image!r}"),
-        keys=identifiers(fields, (columns.id, columns.prediction, columns.question, columns.reference, "resps")),
+        keys=identifiers(fields, named) or _NO_KEYS,
         text=text if error is None else None,
         error=error,
         finish_reason="error" if error else finish_reason(_stop_word(fields)),

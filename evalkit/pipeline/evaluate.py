@@ -107,7 +107,7 @@ def evaluate_together(jobs: Sequence[Job], engine: Engine) -> list[Conclusion | 
         seconds = time.perf_counter() - started
         n_asked = sum(answers.n_asked for answers in found)
         for run in runs:
-            run.requests = ()  # memory: scores follow
+            run.requests, run.given = (), replace(run.given, requests=())  # memory: scores follow
         return [
             run.end(answers, seconds * (answers.n_asked / n_asked if n_asked else 1), engine, runs)
             for run, answers in zip(runs, found, strict=True)

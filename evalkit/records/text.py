@@ -21,6 +21,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _STRING_OR_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
+_FIRST = re.compile(r"\S")
 # Bytes of a first line that is looked at.
 _LONGEST_FIRST = 1 << 24
 _LIST_KEYS = ("predictions", "results", "answers", "data", "samples", "records", "outputs")
@@ -47,11 +48,12 @@ def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
 
 def parse_json(text: str, path: Path) -> RawFile | None:
     """Parse a JSON array, a JSON object or JSON lines, whatever the file is called; None for any other text."""
-    body = text.strip()
+    found = _FIRST.search(text)  # without a copy of the text, which may be large
+    first = found[0] if found else ""
     try:
-        if body.startswith("["):
+        if first == "[":
             return _array(text, path)
-        if body.startswith("{"):
+        if first == "{":
             return _object(text, path) or _lines(io.StringIO(text, newline="\n"), path)
     except json_text.DoubledKeyError as e:
         raise DataError(f"{path}{_line_of(text, e.key)}: {e}.") from None
@@ -98,7 +100,7 @@ def _array(text: str, path: Path) -> RawFile:
         items, notes = _loads(text)
     except json.JSONDecodeError as e:
         items, tail, notes = _array_with_tail(text, path, e)
-    records = _records(list(enumerate(items, 1)), path, "item")
+    records = _records(enumerate(items, 1), path, "item")
     if path.suffix == ".jsonl":
         notes.append("a JSON array in a file named .jsonl")
     return RawFile(path=path, kind="records", records=records, tail=tail, notes=_once(notes))
@@ -213,14 +215,16 @@ def _lines(lines: Iterator[str], path: Path) -> RawFile:
     return RawFile(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=tuple(notes))
 
 
-def _records(values: list[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:
+def _records(values: Iterable[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:
+    found = []
     for number, value in values:
         if not isinstance(value, dict):
             raise DataError(
                 f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields. A "
                 "bare list of answers does not say which questions they belong to."
             )
-    return tuple(Record(row=number, fields=value) for number, value in values)
+        found.append(Record(row=number, fields=value))
+    return tuple(found)
 
 
 def unwrap(raw: RawFile) -> RawFile:

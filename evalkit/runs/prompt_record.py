@@ -111,10 +111,12 @@ def collect(
     Raises:
         ModelError: the chat template cannot be rendered here.
     """
-    shown = [_plain(m) if template.text is None else render(template.text, m, template.tokens) for m in messages]
+    distinct = dict.fromkeys(messages)
+    shown = {m: _plain(m) if template.text is None else render(template.text, m, template.tokens) for m in distinct}
+    short = {ms: digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in distinct}
+    digests_of = tuple(short[ms] for ms in messages)
     images = None if digests is None else tuple(tuple(_image(r, digests) for r in s.images) for s in samples)
     ids = tuple(s.id for s in samples)
-    short = tuple(digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in messages)
     header = PromptHeader(
         model=model,
         task=loaded.name,
@@ -129,7 +131,7 @@ def collect(
         template=template.text,
         tokens=None if template.tokens is None else dict(template.tokens),
         files=None if template.files is None else dict(template.files),
-        messages_sha256=_messages_digest(ids, short),
+        messages_sha256=_messages_digest(ids, digests_of),
         images_sha256=_images_digest(ids, images),
     )
     return PromptRecord(
@@ -137,8 +139,8 @@ def collect(
         header=header,
         ids=ids,
         image_ids=tuple(s.image_id for s in samples),
-        texts=tuple(shown),
-        messages=short,
+        texts=tuple(shown[m] for m in messages),
+        messages=digests_of,
         images=images,
     )
 

@@ -77,11 +77,12 @@ def main(config: Config) -> int:
     for text in joined.warnings:
         console.warn(text)
     console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
+    origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
+    del file  # memory: scores follow
     provenance = replace(provenance_of(path, loaded, config["name"], config["limit"]), reasoning=reasoning)
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
-    origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
     manifest = scored_manifest(folder, provenance, origin, protocols, config)
     with folder.locked():
         write_record(folder.manifest, replace(manifest, status="running"))

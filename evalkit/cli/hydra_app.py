@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.cli.code_settings import check_code_settings
 from evalkit.cli.command_words import readable
 from evalkit.cli.completion import is_completion
+from evalkit.cli.compose import VERSION_BASE, compose
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
 from evalkit.cli.hydra_words import check_words
@@ -55,7 +56,7 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         try:
             words = readable(command.arguments, groups_of(verb))
             sys.argv = ["evalkit", *with_settings(words)]
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
+            hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 
@@ -140,13 +141,7 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
         choices = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         words = list(HydraConfig.get().overrides.task)
         try:
-            found = resolve_node(cfg)
-            environment = {"from_environment": found.from_environment} if found.from_environment else {}
-            content = {**found.content, "choices": choices, **environment}
-            check_code_settings(content, words)
-            check_sent_settings(content, words)
-            config = with_own_name(typed(verb, content, words), words)
-            codes.append(load(verb)(config))
+            codes.append(load(verb)(finished(verb, cfg, choices, words)))
         except EvalkitError as problem:
             if cfg.get("debug") or os.getpid() != main_process:
                 raise
@@ -162,6 +157,41 @@ def make_job(verb: str, codes: list[int]) -> Callable[[Any], None]:
             codes.append(report_error(refused(problem)))
 
     return job
+
+
+def finished(verb: str, node: Any, choices: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that a verb gets: resolved, checked, every setting as its type, the model under its own name.
+
+    Args:
+        node: as Hydra composed it.  choices: config group -> the chosen option.  words: the overrides.
+    """
+    found = resolve_node(node)
+    environment = {"from_environment": found.from_environment} if found.from_environment else {}
+    content = {**found.content, "choices": dict(choices), **environment}
+    check_code_settings(content, words)
+    check_sent_settings(content, words)
+    return with_own_name(typed(verb, content, words), words)
+
+
+def configuration(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The configuration that a verb would get with this command line; nothing of the process is changed.
+
+    Raises:
+        ConfigError: a word cannot be read, or is not a setting of the verb.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    check_words(arguments)
+    with guarded():
+        check_user_folders()
+        try:
+            composed = compose(verb, with_settings(readable(arguments, groups_of(verb))))
+        except (HydraException, OmegaConfBaseException) as problem:
+            from evalkit.cli.config_errors import explain
+
+            raise explain(problem, verb) from problem
+        return finished(verb, composed.node, composed.choices, composed.words)
 
 
 def refused(problem: OSError) -> EvalkitError:

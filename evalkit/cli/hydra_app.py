@@ -56,7 +56,9 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         try:
             words = readable(command.arguments, groups_of(verb))
             sys.argv = ["evalkit", *with_settings(words)]
-            hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(make_job(verb, codes))()
+            hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(
+                make_job(verb, codes)
+            )()
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 

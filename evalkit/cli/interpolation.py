@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -76,7 +76,8 @@ def _enter() -> None:
     with _lock:
         if not _depth:
             _replaced.update({n: BaseContainer._resolvers[n] for n in _NAMES if n in BaseContainer._resolvers})
-            for name, resolver in zip(_NAMES, (_env, _create, _decode, _deprecated), strict=True):
+            own: tuple[Callable[..., Any], ...] = (_env, _create, _decode, _deprecated)
+            for name, resolver in zip(_NAMES, own, strict=True):
                 OmegaConf.register_new_resolver(name, resolver, replace=True)
         _depth += 1
 

@@ -14,7 +14,8 @@ class Engine(Protocol):
     `identity` is the digest of everything on the model's side that determines an answer (weights, template, dtype ...)
     and is known before any weights are loaded.  `needs_images` is False for baselines that do not use the image.  An
     engine may have `max_images`, the most images that its model takes in one question; without it, or with None, no
-    limit is known.
+    limit is known.  One that does not know how its answers are decoded has `decoding`, a word that stands in signatures
+    in place of `generation`.
     """
 
     name: str

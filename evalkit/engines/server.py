@@ -109,7 +109,7 @@ class ServerEngine:
             url=self.url,
             model=self.model,
             caller=CALLER,
-            key=_read_key(self.api_key_env, self.url),
+            key=self._key(),
             key_env=self.api_key_env,
             timeout=self.timeout,
             retries=self.retries,
@@ -118,6 +118,9 @@ class ServerEngine:
             dropped=set(),
             max_reply_bytes=self.max_reply_bytes,
         )
+
+    def _key(self) -> str | None:
+        return _read_key(self.api_key_env, self.url)
 
     async def _look_up(self, unlisted: bool) -> ServedModel:
         server = self._connect()

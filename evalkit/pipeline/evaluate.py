@@ -13,7 +13,7 @@ from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
-from evalkit.pipeline.manifest import build_manifest, describe_generation
+from evalkit.pipeline.manifest import build_manifest, decoding_of
 from evalkit.pipeline.preflight import Preflight
 from evalkit.pipeline.resume import answer_missing, check_unedited, describe
 from evalkit.pipeline.settings import Settings
@@ -93,7 +93,7 @@ def evaluate(
             model=settings.model,
             task=given.prompts.loaded,
             image=settings.image,
-            generation=describe_generation(engine.generation),
+            generation=decoding_of(engine),
             prompt=given.prompts.loaded.prompt,
             limit=settings.limit,
             reasoning=settings.reasoning,

@@ -45,7 +45,7 @@ def build_manifest(
         prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
         image=settings.image,
         limit=settings.limit,
-        generation=describe_generation(engine.generation),
+        generation=decoding_of(engine),
         closed_rule=loaded.closed_rule,
         config=manifest_record(config),
         protocols=protocol_versions(protocols),
@@ -62,6 +62,12 @@ def build_manifest(
 def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVersion, ...]:
     """The protocols by name and version, for manifests."""
     return tuple(ProtocolVersion(name=p.name, version=p.version) for p in protocols)
+
+
+def decoding_of(engine: Engine) -> str:
+    """An engine's decoding settings in short; of one that cannot state them, what it says instead (`decoding`)."""
+    stated: str | None = getattr(engine, "decoding", None)
+    return stated or describe_generation(engine.generation)
 
 
 def describe_generation(generation: Generation) -> str:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import (
+    FROM_CONFIG,
+    ModelMaker,
     load_for_model,
     make_analysis_settings,
-    make_engine,
     make_protocols,
     make_settings,
     make_task,
-    make_template,
-    require_weights,
-    sees_images,
     table_title,
     with_letters,
     with_sample,
@@ -48,8 +46,34 @@ def main(config: Config) -> int:
 
 
 def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | None:
-    """Run one task; the engine passes `through` a function first.  None for a dry run and for a part of a run."""
+    """Run one task and print its table; see `answer_task`.  None for a dry run and for a part of a run."""
     from evalkit.pipeline.conclude import show
+    from evalkit.pipeline.shards import Shard
+
+    conclusion = answer_task(config, through)
+    if conclusion is None:
+        return None
+    if (summary := conclusion.summary) is None:
+        shard = Shard.parse(config["engine"].get("shard"))
+        assert shard is not None, "a whole run has a summary"
+        report_part(conclusion, shard)
+        return None
+    show(conclusion, table_title(summary))
+    return summary
+
+
+def answer_task(
+    config: Config, through: Callable[[Engine], Engine], maker: ModelMaker = FROM_CONFIG
+) -> Conclusion | None:
+    """Answer and score one task and add its row to the leaderboard; without the printed table.
+
+    Args:
+        through: a function that the engine passes first.
+        maker: where the model is from.
+
+    Returns:
+        The conclusion, without a summary for a part of a run; None for a dry run.
+    """
     from evalkit.pipeline.evaluate import evaluate
     from evalkit.pipeline.train_split import TrainSplit
 
@@ -58,30 +82,23 @@ def run_task(config: Config, through: Callable[[Engine], Engine]) -> Summary | N
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)
-    if sees_images(config):
-        require_weights(config, settings.model)
+    maker.check(config, settings.model)
     checked = load_for_model(config, task)
     train = TrainSplit(task)
     conclusion = evaluate(
         task,
         checked.loaded,
         checked.digests,
-        through(make_engine(config, settings.model, train)),
+        through(maker.engine(config, settings.model, train)),
         protocols,
         settings,
         config,
-        template=make_template(config, settings.model),
+        template=maker.template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
-    if conclusion is None:
-        return None
-    if settings.shard is not None:
-        report_part(conclusion, settings.shard)
-        return None
-    add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
-    assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary))
-    return conclusion.summary
+    if conclusion is not None and conclusion.summary is not None:
+        add_to_leaderboard(config, conclusion, limit=settings.limit, model=config["model"])
+    return conclusion
 
 
 def report_part(conclusion: Conclusion, shard: Shard) -> None:

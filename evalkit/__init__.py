@@ -47,16 +47,18 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module's
 
-    if name == "errors":
-        return import_module("evalkit.errors")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
-    found = getattr(import_module(f"evalkit.api.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name == "errors":
+            return import_module("evalkit.errors")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+        found = getattr(import_module(f"evalkit.api.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

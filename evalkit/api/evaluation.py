@@ -12,6 +12,7 @@ from evalkit.api.process import outside_event_loop, torch_settings
 from evalkit.api.result import Result
 from evalkit.api.task import TaskData, task_settings
 from evalkit.api.words import as_words
+from evalkit.cli.typed_settings import GROUPS
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
@@ -75,6 +76,8 @@ def evaluate(
     given = merged_settings(settings, more)
     home = Home(out)
     chosen = choose_model(model, processor, name=name, digest=digest, batch_size=batch_size)
+    if given.get("engine", own := chosen.settings.get("engine")) != own is not None:
+        raise ConfigError(f"engine={given['engine']} is not possible with a client, whose server engine={own} asks.")
     words = as_words(
         {
             **chosen.settings,
@@ -109,17 +112,32 @@ def evaluate(
     return outside_event_loop(work)
 
 
+# Settings that are arguments of `evaluate` and `score`.
+_ARGUMENTS = {
+    "model": "model", "task": "task", "protocol": "protocols", "limit": "limit", "name": "name", "out": "out",
+    "task.path": "path", "predictions": "answers",
+}  # fmt: skip
+
+
 def merged_settings(settings: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of both ways.
+    """The settings of both ways, those of a config group one by one: {"engine": {"exact": True}} is engine.exact.
 
     Raises:
-        ConfigError: one is given twice, or under the name of an argument.
+        ConfigError: one is given twice, or is an argument.
     """
-    found = dict(settings or {})
-    if twice := sorted(found.keys() & more.keys()):
-        raise ConfigError(f"The setting {twice[0]} is given twice.")
-    found |= more
-    for key, argument in (("model", "model"), ("task", "task"), ("protocol", "protocols"), ("limit", "limit")):
-        if key in found and not isinstance(found[key], Mapping):
-            raise ConfigError(f"{key}= in the settings is not possible: it is the argument {argument}.")
+    found: dict[str, Any] = {}
+    for key, value in (*dict(settings or {}).items(), *more.items()):
+        inner = (
+            {f"{key}.{k}": v for k, v in value.items()}
+            if key in GROUPS and isinstance(value, Mapping)
+            else {key: value}
+        )
+        for name, content in inner.items():
+            if name in found:
+                raise ConfigError(f"The setting {name} is given twice.")
+            if name in _ARGUMENTS:
+                raise ConfigError(
+                    f"{name}= is not possible among the settings: it is the argument {_ARGUMENTS[name]}=."
+                )
+            found[name] = content
     return found

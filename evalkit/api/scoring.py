@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.api.answers import ORIGIN, as_file
@@ -45,7 +46,7 @@ def score(
 
     Args:
         answers: a list in the task's order (or any other iterable), a dict or Series of id to answer, a DataFrame with
-            the columns of an answer file, or the path of a file or run.  None, NaN and NA are failed samples.
+            the columns of an answer file, or a result, or the path of a file or run.  None, NaN and NA are failed samples.
         task, path, protocols, limit, out, progress: as for `evaluate`.  With `limit`, answers to those samples alone
             are enough.
         name: of the model in results.
@@ -66,22 +67,24 @@ def score(
         "out": home.path,
         **({"leaderboard": None} if home.is_temporary else {}),
     }
+    if isinstance(answers, Result):
+        answers = answers.folder
     is_file = isinstance(answers, str | os.PathLike)
     own_name = {"name": name if name is not None or is_file else NAME}
     with console.captured(is_shown=progress) as said:
+        answers = list(answers) if hasattr(answers, "__next__") else answers  # a generator is read once
         every: Sequence[Sample] = ()
         part: Sequence[Sample] = ()
-        where = ""
-        if not is_file:
+        where, n = "", _size(answers, is_file)
+        if not is_file or n is not None:  # a file's questions may be in the file alone
             config = configuration("score", as_words({**common, "predictions": ORIGIN, **given}))
             every, part, where = _samples(config)
-            answers = list(answers) if hasattr(answers, "__next__") else answers
-        is_part = not is_file and len(part) < len(every) and _size(answers) == len(part)
+        is_part = n == len(part) < len(every)
         file = as_file(answers, part if is_part else every, home, where)
         words = as_words({**common, "predictions": file.path, **own_name, **file.settings, **given})
         try:
-            covers = "part" if is_part else "task"
-            scored = score_answers(configuration("score", words), covers=covers, origin=None if is_file else ORIGIN)
+            config = configuration("score", words)
+            scored = score_answers(config, covers="part" if is_part else "task", origin=None if is_file else ORIGIN)
         except OSError as problem:
             raise refused(problem) from problem
     return Result(scored.conclusion.folder, home, said.notes, said.warnings)
@@ -98,5 +101,11 @@ def _samples(config: Config) -> tuple[Sequence[Sample], Sequence[Sample], str]:
     return loaded.samples, part.samples, f"{loaded.name} ({loaded.split})"
 
 
-def _size(answers: Any) -> int | None:
-    return len(answers) if hasattr(answers, "__len__") else None
+def _size(answers: Any, is_file: bool) -> int | None:
+    """The number of answers; None where it is not known before they are read."""
+    from evalkit.pipeline.rescore import run_manifest
+
+    if not is_file:
+        return len(answers) if hasattr(answers, "__len__") else None
+    manifest = run_manifest(Path(answers))
+    return None if manifest is None else manifest.n

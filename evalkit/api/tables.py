@@ -11,6 +11,7 @@ from evalkit.core.format import interval, percent
 from evalkit.core.plain_text import one_line, visible
 from evalkit.core.types import MetricValue, Score
 from evalkit.judge.results import judged_numbers
+from evalkit.runs.schema import PredictionLine
 from evalkit.runs.verify import StoredRun
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def sample_frame(run: StoredRun) -> pd.DataFrame:
     metrics = list(dict.fromkeys(score.metric for scores in found.values() for score in scores))
     protocols: list[str | None] = [*dict.fromkeys(protocol for _, protocol in found)] or [None]
     rows = []
-    for line in run.predictions():
+    for line in _in_order(run):
         known = {
             "sample_id": line.sample_id, "image_id": line.image_id, "question": line.question,
             "references": line.references, "answer_type": line.answer_type, "answer": line.text, "error": line.error,
@@ -74,6 +75,14 @@ def sample_frame(run: StoredRun) -> pd.DataFrame:
             rows.append({**known, "protocol": protocol, **_score_cells(scores)})
     columns = [*SAMPLE_COLUMNS, *metrics, "extracted", "reason", "note"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(metrics, "float64"))
+
+
+def _in_order(run: StoredRun) -> list[PredictionLine]:
+    """The answers in the order of the task's samples; the file has them in the order in which they came."""
+    lines = run.predictions()
+    prompts = run.prompts()
+    place = {} if prompts is None else {i: k for k, i in enumerate(prompts.ids)}
+    return sorted(lines, key=lambda line: place.get(line.sample_id, len(place)))
 
 
 def _score_cells(scores: Sequence[Score]) -> dict[str, Any]:

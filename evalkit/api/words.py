@@ -30,6 +30,10 @@ def as_words(settings: Mapping[str, Any]) -> list[str]:
     for key, value in settings.items():
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ConfigError(f"{key!r} is not the name of a setting; expected one such as 'engine.batch_size'.")
+        if re.match(r"\W*hydra\b", key):
+            raise ConfigError(
+                f"{key}= is not possible from Python: Hydra's own settings are for the command line's jobs."
+            )
         if key in GROUPS and isinstance(value, Mapping):
             words += as_words({f"{key}.{inner}": content for inner, content in value.items()})
         else:

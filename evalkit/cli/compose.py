@@ -7,6 +7,7 @@ of its own, or another thread, would lose it.  Here Hydra's loader is used as a 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,16 @@ VERSION_BASE = "1.3"
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a fork while another thread has the lock would leave it locked for ever
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def import_hydra() -> None:
+    """Import Hydra, one thread at a time: its modules import each other in a circle, which two threads cannot."""
+    if "hydra.core.override_parser.overrides_parser" not in sys.modules or _lock.locked():
+        with _lock:
+            import hydra
+            from hydra.core.override_parser import overrides_parser
+
+            del hydra, overrides_parser
 
 
 class Composed(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.cli.code_settings import check_code_settings
 from evalkit.cli.command_words import readable
 from evalkit.cli.completion import is_completion
-from evalkit.cli.compose import VERSION_BASE, compose
+from evalkit.cli.compose import VERSION_BASE, compose, import_hydra
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
 from evalkit.cli.hydra_words import check_words
@@ -181,6 +181,7 @@ def configuration(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a word cannot be read, or is not a setting of the verb.
     """
+    import_hydra()
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -46,7 +46,8 @@ def score(
 
     Args:
         answers: a list in the task's order (or any other iterable), a dict or Series of id to answer, a DataFrame with
-            the columns of an answer file, or a result, or the path of a file or run.  None, NaN and NA are failed samples.
+            the columns of an answer file, a result, or the path of a file or run.  None, NaN and NA are failed
+            samples.
         task, path, protocols, limit, out, progress: as for `evaluate`.  With `limit`, answers to those samples alone
             are enough.
         name: of the model in results.

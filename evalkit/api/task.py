@@ -198,7 +198,7 @@ def load_task(
 
     >>> data = load_task("phantom", limit=3)
     >>> len(data), data[0]["image"].size, data[0]["question"] == data.samples[0].question
-    (3, (64, 64), True)
+    (3, (72, 80), True)
 
     Args:
         task: the name of a registered task, the path of a table (CSV, JSON, Parquet …), or a DataFrame.

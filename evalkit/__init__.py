@@ -6,9 +6,11 @@ evalkit` takes milliseconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# As type checkers know it; importing `typing` would take longer than everything else here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from evalkit import errors
     from evalkit.api.comparison import Comparison, Verdict
     from evalkit.api.evaluation import evaluate

@@ -81,9 +81,8 @@ def evaluate(
     words = as_words(
         {
             **chosen.settings,
-            **task_settings(task, path, home, given),
+            **task_settings(task, path, home, given, limit),
             **({} if protocols is None else {"protocol": protocols}),
-            "limit": limit,
             "name": name,
             "out": home.path,
             **({"leaderboard": None} if home.is_temporary else {}),

@@ -62,9 +62,8 @@ def score(
     given = merged_settings(settings, more)
     home = Home(out)
     common = {
-        **task_settings(task, path, home, given),
+        **task_settings(task, path, home, given, limit),
         **({} if protocols is None else {"protocol": protocols}),
-        "limit": limit,
         "out": home.path,
         **({"leaderboard": None} if home.is_temporary else {}),
     }

@@ -151,8 +151,9 @@ def task_settings(
     path: str | os.PathLike[str] | None,
     home: Home,
     settings: Mapping[str, Any],
+    limit: int | None = None,
 ) -> dict[str, Any]:
-    """The words of the command line that choose a task.
+    """The words of the command line that choose a task and its limit; a loaded task has its own unless one is given.
 
     A text that is no registered task, and looks like a path or a hub id, is the place of a table (task=table).
 
@@ -162,7 +163,17 @@ def task_settings(
     if isinstance(task, TaskData):
         if path is not None:
             raise ConfigError("path= is not possible with a loaded task, which knows its place.")
-        return dict(task.settings)
+        return {**task.settings, **({} if limit is None else {"limit": limit})}
+    return {**_place_of(task, path, home, settings), "limit": limit}
+
+
+def _place_of(
+    task: str | os.PathLike[str] | pd.DataFrame,
+    path: str | os.PathLike[str] | None,
+    home: Home,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The name of a task and the place of its data."""
     if is_frame(task):
         if path is not None:
             raise ConfigError("path= is not possible with a DataFrame, which is the data itself.")
@@ -215,9 +226,9 @@ def load_task(
     from evalkit.tasks.base import check_ids
 
     home = Home(None) if is_frame(task) else None
-    chosen = task_settings(task, path, home or Home("."), settings) | settings
+    chosen = task_settings(task, path, home or Home("."), settings, limit) | settings
     with console.captured(is_shown=False) as said:
-        config = with_sample(with_letters(configuration("run", as_words({**chosen, "limit": limit}))))
+        config = with_sample(with_letters(configuration("run", as_words(chosen))))
         made = make_task(config)
         loaded = made.load()
     check_ids(loaded)

@@ -38,7 +38,7 @@ def test_an_example_has_what_a_model_is_shown_and_asked() -> None:
 
 def test_the_requests_are_those_of_a_run() -> None:
     data = evalkit.load_task("phantom", limit=5)
-    run = evalkit.evaluate("phantom-llava", data, limit=5)
+    run = evalkit.evaluate("phantom-llava", data)
     assert [r.sample_id for r in data.requests] == [s.id for s in data.samples]
     from evalkit.runs.read import prompts_at
 
@@ -56,6 +56,15 @@ def test_it_is_a_data_set_of_torch() -> None:
     loader = DataLoader(data, batch_size=4, collate_fn=list)  # type: ignore[arg-type]
     assert [e["id"] for batch in loader for e in batch] == [s.id for s in data.samples]
     assert pickle.loads(pickle.dumps(data))[3]["id"] == data[3]["id"]  # as workers that are spawned get it
+
+
+def test_a_loaded_task_brings_its_limit_and_its_selection() -> None:
+    data = evalkit.load_task("phantom", limit=5, **{"task.where": {"modality": "CT"}})
+    ids = [s.id for s in data.samples]
+    run = evalkit.evaluate(lambda image, question: "yes", data, protocols="strict")
+    scored = evalkit.score(["yes"] * 5, data, protocols="strict")
+    assert run.samples.sample_id.tolist() == scored.samples.sample_id.tolist() == ids
+    assert evalkit.evaluate(lambda image, question: "yes", data, limit=2, protocols="strict").summary.n == 2
 
 
 def test_settings_choose_the_split_and_the_prompt() -> None:

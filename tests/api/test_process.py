@@ -262,3 +262,94 @@ def test_the_interface_is_typed_for_its_users(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     errors = [line for line in result.stdout.splitlines() if line.startswith("use.py")]
     assert len(errors) == 2 and ":7:" in errors[0] and ":8:" in errors[1], result.stdout
+
+
+UNFOLDS = {
+    "interpolations": (
+        {"local/default.yaml": "x0: x\n" + "".join(f"x{k}: '${{x{k - 1}}}${{x{k - 1}}}'\n" for k in range(1, 40))},
+        r"\$\{\.\.\.\}",
+    ),
+    "defaults": ({"local/default.yaml": "defaults: [default]\n"}, "lead back to that file"),
+    "files": (
+        {
+            f"local/{a}.yaml": f"defaults: [a{k}@x, a{k}@y]\n"
+            for k, a in enumerate(["default", *(f"a{k}" for k in range(20))])
+        }
+        | {"local/a20.yaml": "x: 1\n"},
+        "files in all",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFOLDS)
+def test_configurations_from_python_are_limited_as_on_the_command_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, says = UNFOLDS[name]
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(f"# @package _global_\n{text}")
+    monkeypatch.setenv("EVALKIT_CONF", str(tmp_path))
+    with pytest.raises(ConfigError, match=says):
+        evalkit.evaluate("scripted", **YES)
+    with pytest.raises(ConfigError, match=says):
+        evalkit.score(["yes"] * 4, limit=4)
+
+
+UNLIMITED = """
+import sys
+import evalkit
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+evalkit.evaluate("scripted", settings={"model.rule": "yes"}, limit=2)
+folder = Path(sys.argv[1])
+for k in range(11):
+    (folder / f"a{k}.yaml").write_text(f"defaults: [a{k + 1}@x, a{k + 1}@y]\\n" if k < 10 else "z: 1\\n")
+with initialize_config_dir(str(folder), version_base="1.3"):
+    compose("a0")
+node = OmegaConf.create({"a": 1, **{f"b{k}": "${a}" for k in range(3000)}})
+print(sum(OmegaConf.to_container(node, resolve=True).values()))
+"""
+
+
+def test_the_limits_are_those_of_evalkits_configurations_alone(tmp_path: Path) -> None:
+    code = UNLIMITED.replace("sys.argv[1]", repr(str(tmp_path)))
+    assert in_python(code, tmp_path).split() == ["3001"]
+
+
+def test_threads_count_references_each_for_themselves() -> None:
+    from omegaconf import OmegaConf
+
+    from evalkit.cli.config import plain
+    from evalkit.cli.expansion import MAX_REFERENCES
+
+    node = {"a": 1, **{f"b{k}": "${a}" for k in range(MAX_REFERENCES)}}
+    problems: list[Exception] = []
+
+    def once() -> None:
+        try:
+            for _ in range(3):
+                plain(OmegaConf.create(node))
+        except ConfigError as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=once) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"suite": "medvqa"}, "once a task"),
+        ({"task.prompt": ["plain", "short"]}, "list of 2 prompts"),
+        ({"task.prompt": ["plain", "plain"]}, "different prompt variants"),
+    ],
+)
+def test_settings_that_ask_for_several_runs_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        evalkit.evaluate("scripted", limit=2, settings={"model.rule": "yes", **settings})

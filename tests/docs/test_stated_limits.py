@@ -10,7 +10,7 @@ from evalkit.cli.sent_settings import ENDING, FILE_SETTINGS, KEY_SETTING, KNOWN_
 from evalkit.cli.shared_yaml import HYDRA_SETTINGS, RESOLVERS
 from evalkit.clients import openai_client, redaction, response, transport
 from evalkit.core import archives, image_files, json_text
-from evalkit.engines.server import MAX_FAILURES_IN_A_ROW
+from evalkit.engines.server_log import MAX_FAILURES_IN_A_ROW
 from tests.support.paths import ROOT
 
 TASK, ENGINES, FOLDERS = "docs/adding-a-task.md", "docs/engines.md", "docs/config-folders.md"

@@ -15,7 +15,7 @@ from evalkit.cli.config import build, load_option
 from evalkit.core.errors import ConfigError, DataError, Partial
 from evalkit.core.types import ImageRef, Message, Metric, Prediction, Sample, Score
 from evalkit.engines.scripted import ScriptedEngine
-from evalkit.pipeline.conclude import AnalysisSettings, show
+from evalkit.pipeline.conclude import AnalysisSettings, check_complete, show
 from evalkit.pipeline.evaluate import evaluate
 from evalkit.pipeline.inputs import limited, with_images
 from evalkit.pipeline.settings import Settings
@@ -156,8 +156,9 @@ def test_failures_are_counted_named_and_asked_again(tmp_path: Path, capsys: pyte
         r for r in outcome.summary.metrics if (r.protocol, r.metric, r.slice) == ("strict", "closed_accuracy", "all")
     )
     assert (row.value, row.value_worst_case, row.n, row.n_unscored) == (1.0, 0.9, 10, 1)
+    show(outcome, "t")
     with pytest.raises(Partial, match="2 of 20"):
-        show(outcome, "t")
+        check_complete(outcome)
     assert "scripted failure" in capsys.readouterr().err
     engine = ScriptedEngine(rule="yes")
     again = run(tmp_path, engine)

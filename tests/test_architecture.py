@@ -26,11 +26,14 @@ FLOORS = (
     ("judge",),
     ("analysis",),
     ("pipeline", "reports", "tools"),
-    ("cli", "integrations"),
+    ("cli",),
+    ("api",),
+    ("integrations",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-AT_THE_ROOT = {"__init__.py", "__main__.py", "py.typed"}
+AT_THE_ROOT = {"__init__.py", "__main__.py", "errors.py", "py.typed"}
 HYDRA_EDGE = {
+    "cli/compose.py",
     "cli/config.py",
     "cli/command_words.py",
     "cli/config_source.py",

@@ -108,7 +108,6 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
     """
     parts = []
     for result in results:
-        p_values = holm(sign_flip_p_of_sums(_cluster_differences(first, result)))
         names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
         heading = f"percent, 95 % interval clustered by {first.cluster}, p by sign flips, Holm"
         parts.append(f"{' against '.join(names)}: {heading}")
@@ -116,10 +115,15 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> st
         parts += [
             f"  {p.key!s:<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
             f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p={q:.4f}  {_counts(p)}{_worst_case(p)}"
-            for p, q in zip(result.pairs, p_values, strict=True)
+            for p, q in zip(result.pairs, p_values(first, result), strict=True)
         ]
         parts += _changed(first, result, flips)
     return "\n".join(parts)
+
+
+def p_values(first: RunScores, result: RunComparison) -> list[float]:
+    """p of each metric's difference by sign flips of whole images, adjusted by Holm over the metrics."""
+    return list(holm(sign_flip_p_of_sums(_cluster_differences(first, result))))
 
 
 def _cluster_differences(first: RunScores, result: RunComparison) -> Iterator[np.ndarray[Any, Any]]:

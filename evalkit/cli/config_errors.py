@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, load_option, options
+from evalkit.cli.compose import flat_keys, settings_of
+from evalkit.cli.config import MULTIPLE_CHOICE, load_option, options
 from evalkit.cli.interpolation import config_error_in
 from evalkit.core.errors import ConfigError, did_you_mean
 
@@ -63,7 +63,7 @@ def _unknown_key(key: str, verb: str) -> ConfigError:
     group, _, rest = key.partition(".")
     option, _, _ = rest.partition(".")
     if group in MULTIPLE_CHOICE and option in options(group):
-        settings = sorted(_flatten(load_option(group, option), f"{group}.{option}"))
+        settings = sorted(flat_keys(load_option(group, option), f"{group}.{option}"))
         if key in settings:
             return ConfigError(
                 f"{key!r} can be set only where {option} is chosen: {group}={option} or {group}=[{option},...]."
@@ -78,24 +78,3 @@ def _siblings(key: str, settings: list[str]) -> list[str]:
     """The settings below the same key, else all."""
     parent = key.rpartition(".")[0]
     return [k for k in settings if k.rpartition(".")[0] == parent] or settings
-
-
-def settings_of(verb: str) -> list[str]:
-    """The dotted settings of a verb with its default choices, and the config groups."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dirs()[0]), version_base="1.3"):
-        content: Any = OmegaConf.to_container(compose(verb), resolve=False)
-    return sorted({*_flatten(content, ""), *content})
-
-
-def _flatten(node: Any, prefix: str) -> list[str]:
-    if not isinstance(node, dict):
-        return [prefix]
-    keys: list[str] = []
-    for key, value in node.items():
-        keys += _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return keys

@@ -51,15 +51,37 @@ def accept_any_key(node: Any) -> None:
 
 @cache
 def register() -> None:
-    """Make Hydra read the built-in config folder and the user's own ones through `ConfigFolder`, within limits.
+    """Make `hydra.main` read the built-in config folder and the user's own ones through `ConfigFolder`, within limits.
 
-    The classes are made here because their base classes are Hydra's, which is imported only where it is used.
+    For the process of the command line alone: the plugin changes the search path of every application of Hydra.
     """
     from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.object_type import ObjectType
     from hydra.core.plugins import Plugins
-    from hydra.plugins.config_source import ConfigResult, ConfigSource
     from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class ConfigFolders(SearchPathPlugin):  # type: ignore[misc]
+        """Replaces Hydra's reader of the main config folder, and adds the user's folders after it."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for element in search_path.get_path():
+                if element.provider == "main" and "://" not in element.path:
+                    element.path = f"{SCHEME}://{element.path}"
+            for folder in config_dirs()[1:]:
+                search_path.append("user", f"{SCHEME}://{folder}")
+
+    register_source()
+    Plugins.instance().register(ConfigFolders)
+
+
+@cache
+def register_source() -> None:
+    """Make Hydra read addresses `evalkit://FOLDER` through `ConfigFolder`, and follow defaults lists within limits.
+
+    The class is made here because its base class is Hydra's, which is imported only where it is used.
+    """
+    from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.object_type import ObjectType
+    from hydra.plugins.config_source import ConfigResult, ConfigSource
     from omegaconf import OmegaConf
 
     class ConfigFolder(ConfigSource):  # type: ignore[misc]
@@ -136,19 +158,8 @@ def register() -> None:
             check_package(header["package"], str(path))
             return header
 
-    class ConfigFolders(SearchPathPlugin):  # type: ignore[misc]
-        """Replaces Hydra's reader of the main config folder, and adds the user's folders after it."""
-
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for element in search_path.get_path():
-                if element.provider == "main" and "://" not in element.path:
-                    element.path = f"{SCHEME}://{element.path}"
-            for folder in config_dirs()[1:]:
-                search_path.append("user", f"{SCHEME}://{folder}")
-
     limit_defaults()
-    Plugins.instance().register(ConfigFolder)
-    Plugins.instance().register(ConfigFolders)
+    SourcesRegistry.instance().register(ConfigFolder)
 
 
 def check_user_folders() -> None:

@@ -6,27 +6,34 @@ Hydra follows `defaults:` by recursion and without a limit.
 from __future__ import annotations
 
 import posixpath
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+from evalkit.cli import expansion
 from evalkit.core.errors import ConfigError
 
 # Files that the defaults lists of one configuration name, each as often as it is named; the built-in ones name 15.
 MAX_FILES = 1_000
 MAX_LEVELS = 50
+# Files of the present composition of this thread so far.
+_n_files: ContextVar[int] = ContextVar("n_files", default=0)
 
 
 @cache
 def limit_defaults() -> None:
-    """Make Hydra refuse a defaults list that leads back to its own file, and one that unfolds to too many files."""
+    """Make Hydra refuse a defaults list that leads back to its own file, and one that unfolds to too many files.
+
+    In evalkit's configurations alone: an application with a Hydra of its own has no such limits.
+    """
     from hydra._internal import defaults_list
 
     unfold = defaults_list._create_defaults_tree_impl
-    n_files = 0
 
     def limited(repo: Any, root: Any, is_root_config: bool, *args: Any, **named: Any) -> Any:
-        nonlocal n_files
-        n_files = 1 if is_root_config else n_files + 1
+        if expansion.active.get() is None:
+            return unfold(repo, root, is_root_config, *args, **named)
+        _n_files.set(n_files := 1 if is_root_config else _n_files.get() + 1)
         if n_files > MAX_FILES:
             raise ConfigError(
                 f"The `defaults` of {_path_of(root.parent)} and the files that lead to it name more than {MAX_FILES} "

@@ -6,6 +6,9 @@ counted while it does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -66,20 +69,36 @@ def _add_size(found: Any, total: int) -> int:
     return total
 
 
-# The expansions in progress, the innermost last; outside of evalkit's command line there is none and no limit.
-active: list[Expansion] = []
+# The innermost expansion of this thread; outside of evalkit's configurations there is none and no limit.
+active: ContextVar[Expansion | None] = ContextVar("expansion", default=None)
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Limit what the references of one configuration stand for."""
+    outer = active.get()
+    token = active.set(Expansion())
+    try:
+        yield
+    finally:
+        active.reset(token)
+        if outer is not None:  # a sweep composes the next job, which has its own limit
+            outer.restart()
 
 
 @cache
 def count_references() -> None:
-    """Make OmegaConf count each reference that it resolves in the innermost expansion."""
+    """Make OmegaConf count each reference that it resolves in the innermost expansion.
+
+    One thread at a time: a second wrapper would count everything twice.
+    """
     from omegaconf.base import Container
 
     def counting(resolve: Any) -> Any:
         def resolved(self: Container, *args: Any, **named: Any) -> Any:
             found = resolve(self, *args, **named)
-            if active:
-                active[-1].add(found)
+            if (expansion := active.get()) is not None:
+                expansion.add(found)
             return found
 
         return resolved

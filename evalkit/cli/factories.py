@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from evalkit.tasks.selection import Selection
 
 
+# The kind of a model that is a function of the caller's (`evalkit.engines.function`), in Python alone.
+FUNCTION = "function"
+
+
 def table_title(summary: Summary) -> str:
     """Title of a result table."""
     image = "" if summary.image == "original" else f", {summary.image} image"
@@ -51,7 +55,7 @@ def model_name(config: Config) -> str:
 
 def sees_images(config: Config) -> bool:
     """Whether the chosen model is given images; baselines and scripted answers are not."""
-    return bool(config["model"].get("kind") == "checkpoint")
+    return config["model"].get("kind") in ("checkpoint", FUNCTION)
 
 
 class CheckedTask(NamedTuple):
@@ -244,6 +248,27 @@ def make_template(config: Config, model: str) -> Template:
     if not sees_images(config) or not _needs_local_weights(config):
         return Template()
     return template_of(make_spec(config, model))
+
+
+class ModelMaker(NamedTuple):
+    """Where a run gets its model from.
+
+    engine: the engine, from the configuration, the model's name and the train split.  template: the chat template for
+    the prompt record.  check: stop before any data are read where the model cannot be had.
+    """
+
+    engine: Callable[[Config, str, TrainSplit], Engine]
+    template: Callable[[Config, str], Template]
+    check: Callable[[Config, str], None]
+
+
+def check_weights(config: Config, name: str) -> None:
+    """`require_weights` for a model that sees images; the others have none."""
+    if sees_images(config):
+        require_weights(config, name)
+
+
+FROM_CONFIG = ModelMaker(make_engine, make_template, check_weights)
 
 
 def make_settings(config: Config) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.cli.code_settings import check_code_settings
 from evalkit.cli.command_words import readable, with_own_key, with_own_keys
 from evalkit.cli.completion import is_completion
+from evalkit.cli.compose import VERSION_BASE, compose, import_hydra
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
 from evalkit.cli.hydra_words import check_words
@@ -70,7 +71,7 @@ def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
         try:
             words = with_models_first(readable(command.arguments, groups_of(verb)))
             sys.argv = ["evalkit", *with_settings(words)]
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=verb)(
+            hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(
                 make_job(verb, codes, begun)
             )()
         except (HydraException, OmegaConfBaseException) as problem:
@@ -80,9 +81,7 @@ def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
         except BrokenPipeError:
             raise
         except OSError as problem:  # a name that is too long, a folder that may not be read; jobs report their own
-            name = str(problem.filename or "A file of the configuration")
-            shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-            raise ConfigError(f"{shown} cannot be read: {problem.strerror or problem}.") from problem
+            raise unreadable(problem) from problem
         finally:
             sys.argv = saved
     return max(codes, default=0)
@@ -166,21 +165,11 @@ def make_job(verb: str, codes: list[int], begun: list[str]) -> Callable[[Any], N
         words = list(HydraConfig.get().overrides.task)
         n_begun = len(begun)
         try:
-            found = resolve_node(cfg)
-            environment = {"from_environment": found.from_environment} if found.from_environment else {}
-            # `run` has settings under the name that the options of the groups have.
-            settings = found.content.get("choices")
-            choices = {**(settings if isinstance(settings, dict) else {}), **choices}
-            content = {**found.content, "choices": choices, **environment}
-            check_code_settings(content, words)
-            check_sent_settings(content, words)
-            content = with_providers(content, words)
-            words = [with_own_key(word) for word in words]
-            config = with_own_name(typed(verb, with_own_keys(content), words), words)
+            config = finished(verb, cfg, choices, words)
             function = load(verb)
             begun.append(verb)
             with jobs_of_one_command():  # for a process of its own; else this is inside of that of `run_verb`
-                shared_by_jobs().words = tuple(words)
+                shared_by_jobs().words = tuple(with_own_key(word) for word in words)
                 codes.append(function(config))
         except EvalkitError as problem:
             if len(begun) == n_begun:
@@ -199,6 +188,56 @@ def make_job(verb: str, codes: list[int], begun: list[str]) -> Callable[[Any], N
             codes.append(report_error(refused(problem)))
 
     return job
+
+
+def finished(verb: str, node: Any, choices: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that a verb gets: resolved, checked, every setting as its type, the model under its own name.
+
+    Args:
+        node: as Hydra composed it.  choices: config group -> the chosen option.  words: the overrides.
+    """
+    found = resolve_node(node)
+    environment = {"from_environment": found.from_environment} if found.from_environment else {}
+    # `run` has settings under the name that the options of the groups have.
+    settings = found.content.get("choices")
+    both = {**(settings if isinstance(settings, dict) else {}), **choices}
+    content = {**found.content, "choices": both, **environment}
+    check_code_settings(content, words)
+    check_sent_settings(content, words)
+    content = with_providers(content, words)
+    own = [with_own_key(word) for word in words]
+    return with_own_name(typed(verb, with_own_keys(content), own), own)
+
+
+def configuration(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The configuration that a verb would get with this command line; nothing of the process is changed.
+
+    Raises:
+        ConfigError: a word cannot be read, or is not a setting of the verb.
+    """
+    import_hydra()
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    check_words(arguments)
+    with guarded():
+        check_user_folders()
+        try:
+            composed = compose(verb, with_settings(readable(arguments, groups_of(verb))))
+        except (HydraException, OmegaConfBaseException) as problem:
+            from evalkit.cli.config_errors import explain
+
+            raise explain(problem, verb) from problem
+        except OSError as problem:
+            raise unreadable(problem) from problem
+        return finished(verb, composed.node, composed.choices, composed.words)
+
+
+def unreadable(problem: OSError) -> ConfigError:
+    """An error of the operating system while a configuration is composed, as a message."""
+    name = str(problem.filename or "A file of the configuration")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return ConfigError(f"{shown} cannot be read: {problem.strerror or problem}.")
 
 
 def refused(problem: OSError) -> EvalkitError:

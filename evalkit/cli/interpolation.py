@@ -9,9 +9,10 @@ path of something that exists, and manifests keep the interpolation, not the val
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,65 +41,99 @@ class _Resolution(NamedTuple):
     values: list[str]
 
 
-# The innermost resolution is last; empty outside of evalkit's command line, where OmegaConf's resolvers are as usual.
-_active: list[_Resolution] = []
+# The innermost resolution of this thread; None outside of evalkit's configurations, where resolvers are as usual.
+_active: ContextVar[_Resolution | None] = ContextVar("resolution", default=None)
+_NAMES = ("oc.env", "oc.create", "oc.decode", "oc.deprecated")
+_lock = threading.Lock()
+# The resolvers that evalkit's replace while any thread is inside of `guarded`, and how many are.
+_replaced: dict[str, Any] = {}
+_depth = 0
+if hasattr(os, "register_at_fork"):  # a fork while another thread has the lock would leave it locked for ever
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextmanager
 def guarded(prefix: str = "") -> Iterator[_Resolution]:
-    """Guard the resolvers of interpolations meanwhile, and limit what interpolations unfold to.
+    """Guard the resolvers of interpolations meanwhile, and limit what they unfold to; OmegaConf has its own afterwards.
 
     Args:
         prefix: the place of the nodes in the configuration, such as "task", where they are read on their own.
     """
-    _register()
-    expansion.count_references()
-    _active.append(resolution := _Resolution(prefix, []))
-    expansion.active.append(expansion.Expansion())
+    _enter()
+    token = _active.set(resolution := _Resolution(prefix, []))
     try:
-        yield resolution
+        with expansion.limited():
+            yield resolution
     finally:
-        _active.pop()
-        expansion.active.pop()
-        if expansion.active:  # a sweep composes the next job, which has its own limit
-            expansion.active[-1].restart()
+        _active.reset(token)
+        _leave()
 
 
-@cache
-def _register() -> None:
-    """Replace OmegaConf's resolvers by ones that are as they were outside of `guarded`."""
+def _enter() -> None:
+    """Replace OmegaConf's resolvers, unless another thread, or an outer `guarded`, has."""
     from omegaconf import OmegaConf
+    from omegaconf.basecontainer import BaseContainer
+
+    global _depth
+    with _lock:
+        expansion.count_references()
+        if not _depth:
+            _replaced.update({n: BaseContainer._resolvers[n] for n in _NAMES if n in BaseContainer._resolvers})
+            own: tuple[Callable[..., Any], ...] = (_env, _create, _decode, _deprecated)
+            for name, resolver in zip(_NAMES, own, strict=True):
+                OmegaConf.register_new_resolver(name, resolver, replace=True)
+        _depth += 1
+
+
+def _leave() -> None:
+    from omegaconf.basecontainer import BaseContainer
+
+    global _depth
+    with _lock:
+        _depth -= 1
+        if not _depth:
+            for name in _NAMES:
+                BaseContainer._resolvers.pop(name, None)
+            BaseContainer._resolvers.update(_replaced)
+            _replaced.clear()
+
+
+def _env(key: str, default: Any = _UNSET, *, _node_: Any) -> Any:
     from omegaconf.resolvers import oc
 
-    def env(key: str, default: Any = _UNSET, *, _node_: Any) -> Any:
-        given = () if default is _UNSET else (default,)
-        if not _active:
-            return oc.env(key, *given)
-        setting = ".".join(filter(None, (_active[-1].prefix, str(_node_._get_full_key(None)))))
-        _check_setting(setting, f"${{oc.env:{key}}}")
-        if key not in os.environ:
-            if default is _UNSET:
-                raise ConfigError(f"{setting}: the environment variable {key} is not set.")
-            return default
-        _active[-1].values.append(value := _path_in(str(key), setting))
-        return value
+    given = () if default is _UNSET else (default,)
+    if (resolution := _active.get()) is None:  # of another thread, whose configuration is not evalkit's
+        return oc.env(key, *given)
+    setting = ".".join(filter(None, (resolution.prefix, str(_node_._get_full_key(None)))))
+    _check_setting(setting, f"${{oc.env:{key}}}")
+    if key not in os.environ:
+        if default is _UNSET:
+            raise ConfigError(f"{setting}: the environment variable {key} is not set.")
+        return default
+    resolution.values.append(value := _path_in(str(key), setting))
+    return value
 
-    def create(obj: Any, *, _parent_: Any) -> Any:
-        return oc.create(_usable("oc.create", obj), _parent_)
 
-    def decode(expr: Any, *, _parent_: Any, _node_: Any) -> Any:
-        return oc.decode(_usable("oc.decode", expr), _parent_, _node_)
+def _create(obj: Any, *, _parent_: Any) -> Any:
+    from omegaconf.resolvers import oc
 
-    def deprecated(key: str, *message: str, _parent_: Any, _node_: Any) -> Any:
-        return oc.deprecated(_usable("oc.deprecated", key), *message, _parent_=_parent_, _node_=_node_)
+    return oc.create(_usable("oc.create", obj), _parent_)
 
-    replaced: dict[str, Any] = {"env": env, "create": create, "decode": decode, "deprecated": deprecated}
-    for name, resolver in replaced.items():
-        OmegaConf.register_new_resolver(f"oc.{name}", resolver, replace=True)
+
+def _decode(expr: Any, *, _parent_: Any, _node_: Any) -> Any:
+    from omegaconf.resolvers import oc
+
+    return oc.decode(_usable("oc.decode", expr), _parent_, _node_)
+
+
+def _deprecated(key: str, *message: str, _parent_: Any, _node_: Any) -> Any:
+    from omegaconf.resolvers import oc
+
+    return oc.deprecated(_usable("oc.deprecated", key), *message, _parent_=_parent_, _node_=_node_)
 
 
 def _usable(name: str, value: Any) -> Any:
-    if _active:
+    if _active.get() is not None:
         raise ConfigError(f"${{{name}:...}} is not possible in a configuration; write the value itself.")
     return value
 

@@ -1,4 +1,7 @@
-"""Terminal output: notes and progress on standard error, tables on standard output."""
+"""Terminal output: notes and progress on standard error, tables on standard output.
+
+A caller of the Python interface gets the notes as data (`captured`), and the table as an object.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,59 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from evalkit.core.errors import EvalkitError
 from evalkit.core.format import interval, percent
 from evalkit.core.plain_text import ENCODING_ERRORS, one_line, visible
 from evalkit.core.types import MetricValue
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 # 128 + SIGPIPE: the reader of the output has gone.
 PIPE_EXIT_CODE = 141
 NOT_WRITTEN = "standard output cannot be written: %s. What was computed is kept in its files."
+WARNING = "warning: "
+# Columns of a table where no terminal says how many there are.
+WIDTH = 120
 # Between two plain progress lines where the output is not a terminal.
 SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(slots=True)
+class Captured:
+    """What was said while output was captured.
+
+    notes, warnings: in order, without their prefixes.  is_shown: they are printed too, and so is progress.
+    """
+
+    is_shown: bool
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """Keep a line of `note`."""
+        if text.startswith(WARNING):
+            self.warnings.append(text.removeprefix(WARNING))
+        else:
+            self.notes.append(text.removeprefix("note: "))
+
+
+# Of this thread (or task): another thread that computes at the same time has its own.
+_captured: ContextVar[Captured | None] = ContextVar("captured", default=None)
+
+
+@contextmanager
+def captured(*, is_shown: bool) -> Iterator[Captured]:
+    """Keep notes and warnings of this thread, and print them and the progress only where `is_shown`."""
+    token = _captured.set(found := Captured(is_shown))
+    try:
+        yield found
+    finally:
+        _captured.reset(token)
 
 
 class Advance(Protocol):
@@ -71,13 +115,17 @@ def flushed(code: int) -> int:
 
 def note(text: str) -> None:
     """Print information that a reader of the numbers needs."""
+    if (keeper := _captured.get()) is not None:
+        keeper.add(text)
+        if not keeper.is_shown:
+            return
     sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
 def warn(text: str) -> None:
     """Print a problem that does not stop the run."""
-    note(f"warning: {text}")
+    note(f"{WARNING}{text}")
 
 
 def out(text: str) -> None:
@@ -106,11 +154,17 @@ def progress(total: int, done: int, what: str, status: Callable[[], str] = lambd
 
     status: a short text that is shown behind them, such as the cost so far.
     """
-    if sys.stderr.isatty():
+    if (keeper := _captured.get()) is not None and not keeper.is_shown:
+        yield _nothing
+    elif sys.stderr.isatty():
         with _bar(total, done, what, status) as advance:
             yield advance
     else:
         yield _lines(total, done, what, status)
+
+
+def _nothing(n: int) -> None:
+    """Show no progress."""
 
 
 def _lines(total: int, done: int, what: str, status: Callable[[], str]) -> Advance:
@@ -159,6 +213,11 @@ def _bar(total: int, done: int, what: str, status: Callable[[], str]) -> Iterato
 
 def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
     """Print metric values: protocol, metric, slice, value in percent, 95 % interval, n, unscored."""
+    _print(metric_table(values, title, caption), WIDTH)
+
+
+def metric_table(values: Sequence[MetricValue], title: str, caption: str = "") -> Table:
+    """The table of metric values that `table` prints."""
     from rich import box
     from rich.table import Table
 
@@ -185,7 +244,7 @@ def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
             other,
         )
         last = row.protocol
-    _print(view, 120)
+    return view
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str] | None], title: str, caption: str = "") -> None:
@@ -249,15 +308,19 @@ def _terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _print(view: Any, width: int) -> None:
+def _print(view: Table, width: int) -> None:
     """Print a table of rich, at the terminal's width or, elsewhere, at `width`."""
+    _write(rendered(view, _terminal_width() or width, is_terminal=sys.stdout.isatty()))
+
+
+def rendered(view: Table, width: int | None, *, is_terminal: bool = False) -> str:
+    """A table of rich as text, in colour for a terminal.
+
+    Into a text first, because rich ends the process with code 1 where a pipe has no reader.  Without markup and emoji:
+    a name like [bold] or :smile: is a name.
+    """
     from rich.console import Console
 
-    # Into a text first, because rich ends the process with code 1 where a pipe has no reader.  Without markup and
-    # emoji: a name like [bold] or :smile: is a name.
     text = io.StringIO()
-    shown = Console(
-        file=text, width=_terminal_width() or width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False
-    )
-    shown.print(view)
-    _write(text.getvalue())
+    Console(file=text, width=width, force_terminal=is_terminal, markup=False, emoji=False).print(view)
+    return text.getvalue()

@@ -16,9 +16,10 @@ class Engine(Protocol):
     engine may have `max_images`, the most images that its model takes in one question; without it, or with None, no
     limit is known.  `scores_options` is True where it answers requests with continuations, by `Prediction.options`.
 
-    Three more may be there: `generation_suffix`, a text behind the decoding settings of signatures, for what the model
-    is asked in another way than they say; `use_folder(path)`, called with the run's folder before `generate`;
-    `status()`, a short text for the progress line, such as the cost so far.
+    Four more may be there: `decoding`, a word that stands in signatures in place of `generation`, of an engine that
+    does not know how its answers are decoded; `generation_suffix`, a text behind the decoding settings of signatures,
+    for what the model is asked in another way than they say; `use_folder(path)`, called with the run's folder before
+    `generate`; `status()`, a short text for the progress line, such as the cost so far.
     """
 
     name: str

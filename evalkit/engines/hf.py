@@ -18,7 +18,8 @@ from evalkit.engines.packing import Limits
 from evalkit.engines.preprocess import Preprocessor, group_by_image
 from evalkit.engines.shared_prefix import model_obstacle, structural_obstacle
 from evalkit.models import checkpoint
-from evalkit.models.checkpoint import CheckpointSpec
+from evalkit.models.checkpoint import CheckpointSpec, ModelAndProcessor
+from evalkit.models.components import Part
 
 DTYPES = ("float32", "bfloat16", "float16")
 SHARING_MODES = ("auto", "off", "require")
@@ -83,12 +84,12 @@ class HfEngine:
         self.sharing = PrefixSharing(spec.name, mode, exact=exact)
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
-        self.parts = checkpoint.locate(spec)
-        self.device = resolve_device(device)
+        self.parts = self._locate()
+        self.device = self._device(device)
         self.dtype = resolve_dtype(dtype, spec, self.device)
         default_flips = 0 if self.dtype == "float32" else HALF_PRECISION_FLIP_SAMPLES
         self.measure_flips = default_flips if measure_flips is None else measure_flips
-        self.weights_digest = checkpoint.digest(spec, self.parts)
+        self.weights_digest = self._digest()
         self.identity = digest_json(
             [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
         )
@@ -166,7 +167,7 @@ class HfEngine:
         if self._loaded is None:
             if self.dtype == "float32":
                 use_full_float32()
-            model, processor = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
+            model, processor = self._load_model()
             if self.device == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
                 import torch
 
@@ -177,6 +178,20 @@ class HfEngine:
             )
             self.limits.from_memory(self._loaded)
         return self._loaded
+
+    # The steps that differ for a model that is in memory already (`evalkit.engines.held_model`).
+
+    def _locate(self) -> tuple[Part, ...]:
+        return checkpoint.locate(self.spec)
+
+    def _device(self, device: str) -> str:
+        return resolve_device(device)
+
+    def _digest(self) -> str:
+        return checkpoint.digest(self.spec, self.parts)
+
+    def _load_model(self) -> ModelAndProcessor:
+        return checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
 
     def use_model_of(self, other: HfEngine) -> None:
         """Use the model that another engine with the same checkpoint, dtype and device has loaded."""

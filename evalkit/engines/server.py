@@ -172,7 +172,7 @@ class ServerEngine:
             url=self.url,
             model=self.model,
             caller=CALLER,
-            key=read_key(self.api_key_env, self.url),
+            key=self._key(),
             key_env=self.api_key_env,
             timeout=self.timeout,
             retries=self.retries,
@@ -182,6 +182,9 @@ class ServerEngine:
             waits=self.state.waits,
             max_reply_bytes=self.max_reply_bytes,
         )
+
+    def _key(self) -> str | None:
+        return read_key(self.api_key_env, self.url)
 
     async def _look_up(self, unlisted: bool) -> ServedModel:
         server = self._connect()
@@ -222,9 +225,13 @@ class ServerEngine:
             console.note(f"note: {self.provider.name}: {text}")
 
     def _by_batch(self, requests: Sequence[Request]) -> Iterator[list[Prediction]]:
-        key = read_key(self.api_key_env, self.url)
         batch = ServerBatch(
-            self.state.folder, self._connect, redactor(key), self._adapted_body, self._count_of_batch, self.max_pixels
+            self.state.folder,
+            self._connect,
+            redactor(self._key()),
+            self._adapted_body,
+            self._count_of_batch,
+            self.max_pixels,
         )
         bound = [upper_bound(request) for request in requests]
         total = Tokens(sum(t.tokens_in for t in bound), sum(t.tokens_out for t in bound))

@@ -245,29 +245,40 @@ def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
     )
 
 
+def remarks(summary: Summary) -> list[str]:
+    """Warnings about a run's numbers: what is unscored and why, skipped rows, cut answers, suspicious answers."""
+    found = [
+        f"{entry.protocol} {entry.metric}: {entry.count} unscored: {entry.reason}"
+        for entry in summary.unscored[:SHOWN_REASONS]
+    ]
+    if summary.n_skipped:
+        found.append(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
+    if summary.n_truncated:
+        found.append(
+            f"{summary.n_truncated} of {summary.n} answers were cut at the token limit or inside their reasoning"
+        )
+    return [*found, *summary.warnings]
+
+
+def caption_of(summary: Summary) -> str:
+    """The line below a run's table: over what its numbers are, and the counts of what went wrong."""
+    clusters = summary.cluster if summary.n_clusters is None else f"{summary.cluster} ({summary.n_clusters})"
+    return (
+        f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
+        f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
+        + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
+    )
+
+
 def show(conclusion: Conclusion, title: str) -> None:
     """Print the table and what must be known with it; the run's folder alone on the last line."""
     summary = conclusion.summary
     assert summary is not None, "a part of a run has no table"
     for text in summary.notes:
         console.note(f"note: {text}")
-    for entry in summary.unscored[:SHOWN_REASONS]:
-        console.warn(f"{entry.protocol} {entry.metric}: {entry.count} unscored: {entry.reason}")
-    if summary.n_skipped:
-        console.warn(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
-    if summary.n_truncated:
-        console.warn(
-            f"{summary.n_truncated} of {summary.n} answers were cut at the token limit or inside their reasoning"
-        )
-    for text in summary.warnings:
+    for text in remarks(summary):
         console.warn(text)
-    clusters = summary.cluster if summary.n_clusters is None else f"{summary.cluster} ({summary.n_clusters})"
-    caption = (
-        f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
-        f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
-        + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
-    )
-    console.table([m for m in summary.metrics if m.slice == "all"], title, caption)
+    console.table([m for m in summary.metrics if m.slice == "all"], title, caption_of(summary))
     for text in conclusion.texts:
         console.out(text)
     console.out(str(conclusion.folder))

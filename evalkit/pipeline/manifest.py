@@ -72,11 +72,12 @@ def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVer
 def generation_text(engine: Engine, settings: Settings) -> str:
     """Decoding settings in short, with what the engine asks in another way, which is known in full after generation.
 
-    "none" for a run that generates nothing.
+    "none" for a run that generates nothing; for an engine that cannot state its settings, its word for them.
     """
     if settings.continuation is not None:
         return "none"
-    return describe_generation(engine.generation) + str(getattr(engine, "generation_suffix", ""))
+    stated: str | None = getattr(engine, "decoding", None)
+    return (stated or describe_generation(engine.generation)) + str(getattr(engine, "generation_suffix", ""))
 
 
 def describe_generation(generation: Generation) -> str:

@@ -73,7 +73,7 @@ def as_text(value: Any, where: str) -> str | None:
     if value is None or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):
-        return _whole_characters(value)
+        return whole_characters(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
@@ -116,7 +116,7 @@ def first_few(names: Sequence[object], most: int = 5) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def _whole_characters(text: str) -> str:
+def whole_characters(text: str) -> str:
     """The text with unpaired surrogates, which JSON can express but UTF-8 cannot encode, replaced by U+FFFD."""
     if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
         return text

@@ -24,7 +24,7 @@ from tests.support.supply_chain import checks, imported
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 # Declared ahead of their use, docs/adr/0007-dependencies.md; a name leaves this set when the package imports it.
-WAITING = {"nltk", "pandas"}
+WAITING = {"nltk"}
 # Import names of distributions that may be missing here, or that several distributions have.
 DISTRIBUTIONS = {"ray": "ray", "vllm": "vllm", "yaml": "pyyaml", "PIL": "pillow", "pydantic_core": "pydantic"}
 

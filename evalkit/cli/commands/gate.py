@@ -56,7 +56,7 @@ def main(config: Config) -> int:
         )
     out = _output_folder(config)
     try:
-        content = _compare_scores(config)
+        content = compare_scores(config)
     except EvalkitError as problem:
         report.write(out, report.refusal(str(problem)))
         raise
@@ -118,8 +118,8 @@ def _output_folder(config: Config) -> Path:
     )
 
 
-def _compare_scores(config: Config) -> dict[str, Any]:
-    """The content of gate.json."""
+def compare_scores(config: Config) -> dict[str, Any]:
+    """The content of gate.json, of the runs `baseline` and `candidate` of the configuration."""
     from evalkit.analysis.gate.inputs import match_by_task
     from evalkit.analysis.gate.report import record
     from evalkit.analysis.gate.verdicts import choose_metrics, decide

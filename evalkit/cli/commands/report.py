@@ -21,6 +21,12 @@ HELP_ORDER = 100
 
 def main(config: Config) -> int:
     """Write a run's page, or the page of two runs side by side."""
+    console.out(str(write_report(config)))
+    return 0
+
+
+def write_report(config: Config) -> Path:
+    """Write the page of a run, or of two runs side by side; returns the file."""
     from evalkit.pipeline.rescore import run_manifest
     from evalkit.reports.run_page import page_data, paired_differences, write_page
     from evalkit.reports.run_page.page import pictures
@@ -44,8 +50,7 @@ def main(config: Config) -> int:
     if differences.incomparable:
         console.warn(f"the page has no differences: {differences.incomparable}")
     write_page(target, page_data(runs, samples, images, differences=differences))
-    console.out(str(target))
-    return 0
+    return target
 
 
 def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:

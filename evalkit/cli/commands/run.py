@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import (
+    FROM_CONFIG,
+    ModelMaker,
     load_for_model,
     make_analysis_settings,
-    make_engine,
     make_protocols,
     make_settings,
     make_task,
-    make_template,
-    require_weights,
-    sees_images,
     table_title,
     with_letters,
     with_sample,
@@ -89,10 +87,14 @@ def variants(config: Config) -> list[Config]:
     return found
 
 
-def make_job(config: Config, through: Callable[[Callable[[], Engine]], Engine]) -> RunJob:
+def make_job(
+    config: Config, through: Callable[[Callable[[], Engine]], Engine], maker: ModelMaker = FROM_CONFIG
+) -> RunJob:
     """Everything that one run needs; its data are loaded and checked.
 
-    through: makes the engine by a function, or gives one that fits.
+    Args:
+        through: makes the engine by a function, or gives one that fits.
+        maker: where the model is from.
     """
     from evalkit.pipeline.evaluate import Job
     from evalkit.pipeline.train_split import TrainSplit
@@ -102,11 +104,10 @@ def make_job(config: Config, through: Callable[[Callable[[], Engine]], Engine]) 
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)
-    if sees_images(config):
-        require_weights(config, settings.model)
+    maker.check(config, settings.model)
     checked = load_for_model(config, task)
     train = TrainSplit(task)
-    engine = through(lambda: make_engine(config, settings.model, train))
+    engine = through(lambda: maker.engine(config, settings.model, train))
     job = Job(
         task=task,
         loaded=checked.loaded,
@@ -114,7 +115,7 @@ def make_job(config: Config, through: Callable[[Callable[[], Engine]], Engine]) 
         protocols=protocols,
         settings=settings,
         config=config,
-        template=make_template(config, settings.model),
+        template=maker.template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
     return RunJob(config, job, engine)
@@ -145,9 +146,35 @@ def report(made: RunJob, conclusion: Conclusion) -> None:
         console.note(f"part {shard.index} of {shard.of}: {count}; `evalkit merge runs=[...]` joins the parts")
         console.out(str(conclusion.folder))
         return
-    add_to_leaderboard(made.config, conclusion, limit=settings.limit, model=made.config["model"])
+    add_row(made, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
+
+
+def add_row(made: RunJob, conclusion: Conclusion) -> None:
+    """Write the leaderboard row of a finished run."""
+    add_to_leaderboard(made.config, conclusion, limit=made.job.settings.limit, model=made.config["model"])
+
+
+def answer_task(
+    config: Config, through: Callable[[Engine], Engine], maker: ModelMaker = FROM_CONFIG
+) -> Conclusion | None:
+    """Answer and score one task and write its leaderboard row; nothing is printed.
+
+    Args:
+        through: a function that the engine passes first.
+        maker: where the model is from.
+
+    Returns:
+        The conclusion, without a summary for a part of a run; None for a dry run.
+    """
+    from evalkit.pipeline.evaluate import evaluate_together
+
+    made = make_job(config, lambda make: through(make()), maker)
+    conclusion = evaluate_together([made.job], made.engine)[0]
+    if conclusion is not None and conclusion.summary is not None:
+        add_row(made, conclusion)
+    return conclusion
 
 
 def check_finished(made: RunJob, conclusion: Conclusion | None) -> None:

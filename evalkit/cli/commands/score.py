@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import (
@@ -25,13 +26,46 @@ from evalkit.cli.option_settings import with_run_options
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
+if TYPE_CHECKING:
+    from evalkit.pipeline.conclude import Conclusion
+
 HELP_ORDER = 20
+
+
+class Scored(NamedTuple):
+    """Scored answers.  said: warnings of the join, which were printed before the scoring."""
+
+    conclusion: Conclusion
+    said: tuple[str, ...]
 
 
 def main(config: Config) -> int:
     """Score answers that already exist; needs no images and no model libraries."""
+    from evalkit.pipeline.conclude import show
+
+    conclusion, said = score_answers(config)
+    summary = conclusion.summary
+    assert summary is not None, "a scored file has a summary"
+    unsaid = replace(summary, notes=tuple(n for n in summary.notes if n not in said))
+    show(replace(conclusion, summary=unsaid), table_title(summary))
+    if conclusion.n_failed:
+        raise Partial(
+            f"{conclusion.n_failed} of {summary.n} samples have no answer in {config['predictions']} but a failure, "
+            "and are not in the values above. Ask the failed ones again with the tool that wrote the file."
+        )
+    return 0
+
+
+def score_answers(config: Config, *, covers: str = "task", origin: str | None = None) -> Scored:
+    """Score the answers in a file and add their row to the leaderboard; without the printed table.
+
+    Args:
+        covers: what the file has answers to: all rows of the "task", or those alone that `limit`, `sample` and
+            `task.where` leave, its "part".
+        origin: where the answers are from, for the record; None: their file.
+    """
     from evalkit.importers import join, read_answers
-    from evalkit.pipeline.conclude import conclude, show
+    from evalkit.pipeline.conclude import conclude
     from evalkit.pipeline.inputs import limited
     from evalkit.pipeline.rescore import (
         check_answers,
@@ -61,12 +95,14 @@ def main(config: Config) -> int:
         task, selection = make_task(config), None  # the answers of a run, which has just these rows
     loaded = task.load(images=False)
     check_ids(loaded)
+    if covers == "part":
+        loaded = limited(loaded if selection is None else selection.apply(loaded), config["limit"])
     order, max_unmatched = config["task"].get("order"), float(config["max_unmatched"])
     reasoning = reasoning_mode(config)
     joined = join(file, loaded, order=order, by=config["by"], max_unmatched=max_unmatched, reasoning=reasoning)
     loaded = replace(loaded, notes=(*loaded.notes, *joined.warnings))
     predictions = joined.predictions
-    if selection is not None:  # after the join: the file may have answers to all rows
+    if selection is not None and covers == "task":  # after the join: the file may have answers to all rows
         loaded = selection.apply(loaded)
         kept = {s.id for s in loaded.samples}
         predictions = tuple(p for p in predictions if p.sample_id in kept)
@@ -76,14 +112,16 @@ def main(config: Config) -> int:
         console.note(f"note: {text}")
     for text in joined.warnings:
         console.warn(text)
-    console.note(f"{path}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
-    origin = AnswersFile(path=str(path), sha256=file_digest(path), format=file.format, joined_by=joined.by)
+    named = origin or str(path)
+    console.note(f"{named}: {file.format}, {joined.n_matched} answers joined by {joined.by}")
+    answers = AnswersFile(path=named, sha256=file_digest(path), format=file.format, joined_by=joined.by)
     del file  # memory: scores follow
     provenance = replace(provenance_of(path, loaded, config["name"], config["limit"]), reasoning=reasoning)
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
-    manifest = scored_manifest(folder, provenance, origin, protocols, config)
+    recorded = {**config, "predictions": named} if origin else config
+    manifest = scored_manifest(folder, provenance, answers, protocols, recorded)
     with folder.locked():
         write_record(folder.manifest, replace(manifest, status="running"))
         write_predictions(folder.predictions, loaded.samples, predictions)
@@ -98,12 +136,4 @@ def main(config: Config) -> int:
         )
         write_record(folder.manifest, manifest)  # last: it says that the run is finished
     add_to_leaderboard(config, conclusion, limit=provenance.limit)
-    assert conclusion.summary is not None, "a scored file has a summary"
-    said = replace(conclusion.summary, notes=tuple(n for n in conclusion.summary.notes if n not in joined.warnings))
-    show(replace(conclusion, summary=said), table_title(conclusion.summary))
-    if conclusion.n_failed:
-        raise Partial(
-            f"{conclusion.n_failed} of {conclusion.summary.n} samples have no answer in {path} but a failure, and are "
-            "not in the values above. Ask the failed ones again with the tool that wrote the file."
-        )
-    return 0
+    return Scored(conclusion, joined.warnings)

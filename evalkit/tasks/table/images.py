@@ -23,6 +23,7 @@ from evalkit.tasks.table.values import listed, text_or_none
 _URL = re.compile(r"(?:https?|ftp|s3|gs)://", re.I)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.I)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
 # The shortest images in base64 are longer, and no path of this alphabet is as long.
 _MIN_BASE64 = 64
 _BYTES_OF_IMAGES = (
@@ -66,7 +67,7 @@ class ImageReader:
         if isinstance(value, bytes | bytearray | memoryview):
             return self._shown(self._embedded(bytes(value), where))
         if hasattr(value, "save") and hasattr(value, "mode"):  # an opened image of the datasets library
-            return [self._embedded(_png(value), where)]
+            return [self._embedded(encoded(value), where)]
         items = listed(value)
         if items is not None:
             return [image for k, item in enumerate(items) for image in self.read(item, f"{where}, image {k + 1}")]
@@ -169,10 +170,18 @@ def _decoded(text: str, where: str) -> bytes:
     return content
 
 
-def _png(image: Any) -> bytes:
-    """An opened image as the bytes of a PNG."""
+def encoded(image: Any) -> bytes:
+    """An opened image as the bytes of a file without loss, its EXIF orientation included.
+
+    Raises:
+        DataError: neither PNG nor TIFF holds its mode.
+    """
     import io
 
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    exif = {"exif": image.getexif()} if dict(image.getexif()) else {}
+    try:
+        image.save(buffer, format="PNG" if image.mode in _PNG_MODES else "TIFF", **exif)
+    except (OSError, ValueError) as problem:
+        raise DataError(f"An image of the mode {image.mode} cannot be kept: {problem}. Convert it to RGB.") from None
     return buffer.getvalue()

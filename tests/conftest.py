@@ -29,6 +29,22 @@ settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("evalkit")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of a test `few(n)` slow, but for n that lie evenly among them, the first among these."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few") is not None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in cases.values():
+        marker = found[0].get_closest_marker("few")
+        n = marker.args[0] if marker is not None else 0
+        kept = {k * len(found) // n for k in range(n)}
+        for k, item in enumerate(found):
+            if k not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """Keep thousands of collected tests and all imported modules out of every later garbage collection."""
     gc.collect()

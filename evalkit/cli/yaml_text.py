@@ -24,6 +24,7 @@ _CORE = "tag:yaml.org,2002:"
 # Tags that make plain values; `!!python/...`, `!!binary` and others are refused.
 TAGS = frozenset(f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge", "value"))
 _NUMBERS = frozenset({f"{_CORE}int", f"{_CORE}float"})
+_BY_VALUE = _NUMBERS | {f"{_CORE}bool", f"{_CORE}null"}
 # Tags of values that YAML makes of unquoted texts and OmegaConf leaves as texts.
 _AS_TEXT = frozenset({f"{_CORE}timestamp"})
 
@@ -121,9 +122,9 @@ class _Counter:
             return []
         if not node.tag.endswith("map"):
             return list(node.value)
-        seen: set[tuple[str, str]] = set()
+        seen: set[object] = set()
         for key, _ in node.value:
-            name = (key.tag, str(key.value))
+            name = _key(key)
             if name in seen:
                 self._refuse(f"duplicate key {key.value!r} in one mapping; keep one", key)
             seen.add(name)
@@ -131,3 +132,15 @@ class _Counter:
 
     def _refuse(self, reason: str, node: Any) -> None:
         raise ConfigError(f"{self._where} cannot be read as YAML: line {node.start_mark.line + 1}: {reason}.")
+
+
+def _key(node: Any) -> object:
+    """What a key is equal to: numbers and truth values by their value, as `1`, `0x1`, `1.0` and `true` are one key."""
+    import yaml
+
+    if node.tag in _BY_VALUE and len(node.value) <= MAX_NUMBER:
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError):  # `.` has a number's tag and is none
+            pass
+    return node.tag, str(node.value)

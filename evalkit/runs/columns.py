@@ -6,7 +6,9 @@ which gives the same content or an error that names the line.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # Bytes of a file that are parsed at a time.
 _BLOCK = 1 << 22
+# Blocks that are parsed at once.
+_PARSERS = 2
 _NEWLINE = ord("\n")
 # Text columns of the lines that are read; `value` is a number.
 _SCORE = ("sample_id", "protocol", "metric", "extracted", "reason", "note")
@@ -248,26 +252,43 @@ def answer_columns(path: Path, update: Callable[[bytes], object]) -> AnswerColum
 def _tables(
     path: Path, texts: Sequence[str], numbers: Sequence[str], update: Callable[[bytes], object]
 ) -> Iterator[Any]:
-    """The columns of a JSON Lines file, a block of whole lines at a time; null where a line has no such key."""
+    """The columns of a JSON Lines file, a block of whole lines at a time; null where a line has no such key.
+
+    Blocks are parsed in threads, a few ahead of the one that is used: pyarrow works outside of Python's lock.
+    """
+    import pyarrow
+    import pyarrow.json  # here, as threads that import one module at once wait for each other
+
+    kinds: Mapping[str, Any] = {**dict.fromkeys(texts, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
+    form = pyarrow.json.ParseOptions(explicit_schema=pyarrow.schema(kinds), unexpected_field_behavior="ignore")
+    with ThreadPoolExecutor(_PARSERS) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for block in _blocks(path, update):
+            waiting.append(pool.submit(_table, path, block, form, numbers))
+            if len(waiting) > _PARSERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _table(path: Path, block: bytes, form: Any, numbers: Sequence[str]) -> Any:
+    """The columns of one block."""
     import numpy as np
     import pyarrow
     import pyarrow.json
 
-    kinds: Mapping[str, Any] = {**dict.fromkeys(texts, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
-    form = pyarrow.json.ParseOptions(explicit_schema=pyarrow.schema(kinds), unexpected_field_behavior="ignore")
-    for block in _blocks(path, update):
-        # One block gives threads nothing to share, and handing it to them costs a fifth of the time.
-        size = pyarrow.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
-        try:
-            table = pyarrow.json.read_json(pyarrow.BufferReader(block), read_options=size, parse_options=form)
-            table.validate(full=True)  # the encoding of the texts too
-        except pyarrow.ArrowException as problem:
-            raise Unusual(f"{path}: {problem}") from None
-        if table.num_rows != np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE):
-            raise Unusual(f"{path}: a line is blank or holds several objects")
-        if any(block.count(f'"{name}": '.encode()) != table.num_rows for name in numbers):
-            raise Unusual(f"{path}: a line has no number where null was expected")
-        yield table
+    # One block gives pyarrow's own threads nothing to share, and handing it to them costs a fifth of the time.
+    size = pyarrow.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
+    try:
+        table = pyarrow.json.read_json(pyarrow.BufferReader(block), read_options=size, parse_options=form)
+        table.validate(full=True)  # the encoding of the texts too
+    except pyarrow.ArrowException as problem:
+        raise Unusual(f"{path}: {problem}") from None
+    if table.num_rows != np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE):
+        raise Unusual(f"{path}: a line is blank or holds several objects")
+    if any(block.count(f'"{name}": '.encode()) != table.num_rows for name in numbers):
+        raise Unusual(f"{path}: a line has no number where null was expected")
+    return table
 
 
 def _blocks(path: Path, update: Callable[[bytes], object]) -> Iterator[bytes]:

@@ -164,12 +164,14 @@ def _check_versions(folder: RunFolder, summary: Summary, manifest: Manifest | No
     if summary.digest is None and (manifest is None or manifest.digest is None):
         return
     lacking = [f"{folder.summary.name} has no {key!r}" for key in ("digest", "files") if getattr(summary, key) is None]
-    if manifest is not None and manifest.digest is None:
+    if manifest is None:
+        lacking.append(f"{folder.manifest.name} is missing")
+    elif manifest.digest is None:
         lacking.append(f"{folder.manifest.name} has no 'digest'")
     if lacking:
         raise StoreError(
             f"{folder.path} cannot be checked: {' and '.join(lacking)}, which the version of evalkit that wrote the "
-            "run always writes. A file was edited or comes from another run. Restore it, or give the run's command "
+            "run always writes. A file was edited, removed or comes from another run. Restore it, or give the run's command "
             "again, which makes it anew."
         )
 

@@ -117,6 +117,7 @@ CLOSED, RECALL, F1, OVERALL, OPEN = "closed", "open recall", "open F1", "overall
         ("左肺", "左肺。", False, RECALL, "strict", "medevalkit", "Chinese text"),
     ],
 )  # fmt: skip
+@pytest.mark.few(14)
 def test_the_cause_of_a_difference(
     gold: str, answer: str, closed: bool, column: str, first: str, second: str, cause: str
 ) -> None:
@@ -200,6 +201,7 @@ ANSWERS = st.sampled_from(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["yes", "no", "left", "2", "ct scan"]), st.booleans(), ANSWERS), min_size=1))
+@pytest.mark.slow
 def test_the_causes_add_up_to_the_rows_that_differ(pairs: list[tuple[str, bool, str]]) -> None:
     comparison = comparison_of(pairs)
     for d in comparison.differences:
@@ -373,6 +375,7 @@ def choice_comparison(cases: list[tuple[str, str]], names: tuple[str, ...]) -> P
         ("MRI", "no idea", "choice-strict", "choice-mmmu", "states no option"),
     ],
 )  # fmt: skip
+@pytest.mark.few(8)
 def test_the_cause_of_a_difference_between_readings_of_multiple_choice(
     gold: str, answer: str, first: str, second: str, cause: str
 ) -> None:

@@ -313,6 +313,7 @@ print(sum(OmegaConf.to_container(node, resolve=True).values()))
 """
 
 
+@pytest.mark.slow
 def test_the_limits_are_those_of_evalkits_configurations_alone(tmp_path: Path) -> None:
     code = UNLIMITED.replace("sys.argv[1]", repr(str(tmp_path)))
     assert in_python(code, tmp_path).split() == ["3001"]

@@ -49,6 +49,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
+@pytest.mark.few(4)
 def test_every_form_gives_the_same_scores(name: str, expected: bytes) -> None:
     assert scores(FORMS[name]) == expected
 

@@ -103,6 +103,7 @@ def test_the_same_rows_from_the_hub_and_from_its_files_have_the_same_numbers(hub
     assert first["metrics"] == second["metrics"]
 
 
+@pytest.mark.slow
 def test_a_part_of_the_rows_and_another_split(hub: FakeHub, tmp_path: Path) -> None:
     part = ("task.tags=[modality]", "task.where.modality=MRI", "task.split=train")
     result = run(hub, tmp_path, "task=table", f"task.path={NAME}", *part, *SCRIPTED)
@@ -111,6 +112,7 @@ def test_a_part_of_the_rows_and_another_split(hub: FakeHub, tmp_path: Path) -> N
     assert (found["task"], found["split"], found["n"]) == ("hospital[modality=MRI]", "train", 1)
 
 
+@pytest.mark.slow
 def test_images_of_the_hub_reach_the_model(hub: FakeHub, tmp_path: Path) -> None:
     words = ("task=table", f"task.path={NAME}", "model=phantom-llava", "limit=3", "leaderboard=null")
     result = run(hub, tmp_path, *words)
@@ -128,6 +130,7 @@ def test_images_of_the_hub_reach_the_model(hub: FakeHub, tmp_path: Path) -> None
         ((f"task.path={NAME}",), (403, "GatedRepo"), "could not be read from the hub"),
     ],
 )
+@pytest.mark.few(1)
 def test_what_the_hub_does_not_give_is_one_paragraph(
     hub: FakeHub, tmp_path: Path, words: tuple[str, ...], status: tuple[int, str] | None, message: str
 ) -> None:

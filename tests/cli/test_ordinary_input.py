@@ -143,6 +143,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )  # fmt: skip
+@pytest.mark.few(16)
 def test_wrong_input_is_one_paragraph_and_exit_code_2(evalkit: Any, arguments: tuple[str, ...], words: Any) -> None:
     result = evalkit(*arguments)
     assert result.code == 2
@@ -165,6 +166,7 @@ def test_wrong_input_is_one_paragraph_and_exit_code_2(evalkit: Any, arguments: t
         ("out={a", "{a"),
     ],
 )
+@pytest.mark.few(3)
 def test_a_path_is_text_whatever_it_looks_like(evalkit: Any, setting: str, folder: str, tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, "limit=2", setting)
     assert result.code == 0, result.err
@@ -172,6 +174,7 @@ def test_a_path_is_text_whatever_it_looks_like(evalkit: Any, setting: str, folde
 
 
 @pytest.mark.parametrize("name", ["2024", "true", "1.10", "1e5", "no", "007"])
+@pytest.mark.few(2)
 def test_a_name_is_text_as_it_was_typed(evalkit: Any, name: str, tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, "limit=2", f"name={name}")
     assert result.code == 0, result.err

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import command_line
 from tests.support.command_line import environment, folder_of, in_new_process, lines
 from tests.support.plugin_package import ENTRIES, build_wheel, install
 
@@ -22,11 +23,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "packages"
 
 
-def evalkit(*arguments: str, cwd: Path, path: Path | None) -> subprocess.CompletedProcess[str]:
+def with_path(path: Path | None) -> dict[str, str]:
     env = environment()
-    if path is not None:
-        env["PYTHONPATH"] = f"{env['PYTHONPATH']}{os.pathsep}{path}"
-    return in_new_process(*arguments, cwd=cwd, env=env)
+    return env if path is None else env | {"PYTHONPATH": f"{env['PYTHONPATH']}{os.pathsep}{path}"}
+
+
+def evalkit(*arguments: str, cwd: Path, path: Path | None) -> subprocess.CompletedProcess[str]:
+    return command_line.evalkit(*arguments, cwd=cwd, env=with_path(path))
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -101,6 +104,7 @@ def test_a_strangers_yaml_may_name_a_registered_plug_in(tmp_path: Path, site: Pa
     "target",
     ["labkit.engine:Hidden", "labkit.task:Sums", "labkit.export:write_lines", "labkit.engine:Prediction", "pip:main"],
 )
+@pytest.mark.few(2)
 def test_a_strangers_yaml_may_name_nothing_else(tmp_path: Path, site: Path, target: str) -> None:
     result = evalkit(*folder_with(tmp_path, f"about: x\ntarget: {target}\n"), cwd=tmp_path, path=site)
     assert result.returncode == 2 and "outside the trusted packages" in result.stderr
@@ -113,10 +117,10 @@ def test_a_folder_that_one_works_in_registers_nothing(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path / "wheels", {"engines": {"parrot": "evil.engine:Parrot"}},
                         name="evil", package="evil", modules={"engine": evil})  # fmt: skip
     install(wheel, tmp_path / "data")
-    result = evalkit("list", "engines", cwd=tmp_path / "data", path=None)
+    result = in_new_process("list", "engines", cwd=tmp_path / "data", env=with_path(None))
     assert result.returncode == 0 and "parrot" not in result.stdout
     assert not (tmp_path / "data" / "ran").exists()
-    named = evalkit("list", "engines", cwd=tmp_path / "data", path=tmp_path / "data")
+    named = in_new_process("list", "engines", cwd=tmp_path / "data", env=with_path(tmp_path / "data"))
     assert "parrot" in named.stdout, "the user has named the folder"
 
 
@@ -137,6 +141,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.few(4)
 def test_a_broken_plug_in_is_one_paragraph_and_the_others_go_on(tmp_path: Path, site: Path, name: str) -> None:
     value, module, words = BROKEN[name]
     wheel = build_wheel(
@@ -172,6 +177,7 @@ def test_a_built_in_name_stays_built_in(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.slow
 def test_what_a_plug_in_raises_while_it_works_names_its_package(tmp_path: Path) -> None:
     entries = {
         "importers": {"bad-log": "labkit.importer:FAILING"},
@@ -192,6 +198,7 @@ def test_what_a_plug_in_raises_while_it_works_names_its_package(tmp_path: Path) 
     assert exported.returncode == 2 and "the printer is off" in exported.stderr and "Traceback" not in exported.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_protocol_leaves_all_the_others(tmp_path: Path, site: Path) -> None:
     entries = {"protocols": {"torn": "broke.engine:Torn"}}
     wheel = build_wheel(tmp_path / "w", entries, name="broke", package="broke", modules={"engine": "1 / 0\n"})

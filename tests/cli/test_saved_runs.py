@@ -85,6 +85,7 @@ def test_old_parts_merge_and_old_answers_score_to_the_same_numbers(verb: str, fo
         "gate_prompts_same", "gate_prompts_changed", "judge",
     ],
 )  # fmt: skip
+@pytest.mark.few(4)
 def test_a_verb_prints_the_same_numbers_for_old_runs(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -179,6 +179,7 @@ def with_folder(words: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WAYS)
+@pytest.mark.few(8)
 def test_a_config_folder_chooses_no_key_and_no_file(
     name: str, place: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +236,7 @@ def correct(n: int, body: Body) -> Any:
         ("", ("judge=server", "judge.model=m", "judge.base_url=@URL@", "judge.api_key_env=LAB_KEY")),
     ],
 )
+@pytest.mark.few(2)
 def test_what_the_command_line_names_is_sent(
     text: str, words: tuple[str, ...], place: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

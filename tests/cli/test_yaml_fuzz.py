@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.cli.config import plain, read_yaml
+from evalkit.cli.yaml_text import check_text
+from evalkit.core.errors import ConfigError
 from tests.support.fuzzing import EDITS, GRAFTS, edited, examples, grafted, read_file
 from tests.support.paths import CONF
 
@@ -21,7 +23,8 @@ FUZZED = settings(max_examples=examples(150), suppress_health_check=[HealthCheck
 
 
 def check(path: Path, content: bytes) -> None:
-    found = read_file(path, content, lambda path: plain(read_yaml(path)), "The configuration")
+    # A value of the environment is refused where it stands: the error names its setting.
+    found = read_file(path, content, lambda path: plain(read_yaml(path)), "The configuration", "is not resolved")
     assert found is None or all(isinstance(key, str) for key in found)
 
 
@@ -54,3 +57,18 @@ def test_a_file_with_other_values(tmp_path: Path, content: bytes, grafts: Any) -
 )
 def test_a_file_that_is_no_plain_mapping(tmp_path: Path, content: bytes) -> None:
     check(tmp_path / "option.yaml", content)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [("1", "0x1"), ("1", "1.0"), ("1", "true"), ("8", "010"), ("60", "1:00"), ("yes", "on"), ("~", "null"),
+     ("10", "1_0"), (".inf", ".Inf"), ("a", "'a'")],
+)  # fmt: skip
+def test_keys_that_are_equal_as_values_are_one_key(one: str, two: str) -> None:
+    with pytest.raises(ConfigError, match="duplicate key"):
+        check_text(f"{one}: 1\n{two}: 2\n", "own.yaml")
+
+
+@pytest.mark.parametrize(("one", "two"), [("1", "'1'"), ("1", "2"), ("true", "'true'"), ("a", "A"), ("0", "null")])
+def test_keys_that_differ_are_two(one: str, two: str) -> None:
+    check_text(f"{one}: 1\n{two}: 2\n", "own.yaml")

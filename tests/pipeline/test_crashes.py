@@ -187,7 +187,7 @@ def test_a_summary_alone_does_not_vouch_for_answers_that_came_after_it(tmp_path:
     shutil.copy(worse / "predictions.jsonl", folder / "predictions.jsonl")
     assert "predictions.jsonl is not the file that the numbers" in str(view(folder))
     (folder / "manifest.json").unlink()
-    assert "predictions.jsonl is not the file that the numbers" in str(view(folder))
+    assert "manifest.json is missing" in str(view(folder))
 
 
 def test_answers_that_were_edited_after_the_end_are_not_taken_up_again(tmp_path: Path) -> None:

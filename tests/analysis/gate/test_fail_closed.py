@@ -283,6 +283,7 @@ def test_the_command_line_exits_with_2(text: str, runs: tuple[Path, Path], tmp_p
         ["prompts=true", "baseline={folder}", "candidate={empty}"],
     ],
 )  # fmt: skip
+@pytest.mark.few(8)
 def test_an_incomplete_or_wrong_command_exits_with_2(
     arguments: list[str], runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -368,6 +369,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.few(15)
 def test_a_command_line_that_is_refused_leaves_no_pass_of_an_earlier_gate(
     kind: str, output: str, runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

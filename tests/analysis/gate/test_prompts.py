@@ -79,6 +79,7 @@ def test_the_same_prompts_exit_with_0_and_no_model_library_is_loaded(record: Pat
         (("model.chat_template='{% for m in messages %}{{ m.content[0].text }}{% endfor %}'",), "chat template:"),
     ],
 )
+@pytest.mark.few(3)
 def test_a_change_of_a_prompt_an_image_or_a_setting_is_detected(
     settings: tuple[str, ...], words: str, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

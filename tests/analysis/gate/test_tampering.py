@@ -492,6 +492,7 @@ def sides() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "edit", "kind", "side"), [*sides()])
+@pytest.mark.few(90)
 def test_an_edited_run_is_refused_on_either_side(
     name: str, edit: Edit, kind: str, side: str, pair: Pair, tmp_path: Path, counts: dict[str, int]
 ) -> None:

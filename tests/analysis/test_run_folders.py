@@ -50,6 +50,7 @@ def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return out
 
 
+@pytest.mark.few(1)
 def test_a_neighbour_that_is_no_run_stops_no_verb(runs: Path, tmp_path: Path) -> None:
     one = made(runs, "model.rule=digest")
     two = made(runs, "model.rule=yes")

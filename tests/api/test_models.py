@@ -244,6 +244,7 @@ def test_a_model_in_memory_is_left_as_it_was(held: tuple[Any, Any]) -> None:
     model.eval()
 
 
+@pytest.mark.slow
 def test_the_digest_of_a_model_in_memory_is_that_of_its_weights(held: tuple[Any, Any], tmp_path: Path) -> None:
     import torch
 

@@ -35,14 +35,12 @@ def in_python(code: str, cwd: Path, **more: str) -> str:
     return result.stdout
 
 
-def test_importing_evalkit_takes_milliseconds_and_no_large_library(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; t = time.perf_counter(); import evalkit; print(time.perf_counter() - t); "
-        "print(*{m.partition('.')[0] for m in sys.modules})"
-    )
-    printed = [in_python(code, tmp_path).splitlines() for _ in range(3)]
-    assert min(float(seconds) for seconds, _ in printed) < 0.05
-    assert not set(printed[0][1].split()) & HEAVY
+def test_importing_evalkit_imports_next_to_nothing(tmp_path: Path) -> None:
+    """What it imports, and not its seconds: those hang on what else the machine does (docs/python.md has them)."""
+    code = "import sys; before = set(sys.modules); import evalkit; print(*set(sys.modules) - before)"
+    imported = in_python(code, tmp_path).split()
+    assert not {name.partition(".")[0] for name in imported} & HEAVY
+    assert len(imported) < 40, sorted(imported)
 
 
 def test_every_name_of_the_interface_is_there_and_no_other_is() -> None:
@@ -319,6 +317,7 @@ def test_the_limits_are_those_of_evalkits_configurations_alone(tmp_path: Path) -
     assert in_python(code, tmp_path).split() == ["3001"]
 
 
+@pytest.mark.slow
 def test_threads_count_references_each_for_themselves() -> None:
     from omegaconf import OmegaConf
 

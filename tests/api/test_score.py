@@ -88,6 +88,7 @@ MISSING = {"none": None, "nan": float("nan"), "numpy nan": np.float32("nan"), "n
 
 @pytest.mark.parametrize("kind", MISSING)
 @pytest.mark.parametrize("form", ["list", "dict", "series", "frame"])
+@pytest.mark.few(6)
 def test_a_missing_answer_is_a_failed_sample_and_no_text(kind: str, form: str) -> None:
     answers = [MISSING[kind], *TEXTS[1:]]
     given = {
@@ -146,6 +147,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.few(8)
 def test_answers_that_do_not_fit_are_refused_in_one_paragraph(name: str) -> None:
     with pytest.raises((DataError, ConfigError), match=REFUSED[name][1]) as caught:
         scored(REFUSED[name][0])

@@ -26,6 +26,8 @@ NAMES = [
     "a|b", "`rm -rf x`", "$(touch x)", "[red]x[/]", "[/closing]", ":smile:", "[a](javascript:x)", "{{7*7}}", "--help",
     "a b", "模型", "x" * 5000, "é" * 300, "null", "1.10", "con", "a:b*?", "&amp;", "]]>", "<!--",
 ]  # fmt: skip
+# All kinds in one name.
+EVERY = "=../../x}\\input{/etc/passwd}<script>alert(1)</script>|$(touch x)"
 # A kind each: paths, LaTeX, spreadsheets, HTML.
 QUICK = [
     "../../../outside",
@@ -84,7 +86,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return printed.out
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK), ids=lambda n: ascii(n[:20]))
+@pytest.mark.parametrize("name", mostly_slow([EVERY, *NAMES], [EVERY]), ids=lambda n: ascii(n[:20]))
 def test_every_verb_that_writes_keeps_a_name_a_name(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +124,7 @@ def test_every_verb_that_writes_keeps_a_name_a_name(
     mostly_slow([n for n in NAMES if n != "null"], [*QUICK, "..", "a b", "模型", "x" * 5000]),
     ids=lambda n: ascii(n[:20]),
 )
+@pytest.mark.few(4)
 def test_a_task_of_any_name_stays_in_its_folder_or_is_refused_before_anything_is_asked(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_task_that_cannot_have_a_table_is_refused_before_anything_is_asked_and
 
 @pytest.mark.parametrize("name", mostly_slow(REFUSED, ["a\nb", "a\x1b[31mb", "\udcff"]), ids=ascii)
 @pytest.mark.parametrize("setting", ["name", "task.name", "+model.name", "protocol.strict.name"])
+@pytest.mark.few(4)
 def test_a_name_of_characters_that_act_is_refused(
     name: str, setting: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +173,7 @@ def test_a_name_of_characters_that_act_is_refused(
     ],
     ids=" ".join,
 )  # fmt: skip
+@pytest.mark.few(8)
 def test_an_empty_path_is_refused_and_nothing_is_written(
     words: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

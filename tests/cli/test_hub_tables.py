@@ -89,6 +89,7 @@ def test_the_newest_commit_is_read_and_recorded_and_a_revision_pins_it(hub: Fake
     assert any(note == f"{NAME} (test) at commit {COMMIT}" for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_the_same_rows_from_the_hub_and_from_its_files_have_the_same_numbers(hub: FakeHub, tmp_path: Path) -> None:
     place = tmp_path / "copy" / "data"
     place.mkdir(parents=True)

@@ -144,6 +144,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("alone")
+@pytest.mark.slow
 def test_a_copy_of_a_checkpoint_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(PACKAGE / "models" / "phantom-llava", tmp_path / "größe [1]=x" / "my-copy")
     folder = "größe [1]=x/my-copy"

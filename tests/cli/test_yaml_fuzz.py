@@ -19,7 +19,7 @@ from tests.support.paths import CONF
 FILES = [
     p.read_bytes() for p in (CONF / "task/slake.yaml", CONF / "model/phantom-llava.yaml", CONF / "protocol/strict.yaml")
 ]
-FUZZED = settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(path: Path, content: bytes) -> None:

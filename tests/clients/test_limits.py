@@ -38,6 +38,7 @@ def most_memory() -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.slow
 def test_memory_is_bounded_whatever_22_replies_at_once_send() -> None:
     with HostileServer(lambda text: "yes") as server:
         program = f"from tests.clients.test_limits import child; child({server.url!r})"
@@ -63,6 +64,7 @@ ONE_FOR_EACH_REASON = {why: name for name, (_, why) in reversed(FAULTS.items())}
 
 
 @pytest.mark.parametrize("name", mostly_slow(FAULTS, ONE_FOR_EACH_REASON.values()))
+@pytest.mark.few(16)
 def test_each_hostile_reply_is_a_failure_with_its_reason(either_transport: str, name: str) -> None:
     why = FAULTS[name][1]
     with HostileServer(lambda text: "yes") as server:

@@ -409,6 +409,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.parametrize("form", ["deflated", "run lengths"])
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_a_large_one_takes_little_memory(tmp_path: Path, form: str) -> None:
     path = tmp_path / "a.dcm"
     made = make.dataset(make.ramp())

@@ -21,6 +21,7 @@ CONCURRENCY = 8
 
 
 @pytest.mark.parametrize("room", [0, 1, 4])
+@pytest.mark.few(1)
 def test_the_first_answer_that_cannot_be_written_ends_the_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:

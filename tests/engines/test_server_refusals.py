@@ -70,6 +70,7 @@ def refusing(refused: dict[str, Act]) -> Any:
 
 @pytest.mark.parametrize("parameter", ["temperature", "top_p", "seed", "stop"])
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.few(8)
 def test_a_refused_parameter_costs_one_call_in_all_and_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, parameter: str
 ) -> None:

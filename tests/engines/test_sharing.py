@@ -166,6 +166,7 @@ def test_with_exact_a_failed_check_stops_the_run(
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("mistake", [None, "positions are one off"])
+@pytest.mark.few(1)
 def test_in_half_precision_a_first_image_with_few_questions_is_checked_as_well(
     engine: Make, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, mistake: str | None
 ) -> None:

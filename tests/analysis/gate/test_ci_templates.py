@@ -73,6 +73,7 @@ def execute(commands: list[str], variables: dict[str, str], place: Path, reposit
     ("template", "rule", "verdict"),
     [(github, "digest", "fail"), pytest.param(gitlab, "yes", "pass", marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_the_commands_of_a_template_gate(
     template: Any, rule: str, verdict: str, repository: Path, tmp_path: Path
 ) -> None:

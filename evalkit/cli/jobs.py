@@ -16,6 +16,8 @@ from evalkit.cli.command_words import SWEEP_FLAGS
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
+    from evalkit.engines.hf import HfEngine
+    from evalkit.engines.vllm import VllmEngine
     from evalkit.models.checkpoint import CheckpointSpec
     from evalkit.pipeline.conclude import Conclusion
 
@@ -33,25 +35,29 @@ class SharedModel:
     """
 
     def __init__(self) -> None:
-        self._loaded: Engine | None = None
+        self._loaded: HfEngine | VllmEngine | None = None
 
     def share(self, engine: Engine) -> Engine:
         """The engine itself, with the loaded model where there is one."""
         from evalkit.engines.hf import HfEngine
+        from evalkit.engines.vllm import VllmEngine
 
-        if isinstance(engine, HfEngine):
-            earlier = self._loaded
-            if isinstance(earlier, HfEngine) and earlier.is_loaded and _load_the_same(earlier, engine):
-                engine.use_model_of(earlier)
+        if isinstance(engine, HfEngine | VllmEngine):
+            if (earlier := self._loaded) is not None and earlier.is_loaded and _load_the_same(earlier, engine):
+                _use(engine, earlier)
             self._loaded = engine
         return engine
 
 
+def _use(engine: Any, earlier: Any) -> None:
+    engine.use_model_of(earlier)
+
+
 def _load_the_same(one: Any, two: Any) -> bool:
-    """Whether two engines of transformers would load equal models and processors."""
-    return (one.parts, one.dtype, one.device, _what_is_loaded(one.spec)) == (
-        two.parts, two.dtype, two.device, _what_is_loaded(two.spec),
-    )  # fmt: skip
+    """Whether two engines are of one class and would load equal models and processors."""
+    return (
+        type(one) is type(two) and one.loading == two.loading and _what_is_loaded(one.spec) == _what_is_loaded(two.spec)
+    )
 
 
 def _what_is_loaded(spec: CheckpointSpec) -> tuple[str | None, dict[str, Any]]:

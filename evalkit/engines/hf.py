@@ -162,6 +162,11 @@ class HfEngine:
         """Whether the model has been loaded."""
         return self._loaded is not None
 
+    @property
+    def loading(self) -> tuple[Any, ...]:
+        """What decides, with the model's YAML, which model is loaded."""
+        return self.parts, self.dtype, self.device
+
     def load(self) -> LoadedModel:
         """Load the model and its processor at the first call, and return them."""
         if self._loaded is None:
@@ -195,7 +200,7 @@ class HfEngine:
 
     def use_model_of(self, other: HfEngine) -> None:
         """Use the model that another engine with the same checkpoint, dtype and device has loaded."""
-        if (other.parts, other.dtype, other.device) != (self.parts, self.dtype, self.device):
+        if other.loading != self.loading:
             raise ConfigError("Two engines can share a model only with the same checkpoint, dtype and device.")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
         self.limits.from_memory(self._loaded)

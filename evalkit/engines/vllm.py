@@ -135,6 +135,21 @@ class VllmEngine:
             self._tally.add(self.spec.name, predictions)
             yield predictions
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether vLLM has been started."""
+        return self._llm is not None
+
+    @property
+    def loading(self) -> tuple[Any, ...]:
+        """What decides, with the model's YAML, how vLLM is started."""
+        settings = (self.parallel, self.memory, self.engine_args, self.image_processor)
+        return self.folder, self.weights_digest, self.dtype, *settings
+
+    def use_model_of(self, other: VllmEngine) -> None:
+        """Use the vLLM that another engine of the same settings has started."""
+        self._llm, self._max_images = other._llm, other._max_images
+
     def load(self, images: int) -> Any:
         """Return a `vllm.LLM` for prompts of up to `images` images; made once, and again when more are needed."""
         if self._llm is None or images > self._max_images:

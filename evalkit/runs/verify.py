@@ -171,8 +171,8 @@ def _check_versions(folder: RunFolder, summary: Summary, manifest: Manifest | No
     if lacking:
         raise StoreError(
             f"{folder.path} cannot be checked: {' and '.join(lacking)}, which the version of evalkit that wrote the "
-            "run always writes. A file was edited, removed or comes from another run. Restore it, or give the run's command "
-            "again, which makes it anew."
+            "run always writes. A file was edited, removed or comes from another run. Restore it, or give the run's "
+            "command again, which makes it anew."
         )
 
 

@@ -200,7 +200,7 @@ def test_another_template_or_dtype_is_loaded_anew(tmp_path: Path) -> None:
         (("suite=[first,second]", "task.prompt=plain,short"), 1),
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.few(2)
 def test_a_sweep_loads_each_checkpoint_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, sweep: tuple[str, ...], n_loads: int
 ) -> None:

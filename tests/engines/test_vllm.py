@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from evalkit.cli.jobs import SharedModel
 from evalkit.core.errors import ConfigError, EngineError, ModelError, Partial
 from evalkit.core.images import open_image
 from evalkit.core.types import Generation, Request
@@ -181,6 +182,16 @@ def test_vllm_is_restarted_only_for_more_images_per_prompt(
     answers(made, requests[:1])
     answers(made, [requests[1], blind(requests[0])])
     assert [llm.arguments["limit_mm_per_prompt"]["image"] for llm in vllm.MADE] == [0, 1]
+
+
+def test_the_jobs_of_a_command_share_one_start(make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path) -> None:
+    requests, shared, found = make_requests(tmp_path), SharedModel(), []
+    for settings in ({}, {"window": 3}, {"generation": {"max_new_tokens": 2}}, {"max_model_len": 64}):
+        engine = make(**settings)
+        assert shared.share(engine) is engine
+        found.append(answers(engine, requests))
+    assert len(vllm.MADE) == 2, "another limit of tokens is another start"
+    assert found[0] == found[1] == answers(make(), requests)
 
 
 def test_a_prompt_that_differs_from_transformers_stops_before_any_answer(

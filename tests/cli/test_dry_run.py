@@ -14,6 +14,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("tail", [b"", b'{"sample_id": "0/test/0/9", "image'], ids=["whole", "torn"])
+@pytest.mark.few(1)
 def test_a_dry_run_changes_nothing_in_a_run_that_is_being_written(
     tail: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -190,6 +190,7 @@ STREAMS = [{"LC_ALL": "C"}, PLAIN_C, *({"PYTHONIOENCODING": e} for e in ("ascii"
 @pytest.mark.parametrize(
     "variables", mostly_slow(STREAMS, [PLAIN_C]), ids=lambda v: ",".join(f"{k}={x}" for k, x in v.items())
 )
+@pytest.mark.slow
 def test_a_terminal_that_is_not_utf8_prints(variables: dict[str, str], tmp_path: Path) -> None:
     env = environment() | variables
     env.pop("COLUMNS")

@@ -187,6 +187,7 @@ def test_texts_without_the_key_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     "piece", ["s", "%73", "%", "%25", "&#0", "&amp;", "\\", "\\u00", "sk-test-", "736b", "a b ", "="]
 )
+@pytest.mark.few(3)
 def test_a_long_text_is_searched_in_a_second_or_two(piece: str) -> None:
     text = piece * (4_000_000 // len(piece))
     started = time.monotonic()
@@ -236,6 +237,7 @@ def test_a_key_in_any_field_escaped_or_not_is_in_no_part_of_a_reply(either_trans
     ],
     ids=["unknown", "expired", "another name", "valid"],
 )
+@pytest.mark.few(3)
 def test_a_certificate_that_is_not_valid_is_one_paragraph_about_it(
     either_transport: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -112,6 +112,7 @@ SLOW: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", SLOW)
+@pytest.mark.few(12)
 def test_a_file_that_takes_minutes_is_refused_in_time_with_its_limit(name: str, tmp_path: Path) -> None:
     make, says = SLOW[name]
     path = tmp_path / "picture.png"

@@ -259,6 +259,7 @@ def zipped(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("lies", [False, True], ids=["honest", "understated"])
+@pytest.mark.few(2)
 def test_members_of_archives_are_bounded(
     tmp_path: Path, compression: int, lies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,7 @@ def test_sizes_over_the_limit_are_refused_before_anything_is_read(
         open_image(ref_to(save(tmp_path / "c", nifti(VALUES)), "slice=0"))
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_a_large_one_takes_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

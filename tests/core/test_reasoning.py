@@ -245,6 +245,7 @@ def test_reasoning_of_the_server_is_kept_beside_that_of_the_text() -> None:
         "&lt;", "<|channel|>analysis<|message|>x<|end|>",
     ],
 )  # fmt: skip
+@pytest.mark.few(5)
 def test_time_is_proportional_to_the_length(unit: str) -> None:
     def seconds(length: int) -> float:
         text = (unit * (length // len(unit) + 1))[:length]

@@ -53,6 +53,7 @@ def either_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     return str(request.param)
 
 
+@pytest.mark.few(1)
 def test_each_hostile_reply_fails_its_own_call_and_the_run_is_finished_later(
     tmp_path: Path, either_transport: str
 ) -> None:

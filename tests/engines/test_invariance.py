@@ -76,6 +76,7 @@ def test_the_reference_answers_vary_enough_to_detect_a_mistake(alone: dict[str, 
 
 @pytest.mark.parametrize("share", ["off", "require"])
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 32, None])
+@pytest.mark.few(5)
 def test_any_batch_size_gives_the_same_texts(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -88,6 +89,7 @@ def test_any_batch_size_gives_the_same_texts(
 
 
 @pytest.mark.parametrize("settings", [{"max_batch_tokens": 60}, {"max_batch_tokens": 200}, {"exact": True}])
+@pytest.mark.few(2)
 def test_any_token_budget_gives_the_same_texts(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -111,6 +113,7 @@ def test_any_order_gives_the_same_texts(
 
 
 @pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.few(1)
 def test_workers_with_disjoint_images_give_the_same_texts(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -127,6 +130,7 @@ def test_workers_with_disjoint_images_give_the_same_texts(
 
 
 @pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.few(2)
 def test_an_interrupted_and_resumed_run_gives_the_same_texts(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -189,6 +193,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize("settings", mostly_slow(EXACT, [EXACT[1], EXACT[4]]), ids=str)
+@pytest.mark.few(1)
 def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -232,6 +237,7 @@ def test_exact_logits_are_the_same_for_questions_without_a_common_prefix(
         assert all(torch.equal(a, b) for a, b in zip(logits, expected[sample_id], strict=True)), sample_id
 
 
+@pytest.mark.slow
 def test_half_precision_reports_how_many_answers_depend_on_the_batch(
     engine: Callable[..., HfEngine], folder: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def poison_projector(model: Any, value: float) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("value", [math.nan, pytest.param(math.inf, marks=pytest.mark.slow)])
+@pytest.mark.few(3)
 def test_a_model_whose_logits_are_never_finite_stops_the_run(
     engine: Make, folder: Path, tmp_path: Path, way: str, value: float
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_model_whose_logits_are_never_finite_stops_the_run(
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.few(3)
 def test_a_question_that_makes_nan_fails_alone(engine: Make, folder: Path, tmp_path: Path, way: str) -> None:
     settings, generation = WAYS[way]
     spec = tiny.spec(folder, **generation)

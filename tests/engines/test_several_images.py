@@ -132,6 +132,7 @@ def test_the_images_of_a_group_are_encoded_and_prefilled_once(engine: Make, pool
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.few(2)
 def test_the_order_of_images_matters_and_not_how_it_is_given(
     engine: Make, checkpoints: dict[str, Path], pool: list[ImageRef], family: str
 ) -> None:

@@ -219,6 +219,7 @@ BAD_TEMPLATES = {
 
 @pytest.mark.parametrize("kind", BAD_TEMPLATES)
 @pytest.mark.parametrize("more", mostly_slow([[], ["dry_run=true"]], [["dry_run=true"]]))
+@pytest.mark.few(2)
 def test_a_template_that_fails_is_one_paragraph(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, more: list[str]
 ) -> None:

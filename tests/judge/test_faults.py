@@ -91,6 +91,7 @@ LASTING = {
 
 
 @pytest.mark.parametrize("name", LASTING)
+@pytest.mark.few(7)
 def test_a_lasting_fault_of_one_call_is_counted_and_gives_no_score(tmp_path: Path, name: str) -> None:
     fault, status, why = LASTING[name]
     samples = chat(20)

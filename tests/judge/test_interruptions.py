@@ -78,6 +78,7 @@ def view(run: Path) -> Any:
         pytest.param("judged", "full disk", id="judged-full disk", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_judging_that_is_interrupted_at_any_moment_shows_no_new_judgment_beside_an_old_number(
     before: str, how: How, tmp_path: Path
 ) -> None:

@@ -419,6 +419,7 @@ def test_a_candidate_that_is_no_run_any_more_keeps_no_pass_in_its_folder(
 
 
 @pytest.mark.parametrize("how", ["kill", "full disk"])
+@pytest.mark.few(1)
 def test_a_gate_that_is_interrupted_at_any_moment_leaves_no_earlier_verdict(
     how: How, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

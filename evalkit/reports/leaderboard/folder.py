@@ -19,6 +19,8 @@ from evalkit.core.files import LONGEST_NAME, write_whole
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import PublishedTable, load_published, published_names
 from evalkit.reports.leaderboard.exposure import TrainingExposure
+from evalkit.reports.leaderboard.overview import Overview, overviews
+from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
 from evalkit.reports.leaderboard.page import page
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
@@ -248,12 +250,13 @@ def render(
         found = board(task, [r for r in results if r.task == task], scores, published)
         boards.append(found)
         files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}
-    files["README.md"] = _readme(boards)
-    files["index.html"] = page(boards)
+    together = overviews(boards)
+    files["README.md"] = _readme(boards, together)
+    files["index.html"] = page(boards, together)
     return files
 
 
-def _readme(boards: Sequence[Board]) -> str:
+def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
     lines = ["# Leaderboards", ""]
     lines += [
         "Made by `python -m evalkit board` from the figures of papers in `published/`, the results of runs in",
@@ -262,6 +265,7 @@ def _readme(boards: Sequence[Board]) -> str:
         "",
     ]
     lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
+    lines += overviews_to_markdown(together)
     return "\n".join(lines if boards else [*lines, "There are no results and no figures yet."]) + "\n"
 
 

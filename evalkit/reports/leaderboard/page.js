@@ -35,7 +35,7 @@ function byNumber(a, b, sign) {
 function nameOf(row) { return row.querySelector(".model").textContent; }
 
 // Filters.
-const known = all(document, "tbody tr").map((row) => {
+const known = all(document, ".task tbody tr").map((row) => {
   const board = row.closest(".board");
   return { row, board, task: row.closest(".task").dataset.task, text: `${row.querySelector(".name").textContent} ${board.dataset.title}`.toLowerCase() };
 });
@@ -48,7 +48,8 @@ function filter() {
     row.hidden = !shown;
     if (shown) { n += 1; for (let e = board; e && e !== document.body; e = e.parentElement) live.add(e); }
   }
-  for (const e of all(document, ".board,.data,.task")) e.hidden = !live.has(e);
+  for (const e of all(document, ".task,.task .board,.data")) e.hidden = !live.has(e);
+  for (const e of all(document, ".overviews,.contents")) e.hidden = Boolean(task || words.length);
   $("count").textContent = `${n} of ${known.length} rows`;
 }
 for (const id of ["task", "text", "runs"]) $(id).addEventListener("input", filter);
@@ -58,8 +59,19 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !["INPUT", "SELECT"].includes(event.target.tagName)) { event.preventDefault(); $("text").focus(); }
   if (event.key === "Escape" && event.target === $("text")) { $("text").value = ""; filter(); $("text").blur(); }
 });
+// One overview at a time.
+const choice = $("overview-choice"), tables = all(document, ".overview");
+function choose() { tables.forEach((e, k) => { e.hidden = String(k) !== choice.value; }); }
+if (choice) { choice.parentElement.hidden = false; choice.addEventListener("input", choose); choose(); }
+// A link to a task shows it, whatever the filter was.
+window.addEventListener("hashchange", () => open(decodeURIComponent(location.hash.slice(1))));
+function open(name) {
+  if (!Array.from($("task").options).some((o) => o.value === name)) return;
+  $("task").value = name;
+  filter();
+  window.scrollTo(0, 0);
+}
 // An address with #TASK shows that task.
-const wanted = decodeURIComponent(location.hash.slice(1));
-if (Array.from($("task").options).some((o) => o.value === wanted)) $("task").value = wanted;
 filter();
+open(decodeURIComponent(location.hash.slice(1)));
 })();

@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.core.format import percent
 from evalkit.reports.leaderboard.entries import Cell, Entry
+from evalkit.reports.leaderboard.overview import HOW_TO_READ, Overview, OverviewCell, heading_of
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import (
     INTRODUCTION,
@@ -24,7 +25,7 @@ from evalkit.reports.leaderboard.render import (
 from evalkit.reports.leaderboard.tables import Board, Table
 
 
-def page(boards: Sequence[Board]) -> str:
+def page(boards: Sequence[Board], together: Sequence[Overview] = ()) -> str:
     """The page.  Names and texts are data, never markup: a script tag in one does nothing."""
     from jinja2 import Environment, StrictUndefined
 
@@ -35,6 +36,8 @@ def page(boards: Sequence[Board]) -> str:
         script=_part(parts, "page.js"),
         introduction=INTRODUCTION,
         boards=[_board(board) for board in boards],
+        overviews=[_overview(overview) for overview in together],
+        how_to_read_overviews=HOW_TO_READ,
     )
 
 
@@ -48,6 +51,28 @@ def _board(board: Board) -> dict[str, Any]:
         for s in board.sections
     ]
     return {"task": board.task, "sections": sections, "papers": board.papers}
+
+
+def _overview(overview: Overview) -> dict[str, Any]:
+    return {
+        "title": overview.title,
+        "columns": [
+            {"task": c.task, "data": c.data, "metric": c.metric, "label": heading_of(c)} for c in overview.columns
+        ],
+        "lines": [
+            {"name": line.name, "label": line.label, "cells": [_overview_cell(cell) for cell in line.cells]}
+            for line in overview.lines
+        ],
+    }
+
+
+def _overview_cell(found: OverviewCell | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    cell = found.cell
+    order = "" if cell.order is None else f"{cell.order:.10f}"
+    marks = {"best": found.best, "tied": found.tied, "n_rows": found.n_rows}
+    return {"shown": cell.shown, "order": order, "bounds": bounds(cell), "source": cell.source, **marks}
 
 
 def _table(table: Table) -> dict[str, Any]:

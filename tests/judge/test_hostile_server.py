@@ -47,7 +47,7 @@ def test_each_hostile_reply_fails_its_own_call_and_judging_is_finished_later(
     texts = {s.id: s.question for s in samples}
     with HostileServer(lambda text: GOOD) as server:
         settings = config(
-            server.url, model=MODEL, concurrency=len(FAULTS), timeout=1.5, retries=0, max_reply_bytes=8_000_000
+            server.url, model=MODEL, concurrency=len(FAULTS), timeout=3.0, retries=0, max_reply_bytes=8_000_000
         )
         first = judge_run(tmp_path, settings, samples, answers(samples))
         made = {texts[r["sample_id"]]: r for r in records(tmp_path)}

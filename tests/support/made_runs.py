@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.cli.config import build, load_option
 from evalkit.core.types import Metric, Prediction, Sample, Score
 from evalkit.pipeline.conclude import AnalysisSettings, conclude
-from evalkit.runs.schema import Manifest
+from evalkit.runs.read import summary_at
+from evalkit.runs.schema import Manifest, Summary
 from evalkit.runs.store import RunFolder, write_predictions, write_record
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
@@ -66,7 +67,7 @@ def made_run(
     protocols: Sequence[str] = PROTOCOLS,
     config: dict[str, Any] | None = None,
 ) -> Path:
-    """A run's folder with predictions, scores, summary and, where a config is given, a manifest."""
+    """A run's folder with predictions, scores, summary and manifest."""
     built: list[ScoringProtocol] = [build(load_option("protocol", p), p) for p in protocols]
     return made_run_under(folder, samples, predictions, built, model=model, config=config)
 
@@ -90,25 +91,15 @@ def made_run_under(
     provenance = RunProvenance(model=model, task=task)
     with contextlib.redirect_stderr(io.StringIO()):
         conclude(run, samples, predictions, protocols, provenance, None, AnalysisSettings())
-    if config is not None:
-        manifest = Manifest(
-            run_id=folder.name,
-            model=model,
-            task=task.name,
-            split=task.split,
-            form=task.form,
-            n=len(samples),
-            data_sha256=task.data_sha256,
-            prompt=provenance.prompt,
-            image=provenance.image,
-            generation=provenance.generation,
-            closed_rule=task.closed_rule,
-            config=config,
-            status="done",
-            evalkit="0.1.0",
-        )
-        write_record(run.manifest, manifest)
+    write_record(run.manifest, manifest_of(summary_at(run.summary), config or {}))
     return folder
+
+
+def manifest_of(summary: Summary, config: Mapping[str, Any]) -> Manifest:
+    """The manifest of a finished run with this summary."""
+    taken = ("run_id", "model", "task", "split", "form", "n", "data_sha256", "prompt", "image", "generation",
+             "closed_rule", "limit", "evalkit")  # fmt: skip
+    return Manifest(config=config, status="done", **{name: getattr(summary, name) for name in taken})
 
 
 class ErrorRates:

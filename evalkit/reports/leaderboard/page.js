@@ -62,7 +62,7 @@ document.addEventListener("keydown", (event) => {
 // One overview at a time.
 const choice = $("overview-choice"), tables = all(document, ".overview");
 function choose() { tables.forEach((e, k) => { e.hidden = String(k) !== choice.value; }); }
-if (choice) { choice.parentElement.hidden = false; choice.addEventListener("input", choose); choose(); }
+if (choice) { choice.parentElement.hidden = false; choice.addEventListener("change", choose); choose(); }
 // A link to a task shows it, whatever the filter was.
 window.addEventListener("hashchange", () => open(decodeURIComponent(location.hash.slice(1))));
 function open(name) {

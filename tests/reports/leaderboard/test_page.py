@@ -51,9 +51,26 @@ def test_every_number_leads_to_a_file_that_exists_or_to_the_web(browser: Browser
     browser.open(ROOT / "leaderboards" / "index.html")
     addresses = browser.run("Array.from(document.querySelectorAll('a'), (a) => a.getAttribute('href'))")
     assert addresses
-    for address in set(addresses):
+    places = set(browser.run("Array.from(document.querySelectorAll('[id]'), (e) => '#' + e.id)"))
+    for address in set(addresses) - places:
         assert address.startswith("https://") or (ROOT / "leaderboards" / address).is_file(), address
     assert browser.run("document.querySelectorAll('span.value').length") == 0
+
+
+def test_one_overview_is_shown_and_a_link_of_it_opens_its_task(browser: Browser) -> None:
+    browser.open(ROOT / "leaderboards" / "index.html")
+    shown = "Array.from(document.querySelectorAll('.overview')).filter((e) => !e.hidden).map((e) => e.dataset.title)"
+    first = browser.run(shown)
+    assert len(first) == 1
+    browser.choose("overview-choice", "1")
+    second = browser.run(shown)
+    assert len(second) == 1 and second != first
+    click(browser, ".overview:not([hidden]) a[href='#slake']")
+    browser.wait("document.getElementById('task').value === 'slake'")
+    assert browser.run("document.getElementById('overview').hidden")
+    assert not browser.run("document.getElementById('slake').hidden") and browser.run(
+        "document.getElementById('vqa-rad').hidden"
+    )
 
 
 def test_a_heading_sorts_best_first_then_worst_first_then_as_it_was(browser: Browser, page: Path) -> None:

@@ -36,6 +36,7 @@ def answers(of: HfEngine, n: int = 12, image: str = "original") -> list[tuple[st
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.few(2)
 def test_every_form_gives_the_answers_of_the_hugging_face_form(case, v15, v10, lora, tmp_path):
     name, settings, known = settings_of(case, v15, v10, lora)
     actual = engine(name, **settings, presets={"greedy": {"max_new_tokens": 8}})

@@ -154,6 +154,7 @@ def test_an_adapter_over_another_folder_than_its_base_is_refused_where_both_are_
         ("liuhaotian/llava-v1.6-mistral-7b", "", "said"),  # a local copy under another name
     ],
 )
+@pytest.mark.few(3)
 def test_the_base_that_an_adapter_names_is_compared_with_the_base_used(copied, tmp_path, stated, owner, outcome):
     base = tmp_path / (f"models--{owner}/snapshots/0123" if owner else "my copy")
     shutil.copytree(copied.base, base)
@@ -245,6 +246,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("stated", "ends"), ENDS)
 @pytest.mark.parametrize("form", ["full", "lora", "lora's base"])
+@pytest.mark.few(7)
 def test_the_end_tokens_of_generation_config_hold_for_llavas_own_forms(lora, tmp_path, form, stated, ends):
     folders = {"base": tmp_path / "base", "lora": tmp_path / "lora"}
     shutil.copytree(lora.base, folders["base"])

@@ -63,6 +63,7 @@ THOROUGH = settings(max_examples=60, suppress_health_check=[HealthCheck.function
 @pytest.mark.parametrize("name", SMALL)
 @FUZZED
 @given(edits=EDITS, grafts=st.none() | GRAFTS)
+@pytest.mark.few(3)
 def test_a_small_file(name: str, copy: Path, edits: Any, grafts: Any) -> None:
     fuzz(copy, name, edits, grafts)
 

@@ -59,6 +59,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("case", mostly_slow(CASES, ["delta", "lora"]))
+@pytest.mark.few(1)
 def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(case, v15, v10, lora, tmp_path, capsys):
     from evalkit.models.processors import load_processor
 
@@ -78,6 +79,7 @@ def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(
     assert len(manifest["facts"]["weights_sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_a_generation_preset_is_another_run_with_another_signature(v10, capsys):
     arguments = ("model=llava-med-v1.0", "model.dtype=float32", *overrides(settings_of("delta", None, v10, None)[1]))
     short = ("model.presets.paper.max_new_tokens=4", "model.presets.greedy.max_new_tokens=4")

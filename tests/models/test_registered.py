@@ -187,6 +187,7 @@ BY_CLASS = [n for n, kind in CLASSES.items() if kind in tiny_hf.SPECIAL]
 @pytest.mark.parametrize(
     "name", [n if n in FIRST_OF_ITS_CLASS else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
 )
+@pytest.mark.few(1)
 def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
     def engine(**settings) -> HfEngine:
         config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[CLASSES[name]])}

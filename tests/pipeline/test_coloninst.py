@@ -81,6 +81,7 @@ def test_every_seen_value_comes_out_to_the_digit(
 
 @pytest.mark.parametrize("kind", ["cls", "reg", "rec", "cap"])
 @pytest.mark.parametrize("tail", ["", TAIL, TAIL * 2])
+@pytest.mark.few(4)
 def test_files_that_the_evaluator_wrote_into_are_scored(
     kind: str, tail: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,6 +116,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "how", "step"), CASES)
+@pytest.mark.few(1)
 def test_an_interruption_at_any_moment_leaves_a_run_that_is_old_new_or_refused(
     name: str, how: How, step: int, tmp_path: Path
 ) -> None:
@@ -224,6 +225,7 @@ def finished(tmp_path: Path) -> Path:
         pytest.param("full disk", 1, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.few(1)
 def test_a_scoring_that_is_interrupted_keeps_no_earlier_scoring_of_the_folder(
     finished: Path, how: How, step: int, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_an_engine_that_cannot_answer_is_left_out_and_says_why(
     assert "broken is left out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_verb_measures_a_server_beside_the_ways_of_this_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

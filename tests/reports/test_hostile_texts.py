@@ -106,6 +106,7 @@ def test_tags_questions_answers_and_model_names_in_every_file(text: str, tmp_pat
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda t: ascii(t[:20]))
+@pytest.mark.few(10)
 def test_an_answer_is_read_back_from_a_run_as_it_was_given(text: str, tmp_path: Path) -> None:
     samples = made_samples(4)
     run = made_run(tmp_path / "m-toy-0", samples, [answered(s, text) for s in samples])
@@ -130,6 +131,7 @@ def test_the_gates_files(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda t: ascii(t[:20]))
+@pytest.mark.few(6)
 def test_a_papers_table_of_someone_else(text: str, tmp_path: Path) -> None:
     table = paper([{"value": "50.0"}])
     system = replace(table.systems[0], label=text, model=text)

@@ -75,6 +75,7 @@ def test_failed_samples_are_beside_each_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_tasks", [1, 3, 9])
+@pytest.mark.few(2)
 def test_the_table_fits_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str], n_tasks: int) -> None:
     one = run(tmp_path, "a-model-with-a-rather-long-name", 150, n_failed=3)
     runs = [replace(one, summary=replace(one.summary, task=f"a-task-{k}", run_id=f"run-{k}")) for k in range(n_tasks)]

@@ -71,6 +71,7 @@ def test_an_edited_file(kind: str, tmp_path: Path, edits: Any) -> None:
 @every_kind
 @FUZZED
 @given(grafts=GRAFTS)
+@pytest.mark.few(4)
 def test_a_file_with_other_values(kind: str, tmp_path: Path, grafts: Any) -> None:
     check(kind, grafted_file(content_of(kind), grafts, lines=KINDS[kind][0].suffix == ".jsonl"), tmp_path)
 

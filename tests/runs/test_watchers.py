@@ -82,6 +82,7 @@ def looks(run: Path) -> list[Callable[[], object]]:
 
 @pytest.mark.parametrize(("name", "line"), [("predictions.jsonl", ANSWER), ("judgments.jsonl", JUDGMENT)])
 @pytest.mark.parametrize("status", ["done", "running"])
+@pytest.mark.few(1)
 def test_watching_readers_take_no_line_from_a_live_writer(
     name: str, line: dict[str, object], status: str, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_watching_readers_take_no_line_from_a_live_writer(
     print(f"{name}, {status}: {N_LINES} lines under {n_looks[0]} looks, none lost")
 
 
+@pytest.mark.slow
 def test_verbs_beside_a_live_run_lose_no_answer(tmp_path: Path) -> None:
     """The command line itself: dry run, gate, compare, report, export and paper against a run that is being written."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")} | {"PYTHONPATH": str(ROOT)}

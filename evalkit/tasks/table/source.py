@@ -12,7 +12,10 @@ from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.records.base import RawFile, Record
 from evalkit.records.load import load
 from evalkit.records.nested import TURNS, nested_records, with_turns
+from evalkit.records.sheets import SheetChoice
 from evalkit.tasks.formats import SPLIT_NAMES, names_split
+from evalkit.tasks.table.class_names import class_names, names_of_features, with_class_names
+from evalkit.tasks.table.named_splits import SheetOfSplit, with_split_column
 
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".txt")
 # A column that tables of several files have: the name of the file without its ending.
@@ -48,9 +51,9 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
     """
     local = Path(path).expanduser()
     if local.is_dir():
-        return _of_files(_in_folder(local, split))
+        return _of_files(_in_folder(local, split), split)
     if local.is_file():
-        return _of_files([local])
+        return _of_files([local], split)
     if is_hub_id(path):
         return _of_hub(path, split, revision, subset)
     raise DataError(
@@ -76,7 +79,7 @@ def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
     """
     folder = Path(path).expanduser()
     if folder.is_file():
-        return replace(_of_files([folder]), split=split)
+        return replace(_of_files([folder], split), split=split)
     if not folder.is_dir():
         raise DataError(f"task.path={path}: no such file or folder.")
     found: dict[str, list[Path]] = {p: sorted(f for f in folder.glob(p) if f.is_file()) for p in patterns}
@@ -84,7 +87,7 @@ def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
         raise DataError(
             f"task.path={path}: no file {missing[0]} in this folder. Give the folder that holds it, or the file itself."
         )
-    return replace(_of_files([f for files in found.values() for f in files], folder), split=split)
+    return replace(_of_files([f for files in found.values() for f in files], split, folder), split=split)
 
 
 def _in_folder(folder: Path, split: str) -> list[Path]:
@@ -111,8 +114,11 @@ def _check_parts(files: Sequence[Path]) -> None:
         raise DataError(f"{files[0].parent}: {len(files)} of {max(stated)} parts of {files[0].name}. Copy all of them.")
 
 
-def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
-    """The table of one file, or of the parts of one.  folder: where images start; None: beside the (first) file."""
+def _of_files(files: Sequence[Path], split: str, folder: Path | None = None) -> Source:
+    """The table of one file, or of the parts of one.
+
+    split: chooses the sheet of a workbook.  folder: where images start; None: beside the (first) file.
+    """
     shared: dict[str, Any] = {
         "where": f"{folder} ({len(files)} files)" if folder and len(files) > 1 else str(files[0]),
         "folder": folder or files[0].parent,
@@ -121,7 +127,9 @@ def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
     if all(_is_parquet(f) for f in files):
         names = dict.fromkeys(name for f in files for name in _parquet_names(f))
         return _turns_apart(Source(names=tuple(names), records=lambda: _parquet_rows(files), **shared))
-    raws = [_read(f) for f in files]
+    sheets = SheetOfSplit(split, shared["where"])
+    raws = [_read(f, sheets) for f in files]
+    shared["split"] = split if sheets.named else shared["split"]
     names = dict.fromkeys(name for raw in raws for record in raw.records for name in record.fields)
     names |= {FILE: None} if len(raws) > 1 else {}
     notes = tuple(dict.fromkeys(note for raw in raws for note in raw.notes))
@@ -140,11 +148,11 @@ def _turns_apart(source: Source) -> Source:
     return replace(source, names=(*names, "question", "answer"), records=lambda: map(with_turns, records()))
 
 
-def _read(path: Path) -> RawFile:
+def _read(path: Path, sheet_of: SheetChoice) -> RawFile:
     """A file as records.  Raises DataError where it is cut off, or no table."""
-    raw = load(path)
+    raw = load(path, sheet_of)
     if raw.kind == "whole" and raw.whole is not None and (records := nested_records(raw.whole)):
-        return replace(raw, kind="records", records=records)
+        return replace(raw, kind="records", records=with_split_column(records))
     if raw.cells == "table":
         raw = replace(raw, records=tuple(map(_as_numbers, raw.records)))
     if raw.torn or raw.tail:
@@ -205,9 +213,10 @@ def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
     for path in files:
         try:
             with open_parquet(path) as file:
+                classes = class_names(file.schema_arrow.metadata)
                 for row in parquet_records(file):
                     number += 1
-                    yield Record(row=number, fields=row)
+                    yield Record(row=number, fields=with_class_names(row, classes))
         except (OSError, ValueError, pyarrow.ArrowException) as problem:
             raise DataError(f"{path}: not a readable parquet file ({first_line(problem)}).") from None
 
@@ -245,6 +254,7 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
     for name, feature in data.features.items():
         if isinstance(feature, Image):
             data = data.cast_column(name, Image(decode=False))
+    classes = names_of_features(data.features.to_dict())
     note = f"{repo} ({chosen}) at commit {commit}"
     if revision is None:
         note += f"; task.revision={commit} pins it"
@@ -253,7 +263,7 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
             where=f"{repo} ({chosen})",
             folder=Path(),
             names=tuple(data.column_names),
-            records=lambda: (Record(row=k, fields=row) for k, row in enumerate(data, 1)),
+            records=lambda: (Record(row=k, fields=with_class_names(row, classes)) for k, row in enumerate(data, 1)),
             split=split,
             notes=(note,),
         )

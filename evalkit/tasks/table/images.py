@@ -60,7 +60,8 @@ class ImageReader:
         """The images in one field, none where it is blank.
 
         Raises:
-            DataError: a URL, a text that is neither a path nor base64, or another type.
+            DataError: a URL, a text that is neither a path nor base64, another type, or a list with a blank before an
+                image.
         """
         if isinstance(value, Mapping):
             return self._shown(self._of_struct(value, where)) if any(value.values()) else []
@@ -70,7 +71,13 @@ class ImageReader:
             return [self._embedded(encoded(value), where)]
         items = listed(value)
         if items is not None:
-            return [image for k, item in enumerate(items) for image in self.read(item, f"{where}, image {k + 1}")]
+            found = [self.read(item, f"{where}, image {k}") for k, item in enumerate(items, 1)]
+            if missing := next((k for k, images in enumerate(found, 1) if not images and any(found[k:])), None):
+                raise DataError(
+                    f"{where}: image {missing} of the list is empty, but a later one is not. Fill it, or take it out "
+                    "of the list."
+                )
+            return [image for images in found for image in images]
         text = text_or_none(value, where)
         return [] if text is None else self._shown(self._of_text(text, where))
 

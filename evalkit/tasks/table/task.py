@@ -18,9 +18,10 @@ from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
-from evalkit.tasks.table.rows import RULE, RowReader, Rows, check_numbers, names_in_options, read_rows
+from evalkit.tasks.table.rows import RULE, RowReader, Rows, read_rows
 from evalkit.tasks.table.source import Source, open_files, open_source
 from evalkit.tasks.table.splits import RecordsOfSplit
+from evalkit.tasks.table.survey import check_numbers, names_in_options, single_letters
 
 ON_BAD_ROW = ("error", "skip")
 ANY_TABLE = (
@@ -202,6 +203,8 @@ class TableTask:
         if self.first_option is None and (base := check_numbers(reader, records)) is not None:
             reader = replace(reader, first_option=base)
             self.found_first_option = base
+        if not columns.choices and "choices" not in self.columns and (words := single_letters(reader, records)):
+            reader = replace(reader, words=words)
         rows = read_rows(reader, records, skip_bad=self.on_bad_row == "skip")
         if not rows.samples:
             raise DataError(f"{source.where}: no row of the split {split} can be read. {records.known()}")

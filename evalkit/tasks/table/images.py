@@ -55,6 +55,7 @@ class ImageReader:
         self.slices = slices
         self._finder = ImageFinder(folder)
         self._views: dict[ImageRef, tuple[ImageRef, ...]] = {}
+        self._paths: dict[str, RowImage] = {}
 
     def read(self, value: Any, where: str) -> list[RowImage]:
         """The images in one field, none where it is blank.
@@ -120,6 +121,12 @@ class ImageReader:
             return self._embedded(_decoded(text[uri.end() :], where), where)
         if len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text) and not (self.folder / text[:200]).exists():
             return self._embedded(_decoded(text, where), where)
+        if text not in self._paths:
+            self._paths[text] = self._of_path(text, where)
+        return self._paths[text]
+
+    def _of_path(self, text: str, where: str) -> RowImage:
+        """The image of a path, with a view or without.  Raises DataError for a view that cannot be read."""
         name, view = _view_of(text, where)
         path = Path(name).expanduser()
         place = path if path.is_absolute() else self.folder / path

@@ -248,10 +248,23 @@ def test_no_answer_takes_long(answer: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     ["\n", " ", "\t", "(", "the answer is ", "answer ", "correct ", "A. ", "A, ", "B\n", "MRI and ", "\\boxed{",
-     "<answer>", "so ", "most likely ", "选", "$a", "#", ". ", "x"],
+     "<answer>", "so ", "most likely ", "选", "$a", "#", ". ", "x", "\n \t", "option A ", "or option B ", "\u3000"],
 )  # fmt: skip
+@pytest.mark.parametrize("start", ["", "B"])
 @pytest.mark.parametrize("several", [False, True])
-def test_an_answer_that_repeats_itself_is_read_in_linear_time(unit: str, several: bool) -> None:
+def test_an_answer_that_repeats_itself_is_read_in_linear_time(unit: str, start: str, several: bool) -> None:
     started = time.process_time()
-    read_choice(unit * (30_000 // len(unit)) + "x", OPTIONS, several=several)
+    read_choice(start + unit * (30_000 // len(unit)) + "x", OPTIONS, several=several)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("unit", ["\n", " ", "\n \t", "\u3000"], ids=repr)
+@pytest.mark.parametrize("name", ["strict", "choice-strict"])
+def test_long_blanks_inside_of_an_answer_change_nothing_and_take_no_time(name: str, unit: str) -> None:
+    rows = {"strict": row("no", "CLOSED", "Is it normal?"), "choice-strict": row("CT", CHOICE, choices=OPTIONS)}
+    answer = {"strict": "No{}it is not.", "choice-strict": "A{}because it is bright."}[name]
+    started = time.process_time()
+    long = protocol(name).score(rows[name], Prediction(sample_id="1", text=answer.format(unit * 20_000)))
+    assert time.process_time() - started < 2
+    short = protocol(name).score(rows[name], Prediction(sample_id="1", text=answer.format(unit)))
+    assert [score.value for score in long] == [score.value for score in short]

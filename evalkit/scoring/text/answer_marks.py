@@ -7,6 +7,8 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from evalkit.scoring.text.normalise import short_blanks
+
 _EMPHASIS = re.compile(r"\*+|`+|^[ \t]*#+[ \t]*|</?(?:b|strong|i|em)>|<[|/][^<>\n]{0,30}>", re.MULTILINE)
 _NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 .,()-]*")
 # $B$, \text{B}, \mathrm{B}, \textbf{B}, \(B\)
@@ -62,6 +64,7 @@ def plain_answer(answer: str) -> str:
     >>> plain_answer("**Ｂ**"), plain_answer(r"$\text{B}$"), plain_answer("Assistant: B")
     ('B', 'B', 'B')
     """
+    answer = short_blanks(answer)
     if _NOTHING_TO_DO.fullmatch(answer):
         return answer.strip()
     text = unicodedata.normalize("NFKC", answer)

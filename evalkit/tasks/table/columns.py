@@ -88,6 +88,8 @@ def choose(names: Sequence[str], given: Mapping[str, object], where: str) -> Tab
                 f"{where}: no column for the {field}; the table has {', '.join(n for n in names if n) or 'none'}. Name "
                 f"it with task.columns.{field}=NAME."
             )
+    if found["question"] == found["answer"]:
+        raise ConfigError(f"task.columns: {found['question'][0]} is named as the question and as the answer.")
     one = {field: columns[0] if columns else None for field, columns in found.items()}
     return TableColumns(
         question=str(one["question"]),
@@ -113,6 +115,8 @@ def _named(field: str, value: object, names: Sequence[str], where: str) -> tuple
             raise ConfigError(
                 f"task.columns.{field}={column}: {where} has no such column. {did_you_mean(column, names)}"
             )
+    if doubled := sorted({column for column in columns if columns.count(column) > 1}):
+        raise ConfigError(f"task.columns.{field}={columns}: the column {doubled[0]} is named twice.")
     ends = [_plain(column)[-1:] for column in columns]
     if field == "choices" and ends != sorted(ends) and set(ends) == set(LETTERS.lower()[: len(ends)]):
         raise ConfigError(f"task.columns.choices={columns}: these columns are not in the order of their letters.")

@@ -20,6 +20,8 @@ from evalkit.tasks.table.named_splits import SheetOfSplit, with_split_column
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".txt")
 # A column that tables of several files have: the name of the file without its ending.
 FILE = "file"
+# Files of a folder that the datasets library wrote with `save_to_disk`: of several splits, or of one.
+_SAVED = (("dataset_dict.json",), ("dataset_info.json", "state.json"))
 _WHOLE = re.compile(r"-?\d{1,15}\.0")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -50,6 +52,8 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
         DataError: there is no such file or dataset, or several files of the split.
     """
     local = Path(path).expanduser()
+    if local.is_dir() and any(all((local / name).is_file() for name in names) for names in _SAVED):
+        return _of_saved(local, split)
     if local.is_dir():
         return _of_files(_in_folder(local, split), split)
     if local.is_file():
@@ -224,7 +228,7 @@ def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
 def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> Source:
     """A split of a dataset on the hub, at the commit that the revision names now.  Raises DataError where it cannot be
     read, ConfigError where it has no such split."""
-    from datasets import Image, get_dataset_split_names, load_dataset
+    from datasets import get_dataset_split_names, load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -251,20 +255,50 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
             f"({type(problem).__name__}: {first_line(problem)}). Check the id, task.subset and the network, or give "
             "the path of a local copy."
         ) from None
+    note = f"{repo} ({chosen}) at commit {commit}"
+    if revision is None:
+        note += f"; task.revision={commit} pins it"
+    return _of_dataset(data, f"{repo} ({chosen})", Path(), split, (note,))
+
+
+def _of_saved(folder: Path, split: str) -> Source:
+    """The table in a folder of the datasets library (`save_to_disk`).
+
+    Raises:
+        DataError: it cannot be read, or has no such split.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise DataError(
+            f"task.path={folder}: a folder of the datasets library that cannot be read ({type(problem).__name__}: "
+            f"{first_line(problem)}). Copy it whole, with its .arrow files."
+        ) from None
+    if not isinstance(data, DatasetDict):
+        return _of_dataset(data, str(folder), folder, next((s for s in SPLIT_NAMES if names_split(folder, s)), None))
+    chosen = next((s for s in (split, *data) if s in data and s in SPLIT_NAMES.get(split, (split,))), None)
+    if chosen is None:
+        raise DataError(f"{folder} has no split {split}; it has {', '.join(data)}. Choose one with task.split=NAME.")
+    return _of_dataset(data[chosen], f"{folder} ({chosen})", folder, split)
+
+
+def _of_dataset(data: Any, where: str, folder: Path, split: str | None, notes: tuple[str, ...] = ()) -> Source:
+    """A dataset of the datasets library as a table; its images stay bytes or paths, its classes get their names."""
+    from datasets import Image
+
     for name, feature in data.features.items():
         if isinstance(feature, Image):
             data = data.cast_column(name, Image(decode=False))
     classes = names_of_features(data.features.to_dict())
-    note = f"{repo} ({chosen}) at commit {commit}"
-    if revision is None:
-        note += f"; task.revision={commit} pins it"
     return _turns_apart(
         Source(
-            where=f"{repo} ({chosen})",
-            folder=Path(),
+            where=where,
+            folder=folder,
             names=tuple(data.column_names),
             records=lambda: (Record(row=k, fields=with_class_names(row, classes)) for k, row in enumerate(data, 1)),
             split=split,
-            notes=(note,),
+            notes=notes,
         )
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from evalkit.core.errors import DataError
+from evalkit.core.images import open_image
 from evalkit.tasks.table.class_names import class_names, names_of_features, with_class_names
 from evalkit.tasks.table.named_splits import SheetOfSplit
 from evalkit.tasks.table.task import TableTask
@@ -131,3 +132,30 @@ def test_numbers_of_32_bits_are_as_they_were_written(tmp_path: Path) -> None:
     numbers = pyarrow.array([0.1, 2.4, 5.0, 1e-7], pyarrow.float32())
     pyarrow.parquet.write_table(pyarrow.table({"question": ["q?"] * 4, "answer": numbers}), tmp_path / "t.parquet")
     assert references(tmp_path / "t.parquet") == ["0.1", "2.4", "5", "1e-07"]
+
+
+def test_folders_that_the_datasets_library_saved(tmp_path: Path) -> None:
+    import datasets
+    from PIL import Image
+
+    features = datasets.Features(
+        {
+            "question": datasets.Value("string"),
+            "answer": datasets.ClassLabel(names=["no", "yes"]),
+            "image": datasets.Image(),
+        }
+    )
+    picture = Image.new("RGB", (4, 6), (200, 0, 0))
+    one = {k: datasets.Dataset.from_list([{"question": "Is it?", "answer": a, "image": picture}], features=features)
+           for k, a in (("train", 0), ("test", 1))}  # fmt: skip
+    datasets.DatasetDict(one).save_to_disk(str(tmp_path / "both"))
+    one["test"].save_to_disk(str(tmp_path / "single"))
+    for folder in ("both", "single"):
+        (sample,) = TableTask(path=str(tmp_path / folder)).load().samples
+        assert (sample.references, open_image(sample.images[0]).size) == (("yes",), (4, 6))
+    assert references(tmp_path / "both", split="train") == ["no"]
+    with pytest.raises(DataError, match="no split validation; it has train, test"):
+        references(tmp_path / "both", split="validation")
+    next((tmp_path / "single").glob("*.arrow")).unlink()
+    with pytest.raises(DataError, match="Copy it whole"):
+        references(tmp_path / "single")

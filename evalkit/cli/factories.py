@@ -93,7 +93,9 @@ def make_selection(config: Config) -> Selection | None:
 def selects_rows(config: Config) -> bool:
     """Whether `task.where` or `sample` select a part of the task's rows; reads no file of ids."""
     task = config["task"]
-    is_part = any(value is not None for value in (task.get("where") or {}).values())
+    where = task.get("where") or {}
+    # What is no mapping is refused where the selection is made.
+    is_part = not isinstance(where, Mapping) or any(value is not None for value in where.values())
     return is_part or any(source.get("sample") is not None for source in (task, config))
 
 

@@ -37,7 +37,8 @@ def check_pixels(header: Any, frame: int, frames: int) -> None:
     """
     size = _frame_bytes(header)
     if not header.file_meta.TransferSyntaxUID.is_compressed:
-        pixels = next(v for n in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if (v := header.get(n)))
+        names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+        pixels = next((value for name in names if (value := header.get(name))), b"")
         if len(pixels) < size * frames - 1:
             raise Unusable(
                 f"it has {len(pixels)} bytes of pixels where its header states {size * frames}: it is cut off"

@@ -142,8 +142,15 @@ def _seek(image: Any, frame: int, most: int) -> None:
 
 
 def frame_count(image: Any) -> int:
-    """The number of frames or pages of an opened image; 1 where the format has no others."""
-    return int(getattr(image, "n_frames", 1))
+    """The number of frames or pages of an opened image; 1 where the format has no others.
+
+    Raises:
+        Unusable: the list of its pages is damaged.
+    """
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (LookupError, TypeError, ArithmeticError, struct.error) as problem:  # as the reader of a page fails
+        raise Unusable("the list of its frames or pages is damaged") from problem
 
 
 def count_frames(content: bytes) -> int:

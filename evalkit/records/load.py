@@ -15,8 +15,11 @@ _PICKLES = frozenset((".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib
 _IN_FOLDERS = ("predictions.jsonl", "scenario_state.json", "results.json", "predictions.json")
 
 
-def load(path: Path) -> RawFile:
-    """Load a predictions file, or the only one in a folder.  Raises DataError if it cannot be read."""
+def load(path: Path, sheet_of: sheets.SheetChoice = sheets.first_sheet) -> RawFile:
+    """Load a predictions file, or the only one in a folder.  Raises DataError if it cannot be read.
+
+    sheet_of: chooses the sheet of a workbook.
+    """
     path = _file_in(path) if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"{path}: no such file. Expected a predictions file.")
@@ -34,7 +37,7 @@ def load(path: Path) -> RawFile:
     if head[:4] == b"PAR1":
         return tables.parse_parquet(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return _zip(path)
+        return _zip(path, sheet_of)
     if (streamed := text.stream_lines(path)) is not None:
         return streamed
     content, notes = text.decode(path.read_bytes(), path)
@@ -58,7 +61,7 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _zip(path: Path) -> RawFile:
+def _zip(path: Path, sheet_of: sheets.SheetChoice) -> RawFile:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -67,7 +70,7 @@ def _zip(path: Path) -> RawFile:
     except DAMAGE as e:
         raise DataError(f"{path}: damaged zip archive ({e}); it may be truncated. Copy or write it again.") from None
     if "xl/workbook.xml" in names:
-        return sheets.parse_xlsx(path)
+        return sheets.parse_xlsx(path, sheet_of)
     if "content.xml" in names and "mimetype" in names:
         raise DataError(f"{path}: an OpenDocument sheet, which is not read. Save it as .xlsx or CSV.")
     return RawFile(path=path, kind="archive", members=lambda prefix: json_members(path, prefix))

@@ -1,4 +1,4 @@
-"""Reader of xlsx workbooks: the first sheet, from its first row that is not blank."""
+"""Reader of xlsx workbooks: one sheet, the first unless told, from its first row that is not blank."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from evalkit.records.tables import check_names, fields_of, is_blank
 
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?\bref="([A-Z]{1,3}[0-9]{1,7}:[A-Z]{1,3}[0-9]{1,7})"')
 _Grid = list[list[Any]]
+# The number of the sheet that is read, from the names of all.
+SheetChoice = Callable[[Sequence[str]], int]
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, SyntaxError, LookupError,
     ValueError, TypeError, AttributeError, ArithmeticError,
@@ -33,8 +35,14 @@ class _Sheet(NamedTuple):
     notes: list[str]
 
 
-def parse_xlsx(path: Path) -> RawFile:
-    """Parse the first sheet of a workbook.  Raises DataError if it is damaged, has no rows, or two equal columns."""
+def first_sheet(names: Sequence[str]) -> int:
+    """The number of the first sheet, whatever the names."""
+    del names
+    return 0
+
+
+def parse_xlsx(path: Path, sheet_of: SheetChoice = first_sheet) -> RawFile:
+    """Parse one sheet of a workbook.  Raises DataError if it is damaged, has no rows, or two equal columns."""
     try:
         import openpyxl  # noqa: F401
     except ImportError:
@@ -43,13 +51,13 @@ def parse_xlsx(path: Path) -> RawFile:
             "sheet as CSV or TSV."
         ) from None
     try:
-        sheet = _read(path)
+        sheet = _read(path, sheet_of)
     # A damaged workbook fails in the zip file (encrypted: a RuntimeError), in the XML (a SyntaxError) or in openpyxl.
     except _DAMAGE as e:
         raise DataError(f"{path}: not a readable workbook ({type(e).__name__}: {e}). Save it again.") from None
     header = next((i for i, row in enumerate(sheet.rows) if not is_blank(row)), None)
     if header is None:
-        raise DataError(f"{path}: the first sheet is empty.")
+        raise DataError(f"{path}: the sheet that is read is empty.")
     names = ["" if n is None else str(n).strip() for n in sheet.rows[header]]
     if bad := next((n for n in sheet.rows[header] if isinstance(n, BadCell)), None):
         raise DataError(f"{path}: row {header + 1}, the header: {bad.problem}")
@@ -67,20 +75,21 @@ def parse_xlsx(path: Path) -> RawFile:
     return RawFile(path=path, kind="records", cells="sheet", records=tuple(records), notes=tuple(notes))
 
 
-def _read(path: Path) -> _Sheet:
+def _read(path: Path, sheet_of: SheetChoice) -> _Sheet:
     # data_only=False first: a text that starts with "=" is stored as a formula, and the formula is the model's answer.
     with _opened(path, data_only=False) as book:
         if not book.worksheets:
             raise ValueError("it has no sheet with cells")
         formulas: dict[tuple[int, int], str] = {}
-        rows = list(_rows(book.worksheets[0], formulas))
-        merged = _merged(book.worksheets[0])
+        k = sheet_of([sheet.title for sheet in book.worksheets])
+        rows = list(_rows(book.worksheets[k], formulas))
+        merged = _merged(book.worksheets[k])
         others = len(book.sheetnames) - 1
-        notes = [f"sheet {book.sheetnames[0]!r} was read, {others} other sheets were ignored"] if others else []
+        notes = [f"sheet {book.worksheets[k].title!r} was read, {others} other sheets were ignored"] if others else []
         recalculates = bool(getattr(book.calculation, "fullCalcOnLoad", False))
     if formulas:
         with _opened(path, data_only=True) as book:
-            stored = {place: value for place, value in _values(book.worksheets[0], formulas)}
+            stored = {place: value for place, value in _values(book.worksheets[k], formulas)}
         for (r, c), formula in formulas.items():
             cell = _name(r, c)
             rows[r][c] = cells.formula_value(formula, stored.get((r, c)), recalculates, cell)

@@ -31,12 +31,14 @@ _GOES_ON = re.compile(
     r"|因为|选项|项?是正确)"
 )
 _ALSO = re.compile(
-    r"(?:^|[\n(,/&;]|\b(?:or|and|not|nor|than|of|options?|choices?|answers?|maybe|perhaps|possibly|also|both|either|be)\b"
+    r"(?:^|[\n(,/&;]|\b(?:or|and|not|nor|than|of|options?|choices?|answers?|maybe|perhaps|possibly|alternatively|otherwise|also|both|either|be)\b"
     r"|或者?|和|与|不是|而非)\s*[(\[]?([A-Z]|\d{1,2})(?![\w'’-])(?!\s+[a-z]+)"
 )
 _SEPARATORS = re.compile(r"\s*(?:[,、;/&+]|\band\b|\bor\b|和|与|及|或者?|\s)\s*", re.IGNORECASE)
 _HESITATES = re.compile(r"\bor\b|或|/", re.IGNORECASE)
 _BULLET = re.compile(r"^[-•–]\s+")
+# A capital in a line of its own before the answer's text is a letter, and no article.
+_LETTER_LINE = re.compile(r"[(\[]?[A-Z][)\]]?[.:]?[^\S\n]*\n")
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _SENTENCE_END = re.compile(r"[.;。!]\s|[.;。!]$|,\s|，|\s(?:because|since|due to)\s")
 
@@ -171,7 +173,8 @@ def _read_part(part: str, known: _Options) -> ChoiceReading:
     part = _BULLET.sub("", part)
     if part.endswith("?"):
         return _NOTHING
-    text, label = _of_text(part, known), _label(part, known)
+    text = _NOTHING if _LETTER_LINE.match(part) else _of_text(part, known)
+    label = _label(part, known)
     if text.labels and label.labels:
         same = set(text.labels) == set(label.labels)
         alone = label.rule in (LETTER, NUMBER) and len(_exact(part).strip("()[]. ")) <= 2
@@ -199,7 +202,7 @@ def _mentioned(part: str, known: _Options) -> list[str]:
     """The options whose texts are in a part as whole words, but not inside of a longer one that is; their labels."""
     text = _exact(part).casefold()
     found = [key for key in known.keys[1] if _has_phrase(text, key)]
-    return [known.keys[1][key] for key in found if not any(key != other and key in other for other in found)]
+    return [known.keys[1][key] for key in found if not any(key != other and _has_phrase(other, key) for other in found)]
 
 
 def _has_phrase(text: str, phrase: str) -> bool:

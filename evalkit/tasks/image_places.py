@@ -50,6 +50,11 @@ def with_places(text: str, images: int, row: str) -> Content:
     raise DataError(f"{row} marks {len(marks)} places with {marks[0][0]}, and has {images} images.")
 
 
+def numbers_images(text: str) -> bool:
+    """Whether a text names images by number, as in <image 2>."""
+    return any(_number(mark) is not None for mark in _MARK.finditer(text))
+
+
 def _number(mark: re.Match[str]) -> int | None:
     digits = mark[1] or mark[2]
     return int(digits) if digits else None

@@ -225,3 +225,11 @@ def test_images_inside_the_table_give_the_same_numbers(run: Path, table: Path, w
     assert result.returncode == 0, result.stderr
     found, expected = values(folder_of(result, place)), values(run)
     assert {name: v[3:] for name, v in found.items()} == {name: v[3:] for name, v in expected.items()}
+
+
+@pytest.mark.parametrize("where", ["CT", "3", "true"])
+def test_a_selection_without_a_tag_is_refused(tmp_path: Path, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    words = ["task=table", f"task.path={table}", "model=scripted", f"task.where={where}", f"out={tmp_path / 'runs'}"]
+    assert main(words) == 2
+    assert "expected task.where.TAG=VALUE" in capsys.readouterr().err

@@ -322,9 +322,14 @@ def _word(content: bytes) -> bytes:
     return content.replace(b"MONOCHROME2 ", b"ZZSECRET    ")
 
 
+def _no_pixels(content: bytes) -> bytes:
+    at = content.index(b"\xe0\x7f\x10\x00")
+    return content[: at + 8] + b"\0" * 4
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(_cut, "cut off"), (_no_rows, "30 x 0 pixels"), (_word, "photometric interpretation"),
+    [(_cut, "cut off"), (_no_pixels, "cut off"), (_no_rows, "30 x 0 pixels"), (_word, "photometric interpretation"),
      (lambda c: c[:400], "without pixels|damaged"), (lambda c: c[:140] + b"\xff" * 8, "without pixels|damaged")],
 )  # fmt: skip
 def test_damage_is_named_when_checked_and_when_opened(

@@ -21,6 +21,7 @@ from PIL import Image, ImageCms
 
 from evalkit.core.errors import DataError
 from evalkit.core.images import GREY, Broken, digest, open_image, probe, read_bytes, to_rgb
+from evalkit.core.medical_images import expand_volume
 from evalkit.core.types import ImageRef
 
 RNG = np.random.default_rng(0)
@@ -264,3 +265,20 @@ def test_every_released_image_that_we_hold_opens(shared: Path) -> None:
     found = probe(ImageRef(kind="file", path=str(p)) for p in paths)
     assert len(found) == 60
     assert not [o for o in found.values() if isinstance(o, Broken)]
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL warns of tags that it does not know
+def test_damaged_lists_of_pages_are_one_error_each(tmp_path: Path) -> None:
+    pages = [Image.new("L", (8, 8), 40 * k) for k in range(3)]
+    whole = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    outcomes = set()
+    for _ in range(300):
+        content = bytearray(whole)
+        for at in RNG.integers(8, len(whole), size=2):
+            content[at] = RNG.integers(256)
+        ref = on_disk(tmp_path, "a.tif", bytes(content))
+        try:
+            outcomes.add(len(expand_volume(ref, 2)))
+        except DataError as problem:
+            outcomes.add(str(problem).partition("cannot be decoded: ")[2] != "")
+    assert {2, True} <= outcomes and False not in outcomes

@@ -81,9 +81,21 @@ TEXT = [
     ("A. MRI", ""), ("B. CT", ""), ("B) CT", ""), ("The answer is B) CT", ""), ("B, CT", ""), ("Answer: B. CT", ""),
     ("B. MRI, not CT", "B"), ("Answer: CT\nAnswer: B", ""), ("Answer: MRI\nAnswer: B", "B"),
 ]  # fmt: skip
+SEVERAL = [
+    ("Option A or option B", ""), ("Option A and option B", ""), ("option A/option B", ""), ("not option B.", ""),
+    ("Neither option A nor option B", ""), ("Option A rather than option B", ""), ("answer A or answer B", ""),
+    ("All except option B", ""), ("Choice A or the choice B", ""), ("between option A and option B", ""),
+    ("I hesitate between option A and option B. The answer is B.", "B"), ("Based on the image, option B", "B"),
+    ("It is not A but option B", "B"), ("So option B", "B"), ("CT is wrong and the answer is B", "B"),
+    ("B; alternatively C", ""), ("B, otherwise C", ""), ("B. MRI; alternatively D", ""),
+    ("The answer is B, alternatively A", ""),
+    # a capital in a line of its own is a letter, before a text in the same line it may be an article
+    ("A\nMRI", ""), ("A\n\nMRI", ""), ("(A)\nX-ray", ""), ("A\nCT", "A"), ("B\nMRI", "B"), ("Answer:\nA\nMRI", "A"),
+    ("A MRI", "B"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("answer", "expected"), DEGENERATE + LETTER + TEXT, ids=repr)
+@pytest.mark.parametrize(("answer", "expected"), DEGENERATE + LETTER + TEXT + SEVERAL, ids=repr)
 def test_what_an_answer_states(answer: str, expected: str) -> None:
     reading = read_choice(answer, OPTIONS)
     assert "".join(reading.labels) == expected
@@ -106,6 +118,10 @@ def test_what_an_answer_states(answer: str, expected: str) -> None:
         (GERMS, "E. coli", "A"), (GERMS, "Answer: E. coli", "A"), (GERMS, "E", "E"), (GERMS, "B. fragilis", "C"),
         (GERMS, "C. difficile", "D"), (GERMS, "A. E. coli", "A"), (GERMS, "Hepatitis B", "E"), (GERMS, "B", "B"),
         (GERMS, "D. melanogaster", ""), (GERMS, "S. aureus", "B"),
+        # a short option that is a part of a word of another one
+        (("Yes", "No", "Cannot be determined"), "No, Cannot be determined", ""),
+        (("Yes", "No", "Cannot be determined"), "No, because it is dark", "B"),
+        (("art", "heart", "liver"), "art, heart", ""), (("lung", "left lung"), "left lung, as it is dark", "B"),
         # options that are letters or numbers
         (("B", "A"), "B. A", "B"), (("B", "A"), "B) A", "B"), (("B", "A"), "B. B", ""),
         (("B", "A"), "A", ""), (("B", "A"), "C", ""), (("A", "B"), "A", "A"), (("B", "C", "D"), "D", "C"),
@@ -232,10 +248,23 @@ def test_no_answer_takes_long(answer: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     ["\n", " ", "\t", "(", "the answer is ", "answer ", "correct ", "A. ", "A, ", "B\n", "MRI and ", "\\boxed{",
-     "<answer>", "so ", "most likely ", "选", "$a", "#", ". ", "x"],
+     "<answer>", "so ", "most likely ", "选", "$a", "#", ". ", "x", "\n \t", "option A ", "or option B ", "\u3000"],
 )  # fmt: skip
+@pytest.mark.parametrize("start", ["", "B"])
 @pytest.mark.parametrize("several", [False, True])
-def test_an_answer_that_repeats_itself_is_read_in_linear_time(unit: str, several: bool) -> None:
+def test_an_answer_that_repeats_itself_is_read_in_linear_time(unit: str, start: str, several: bool) -> None:
     started = time.process_time()
-    read_choice(unit * (30_000 // len(unit)) + "x", OPTIONS, several=several)
+    read_choice(start + unit * (30_000 // len(unit)) + "x", OPTIONS, several=several)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("unit", ["\n", " ", "\n \t", "\u3000"], ids=repr)
+@pytest.mark.parametrize("name", ["strict", "choice-strict"])
+def test_long_blanks_inside_of_an_answer_change_nothing_and_take_no_time(name: str, unit: str) -> None:
+    rows = {"strict": row("no", "CLOSED", "Is it normal?"), "choice-strict": row("CT", CHOICE, choices=OPTIONS)}
+    answer = {"strict": "No{}it is not.", "choice-strict": "A{}because it is bright."}[name]
+    started = time.process_time()
+    long = protocol(name).score(rows[name], Prediction(sample_id="1", text=answer.format(unit * 20_000)))
+    assert time.process_time() - started < 2
+    short = protocol(name).score(rows[name], Prediction(sample_id="1", text=answer.format(unit)))
+    assert [score.value for score in long] == [score.value for score in short]

@@ -7,6 +7,8 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from evalkit.scoring.text.normalise import short_blanks
+
 _EMPHASIS = re.compile(r"\*+|`+|^[ \t]*#+[ \t]*|</?(?:b|strong|i|em)>|<[|/][^<>\n]{0,30}>", re.MULTILINE)
 _NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 .,()-]*")
 # $B$, \text{B}, \mathrm{B}, \textbf{B}, \(B\)
@@ -40,6 +42,11 @@ _CALLED = re.compile(
 )
 # "The answer is a" may be cut off before its noun.
 _ARTICLE_LEFT = re.compile(r"\b(?:is|be|that)\s*$", re.IGNORECASE)
+# "option A or option B", "not option B": the mark is one of several, or of an option that is ruled out.
+_ONE_OF_SEVERAL = re.compile(
+    r"(?:\b(?:or|and|nor|not|than|of|except|excluding|between)|[/&])\s*(?:the\s+)?$", re.IGNORECASE
+)
+_BARE = re.compile(r"(?:the\s+)?(?:option|choice)\s+|answer\s+", re.IGNORECASE)
 # Bounds for answers that repeat themselves: marks of a kind that are read, characters behind one.
 _MARKS_READ = 50
 _LONGEST = 2000
@@ -57,6 +64,7 @@ def plain_answer(answer: str) -> str:
     >>> plain_answer("**Ｂ**"), plain_answer(r"$\text{B}$"), plain_answer("Assistant: B")
     ('B', 'B', 'B')
     """
+    answer = short_blanks(answer)
     if _NOTHING_TO_DO.fullmatch(answer):
         return answer.strip()
     text = unicodedata.normalize("NFKC", answer)
@@ -77,6 +85,8 @@ def marked_parts(text: str) -> Iterator[str]:
             rest = text[match.end() : match.end() + _LONGEST].lstrip()
             # The mark inside of another one is read with that one: "the answer: \boxed{B}", "答案选B".
             if rest == "a" and _ARTICLE_LEFT.search(match[0]):
+                continue
+            if _BARE.fullmatch(match[0]) and _ONE_OF_SEVERAL.search(text[max(0, match.start() - 20) : match.start()]):
                 continue
             if rest and not (_BOXED.match(rest) or rest.startswith(("\\boxed", "<answer>", "</answer>"))):
                 yield rest.split("\n", 1)[0].replace("</answer>", "").strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from evalkit.scoring.text.medical import find_phrase, plain_words, read_words
+from evalkit.scoring.text.normalise import short_blanks
 from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import DENIAL, FUNCTION_WORDS, NEGATIONS, VERB, YES_NO, singular
 
@@ -68,8 +69,8 @@ def _content(words: tuple[str, ...]) -> frozenset[str]:
 
 
 def without_tags(text: str) -> str:
-    """A folded text with a new line for each tag."""
-    return _TAG.sub("\n", text)
+    """A folded text with a new line for each tag, and without long runs of white space."""
+    return _TAG.sub("\n", short_blanks(text))
 
 
 def spelled_out(text: str) -> str:

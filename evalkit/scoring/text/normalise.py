@@ -80,6 +80,16 @@ def vqa2(text: str) -> str:
 _ROLE = re.compile(r"\s*(?:#{2,}\s*)?(?:assistant|human|user|gpt|model|response)\s*:\s*", re.IGNORECASE)
 
 
+# A model that repeats line breaks up to its limit.
+_LONG_BLANK = re.compile(r"\s{20,}")
+
+
+def short_blanks(text: str) -> str:
+    """The text with long runs of white space as one space or one blank line; patterns that begin with white space would
+    take quadratic time on these."""
+    return _LONG_BLANK.sub(lambda m: "\n\n" if "\n" in m[0] else " ", text)
+
+
 def strip_role(text: str) -> str:
     """The text without the role prefix ("Assistant:") that some models print before their answer.
 

@@ -27,6 +27,8 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "language": ("language", "lang", "qlang"),
 }  # fmt: skip
 REQUIRED = ("question", "answer")
+# A column of a single letter behind these many (N, P) is no option that others are missing before.
+_LETTER_COLUMNS = 8
 _NUMBERED_IMAGE = re.compile(r"(?:image|img|picture)(\d+)")
 
 
@@ -86,6 +88,8 @@ def choose(names: Sequence[str], given: Mapping[str, object], where: str) -> Tab
                 f"{where}: no column for the {field}; the table has {', '.join(n for n in names if n) or 'none'}. Name "
                 f"it with task.columns.{field}=NAME."
             )
+    if found["question"] == found["answer"]:
+        raise ConfigError(f"task.columns: {found['question'][0]} is named as the question and as the answer.")
     one = {field: columns[0] if columns else None for field, columns in found.items()}
     return TableColumns(
         question=str(one["question"]),
@@ -111,6 +115,8 @@ def _named(field: str, value: object, names: Sequence[str], where: str) -> tuple
             raise ConfigError(
                 f"task.columns.{field}={column}: {where} has no such column. {did_you_mean(column, names)}"
             )
+    if doubled := sorted({column for column in columns if columns.count(column) > 1}):
+        raise ConfigError(f"task.columns.{field}={columns}: the column {doubled[0]} is named twice.")
     ends = [_plain(column)[-1:] for column in columns]
     if field == "choices" and ends != sorted(ends) and set(ends) == set(LETTERS.lower()[: len(ends)]):
         raise ConfigError(f"task.columns.choices={columns}: these columns are not in the order of their letters.")
@@ -123,7 +129,7 @@ def _guess(field: str, names: Sequence[str], taken: set[str], where: str) -> tup
     by_name: dict[str, list[str]] = {}
     for name in free:
         by_name.setdefault(_plain(name), []).append(name)
-    if field == "choices" and (columns := _option_columns(by_name)):
+    if field == "choices" and (columns := _option_columns(by_name, where)):
         return columns
     if field == "image" and (columns := _image_columns(by_name)):
         return columns
@@ -139,24 +145,29 @@ def _guess(field: str, names: Sequence[str], taken: set[str], where: str) -> tup
     return ()
 
 
-def _option_columns(by_name: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Columns A, B, C ..., or option_a, choice_b ...: at least A and B, in order without gaps, of one style."""
-    for prefix in ("", "option", "choice", "op", "answer"):
-        columns: list[str] = []
-        for letter in LETTERS.lower():
-            found = by_name.get(prefix + letter, ())
-            if len(found) != 1:
-                break
-            columns.append(found[0])
-        if len(columns) >= 2:
-            return tuple(columns)
-    for prefix in ("option", "choice", "op", "answer", "distractor"):
-        for start in (0, 1):
-            columns = []
-            while len(found := by_name.get(f"{prefix}{start + len(columns)}", ())) == 1:
-                columns.append(found[0])
-            if len(columns) >= 2:
-                return tuple(columns)
+def _option_columns(by_name: Mapping[str, Sequence[str]], where: str) -> tuple[str, ...]:
+    """Columns A, B, C ..., or option_a, choice_b ..., or option_1, option_2 ...: at least two, in order, of one style.
+
+    Raises:
+        DataError: one is missing, but a later one is there.
+    """
+    letters = LETTERS.lower()
+    styles = [[prefix + letter for letter in letters] for prefix in ("", "option", "choice", "opt", "op", "answer")]
+    for prefix in ("option", "choice", "opt", "op", "answer", "distractor"):
+        styles += [[f"{prefix}{start + k}" for k in range(len(letters))] for start in (0, 1)]
+    for names in styles:
+        there = [len(by_name.get(name, ())) == 1 for name in names]
+        n = there.index(False) if False in there else len(there)
+        if n < 2:
+            continue
+        if True in there[n : _LETTER_COLUMNS if names is styles[0] else None]:
+            later = by_name[names[there.index(True, n)]][0]
+            run = ", ".join(by_name[name][0] for name in names[:n])
+            raise DataError(
+                f"{where}: the columns {run} and {later} look like options, and there is no {names[n].upper()}. Name "
+                f"the options with task.columns.choices=[NAME,NAME], or rename {later}."
+            )
+        return tuple(by_name[name][0] for name in names[:n])
     return ()
 
 

@@ -55,12 +55,14 @@ class ImageReader:
         self.slices = slices
         self._finder = ImageFinder(folder)
         self._views: dict[ImageRef, tuple[ImageRef, ...]] = {}
+        self._paths: dict[str, RowImage] = {}
 
     def read(self, value: Any, where: str) -> list[RowImage]:
         """The images in one field, none where it is blank.
 
         Raises:
-            DataError: a URL, a text that is neither a path nor base64, or another type.
+            DataError: a URL, a text that is neither a path nor base64, another type, or a list with a blank before an
+                image.
         """
         if isinstance(value, Mapping):
             return self._shown(self._of_struct(value, where)) if any(value.values()) else []
@@ -70,7 +72,13 @@ class ImageReader:
             return [self._embedded(encoded(value), where)]
         items = listed(value)
         if items is not None:
-            return [image for k, item in enumerate(items) for image in self.read(item, f"{where}, image {k + 1}")]
+            found = [self.read(item, f"{where}, image {k}") for k, item in enumerate(items, 1)]
+            if missing := next((k for k, images in enumerate(found, 1) if not images and any(found[k:])), None):
+                raise DataError(
+                    f"{where}: image {missing} of the list is empty, but a later one is not. Fill it, or take it out "
+                    "of the list."
+                )
+            return [image for images in found for image in images]
         text = text_or_none(value, where)
         return [] if text is None else self._shown(self._of_text(text, where))
 
@@ -113,6 +121,12 @@ class ImageReader:
             return self._embedded(_decoded(text[uri.end() :], where), where)
         if len(text) >= _MIN_BASE64 and _BASE64.fullmatch(text) and not (self.folder / text[:200]).exists():
             return self._embedded(_decoded(text, where), where)
+        if text not in self._paths:
+            self._paths[text] = self._of_path(text, where)
+        return self._paths[text]
+
+    def _of_path(self, text: str, where: str) -> RowImage:
+        """The image of a path, with a view or without.  Raises DataError for a view that cannot be read."""
         name, view = _view_of(text, where)
         path = Path(name).expanduser()
         place = path if path.is_absolute() else self.folder / path

@@ -8,40 +8,41 @@ from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import LETTERS
-from evalkit.tasks.table.values import listed, text_or_none
+from evalkit.tasks.table.values import lettered_object, listed, text_or_none
 
 # "A. CT", "(B) MRI", "C: X-ray", "D) none"; a letter and its mark at the start of an option.
 _LETTERED = re.compile(r"[(<]?([A-Za-z])(?:[)>]|[.:、．：]|\)\.)\s*(.*)", re.DOTALL)
 # The same inside of one text: at its start, or after a line break, a semicolon, a bar or at least two spaces.
-_MARK = re.compile(r"(?:(?:^|[\n;|]|\s{2,}|(?<=[,.;])\s)\s*\(?([A-Z])(?:\)|[.:])|\s*<([A-Z])>)\s*")
+_MARK = re.compile(r"(?:(?:^|[\n;|]|\s{2,}|(?<=[,.;])\s)\s*\(?([A-Z])(?:\)|[.:])|\s*<([A-Z])>)[^\S\n]*")
+# "1. CT", "(2) MRI" in a line of their own.
+_NUMBERED_LINE = re.compile(r"^[^\S\n]*\(?(\d{1,2})[.):][^\S\n]*\S", re.MULTILINE)
 # "A. fumigatus": a letter that may be part of a name.
 _NAME = re.compile(r"[A-Z]\.\s?[a-z][a-z-]{2,}\b.*", re.DOTALL)
 _WHOLE = re.compile(r"(\d{1,6})(?:\.0+)?")
 _LETTER_GOLD = re.compile(r"[(<]?([A-Za-z])(?:[)>]|[.:])?\.?")
 
 
-def options_of(value: Any, where: str, *, names: bool = False) -> tuple[str, ...]:
-    """The options in one field: a list, an object of letters, or a text that lists them; without their letters.
-
-    Args:
-        names: letters in front of one lower-case word are part of the texts (A. fumigatus, B. fragilis).
+def options_as_written(value: Any, where: str) -> tuple[str, ...]:
+    """The options in one field, with the letters that they carry: a list, an object of letters, or a text that lists
+    them, also as JSON; none where it is blank.
 
     Raises:
         DataError: the field holds something else, or a text that does not list options.
     """
+    value = lettered_object(value)
     if isinstance(value, Mapping):
         by_key = {str(k).strip().upper(): text_or_none(v, f"{where} {k}") for k, v in value.items()}
-        return _letters_off(_by_key(by_key, where), names)
+        return _by_key(by_key, where)
     items = listed(value)
     if items is not None:
-        return _letters_off(_without_blank_end([text_or_none(v, where) for v in items], where), names)
+        return _without_blank_end([text_or_none(v, where) for v in items], where)
     text = text_or_none(value, where)
-    return () if text is None or text == "[]" else _split(text, where, names)
+    return () if text is None or text == "[]" else _split(text, where)
 
 
-def options_in_columns(values: Sequence[Any], where: str, *, names: bool = False) -> tuple[str, ...]:
-    """The options in columns of their own; blank ones at the end are none.  names: see `options_of`."""
-    return _letters_off(_without_blank_end([text_or_none(v, where) for v in values], where), names)
+def columns_as_written(values: Sequence[Any], where: str) -> tuple[str, ...]:
+    """The options in columns of their own, with the letters that they carry; blank ones at the end are none."""
+    return _without_blank_end([text_or_none(v, where) for v in values], where)
 
 
 class QuestionParts(NamedTuple):
@@ -51,12 +52,33 @@ class QuestionParts(NamedTuple):
     options: tuple[str, ...]
 
 
-def options_in_question(question: str) -> QuestionParts:
-    """A question without the options that it lists ("… use? <A> CT, <B> MRI"), and these; none where it lists none."""
+def options_in_question(question: str, where: str) -> QuestionParts:
+    """A question without the options that it lists ("… use? <A> CT, <B> MRI"), and these; none where it lists none.
+
+    Raises:
+        DataError: an option is blank, or the last one may go on with what is no option.
+    """
     marks = _marks_in_order(question)
     if len(marks) < 2 or not question[: marks[0].start()].strip():
         return QuestionParts(question, ())
-    return QuestionParts(question[: marks[0].start()].rstrip(), _between(marks, question))
+    written = _between(marks, question, where, "cut the question there with task.cut=TEXT")
+    return QuestionParts(question[: marks[0].start()].rstrip(), letters_off(written, where))
+
+
+def is_label_in(question: str, answer: str) -> bool:
+    """Whether an answer is the letter or the number of an option that a question lists.
+
+    >>> is_label_in("Which?\\nA. CT\\nB. MRI", "b"), is_label_in("Which?\\n1) CT\\n2) MRI", "2"), is_label_in("x?", "B")
+    (True, True, False)
+    """
+    if len(answer) != 1 or not answer.isalnum():
+        return False
+    marks = _marks_in_order(question)
+    listed_at = marks[0].start() if len(marks) >= 2 else 0
+    numbers = [found[1] for found in _NUMBERED_LINE.finditer(question)]
+    in_order = numbers == [str(k + 1) for k in range(len(numbers))] and len(numbers) >= 2
+    by_letter = listed_at > 0 and answer.upper() in LETTERS[: len(marks)]
+    return by_letter or (in_order and answer in numbers)
 
 
 def _by_key(options: Mapping[str, str | None], where: str) -> tuple[str, ...]:
@@ -81,25 +103,26 @@ def _without_blank_end(texts: list[str | None], where: str) -> tuple[str, ...]:
     return tuple(t for t in texts if t is not None)
 
 
-def _letters_off(options: tuple[str, ...], names: bool) -> tuple[str, ...]:
+def letters_off(options: tuple[str, ...], where: str, *, names: bool = False) -> tuple[str, ...]:
     """The options in the order of the letters that they carry and without them, where these are A, B, C ... once each.
 
     Other letters in front of options ("C. difficile", "E. coli") belong to their texts, and so do those of names out of
-    the order of letters.
+    the order of letters, and of all names where `names` is set.
+
+    Args:
+        names: letters in front of one lower-case word are part of the texts (A. fumigatus, B. fragilis).
+
+    Raises:
+        DataError: nothing is behind the letter of an option, and something behind that of a later one.
     """
-    found = [m for option in options if (m := _LETTERED.fullmatch(option.strip())) and m[2].strip()]
-    carried = {m[1].upper(): m[2].strip() for m in found}
-    if not options or len(found) != len(options) or sorted(carried) != list(LETTERS[: len(options)]):
+    found = [m for option in options if (m := _LETTERED.fullmatch(option.strip()))]
+    carried = {m[1].upper(): m[2].strip() or None for m in found}
+    is_lettered = len(found) == len(options) and sorted(carried) == list(LETTERS[: len(options)])
+    if not is_lettered or not any(carried.values()):
         return options
     if may_be_names(options) and (names or list(carried) != sorted(carried)):
         return options
-    return tuple(carried[letter] for letter in sorted(carried))
-
-
-def carries_letter(option: str) -> bool:
-    """Whether an option begins with a letter and a mark behind it, as in "A. CT"."""
-    found = _LETTERED.fullmatch(option.strip())
-    return found is not None and bool(found[2].strip())
+    return _without_blank_end([carried[letter] for letter in sorted(carried)], where)
 
 
 def may_be_names(options: Sequence[str]) -> bool:
@@ -107,8 +130,8 @@ def may_be_names(options: Sequence[str]) -> bool:
     return all(_NAME.fullmatch(option.strip()) for option in options)
 
 
-def _split(text: str, where: str, names: bool) -> tuple[str, ...]:
-    """The options that a text lists; see `options_of`."""
+def _split(text: str, where: str) -> tuple[str, ...]:
+    """The options that a text lists, with their letters; see `options_as_written`."""
     in_order = _marks_in_order(text)
     if len(in_order) >= 2 and not text[: in_order[0].start()].strip():
         places = {m.start() for m in in_order}
@@ -118,11 +141,11 @@ def _split(text: str, where: str, names: bool) -> tuple[str, ...]:
             raise DataError(
                 f"{where}: {text[:80]!r} has the letter {at_lines[0]} out of order; expected A, B, C without gaps."
             )
-        return _between(in_order, text)
+        return _between(in_order, text, where, "give the options as a JSON list")
     for separator in ("\n", "|", ";"):
         parts = [part.strip() for part in text.split(separator)]
         if len(parts) >= 2 and all(parts):
-            return _letters_off(tuple(parts), names)
+            return tuple(parts)
     raise DataError(
         f"{where}: {text[:80]!r} does not list options. Expected a JSON list, or texts after A. B. C. in order, or "
         "separated by line breaks, '|' or ';'."
@@ -138,10 +161,22 @@ def _marks_in_order(text: str) -> list[re.Match[str]]:
     return found
 
 
-def _between(marks: Sequence[re.Match[str]], text: str) -> tuple[str, ...]:
-    """The texts behind the marks."""
+def _between(marks: Sequence[re.Match[str]], text: str, where: str, mend: str) -> tuple[str, ...]:
+    """The options that begin with the marks, each with its mark.
+
+    Raises:
+        DataError: the last one alone goes on in a further line, which may be an instruction or an option without a
+            letter.
+    """
     ends = [*(m.start() for m in marks[1:]), len(text)]
-    return tuple(text[m.end() : end].strip(" \n\t;|,") for m, end in zip(marks, ends, strict=True))
+    found = tuple(text[m.start() : end].strip(" \n\t;|,") for m, end in zip(marks, ends, strict=True))
+    last = found[-1].split("\n", 1)
+    if len(last) > 1 and not any("\n" in option for option in found[:-1]):
+        raise DataError(
+            f"{where}: behind the last option stands {last[1].strip()[:60]!r} in a line of its own, which may be no "
+            f"part of it. If it is none, {mend}; if it is, write it in one line with the option."
+        )
+    return found
 
 
 def right_options(answer: Any, options: Sequence[str], base: int | None, where: str) -> tuple[str, ...]:

@@ -12,23 +12,23 @@ from evalkit.core.types import CHOICE, CLOSED, OPEN, Sample
 from evalkit.records.base import Record
 from evalkit.records.cells import table_problem
 from evalkit.tasks.formats import is_yes_or_no
+from evalkit.tasks.image_places import numbers_images
 from evalkit.tasks.table.columns import TableColumns
 from evalkit.tasks.table.images import ImageReader, RowImage
 from evalkit.tasks.table.options import (
     QuestionParts,
-    carries_letter,
-    may_be_names,
-    options_in_columns,
+    columns_as_written,
+    is_label_in,
+    letters_off,
+    options_as_written,
     options_in_question,
-    options_of,
     right_options,
-    whole_number,
 )
 from evalkit.tasks.table.values import listed, one_text, text_or_none
 
 RULE = "choice where options are given, closed where every accepted answer is yes or no, else open"
 # What spreadsheets and data frames make of yes and no.
-_BOOLEANS = {"true": "yes", "false": "no"}
+BOOLEANS = {"true": "yes", "false": "no"}
 _TYPES = {
     **dict.fromkeys(("open", "openended", "freeform", "free", "short", "shortanswer", "text"), OPEN),
     **dict.fromkeys(("closed", "close", "closedended", "yesno", "yn", "binary", "judgement", "judgment"), CLOSED),
@@ -43,7 +43,8 @@ class RowReader:
     where: the file, for messages.  tags: columns that become tags.  cluster: the column whose values name clusters of
     rows that are not independent; None: the image.  context: the column with text for a judge.  first_option: see
     `right_options`.  cut: a text in the question that begins what is not the question (options that are repeated).
-    names: see `options_of`.  is_text: cells are texts of a CSV, which a spreadsheet program may have changed.
+    names: see `letters_off`.  is_text: cells are texts of a CSV, which a spreadsheet program may have changed.
+    words: answers in lower case that stand for yes or no, and which of the two.
     """
 
     where: str
@@ -56,6 +57,7 @@ class RowReader:
     cut: str = ""
     names: bool = False
     is_text: bool = False
+    words: Mapping[str, str] = field(default_factory=lambda: BOOLEANS)
 
     def sample(self, record: Record, sample_id: str) -> Sample:
         """The sample of a record.  Raises DataError where a field is missing, empty or contradicts another."""
@@ -66,7 +68,7 @@ class RowReader:
             if not question:
                 raise DataError(f"{where}: task.cut={self.cut!r} leaves nothing of the question.")
         question, options = self._apart(question, fields, where)
-        kind = self._stated_type(fields, where)
+        kind = self.stated_type(fields, where)
         self._check_cells(fields, where)
         answer = fields.get(self.columns.answer)
         if kind == CHOICE and not options:
@@ -75,9 +77,9 @@ class RowReader:
             references = right_options(answer, options, self.first_option, where)
             kind = CHOICE
         else:
-            references = self._plain_references(answer, options, where)
+            references = self._plain_references(answer, options, question, where)
             kind = kind or (CLOSED if all(map(is_yes_or_no, references)) else OPEN)
-        images = self._images(fields, where)
+        images = self._images(fields, (question, *options), where)
         single = " ".join(question.split())
         shown = "+".join(dict.fromkeys(image.id for image in images)) or f"row{record.row}"
         cluster = one_text(fields.get(self.cluster), f"{where}, {self.cluster}") if self.cluster else shown
@@ -97,17 +99,21 @@ class RowReader:
     def _apart(self, question: str, fields: Mapping[str, Any], where: str) -> QuestionParts:
         """The question and its options, which may be listed at the end of the question."""
         if self.columns.choices == (self.columns.question,):
-            return options_in_question(question)
+            return options_in_question(question, where)
         return QuestionParts(question, self.options(fields, where))
 
     def options(self, fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
-        """The options in columns of their own; none where the questions list them."""
+        """The options in columns of their own, without their letters; none where the questions list them."""
+        return letters_off(self.options_as_written(fields, where), where, names=self.names)
+
+    def options_as_written(self, fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+        """The options in columns of their own, with the letters that they carry."""
         columns = self.columns.choices
         if columns == (self.columns.question,):
             return ()
         if len(columns) == 1:
-            return options_of(fields.get(columns[0]), f"{where}, {columns[0]}", names=self.names)
-        return options_in_columns([fields.get(c) for c in columns], where, names=self.names)
+            return options_as_written(fields.get(columns[0]), f"{where}, {columns[0]}")
+        return columns_as_written([fields.get(c) for c in columns], where)
 
     def _check_cells(self, fields: Mapping[str, Any], where: str) -> None:
         """Refuse answers and options that a spreadsheet program has replaced (1-2 by 02-Jan)."""
@@ -123,7 +129,7 @@ class RowReader:
             if problem:
                 raise DataError(f"{where}, {column} {problem}")
 
-    def _stated_type(self, fields: Mapping[str, Any], where: str) -> str | None:
+    def stated_type(self, fields: Mapping[str, Any], where: str) -> str | None:
         """The answer type that the type column states; None for a blank.  Raises DataError for another word."""
         column = self.columns.type
         text = text_or_none(fields.get(column), where) if column else None
@@ -137,17 +143,22 @@ class RowReader:
             )
         return found
 
-    def _plain_references(self, answer: Any, options: Sequence[str], where: str) -> tuple[str, ...]:
+    def _plain_references(self, answer: Any, options: Sequence[str], question: str, where: str) -> tuple[str, ...]:
         """The accepted answers of a row that is no multiple choice; a letter or number of an option is its text."""
-        accepted = self._accepted(answer, where)
+        accepted = self.accepted(answer, where)
         short = all(len(text) == 1 and text.isalnum() for text in accepted)
         if short and options:
             return right_options(answer, options, self.first_option, where)
         if short and self.columns.choices and all(text.isalpha() for text in accepted):
             raise DataError(f"{where}: the answer {accepted[0]!r} looks like the letter of an option, and it has none.")
-        return tuple(_BOOLEANS.get(text.lower(), text) for text in accepted)
+        if self.columns.choices == (self.columns.question,) and any(is_label_in(question, text) for text in accepted):
+            raise DataError(
+                f"{where}: the answer {accepted[0]!r} is the number of an option in the question, and options are read "
+                "there by letters. Write letters in front of them, or give the options in a column."
+            )
+        return tuple(self.words.get(text.lower(), text) for text in accepted)
 
-    def _accepted(self, answer: Any, where: str) -> tuple[str, ...]:
+    def accepted(self, answer: Any, where: str) -> tuple[str, ...]:
         """The accepted answers as texts, each once.  Raises DataError where there is none."""
         items = listed(answer)
         texts = [text_or_none(item, f"{where}, answer") for item in (items if items is not None else [answer])]
@@ -156,9 +167,21 @@ class RowReader:
             raise DataError(f"{where}, {self.columns.answer} is empty. Fill it, or set task.on_bad_row=skip.")
         return found
 
-    def _images(self, fields: Mapping[str, Any], where: str) -> list[RowImage]:
-        """The images of a row, those of several columns one after the other."""
+    def _images(self, fields: Mapping[str, Any], texts: Sequence[str], where: str) -> list[RowImage]:
+        """The images of a row, those of several columns one after the other.
+
+        texts: the question and the options.
+
+        Raises:
+            DataError: an image cannot be read, or one is blank before others, and the texts name images by number.
+        """
         found = [self.images.read(fields.get(column), f"{where}, {column}") for column in self.columns.images]
+        blank = next((k for k, images in enumerate(found) if not images and any(found[k:])), None)
+        if blank is not None and any(map(numbers_images, texts)):
+            raise DataError(
+                f"{where}, {self.columns.images[blank]} is empty, but a later image is not, and the text names images "
+                "by number. Fill it; the numbers would otherwise mean other images."
+            )
         return [image for images in found for image in images]
 
     def _tags(self, fields: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
@@ -220,55 +243,3 @@ def _with_ids(reader: RowReader, records: Iterable[Record]) -> Iterator[tuple[Re
             sample_id = f"{base}#{seen[base]}"
         taken.add(sample_id)
         yield record, sample_id
-
-
-def names_in_options(reader: RowReader, records: Iterable[Record]) -> bool:
-    """Whether letters in front of options that could be of names (A. fumigatus) are.
-
-    They are letters of options where every row of the table has such ones.
-    """
-    if not reader.columns.choices:
-        return False
-    could = plain = False
-    for record in records:
-        fields, columns = record.fields, reader.columns.choices
-        values = listed(fields.get(columns[0])) if len(columns) == 1 else [fields.get(c) for c in columns]
-        texts = [value.strip() for value in values or () if isinstance(value, str) and value.strip()]
-        if len(texts) >= 2:
-            could |= may_be_names(texts)
-            plain |= not all(map(carries_letter, texts))
-    return could and plain
-
-
-def check_numbers(reader: RowReader, records: Iterable[Record]) -> int | None:
-    """The number of the first option where answers are numbers: 0 or 1; None where no answer is one.
-
-    Raises:
-        DataError: the numbers fit both and nothing says which.
-    """
-    column, has_zero, has_last, n = reader.columns.answer, False, False, 0
-    if not reader.columns.choices:
-        return None
-    for record in records:
-        where = f"{reader.where}: row {record.row}"
-        answers = listed(record.fields.get(column)) or [record.fields.get(column)]
-        numbers = [number for answer in answers if (number := whole_number(answer)) is not None]
-        if not numbers:
-            continue
-        try:
-            options, kind = reader.options(record.fields, where), reader._stated_type(record.fields, where)
-        except DataError:  # reading the row says so
-            continue
-        if not options or kind not in (None, CHOICE) or any(str(number) in options for number in numbers):
-            continue
-        n += 1
-        has_zero |= 0 in numbers
-        has_last |= len(options) in numbers
-    if n == 0:
-        return None
-    if has_zero != has_last:
-        return 0 if has_zero else 1
-    raise DataError(
-        f"{reader.where}: {n} answers are numbers of options, and nothing says whether the first option is 0 or 1. Set "
-        "task.first_option=0 or task.first_option=1."
-    )

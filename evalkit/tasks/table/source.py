@@ -12,11 +12,16 @@ from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.records.base import RawFile, Record
 from evalkit.records.load import load
 from evalkit.records.nested import TURNS, nested_records, with_turns
+from evalkit.records.sheets import SheetChoice
 from evalkit.tasks.formats import SPLIT_NAMES, names_split
+from evalkit.tasks.table.class_names import class_names, names_of_features, with_class_names
+from evalkit.tasks.table.named_splits import SheetOfSplit, with_split_column
 
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".txt")
 # A column that tables of several files have: the name of the file without its ending.
 FILE = "file"
+# Files of a folder that the datasets library wrote with `save_to_disk`: of several splits, or of one.
+_SAVED = (("dataset_dict.json",), ("dataset_info.json", "state.json"))
 _WHOLE = re.compile(r"-?\d{1,15}\.0")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -47,10 +52,12 @@ def open_source(path: str, *, split: str, revision: str | None, subset: str | No
         DataError: there is no such file or dataset, or several files of the split.
     """
     local = Path(path).expanduser()
+    if local.is_dir() and any(all((local / name).is_file() for name in names) for names in _SAVED):
+        return _of_saved(local, split)
     if local.is_dir():
-        return _of_files(_in_folder(local, split))
+        return _of_files(_in_folder(local, split), split)
     if local.is_file():
-        return _of_files([local])
+        return _of_files([local], split)
     if is_hub_id(path):
         return _of_hub(path, split, revision, subset)
     raise DataError(
@@ -76,7 +83,7 @@ def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
     """
     folder = Path(path).expanduser()
     if folder.is_file():
-        return replace(_of_files([folder]), split=split)
+        return replace(_of_files([folder], split), split=split)
     if not folder.is_dir():
         raise DataError(f"task.path={path}: no such file or folder.")
     found: dict[str, list[Path]] = {p: sorted(f for f in folder.glob(p) if f.is_file()) for p in patterns}
@@ -84,7 +91,7 @@ def open_files(path: str, patterns: Sequence[str], *, split: str) -> Source:
         raise DataError(
             f"task.path={path}: no file {missing[0]} in this folder. Give the folder that holds it, or the file itself."
         )
-    return replace(_of_files([f for files in found.values() for f in files], folder), split=split)
+    return replace(_of_files([f for files in found.values() for f in files], split, folder), split=split)
 
 
 def _in_folder(folder: Path, split: str) -> list[Path]:
@@ -111,8 +118,11 @@ def _check_parts(files: Sequence[Path]) -> None:
         raise DataError(f"{files[0].parent}: {len(files)} of {max(stated)} parts of {files[0].name}. Copy all of them.")
 
 
-def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
-    """The table of one file, or of the parts of one.  folder: where images start; None: beside the (first) file."""
+def _of_files(files: Sequence[Path], split: str, folder: Path | None = None) -> Source:
+    """The table of one file, or of the parts of one.
+
+    split: chooses the sheet of a workbook.  folder: where images start; None: beside the (first) file.
+    """
     shared: dict[str, Any] = {
         "where": f"{folder} ({len(files)} files)" if folder and len(files) > 1 else str(files[0]),
         "folder": folder or files[0].parent,
@@ -121,7 +131,9 @@ def _of_files(files: Sequence[Path], folder: Path | None = None) -> Source:
     if all(_is_parquet(f) for f in files):
         names = dict.fromkeys(name for f in files for name in _parquet_names(f))
         return _turns_apart(Source(names=tuple(names), records=lambda: _parquet_rows(files), **shared))
-    raws = [_read(f) for f in files]
+    sheets = SheetOfSplit(split, shared["where"])
+    raws = [_read(f, sheets) for f in files]
+    shared["split"] = split if sheets.named else shared["split"]
     names = dict.fromkeys(name for raw in raws for record in raw.records for name in record.fields)
     names |= {FILE: None} if len(raws) > 1 else {}
     notes = tuple(dict.fromkeys(note for raw in raws for note in raw.notes))
@@ -140,11 +152,11 @@ def _turns_apart(source: Source) -> Source:
     return replace(source, names=(*names, "question", "answer"), records=lambda: map(with_turns, records()))
 
 
-def _read(path: Path) -> RawFile:
+def _read(path: Path, sheet_of: SheetChoice) -> RawFile:
     """A file as records.  Raises DataError where it is cut off, or no table."""
-    raw = load(path)
+    raw = load(path, sheet_of)
     if raw.kind == "whole" and raw.whole is not None and (records := nested_records(raw.whole)):
-        return replace(raw, kind="records", records=records)
+        return replace(raw, kind="records", records=with_split_column(records))
     if raw.cells == "table":
         raw = replace(raw, records=tuple(map(_as_numbers, raw.records)))
     if raw.torn or raw.tail:
@@ -205,9 +217,10 @@ def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
     for path in files:
         try:
             with open_parquet(path) as file:
+                classes = class_names(file.schema_arrow.metadata)
                 for row in parquet_records(file):
                     number += 1
-                    yield Record(row=number, fields=row)
+                    yield Record(row=number, fields=with_class_names(row, classes))
         except (OSError, ValueError, pyarrow.ArrowException) as problem:
             raise DataError(f"{path}: not a readable parquet file ({first_line(problem)}).") from None
 
@@ -215,7 +228,7 @@ def _parquet_rows(files: Sequence[Path]) -> Iterator[Record]:
 def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> Source:
     """A split of a dataset on the hub, at the commit that the revision names now.  Raises DataError where it cannot be
     read, ConfigError where it has no such split."""
-    from datasets import Image, get_dataset_split_names, load_dataset
+    from datasets import get_dataset_split_names, load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -242,19 +255,50 @@ def _of_hub(repo: str, split: str, revision: str | None, subset: str | None) -> 
             f"({type(problem).__name__}: {first_line(problem)}). Check the id, task.subset and the network, or give "
             "the path of a local copy."
         ) from None
-    for name, feature in data.features.items():
-        if isinstance(feature, Image):
-            data = data.cast_column(name, Image(decode=False))
     note = f"{repo} ({chosen}) at commit {commit}"
     if revision is None:
         note += f"; task.revision={commit} pins it"
+    return _of_dataset(data, f"{repo} ({chosen})", Path(), split, (note,))
+
+
+def _of_saved(folder: Path, split: str) -> Source:
+    """The table in a folder of the datasets library (`save_to_disk`).
+
+    Raises:
+        DataError: it cannot be read, or has no such split.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise DataError(
+            f"task.path={folder}: a folder of the datasets library that cannot be read ({type(problem).__name__}: "
+            f"{first_line(problem)}). Copy it whole, with its .arrow files."
+        ) from None
+    if not isinstance(data, DatasetDict):
+        return _of_dataset(data, str(folder), folder, next((s for s in SPLIT_NAMES if names_split(folder, s)), None))
+    chosen = next((s for s in (split, *data) if s in data and s in SPLIT_NAMES.get(split, (split,))), None)
+    if chosen is None:
+        raise DataError(f"{folder} has no split {split}; it has {', '.join(data)}. Choose one with task.split=NAME.")
+    return _of_dataset(data[chosen], f"{folder} ({chosen})", folder, split)
+
+
+def _of_dataset(data: Any, where: str, folder: Path, split: str | None, notes: tuple[str, ...] = ()) -> Source:
+    """A dataset of the datasets library as a table; its images stay bytes or paths, its classes get their names."""
+    from datasets import Image
+
+    for name, feature in data.features.items():
+        if isinstance(feature, Image):
+            data = data.cast_column(name, Image(decode=False))
+    classes = names_of_features(data.features.to_dict())
     return _turns_apart(
         Source(
-            where=f"{repo} ({chosen})",
-            folder=Path(),
+            where=where,
+            folder=folder,
             names=tuple(data.column_names),
-            records=lambda: (Record(row=k, fields=row) for k, row in enumerate(data, 1)),
+            records=lambda: (Record(row=k, fields=with_class_names(row, classes)) for k, row in enumerate(data, 1)),
             split=split,
-            notes=(note,),
+            notes=notes,
         )
     )

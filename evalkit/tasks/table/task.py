@@ -18,9 +18,10 @@ from evalkit.tasks.image_check import ON_MISSING
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
-from evalkit.tasks.table.rows import RULE, RowReader, Rows, check_numbers, names_in_options, read_rows
+from evalkit.tasks.table.rows import RULE, RowReader, Rows, read_rows
 from evalkit.tasks.table.source import Source, open_files, open_source
 from evalkit.tasks.table.splits import RecordsOfSplit
+from evalkit.tasks.table.survey import check_numbers, names_in_options, single_letters
 
 ON_BAD_ROW = ("error", "skip")
 ANY_TABLE = (
@@ -202,6 +203,8 @@ class TableTask:
         if self.first_option is None and (base := check_numbers(reader, records)) is not None:
             reader = replace(reader, first_option=base)
             self.found_first_option = base
+        if not columns.choices and "choices" not in self.columns and (words := single_letters(reader, records)):
+            reader = replace(reader, words=words)
         rows = read_rows(reader, records, skip_bad=self.on_bad_row == "skip")
         if not rows.samples:
             raise DataError(f"{source.where}: no row of the split {split} can be read. {records.known()}")
@@ -213,7 +216,7 @@ class TableTask:
             closed_rule="label",
             prompt=self.wording.id(has_choices=any(s.answer_type == CHOICE for s in rows.samples)),
             skipped=tuple(rows.skipped),
-            notes=(*self._notes(source, columns, rows), *records.notes(len(rows.samples) + len(rows.skipped))),
+            notes=(*self._notes(source, columns, rows, split), *records.notes(len(rows.samples) + len(rows.skipped))),
             cluster=self.cluster or "image",
         )
 
@@ -227,7 +230,7 @@ class TableTask:
                     f"task.{key}={column}: {source.where} has no such column. {did_you_mean(column, source.names)}"
                 )
 
-    def _notes(self, source: Source, columns: TableColumns, rows: Rows) -> tuple[str, ...]:
+    def _notes(self, source: Source, columns: TableColumns, rows: Rows, split: str) -> tuple[str, ...]:
         """Notes of a run on how columns, rows and answers are read."""
         others = {t: "tag" for t in self.tags}
         others |= {self.cluster: "cluster"} if self.cluster else {}
@@ -240,7 +243,17 @@ class TableTask:
         repeated = sum("#" in s.id for s in rows.samples)
         ids = [f"{repeated} rows have an id with #, given to repeated ones"] if columns.id and repeated else []
         described = columns.described(source.names, others)
-        return (described, rule, *numbers, *ids, *source.notes, *self.wording.notes(rows.samples))
+        return (
+            described, rule, *numbers, *ids, *_other_split(source, columns, split), *source.notes,
+            *self.wording.notes(rows.samples),
+        )  # fmt: skip
+
+
+def _other_split(source: Source, columns: TableColumns, split: str) -> list[str]:
+    """A note where the name of the file says another split than the one that its rows are read as."""
+    if columns.split is not None or source.split in (None, split):
+        return []
+    return [f"{source.where} is named after the split {source.split}, and is read as {split} (task.split=NAME)"]
 
 
 def _texts(values: object) -> frozenset[str]:

@@ -64,6 +64,8 @@ def test_named_columns_are_used_and_null_means_none() -> None:
         ({"quesion": "q"}, "Unknown field task.columns.quesion.*question"),
         ({"question": "qestion"}, "no such column.*question"),
         ({"question": ["question", "answer"]}, "must be one column"),
+        ({"image": ["question", "question"]}, "named twice"),
+        ({"question": "answer", "answer": "answer"}, "named as the question and as the answer"),
     ],
 )
 def test_unknown_fields_and_columns_are_refused(given: dict[str, Any], problem: str) -> None:

@@ -1,8 +1,9 @@
 """A training that is evaluated while it runs: `python -m torch.distributed.run --nproc-per-node 2 THIS_FILE OUT`.
 
-phantom-llava with the weights of its language model disturbed is fine-tuned on the train split of phantom by the Trainer
-of transformers, with `EvalCallback` on the test split.  Writes OUT/curve.json; `--plot FILE.svg` draws the curve
-(matplotlib).  On two CPU cores two minutes; also with `python THIS_FILE OUT`, in one process.
+phantom-llava with the weights of its language model disturbed is fine-tuned on the train split of phantom by the
+Trainer of transformers, with `EvalCallback` on the test split.  Writes OUT/curve.json.  In four minutes on two CPU
+cores; also in one process, with `python THIS_FILE OUT`.  `python THIS_FILE . --plot` draws docs/training-curve.svg from
+benchmarks/results/training_curve.json, a copy of such a file (matplotlib).
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from evalkit.integrations.transformers import EvalCallback
 
 METRICS = ("phantom/strict/exact_match", "phantom/strict/open_recall")
 CHECKPOINT = Path(evalkit.__file__).parent / "models" / "phantom-llava"
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "training_curve.json"
+PLOT = ROOT / "docs" / "training-curve.svg"
 IGNORED = -100
 
 
@@ -38,9 +42,7 @@ class Collator:
             texts.append(prompt + answer)
             lengths.append(len(tokenizer.encode(answer, add_special_tokens=False)))
         images = [example["image"] for example in examples]
-        batch = self.processor(
-            images=images, text=texts, padding=True, return_tensors="pt", add_special_tokens=False
-        )
+        batch = self.processor(images=images, text=texts, padding=True, return_tensors="pt", add_special_tokens=False)
         labels = torch.full_like(batch["input_ids"], IGNORED)
         for row, n in enumerate(lengths):  # padding is on the left
             labels[row, -n:] = batch["input_ids"][row, -n:]
@@ -48,7 +50,7 @@ class Collator:
         return batch
 
 
-def disturbed(seed: int = 0, strength: float = 0.7) -> Any:
+def disturbed(seed: int = 0, strength: float = 1.0) -> Any:
     """phantom-llava with noise on the weights of its language model, as large as they are."""
     import torch
     from transformers import LlavaForConditionalGeneration
@@ -126,14 +128,15 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--every", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--every", type=int, default=25)
     parser.add_argument("--limit", type=int, default=200)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", action="store_true")
     given = parser.parse_args()
-    train(given.out, given.steps, given.every, given.limit)
-    if given.plot is not None:
-        plot(json.loads((given.out / "curve.json").read_text()), given.plot)
+    if given.plot:
+        plot(json.loads(RESULT.read_text()), PLOT)
+    else:
+        train(given.out, given.steps, given.every, given.limit)
 
 
 if __name__ == "__main__":

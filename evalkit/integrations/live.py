@@ -127,8 +127,8 @@ def evaluate_live(
 ) -> LiveEvaluation:
     """Evaluate a model during its training, and leave it and the process as they were.
 
-    Restored: the mode of every module, `use_cache`, the forward that accelerate wraps, torch's threads and precision, the
-    random numbers of Python, numpy and torch.  Gradients, dtype, device and gradient checkpointing are not touched.
+    Restored: the mode of every module, `use_cache`, the forward that accelerate wraps, torch's threads and precision,
+    the random numbers of Python, numpy and torch.  Gradients, dtype, device and gradient checkpointing are not touched.
     In a training of several processes each calls this at the same step: the questions are dealt among them, and the
     main one merges the answers.
 

@@ -32,8 +32,8 @@ def whole_model(model: Any) -> Any:
         how = _sharding(model)
     if how is not None:
         raise ConfigError(
-            f"The weights of {type(model).__name__} are spread over the processes ({how}), and the evaluation of a live "
-            "model needs them whole in each process: one device, DistributedDataParallel, ZeRO-1 or ZeRO-2. Save "
+            f"The weights of {type(model).__name__} are spread over the processes ({how}), and the evaluation of a "
+            "live model needs them whole in each process: one device, DistributedDataParallel, ZeRO-1 or ZeRO-2. Save "
             "checkpoints instead and evaluate them: python -m evalkit model=CHECKPOINT_FOLDER."
         )
     return model
@@ -41,8 +41,8 @@ def whole_model(model: Any) -> Any:
 
 def _sharding(model: Any) -> str | None:
     """How a model's weights are spread; None where they are not."""
-    kinds = [type(model), *(type(module) for module in model.modules())]
-    for kind in dict.fromkeys(base for kind in kinds for base in kind.__mro__):
+    kinds = dict.fromkeys(type(module) for module in model.modules())
+    for kind in dict.fromkeys(base for found in kinds for base in found.__mro__):
         if kind.__name__ in _SHARDED:
             return _SHARDED[kind.__name__]
     for weight in model.parameters():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.api.scoring import score
+from evalkit.api.value import Value
 from evalkit.core.errors import ConfigError, ModelError, did_you_mean
 from evalkit.integrations.live import LiveTask
 
@@ -22,23 +23,23 @@ def check_plan(plan: Sequence[LiveTask], processor: Any, best: str | None) -> No
                 f"EvalCallback needs the processor of the model, and {type(processor).__name__} has no {part}. Give it "
                 "as EvalCallback(processor=PROCESSOR) or Trainer(processing_class=PROCESSOR)."
             )
-    known: dict[str, str | None] = {}
-    for live in plan:
-        known |= {f"{live.label}/{name}": direction for name, direction in _metrics(live).items()}
+    known = {f"{live.label}/{name}": value for live in plan for name, value in _metrics(live).items()}
     if best is None:
         return
     if best not in known:
         raise ConfigError(f"best={best} is not measured. {did_you_mean(best, list(known))}")
-    if known[best] is None:
+    if known[best].direction is None:
         raise ConfigError(f"best={best} is not possible: the metric is neither better nor worse where it is higher.")
+    if (n := known[best].n_clusters) < 2:
+        raise ConfigError(
+            f"best={best} goes by the interval of the metric, and its {known[best].n} samples are about {n} image: "
+            "raise limit= until there are several images."
+        )
 
 
-def _metrics(live: LiveTask) -> dict[str, str | None]:
-    """The metrics of a task as PROTOCOL/METRIC, with their directions: those of empty answers, which need no model."""
+def _metrics(live: LiveTask) -> dict[str, Value]:
+    """The metrics of a task as PROTOCOL/METRIC: those of empty answers, which need no model."""
     data = live.load()
-    if not len(data):
-        raise ConfigError(f"tasks: {live.label} has no samples with these settings.")
     result = score([""] * len(data), data, protocols=live.arguments.get("protocols"))
-    overall = result.metrics[result.metrics.slice == "all"]
-    pairs = zip(overall.protocol, overall.metric, overall.direction, strict=True)
-    return {f"{protocol}/{metric}": direction for protocol, metric, direction in pairs}
+    values = (Value.of(m) for m in result.summary.metrics if m.slice == "all")
+    return {f"{value.protocol}/{value.metric}": value for value in values}

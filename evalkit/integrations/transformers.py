@@ -30,8 +30,8 @@ class EvalCallback(_base()):  # type: ignore[misc]
 
     Args:
         tasks: a task's name, several, or name -> arguments of `evalkit.evaluate` for it.
-        every: "epoch", "steps" (as the Trainer's `eval_steps`, else its `logging_steps`), or a number of steps; with the
-            last two the last step is evaluated too.
+        every: "epoch", "steps" (as the Trainer's `eval_steps`, else its `logging_steps`), or a number of steps; with
+            the last two the last step is evaluated too.
         processor: None: the Trainer's `processing_class`.
         at_start: evaluate before the first step too.
         best: "TASK/PROTOCOL/METRIC": a checkpoint is saved whenever the bound of its interval is better than ever
@@ -95,8 +95,10 @@ class EvalCallback(_base()):  # type: ignore[misc]
         """Evaluate where a number of steps is full, and after the last one."""
         if self.every == "epoch":
             return control
-        steps = self.every if isinstance(self.every, int) else state.eval_steps or state.logging_steps
-        if state.global_step % max(int(steps), 1) == 0 or state.global_step >= state.max_steps:
+        # The state has those of the arguments as whole numbers, but 500 where none were given.
+        steps = state.eval_steps if args.eval_steps is not None else state.logging_steps
+        steps = self.every if isinstance(self.every, int) else max(int(steps), 1)
+        if state.global_step % steps == 0 or state.global_step >= state.max_steps:
             self._evaluate(args, state, control, given)
         return control
 
@@ -148,7 +150,9 @@ class EvalCallback(_base()):  # type: ignore[misc]
         # From the log, which a training that is resumed finds in its checkpoint.
         now = standing(state.log_history, key, higher_is_better=higher_is_better)
         self.standing = now
-        if now.best_step == found.step and now.bound is not None:
+        if getattr(found.values[best], "low" if higher_is_better else "high") is None:
+            console.warn(f"step {found.step}: {best} has no interval ({found.values[best]}), and counts as no better")
+        if now.best_step == found.step:
             control.should_save = found.step > 0
             state.best_metric = now.bound
             state.best_global_step = found.step
@@ -156,9 +160,12 @@ class EvalCallback(_base()):  # type: ignore[misc]
             control.should_training_stop = True
             if state.is_world_process_zero:
                 bound = bound_key(key, higher_is_better=higher_is_better)
+                best_so_far = (
+                    "never had a value" if now.bound is None else f"was {now.bound:.4f} at step {now.best_step}"
+                )
                 console.note(
-                    f"training ends at step {found.step}: {bound} has not been better than {now.bound} at step "
-                    f"{now.best_step} for {now.n_since} evaluations"
+                    f"training ends at step {found.step}: {bound} {best_so_far}, and has not become better in "
+                    f"{now.n_since} evaluations"
                 )
 
 

@@ -35,6 +35,24 @@ def metric_entries(name: str, number: Number) -> dict[str, float]:
     return {f"{name}{end}": value for end, value in entries.items() if value is not None}
 
 
+def safe_key(name: str) -> str:
+    """A name of the characters that every tracker takes.
+
+    >>> safe_key("phantom/strict/open_f1"), safe_key("a=b|c")
+    ('phantom/strict/open_f1', 'a_b_c')
+    """
+    return re.sub(r"[^\w.:/ -]", "_", name)
+
+
+def without_folders(text: str) -> str:
+    """A text in which paths have their last part alone.
+
+    >>> without_folders("/home/anna/smith/a.dcm is missing; 3/4 read")
+    'a.dcm is missing; 3/4 read'
+    """
+    return re.sub(r"(?<![\w/\\])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/])+", "", text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedSample:
     """A row of the table of samples.  picture: its first image as JPEG, scaled down; None without one."""
@@ -53,7 +71,8 @@ class TrackedRun:
     """What a tracker is sent of a run.
 
     name: model, task and split in one line.  config: flat, without folders of this machine.  metrics: all, those of
-    slices included.  page: the HTML page; None where it was not asked for.  notes: what is wrong with the answers.
+    slices included.  files: the page, and the folder of its pictures where they are not in it; empty where it was not
+    asked for.  notes: what is wrong with the answers.
     """
 
     run_id: str
@@ -62,7 +81,7 @@ class TrackedRun:
     config: Mapping[str, Any]
     metrics: Sequence[MetricValue]
     samples: Sequence[TrackedSample]
-    page: Path | None
+    files: Sequence[Path]
     notes: Sequence[str]
 
     @property
@@ -113,10 +132,12 @@ class Tracker(Protocol):
     samples: rows of the table of samples; pictures: with pictures; page: with the run's page.
     """
 
-    name: str
-    samples: int
-    pictures: bool
-    page: bool
+    @property
+    def samples(self) -> int: ...
+    @property
+    def pictures(self) -> bool: ...
+    @property
+    def page(self) -> bool: ...
 
     def check(self) -> None:
         """Check that it can be used, before a run starts.
@@ -133,8 +154,10 @@ class Tracker(Protocol):
 
 # Names of folders and files of this machine say who uses it, and often whose data they hold.
 _PLACE = re.compile(r"(?:[~/\\]|[A-Za-z]:[\\/]|\.{1,2}[\\/]|file:)")
-# Settings that are never sent, by the last word of their name: text for a server that may hold a key.
-_PRIVATE = ("extra_body", "api_key", "api_key_env", "key", "token", "password", "secret", "headers")
+# Settings that are never sent, by a word of their name: what may hold a key, or run as code.
+_PRIVATE = frozenset({"key", "token", "password", "secret", "auth", "headers", "body", "args", "env"})
+# Settings that are places whatever their value looks like.
+_PLACES = frozenset({"path", "predictions", "out", "dir", "file", "data", "leaderboard"})
 
 
 def sent_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -148,12 +171,12 @@ def sent_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if str(key).lower().endswith(_PRIVATE):
+        if _PRIVATE & set(str(key).lower().split("_")):
             continue
         if isinstance(value, Mapping):
             found |= sent_config(value, f"{name}.")
         elif value is not None:
-            found[name] = _sent(value)
+            found[name] = _last(value) if key in _PLACES and isinstance(value, str) else _sent(value)
     return found
 
 
@@ -166,7 +189,12 @@ def _sent(value: Any) -> Any:
         return value
     if "://" in value and not value.startswith("file:"):
         return _host(value)
-    return re.split(r"[\\/]", value.rstrip("/\\"))[-1] if _PLACE.match(value) else value
+    return _last(value) if _PLACE.match(value) else value
+
+
+def _last(path: str) -> str:
+    """The last part of a path."""
+    return re.split(r"[\\/]", path.rstrip("/\\"))[-1]
 
 
 def _host(url: str) -> str:

@@ -39,7 +39,8 @@ class TrackerSettings:
         """
         if self.samples < 0:
             raise ConfigError(f"tracker.samples={self.samples} is not possible: expected a number from 0.")
-        if find_spec(self.library) is None:
+        found = find_spec(self.library)
+        if found is None or found.origin is None:  # a folder of that name in the current one, with a tracker's files
             raise ConfigError(
                 f"tracker={self.library} needs the package {self.library}, which is not installed: "
                 f"pip install 'evalkit-medvqa[{self.extra}]', or leave tracker= out."

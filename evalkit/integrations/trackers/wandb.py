@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.integrations.trackers.base import TrackerSettings, picture
 from evalkit.reports.tracking import TrackedRun, safe_key
+
+MODES = ("online", "offline", "disabled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,12 @@ class WandbTracker(TrackerSettings):
     tags: tuple[str, ...] = ()
     dir: str | None = None
 
+    def check(self) -> None:
+        """See `TrackerSettings.check`."""
+        TrackerSettings.check(self)
+        if self.mode not in (None, *MODES):
+            raise ConfigError(f"tracker.mode={self.mode} is not possible. {did_you_mean(str(self.mode), MODES)}")
+
     def log(self, run: TrackedRun) -> str:
         """See `Tracker.log`.  A run of the caller's own stays the active one."""
         import wandb
@@ -44,7 +53,7 @@ class WandbTracker(TrackerSettings):
             active.config.update({"signatures": run.signatures, "warnings": list(run.notes)})
             active.log({**run.entries, **self._tables(run)})
             active.log_artifact(self._artifact(run))
-            place = active.url or active.settings.sync_dir
+            place = active.settings.sync_dir if active.offline else active.url
         return str(place)
 
     def _tables(self, run: TrackedRun) -> dict[str, Any]:

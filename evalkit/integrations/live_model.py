@@ -28,7 +28,7 @@ def whole_model(model: Any) -> Any:
 
     how = _sharding(model)
     if how is None:
-        model = extract_model_from_parallel(model, keep_fp32_wrapper=True, recursive=False)
+        model = extract_model_from_parallel(model, keep_fp32_wrapper=True, keep_torch_compile=False)
         how = _sharding(model)
     if how is not None:
         raise ConfigError(

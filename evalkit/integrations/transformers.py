@@ -67,7 +67,7 @@ class EvalCallback(_base()):  # type: ignore[misc]
         self.plan = live_tasks(tasks, limit=limit, protocols=protocols, batch_size=batch_size, settings=settings)
         self.best, self.patience, self.at_start = best, patience, at_start
         self.processor, self.out = processor, out
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "tasks": tasks, "limit": limit, "protocols": protocols, "batch_size": batch_size, "settings": settings,
             "name": name,
         }  # fmt: skip

@@ -179,6 +179,12 @@ def test_a_wrapper_with_whole_weights_is_taken_off() -> None:
     assert whole_model(inner) is inner
 
 
+@pytest.mark.slow  # torch.compile takes seconds to import
+def test_a_compiled_model_is_evaluated_as_it_was_before() -> None:
+    inner = torch.nn.Linear(2, 2)
+    assert whole_model(torch.compile(inner)) is inner
+
+
 def test_the_bound_that_counts_is_the_worse_one() -> None:
     log = [
         {"step": step, "m_n_unscored": 0, "m_low": low, "m_high": high}

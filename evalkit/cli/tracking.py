@@ -41,8 +41,10 @@ def make_tracker(config: Config) -> Tracker | None:
 
 def untracked(config: Config) -> Config:
     """The configuration as a run records it: where it was sent says nothing about it."""
-    choices = {key: value for key, value in config.get("choices", {}).items() if key != "tracker"}
-    return {**{key: value for key, value in config.items() if key != "tracker"}, "choices": choices}
+    kept = {key: value for key, value in config.items() if key != "tracker"}
+    if "choices" in kept:
+        kept["choices"] = {key: value for key, value in kept["choices"].items() if key != "tracker"}
+    return kept
 
 
 def track(config: Config, conclusion: Conclusion) -> Conclusion:

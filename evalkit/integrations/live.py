@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,6 +206,8 @@ class _Live(NamedTuple):
         told = _told(merge_parts(parts, self.folder))
         for part in parts:
             shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # it has a table that was given in Python
+            (self.folder / PARTS).rmdir()
         return told
 
 
@@ -220,4 +223,5 @@ def _told(result: Result) -> _Evaluated:
 def _n_images(live: LiveTask) -> int:
     """The number of images with their questions, each of which one process answers."""
     with console.captured(is_shown=False):
-        return len({r.image_digests or (r.image_id,) for r in live.load().requests})
+        requests = live.load().requests[: live.arguments.get("limit")]
+    return len({r.image_digests or (r.image_id,) for r in requests})

@@ -70,12 +70,11 @@ class LiveTask(NamedTuple):
 
     def load(self) -> TaskData:
         """The rows that are asked."""
-        given = self.arguments
-        task = {} if isinstance(self.task, TaskData) else {"path": given.get("path")}
         if isinstance(self.task, TaskData):
             return self.task
-        own = {k: v for k, v in dict(given.get("settings") or {}).items() if k.partition(".")[0] in ("task", "sample")}
-        return load_task(self.task, **task, limit=given.get("limit"), **own)
+        given = self.arguments
+        own = {k: v for k, v in given["settings"].items() if k.partition(".")[0] in ("task", "sample", "sample_seed")}
+        return load_task(self.task, given.get("path"), limit=given.get("limit"), **own)
 
 
 def live_tasks(tasks: Any, **common: Any) -> list[LiveTask]:
@@ -100,7 +99,11 @@ def live_tasks(tasks: Any, **common: Any) -> list[LiveTask]:
         raise ConfigError(f"tasks={list(tasks)} names a task twice; give each a name of its own: {{NAME: {{…}}}}.")
     found = []
     for label in tasks:
-        own = dict(tasks[label] or {}) if isinstance(tasks, Mapping) else {}
+        own = tasks[label] or {} if isinstance(tasks, Mapping) else {}
+        if not isinstance(own, Mapping):
+            raise ConfigError(
+                f'tasks: {label}={str(own)[:80]!r} is not possible: expected a dict such as {{"path": DIR}}.'
+            )
         if unknown := [key for key in own if key not in OWN]:
             raise ConfigError(f"tasks: {label}: {unknown[0]!r} is not possible; expected some of {', '.join(OWN)}.")
         both = {**common, **own}

@@ -144,6 +144,8 @@ def test_other_weights_of_a_step_are_another_run(parts: tuple[Any, Any], tmp_pat
         (3, "expected the name"),
         ([""], "expected the name"),
         (["phantom", "phantom"], "twice"),
+        ({"slake": "data/slake"}, "expected a dict"),
+        ({"slake": 3}, "expected a dict"),
         ({"a": {"tasks": 1}}, "'tasks' is not possible"),
         ({"a": {"settings": {"engine.shard": "1/2"}}}, "engine.shard"),
         ({"a": {"settings": {"tracker": "wandb"}}}, "tracker"),

@@ -187,7 +187,7 @@ def test_two_processes_agree_and_an_error_in_one_ends_both_with_its_paragraph(tm
     assert one["logs"] == two["logs"]
     assert one["logs"]["eval/phantom/strict/exact_match"] == alone.value
     assert one["logs"]["eval/one/strict/exact_match_n_unscored"] == 0  # one image: one process answers
-    assert one["parts_left"] == 0
+    assert one["parts_left"] == 0 and not (tmp_path / "step-000001" / "parts").exists()
     assert "Process 1 of 2 failed while evaluating phantom" in one["error"] and "out of order" in one["error"]
     assert two["error"].startswith("RuntimeError") and "out of order" in two["error"]
     assert "Process 0 of 2 failed while merging phantom" in two["spread"]

@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+import evalkit
 from evalkit.errors import EvalkitError
 from evalkit.integrations import evaluate_live
 from tests.support.paths import PACKAGE
@@ -18,7 +19,7 @@ from tests.support.paths import PACKAGE
 CHECKPOINT = PACKAGE / "models" / "phantom-llava"
 TASKS: dict[str, dict[str, Any]] = {
     "phantom": {"limit": 30, "protocols": ["strict"]},
-    "one": {"task": "phantom", "limit": 1, "protocols": ["strict"]},
+    "one": {"task": evalkit.load_task("phantom", limit=30), "limit": 1, "protocols": ["strict"]},
 }
 
 

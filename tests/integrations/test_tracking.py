@@ -89,7 +89,11 @@ def fail(run: TrackedRun) -> str:
     raise RuntimeError(f"no route to the server\n{run.run_id}")
 
 
-@pytest.mark.parametrize("words", [("run", *RUN), ("run", *RUN, "suite=[phantom]")], ids=["run", "suite"])
+@pytest.mark.parametrize(
+    "words",
+    [("run", *RUN), pytest.param(("run", *RUN, "suite=[phantom]"), marks=pytest.mark.slow)],
+    ids=["run", "suite"],
+)
 def test_a_tracker_that_fails_loses_nothing_and_is_exit_3(words: tuple[str, ...], tracker: Any, capfd: Any) -> None:
     tracker(fail)
     assert main(list(words)) == 3

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,11 +97,6 @@ def test_a_training_that_is_resumed_goes_on_with_the_best_of_its_log(tmp_path: P
     assert callback.standing.best_step == 2 and callback.standing.n_since == 1
 
 
-def test_a_metric_without_an_interval_cannot_choose_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="8 samples are about 1 image"):
-        trained(tmp_path, EvalCallback(best=KEY, limit=8, protocols="strict"), max_steps=1)
-
-
 @pytest.mark.parametrize(
     ("settings", "processing", "said"),
     [
@@ -108,21 +104,26 @@ def test_a_metric_without_an_interval_cannot_choose_a_checkpoint(tmp_path: Path)
         ({"best": "slake/strict/exact_match"}, "processor", "is not measured"),
         ({"tasks": {"slake": {"path": "nowhere"}}}, "processor", "nowhere"),
         ({"protocols": "no-such"}, "processor", "no-such"),
+        ({"best": KEY, "limit": 8}, "processor", "8 samples are about 1 image"),
         ({}, "tokenizer", "needs the processor"),
     ],
 )
 def test_what_would_stop_the_first_evaluation_stops_the_training_before_its_first_step(
-    settings: dict[str, Any], processing: str, said: str, tmp_path: Path
+    settings: dict[str, Any], processing: str, said: str
 ) -> None:
-    callback = EvalCallback(**{**SMALL, **settings})
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(CHECKPOINT)
+    given = processor if processing == "processor" else processor.tokenizer
+    arguments, state = SimpleNamespace(metric_for_best_model=None), SimpleNamespace(global_step=0)
     with pytest.raises(EvalkitError, match=said):
-        trained(tmp_path, callback, processing=processing, max_steps=1)
-    assert not callback.evaluations
+        EvalCallback(**{**SMALL, **settings}).on_train_begin(arguments, state, None, processing_class=given)
 
 
-def test_two_ways_to_choose_the_best_checkpoint_are_refused(tmp_path: Path) -> None:
+def test_two_ways_to_choose_the_best_checkpoint_are_refused() -> None:
+    arguments = SimpleNamespace(metric_for_best_model="accuracy")
     with pytest.raises(ConfigError, match="together"):
-        trained(tmp_path, EvalCallback(best=KEY, **SMALL), max_steps=1, metric_for_best_model="accuracy")
+        EvalCallback(best=KEY, **SMALL).on_train_begin(arguments, None, None)
 
 
 @pytest.mark.parametrize("every", [0, -1, True, 1.5, "week", None])

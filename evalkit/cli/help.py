@@ -9,7 +9,7 @@ from evalkit import __version__
 from evalkit.cli.config import config_dir, options
 from evalkit.cli.verbs import find_verbs, read_verb
 
-SHOWN_GROUPS = ("task", "model", "protocol", "engine", "judge")
+SHOWN_GROUPS = ("task", "model", "protocol", "engine", "judge", "tracker")
 ALSO = "also: --cfg job (print the configuration), -m (sweep), --config-dir DIR or EVALKIT_CONF=DIR (your own YAMLs)"
 
 

@@ -18,7 +18,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.setting_types import argument_kinds, fits, is_text, parse_setting
 
-GROUPS = ("task", "model", "engine", "protocol", "judge", "paper", "experiment")
+GROUPS = ("task", "model", "engine", "protocol", "judge", "paper", "experiment", "tracker")
 TEXT = str | None
 ONE_OR_MORE = str | Sequence[str]
 MAPPING = Mapping[str, Any]

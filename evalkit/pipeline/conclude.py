@@ -59,12 +59,17 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """The result of a run or re-scoring.  summary is None for a part of a run; texts are printed below the table."""
+    """The result of a run or re-scoring.
+
+    summary: None for a part of a run.  texts: printed below the table.  untracked: why the run could not be sent to the
+    chosen tracker; None where it was, or where none is chosen.
+    """
 
     folder: Path
     n_failed: int
     summary: Summary | None = None
     texts: tuple[str, ...] = ()
+    untracked: str | None = None
 
 
 def conclude(

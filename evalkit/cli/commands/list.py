@@ -16,7 +16,8 @@ from evalkit.core.plugins import Plugin, plugins
 
 HELP_ORDER = 160
 GROUPS = (
-    "task", "suite", "model", "protocol", "engine", "provider", "judge", "experiment", "paper", "importer", "export",
+    "task", "suite", "model", "protocol", "engine", "provider", "judge", "tracker", "experiment", "paper", "importer",
+    "export",
 )  # fmt: skip
 # Groups whose folder in conf/ has another name.
 FOLDERS = {"suite": "suites"}

@@ -25,6 +25,7 @@ from evalkit.cli.factories import (
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import with_orders, with_scoring
+from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
 
@@ -52,8 +53,10 @@ def main(config: Config) -> int:
         return run_suite(config, make_job, run_jobs)
     one = OneEngine()
     jobs = [make_job(variant, one) for variant in variants(config)]
-    for made, conclusion in zip(jobs, run_jobs(jobs), strict=True):
+    conclusions = run_jobs(jobs)
+    for made, conclusion in zip(jobs, conclusions, strict=True):
         check_finished(made, conclusion)
+    check_tracked(conclusions)
     return 0
 
 
@@ -101,6 +104,7 @@ def make_job(
 
     config = with_sample(with_letters(with_scoring(with_orders(config))))
     check_row(config)
+    make_tracker(config)
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)
@@ -114,7 +118,7 @@ def make_job(
         digests=checked.digests,
         protocols=protocols,
         settings=settings,
-        config=config,
+        config=untracked(config),
         template=maker.template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
@@ -130,14 +134,14 @@ def run_jobs(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
 
     engine = shared_by_jobs().model.share(jobs[0].engine)
     conclusions = evaluate_together([made.job for made in jobs], engine)
-    for made, conclusion in zip(jobs, conclusions, strict=True):
-        if conclusion is not None:
-            report(made, conclusion)
-    return conclusions
+    return [
+        None if conclusion is None else report(made, conclusion)
+        for made, conclusion in zip(jobs, conclusions, strict=True)
+    ]
 
 
-def report(made: RunJob, conclusion: Conclusion) -> None:
-    """Write the leaderboard row of a finished run and print its table, or report a finished part of a run."""
+def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
+    """Write the leaderboard row of a finished run, track it and print its table, or report a finished part of a run."""
     from evalkit.pipeline.conclude import show
 
     settings = made.job.settings
@@ -145,10 +149,12 @@ def report(made: RunJob, conclusion: Conclusion) -> None:
         count = f"{conclusion.n_failed} failed"
         console.note(f"part {shard.index} of {shard.of}: {count}; `evalkit merge runs=[...]` joins the parts")
         console.out(str(conclusion.folder))
-        return
+        return conclusion
     add_row(made, conclusion)
+    conclusion = track(made.config, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary))
+    return conclusion
 
 
 def add_row(made: RunJob, conclusion: Conclusion) -> None:
@@ -174,6 +180,7 @@ def answer_task(
     conclusion = evaluate_together([made.job], made.engine)[0]
     if conclusion is not None and conclusion.summary is not None:
         add_row(made, conclusion)
+        conclusion = track(made.config, conclusion)
     return conclusion
 
 

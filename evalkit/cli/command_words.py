@@ -99,6 +99,8 @@ def _option_of(group: str, value: str, sweeps: bool) -> str:
     parsed = _parsed(argument)
     if isinstance(parsed, list | dict):
         several = f" Several, one run each, are -m {group}=NAME,NAME." if isinstance(parsed, list) else ""
+        if isinstance(parsed, list) and group == "task":
+            several += f" `run` takes several in one go as suite={value}."
         raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}{several}")
     return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
 

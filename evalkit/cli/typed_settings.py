@@ -154,6 +154,13 @@ def groups_of(verb: str) -> Mapping[str, str | None]:
     return declared_types(verb).groups
 
 
+def setting_names(verb: str) -> frozenset[str]:
+    """The dotted settings of a verb that its YAML names, their parents, and its config groups."""
+    content = unresolved(read_yaml(config_dir() / f"{verb}.yaml"))
+    content.pop("defaults", None)
+    return frozenset((*content, *_flat(content, ""), *groups_of(verb)))
+
+
 def _flat(node: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
     """Dotted key -> default; an empty mapping takes any key and is a setting itself."""
     found: dict[str, Any] = {}

@@ -9,6 +9,10 @@ from evalkit.cli.factories import make_spec, model_name
 from evalkit.core import console
 
 HELP_ORDER = 90
+EXAMPLES = (
+    "evalkit convert model=llava-med to=DIR",
+    "evalkit convert model=llava-med model.source=DIR to=DIR",
+)
 
 
 def main(config: Config) -> int:

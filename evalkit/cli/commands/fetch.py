@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from evalkit.models.hub import Repo
 
 HELP_ORDER = 70
+EXAMPLES = (
+    "evalkit fetch model=llava-med task=slake",
+    "evalkit fetch model=OWNER/NAME",
+)
 
 
 def main(config: Config) -> int:

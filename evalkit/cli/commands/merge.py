@@ -12,6 +12,10 @@ from evalkit.cli.saved_config import saved_protocols, saved_task
 from evalkit.core import console
 
 HELP_ORDER = 10
+EXAMPLES = (
+    "evalkit merge runs=[runs/PART,runs/PART]",
+    "evalkit merge runs=runs leaderboard=null",
+)
 
 
 def main(config: Config) -> int:

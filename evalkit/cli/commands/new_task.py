@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from evalkit.tasks.table.task import TableTask
 
 HELP_ORDER = 145
+EXAMPLES = (
+    "evalkit new task questions.csv",
+    "evalkit new task questions.csv task.name=mine task.columns.question=q",
+)
 # The setting that a first word without "=" is.
 FIRST_WORD = "task.path"
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from evalkit.pipeline.evaluate import Job
 
 HELP_ORDER = 0
+EXAMPLES = (
+    "evalkit model=phantom-llava task=phantom limit=20",
+    "evalkit model=./my-checkpoint task=slake generation.max_new_tokens=64",
+)
 
 
 class RunJob(NamedTuple):

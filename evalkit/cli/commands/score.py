@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from evalkit.pipeline.conclude import Conclusion
 
 HELP_ORDER = 20
+EXAMPLES = (
+    "evalkit score predictions=answers.jsonl task=slake",
+    "evalkit score predictions=RUN task=phantom protocol=[llava-med,strict]",
+)
 
 
 class Scored(NamedTuple):

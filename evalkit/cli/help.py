@@ -40,7 +40,7 @@ def help_text() -> str:
 
 
 def verb_help(name: str) -> str:
-    """A verb's docstring, its config groups with their defaults, its settings with the comments of its YAML, examples."""
+    """A verb's docstring, its config groups with their defaults, its settings with their comments, examples."""
     verb = read_verb(name)
     words = " ".join(verb.words)
     usage = "[key=value ...]" if verb.has_settings else "[WORD ...]"

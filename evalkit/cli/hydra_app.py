@@ -20,6 +20,7 @@ from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.jobs import jobs_of_one_command, shared_by_jobs, with_models_first
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.providers import with_providers
+from evalkit.cli.recipe_settings import with_recipe
 from evalkit.cli.sent_settings import check_sent_settings
 from evalkit.cli.typed_settings import groups_of, setting_names, typed
 from evalkit.cli.verbs import command_line_refused, load
@@ -204,7 +205,7 @@ def finished(verb: str, node: Any, choices: Mapping[str, Any], words: Sequence[s
     content = {**found.content, "choices": both, **environment}
     check_code_settings(content, words)
     check_sent_settings(content, words)
-    content = with_providers(content, words)
+    content = with_recipe(with_providers(content, words), words)
     own = [with_own_key(word) for word in words]
     return with_own_name(typed(verb, with_own_keys(content), own), own)
 

@@ -42,7 +42,7 @@ def with_places(group: str, content: Mapping[str, Any], path: Path) -> dict[str,
 def _folder(value: str, folder: Path) -> str:
     """A folder beside the YAML, else the value as it is: a hub id, or a path from the current folder."""
     beside = folder / value
-    is_relative = bool(value) and not value.startswith(("~", "package:")) and not os.path.isabs(value)
+    is_relative = bool(value) and not value.startswith(("~", "package:")) and not Path(value).is_absolute()
     return os.path.normpath(beside) if is_relative and "${" not in value and beside.is_dir() else value
 
 

@@ -319,6 +319,13 @@ def make_settings(config: Config) -> Settings:
     )
 
 
+def metrics_setting(config: Config) -> str:
+    """The setting `metrics`: the main metrics in a run's table, or all."""
+    from evalkit.pipeline.conclude import METRICS
+
+    return checked_choice(config.get("metrics", METRICS[0]), METRICS, "metrics")
+
+
 # Answers of a long run that are looked at.
 PREFLIGHT = 8
 

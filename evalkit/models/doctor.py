@@ -18,6 +18,7 @@ from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
+from evalkit.models.quantization import BYTES as QUANTISED_BYTES
 from evalkit.models.templates import render
 from evalkit.models.tensor_files import open_folder, read_json
 
@@ -198,7 +199,9 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
     except ModelError as error:
         problems.append(str(error))
         return stated
-    return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _MEMORY_FACTOR)
+    stored = _BYTES.get(str(config.get("dtype")), 2)
+    width = QUANTISED_BYTES.get(str(config.get("quantization")), stored)
+    return int(sum(map(math.prod, shapes)) * width * _MEMORY_FACTOR)
 
 
 def _loading(name: str, config: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:

@@ -69,8 +69,8 @@ class QuestionTemplate:
         used = [name for _, name, _, _ in found if name is not None]
         if unknown := [name for name in used if name not in FIELDS]:
             raise ConfigError(
-                f"task.template: unknown field {{{unknown[0][:80]}}}. Expected {{question}} and {{choices}}; a brace of "
-                "the text itself is doubled, {{ and }}."
+                f"task.template: unknown field {{{unknown[0][:80]}}}. Expected {{question}} and {{choices}}; a brace "
+                "of the text itself is doubled, {{ and }}."
             )
         marks = [spec for _, name, spec, _ in found if name in CHOICES and spec]
         others = [name for _, name, spec, _ in found if name not in CHOICES and spec]

@@ -1,4 +1,4 @@
-"""How a model is asked, from the command line: decoding on top of a preset, chat template, wording; files beside YAMLs."""
+"""How a model is asked: decoding on top of a preset, chat template, wording; files beside YAMLs."""
 
 from __future__ import annotations
 

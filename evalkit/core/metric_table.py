@@ -67,7 +67,14 @@ def _with_layout(values: Sequence[MetricValue], title: str, caption: str, layout
 
     with_slices = any(v.slice != "all" for v in values)
     title, caption = visible(title), visible(caption)
-    view = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    view = Table(
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0) if layout.is_narrow else (0, 1),
+    )
     for heading in (*(() if layout.is_narrow else ("protocol",)), "metric", *(("slice",) if with_slices else ())):
         view.add_column(heading, no_wrap=True)
     numbers = ["value %", "95 % interval", "n", "unscored", *(["worst case %"] if layout.has_worst_case else [])]

@@ -239,7 +239,7 @@ def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[s
     setting = config.get("chat_template")
     folder = parts[0].folder
     text = chat_template(config)
-    name = str(setting) if setting and setting.startswith("file:") else "given in the YAML"
+    name = str(setting) if setting and setting.startswith("file:") else "as given (chat_template)"
     if text is None:
         name = "the checkpoint's own"
         text = bundled_template(folder) if folder else None

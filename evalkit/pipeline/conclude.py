@@ -65,7 +65,7 @@ class Conclusion:
     """The result of a run or re-scoring.
 
     summary: None for a part of a run.  texts: printed below the table.  secondary: metrics that the table leaves out
-    unless all are asked for.  headline: the line above the table; "" for none.
+    unless all are asked for.  headline: the first line below the table; "" for none.
     """
 
     folder: Path
@@ -298,11 +298,9 @@ def show(conclusion: Conclusion, title: str, metrics: str = METRICS[0]) -> None:
         console.note(f"note: {text}")
     for text in remarks(summary):
         console.warn(text)
-    if conclusion.headline:
-        console.out(f"{conclusion.headline}\n")
     whole = [m for m in summary.metrics if m.slice == "all"]
     shown = [m for m in whole if metrics == METRICS[1] or m.key not in conclusion.secondary]
-    caption = caption_of(summary)
+    caption = "\n".join(filter(None, (conclusion.headline, caption_of(summary))))
     if hidden := len(whole) - len(shown):
         caption += f"\n{hidden} further metrics are shown by metrics=all, and are in summary.json"
     console.table(shown, title, caption)

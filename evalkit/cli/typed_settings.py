@@ -33,6 +33,8 @@ DECLARED: dict[str, Any] = {
     "candidate": ONE_OR_MORE | None,
     "engines": MAPPING | None,
     "batch_sizes": Sequence[int],
+    "diagnose.by": TEXT,
+    "diagnose.prevalence": float | None,
     "data.path": TEXT,
     "file": TEXT,
     "format": str,

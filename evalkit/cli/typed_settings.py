@@ -41,6 +41,7 @@ DECLARED: dict[str, Any] = {
     "generation": str | MAPPING | None,
     "id": TEXT,
     "judge_check.run": TEXT,
+    "judge_sample.by": TEXT,
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.plain_text import ENCODING_ERRORS, one_line, visible
 from evalkit.core.types import MetricValue
 
@@ -235,7 +235,7 @@ def metric_table(values: Sequence[MetricValue], title: str, caption: str = "") -
         other = percent(row.value_worst_case) if row.n_unscored else ""
         view.add_row(
             one_line(row.protocol) if row.protocol != last else "",
-            one_line(row.metric),
+            one_line(shown_metric(row.metric)),
             *([one_line(row.slice)] if with_slices else []),
             percent(row.value),
             interval(row.low, row.high),

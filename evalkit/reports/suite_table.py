@@ -11,7 +11,7 @@ from evalkit.analysis.compare import PROMPT_PARTS
 from evalkit.analysis.paired import incompatibilities
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.files import safe_name, write_whole
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, shown_metric
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
@@ -179,10 +179,13 @@ def for_terminal(table: SuiteTable) -> TextTable:
     alone = len(table.rows) == 1
     for key in keys:
         if not alone:
-            rows += [*([None] if rows else []), [f"{key.protocol} {key.metric}", *([""] * len(table.tasks))]]
+            rows += [
+                *([None] if rows else []),
+                [f"{key.protocol} {shown_metric(key.metric)}", *([""] * len(table.tasks))],
+            ]
         for row in _rows_of(table, key):
             cells = [_terminal_cell(table, Place(key, row, task)) for task in table.tasks]
-            rows.append([f"{key.protocol} {key.metric}" if alone else f"  {row}", *cells])
+            rows.append([f"{key.protocol} {shown_metric(key.metric)}" if alone else f"  {row}", *cells])
     return TextTable(["metric" if alone else "metric, model", *table.tasks], rows, how_to_read(table, "*"))
 
 

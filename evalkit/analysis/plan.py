@@ -24,6 +24,7 @@ from evalkit.stats import (
     smallest_joint_margin,
 )
 from evalkit.stats.intervals import LEVEL
+from evalkit.stats.label_noise import SHARES, true_score
 
 ALL = "all"
 # Below so many effective clusters, t with K - 1 degrees promises too much.
@@ -234,7 +235,17 @@ def sentences(plan: Plan) -> list[str]:
             f"{points(aims.power)} % it takes a margin of {percent(j.smallest_margin)} points, or "
             f"{_count(j.images_for_margin)} images with {_count(j.n_for_margin)} questions."
         )
-    return [*found, *(f"Note: {note}." for note in plan.notes)]
+    noise = [_label_noise(aims.accuracy, share) for share in SHARES]
+    return [*found, *noise, *(f"Note: {note}." for note in plan.notes)]
+
+
+def _label_noise(score: float, wrong: float) -> str:
+    found = true_score(score, wrong)
+    return (
+        f"With {points(wrong)} % wrong references, a score of {points(score)} % stands for a true one of "
+        f"{percent(found.low, 1)} to {percent(found.high, 1)} %; if they are wrong independently of the model, "
+        f"{percent(found.two_answers, 1)} (yes/no) or {percent(found.open_answers, 1)} (open)."
+    )
 
 
 def points(fraction: float) -> str:

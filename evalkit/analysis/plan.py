@@ -178,8 +178,7 @@ def _joint_plan(every: Sequence[PlannedRows], given: Assumptions, aims: Aims) ->
     def passed(growth: float) -> float:
         return pass_power(every, given, aims.margin, BOUND, aims.loss, growth)
 
-    together = sum(r.sizes for r in every)
-    k = int((together > 0).sum())
+    k = sum(any(r.sizes[place] for r in every) for place in range(len(every[0].sizes)))
     n = len(set().union(*(r.places.tolist() for r in every)))
     growth = needed_growth(passed, aims.power, k)
     return JointPlan(

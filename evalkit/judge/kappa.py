@@ -119,7 +119,7 @@ def jackknife_interval(
     k = len(set(clusters))
     if k < 3:
         return Interval(low=None, high=None, method="undefined: fewer than three clusters")
-    names: list[Hashable] = [(False, c) for c in clusters] + [(True, number) for number in range(len(added))]
+    names: list[Hashable] = [*((False, c) for c in clusters), *((True, number) for number in range(len(added)))]
     rows, weights = [*rows, *(row for row, _ in added)], [*weights, *(weight for _, weight in added)]
     middle, without = statistic(rows, weights), _without_each(statistic, rows, weights, names)
     if middle is None or None in without:

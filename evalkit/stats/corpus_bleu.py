@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from evalkit.stats.intervals import (
@@ -52,6 +53,7 @@ def bleu_tokens(text: str) -> list[str]:
     return _HYPHEN_AFTER_DIGIT.sub(r"\1 \2 ", line).split()
 
 
+@lru_cache(maxsize=1 << 16)  # every slice counts the same answers again
 def bleu_counts(answer: str, reference: str) -> tuple[int, ...]:
     """Hits and n-grams of the answer for n = 1 to 4, then the lengths of answer and reference, in tokens."""
     found, gold = bleu_tokens(answer), bleu_tokens(reference)

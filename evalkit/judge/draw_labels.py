@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
+from evalkit.core.plain_text import spreadsheet_cell
+from evalkit.core.reasoning import separate
 from evalkit.judge.items import ItemResult
 from evalkit.judge.labelled_answers import judge_value
 from evalkit.runs.schema import PredictionLine
@@ -27,13 +29,13 @@ class DrawnAnswer:
     weight: float
 
     def row(self) -> dict[str, str]:
-        """Its cells by COLUMNS; the label and the rater are for people to fill in."""
+        """Its cells by COLUMNS, the answer without the model's thought; people fill in the label and the rater."""
         return {
             "sample_id": self.line.sample_id,
             "image_id": self.line.image_id,
-            "question": self.line.question,
-            "reference": " | ".join(self.line.references),
-            "answer": self.line.text or "",
+            "question": spreadsheet_cell(self.line.question),
+            "reference": spreadsheet_cell(" | ".join(self.line.references)),
+            "answer": spreadsheet_cell(separate(self.line.prediction).text or ""),
             "label": "",
             "rater": "",
             "weight": f"{self.weight:.6g}",

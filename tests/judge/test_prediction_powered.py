@@ -16,7 +16,7 @@ from evalkit.core.errors import DataError
 from evalkit.judge.agreement import Agreement, check_labels
 from evalkit.judge.api import judge_run
 from evalkit.judge.correction import weighted_share
-from evalkit.judge.draw_labels import draw_answers
+from evalkit.judge.draw_labels import DrawnAnswer, draw_answers
 from evalkit.judge.human_labels import read_labels
 from evalkit.judge.items import item_results
 from evalkit.judge.journal import choose_judge
@@ -182,6 +182,13 @@ def test_drawn_answers_have_the_weights_of_their_strata(judged_run: Path) -> Non
     assert sorted({round(d.weight, 6) for d in by_verdict}) == [1.6, 6.4]
     assert draw_answers(lines, items, 100, None, 0) != draw_answers(lines, items, 100, None, 1)
     assert len(draw_answers(lines, items, 1000, None, 0)) == 400
+
+
+def test_a_cell_is_no_formula_and_has_no_thought() -> None:
+    (sample,) = vqa(1)
+    line = PredictionLine.of(sample, answers([sample], "<think>hm</think>=cmd()")[0])
+    row = DrawnAnswer(line=line, weight=2.0).row()
+    assert (row["answer"], row["weight"], row["label"]) == ("'=cmd()", "2", "")
 
 
 def test_the_verb_writes_a_file_that_judge_check_reads(

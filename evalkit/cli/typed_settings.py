@@ -33,12 +33,15 @@ DECLARED: dict[str, Any] = {
     "candidate": ONE_OR_MORE | None,
     "engines": MAPPING | None,
     "batch_sizes": Sequence[int],
+    "diagnose.by": TEXT,
+    "diagnose.prevalence": float | None,
     "data.path": TEXT,
     "file": TEXT,
     "format": str,
     "generation": str | MAPPING | None,
     "id": TEXT,
     "judge_check.run": TEXT,
+    "judge_sample.by": TEXT,
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,
@@ -52,6 +55,11 @@ DECLARED: dict[str, Any] = {
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,
+    "plan.images": int | None,
+    "plan.metrics": int,
+    "plan.n": int | None,
+    "plan.rows": ONE_OR_MORE | None,
+    "plot": TEXT,
     "prediction": TEXT,
     "preflight": int | MAPPING | None,
     "predictions": str,
@@ -68,7 +76,19 @@ DECLARED: dict[str, Any] = {
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(
-    {"against", "baseline", "candidate", "data.path", "file", "labels", "leaderboard", "lock", "out", "predictions"}
+    {
+        "against",
+        "baseline",
+        "candidate",
+        "data.path",
+        "file",
+        "labels",
+        "leaderboard",
+        "lock",
+        "out",
+        "plot",
+        "predictions",
+    }
     | {"run", "runs", "save", "to"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.

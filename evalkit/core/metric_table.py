@@ -95,7 +95,11 @@ def _with_layout(values: Sequence[MetricValue], title: str, caption: str, layout
 
 
 def _cells(row: MetricValue, protocol: str, layout: Layout, *, with_slices: bool) -> list[str]:
-    names = [f"  {one_line(shown_metric(row.metric))}"] if layout.is_narrow else [protocol, one_line(row.metric)]
+    names = (
+        [f"  {one_line(shown_metric(row.metric))}"]
+        if layout.is_narrow
+        else [protocol, one_line(shown_metric(row.metric))]
+    )
     other = percent(row.value_worst_case) if row.n_unscored else ""
     return [
         *names,

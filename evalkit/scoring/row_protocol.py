@@ -52,6 +52,7 @@ class RowProtocol(ABC):
     reads: "answer" (the text without the model's thought) or "raw" (the text as it came, thoughts included, where the
     authors' code reads it so).
     tasks: the tasks whose rows the authors score in this way; empty where it fits any task.
+    by_name: it is left out of protocol=all, because it needs time or data that the other protocols do not.
     card: facts that no setting states (rows, prompt, aggregation, known bugs and their effect).
     """
 
@@ -71,6 +72,7 @@ class RowProtocol(ABC):
         unscored: str = "exclude",
         reads: str = "answer",
         tasks: Sequence[str] = (),
+        by_name: bool = False,
         card: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
@@ -81,6 +83,7 @@ class RowProtocol(ABC):
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
         self.reads = one_of("reads", reads, ("answer", "raw"))
         self.tasks = tuple(tasks)
+        self.by_name = by_name
         self.card = dict(card or {})
         self._names: dict[RowKind | None, list[str]] = {}  # names of the metrics that cover rows of a kind
 

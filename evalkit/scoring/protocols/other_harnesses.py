@@ -169,7 +169,11 @@ class Helm(RowProtocol):
     (VQA-RAD): a copy with capitals then gives the same figures.
     """
 
-    metrics = (Metric(name="exact_match"), Metric(name="quasi_exact_match"), Metric(name="f1"))
+    metrics: tuple[Metric, ...] = (
+        Metric(name="exact_match"),
+        Metric(name="quasi_exact_match"),
+        Metric(name="f1"),
+    )
 
     rule = "none"
     norm = "quac"

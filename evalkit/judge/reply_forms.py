@@ -45,14 +45,17 @@ class ReplyForm:
         return found.pop() if len(found) == 1 else None
 
     def _known(self, text: str) -> str | None:
-        """A label as the YAML writes it; one that is followed by words counts where none of them is another label."""
-        bare = text.strip(_QUOTES).lower()
+        """A label as the YAML writes it.
+
+        As the authors' readers do, a tag's is taken as it is, and one in brackets may be followed by words that hold
+        the letters of no other label.
+        """
+        bare = text.strip(None if self.form == "tag" else _QUOTES).lower()
         if bare in self.credit:
             return bare
-        words = [word.strip(_QUOTES) for word in bare.split()]
-        first, others = words[:1], set(words[1:])
-        is_led = self.form == "brackets" and first and first[0] in self.credit and others.isdisjoint(self.credit)
-        return first[0] if is_led else None
+        first = bare.split()[0].strip(_QUOTES) if bare and self.form == "brackets" else ""
+        holds_another = any(label in bare for label in self.credit if label != first)
+        return first if first in self.credit and not holds_another else None
 
     def described(self) -> str:
         """The form in a few words, for messages and signatures: tag judge (0=1, 1=0)."""

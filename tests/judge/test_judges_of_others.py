@@ -36,9 +36,10 @@ REPLIES = {
 # Replies of which no label can be taken, by form; in each, something looks like one.
 UNREADABLE = {
     "lingshu": ["<judge>0", "<judge>2</judge>", "<judge>0/1</judge>", "<judge>0</judge><judge>1</judge>", "judge: 0",
-                "<think><judge>0</judge>", "", "It is correct."],
+                "<think><judge>0</judge>", "", "It is correct.", "<judge>'0'</judge>", "judge 0."],
     "vlmevalkit-shortqa": ["[Begin Correctness]yes", "[Begin Correctness]yes or no[End Correctness]", "yes",
-                           "[Begin Correctness]not yes[End Correctness]", '{"verdict": "correct"}'],
+                           "[Begin Correctness]not yes[End Correctness]",
+                           "[Begin Correctness]yes, but not so[End Correctness]", '{"verdict": "correct"}'],
     "score-object": ['{"score": 1', '{"score": 0.5}', '{"score": 1} {"score": 0}', '{"score": null}', '{"score": [1]}',
                      '{"score": NaN}', "1"],
     "inspect-evals": ["CORRECT", '{"grade": "C"}', '{"grade": "NOT CORRECT"}', '{"grades": "CORRECT"}'],

@@ -13,7 +13,8 @@ from tests.scoring.test_properties import GOLDS, ROW_PROTOCOLS, TEXTS
 from tests.support.protocols import protocol, row
 
 RAW = (
-    "medevalkit", "medevalkit-slake", "medevalkit-text", "medevalkit-text-slake", "medvlthinker", "medvlthinker-regraded",
+    "medevalkit", "medevalkit-slake", "medevalkit-text", "medevalkit-text-slake", "medvlthinker",
+    "medvlthinker-regraded",
 )  # fmt: skip
 # A thought with nothing after it is a failure, not an empty answer: see the golden tables of tests/core.
 ANSWERS = TEXTS.filter(lambda text: text.strip())

@@ -83,6 +83,14 @@ def test_helms_cider_is_0_for_every_answer_and_says_why():
         assert score.value == 0 and "corpus of one row" in score.note
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [("the lung", "The lung.", 1), ("the lung", "lung", 0), ("the", " ", 0), ("x-ray", "xray", 1), ("...", ".", 1)],
+)
+def test_helms_quasi_exact_match_that_leaves_articles(gold, answer, expected):
+    assert value("helm-text", "quasi_leave_articles_exact_match", gold, answer) == expected
+
+
 def test_these_protocols_are_chosen_by_name_and_not_part_of_all():
     task = load_option("task", "vqa-rad")
     by_name = {name for name in options("protocol") if load_option("protocol", name).get("by_name")}

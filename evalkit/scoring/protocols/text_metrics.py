@@ -15,7 +15,7 @@ from evalkit.scoring.protocols.medevalkit import MedEvalKit, final_part, unwrap
 from evalkit.scoring.protocols.other_harnesses import Helm, MedVLMBench
 from evalkit.scoring.protocols.text_overlap import cumulative_bleu, rouge_l
 from evalkit.scoring.row_protocol import MetricResult, best_of, references
-from evalkit.scoring.text.normalise import vqa2
+from evalkit.scoring.text.normalise import quac_words, vqa2
 from evalkit.scoring.text.overlap import sentence_bleu
 from evalkit.scoring.text.rouge import rouge_n, rouge_of_sets, rouge_words
 
@@ -41,19 +41,27 @@ class MedEvalKitText(MedEvalKit):
 
 
 class HelmText(Helm):
-    """VHELM's ROUGE-L (stemmed), BLEU-1, BLEU-4 and CIDEr over all rows.
+    """VHELM's ROUGE-L (stemmed), BLEU-1, BLEU-4, CIDEr and quasi-exact match with articles over all rows.
 
     bleu_4 is the precision of 4-grams alone, and cider is 0 for every answer, both as in the authors' code.
     """
 
-    metrics = tuple(Metric(name=name) for name in ("rouge_l", "bleu_1", "bleu_4", "cider"))
+    metrics = tuple(
+        Metric(name=name) for name in ("rouge_l", "bleu_1", "bleu_4", "cider", "quasi_leave_articles_exact_match")
+    )
     norm = "porter"
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         said = answer.strip()
         golds = [gold.lower() if self.golds == "lower-case" else gold for gold in references(sample)]
         words = rouge_words(said, stemmed=True)
-        values = ({"rouge_l": rouge_l(words, rouge_words(gold, stemmed=True))} for gold in golds)
+        values = (
+            {
+                "rouge_l": rouge_l(words, rouge_words(gold, stemmed=True)),
+                "quasi_leave_articles_exact_match": float(bool(said) and quac_words(said) == quac_words(gold)),
+            }
+            for gold in golds
+        )
         results = best_of(values, " ".join(words)) | {"cider": MetricResult(value=0.0, note=_NO_CORPUS)}
         return results | _with_nltk_data(lambda: best_of((_helm_bleu(said, gold) for gold in golds), said), _BLEU[::3])
 

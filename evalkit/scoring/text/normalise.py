@@ -100,8 +100,16 @@ def quac(text: str) -> str:
     >>> quac("The  X-ray."), quac("A.")
     ('xray', '')
     """
-    bare = text.lower().translate(_ASCII_PUNCTUATION)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", quac_words(text)).split())
+
+
+def quac_words(text: str) -> str:
+    """HELM's form that leaves the articles: lower case, no ASCII punctuation, single spaces.
+
+    >>> quac_words("The  X-ray.")
+    'the xray'
+    """
+    return " ".join(text.lower().translate(_ASCII_PUNCTUATION).split())
 
 
 _LMMS_ROUND = re.compile(r"\([^)]*\)")

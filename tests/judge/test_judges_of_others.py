@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,15 @@ UNREADABLE = {
 }  # fmt: skip
 
 
+@cache
+def shipped(name: str) -> dict[str, Any]:
+    """The settings of a shipped judge."""
+    known = {f.name for f in fields(JudgeConfig)}
+    return {key: value for key, value in load_option("judge", name).items() if key in known}
+
+
 def judge(name: str, url: str = "http://localhost:1/v1", **changes: Any) -> JudgeConfig:
     """A shipped judge on another server."""
-    known = {f.name for f in fields(JudgeConfig)}
-    content = {key: value for key, value in load_option("judge", name).items() if key in known}
     more = {
         "api_key_env": None,
         "model": "judge-2026-01-01",
@@ -61,7 +67,7 @@ def judge(name: str, url: str = "http://localhost:1/v1", **changes: Any) -> Judg
         "retries": 0,
         "shutdown": None,
     }
-    return JudgeConfig(**{**content, **more, **changes})
+    return JudgeConfig(**{**shipped(name), **more, **changes})
 
 
 def read(name: str, text: str | None, **reply: Any) -> tuple[str, float | None]:
@@ -147,7 +153,7 @@ def test_each_judge_end_to_end_asks_for_no_schema_and_gives_the_same_value_from_
 ) -> None:
     right, wrong = ('{"score": 1}', '{"score": 0}') if name == "medix-r1" else REPLIES[name]
     with FakeServer(by_lung(right, wrong)) as server:
-        made = judge(name, server.url, rows="all" if name == "score-object" else load_option("judge", name)["rows"])
+        made = judge(name, server.url, rows="all" if name == "score-object" else shipped(name)["rows"])
         outcome = judge_run(tmp_path, made, ROWS, answered(ROWS, TEXTS))
         calls = list(server.calls)
     outcome.check()
@@ -166,9 +172,7 @@ def test_each_judge_end_to_end_asks_for_no_schema_and_gives_the_same_value_from_
     assert value is not None and value.value == len(right_ids) / 4
     assert recompute(tmp_path).metrics == outcome.scores.metrics
     signature = signed_metrics(outcome.scores, IDENTITY)[0].signature
-    assert signature is not None and signature["judge_reply"].startswith(
-        str(load_option("judge", name)["reply"]["form"])
-    )
+    assert signature is not None and signature["judge_reply"].startswith(str(shipped(name)["reply"]["form"]))
 
 
 @pytest.mark.parametrize("act", [Act(status=500), Act(text="<judge>0"), Act(text=None, message={"refusal": "no"})])

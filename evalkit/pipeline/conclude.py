@@ -23,7 +23,7 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows, with_rows
 from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 from evalkit.tasks.choice_orders import is_ordered
@@ -90,6 +90,7 @@ def conclude(
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
+    protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:

@@ -25,7 +25,7 @@ from evalkit.runs.store import RunFolder, write_prompts, write_record
 from evalkit.runs.verify import digest_of
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds
+from evalkit.scoring.golds import check_golds, with_rows
 from evalkit.tasks.base import LoadedTask, Task
 
 
@@ -157,7 +157,7 @@ class _Run:
             resume=settings.resume,
             reasoning=settings.reasoning,
             opened=_inside_thoughts(record) if settings.continuation is None else frozenset(),
-            preflight=_preflight(settings, self.job.protocols),
+            preflight=_preflight(settings, with_rows(self.samples, self.job.protocols)),
         )
 
     def end(self, answers: Answers, seconds: float, engine: Engine, runs: Sequence[_Run]) -> Conclusion:

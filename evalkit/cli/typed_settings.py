@@ -63,6 +63,9 @@ DECLARED: dict[str, Any] = {
     "save": TEXT,
     "run.data": TEXT,
     "suite": ONE_OR_MORE | None,
+    "table.format": TEXT,
+    "table.to": TEXT,
+    "tasks": ONE_OR_MORE | None,
     "to": str,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.

@@ -241,7 +241,12 @@ def to_markdown(table: SuiteTable) -> str:
 
 def to_csv(table: SuiteTable) -> str:
     """Every value, one a line: fractions."""
-    records = []
+    return csv_text(CSV_COLUMNS, csv_records(table))
+
+
+def csv_records(table: SuiteTable) -> list[dict[str, object]]:
+    """Every value with the columns of the CSV."""
+    records: list[dict[str, object]] = []
     for place, m in table.values.items():
         s = table.runs[place.row, place.task]
         tied = "" if not table.best else "yes" if place in table.best else "no"
@@ -251,7 +256,7 @@ def to_csv(table: SuiteTable) -> str:
             "value_worst_case": m.value_worst_case, "n_samples": s.n, "n_failed": s.n_failed, "n_empty": s.n_empty,
             "n_truncated": s.n_truncated, "tied_with_best": tied, "run_id": s.run_id, "signature": str(m.signature),
         })  # fmt: skip
-    return csv_text(CSV_COLUMNS, records)
+    return records
 
 
 def to_latex(table: SuiteTable) -> str:

@@ -65,6 +65,8 @@ DECLARED: dict[str, Any] = {
     "suite": ONE_OR_MORE | None,
     "table.format": TEXT,
     "table.to": TEXT,
+    "compare.to": TEXT,
+    "gate.to": TEXT,
     "tasks": ONE_OR_MORE | None,
     "to": str,
 }

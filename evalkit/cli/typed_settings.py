@@ -65,6 +65,16 @@ DECLARED: dict[str, Any] = {
     "suite": ONE_OR_MORE | None,
     "table.format": TEXT,
     "table.to": TEXT,
+    "dossier.baseline": TEXT,
+    "dossier": str,
+    "head": TEXT,
+    "hypothesis": TEXT,
+    "intended_use": TEXT,
+    "metric": str,
+    "plan": TEXT,
+    "register.margin": float | None,
+    "secondary": ONE_OR_MORE,
+    "subgroups": ONE_OR_MORE,
     "compare.to": TEXT,
     "gate.to": TEXT,
     "tasks": ONE_OR_MORE | None,
@@ -73,7 +83,7 @@ DECLARED: dict[str, Any] = {
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(
     {"against", "baseline", "candidate", "data.path", "file", "labels", "leaderboard", "lock", "out", "predictions"}
-    | {"run", "runs", "save", "to"}
+    | {"run", "runs", "save", "to", "dossier", "plan"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(

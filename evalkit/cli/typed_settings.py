@@ -48,6 +48,7 @@ DECLARED: dict[str, Any] = {
     "image_id": TEXT,
     "model_id": TEXT,
     "name": TEXT,
+    "offline": bool | str,
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,

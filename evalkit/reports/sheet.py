@@ -103,6 +103,7 @@ def to_html(sheet: Sheet) -> str:
     notes = "".join(f"<li>{_html(note)}</li>\n" for note in sheet.notes)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_html(sheet.caption)}</title>\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
         f'<body>\n<main>\n<div class="frame" tabindex="0" role="region" aria-label="table">\n'
         f"<table>\n<caption>{_html(sheet.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"

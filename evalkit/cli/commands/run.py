@@ -6,7 +6,8 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
@@ -27,6 +28,7 @@ from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import with_orders, with_scoring
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
+from evalkit.core.network import setting_text, watched
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from evalkit.pipeline.evaluate import Job
 
 HELP_ORDER = 0
+# Engines whose workers may run in processes on other machines.
+UNWATCHED_ENGINES = ("ray",)
 
 
 class RunJob(NamedTuple):
@@ -46,15 +50,34 @@ class RunJob(NamedTuple):
 
 def main(config: Config) -> int:
     """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
-    if config.get("suite") is not None:
-        from evalkit.cli.suite import run_suite
+    with watched_run(config):
+        if config.get("suite") is not None:
+            from evalkit.cli.suite import run_suite
 
-        return run_suite(config, make_job, run_jobs)
-    one = OneEngine()
-    jobs = [make_job(variant, one) for variant in variants(config)]
-    for made, conclusion in zip(jobs, run_jobs(jobs), strict=True):
-        check_finished(made, conclusion)
+            return run_suite(config, make_job, run_jobs)
+        one = OneEngine()
+        jobs = [make_job(variant, one) for variant in variants(config)]
+        for made, conclusion in zip(jobs, run_jobs(jobs), strict=True):
+            check_finished(made, conclusion)
     return 0
+
+
+@contextmanager
+def watched_run(config: Config) -> Iterator[None]:
+    """Record or refuse the servers that a run speaks to.
+
+    Raises:
+        ConfigError: the engine has processes whose connections cannot be refused, or `offline` has another value.
+    """
+    offline = config.get("offline", False)
+    engine = (config.get("choices") or {}).get("engine")
+    if offline and engine in UNWATCHED_ENGINES:
+        raise ConfigError(
+            f"offline={setting_text(offline)} is not possible with engine={engine}: its workers are processes of their "
+            "own, whose connections evalkit cannot refuse. Use engine=hf, or cut the network of the machines."
+        )
+    with watched(offline):
+        yield
 
 
 class OneEngine:
@@ -170,8 +193,9 @@ def answer_task(
     """
     from evalkit.pipeline.evaluate import evaluate_together
 
-    made = make_job(config, lambda make: through(make()), maker)
-    conclusion = evaluate_together([made.job], made.engine)[0]
+    with watched_run(config):
+        made = make_job(config, lambda make: through(make()), maker)
+        conclusion = evaluate_together([made.job], made.engine)[0]
     if conclusion is not None and conclusion.summary is not None:
         add_row(made, conclusion)
     return conclusion

@@ -78,6 +78,7 @@ DECLARED: dict[str, Any] = {
     "subgroups": ONE_OR_MORE,
     "compare.to": TEXT,
     "gate.to": TEXT,
+    "tags": ONE_OR_MORE | None,
     "tasks": ONE_OR_MORE | None,
     "to": str,
 }

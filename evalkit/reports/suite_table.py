@@ -83,7 +83,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
         StoreError: a run's files are damaged.
     """
     runs = list({run.summary.run_id: run for run in runs}.values())
-    labels = _labels([run.summary for run in runs])
+    labels = run_labels([run.summary for run in runs])
     placed = {(labels[run.summary.run_id], run.summary.task): run for run in runs}
     values = {
         Place(m.key, row, task): m
@@ -105,7 +105,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
     )
 
 
-def _labels(summaries: Sequence[Summary]) -> dict[str, str]:
+def run_labels(summaries: Sequence[Summary]) -> dict[str, str]:
     """Run id -> row: the model, with the conditions that its runs on a task differ in, else with the run's digest."""
     found = {}
     for s in summaries:

@@ -214,24 +214,41 @@ def _subgroups(e: Evidence) -> Section:
 
 
 def _block(title: str, identity: str, blocks: Mapping[str, Any], nothing: str) -> Section:
-    """A section of the values in blocks of the sanity checks."""
+    """A section of the values in blocks of the sanity checks; lists of records are tables."""
     facts = {name: text for block, content in blocks.items() for name, text in _flat(block, content).items()}
-    return Section(id=identity, title=title, facts=facts, statements=() if facts else (nothing,))
+    tables = tuple(t for block, content in blocks.items() for t in _record_tables(block, content))
+    statements = () if facts or tables else (nothing,)
+    return Section(id=identity, title=title, facts=facts, tables=tables, statements=statements)
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(part, Mapping) for part in value)
+
+
+def _record_tables(name: str, value: Any) -> list[FactTable]:
+    """The lists of records in a block, each a table; a column that a record lacks is empty."""
+    if isinstance(value, Mapping):
+        return [table for key, part in value.items() for table in _record_tables(f"{name}, {key}", part)]
+    if not _is_records(value):
+        return []
+    header = tuple(dict.fromkeys(key for record in value for key in record))
+    rows = tuple(tuple(_short(record.get(key)) for key in header) for record in value)
+    return [FactTable(header=tuple(map(str, header)), rows=rows, caption=name.replace("_", " "))]
 
 
 def _flat(name: str, value: Any) -> dict[str, str]:
-    """Values by their place: numbers with four digits, lists and mappings opened."""
+    """Values by their place: numbers with four digits, mappings opened; lists of records are tables."""
     if isinstance(value, Mapping):
         return {k: v for key, part in value.items() for k, v in _flat(f"{name}, {key}".replace("_", " "), part).items()}
     if isinstance(value, list | tuple):
-        if all(isinstance(part, Mapping) for part in value):
-            return {k: v for n, part in enumerate(value, 1) for k, v in _flat(f"{name} {n}", part).items()}
-        return {name: ", ".join(map(_short, value))}
+        return {} if not value or _is_records(value) else {name: ", ".join(map(_short, value))}
     return {} if value is None else {name: _short(value)}
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_short, value))
+    return MISSING if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _answers(e: Evidence) -> Section:
@@ -331,7 +348,7 @@ def checklist_facts(e: Evidence, head_of_files: str) -> dict[str, str]:
         "engine": facts.get("engine"),
         "prompt": None if s.prompt == "unknown" else s.prompt,
         "generation": None if s.generation == "unknown" else s.generation,
-        "metrics": "; ".join(f"{x.key} {value_text(x, x.value)} {interval_text(x)}, n {x.n}" for x in valued),
+        "metrics": valued and f"{len(valued)} numbers with intervals in section Results",
         "primary": primary and f"{primary.key} {value_text(primary, primary.value)} {interval_text(primary)}",
         "failures": f"{s.n_failed} failed, {s.n_empty} empty, {s.n_truncated} cut, of {s.n}",
         "subgroups": tags and f"slices by {', '.join(tags)}",

@@ -88,7 +88,7 @@ def paper_table(runs: Sequence[SuiteRun], settings: TableSettings, published: Pu
         notes=(
             *_how_to_read(table, settings, published),
             *_conditions(table),
-            *_gaps(table),
+            *_gaps(table, settings.digits),
             *(paper.notes if paper else ()),
         ),
         columns=(*CSV_COLUMNS, "source"),
@@ -236,17 +236,17 @@ def _conditions(table: SuiteTable) -> list[str]:
     return [f"{text[:1].upper()}{text[1:]}."] if text else []
 
 
-def _gaps(table: SuiteTable) -> list[str]:
-    """Failures, unscored rows with the worst case, and runs that could not be compared."""
-    notes = [
-        f"{row} on {task}: of {s.n} samples {s.n_failed} failed, {s.n_empty} empty, {s.n_truncated} truncated."
-        for (row, task), s in table.runs.items()
-        if s.n_failed or s.n_empty or s.n_truncated
-    ]
-    notes += [
-        f"* {place.row} on {place.task}, {place.key}: {m.n_unscored} of {m.n} rows unscored and left out of the value; "
-        f"{value_text(m, m.value_worst_case)} in the worst case."
-        for place, m in table.values.items()
-        if m.n_unscored
-    ]
+def _gaps(table: SuiteTable, digits: int) -> list[str]:
+    """Failures and unscored rows with the worst case, a line a run, and runs that could not be compared."""
+    notes = []
+    for (row, task), s in table.runs.items():
+        parts = [f"of {s.n} samples {s.n_failed} failed, {s.n_empty} empty, {s.n_truncated} truncated"]
+        parts = parts if s.n_failed or s.n_empty or s.n_truncated else []
+        unscored = [
+            f"{place.key} {m.n_unscored} of {m.n} ({value_text(m, m.value_worst_case, digits)} in the worst case)"
+            for place, m in table.values.items()
+            if (place.row, place.task) == (row, task) and m.n_unscored
+        ]
+        parts += [f"rows unscored and left out of the value*: {', '.join(unscored)}"] if unscored else []
+        notes += [f"{row} on {task}: {'; '.join(parts)}."] if parts else []
     return [*notes, *(note for note in table.notes if "not comparable" in note)]

@@ -90,7 +90,7 @@ def test_half_intervals_are_the_larger_half(runs: list[SuiteRun]) -> None:
 def test_unscored_rows_are_marked_with_the_worst_case(tmp_path: Path) -> None:
     sheet = paper_table(read_table_runs([folder_of_runs(tmp_path, n_failed=7)]), TableSettings(metrics=KEYS[1:]))
     assert all(row[0].text.endswith("*") for row in cells(sheet).values())
-    assert any("7 of 200 rows unscored" in note and "worst case" in note for note in sheet.notes)
+    assert any("exact_match 7 of 200 (" in note and "worst case" in note for note in sheet.notes)
     assert any("7 failed" in note for note in sheet.notes)
 
 

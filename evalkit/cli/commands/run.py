@@ -7,7 +7,7 @@ one part of the questions; `evalkit merge` joins the parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
@@ -76,7 +76,8 @@ def watched_run(config: Config) -> Iterator[None]:
             f"offline={setting_text(offline)} is not possible with engine={engine}: its workers are processes of their "
             "own, whose connections evalkit cannot refuse. Use engine=hf, or cut the network of the machines."
         )
-    with watched(offline):
+    # Of servers that only some of the processes speak to, no list is better than a part of it.
+    with nullcontext() if engine in UNWATCHED_ENGINES else watched(offline):
         yield
 
 

@@ -15,7 +15,8 @@ def main(config: Config) -> int:
     from evalkit.reports.dossier.chain import verify_chain
 
     folder = Path(config["dossier"])
-    head = verify_chain(folder, config["head"])
-    noted = "" if config["head"] else "; compare the head with the one that `dossier` printed (head=HEX)"
+    noted_head = (config["head"] or "").strip().lower() or None
+    head = verify_chain(folder, noted_head)
+    noted = "" if noted_head else "; compare the head with the one that `dossier` printed (head=HEX)"
     console.out(f"{folder} is unchanged; head of the hash chain: {head}{noted}")
     return 0

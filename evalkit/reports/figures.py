@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports.numbers import is_in_percent
 from evalkit.reports.suite_table import SuiteRun, run_labels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 KINDS = ("slices", "protocols")
 SUFFIXES = (".svg", ".pdf")
@@ -157,7 +154,8 @@ def write_figure(data: FigureData, target: Path, width: str) -> None:
         _drawn(data, WIDTHS[width]).savefig(target, bbox_inches=None, metadata=undated)
 
 
-def _drawn(data: FigureData, width: float) -> Figure:
+def _drawn(data: FigureData, width: float) -> Any:
+    """The figure, drawn with matplotlib."""
     from matplotlib.figure import Figure
 
     rows, series = data.rows, data.series

@@ -17,7 +17,7 @@ def main(config: Config) -> int:
     from evalkit.reports.paper_table import read_table_runs
 
     kind = checked_choice(config["kind"], KINDS, "kind")
-    width = checked_choice(config["width"], WIDTHS, "width")
+    width = checked_choice(config["width"], list(WIDTHS), "width")
     runs = read_table_runs([Path(p) for p in as_list(config["runs"])])
     metric, target = str(config["metric"]), Path(config["to"])
     data = protocol_data(runs, metric) if kind == "protocols" else slice_data(runs, metric, as_list(config["tags"]))

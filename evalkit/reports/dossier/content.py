@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from evalkit.analysis.compare import RunComparison
 from evalkit.analysis.run_scores import RunScores
 from evalkit.core.format import MISSING, interval, percent
 from evalkit.core.types import MetricValue
 from evalkit.reports.dossier.plan import PlanCheck
+from evalkit.reports.dossier.sections import FactTable, Section, block_section
 from evalkit.reports.export.run import FinishedRun, name_of
 from evalkit.reports.numbers import interval_text, value_text
 
@@ -23,27 +22,6 @@ SUBGROUPS: Mapping[str, frozenset[str]] = {
     "age": frozenset({"age", "age_group", "patient_age"}),
 }
 TO_WRITE = "To be written by a person."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactTable:
-    """A table of texts."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A section.  to_write: what a person must add; empty where the run knows all of it."""
-
-    id: str
-    title: str
-    statements: tuple[str, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[FactTable, ...] = ()
-    to_write: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,54 +191,16 @@ def _subgroups(e: Evidence) -> Section:
     return Section(id="subgroups", title="Subgroups", statements=missing, tables=tuple(tables))
 
 
-def _block(title: str, identity: str, blocks: Mapping[str, Any], nothing: str) -> Section:
-    """A section of the values in blocks of the sanity checks; lists of records are tables."""
-    facts = {name: text for block, content in blocks.items() for name, text in _flat(block, content).items()}
-    tables = tuple(t for block, content in blocks.items() for t in _record_tables(block, content))
-    statements = () if facts or tables else (nothing,)
-    return Section(id=identity, title=title, facts=facts, tables=tables, statements=statements)
-
-
-def _is_records(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(part, Mapping) for part in value)
-
-
-def _record_tables(name: str, value: Any) -> list[FactTable]:
-    """The lists of records in a block, each a table; a column that a record lacks is empty."""
-    if isinstance(value, Mapping):
-        return [table for key, part in value.items() for table in _record_tables(f"{name}, {key}", part)]
-    if not _is_records(value):
-        return []
-    header = tuple(dict.fromkeys(key for record in value for key in record))
-    rows = tuple(tuple(_short(record.get(key)) for key in header) for record in value)
-    return [FactTable(header=tuple(map(str, header)), rows=rows, caption=name.replace("_", " "))]
-
-
-def _flat(name: str, value: Any) -> dict[str, str]:
-    """Values by their place: numbers with four digits, mappings opened; lists of records are tables."""
-    if isinstance(value, Mapping):
-        return {k: v for key, part in value.items() for k, v in _flat(f"{name}, {key}".replace("_", " "), part).items()}
-    if isinstance(value, list | tuple):
-        return {} if not value or _is_records(value) else {name: ", ".join(map(_short, value))}
-    return {} if value is None else {name: _short(value)}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_short, value))
-    return MISSING if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
 def _answers(e: Evidence) -> Section:
     checks = e.run.summary.sanity_checks
     blocks = {"yes or no": checks.get("yes_no"), "rewordings": checks.get("consistency"), "rates": checks.get("rates")}
-    return _block("Answers: yes and no, rewordings, rates", "answers", blocks, "The run has no such block.")
+    return block_section("Answers: yes and no, rewordings, rates", "answers", blocks, "The run has no such block.")
 
 
 def _image_reliance(e: Evidence) -> Section:
     checks = e.run.summary.sanity_checks
     blocks = {"without images": checks.get("blank"), "baselines": checks.get("baselines")}
-    return _block(
+    return block_section(
         "Reliance on the image", "image-reliance", blocks,
         "Neither baselines nor a run on blank images are known: the numbers may rest on the questions alone.",
     )  # fmt: skip
@@ -325,50 +265,3 @@ def _hosts(e: Evidence) -> Section:
         id="hosts", title=title, statements=("Engine and judges spoke to these servers, which were sent the prompts:",),
         facts={host: "questions and images, where the model sees them" for host in e.hosts},
     )  # fmt: skip
-
-
-def checklist_facts(e: Evidence, head_of_files: str) -> dict[str, str]:
-    """The facts that checklists name, as short texts; empty where the run does not know."""
-    s, m, config = e.run.summary, e.run.manifest, e.run.config
-    task, model = config.get("task") or {}, config.get("model") or {}
-    facts = dict(m.facts) if m is not None else {}
-    valued = [x for x in e.run.numbers if x.slice == "all" and x.value is not None]
-    primary = next((x for x in valued if e.plan is not None and x.key == e.plan.plan.key), None)
-    tags = sorted({x.slice.partition("=")[0] for x in e.run.numbers if x.slice != "all"})
-    known = {
-        "task": f"{s.task}, {s.split}: {task.get('about') or 'questions with references'}",
-        "data": f"{s.n} samples on {s.n_images} images",
-        "licence": task.get("licence"),
-        "data_digest": f"samples {s.data_sha256}",
-        "references": f"closed questions by {s.closed_rule}; the data set's own answers",
-        "skipped": f"{s.n_skipped} rows left out",
-        "model": s.model,
-        "revision": model.get("revision") or facts.get("weights_sha256") or (m.checkpoint if m is not None else None),
-        "model_licence": model.get("licence"),
-        "engine": facts.get("engine"),
-        "prompt": None if s.prompt == "unknown" else s.prompt,
-        "generation": None if s.generation == "unknown" else s.generation,
-        "metrics": valued and f"{len(valued)} numbers with intervals in section Results",
-        "primary": primary and f"{primary.key} {value_text(primary, primary.value)} {interval_text(primary)}",
-        "failures": f"{s.n_failed} failed, {s.n_empty} empty, {s.n_truncated} cut, of {s.n}",
-        "subgroups": tags and f"slices by {', '.join(tags)}",
-        "plan": e.plan and f"registered {e.plan.plan.created}, {'followed' if e.plan.followed else 'not followed'}",
-        "software": f"evalkit {s.evalkit}; sbom.cdx.json",
-        "files": head_of_files,
-        "limits": "section What this run does not show",
-        "statistics": f"95 % intervals, clustered by {s.cluster}",
-        "image_reliance": "section Reliance on the image" if s.sanity_checks else None,
-        "hosts": None if e.hosts is None else ", ".join(e.hosts) or "no server was spoken to",
-        "intended_use": e.intended_use,
-        "created": None,  # a run records no date
-    }
-    return {name: str(text) if text else "" for name, text in known.items()}
-
-
-def files_of_run(run: FinishedRun) -> list[tuple[str, str, str]]:
-    """Name, bytes and sha256 of each file of the run that the numbers belong to."""
-    from evalkit.runs.verify import digest_of
-
-    names = dict.fromkeys(("summary.json", "manifest.json", *(run.summary.files or ())))
-    found = [(name, digest_of(path)) for name in names if (path := Path(run.folder.path) / name).is_file()]
-    return [(name, str(digest.bytes), digest.sha256) for name, digest in found]

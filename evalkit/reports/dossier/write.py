@@ -15,7 +15,9 @@ from evalkit.core.files import write_json, write_whole
 from evalkit.reports import markdown
 from evalkit.reports.dossier.chain import write_chain
 from evalkit.reports.dossier.checklists import Checklist, checklists
-from evalkit.reports.dossier.content import Evidence, FactTable, checklist_facts, files_of_run, sections
+from evalkit.reports.dossier.content import Evidence, sections
+from evalkit.reports.dossier.facts import checklist_facts, files_of_run
+from evalkit.reports.dossier.sections import FactTable
 from evalkit.reports.export import writer
 from evalkit.runs.codec import encode
 

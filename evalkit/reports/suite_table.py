@@ -85,7 +85,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
         StoreError: a run's files are damaged.
     """
     runs = list({run.summary.run_id: run for run in runs}.values())
-    labels = _labels([run.summary for run in runs])
+    labels = run_labels([run.summary for run in runs])
     placed = {(labels[run.summary.run_id], run.summary.task): run for run in runs}
     values = {
         Place(m.key, row, task): m
@@ -107,7 +107,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
     )
 
 
-def _labels(summaries: Sequence[Summary]) -> dict[str, str]:
+def run_labels(summaries: Sequence[Summary]) -> dict[str, str]:
     """Run id -> row: the model, with the conditions that its runs on a task differ in, else with the run's digest."""
     found = {}
     for s in summaries:
@@ -279,7 +279,12 @@ def to_markdown(table: SuiteTable) -> str:
 
 def to_csv(table: SuiteTable) -> str:
     """Every value, one a line: fractions."""
-    records = []
+    return csv_text(CSV_COLUMNS, csv_records(table))
+
+
+def csv_records(table: SuiteTable) -> list[dict[str, object]]:
+    """Every value with the columns of the CSV."""
+    records: list[dict[str, object]] = []
     for place, m in table.values.items():
         s = table.runs[place.row, place.task]
         tied = "" if not table.best else "yes" if place in table.best else "no"
@@ -289,7 +294,7 @@ def to_csv(table: SuiteTable) -> str:
             "value_worst_case": m.value_worst_case, "n_samples": s.n, "n_failed": s.n_failed, "n_empty": s.n_empty,
             "n_truncated": s.n_truncated, "tied_with_best": tied, "run_id": s.run_id, "signature": str(m.signature),
         })  # fmt: skip
-    return csv_text(CSV_COLUMNS, records)
+    return records
 
 
 def to_latex(table: SuiteTable) -> str:

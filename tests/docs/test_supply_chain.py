@@ -115,7 +115,7 @@ def test_a_missing_pin_another_version_and_a_lost_hash_are_seen() -> None:
 
 def test_everything_that_the_package_imports_is_declared() -> None:
     trackers = ("tracking-mlflow", "tracking-tensorboard", "tracking-trackio", "tracking-wandb")
-    extras = ("vllm", "ray", "xlsx", "dicom", "peft", "bertscore", *trackers)
+    extras = ("vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", *trackers)
     allowed = declared().union(*map(declared, extras))
     assert {name for name in imported() if distribution_of(name) not in allowed} == set()
 

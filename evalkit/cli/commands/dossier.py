@@ -12,6 +12,10 @@ from evalkit.cli.config import Config
 from evalkit.core import console
 
 HELP_ORDER = 124
+EXAMPLES = (
+    "evalkit dossier run=RUN to=dossier",
+    "evalkit dossier run=RUN baseline=RUN plan=plan.json to=dossier",
+)
 
 
 def main(config: Config) -> int:

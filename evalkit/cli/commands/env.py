@@ -6,6 +6,10 @@ from evalkit.cli.config import Config
 from evalkit.core import console
 
 HELP_ORDER = 170
+EXAMPLES = (
+    "evalkit env",
+    "evalkit env json=true",
+)
 
 
 def main(config: Config) -> int:

@@ -9,6 +9,10 @@ from evalkit.cli.factories import as_list
 from evalkit.core import console
 
 HELP_ORDER = 106
+EXAMPLES = (
+    "evalkit figure runs=[RUN,RUN] metric='strict closed_accuracy' to=slices.svg",
+    "evalkit figure runs=[RUN] kind=protocols metric=closed_accuracy to=protocols.pdf",
+)
 
 
 def main(config: Config) -> int:

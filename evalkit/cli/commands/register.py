@@ -16,6 +16,10 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import MetricKey
 
 HELP_ORDER = 122
+EXAMPLES = (
+    "evalkit register task=phantom model=phantom-llava metric='strict closed_accuracy' to=plan.json",
+    "evalkit register task=phantom metric='strict closed_accuracy' margin=0.02 to=plan.json",
+)
 IMAGES = ("original", "blank", "shuffled")
 
 

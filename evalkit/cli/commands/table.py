@@ -10,6 +10,10 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
 HELP_ORDER = 104
+EXAMPLES = (
+    "evalkit table runs=[RUN,RUN] format=markdown",
+    "evalkit table runs=runs paper=llava-med-vqa to=table.tex",
+)
 MOST_DIGITS = 6
 
 

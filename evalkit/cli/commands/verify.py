@@ -8,6 +8,10 @@ from evalkit.cli.config import Config
 from evalkit.core import console
 
 HELP_ORDER = 126
+EXAMPLES = (
+    "evalkit verify dossier=dossier",
+    "evalkit verify dossier=dossier head=HEX",
+)
 
 
 def main(config: Config) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, worst_case
 from evalkit.core.plain_text import ENCODING_ERRORS, one_line, visible
 from evalkit.core.types import MetricValue
 
@@ -232,13 +232,13 @@ def metric_table(values: Sequence[MetricValue], title: str, caption: str = "") -
     for row in values:
         if last and row.protocol != last:
             view.add_section()
-        other = percent(row.value_worst_case) if row.n_unscored else ""
+        other = worst_case(row.value_worst_case, row.low_worst_case, row.high_worst_case) if row.n_unscored else ""
         view.add_row(
             one_line(row.protocol) if row.protocol != last else "",
             one_line(row.metric),
             *([one_line(row.slice)] if with_slices else []),
             percent(row.value),
-            interval(row.low, row.high),
+            interval(row.low, row.high, effective=row.n_effective),
             str(row.n),
             str(row.n_unscored),
             other,

@@ -14,6 +14,7 @@ from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
+from evalkit.core.format import FEW_CLUSTERS_NOTE, is_few
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricValue, Prediction, Sample
 from evalkit.pipeline.train_split import TrainSplit
@@ -267,6 +268,7 @@ def caption_of(summary: Summary) -> str:
         f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
         + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
+        + (f"; {FEW_CLUSTERS_NOTE}" if any(is_few(m.n_effective) for m in summary.metrics if m.slice == "all") else "")
     )
 
 

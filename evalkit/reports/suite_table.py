@@ -11,7 +11,7 @@ from evalkit.analysis.compare import PROMPT_PARTS
 from evalkit.analysis.paired import incompatibilities
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.files import safe_name, write_whole
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, worst_case
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
@@ -195,7 +195,21 @@ def _terminal_cell(table: SuiteTable, place: Place) -> str:
     if m is None:
         return ""
     star = "*" if place in table.best else ""
-    return "\n".join([percent(m.value) + star, *([interval(m.low, m.high)] if m.low is not None else []), *_gaps(m)])
+    return "\n".join(
+        [
+            percent(m.value) + star,
+            *_bounds(m),
+            *_gaps(m),
+        ]
+    )
+
+
+def _bounds(m: MetricValue) -> list[str]:
+    return [] if m.low is None else [interval(m.low, m.high, effective=m.n_effective)]
+
+
+def _worst(m: MetricValue) -> str:
+    return worst_case(m.value_worst_case, m.low_worst_case, m.high_worst_case)
 
 
 def _gaps(m: MetricValue) -> list[str]:
@@ -215,8 +229,11 @@ def write_tables(table: SuiteTable, stem: str, out: Path) -> list[Path]:
 
 def _rest(m: MetricValue) -> list[str]:
     """What follows a value: interval, n, and unscored rows with the value in the worst case."""
-    worst = [f"({_gaps(m)[0]}; {percent(m.value_worst_case)} in the worst case)"] if m.n_unscored else []
-    return [*([interval(m.low, m.high)] if m.low is not None else []), *(worst or [f"n={m.n}"])]
+    worst = [f"({_gaps(m)[0]}; {_worst(m)} in the worst case)"] if m.n_unscored else []
+    return [
+        *_bounds(m),
+        *(worst or [f"n={m.n}"]),
+    ]
 
 
 def to_markdown(table: SuiteTable) -> str:

@@ -1,15 +1,13 @@
 """Intervals, paired tests and ranks for metrics over clustered rows (several questions about one image)."""
 
+from evalkit.stats.clusters import ClusterCodes, cluster_codes, cluster_sums, effective_clusters
 from evalkit.stats.intervals import (
     AGGREGATES,
     ONE_CLUSTER,
     Aggregate,
-    ClusterCodes,
     Estimate,
     Interval,
-    cluster_codes,
     cluster_standard_error,
-    cluster_sums,
     design_effect,
     exact_sum,
     mean_interval,
@@ -38,6 +36,7 @@ __all__ = [
     "cluster_standard_error",
     "cluster_sums",
     "design_effect",
+    "effective_clusters",
     "exact_sum",
     "group_by_cluster",
     "holm",

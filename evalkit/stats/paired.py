@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, Clusters, Interval, Values, cluster_codes, mean_interval
+from evalkit.stats.clusters import Clusters, Values, cluster_codes
+from evalkit.stats.intervals import LEVEL, Interval, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, Codes, cluster_codes, cluster_sums, resampled_weights
+from evalkit.stats.clusters import Codes, cluster_codes, cluster_sums
+from evalkit.stats.intervals import LEVEL, resampled_weights
 from evalkit.stats.paired import holm, sign_flip_p_values
 
 if TYPE_CHECKING:

@@ -13,17 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit.stats.intervals import (
-    LEVEL,
-    ONE_CLUSTER,
-    Clusters,
-    Interval,
-    Values,
-    cluster_codes,
-    cluster_sums,
-    exact_sum,
-    t_quantile,
-)
+from evalkit.stats.clusters import Clusters, Values, cluster_codes, cluster_sums
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, exact_sum
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from evalkit.core.files import write_whole
-from evalkit.core.format import MISSING, percent
+from evalkit.core.format import MISSING, is_few, percent
 from evalkit.core.types import MetricValue
 from evalkit.judge.metric_definitions import UNIT_INTERVAL
 from evalkit.reports.export.run import FinishedRun, bounds_of, name_of
@@ -43,6 +44,7 @@ def _row(number: MetricValue, sliced: bool, *, first: bool) -> list[str]:
     in_percent = bounds_of(number) == UNIT_INTERVAL or number.metric.startswith("relative")
     show = percent if in_percent else _points
     interval = MISSING if number.low is None else f"[{show(number.low)}, {show(number.high)}]"
+    interval += f" eff {number.n_effective:.1f}" if number.low is not None and is_few(number.n_effective) else ""
     return [
         number.protocol if first else "",
         number.metric,
@@ -51,8 +53,15 @@ def _row(number: MetricValue, sliced: bool, *, first: bool) -> list[str]:
         interval,
         str(number.n),
         str(number.n_unscored),
-        show(number.value_worst_case) if number.n_unscored and number.value_worst_case is not None else "",
+        _worst_case(number, show),
     ]
+
+
+def _worst_case(number: MetricValue, show: Callable[[float | None], str]) -> str:
+    if not number.n_unscored or number.value_worst_case is None:
+        return ""
+    low, high = number.low_worst_case, number.high_worst_case
+    return show(number.value_worst_case) + ("" if low is None else f" [{show(low)}, {show(high)}]")
 
 
 def _points(value: float | None) -> str:

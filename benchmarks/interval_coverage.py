@@ -13,16 +13,16 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from benchmarks.gate_simulation import sizes
 from evalkit import __version__
-from evalkit.stats import ClusterCodes, cluster_standard_error, effective_clusters, mean_interval, wilson
+from evalkit.stats import effective_clusters
+from evalkit.stats.fraction_interval import ClusteredFractions, bounds_of, normal_quantile, t_quantile, wilson_bounds
 
 
 def _videos(*groups: tuple[int, int]) -> np.ndarray:
@@ -53,24 +53,37 @@ CORRELATIONS = (0.0, 0.1, 0.3)
 GRADED = ("VQA-RAD", "SLAKE", "20 images x 5")
 
 
-def scores(rng: np.random.Generator, shape: np.ndarray, mean: float, icc: float, graded: bool) -> np.ndarray:
-    """Scores of one set, a row each: right or wrong, or also half right where graded."""
+def scores(
+    rng: np.random.Generator, shape: np.ndarray, mean: float, icc: float, sets: int, *, graded: bool
+) -> Iterator[ClusteredFractions]:
+    """Sets of scores: right or wrong, or also half right where graded."""
     spread = (1 - icc) / icc if icc else math.inf
-    rate = np.full(len(shape), mean) if not icc else rng.beta(mean * spread, (1 - mean) * spread, size=len(shape))
-    each = np.repeat(rate, shape)
-    return rng.binomial(2, each) / 2 if graded else (rng.random(len(each)) < each).astype(float)
+    for _ in range(sets):
+        rate = np.full(len(shape), mean) if not icc else rng.beta(mean * spread, (1 - mean) * spread, size=len(shape))
+        if graded:
+            each = rng.binomial(2, np.repeat(rate, shape)) / 2
+            totals = np.add.reduceat(each, np.cumsum(shape) - shape)
+            squares, lowest, highest = float(((each - each.mean()) ** 2).sum()), each.min(), each.max()
+        else:
+            totals = rng.binomial(shape, rate).astype(float)
+            n, hits = shape.sum(), totals.sum()
+            squares, lowest, highest = hits * (1 - hits / n), float(hits == n), float(hits > 0)
+        yield ClusteredFractions(
+            totals=totals, sizes=shape, squares=float(squares), lowest=lowest, highest=highest, hits=not graded
+        )
 
 
-def before(values: np.ndarray, clusters: ClusterCodes) -> tuple[float, float]:
+def before(found: ClusteredFractions) -> tuple[float, float]:
     """The interval of earlier versions."""
-    k, n, mean = clusters.k, len(values), float(values.mean())
+    k, n = len(found.sizes), int(found.sizes.sum())
+    mean = float(found.totals.sum()) / n
     if mean in (0.0, 1.0):
         tail = 0.025 ** (1 / k)
         return (tail, 1.0) if mean else (0.0, 1 - tail)
-    if k == n and set(values.tolist()) == {0.0, 1.0}:
-        found = wilson(int(values.sum()), n)
-        return found.low, found.high
-    half = float(stdtrit(k - 1, 0.975)) * cluster_standard_error(values, clusters)
+    if k == n and found.hits:
+        return wilson_bounds(mean, n, normal_quantile(0.95))
+    residuals = found.totals - mean * found.sizes
+    half = t_quantile(0.95, k - 1) * math.sqrt(k / (k - 1) * float(residuals @ residuals)) / n
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
@@ -78,20 +91,18 @@ def simulate(name: str, mean: float, icc: float, sets: int, *, graded: bool = Fa
     """Coverage and mean width, in percent, of both intervals over `sets` sets."""
     shape = SHAPES[name]
     rng = np.random.default_rng([seed, *map(ord, f"{name} {mean} {icc} {graded}")])
-    clusters = ClusterCodes(np.repeat(np.arange(len(shape)), shape), len(shape))
     covered, width, narrowest = np.zeros(2), np.zeros(2), 1.0
-    for _ in range(sets):
-        values = scores(rng, shape, mean, icc, graded)
-        found = mean_interval(values, clusters)
-        for at, (low, high) in enumerate((before(values, clusters), (found.low, found.high))):
+    for drawn in scores(rng, shape, mean, icc, sets, graded=graded):
+        found = bounds_of(drawn, 0.95)
+        for at, (low, high) in enumerate((before(drawn), (found.low, found.high))):
             covered[at] += low - 1e-12 <= mean <= high + 1e-12
             width[at] += high - low
         narrowest = min(narrowest, found.high - found.low)
-    percents = np.round(100 * np.stack([covered, width]) / sets, 2)
+    percents = np.round(100 * np.stack([covered, width]) / sets, 2).tolist()
     return {
         "shape": name, "clusters": len(shape), "rows": int(shape.sum()),
         "effective_clusters": round(effective_clusters(shape), 1), "accuracy": mean, "icc": icc, "graded": graded,
-        "before": percents[0, 0], "covered": percents[0, 1], "width_before": percents[1, 0], "width": percents[1, 1],
+        "before": percents[0][0], "covered": percents[0][1], "width_before": percents[1][0], "width": percents[1][1],
         "narrowest": round(100 * narrowest, 3),
     }  # fmt: skip
 

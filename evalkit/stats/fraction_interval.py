@@ -39,38 +39,71 @@ class Bounds:
     method: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusteredFractions:
+    """What the interval needs to know of scores in [0, 1].
+
+    totals, sizes: sum of the scores, and rows, of each cluster, shape (K,).  squares: sum of the squared distances of
+    the scores from their mean.  lowest, highest: of the scores.  hits: all scores are 0 or 1.
+    """
+
+    totals: np.ndarray[Any, Any]
+    sizes: np.ndarray[Any, Any]
+    squares: float
+    lowest: float
+    highest: float
+    hits: bool
+
+
 def fraction_bounds(values: np.ndarray[Any, Any], clusters: ClusterCodes, level: float) -> Bounds:
     """Bounds for the mean of `values` in [0, 1] over at least two clusters."""
     import numpy as np
 
-    n, k = len(values), clusters.k
-    sizes = np.bincount(clusters.code, minlength=k)
-    units = effective_clusters(sizes)
-    lowest, highest, mean = float(values.min()), float(values.max()), float(values.mean())
-    hits = bool(((values == 0) | (values == 1)).all())
-    inner_low, inner_high = _outermost(lowest, highest, units, level)
-    if lowest == highest:
+    residuals = values - values.mean()
+    return bounds_of(
+        ClusteredFractions(
+            totals=cluster_sums(values, clusters.code, clusters.k),
+            sizes=np.bincount(clusters.code, minlength=clusters.k),
+            squares=float(residuals @ residuals),
+            lowest=float(values.min()),
+            highest=float(values.max()),
+            hits=bool(((values == 0) | (values == 1)).all()),
+        ),
+        level,
+    )
+
+
+def bounds_of(scores: ClusteredFractions, level: float) -> Bounds:
+    """Bounds for a mean from what is known of each cluster."""
+    sizes, n, k = scores.sizes, int(scores.sizes.sum()), len(scores.sizes)
+    units, mean = effective_clusters(sizes), float(scores.totals.sum()) / n
+    inner_low, inner_high = outermost_bounds(scores.lowest, scores.highest, units, level)
+    if scores.lowest == scores.highest:
         return _named(inner_low, inner_high, "exact", k, n)
-    if k < FEWEST_CLUSTERS or (k == n and hits and n < FEWEST_ROWS):
+    if k < FEWEST_CLUSTERS or (k == n and scores.hits and n < FEWEST_ROWS):
         return _named(*exact_bounds(mean, units, level), "exact", k, n)
-    if k == n and hits:
+    if k == n and scores.hits:
         low, high = wilson_bounds(mean, n, normal_quantile(level))
         return Bounds(low=low, high=high, method="Wilson")
-    residuals = values - mean
     # Clusters that agree by chance more than independent rows would are no evidence of more rows.
-    variance = max(cr2_variance(cluster_sums(residuals, clusters.code, k), sizes), float(residuals @ residuals) / n**2)
+    variance = max(cr2_variance(scores.totals - mean * sizes, sizes), scores.squares / n**2)
     if not variance:  # below the smallest number
         return _named(min(mean, inner_low), max(mean, inner_high), METHOD, k, n)
-    ratio = normal_quantile(level) / t_quantile(level, degrees_of_freedom(sizes))
-    low, high = exact_bounds(mean, mean * (1 - mean) / variance * ratio * ratio, level)
+    low, high = effective_bounds(mean, variance, degrees_of_freedom(sizes), level)
     return _named(min(low, inner_low), max(high, inner_high), METHOD, k, n)
+
+
+def effective_bounds(mean: float, variance: float, degrees: float, level: float) -> tuple[float, float]:
+    """Korn and Graubard's bounds of a mean between 0 and 1 with an estimated variance above 0."""
+    ratio = normal_quantile(level) / t_quantile(level, degrees)
+    return exact_bounds(mean, mean * (1 - mean) / variance * ratio * ratio, level)
 
 
 def _named(low: float, high: float, method: str, k: int, n: int) -> Bounds:
     return Bounds(low=max(0.0, low), high=min(1.0, high), method=method if k == n else f"{method}, {k} clusters")
 
 
-def _outermost(lowest: float, highest: float, units: float, level: float) -> tuple[float, float]:
+def outermost_bounds(lowest: float, highest: float, units: float, level: float) -> tuple[float, float]:
     """The largest lower and the smallest upper bound for scores between `lowest` and `highest`.
 
     A share of 1 - tail^(1/units) of the population may lie outside of what `units` clusters show; it may score 0 or 1.

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from benchmarks.gate_simulation import sizes
-from evalkit.stats import ClusterCodes, effective_clusters, mean_interval
+from evalkit.stats import ClusterCodes, cluster_standard_error, effective_clusters, mean_interval
 from evalkit.stats.fraction_interval import cr2_variance, degrees_of_freedom, exact_bounds, wilson_bounds
 
 SIZES = st.lists(st.integers(1, 12), min_size=2, max_size=12)
@@ -55,15 +55,12 @@ def test_variance_and_degrees_are_those_of_the_matrices(shape, seed):
     assert degrees_of_freedom(np.array(shape)) == pytest.approx(degrees, rel=1e-9)
 
 
-def test_equal_clusters_have_k_minus_1_degrees_and_statsmodels_error():
-    from statsmodels.regression.linear_model import OLS
-
+def test_equal_clusters_have_k_minus_1_degrees_and_the_robust_error():
+    """The robust error itself is statsmodels' (`test_intervals`)."""
     shape, values = np.full(25, 4), np.random.default_rng(0).random(100)
     clusters = codes(shape)
-    fit = OLS(values, np.ones(100)).fit(cov_type="cluster", cov_kwds={"groups": clusters.code})
     residuals = np.bincount(clusters.code, weights=values - values.mean())
-    # statsmodels multiplies by (n - 1) / (n - k) as well, which is 1 for a mean.
-    assert math.sqrt(cr2_variance(residuals, shape)) == pytest.approx(fit.bse[0], rel=1e-9)
+    assert math.sqrt(cr2_variance(residuals, shape)) == pytest.approx(cluster_standard_error(values, clusters))
     assert degrees_of_freedom(shape) == pytest.approx(24)
     assert effective_clusters(shape) == 25
 
@@ -140,7 +137,7 @@ def test_more_right_answers_never_lower_a_bound_without_clusters(n, data):
 def test_no_interval_has_zero_width(values, clusters):
     found = mean_interval(values, clusters)
     assert found.high - found.low > 0.01
-    assert 0 <= found.low <= np.mean(values) <= found.high <= 1
+    assert 0 <= found.low <= np.mean(values) * (1 + 1e-12) <= found.high <= 1
 
 
 def test_numbers_without_a_scale_that_are_all_equal_have_no_bounds():
@@ -179,3 +176,20 @@ def test_the_interval_covers(name, accuracy, icc):
     found = simulate(name, accuracy, icc, 500, seed=1)
     assert found["covered"] >= 92.0
     assert found["narrowest"] > 0
+
+
+@given(hits(), st.booleans())
+def test_the_totals_of_clusters_give_the_interval_of_the_rows(drawn, graded):
+    """The simulations use the totals alone."""
+    from evalkit.stats.fraction_interval import ClusteredFractions, bounds_of
+
+    values, clusters = drawn
+    values = values / 2 if graded else values
+    found = mean_interval(values, clusters)
+    totals = np.bincount(clusters.code, weights=values)
+    made = ClusteredFractions(
+        totals=totals, sizes=np.bincount(clusters.code), squares=float(((values - values.mean()) ** 2).sum()),
+        lowest=values.min(), highest=values.max(), hits=set(values.tolist()) <= {0.0, 1.0},
+    )  # fmt: skip
+    low, high = bounds_of(made, 0.95).low, bounds_of(made, 0.95).high
+    assert (low, high) == pytest.approx((found.low, found.high), abs=1e-12)

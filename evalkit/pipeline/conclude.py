@@ -23,7 +23,7 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, small_classes, uncounted_rows
 from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 from evalkit.tasks.choice_orders import is_ordered
@@ -94,7 +94,8 @@ def conclude(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )
         summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
-        if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
+        noted = [note for about in (uncounted_rows, letter_golds, small_classes) for note in about(samples, protocols)]
+        if noted:
             summary = replace(summary, notes=(*summary.notes, *noted))
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))

@@ -106,6 +106,9 @@ LABEL_AGGREGATES: dict[str, LabelAggregate] = {
     "constant_answer": constant_answer,
 }
 
+# Those that are means over the classes.
+MACRO_AGGREGATES = frozenset({"macro_accuracy", "macro_f1"})
+
 
 def _interval(
     value: float,
@@ -117,8 +120,8 @@ def _interval(
     """Interval of a mean over classes: exact bounds at its effective sample size, as for a mean over rows.
 
     The variance is the cluster-robust one of the first-order influence of each row, plus what it lacks where classes
-    are small: a class of few rows that are all right shows no variance (`small_class_variance`).  Neither bound is closer
-    to 0 or 1 than the exact one of as many agreeing clusters, each with the weight of its rows.
+    are small: a class of few rows that are all right shows no variance (`small_class_variance`).  Neither bound is
+    closer to 0 or 1 than the exact one of as many agreeing clusters, each with the weight of its rows.
     """
     import numpy as np
 
@@ -182,7 +185,11 @@ def small_class_variance(
     neighbours = cluster_sums(sizes[code].astype(float), label, classes) / rows
     units = rows / (1 + icc * (neighbours - 1))
     parts = spread / units
-    shown = right / rows * (1 - right / rows) / units
+    # A class on one cluster shows no variance at all: its residuals add up to 0.
+    pair, pairs_of = cluster_codes(code, list(zip(label.tolist(), code.tolist(), strict=True)))
+    of_class = np.zeros(pairs_of, dtype=np.intp)
+    of_class[pair] = label
+    shown = cluster_sums(cluster_sums(residual, pair, pairs_of) ** 2, of_class, classes) / rows**2
     return SmallClassVariance(
         lacking=float(np.maximum(0.0, parts - shown).sum()) / classes**2,
         degrees=float(parts.sum()) ** 2 / float((parts * parts / units).sum()),

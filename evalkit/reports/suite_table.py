@@ -160,7 +160,7 @@ def how_to_read(table: SuiteTable, mark: str) -> str:
     """The caption; mark: how the best cells are marked, in words."""
     if not table.best:
         return HOW_TO_READ
-    best = "the best of its metric and task, and all not distinguishable from it (sign flips, Holm, 5 %)"
+    best = "every model that no other is significantly better than (sign flips of images, all pairs at once, 5 %)"
     return f"{HOW_TO_READ} {mark}: {best}."
 
 

@@ -14,6 +14,7 @@ from evalkit.stats.intervals import (
     wilson,
 )
 from evalkit.stats.paired import (
+    PERMUTATION_FLOOR,
     holm,
     paired_interval,
     paired_minimum_detectable_effect,
@@ -22,11 +23,12 @@ from evalkit.stats.paired import (
     unpaired_minimum_detectable_effect,
 )
 from evalkit.stats.ranking import Rank, rank_models
-from evalkit.stats.restricted import group_by_cluster, restricted_interval, restricted_t
+from evalkit.stats.restricted import equivalence_p, group_by_cluster, restricted_interval, restricted_t
 
 __all__ = [
     "AGGREGATES",
     "ONE_CLUSTER",
+    "PERMUTATION_FLOOR",
     "Aggregate",
     "ClusterCodes",
     "Estimate",
@@ -37,6 +39,7 @@ __all__ = [
     "cluster_sums",
     "design_effect",
     "effective_clusters",
+    "equivalence_p",
     "exact_sum",
     "group_by_cluster",
     "holm",

@@ -131,6 +131,23 @@ def restricted_interval(differences: Values, clusters: Clusters, level: float = 
     return Interval(low=low, high=high, method=f"restricted t, {data.k} clusters")
 
 
+def equivalence_p(differences: Values, clusters: Clusters, margin: float) -> float:
+    """p of the hypothesis that the mean difference is not within (-margin, margin): two one-sided tests (TOST).
+
+    The larger of both p values (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657), each by the restricted t
+    statistic with K - 1 degrees of freedom.  1.0 for no rows and for a single cluster.
+    """
+    from scipy.special import stdtr
+
+    if not len(differences):
+        return 1.0
+    data = group_by_cluster(differences, clusters)
+    if data.k < 2:
+        return 1.0
+    above, below = restricted_t(data, -margin), -restricted_t(data, margin)
+    return float(stdtr(data.k - 1, -min(above, below)))
+
+
 def _bound(data: ClusteredDifferences, critical: float, sign: int) -> float:
     """Null value below (sign -1) or above (sign 1) the mean at which the statistic is `critical` (Illinois method)."""
     inside, outside = data.mean, sign * data.furthest

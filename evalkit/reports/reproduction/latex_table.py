@@ -20,7 +20,8 @@ from evalkit.reports.reproduction.verdict import (
 )
 
 SIGNS = {
-    REPRODUCED: "$=$", EQUIVALENT: r"$\equiv$", WITHIN: r"$\approx$", DEVIATES: r"$\neq$", NOT_COMPARABLE: "?", IRREPRODUCIBLE: r"$\dagger$",
+    REPRODUCED: "$=$", EQUIVALENT: r"$\equiv$", WITHIN: r"$\approx$", DEVIATES: r"$\neq$",
+    NOT_COMPARABLE: "?", IRREPRODUCIBLE: r"$\dagger$",
     NOT_RUN: "",
 }  # fmt: skip
 

@@ -114,8 +114,9 @@ class PublishedTable:
     """A paper's table.
 
     sources: the sources of figures.  trains: exact train splits.  faults: known errors of figures.  foreign: protocols
-    that evalkit cannot compute, each with its rule and the reason.  notes: facts that affect all figures.  All keys are
-    names inside the file.
+    that evalkit cannot compute, each with its rule and the reason.  notes: facts that affect all figures.  dependent:
+    why the rows are not independent (frames of videos), so that no interval can be made from a figure and its n; empty
+    where they nearly are.  All keys are names inside the file.
     """
 
     name: str
@@ -129,6 +130,7 @@ class PublishedTable:
     faults: Mapping[str, str] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dependent: str = ""
 
     def faults_of(self, system: System, figure: Figure) -> tuple[str, ...]:
         """Texts of the known errors of a figure: its own faults, then those of its row."""

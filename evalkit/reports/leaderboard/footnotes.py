@@ -42,6 +42,8 @@ def how_to_read(entries: Sequence[Entry], places: Mapping[str, Mapping[str, Plac
         notes.append(NEXT_TO_RUNS if runs and not reason else PAPERS)
     if any(cell.interval == "Wilson" for entry in entries for cell in entry.cells.values()):
         notes.append(WILSON)
+    if found := dict.fromkeys(entry.dependent for entry in entries if entry.dependent):
+        notes += [f"Rows of papers have no interval: {why}." for why in found]
     return notes
 
 

@@ -109,9 +109,10 @@ def detectable_effect(key: MetricKey, entries: Sequence[Entry]) -> str:
     texts = []
     if any(e.kind == "run" for e, _ in cells):
         texts.append(_paired_effect(key, ranked_runs(key, entries), n, higher_is_better))
-    if any(e.kind == "paper" for e, _ in cells) or not texts:
+    independent = not any(e.dependent for e, _ in cells)
+    if independent and (any(e.kind == "paper" for e, _ in cells) or not texts):
         texts.append(_unpaired_effect(key, best, n, share))
-    return f"{column}, {n} rows: {'; '.join(texts)}"
+    return f"{column}, {n} rows: {'; '.join(texts)}" if texts else ""
 
 
 def _paired_effect(key: MetricKey, runs: Sequence[Entry], n: int, higher_is_better: bool) -> str:

@@ -1,0 +1,85 @@
+"""The family of metrics that a gate decides by default, and the chance that an equal candidate passes them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+from evalkit.analysis.paired import ASSUMED_DISCORDANCE
+from evalkit.analysis.run_scores import RunScores
+from evalkit.core.types import MetricKey
+
+# Metrics of two protocols whose scores are equal on this share of the same rows are copies: a second one adds no
+# question, and makes the adjustment of p values harder on all.
+COPY = 0.95
+
+
+def near_copies(run: RunScores, keys: Sequence[MetricKey]) -> dict[MetricKey, MetricKey]:
+    """The metrics with nearly the scores of an earlier one of another protocol over the same rows, each with that one."""
+    import numpy as np
+
+    kept: list[MetricKey] = []
+    copies: dict[MetricKey, MetricKey] = {}
+    for key in keys:
+        if key not in run.columns:  # refused; the gate says why
+            continue
+        column = run.columns[key]
+        for earlier in kept:
+            other = run.columns[earlier]
+            same_rows = column.n == other.n and np.array_equal(run.rows(key), run.rows(earlier))
+            if key.protocol == earlier.protocol or not same_rows or column.higher_is_better != other.higher_is_better:
+                continue
+            equal = np.isclose(column.worst_case(), other.worst_case(), rtol=0, atol=1e-9)
+            if column.n and equal.mean() >= COPY:
+                copies[key] = earlier
+                break
+        else:
+            kept.append(key)
+    return copies
+
+
+class JointChance(NamedTuple):
+    """The chance that an equal candidate passes every metric: if they were independent, and if they went together."""
+
+    independent: float
+    together: float
+
+    @property
+    def text(self) -> str:
+        """Both in percent, or one where they print the same.
+
+        >>> JointChance(0.226, 0.61).text, JointChance(0.8, 0.8).text
+        ('23 to 61 %', '80 %')
+        """
+        low, high = f"{100 * self.independent:.0f}", f"{100 * self.together:.0f}"
+        return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def pass_chance(n: int, margin: float, level: float, discordance: float = ASSUMED_DISCORDANCE) -> float:
+    """The chance that an equal candidate passes one metric over n independent rows: normal approximation.
+
+    level: of the bound that decides.
+
+    >>> round(pass_chance(451, 0.04, 0.035), 2)
+    0.81
+    """
+    standard = NormalDist()
+    return standard.cdf(margin / math.sqrt(discordance / n) - standard.inv_cdf(1 - level))
+
+
+def joint_chance(
+    baselines: Sequence[RunScores],
+    metrics: Sequence[Sequence[MetricKey]],
+    margin_of: Mapping[MetricKey, float],
+    level: float,
+) -> JointChance:
+    """The chance that a candidate that is equal to every baseline passes all of its metrics."""
+    chances = [
+        pass_chance(n, margin_of[key], level)
+        for baseline, keys in zip(baselines, metrics, strict=True)
+        for key in keys
+        if key in baseline.columns and (n := len(baseline.rows(key)))
+    ]
+    return JointChance(math.prod(chances), min(chances, default=1.0))

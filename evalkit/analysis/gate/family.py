@@ -14,15 +14,20 @@ from evalkit.core.types import MetricKey
 # Metrics of two protocols whose scores are equal on this share of the same rows are copies: a second one adds no
 # question, and makes the adjustment of p values harder on all.
 COPY = 0.95
+# The protocol without known faults.
+PREFERRED = "strict"
 
 
 def near_copies(run: RunScores, keys: Sequence[MetricKey]) -> dict[MetricKey, MetricKey]:
-    """The metrics with nearly the scores of an earlier one of another protocol over the same rows, each with that one."""
+    """The metrics with nearly the scores of one of another protocol over the same rows, each with the one that stays.
+
+    Of copies the one of PREFERRED stays, else the first.
+    """
     import numpy as np
 
     kept: list[MetricKey] = []
     copies: dict[MetricKey, MetricKey] = {}
-    for key in keys:
+    for key in sorted(keys, key=lambda key: key.protocol != PREFERRED):
         if key not in run.columns:  # refused; the gate says why
             continue
         column = run.columns[key]

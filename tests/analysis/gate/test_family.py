@@ -61,6 +61,13 @@ def test_a_copy_over_other_rows_and_an_unscored_one_are_no_copies() -> None:
     assert near_copies(with_metrics(a=values), [a, MetricKey("refused", "accuracy")]) == {}
 
 
+def test_of_copies_the_strict_one_stays() -> None:
+    found = with_metrics(a=hits(0), strict=hits(0), z=hits(0))
+    a, strict, z = (MetricKey(name, "accuracy") for name in ("a", "strict", "z"))
+    assert near_copies(found, [a, strict, z]) == {a: strict, z: strict}
+    assert choose_metrics([[found]], None) == [[strict]]
+
+
 def test_copies_are_of_a_metric_that_stays() -> None:
     """A chain of copies drifts: c is a copy of b, and not of a."""
     one = hits(0)

@@ -186,10 +186,8 @@ def small_class_variance(
     units = rows / (1 + icc * (neighbours - 1))
     parts = spread / units
     # A class on one cluster shows no variance at all: its residuals add up to 0.
-    pair, pairs_of = cluster_codes(code, list(zip(label.tolist(), code.tolist(), strict=True)))
-    of_class = np.zeros(pairs_of, dtype=np.intp)
-    of_class[pair] = label
-    shown = cluster_sums(cluster_sums(residual, pair, pairs_of) ** 2, of_class, classes) / rows**2
+    found, pair = np.unique(label * len(sizes) + code, return_inverse=True)
+    shown = cluster_sums(cluster_sums(residual, pair, len(found)) ** 2, found // len(sizes), classes) / rows**2
     return SmallClassVariance(
         lacking=float(np.maximum(0.0, parts - shown).sum()) / classes**2,
         degrees=float(parts.sum()) ** 2 / float((parts * parts / units).sum()),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.analysis.paired import ASSUMED_DISCORDANCE
 from evalkit.analysis.run_scores import RunScores
 from evalkit.core.types import MetricKey
 
-# Metrics of two protocols whose scores are equal on this share of the same rows are copies: a second one adds no
-# question, and makes the adjustment of p values harder on all.
-COPY = 0.95
+if TYPE_CHECKING:
+    import numpy as np
+
+# Metrics of two protocols whose scores are correlated like this over the same rows are copies: a second one adds no
+# question, and makes the adjustment of p values harder on all.  A share of equal scores would not do: where almost all
+# answers are right, any two metrics are equal on almost all rows.
+COPY = 0.9
 # The protocol without known faults.
 PREFERRED = "strict"
 
@@ -36,13 +40,23 @@ def near_copies(run: RunScores, keys: Sequence[MetricKey]) -> dict[MetricKey, Me
             same_rows = column.n == other.n and np.array_equal(run.rows(key), run.rows(earlier))
             if key.protocol == earlier.protocol or not same_rows or column.higher_is_better != other.higher_is_better:
                 continue
-            equal = np.isclose(column.worst_case(), other.worst_case(), rtol=0, atol=1e-9)
-            if column.n and equal.mean() >= COPY:
+            if column.n and _correlation(column.worst_case(), other.worst_case()) >= COPY:
                 copies[key] = earlier
                 break
         else:
             kept.append(key)
     return copies
+
+
+def _correlation(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float:
+    """Pearson's correlation; 1 for equal scores, also where they do not vary, and 0 where only one varies."""
+    import numpy as np
+
+    if np.allclose(one, two, rtol=0, atol=1e-9):
+        return 1.0
+    if np.ptp(one) == 0 or np.ptp(two) == 0:
+        return 0.0
+    return float(np.corrcoef(one, two)[0, 1])
 
 
 class JointChance(NamedTuple):

@@ -23,6 +23,7 @@ from evalkit.judge.replicates import replicate_spread
 from evalkit.judge.reply_forms import reply_form
 from evalkit.runs.schema import JudgedFile, JudgePlan, Judgment
 from evalkit.scoring.aggregate import LINKING_TAGS
+from evalkit.stats import Interval, mean_interval
 
 
 class RunIdentity(Protocol):
@@ -95,11 +96,19 @@ def _values(
             scored = [] if without_values else [i for i in members if i.status == "judged"]
             # Answers without any judgment have no known tags, so they count in the slice `all` only.
             n = len(members) + (n_unseen if name == "all" else 0)
-            yield _value(metric, plan.judge, name, scored, n)
+            yield _value(metric, plan.judge, name, members, scored, n)
 
 
-def _value(metric: JudgedMetric, judge: str, slice_name: str, scored: Sequence[ItemResult], n: int) -> MetricValue:
+def _value(
+    metric: JudgedMetric,
+    judge: str,
+    slice_name: str,
+    members: Sequence[ItemResult],
+    scored: Sequence[ItemResult],
+    n: int,
+) -> MetricValue:
     value, interval = metric.estimate(scored)
+    worst = _worst_case_interval(metric, members, scored, n) if value is not None else None
     return MetricValue(
         protocol=protocol_of(judge),
         metric=metric.name,
@@ -110,9 +119,23 @@ def _value(metric: JudgedMetric, judge: str, slice_name: str, scored: Sequence[I
         n=n,
         n_unscored=n - len(scored),
         n_clusters=len({i.image_id for i in scored}),
+        n_effective=interval.effective if interval else None,
         value_worst_case=value * len(scored) / n if metric.has_worst_case and value is not None else None,
+        low_worst_case=worst.low if worst else None,
+        high_worst_case=worst.high if worst else None,
         higher_is_better=metric.higher_is_better,
     )
+
+
+def _worst_case_interval(
+    metric: JudgedMetric, members: Sequence[ItemResult], scored: Sequence[ItemResult], n: int
+) -> Interval | None:
+    """The interval with every answer without a score as 0; None where the image of such an answer is not known."""
+    if not metric.has_worst_case or metric.score is None or len(members) < n:
+        return None
+    judged = {id(item) for item in scored}
+    values = [metric.score(item) if id(item) in judged else 0.0 for item in members]
+    return mean_interval(values, [item.image_id for item in members], bounded=metric.bounded)
 
 
 def _slices(items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:

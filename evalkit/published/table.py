@@ -116,8 +116,9 @@ class PublishedTable:
 
     sources: the sources of figures.  trains: exact train splits.  faults: known errors of figures.  foreign: protocols
     that evalkit cannot compute, each with its rule and the reason.  judges: protocol judge:NAME -> the model whose
-    judgments the figures are, where it is known.  notes: facts that affect all figures.  All keys are names inside the
-    file.
+    judgments the figures are, where it is known.  notes: facts that affect all figures.  dependent: why the rows are
+    not independent (frames of videos), so that no interval can be made from a figure and its n; empty where they nearly
+    are.  All keys are names inside the file.
     """
 
     name: str
@@ -132,6 +133,7 @@ class PublishedTable:
     foreign: Mapping[str, str] = field(default_factory=dict)
     judges: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dependent: str = ""
 
     def faults_of(self, system: System, figure: Figure) -> tuple[str, ...]:
         """Texts of the known errors of a figure: its own faults, then those of its row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.analysis.adjusted import AdjustedP
 from evalkit.analysis.compare import RunComparison, p_values
 from evalkit.analysis.paired import Paired
 from evalkit.analysis.run_scores import RunScores, clusters_in_words
@@ -28,9 +29,9 @@ def comparison_sheet(results: Sequence[RunComparison], first: RunScores) -> Shee
     """The paired differences of runs from the first one: a row a run and metric, significant ones bold."""
     rows: list[Row | None] = []
     records: list[Mapping[str, object]] = []
-    for result in results:
+    for result, adjusted in zip(results, p_values(first, results), strict=True):
         rows += [None] if rows else []
-        for p, q in zip(result.pairs, p_values(first, result), strict=True):
+        for p, q in zip(result.pairs, adjusted, strict=True):
             rows.append(_compared_row(result.run, p, q))
             records.append(_compared_record(first, result.run, p, q))
     header = first.header
@@ -45,25 +46,25 @@ def comparison_sheet(results: Sequence[RunComparison], first: RunScores) -> Shee
     )
 
 
-def _compared_row(run: RunScores, p: Paired, q: float) -> Row:
+def _compared_row(run: RunScores, p: Paired, q: AdjustedP) -> Row:
     one, two = p.table_values
     name = f"{p.key}{p.direction}"
     difference = Cell(
         text=percent(p.difference, signed=True),
         small=interval(p.interval.low, p.interval.high, signed=True),
-        is_bold=q < ALPHA,
+        is_bold=q.value < ALPHA,
     )
-    ends = (f"{q:.4f}", str(p.n_worse), str(p.n_better), str(p.n))
+    ends = (q.text.removeprefix("="), str(p.n_worse), str(p.n_better), str(p.n))
     starts = (run.header.model, name, percent(one), percent(two))
     return (*(Cell(text=t) for t in starts), difference, *(Cell(text=t) for t in ends))
 
 
-def _compared_record(first: RunScores, run: RunScores, p: Paired, q: float) -> dict[str, object]:
+def _compared_record(first: RunScores, run: RunScores, p: Paired, q: AdjustedP) -> dict[str, object]:
     one, two = p.table_values
     values = (
         run.header.model, run.header.run_id, first.header.model, first.header.run_id, first.header.task,
         first.header.split, str(p.key), p.higher_is_better, one, two, p.first, p.second, p.difference, p.interval.low,
-        p.interval.high, q, p.n, p.n_clusters, p.n_worse, p.n_better,
+        p.interval.high, q.value, p.n, p.n_clusters, p.n_worse, p.n_better,
     )  # fmt: skip
     return dict(zip(COMPARED, values, strict=True))
 
@@ -71,7 +72,7 @@ def _compared_record(first: RunScores, run: RunScores, p: Paired, q: float) -> d
 def _compared_notes(results: Sequence[RunComparison], first: RunScores) -> tuple[str, ...]:
     notes = [
         f"Percent, with the 95 % interval of the difference, clustered by {first.cluster}; p by sign flips of whole "
-        f"clusters, Holm over the metrics of a model; bold: p < {ALPHA:g}.",
+        f"clusters, Holm over all runs and metrics that are shown; bold: p < {ALPHA:g}.",
     ]
     if any(p.worst_case_differs for r in results for p in r.pairs):
         notes.append("Unscored rows count as the worst score in the differences, and may be left out of the values.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.core.format import MISSING, percent
+from evalkit.core.format import MISSING, is_few, percent
 from evalkit.core.types import MetricValue
 from evalkit.judge.metric_definitions import UNIT_INTERVAL, Bounds, metric_bounds
 
@@ -28,4 +28,5 @@ def interval_text(number: MetricValue, digits: int = 2) -> str:
     """The interval of a number in brackets; – where it has none."""
     if number.low is None or number.high is None:
         return MISSING
-    return f"[{value_text(number, number.low, digits)}, {value_text(number, number.high, digits)}]"
+    effective = f" eff {number.n_effective:.1f}" if is_few(number.n_effective) else ""
+    return f"[{value_text(number, number.low, digits)}, {value_text(number, number.high, digits)}]{effective}"

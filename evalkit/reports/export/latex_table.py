@@ -46,10 +46,16 @@ def _row(number: MetricValue, sliced: bool, *, first: bool) -> list[str]:
         interval_text(number),
         str(number.n),
         str(number.n_unscored),
-        value_text(number, number.value_worst_case)
-        if number.n_unscored and number.value_worst_case is not None
-        else "",
+        _worst_case(number),
     ]
+
+
+def _worst_case(number: MetricValue) -> str:
+    if not number.n_unscored or number.value_worst_case is None:
+        return ""
+    low, high = number.low_worst_case, number.high_worst_case
+    bounds = "" if low is None else f" [{value_text(number, low)}, {value_text(number, high)}]"
+    return value_text(number, number.value_worst_case) + bounds
 
 
 def _notes(run: FinishedRun) -> list[str]:

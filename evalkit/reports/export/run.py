@@ -41,6 +41,9 @@ def details_of(number: MetricValue) -> dict[str, str | int | float]:
         "n": number.n,
         "n_unscored": number.n_unscored,
         "value_worst_case": number.value_worst_case,
+        "interval_low_worst_case": number.low_worst_case,
+        "interval_high_worst_case": number.high_worst_case,
+        "n_effective_clusters": number.n_effective,
         "higher_is_better": None if number.higher_is_better is None else str(number.higher_is_better).lower(),
         "signature": str(number.signature),
     }

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
+from evalkit.analysis.adjusted import check_equivalence_margin
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.reports.reproduction.config import ModelRow
 from evalkit.runs.schema import Summary
 
 REPRODUCED = "reproduced"
-WITHIN = "within the interval"
+EQUIVALENT = "equivalent"
+# The same questions on both sides: the sampling of questions, which the interval is about, explains no difference, so
+# that this is no evidence that the figure was reproduced.
+WITHIN = "no difference shown"
 DEVIATES = "deviates"
 NOT_COMPARABLE = "not comparable"
 IRREPRODUCIBLE = "known not to be reproducible"
 NOT_RUN = "not run"
-VERDICTS = (REPRODUCED, WITHIN, DEVIATES, NOT_COMPARABLE, IRREPRODUCIBLE, NOT_RUN)
+VERDICTS = (REPRODUCED, EQUIVALENT, WITHIN, DEVIATES, NOT_COMPARABLE, IRREPRODUCIBLE, NOT_RUN)
 
 ACCEPT = ("auto", "exact", "interval")
 
@@ -58,6 +62,7 @@ def compare_paper(
     *,
     accept: str = "auto",
     proxy_metrics: Mapping[str, Sequence[str]] | None = None,
+    equivalence: float | None = None,
 ) -> list[ReproducedCell]:
     """One cell for every figure and every run of its model on its task and split; without such a run one without it.
 
@@ -67,17 +72,25 @@ def compare_paper(
     Args:
         models: name of a run's model -> the published row.  A row without an entry is reproduced by the model of the
             row's id, and every row by answers from a file that are named by the row's id.
-        accept: when a value whose interval holds the published one is "within the interval": "interval" always, "exact"
+        accept: when a value whose interval holds the published one is "no difference shown": "interval" always, "exact"
             never, "auto" for answers that evalkit generated or a judge scored.  Answers from a file are either the
             authors' own, and then the count must agree, or not.
         proxy_metrics: see `Paper`.
+        equivalence: the largest difference that counts as none, as a fraction: a generated or judged value whose whole
+            interval is within it of the published one is "equivalent" (two one-sided tests at 2.5 %).
+
+    Raises:
+        ConfigError: `equivalence` is not a fraction between 0 and 1.
     """
+    check_equivalence_margin(equivalence)
     rows = {name: m if isinstance(m, ModelRow) else ModelRow(row=m) for name, m in (models or {}).items()}
     cells: list[ReproducedCell] = []
     for system in published.systems:
         for figure in system.figures:
             matching = [run for run in runs if _reproduces(run, system, figure, rows)]
-            found = [_cell(published, system, figure, run, accept, proxy_metrics or {}) for run in matching]
+            found = [
+                _cell(published, system, figure, run, accept, proxy_metrics or {}, equivalence) for run in matching
+            ]
             cells += found or [_cell_without_run(published, system, figure)]
     return cells
 
@@ -126,6 +139,7 @@ def _cell(
     run: Summary,
     accept: str,
     proxy_metrics: Mapping[str, Sequence[str]],
+    equivalence: float | None,
 ) -> ReproducedCell:
     value = find_value(run, MetricKey(figure.protocol, figure.metric), figure.slice)
     if value is None or value.value is None:
@@ -146,8 +160,11 @@ def _cell(
         return cell(REPRODUCED)
     if why := why_irreproducible(published, system, figure):
         return cell(IRREPRODUCIBLE, why)
-    if _accepts_interval(figure, run, accept) and _interval_holds(figure, value):
-        return cell(WITHIN, difference)
+    if _accepts_interval(figure, run, accept):
+        if equivalence is not None and _is_within(figure, value, equivalence):
+            return cell(EQUIVALENT, difference)
+        if _interval_holds(figure, value):
+            return cell(WITHIN, difference)
     return cell(DEVIATES, difference)
 
 
@@ -195,6 +212,13 @@ def _interval_holds(figure: Figure, value: MetricValue) -> bool:
         return False
     rounding = float(Decimal(5).scaleb(-figure.decimals - 1)) / figure.scale
     return value.low - rounding <= figure.fraction <= value.high + rounding
+
+
+def _is_within(figure: Figure, value: MetricValue, margin: float) -> bool:
+    """Whether the run's whole interval is less than the margin from the published value."""
+    if value.low is None or value.high is None:
+        return False
+    return figure.fraction - margin < value.low and value.high < figure.fraction + margin
 
 
 def _proxy_cell(

@@ -75,7 +75,7 @@ def test_the_tally_counts_every_cell_once() -> None:
     cells, _ = mixed()
     counts = [int(n) for n in re.findall(r"(\d+) ", tally(cells))]
     assert sum(counts) == len(cells)
-    assert tally(cells).startswith("1 reproduced, 1 within the interval, 1 deviates, 1 not comparable, 5 known")
+    assert tally(cells).startswith("1 reproduced, 1 no difference shown, 1 deviates, 1 not comparable, 5 known")
 
 
 @pytest.mark.parametrize("name", PAPERS)

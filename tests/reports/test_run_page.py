@@ -165,9 +165,9 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
     assert any(m["protocol"] == "judge:tiny" and m["value"] == 0 for m in data["runs"][0]["metrics"])
 
 
-def test_the_two_scripts_of_the_page_declare_no_name_twice() -> None:
+def test_the_scripts_of_the_page_declare_no_name_twice() -> None:
     parts = files("evalkit.reports.run_page")
-    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("numbers.js", "samples.js"))
+    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("helpers.js", *page_module.SCRIPTS))
     names = re.findall(r"^(?:const|let|function) (\w+)", script, flags=re.M)
     assert len(names) > 30 and len(set(names)) == len(names)
 

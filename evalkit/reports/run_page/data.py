@@ -25,6 +25,8 @@ from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import slice_tags
 
 MAX_RUNS = 2
+# In the viewer, which puts pages of one run each together.
+MAX_SIDE_BY_SIDE = 6
 # Answers of so many times the words of the references are sentences.
 WORDY = 3
 # Metrics on a judge's scale; every other one is shown in percent.
@@ -204,8 +206,8 @@ def _wordy(summary: Summary, lines: Sequence[PredictionLine]) -> str:
         return ""
     return (
         f"answers have {said:.1f} words on average, references {expected:.1f}: exact match needs the whole answer to "
-        "be the reference, so it is low for a model that answers in sentences, right or wrong. Recall and judged scores "
-        "do not count the other words."
+        "be the reference, so it is low for a model that answers in sentences, right or wrong. Recall and judged "
+        "scores do not count the other words."
     )
 
 

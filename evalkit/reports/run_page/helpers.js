@@ -51,7 +51,7 @@ function sortable(table, heads, rows, order = { by: -1, up: false, changed() {} 
       if (row.cells[0].sort !== last) tr.className = "first";
       last = row.cells[0].sort;
       row.cells.forEach((cell, k) => {
-        const td = el("td", cell.text, cell.drawn || heads[k] === "" ? "drawn" : cell.cls);
+        const td = el("td", cell.text, cell.cls || (cell.drawn || heads[k] === "" ? "drawn" : ""));
         // On a narrow screen the protocol is above its first metric.
         if (k === 1) td.dataset.group = last;
         if (cell.drawn) td.append(cell.drawn);

@@ -29,8 +29,8 @@ function restore() {
     const i = D.ids.indexOf(values.sample);
     if (i >= 0 && !view.includes(i)) show(values.sample);
     else open(view.indexOf(i));
-    if (i >= 0) $("samples").scrollIntoView();
   }
+  if (Object.keys(values).length) $("samples").scrollIntoView();
   restoring = false;
 }
 

@@ -32,11 +32,11 @@ function sortable(table, heads, rows, order = { by: -1, up: false, changed() {} 
     table.textContent = "";
     const head = el("tr"), body = el("tbody"), sorted = rows.slice();
     heads.forEach((name, k) => {
-      const th = el("th"), b = el("button", name + (by === k ? (up ? " ▲" : " ▼") : ""), "sort");
+      const th = el(name ? "th" : "td"), b = el("button", name + (by === k ? (up ? " ▲" : " ▼") : ""), "sort");
       b.type = "button";
       b.addEventListener("click", () => { up = by === k ? !up : k < 2; by = k; fill(); again(k); order.changed(by, up); });
       if (name === "") th.className = "drawn";
-      th.scope = "col";
+      if (name) th.scope = "col";
       if (by === k) th.setAttribute("aria-sort", up ? "ascending" : "descending");
       if (name) th.append(b);
       head.append(th);

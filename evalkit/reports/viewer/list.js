@@ -37,9 +37,9 @@ function stateCell(r) {
     bar.max = r.n;
     bar.value = r.n_answered;
     bar.setAttribute("aria-label", `answered samples of ${r.name}`);
-    box.append(" ", bar, el("small", ` ${r.n_answered} of ${r.n} (${Math.floor(100 * share)} %)`));
-    if (D.live && r.state === "running") box.append(el("small", `, last change ${ago(D.now - r.changed)} ago`));
-  } else if (r.n_failed) box.append(el("small", ` ${r.n_failed} failed`, "bad"));
+    box.append(" ", bar, el("small", `${r.n_answered} of ${r.n} (${Math.floor(100 * share)} %)`));
+    if (D.live && r.state === "running") box.append(el("small", `last change ${ago(D.now - r.changed)} ago`));
+  } else if (r.n_failed) box.append(el("small", `${r.n_failed} failed`, "bad"));
   return { sort: r.state === "running" ? r.n_answered / Math.max(1, r.n) : r.state, drawn: box, cls: "state" };
 }
 const ago = (s) => s < 90 ? `${Math.max(0, Math.round(s))} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
@@ -63,24 +63,23 @@ function boxCell(r) {
   return { sort: Number(box.checked), drawn: box, cls: "box" };
 }
 function rowOf(r, place, keys) {
-  const cells = [boxCell(r), nameCell(r), cell(r.task ? `${r.task} ${r.split}` : ""), stateCell(r), tagCell(r), cell(r.n || null)];
-  cells.push({ ...cell(r.changed, new Date(1000 * r.changed).toISOString().slice(0, 16).replace("T", " ")), cls: "wide-only" });
+  const cells = [boxCell(r), nameCell(r), cell(r.task ? `${r.task} ${r.split}` : ""), stateCell(r), cell(r.n || null)];
   for (const [[, , points], k] of keys) {
     const v = r.values[k];
     if (!v) { cells.push(cell(null)); continue; }
     const box = el("span", shown(v[0], points));
-    if (!none(v[1])) box.append(el("small", ` ${range(v[1], v[2], points)}`));
-    if (v[4]) box.append(el("small", `, ${v[4]} unscored`, "odd"));
+    if (!none(v[1])) box.append(el("small", range(v[1], v[2], points)));
+    if (v[4]) box.append(el("small", `${v[4]} unscored`, "odd"));
     cells.push({ sort: v[0], drawn: box, cls: "value" });
   }
+  cells.push(tagCell(r), cell(r.changed, new Date(1000 * r.changed).toISOString().slice(0, 16).replace("T", " ")));
   return { cells, id: `run-${place}` };
 }
 function show() {
   view = D.runs.filter(passes);
-  const keys = columns(), heads = ["choose", "model", "task", "state", "tags", "n", "changed", ...keys.map(([[protocol, , , lower]]) => `${protocol}${lower ? " (less is better)" : ""}`)];
+  const keys = columns(), heads = ["choose", "model", "task", "state", "n", ...keys.map(([[protocol, , , lower]]) => `${protocol}${lower ? " (less is better)" : ""}`), "tags", "changed (UTC)"];
   if (order.by >= heads.length) order.by = -1;
   sortable($("runs"), heads, view.map((r, place) => rowOf(r, place, keys)), { ...order, changed(by, up) { order = { by, up }; remember(); } });
-  $("runs").rows[0].cells[6].classList.add("wide-only");
   $("count").textContent = `${view.length} of ${D.runs.length} runs`;
   const running = D.runs.filter((r) => r.state === "running").length;
   $("live").textContent = running ? `${running} running` : "";

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.core import console
-from evalkit.core.errors import ConfigError, EvalkitError
+from evalkit.core.errors import ConfigError, EvalkitError, Partial
 from evalkit.core.files import naming
 from evalkit.reports.viewer.site import Site
 
@@ -17,9 +16,8 @@ _FOLDERS = ("data", "pairs", "pictures")
 def write_site(site: Site, folder: Path) -> list[Path]:
     """Write every page and file of a site; returns them.  What an earlier call wrote and this one does not is removed.
 
-    A file that cannot be made, because its run is damaged, is left out with a warning.
-
     Raises:
+        Partial: everything is written but files that cannot be made, because their run is damaged.
         ConfigError: the folder has other files, or is that of the runs.
     """
     _check(site, folder)
@@ -38,10 +36,11 @@ def write_site(site: Site, folder: Path) -> list[Path]:
         with naming(path):
             path.write_bytes(document.content)
         written.append(path)
-    if problems:
-        console.warn(f"{len(problems)} files of the site are left out, first: {problems[0]}")
     for path in _earlier(folder) - set(written):
         path.unlink()
+    if problems:
+        n = len(problems)
+        raise Partial(f"{folder} is written without {n} file{'s' if n > 1 else ''}, first {problems[0]}")
     return written
 
 

@@ -273,6 +273,32 @@ def test_filters_show_the_samples_with_such_scores(page: Browser, run: Path, sam
     assert count(page) == 200
 
 
+def test_a_search_finds_what_is_in_any_text_of_a_sample(page: Browser, run: Path, file: Path) -> None:
+    """Also at the first and the last of the texts, and where nearly every text has the words."""
+    page.open(file)
+    records = lines(run / "predictions.jsonl")
+    texts = [[r["sample_id"], r["question"], *r["references"], r["text"] or "", r["error"] or ""] for r in records]
+    words = (
+        "q0",
+        "q1",
+        "q199",
+        "i",
+        "?",
+        "liver, kidney",
+        "CUDA",
+        "of memory",
+        "no",
+        "nothing of it",
+        " the ",
+        "q",
+        "99",
+    )
+    for word in (*words, records[0]["question"], records[-1]["references"][-1]):
+        page.choose("text", word)
+        wanted = sum(any(word.lower().strip() in t.lower() for t in of) for of in texts)
+        assert count(page) == wanted, word
+
+
 def test_disagreement_is_one_protocol_right_and_another_wrong(page: Browser, run: Path, file: Path) -> None:
     verdicts: dict[str, set[float | None]] = {}
     for s in lines(run / "scores.jsonl"):

@@ -100,3 +100,5 @@ $("copy-samples").addEventListener("click", () => copyRows(rowsOfView(), $("copi
 $("copy-numbers").addEventListener("click", () => copyRows(rowsOfNumbers(), $("numbers-copied")));
 samples();
 window.addEventListener("hashchange", restore);
+// Before the first letter is typed, while nothing else is to do.
+(window.requestIdleCallback || setTimeout)(prepareSearch);

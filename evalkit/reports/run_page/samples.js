@@ -6,6 +6,8 @@ const get = (column, i) => column.of[column.at[i]];
 const valueOf = (s) => none(s) ? undefined : typeof s === "number" ? s : s.length === 1 ? null : s[0];
 const classOf = (v) => v === undefined ? "" : v === null ? "odd" : v >= 1 ? "good" : v <= 0 ? "bad" : "odd";
 for (const run of D.scores) for (const key in run) run[key].values = run[key].of.map(valueOf);
+// Positions as numbers of four bytes: a filter reads them all.
+for (const column of [...D.scores, ...D.answers, D.tags].flatMap(Object.values).concat(D.questions, D.references)) column.at = new Uint32Array(column.at);
 const metrics = whole(D.runs[0]).map(keyOf).filter((k) => D.scores[0][k]);
 const val = (run, key, i) => { const c = D.scores[run][key]; return c ? c.values[c.at[i]] : undefined; };
 
@@ -19,24 +21,12 @@ function flags(name, make) {
   }
   return known.get(name);
 }
-const over = (column, test) => { const ok = column.of.map(test); return (i) => ok[column.at[i]]; };
-const any = (tests) => (i) => tests.some((t) => t(i));
+const over = (column, test) => { const ok = Uint8Array.from(column.of, (v) => test(v) ? 1 : 0), { at } = column; return (i) => ok[at[i]] === 1; };
+const any = (tests) => tests.length === 1 ? tests[0] : (i) => tests.some((t) => t(i));
 const answered = (key, test) => () => any(D.answers.map((a) => over(a[key], test)));
 const scored = (test) => (key) => () => D.scores[0][key] ? over(D.scores[0][key], (s) => test(quality(key, valueOf(s)))) : () => false;
 const both = (k, test) => (key) => () => (i) => test(quality(key, val(0, key, i)), quality(key, val(k, key, i)));
 
-// Protocols disagree where one scores an answer as right and another as wrong.
-function disagreeing() {
-  const columns = metrics.filter((m) => /accuracy|exact_match/.test(m)).map((m) => D.scores[0][m]);
-  return (i) => {
-    let good = false, bad = false;
-    for (const c of columns) {
-      const v = c.values[c.at[i]];
-      if (v === 1) good = true; else if (v === 0) bad = true;
-    }
-    return good && bad;
-  };
-}
 // An answer that was cut inside its reasoning is truncated and has not failed.
 const isCut = (a, i) => Boolean(a.cut && get(a.cut, i));
 const failed = (i) => D.answers.some((a) => get(a.error, i) !== null && !isCut(a, i));
@@ -78,19 +68,6 @@ function slots() {
   return found;
 }
 
-// Each distinct text in lower case, for the search.
-let lowered = null;
-const lower = (column, text) => ({ of: column.of.map((v) => text(v).toLowerCase()), at: column.at });
-function searched(words) {
-  lowered = lowered || [
-    lower(D.questions, (v) => v), lower(D.references, (v) => v.join(" ")),
-    ...D.answers.flatMap((a) => [lower(a.text, (v) => v ?? ""), lower(a.error, (v) => v ?? ""), ...(a.reasoning ? [lower(a.reasoning, (v) => v)] : [])]),
-    { of: D.ids.map((v) => v.toLowerCase()), at: null },
-  ];
-  const found = lowered.map((c) => [c.of.map((v) => v.includes(words)), c.at]);
-  return (i) => found.some(([ok, at]) => ok[at ? at[i] : i]);
-}
-
 // The column of a slice `tag=value`, and the position of the value in it; null for all samples.
 function inSlice(name) {
   if (!name) return null;
@@ -105,7 +82,7 @@ function filter() {
   const text = words ? searched(words) : null;
   view = [];
   for (let i = 0; i < N; i++) {
-    if (one && one.at[i] !== one.place || two && two.at[i] !== two.place || passes && !passes[i] || text && !text(i)) continue;
+    if (one && one.at[i] !== one.place || two && two.at[i] !== two.place || passes && !passes[i] || text && !text[i]) continue;
     view.push(i);
   }
   const order = orders[$("order").value][1];

@@ -64,6 +64,8 @@ DECLARED: dict[str, Any] = {
     "run.data": TEXT,
     "suite": ONE_OR_MORE | None,
     "to": str,
+    "view.runs": str,
+    "view.to": TEXT,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(

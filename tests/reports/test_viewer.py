@@ -422,3 +422,14 @@ def test_a_run_over_a_part_of_its_task_is_on_no_board(made: Path, change: dict[s
     manifest = replace(run.manifest, config={"model": {"trained_on": {"*": []}}, "task": {}})
     found = board_exposure(replace(run, manifest=manifest, summary=replace(run.summary, **change)))
     assert (found.regime if found else None) == wanted
+
+
+def test_the_command_line_takes_the_folder_as_its_first_word(made: Path, tmp_path: Path) -> None:
+    from tests.support.command_line import evalkit
+
+    done = evalkit("view", str(made / "one-toy"), f"to={tmp_path / 'site'}", "images=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "site")]
+    assert [p.name for p in (tmp_path / "site" / "data").iterdir()] == ["one-toy.json"]
+    refused = evalkit("view", str(tmp_path / "nothing"), cwd=tmp_path)
+    assert refused.returncode == 2 and "is not a folder" in refused.stderr

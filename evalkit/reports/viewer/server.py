@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -121,13 +122,14 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve(site: Site, host: str, at: socket.socket) -> None:
-    """Answer requests until the process is interrupted."""
+    """Answer requests until Ctrl-C, which is how a viewer ends and no failure."""
     import uvicorn
 
     config = uvicorn.Config(
         application(site, host), log_level="warning", access_log=False, server_header=False, lifespan="off"
     )
-    uvicorn.Server(config).run(sockets=[at])
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[at])
 
 
 def address_of(at: socket.socket, host: str) -> str:

@@ -2,8 +2,8 @@
 
     python benchmarks/view_speed.py [--n 200000] [--run DIR] [--out benchmarks/results/view-speed.json]
 
-The run is that of page_speed.py: answers of 25 words, no two wrong ones alike.  A filter is timed twice: the page's work
-alone, and until the second frame after it.
+The run is that of page_speed.py: answers of 25 words, no two wrong ones alike.  A filter is timed twice: the work of
+the page alone, and until the second frame after it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ shown side by side with their differences; the board ranks what is there.  The s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from evalkit.reports.leaderboard import TrainingExposure
     from evalkit.reports.viewer import Site
     from evalkit.runs.verify import StoredRun
+    from evalkit.tasks.base import LoadedTask
 
 HELP_ORDER = 101
 # The setting that a first word without "=" is.
@@ -55,22 +58,22 @@ def main(config: Config) -> int:
 
 
 def _site(config: Config, *, is_live: bool) -> Site:
+    from evalkit.pipeline.rescore import run_manifest
     from evalkit.reports.viewer import RunList, Site, Source
 
+    @lru_cache(maxsize=2)
+    def loaded(task: str) -> LoadedTask:
+        return make_task({"task": json.loads(task)}).load(images=True)
+
     def samples(run: Path) -> Sequence[Sample]:
-        return _samples(run) if config["images"] else ()
+        """The samples as the model saw them; none for answers that were scored without a manifest."""
+        manifest = run_manifest(run) if config["images"] else None
+        if manifest is None:
+            return ()
+        return samples_as_seen(run, loaded(json.dumps(saved_task(manifest, {}), default=str)).samples)
 
     source = Source(samples=samples, exposure=board_exposure, has_pictures=bool(config["images"]))
     return Site(RunList(expand_home(config["runs"])), source, is_live=is_live)
-
-
-def _samples(run: Path) -> Sequence[Sample]:
-    """The samples of a run as its model saw them; none for answers that were scored without a manifest."""
-    from evalkit.pipeline.rescore import run_manifest
-
-    if (manifest := run_manifest(run)) is None:
-        return ()
-    return samples_as_seen(run, make_task({"task": saved_task(manifest, {})}).load(images=True).samples)
 
 
 def board_exposure(run: StoredRun) -> TrainingExposure | None:

@@ -424,12 +424,14 @@ def test_a_run_over_a_part_of_its_task_is_on_no_board(made: Path, change: dict[s
     assert (found.regime if found else None) == wanted
 
 
-def test_the_command_line_takes_the_folder_as_its_first_word(made: Path, tmp_path: Path) -> None:
-    from tests.support.command_line import evalkit
+def test_the_command_line_takes_the_folder_as_its_first_word(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
 
-    done = evalkit("view", str(made / "one-toy"), f"to={tmp_path / 'site'}", "images=false", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(tmp_path / "site")]
+    assert main(["view", str(made / "one-toy"), f"to={tmp_path / 'site'}", "images=false"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "site")]
     assert [p.name for p in (tmp_path / "site" / "data").iterdir()] == ["one-toy.json"]
-    refused = evalkit("view", str(tmp_path / "nothing"), cwd=tmp_path)
-    assert refused.returncode == 2 and "is not a folder" in refused.stderr
+    for words, said in ((str(tmp_path / "nothing"), "is not a folder"), ("port=many", "port=many")):
+        assert main(["view", words]) == 2
+        assert said in capsys.readouterr().err

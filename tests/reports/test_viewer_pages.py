@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +27,7 @@ from tests.support.viewer import picture_file, running_run, served, source_of
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></script>"
 PROTOCOLS = ("strict", "exact-match")
 CELLS = "[...r.cells].map((c) => c.innerText)"
-READY = "document.documentElement.dataset.ready === '1'"
+READY = "document.documentElement?.dataset.ready === '1'"  # null between two pages
 ROWS = "[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[1].innerText.split('\\n')[0])"
 COPY = "navigator.clipboard.writeText = async (text) => { window.taken = text; }"
 
@@ -244,6 +246,20 @@ def test_progress_of_a_running_run_is_seen_without_a_reload(page: Browser, runs:
             file.writelines(whole[20:60])
         page.wait("document.querySelector('#runs tbody').innerText.includes('60 of 80 (75 %)')")
         assert page.run("document.getElementById('text').value") == "going"
+
+
+def test_a_run_without_a_change_for_a_quarter_of_an_hour_is_not_called_running(
+    page: Browser, runs: Path, tmp_path: Path
+) -> None:
+    for name in ("going", "stopped"):
+        running_run(runs / "one-toy", tmp_path / name, n_answered=3)
+    for file in (tmp_path / "stopped").iterdir():
+        os.utime(file, (time.time() - 1000, time.time() - 1000))
+    with served(Site(RunList(tmp_path), source_of([]), is_live=True)) as address:
+        opened(page, address)
+        states = page.run("[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[3].innerText)")
+        assert ["running" in states[0], "not finished" in states[1]] == [True, True]
+        assert page.text("#live") == "1 running" and "last change 17 min ago" in states[1]
 
 
 def test_an_answer_that_is_a_script_does_nothing_on_any_page(page: Browser, tmp_path: Path) -> None:

@@ -3,7 +3,11 @@ let D = JSON.parse($("data").textContent);
 const FILTERS = ["text", "task", "state", "tag", "metric"], MOST = 6, RELOAD = 2000, IDLE = 15000;
 const chosen = new Set();
 let order = { by: -1, up: false }, view = [], at = -1;
-const STATES = { done: "finished", running: "running", part: "part of a run", unusable: "not usable" };
+// Seconds without a change after which an unfinished run is taken for one that nobody continues at the moment.
+const QUIET = 900;
+const STATES = { done: "finished", running: "running or not finished", part: "part of a run", unusable: "not usable" };
+const goesOn = (r) => r.state === "running" && D.now - r.changed < QUIET;
+const stateOf = (r) => r.state === "running" && !goesOn(r) ? "not finished" : r.state === "running" ? "running" : STATES[r.state];
 
 // The metrics that stand in the columns: all protocols of one metric, or the first ones of each run's protocols.
 function columns() {
@@ -13,7 +17,7 @@ function columns() {
 }
 function passes(r) {
   const words = $("text").value.toLowerCase().trim().split(/\s+/), tag = $("tag").value;
-  const text = [r.name, r.model, r.task, r.split, STATES[r.state], ...r.tags].join(" ").toLowerCase();
+  const text = [r.name, r.model, r.task, r.split, stateOf(r), ...r.tags].join(" ").toLowerCase();
   return words.every((w) => text.includes(w)) && (!$("task").value || r.task === $("task").value) &&
     (!$("state").value || r.state === $("state").value) && (!tag || r.tags.includes(tag));
 }
@@ -31,7 +35,7 @@ function nameCell(r) {
   return { sort: name, drawn: box, cls: "name" };
 }
 function stateCell(r) {
-  const box = el("span", STATES[r.state], r.state === "unusable" ? "bad" : "");
+  const box = el("span", stateOf(r), r.state === "unusable" ? "bad" : "");
   if (r.state === "running" || r.state === "part") {
     const bar = el("progress"), share = r.n ? r.n_answered / r.n : 0;
     bar.max = r.n;
@@ -81,7 +85,7 @@ function show() {
   if (order.by >= heads.length) order.by = -1;
   sortable($("runs"), heads, view.map((r, place) => rowOf(r, place, keys)), { ...order, changed(by, up) { order = { by, up }; remember(); } });
   $("count").textContent = `${view.length} of ${D.runs.length} runs`;
-  const running = D.runs.filter((r) => r.state === "running").length;
+  const running = D.runs.filter(goesOn).length;
   $("live").textContent = running ? `${running} running` : "";
   at = Math.min(at, view.length - 1);
   mark();
@@ -147,7 +151,7 @@ function rowsOfList() {
 }
 // Running runs are asked for every two seconds, others every fifteen, while somebody looks at the page.
 async function reload() {
-  const running = D.runs.some((r) => r.state === "running");
+  const running = D.runs.some(goesOn);
   try {
     if (!document.hidden) {
       const found = await fetch("runs.json");

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evalkit.cli.beside_yaml import with_places
 from evalkit.cli.interpolation import resolve_node
 from evalkit.cli.plugins import OF_GROUP, plugin_of, plugin_option
 from evalkit.cli.shared_yaml import check_file
@@ -101,7 +102,10 @@ def load_option(group: str, name: str) -> dict[str, Any]:
     for folder in config_dirs():
         path = folder / group / f"{name}.yaml"
         if name in options(group) and path.exists():
-            return plain(read_yaml(path), group)
+            content = read_yaml(path)
+            if folder != config_dir():
+                content.update(with_places(group, unresolved(content), path))
+            return plain(content, group)
     if (plugin := plugin_of(group, name)) is not None:
         return plugin_option(group, plugin)
     raise ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
@@ -206,6 +210,12 @@ def _argument_names(factory: Any) -> set[str] | None:
     return None
 
 
+def accepts(factory: Any, argument: str) -> bool:
+    """Whether a factory has an argument of this name, or takes any."""
+    names = _argument_names(factory)
+    return names is None or argument in names
+
+
 def checked_choice(value: Any, allowed: Sequence[str], setting: str) -> str:
     """The value of a setting that allows only some.
 
@@ -226,7 +236,8 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
 
     Args:
         selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits
-            and scores generated answers: those of multiple choice alone where the task's own have one of them.
+            and scores generated answers: those of multiple choice alone where the task's own have one of them, and
+            none that is chosen by its name alone (`by_name`).
 
     Raises:
         ConfigError: a protocol is not defined for the task, or the task names none.
@@ -245,7 +256,11 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         names = list(task["protocols"] or ())  # empty for a task that only a judge can score
         chosen = {name: _protocol(name) for name in names}
     else:
-        every = {name: content for name, content in every_protocol().items() if "scoring" not in content}
+        every = {
+            name: content
+            for name, content in every_protocol().items()
+            if "scoring" not in content and not content.get("by_name")
+        }
         chosen = {name: content for name, content in every.items() if fits(content, task)}
         if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
             chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}

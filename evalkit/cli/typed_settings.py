@@ -33,24 +33,34 @@ DECLARED: dict[str, Any] = {
     "candidate": ONE_OR_MORE | None,
     "engines": MAPPING | None,
     "batch_sizes": Sequence[int],
+    "diagnose.by": TEXT,
+    "diagnose.prevalence": float | None,
     "data.path": TEXT,
     "file": TEXT,
     "format": str,
     "generation": str | MAPPING | None,
     "id": TEXT,
     "judge_check.run": TEXT,
+    "judge_sample.by": TEXT,
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,
+    "chat_template": TEXT,
     "choices.shuffle": int | None,
     "margins": MAPPING | None,
     "metrics": ONE_OR_MORE | None,
     "image_id": TEXT,
     "model_id": TEXT,
     "name": TEXT,
+    "offline": bool | str,
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,
+    "plan.images": int | None,
+    "plan.metrics": int,
+    "plan.n": int | None,
+    "plan.rows": ONE_OR_MORE | None,
+    "plot": TEXT,
     "prediction": TEXT,
     "preflight": int | MAPPING | None,
     "predictions": str,
@@ -63,22 +73,51 @@ DECLARED: dict[str, Any] = {
     "save": TEXT,
     "run.data": TEXT,
     "suite": ONE_OR_MORE | None,
+    "table.format": TEXT,
+    "table.to": TEXT,
+    "dossier.baseline": TEXT,
+    "dossier": str,
+    "head": TEXT,
+    "hypothesis": TEXT,
+    "intended_use": TEXT,
+    "metric": str,
+    "plan": TEXT,
+    "register.margin": float | None,
+    "secondary": ONE_OR_MORE,
+    "subgroups": ONE_OR_MORE,
+    "compare.to": TEXT,
+    "gate.to": TEXT,
+    "tags": ONE_OR_MORE | None,
+    "tasks": ONE_OR_MORE | None,
     "to": str,
     "view.runs": str,
     "view.to": TEXT,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(
-    {"against", "baseline", "candidate", "data.path", "file", "labels", "leaderboard", "lock", "out", "predictions"}
-    | {"run", "runs", "save", "to"}
+    {
+        "against",
+        "baseline",
+        "candidate",
+        "data.path",
+        "file",
+        "labels",
+        "leaderboard",
+        "lock",
+        "out",
+        "plot",
+        "predictions",
+    }
+    | {"run", "runs", "save", "to", "dossier", "plan"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(
     {"name", "about", "kind", "form", "source", "revision", "base", "base_revision", "vision_tower"}
     | {"vision_tower_source", "vision_tower_revision", "licence", "dtype", "chat_template", "served_as"}
+    | {"adapter", "adapter_revision", "quantization"}
 )
 # Keys of a task's YAML that the verbs read themselves.
-TASK_TEXTS = frozenset({"order", "name", "repo", "revision"})
+TASK_TEXTS = frozenset({"order", "name", "repo", "revision", "template", "system"})
 
 
 def typed(verb: str, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -154,6 +193,13 @@ def declared_types(verb: str) -> DeclaredTypes:
 def groups_of(verb: str) -> Mapping[str, str | None]:
     """The config groups of a verb, each with its default option."""
     return declared_types(verb).groups
+
+
+def setting_names(verb: str) -> frozenset[str]:
+    """The dotted settings of a verb that its YAML names, their parents, and its config groups."""
+    content = unresolved(read_yaml(config_dir() / f"{verb}.yaml"))
+    content.pop("defaults", None)
+    return frozenset((*content, *_flat(content, ""), *groups_of(verb)))
 
 
 def _flat(node: Mapping[Any, Any], prefix: str) -> dict[str, Any]:

@@ -15,20 +15,23 @@ from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.reasoning import inside_a_thought
-from evalkit.core.types import MetricValue, Prediction, Sample
+from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
+from evalkit.pipeline.headline import headline, secondary_metrics, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows, with_rows
 from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 from evalkit.tasks.choice_orders import is_ordered
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
+# Values of the setting `metrics`.
+METRICS = ("main", "all")
 # So many reasons for unscored samples are printed; summary.json has all of them.
 SHOWN_REASONS = 6
 # Likewise the ids of answers that were cut inside their reasoning.
@@ -62,7 +65,8 @@ class Conclusion:
     """The result of a run or re-scoring.
 
     summary: None for a part of a run.  texts: printed below the table.  untracked: why the run could not be sent to the
-    chosen tracker; None where it was, or where none is chosen.
+    chosen tracker; None where it was, or where none is chosen.  secondary: metrics that the table leaves out unless all
+    are asked for.  headline: the first line below the table; "" for none.
     """
 
     folder: Path
@@ -70,6 +74,8 @@ class Conclusion:
     summary: Summary | None = None
     texts: tuple[str, ...] = ()
     untracked: str | None = None
+    secondary: frozenset[MetricKey] = frozenset()
+    headline: str = ""
 
 
 def conclude(
@@ -84,6 +90,7 @@ def conclude(
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
+    protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
@@ -108,11 +115,18 @@ def conclude(
             (folder.path / name).unlink(missing_ok=True)
     # After the files that it vouches for; the caller's manifest, which says that the run is finished, comes after it.
     write_record(folder.summary, replace(summary, files=scoring_digests(folder)))
+    secondary = secondary_metrics(protocols)
     return Conclusion(
         folder=folder.path,
         n_failed=summary.n_failed,
         summary=summary,
-        texts=(*reasoning_texts(predictions, protocols, provenance), *_texts(findings, settings)),
+        texts=(
+            *wordy_text(values, samples, predictions),
+            *reasoning_texts(predictions, protocols, provenance),
+            *_texts(findings, settings),
+        ),
+        secondary=secondary,
+        headline=headline(values, secondary, settings.reference_protocol),
     )
 
 
@@ -275,15 +289,24 @@ def caption_of(summary: Summary) -> str:
     )
 
 
-def show(conclusion: Conclusion, title: str) -> None:
-    """Print the table and what must be known with it; the run's folder alone on the last line."""
+def show(conclusion: Conclusion, title: str, metrics: str = METRICS[0]) -> None:
+    """Print the table and what must be known with it; the run's folder alone on the last line.
+
+    Args:
+        metrics: one of METRICS: the main metrics in the table, or all.
+    """
     summary = conclusion.summary
     assert summary is not None, "a part of a run has no table"
     for text in summary.notes:
         console.note(f"note: {text}")
     for text in remarks(summary):
         console.warn(text)
-    console.table([m for m in summary.metrics if m.slice == "all"], title, caption_of(summary))
+    whole = [m for m in summary.metrics if m.slice == "all"]
+    shown = [m for m in whole if metrics == METRICS[1] or m.key not in conclusion.secondary]
+    caption = "\n".join(filter(None, (conclusion.headline, caption_of(summary))))
+    if hidden := len(whole) - len(shown):
+        caption += f"\n{hidden} further metrics are shown by metrics=all, and are in summary.json"
+    console.table(shown, title, caption)
     for text in conclusion.texts:
         console.out(text)
     console.out(str(conclusion.folder))

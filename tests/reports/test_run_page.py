@@ -99,6 +99,18 @@ def test_thoughts_are_in_the_page_where_there_are_any(tmp_path: Path) -> None:
     assert set(plain["answers"][0]) == {"text", "error", "finish_reason", "seconds"}
 
 
+@pytest.mark.parametrize(
+    ("text", "is_said"), [("The picture shows a mass in it", True), ("yes", False), ("a b c d", False), ("", False)]
+)
+def test_a_model_that_answers_in_sentences_is_told_why_its_exact_match_is_low(
+    tmp_path: Path, text: str, is_said: bool
+) -> None:
+    samples = made_samples(6)
+    run = made_run(tmp_path / "run", samples, [answered(s, text) for s in samples], protocols=("strict",))
+    said = page_data([run], {}, {})["runs"][0]["wordy"]
+    assert bool(said) is is_said and ("7 words in the median, references 1" in said) is is_said
+
+
 def test_directions_and_worst_cases_are_in_the_page(tmp_path: Path) -> None:
     samples = made_samples(6)
     run = made_run_under(tmp_path / "run", samples, [answered(s, "yes") for s in samples], [ErrorRates()])

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 HELP_ORDER = 101
 # The setting that a first word without "=" is.
 FIRST_WORD = "runs"
+EXAMPLES = (
+    "evalkit view",
+    "evalkit view runs to=site",
+)
 
 
 def main(config: Config) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.analysis.paired import Paired
+from evalkit.analysis.sanity_checks.answers import wordiness
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import read_json
@@ -27,8 +28,6 @@ from evalkit.scoring.aggregate import slice_tags
 MAX_RUNS = 2
 # In the viewer, which puts pages of one run each together.
 MAX_SIDE_BY_SIDE = 6
-# Answers of so many times the words of the references are sentences.
-WORDY = 3
 # Metrics on a judge's scale; every other one is shown in percent.
 POINTS = frozenset({"reference_score", "candidate_score", "order_effect"})
 
@@ -197,17 +196,15 @@ def _baselines(summary: Summary) -> list[Mapping[str, Any]]:
 
 def _wordy(summary: Summary, lines: Sequence[PredictionLine]) -> str:
     """The reason why exact match is low for a model that answers in sentences; empty for any other run."""
-    texts = [a.text for a in lines if a.text is not None]
-    if not texts or not any(m.metric == "exact_match" for m in summary.metrics):
+    if not any("exact" in m.metric for m in summary.metrics):
         return ""
-    said = sum(len(t.split()) for t in texts) / len(texts)
-    expected = sum(min(len(r.split()) for r in a.references) for a in lines) / len(lines)
-    if said < WORDY * max(expected, 1):
+    words = wordiness((a.text for a in lines), (a.references for a in lines))
+    if words is None:
         return ""
     return (
-        f"answers have {said:.1f} words on average, references {expected:.1f}: exact match needs the whole answer to "
-        "be the reference, so it is low for a model that answers in sentences, right or wrong. Recall and judged "
-        "scores do not count the other words."
+        f"answers have {words.said:g} words in the median, references {words.asked:g}: an exact match is the reference "
+        "and nothing else, so it is low for a model that answers in sentences, right or wrong. Recall, closed accuracy "
+        "and judged scores read sentences."
     )
 
 

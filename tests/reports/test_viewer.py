@@ -159,6 +159,19 @@ def test_a_run_whose_data_cannot_be_read_is_shown_with_the_reason(made: Path) ->
     assert "no data here." in data["runs"][0]["notes"][-1] and len(data["ids"]) == 12
 
 
+def test_static_files_name_no_folder_of_the_machine_where_data_cannot_be_read(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(run: Path) -> list[Sample]:
+        raise DataError("/secret/place does not exist.")
+
+    site = Site(RunList(made), Source(samples=unreadable, exposure=lambda run: None), is_live=False)
+    written = write_site(site, tmp_path / "site")
+    assert not any("/secret/place" in p.read_text(encoding="utf-8") for p in written)
+    assert "because the data cannot be read" in (tmp_path / "site" / "data" / "one-toy.json").read_text()
+    assert "/secret/place" in capsys.readouterr().err
+
+
 def test_a_run_that_was_changed_after_it_ended_is_refused_in_one_paragraph(runs: Path) -> None:
     scores = runs / "one-toy" / "scores.jsonl"
     scores.write_text(scores.read_text().replace("1.0", "0.0", 1))

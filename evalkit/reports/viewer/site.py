@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from evalkit.core import console
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import DataError, EvalkitError
 from evalkit.core.types import ImageRef, Sample
@@ -134,7 +135,11 @@ class Site:
         try:
             samples = self._source.samples(run)
         except EvalkitError as problem:
-            note = f"warning: no pictures and no slices, because the data cannot be read: {problem}"
+            note = "warning: no pictures and no slices of samples, because the data cannot be read"
+            if self._is_live:
+                note += f": {problem}"
+            else:  # the reason names folders of this machine, which static files do not
+                console.warn(f"{name}: no pictures and no slices, because its data cannot be read: {problem}")
         data = page_data([run], {s.id: s for s in samples}, self._addressed(samples))
         data["runs"][0]["notes"] += [note] if note else []
         return _json(data)

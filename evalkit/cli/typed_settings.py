@@ -90,6 +90,8 @@ DECLARED: dict[str, Any] = {
     "tags": ONE_OR_MORE | None,
     "tasks": ONE_OR_MORE | None,
     "to": str,
+    "view.runs": str,
+    "view.to": TEXT,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(

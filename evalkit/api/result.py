@@ -18,6 +18,7 @@ from evalkit.api.value import Value
 from evalkit.cli.factories import table_title
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, StoreError, did_you_mean
+from evalkit.core.metric_table import metric_table
 from evalkit.core.plain_text import visible
 from evalkit.core.types import MetricValue
 from evalkit.pipeline.conclude import caption_of, remarks
@@ -201,16 +202,14 @@ class Result:
         from rich.text import Text
 
         lines = [Text(visible(f"{console.WARNING}{text}")) for text in self.warnings]
-        return Group(console.metric_table(self._overall, self._title, caption_of(self.summary)), *lines)
+        return Group(metric_table(self._overall, self._title, caption_of(self.summary)), *lines)
 
     @property
     def _title(self) -> str:
         return table_title(self.summary)
 
     def __repr__(self) -> str:
-        table = console.rendered(
-            console.metric_table(self._overall, self._title, caption_of(self.summary)), console.WIDTH
-        )
+        table = console.metrics_text(self._overall, self._title, caption_of(self.summary), console.WIDTH)
         rows = [line.rstrip() for line in table.rstrip().splitlines()]
         return "\n".join([*rows, *(visible(f"{console.WARNING}{text}") for text in self.warnings)])
 

@@ -24,6 +24,8 @@ BY_COLUMN = ("where", "keep")
 _COLUMN_KEY = re.compile(rf"([+~]{{0,2}}task\.(?:{'|'.join(BY_COLUMN)})\.)([^=]+)=")
 _ESCAPED = re.compile(r"_x([0-9A-F]{4,6})_")
 _KEY = re.compile(r"[+~]{0,2}[\w./@-]+")
+# Settings that are texts with braces and commas; no character of them has a meaning for Hydra.
+FREE_TEXTS = frozenset({"task.template", "task.system", "chat_template", "model.chat_template"})
 # Characters of a word that a note shows.
 _SHOWN = 300
 
@@ -39,7 +41,7 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
     """
     sweeps = any(argument in SWEEP_FLAGS for argument in arguments)
     found = []
-    for argument in map(_with_ascii_key, arguments):
+    for argument in map(_with_ascii_key, _with_preset(arguments)):
         group, equals, value = argument.partition("=")
         if value not in ("", "null"):
             _check_has_options(group.lstrip("+"), groups)
@@ -53,6 +55,18 @@ def readable(arguments: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
             raise ConfigError(f"{group}={value} is not possible: {_choose(group)}")
         # The default is no option already, and Hydra takes no null for a group.
     return found
+
+
+def _with_preset(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `generation=NAME` as `generation.preset=NAME` where others change a setting of it.
+
+    >>> _with_preset(["generation=paper", "generation.max_new_tokens=64"])
+    ['generation.preset=paper', 'generation.max_new_tokens=64']
+    """
+    if not any(argument.startswith("generation.") for argument in arguments):
+        return list(arguments)
+    named = re.compile(r"generation=(?![{]|null$)")
+    return [named.sub("generation.preset=", argument) for argument in arguments if argument != "generation=null"]
 
 
 def _check_has_options(group: str, groups: Mapping[str, Any]) -> None:
@@ -99,6 +113,8 @@ def _option_of(group: str, value: str, sweeps: bool) -> str:
     parsed = _parsed(argument)
     if isinstance(parsed, list | dict):
         several = f" Several, one run each, are -m {group}=NAME,NAME." if isinstance(parsed, list) else ""
+        if isinstance(parsed, list) and group == "task":
+            several += f" `run` takes several in one go as suite={value}."
         raise ConfigError(f"{group}={value} is not possible, {group} takes one option: {_choose(group)}{several}")
     return _in_quotes(argument, sweeps) if parsed is None or isinstance(parsed, str) else f"{group}={quoted(value)}"
 
@@ -139,6 +155,8 @@ def typed_values(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _in_quotes(argument: str, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
+    if key in FREE_TEXTS and not sweeps and value != "null" and not re.fullmatch(r"'.*'|\".*\"", value, flags=re.S):
+        return f"{key}={quoted(value)}"
     if not equals or not _KEY.fullmatch(key) or _is_readable(argument):
         return argument
     is_list = value.startswith("[") and value.endswith("]")

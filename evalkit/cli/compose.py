@@ -88,11 +88,15 @@ def _version_base() -> Iterator[None]:
         state.version_base = saved
 
 
-def settings_of(verb: str) -> list[str]:
-    """The dotted settings of a verb with its default choices, and the config groups."""
+def settings_of(verb: str, words: Sequence[str] = ()) -> list[str]:
+    """The dotted settings of a verb, and the config groups.
+
+    Args:
+        words: choices of options; without them the verb's defaults.
+    """
     from omegaconf import OmegaConf
 
-    content: Any = OmegaConf.to_container(compose(verb, ()).node, resolve=False)
+    content: Any = OmegaConf.to_container(compose(verb, words).node, resolve=False)
     return sorted({*flat_keys(content, ""), *content})
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evalkit.cli.beside_yaml import with_places
 from evalkit.cli.interpolation import resolve_node
 from evalkit.cli.plugins import OF_GROUP, plugin_of, plugin_option
 from evalkit.cli.shared_yaml import check_file
@@ -101,7 +102,10 @@ def load_option(group: str, name: str) -> dict[str, Any]:
     for folder in config_dirs():
         path = folder / group / f"{name}.yaml"
         if name in options(group) and path.exists():
-            return plain(read_yaml(path), group)
+            content = read_yaml(path)
+            if folder != config_dir():
+                content.update(with_places(group, unresolved(content), path))
+            return plain(content, group)
     if (plugin := plugin_of(group, name)) is not None:
         return plugin_option(group, plugin)
     raise ConfigError(f"There is no {group} named {name!r}. {did_you_mean(name, options(group))}")
@@ -204,6 +208,12 @@ def _argument_names(factory: Any) -> set[str] | None:
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             return names
     return None
+
+
+def accepts(factory: Any, argument: str) -> bool:
+    """Whether a factory has an argument of this name, or takes any."""
+    names = _argument_names(factory)
+    return names is None or argument in names
 
 
 def checked_choice(value: Any, allowed: Sequence[str], setting: str) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from evalkit.cli.compose import flat_keys, settings_of
 from evalkit.cli.config import MULTIPLE_CHOICE, load_option, options
 from evalkit.cli.interpolation import config_error_in
+from evalkit.cli.typed_settings import groups_of
 from evalkit.core.errors import ConfigError, did_you_mean
 
 
-def explain(problem: Exception, verb: str) -> ConfigError:
-    """A ConfigError with the near names for a mistyped option, group choice or value."""
+def explain(problem: Exception, verb: str, arguments: Sequence[str] = ()) -> ConfigError:
+    """A ConfigError with the near names for a mistyped option, group choice or value.
+
+    Args:
+        arguments: of the command line; settings are those of the task, engine ... that they choose.
+    """
     from hydra.errors import OverrideParseException
 
     if own := config_error_in(problem):
         return own
     text = str(problem).strip()
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
-        return _unknown_key(match.group(1).lstrip("+~"), verb)
+        return _unknown_key(match.group(1).lstrip("+~"), verb, arguments)
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '[^']*')[^\n]*(?:\n\s*full_key: (\S+))?", text):
-        return _unknown_key(match.group(2) or match.group(1), verb)
+        return _unknown_key(match.group(2) or match.group(1), verb, arguments)
     if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
         by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
@@ -31,6 +37,8 @@ def explain(problem: Exception, verb: str) -> ConfigError:
     ):
         return _chosen_twice(match.group(1) or match.group(2))
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(problem).__name__).rstrip(".")
+    if (match := re.search(r"Ambiguous value for argument '([\w.]+)=(.*?)'", text)) and match[1] in groups_of(verb):
+        return several_options(match[1], match[2], verb)
     if "Ambiguous value" in text:
         remedy = (
             "For several at once write 'key=[a,b]'; for a sweep, one run each, add -m; for a text with a comma write "
@@ -59,7 +67,18 @@ def _chosen_twice(key: str) -> ConfigError:
     )
 
 
-def _unknown_key(key: str, verb: str) -> ConfigError:
+def several_options(group: str, value: str, verb: str) -> ConfigError:
+    """The message for `GROUP=A,B`, where a list is a sweep or nothing."""
+    if group in MULTIPLE_CHOICE:
+        return ConfigError(f"{group}={value}: several at once are written {group}=[{value}].")
+    together = f" Together, the model loaded once, with one table: suite=[{value}] in place of {group}={value}."
+    return ConfigError(
+        f"{group}={value} names several options, and {group}= takes one. One run each: add -m."
+        + (together if group == "task" and "suite" in settings_of(verb) else "")
+    )
+
+
+def _unknown_key(key: str, verb: str, arguments: Sequence[str]) -> ConfigError:
     group, _, rest = key.partition(".")
     option, _, _ = rest.partition(".")
     if group in MULTIPLE_CHOICE and option in options(group):
@@ -69,9 +88,18 @@ def _unknown_key(key: str, verb: str) -> ConfigError:
                 f"{key!r} can be set only where {option} is chosen: {group}={option} or {group}=[{option},...]."
             )
         return ConfigError(f"{key!r} is not a setting of {group} {option}. {did_you_mean(key, settings)}")
-    settings = settings_of(verb)
+    chosen = _chosen(verb, arguments)
+    settings = settings_of(verb, tuple(f"{name}={value}" for name, value in chosen.items()))
     near = did_you_mean(key, settings) if len(settings) <= 40 else did_you_mean(key, _siblings(key, settings))
-    return ConfigError(f"{key!r} is not a setting of `{verb}`. {near}")
+    of = f"{group} {chosen[group]}" if rest and chosen.get(group) else f"`{verb}`"
+    return ConfigError(f"{key!r} is not a setting of {of}. {near}")
+
+
+def _chosen(verb: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The options that a command line chooses, one of each group; those that do not exist are left out."""
+    words = (argument.partition("=") for argument in arguments if not argument.startswith("-"))
+    given = {group: option for group, _, option in words if group in groups_of(verb)}
+    return {group: option for group, option in given.items() if option in options(group)}
 
 
 def _siblings(key: str, settings: list[str]) -> list[str]:

@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from evalkit.cli.beside_yaml import with_places
 from evalkit.cli.completion import is_completion
-from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml
+from evalkit.cli.config import MULTIPLE_CHOICE, config_dirs, read_yaml, unresolved
 from evalkit.cli.defaults_tree import limit_defaults
 from evalkit.cli.model_identity import unregistered_model
 from evalkit.cli.plugins import plugin_of, plugin_option
+from evalkit.cli.recipe_settings import SETTINGS_OF_ALL
 from evalkit.cli.shared_yaml import HYDRA, check_package, is_hydra_path
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, first_line
@@ -100,8 +102,7 @@ def register_source() -> None:
             path = self._file(config_path)
             try:
                 config, header = read_yaml(path), self._header(path)
-                if config_path.startswith("task/"):  # every task takes `task.where.TAG=VALUE`
-                    config.setdefault("where", {})
+                self._add_settings(config, config_path.rpartition("/")[0], path)
             except ConfigError as problem:
                 if not is_completion(sys.argv):
                     raise
@@ -111,6 +112,17 @@ def register_source() -> None:
                 header["package"] = package_of(config_path)
             accept_any_key(config)
             return ConfigResult(config=config, path=self.full_path(), provider=self.provider, header=header)
+
+        def _add_settings(self, config: Any, group: str, path: Path) -> None:
+            """Add the settings that every option of a group takes, and what follows from a YAML's place."""
+            if self.provider != "main":
+                config.update(with_places(group, unresolved(config), path))
+            for key, value in SETTINGS_OF_ALL.get(group, {}).items():
+                if key not in config:
+                    config[key] = value
+            if group not in ("model", "task") and isinstance(config.get("generation"), str):
+                # So that the command line can add to it: generation.max_new_tokens=64.
+                config["generation"] = {"preset": config["generation"]}
 
         def available(self) -> bool:
             return self.is_group("")
@@ -141,9 +153,9 @@ def register_source() -> None:
             if self.provider != "main" or self._file(config_path).exists():
                 return None
             if (plugin := plugin_of(group, option)) is not None:
-                where: dict[str, Any] = {"where": {}} if group == "task" else {}
-                return plugin_option(group, plugin) | where
-            return unregistered_model(option) if group == "model" else None
+                return {**SETTINGS_OF_ALL.get(group, {}), **plugin_option(group, plugin)}
+            model = unregistered_model(option) if group == "model" else None
+            return model and {**SETTINGS_OF_ALL["model"], **model}
 
         def _file(self, config_path: str) -> Path:
             return Path(self.path, self._normalize_file_name(config_path))

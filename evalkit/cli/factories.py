@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.cli import providers
-from evalkit.cli.config import Config, build, checked_choice, load_option, options, protocols_for, scores_choices_alone
+from evalkit.cli.config import (
+    Config,
+    accepts,
+    build,
+    checked_choice,
+    load_option,
+    options,
+    protocols_for,
+    scores_choices_alone,
+)
 from evalkit.cli.option_settings import continuation_kind, with_option_settings
+from evalkit.cli.recipe_settings import decoding_settings
 from evalkit.cli.targets import resolve
 from evalkit.cli.task_settings import baseline_protocols, reference_protocol
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.plain_text import is_hidden
-from evalkit.core.setting_types import parse_setting
+from evalkit.core.setting_types import parse_setting, shown
 
 if TYPE_CHECKING:
     from evalkit.core.types import ImageRef
@@ -33,6 +43,8 @@ if TYPE_CHECKING:
     from evalkit.tasks.selection import Selection
 
 
+# Settings of any task; the class of a table's task has them itself.
+WORDING = ("template", "system")
 # The kind of a model that is a function of the caller's (`evalkit.engines.function`), in Python alone.
 FUNCTION = "function"
 
@@ -78,8 +90,15 @@ def make_task(config: Config) -> Task:
 def make_whole_task(config: Config) -> Task:
     """The chosen task with all rows of its split."""
     content = config["task"]
-    task: Task = build(content, f"task {content.get('name') or config.get('choices', {}).get('task')}")
-    return task
+    where = f"task {content.get('name') or config.get('choices', {}).get('task')}"
+    wording = {key: content.get(key) for key in WORDING if content.get(key) is not None}
+    if not wording or accepts(resolve(str(content.get("target")), where), next(iter(wording))):
+        own: Task = build(content, where)
+        return own
+    from evalkit.tasks.question_template import WordedTask
+
+    task: Task = build({key: value for key, value in content.items() if key not in WORDING}, where)
+    return WordedTask(task, template=wording.get("template"), system=wording.get("system"))
 
 
 def make_selection(config: Config) -> Selection | None:
@@ -166,10 +185,11 @@ def make_spec(config: Config, name: str) -> CheckpointSpec:
     """The chosen checkpoint, with the chosen generation preset."""
     from evalkit.models.checkpoint import CheckpointSpec
 
-    preset = config.get("generation")
+    preset, changes = decoding_settings(config.get("generation"))
     words = {"fetch_words": fetch_words(config)}
     model = {**config["model"], **words, "name": name, **({"generation": preset} if preset else {})}
-    return CheckpointSpec.from_config(model, (config.get("task") or {}).get("generation"))
+    of_task = (config.get("task") or {}).get("generation") or {}
+    return CheckpointSpec.from_config(model, {**of_task, **changes})
 
 
 def fetch_words(config: Config) -> str:
@@ -231,7 +251,9 @@ def make_engine(config: Config, name: str, train: TrainSplit) -> Engine:
         engine: Engine = build(settings, "engine", spec=spec)
         return engine
     if preset := config.get("generation"):
-        raise ConfigError(f"generation={preset} names a preset of a checkpoint, and model={name} is not a checkpoint.")
+        raise ConfigError(
+            f"generation={shown(preset)} is how a checkpoint decodes, and model={name} is not a checkpoint."
+        )
     if kind in ("engine", "scripted"):
         own_engine: Engine = build({k: v for k, v in model.items() if k not in ("kind", "name")}, f"model {name}")
         return own_engine
@@ -297,6 +319,13 @@ def make_settings(config: Config) -> Settings:
         continuation=continuation_kind(config),
         **_preflight(config),
     )
+
+
+def metrics_setting(config: Config) -> str:
+    """The setting `metrics`: the main metrics in a run's table, or all."""
+    from evalkit.pipeline.conclude import METRICS
+
+    return checked_choice(config.get("metrics", METRICS[0]), METRICS, "metrics")
 
 
 # Answers of a long run that are looked at.

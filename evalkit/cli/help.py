@@ -20,7 +20,7 @@ def help_text() -> str:
         "",
         "usage: python -m evalkit [VERB] [key=value ...]     e.g. python -m evalkit model=phantom-llava task=phantom",
         "",
-        "verbs (evalkit VERB --help shows a verb's settings)",
+        "verbs (evalkit help VERB shows a verb's settings and examples)",
         *(f"  {' '.join(verb.words):<11} {verb.summary}" for verb in find_verbs()),
     ]
     for group in SHOWN_GROUPS:
@@ -40,7 +40,7 @@ def help_text() -> str:
 
 
 def verb_help(name: str) -> str:
-    """A verb's docstring, its config groups with their defaults, and its settings with the comments of its YAML."""
+    """A verb's docstring, its config groups with their defaults, its settings with their comments, examples."""
     verb = read_verb(name)
     words = " ".join(verb.words)
     usage = "[key=value ...]" if verb.has_settings else "[WORD ...]"
@@ -52,6 +52,9 @@ def verb_help(name: str) -> str:
         if settings.groups:
             parts.append("\n".join(["groups, with their defaults", *(f"  {line}" for line in settings.groups)]))
         parts.append("\n".join(["settings, with their defaults", *(f"  {line}" for line in settings.lines)]))
+    if verb.examples:
+        parts.append("\n".join(["examples", *(f"  {line}" for line in verb.examples)]))
+    if verb.has_settings:
         parts.append(ALSO)
     return "\n\n".join(parts)
 
@@ -74,7 +77,9 @@ def read_settings(name: str) -> VerbSettings:
             continue
         if line[:1] not in (" ", "-"):
             in_defaults = line.startswith("defaults:")
-        if not in_defaults:
+        if not in_defaults and line.lstrip().startswith("#"):  # the comment of the line before goes on
+            lines[-1] += f" {line.strip(' #')}"
+        elif not in_defaults:
             lines.append(line)
         elif match := re.match(r"\s*- (\w+): *(.+)", line):
             groups.append(f"{match.group(1)}={match.group(2)}")

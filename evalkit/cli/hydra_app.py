@@ -20,8 +20,9 @@ from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.jobs import jobs_of_one_command, shared_by_jobs, with_models_first
 from evalkit.cli.model_identity import with_own_name
 from evalkit.cli.providers import with_providers
+from evalkit.cli.recipe_settings import with_recipe
 from evalkit.cli.sent_settings import check_sent_settings
-from evalkit.cli.typed_settings import groups_of, typed
+from evalkit.cli.typed_settings import groups_of, setting_names, typed
 from evalkit.cli.verbs import command_line_refused, load
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
@@ -60,7 +61,7 @@ def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
-    check_words(arguments)
+    check_words(arguments, setting_names(verb))
     command = take_config_dirs(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of being printed by Hydra
     saved = sys.argv
@@ -77,7 +78,7 @@ def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 
-            raise explain(problem, verb) from problem
+            raise explain(problem, verb, arguments) from problem
         except BrokenPipeError:
             raise
         except OSError as problem:  # a name that is too long, a folder that may not be read; jobs report their own
@@ -204,7 +205,7 @@ def finished(verb: str, node: Any, choices: Mapping[str, Any], words: Sequence[s
     content = {**found.content, "choices": both, **environment}
     check_code_settings(content, words)
     check_sent_settings(content, words)
-    content = with_providers(content, words)
+    content = with_recipe(with_providers(content, words), words)
     own = [with_own_key(word) for word in words]
     return with_own_name(typed(verb, with_own_keys(content), own), own)
 
@@ -219,7 +220,7 @@ def configuration(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    check_words(arguments)
+    check_words(arguments, setting_names(verb))
     with guarded():
         check_user_folders()
         try:
@@ -227,7 +228,7 @@ def configuration(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 
-            raise explain(problem, verb) from problem
+            raise explain(problem, verb, arguments) from problem
         except OSError as problem:
             raise unreadable(problem) from problem
         return finished(verb, composed.node, composed.choices, composed.words)

@@ -99,13 +99,38 @@ def failing_plugin(problem: Exception) -> str | None:
     return None
 
 
+def as_flags(arguments: Sequence[str]) -> list[str]:
+    """The words `help`, `help VERB` and `version` as the flags of that meaning.
+
+    >>> as_flags(["help", "judge", "check"]), as_flags(["version"]), as_flags(["task=slake"])
+    (['judge', 'check', '--help'], ['--version'], ['task=slake'])
+
+    Raises:
+        ConfigError: help is asked for a verb that there is not.
+    """
+    first, rest = "".join(arguments[:1]), list(arguments[1:])
+    if first == "version":
+        return ["--version", *rest]
+    if first != "help":
+        return list(arguments)
+    if rest and not split_verb(rest).is_explicit:
+        raise no_verb(rest[0])
+    return [*rest, "--help"]
+
+
+def no_verb(word: str) -> ConfigError:
+    """The error about a first word that is no verb."""
+    known = [*(name.replace("_", " ") for name in verb_names()), "help", "version"]
+    return ConfigError(f"There is no verb {word!r}. {did_you_mean(word, known)}")
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run the verb of a command line, or print its help.
 
     Raises:
         EvalkitError: the command line is wrong, or the verb failed.
     """
-    verb, is_explicit, rest = split_verb(arguments)
+    verb, is_explicit, rest = split_verb(as_flags(arguments))
     if {"-h", "--help"} & set(rest):
         from evalkit.cli.help import help_text, verb_help
 
@@ -122,8 +147,7 @@ def run_command(arguments: Sequence[str]) -> int:
         if first := read_verb(verb).first_word:
             return run_command([*verb.split("_"), f"{first}={quoted(rest[0])}", *rest[1:]])
         command_line_refused(verb, rest)
-        known = [name.replace("_", " ") for name in verb_names()]
-        raise ConfigError(f"There is no verb {rest[0]!r}. {did_you_mean(rest[0], known)}")
+        raise no_verb(rest[0])
     from evalkit.cli.hydra_app import run_verb
 
     return run_verb(verb, rest)

@@ -19,7 +19,7 @@ from evalkit.cli.typed_settings import words_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
-from evalkit.models.hub import snapshot_of
+from evalkit.models.hub import Repo, cached, snapshot_of
 
 # The recipe of a model that is not registered.  Its chat template is the processor's own.
 UNREGISTERED: Mapping[str, Any] = {
@@ -61,7 +61,28 @@ def unregistered_model(option: str) -> dict[str, Any] | None:
             f"model={location}: there is no such folder, and it is not a hub id OWNER/NAME. Give the folder of a "
             "checkpoint, a hub id, or the name of a registered model (`evalkit list models`)."
         )
-    return {**UNREGISTERED, "presets": {k: dict(v) for k, v in UNREGISTERED["presets"].items()}, "source": location}
+    content = {**UNREGISTERED, "presets": {k: dict(v) for k, v in UNREGISTERED["presets"].items()}, "source": location}
+    return content | _adapter(location, folder)
+
+
+def _adapter(location: str, folder: Path) -> dict[str, Any]:
+    """The settings of a PEFT adapter that stands alone, whose adapter_config.json names its base; {} for weights.
+
+    Raises:
+        ConfigError: it names no base.
+        ModelError: its adapter_config.json cannot be read.
+    """
+    from evalkit.models.adapters import is_adapter, stated_base
+
+    here = folder if folder.is_dir() else cached(Repo(id=location))
+    if here is None or not is_adapter(here):
+        return {}
+    if not (base := stated_base(here)):
+        raise ConfigError(
+            f"model={location} is an adapter whose adapter_config.json names no base (base_model_name_or_path). Give "
+            f"the base as the model, and the adapter beside it: model=BASE model.adapter={location}."
+        )
+    return {"about": f"an adapter on {base}", "source": base, "adapter": location}
 
 
 def with_own_name(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
@@ -84,6 +105,9 @@ def with_own_name(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     changed = dict(model)
     if own is not None:
         name, source = own
+        # An adapter changes the weights at the place where the registered model's are.
+        is_base = all(model.get(key) == registered.get(key) for key in ("source", "revision"))
+        stated |= {"revision", "digests"} if model.get("adapter") and is_base else set()
         changed = {k: v for k, v in model.items() if _is_kept(k, v, registered, stated)}
         changed |= {"source": source, "name": name}
     if named:
@@ -113,6 +137,8 @@ def own_identity(
     if served is not None:
         return _distinct(location_name(served), served, "server"), served
     source, revision = model.get("source"), model.get("revision")
+    if (adapter := model.get("adapter")) and adapter != registered.get("adapter"):
+        return _distinct(location_name(str(adapter)), str(adapter), ""), str(source)
     if source and source != registered.get("source"):
         return _distinct(location_name(str(source)), str(source), ""), str(source)
     if registered.get("revision") is not None and revision != registered["revision"] and source:

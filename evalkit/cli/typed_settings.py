@@ -42,6 +42,7 @@ DECLARED: dict[str, Any] = {
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,
+    "chat_template": TEXT,
     "choices.shuffle": int | None,
     "margins": MAPPING | None,
     "metrics": ONE_OR_MORE | None,
@@ -74,9 +75,10 @@ PATHS = frozenset(
 MODEL_TEXTS = frozenset(
     {"name", "about", "kind", "form", "source", "revision", "base", "base_revision", "vision_tower"}
     | {"vision_tower_source", "vision_tower_revision", "licence", "dtype", "chat_template", "served_as"}
+    | {"adapter", "adapter_revision", "quantization"}
 )
 # Keys of a task's YAML that the verbs read themselves.
-TASK_TEXTS = frozenset({"order", "name", "repo", "revision"})
+TASK_TEXTS = frozenset({"order", "name", "repo", "revision", "template", "system"})
 
 
 def typed(verb: str, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -152,6 +154,13 @@ def declared_types(verb: str) -> DeclaredTypes:
 def groups_of(verb: str) -> Mapping[str, str | None]:
     """The config groups of a verb, each with its default option."""
     return declared_types(verb).groups
+
+
+def setting_names(verb: str) -> frozenset[str]:
+    """The dotted settings of a verb that its YAML names, their parents, and its config groups."""
+    content = unresolved(read_yaml(config_dir() / f"{verb}.yaml"))
+    content.pop("defaults", None)
+    return frozenset((*content, *_flat(content, ""), *groups_of(verb)))
 
 
 def _flat(node: Mapping[Any, Any], prefix: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Verb(NamedTuple):
     """A verb: `name` is its module and its YAML; `summary` and `description` come from the module's docstring.
 
     first_word: the setting that a first word without "=" gives (FIRST_WORD of the module); empty where none does.
+    examples: commands for `--help`, without the program's name (EXAMPLES of the module).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Verb(NamedTuple):
     description: str
     order: int
     first_word: str = ""
+    examples: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -74,21 +76,23 @@ def read_verb(name: str) -> Verb:
         return Verb(name=name, summary=summary, description="", order=LAST)
     summary, _, description = (ast.get_docstring(tree) or "").partition("\n")
     constants = dict(filter(None, map(_constant, tree.body)))
-    order = constants.get("HELP_ORDER")
+    order, examples = constants.get("HELP_ORDER"), constants.get("EXAMPLES")
     return Verb(
         name=name,
         summary=summary[:1].lower() + summary[1:].rstrip("."),
         description=description.strip(),
         order=order if isinstance(order, int) else LAST,
         first_word=str(constants.get("FIRST_WORD", "")),
+        examples=tuple(map(str, examples)) if isinstance(examples, tuple) else (),
     )
 
 
 def _constant(node: ast.stmt) -> tuple[str, object] | None:
-    """Name and value of a statement `NAME = constant`; None for any other statement."""
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and len(node.targets) == 1:
+    """Name and value of a statement `NAME = constant`, or a tuple of constants; None for any other statement."""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Tuple) and len(node.targets) == 1:
         target = node.targets[0]
-        return (target.id, node.value.value) if isinstance(target, ast.Name) else None
+        with suppress(ValueError):  # a tuple of something else
+            return (target.id, ast.literal_eval(node.value)) if isinstance(target, ast.Name) else None
     return None
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.format import interval, percent
+from evalkit.core.metric_table import metric_table, natural_width
 from evalkit.core.plain_text import ENCODING_ERRORS, one_line, visible
 from evalkit.core.types import MetricValue
 
@@ -213,38 +213,15 @@ def _bar(total: int, done: int, what: str, status: Callable[[], str]) -> Iterato
 
 def table(values: Sequence[MetricValue], title: str, caption: str = "") -> None:
     """Print metric values: protocol, metric, slice, value in percent, 95 % interval, n, unscored."""
-    _print(metric_table(values, title, caption), WIDTH)
+    _write(metrics_text(values, title, caption, _terminal_width() or WIDTH, is_terminal=sys.stdout.isatty()))
 
 
-def metric_table(values: Sequence[MetricValue], title: str, caption: str = "") -> Table:
-    """The table of metric values that `table` prints."""
-    from rich import box
-    from rich.table import Table
-
-    with_slices = any(v.slice != "all" for v in values)
-    title, caption = visible(title), visible(caption)
-    view = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for heading in ("protocol", "metric", *(["slice"] if with_slices else [])):
-        view.add_column(heading, no_wrap=True)
-    for heading in ("value %", "95 % interval", "n", "unscored", "worst case %"):
-        view.add_column(heading, justify="right", no_wrap=True)
-    last = ""
-    for row in values:
-        if last and row.protocol != last:
-            view.add_section()
-        other = percent(row.value_worst_case) if row.n_unscored else ""
-        view.add_row(
-            one_line(row.protocol) if row.protocol != last else "",
-            one_line(row.metric),
-            *([one_line(row.slice)] if with_slices else []),
-            percent(row.value),
-            interval(row.low, row.high),
-            str(row.n),
-            str(row.n_unscored),
-            other,
-        )
-        last = row.protocol
-    return view
+def metrics_text(
+    values: Sequence[MetricValue], title: str, caption: str, width: int, *, is_terminal: bool = False
+) -> str:
+    """The table of metric values as text, at least as wide as its numbers need."""
+    view = metric_table(values, title, caption, width=width)
+    return rendered(view, max(width, natural_width(view)), is_terminal=is_terminal)
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str] | None], title: str, caption: str = "") -> None:

@@ -289,6 +289,7 @@ class Metric:
     rows: "closed", "open", "choice" or "all".  aggregate: a key of `evalkit.stats.AGGREGATES` ("mean" almost always) or
     of `evalkit.stats.labels.LABEL_AGGREGATES`.  of: the metric of the same protocol whose scores are aggregated, for a
     metric without scores of its own (a macro average is another aggregate of the same hits).
+    is_secondary: it is computed and recorded, but a run's table shows it only with `metrics=all`.
     """
 
     name: str
@@ -296,6 +297,7 @@ class Metric:
     aggregate: str = "mean"
     of: str = ""
     higher_is_better: bool = True
+    is_secondary: bool = False
 
 
 def worst_score(higher_is_better: bool) -> float:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from evalkit.core.errors import ConfigError, ModelError, first_line
 from evalkit.core.types import digest_json
 from evalkit.engines.hf import HfEngine
-from evalkit.models.checkpoint import CheckpointSpec, ModelAndProcessor, prepare_processor
+from evalkit.models.checkpoint import CheckpointSpec, ModelAndProcessor, prepare_processor, refuse_changes
 from evalkit.models.components import Part
 from evalkit.models.processors import forget_lengths
 
@@ -53,6 +53,7 @@ class HeldModelEngine(HfEngine):
                 f"engine.dtype={dtype} is not possible: the model in memory is {own}, and is used as it is. Convert it "
                 "before, or leave the setting out."
             )
+        refuse_changes(spec, "a model in memory")
         self.held = held
         self._processor = prepared(spec, held.processor)
         super().__init__(spec=spec, dtype=own, device=device, **settings)

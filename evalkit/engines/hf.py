@@ -85,14 +85,19 @@ class HfEngine:
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
         self.parts = self._locate()
+        # What can be refused is refused before the data are read.
+        checkpoint.check_settings(spec, self.parts)
+        adapter = checkpoint.adapter_of(spec, self.parts)
+        self._changes: dict[str, Any] = {"adapter": adapter.record()} if adapter is not None else {}
+        if spec.quantization:
+            self._changes["quantization"] = spec.quantization
         self.device = self._device(device)
         self.dtype = resolve_dtype(dtype, spec, self.device)
         default_flips = 0 if self.dtype == "float32" else HALF_PRECISION_FLIP_SAMPLES
         self.measure_flips = default_flips if measure_flips is None else measure_flips
         self.weights_digest = self._digest()
-        self.identity = digest_json(
-            [self.name, self.weights_digest, spec.chat_template, self.dtype, *(["exact"] if exact else [])]
-        )
+        changes = [*(["exact"] if exact else []), *([spec.quantization] if spec.quantization else [])]
+        self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *changes])
         self._loaded: LoadedModel | None = None
         self._flips: Counter[str] = Counter()
         self._tally = Tally()
@@ -135,6 +140,7 @@ class HfEngine:
             "torchvision": importlib.util.find_spec("torchvision") is not None,
             "batch_size": self.limits.rows,
             "max_batch_tokens": self.limits.tokens,
+            **self._changes,
             "exact": self.exact,
             "out_of_memory": self.limits.out_of_memory,
             "share_prefix": self.sharing.mode,
@@ -156,6 +162,11 @@ class HfEngine:
                 k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(loaded.counters).items()
             }
         return record
+
+    @property
+    def generation_suffix(self) -> str:
+        """What the decoding settings of a signature end with: the bits of quantised weights."""
+        return f".{self.spec.quantization}" if self.spec.quantization else ""
 
     @property
     def is_loaded(self) -> bool:

@@ -34,7 +34,7 @@ from evalkit.engines.server_request import (
     read_key,
 )
 from evalkit.engines.server_state import ServerState, upper_bound
-from evalkit.models.checkpoint import CheckpointSpec
+from evalkit.models.checkpoint import CheckpointSpec, refuse_changes
 
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
@@ -110,6 +110,7 @@ class ServerEngine:
         ):
             if not valid:
                 raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
+        refuse_changes(spec, "engine=server, whose server has the weights")
         self.spec = spec
         self.generation = spec.generation
         self.max_images = spec.max_images

@@ -95,6 +95,7 @@ class VllmEngine:
         }
         _check_sizes({**self.parallel, "window": window, "max_model_len": max_model_len})
         _check_settings(gpu_memory_utilization, engine_args or {}, image_processor)
+        checkpoint.refuse_changes(spec, "engine=vllm")
         vllm_package.require()
         self.spec = spec
         self.generation = spec.generation

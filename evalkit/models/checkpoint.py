@@ -14,12 +14,14 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, ModelError, first_line
 from evalkit.core.files import cache_folder, expand_home, write_whole
 from evalkit.core.types import Generation, digest_json
-from evalkit.models import components
+from evalkit.models import adapters, components
+from evalkit.models.adapters import Adapter, adapter_digest, open_adapter
 from evalkit.models.components import Part
 from evalkit.models.formats import recognise
 from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import bundled_tower, is_openai_tower, tower_name
 from evalkit.models.processors import forget_lengths, load_processor
+from evalkit.models.quantization import check_quantizable, checked_quantization, quantization_config
 from evalkit.models.tensor_files import open_folder
 
 # Files up to this size are hashed at every start.
@@ -60,6 +62,11 @@ class CheckpointSpec:
                 f"{self.name}: max_images={stated!r} is not valid; expected a whole number from 1, or null."
             )
         return stated
+
+    @property
+    def quantization(self) -> str | None:
+        """4bit or 8bit, by `quantization` of the model; None: the weights as they are."""
+        return checked_quantization(self.name, self.config.get("quantization"))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], task_generation: Mapping[str, Any] | None = None) -> CheckpointSpec:
@@ -102,9 +109,10 @@ def locate(spec: CheckpointSpec, task: str | None = None) -> tuple[Part, ...]:
     Raises:
         ModelError: a part is neither a folder nor in the hub's cache; the message gives the command that fetches it.
     """
-    source = str(spec.config.get("source") or "")
-    if source.startswith((".", "/", "~")) and not expand_home(source).is_dir():
-        raise ModelError(f"{spec.name}: there is no folder {source}; set model.source=DIR or a hub id OWNER/NAME.")
+    for key in ("source", "adapter"):
+        place = str(spec.config.get(key) or "")
+        if place.startswith((".", "/", "~")) and not expand_home(place).is_dir():
+            raise ModelError(f"{spec.name}: there is no folder {place}; set model.{key}=DIR or a hub id OWNER/NAME.")
     found = components.locate(spec.config)
     if message := components.missing_message(spec.name, spec.config, found, task=task):
         raise ModelError(message)
@@ -122,7 +130,11 @@ def weights_folder(found: Sequence[Part]) -> Path:
 
 def digest(spec: CheckpointSpec, found: Sequence[Part]) -> str:
     """Compute a sha256 over every part that determines the answers, and over the choice of vision tower."""
-    named = [[p.role, folder_digest(p.folder)] for p in found if p.folder is not None and _is_used(p, spec, found)]
+    named = [
+        [p.role, adapter_digest(p.folder) if p.role == "adapter" else folder_digest(p.folder)]
+        for p in found
+        if p.folder is not None and _is_used(p, spec, found)
+    ]
     if bundled := bundled_tower(weights_folder(found)):
         named.append(["vision tower inside", folder_digest(bundled)])
     if version := components.loading_version(found):
@@ -198,17 +210,64 @@ def load(spec: CheckpointSpec, found: Sequence[Part], *, device: str, dtype: str
     Raises:
         ModelError: transformers cannot load the files as an image-text-to-text model, or tensors do not fit.
     """
-    folder = weights_folder(found)
+    folder, adapter = weights_folder(found), adapter_of(spec, found)
+    check_settings(spec, found)
     if recognise(folder) == "hf":
         model = _load_hf(spec, folder, device=device, dtype=dtype)
-        return ModelAndProcessor(model, prepare_processor(spec, load_processor(spec.name, folder)))
-    from evalkit.models.llava_original import load_configured
+        processor = load_processor(spec.name, folder)
+    else:
+        from evalkit.models.llava_original import load_configured
 
-    config = {**spec.config, "name": spec.name}
-    loaded = load_configured(config, found, dtype=dtype, device=device)
-    for text in loaded.warnings:
-        console.warn(f"{spec.name}: {text}.")
-    return ModelAndProcessor(loaded.model.eval(), prepare_processor(spec, loaded.processor))
+        config = {**spec.config, "name": spec.name}
+        loaded = load_configured(config, found, dtype=dtype, device="cpu" if adapter else device)
+        model, processor = loaded.model, loaded.processor
+        for text in loaded.warnings:
+            console.warn(f"{spec.name}: {text}.")
+    if adapter is not None:
+        console.note(f"note: {adapter.text(str(spec.config.get('source')))}")
+        if adapter.warning:
+            console.warn(f"{spec.name}: {adapter.warning}.")
+        model = adapters.apply_adapter(spec.name, adapter, model)
+    # Quantised weights are on their device already, and cannot be moved.
+    model = model if spec.quantization else model.to(device)
+    return ModelAndProcessor(model.eval(), prepare_processor(spec, processor))
+
+
+def adapter_of(spec: CheckpointSpec, found: Sequence[Part]) -> Adapter | None:
+    """The PEFT adapter of a model, opened and checked; None where it has none.
+
+    Raises:
+        ModelError: see `evalkit.models.adapters.open_adapter`.
+    """
+    part = next((p for p in found if p.role == "adapter"), None)
+    if part is None or part.folder is None:
+        return None
+    return open_adapter(spec.name, part.source, part.folder, weights_folder(found), is_merged=spec.quantization is None)
+
+
+def check_settings(spec: CheckpointSpec, found: Sequence[Part]) -> None:
+    """Check that the weights can be quantised here, where that is asked for.
+
+    Raises:
+        ConfigError, ModelError: they cannot.
+    """
+    if (kind := spec.quantization) is not None:
+        folder = weights_folder(found)
+        check_quantizable(spec.name, kind, folder, recognise(folder))
+
+
+def refuse_changes(spec: CheckpointSpec, where: str) -> None:
+    """Refuse an adapter or quantised weights where the weights are used as they are, such as by another engine.
+
+    Raises:
+        ConfigError: the model has one; without this the base would be evaluated under another name.
+    """
+    for key in ("adapter", "quantization"):
+        if spec.config.get(key):
+            raise ConfigError(
+                f"model.{key}={spec.config[key]} is not possible with {where}: engine=hf applies it. Leave it out, or "
+                "give weights into which it is merged."
+            )
 
 
 def check(spec: CheckpointSpec, found: Sequence[Part], *, dtype: str) -> tuple[str, ...]:
@@ -219,23 +278,33 @@ def check(spec: CheckpointSpec, found: Sequence[Part], *, dtype: str) -> tuple[s
     Raises:
         ModelError: as for `load`.
     """
-    folder = weights_folder(found)
+    folder, adapter = weights_folder(found), adapter_of(spec, found)
+    check_settings(spec, found)
+    warnings: tuple[str, ...] = ()
     if recognise(folder) == "hf":
-        _load_hf(spec, folder, device="meta", dtype=dtype)
+        model = _load_hf(spec, folder, device="meta", dtype=dtype)
         prepare_processor(spec, load_processor(spec.name, folder))
-        return ()
-    from evalkit.models.llava_original import check_llava, load_arguments
-    from evalkit.models.llava_processor import make_processor
+    else:
+        from evalkit.models.llava_original import check_llava, load_arguments
+        from evalkit.models.llava_processor import make_processor
 
-    folder, options = load_arguments({**spec.config, "name": spec.name}, found)
-    checked = check_llava(folder, **options, dtype=dtype)
-    template = options["chat_template"]
-    prepare_processor(spec, make_processor(checked.vocabulary, checked.original, checked.vision, template))
-    return checked.warnings
+        folder, options = load_arguments({**spec.config, "name": spec.name}, found)
+        checked = check_llava(folder, **options, dtype=dtype)
+        template = options["chat_template"]
+        prepare_processor(spec, make_processor(checked.vocabulary, checked.original, checked.vision, template))
+        model, warnings = checked.model, checked.warnings
+    if adapter is None:
+        return warnings
+    adapters.check_on(spec.name, adapter, model)
+    added = (adapter.text(str(spec.config.get("source"))), adapter.warning)
+    return (*warnings, *(text for text in added if text))
 
 
 def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> Any:
-    """Load a checkpoint in Hugging Face form; on the device `meta` it is checked only, and no tensor is read."""
+    """Load a checkpoint in Hugging Face form; on the device `meta` it is checked only, and no tensor is read.
+
+    The model is on the CPU, with quantised weights on `device`.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging as transformers_logging
@@ -252,7 +321,7 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
             local_files_only=True,
             output_loading_info=True,
             trust_remote_code=False,
-            **({"device_map": "meta"} if device == "meta" else {}),
+            **_placement(spec, device, dtype),
             ignore_mismatched_sizes=True,  # so that the error below can name the tensors; transformers' error does not
         )
     except Exception as problem:  # transformers fails anywhere on a setting of a wrong type
@@ -270,7 +339,16 @@ def _load_hf(spec: CheckpointSpec, folder: Path, *, device: str, dtype: str) -> 
                 "The checkpoint does not match its config.json, and evalkit initialises nothing at random; fetch the "
                 "checkpoint again."
             )
-    return model.to(device).eval()
+    return model
+
+
+def _placement(spec: CheckpointSpec, device: str, dtype: str) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for the device and for quantised weights."""
+    if device == "meta":
+        return {"device_map": "meta"}
+    if (kind := spec.quantization) is None:
+        return {}
+    return {"device_map": {"": device}, "quantization_config": quantization_config(kind, dtype)}
 
 
 def prepare_processor(spec: CheckpointSpec, processor: Any) -> Any:

@@ -21,9 +21,14 @@ CONVERSION_RECORD = "evalkit-conversion.json"
 # Image place in v1.0's conversations, with and without the start and end tokens.
 BETWEEN, PLACE = "<im_start><im_patch><im_end>", "<im_patch>"
 
-Role = Literal["weights", "base", "vision tower"]
+Role = Literal["weights", "base", "vision tower", "adapter"]
 
-_KEYS: dict[Role, str] = {"weights": "source", "base": "base", "vision tower": "vision_tower_source"}
+_KEYS: dict[Role, str] = {
+    "weights": "source",
+    "base": "base",
+    "vision tower": "vision_tower_source",
+    "adapter": "adapter",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +46,13 @@ def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, .
     """Find each part of the model: a local folder if the YAML names one, else the hub's cache.
 
     The stock vision tower is looked up whenever the YAML names its source, for comparison; the model needs it only with
-    `vision_tower: stock`.  Weights in Hugging Face form are complete by themselves.
+    `vision_tower: stock`.  Weights in Hugging Face form are complete by themselves, but for a PEFT adapter.
     """
+    source, revision = config.get("adapter"), config.get("adapter_revision")
+    adapter = (_find("adapter", source, revision, lock),) if source else ()
     weights = _find("weights", config.get("source") or "", config.get("revision"), lock)
     if weights.folder is not None and is_hf_layout(weights.folder):
-        return (weights,)
+        return (weights, *adapter)
     wanted: list[tuple[Role, str | None, str | None]] = []
     if config.get("base"):
         wanted.append(("base", config["base"], config.get("base_revision")))
@@ -53,7 +60,7 @@ def locate(config: Mapping[str, Any], lock: Path | None = None) -> tuple[Part, .
         wanted.append(("vision tower", config["vision_tower_source"], config.get("vision_tower_revision")))
     parts = (weights, *(_find(role, source or "", revision, lock) for role, source, revision in wanted))
     stock = config.get("vision_tower") == "stock"
-    return tuple(p for p in parts if p.role != "vision tower" or stock or p.folder is not None)
+    return (*(p for p in parts if p.role != "vision tower" or stock or p.folder is not None), *adapter)
 
 
 def chat_template(config: Mapping[str, Any], lock: Path | None = None) -> str | None:

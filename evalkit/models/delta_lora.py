@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,7 +145,7 @@ class LoraWeights:
         self._extra = {plain_name(name): name for name in self.extra.shapes}
         self.shapes = dict(self.base.shapes)
         self.shapes.update({name: self.extra.shapes[stored] for name, stored in self._extra.items()})
-        self._pairs = _lora_pairs(self.adapter)
+        self._pairs = lora_pairs(self.adapter)
         for target, pair in self._pairs.items():
             self._check_pair(target, pair)
 
@@ -154,26 +155,15 @@ class LoraWeights:
         Raises:
             ModelError: values are NaN or infinite, each pair has a factor of zeros, or trained tensors are absent or 0.
         """
-        for source in (self.adapter, self.extra):
-            for name in source.shapes:
-                if (reason := not_finite(source.read(name))) is not None:
-                    raise ModelError(
-                        f"the tensor {name} ({source.where(name)}) holds {reason}: the training of this adapter "
-                        "failed, or its file is damaged; use another of its checkpoints, or fetch it again"
-                    )
+        check_finite(self.adapter)
+        check_finite(self.extra)
         blind = [n for n, shape in self.extra.shapes.items() if len(shape) > 1 and not self.extra.read(n).any()]
         if blind:
             raise ModelError(
                 f"the tensor {blind[0]} ({self.extra.where(blind[0])}) is all zeros: no image would reach the language "
                 "model; save the checkpoint again"
             )
-        still = [pair for pair in self._pairs.values() if not all(self.adapter.read(n).any() for n in pair)]
-        if len(still) == len(self._pairs):
-            raise ModelError(
-                f"all {len(still)} pairs of the adapter ({self.adapter.where(still[0].b)}) have a factor of zeros, as "
-                "before the first step of training: merged, it would change nothing and the base would be evaluated "
-                "under its name; check which checkpoint of the training was saved"
-            )
+        check_moves(self.adapter, self._pairs)
         if not self._extra:
             raise ModelError(
                 f"{self.extra.files[0]} contains no tensors: the projector that was trained with the adapter is "
@@ -221,6 +211,27 @@ class LoraWeights:
         return self.extra.where(self._extra[name]) if name in self._extra else self.base.where(name)
 
 
+def check_finite(source: Shards) -> None:
+    """Read all tensors of an adapter; raise ModelError if one holds NaN or infinite values."""
+    for name in source.shapes:
+        if (reason := not_finite(source.read(name))) is not None:
+            raise ModelError(
+                f"the tensor {name} ({source.where(name)}) holds {reason}: the training of this adapter "
+                "failed, or its file is damaged; use another of its checkpoints, or fetch it again"
+            )
+
+
+def check_moves(adapter: Shards, pairs: Mapping[str, LoraPair]) -> None:
+    """Raise ModelError if an adapter changes nothing, because each pair has a factor of zeros."""
+    still = [pair for pair in pairs.values() if not all(adapter.read(n).any() for n in pair)]
+    if len(still) == len(pairs):
+        raise ModelError(
+            f"all {len(still)} pairs of the adapter ({adapter.where(still[0].b)}) have a factor of zeros, as "
+            "before the first step of training: merged, it would change nothing and the base would be evaluated "
+            "under its name; check which checkpoint of the training was saved"
+        )
+
+
 def not_finite(tensor: torch.Tensor) -> str | None:
     """Say that a tensor holds NaN or infinite values; None if it holds neither, as every usable weight."""
     import torch
@@ -248,14 +259,21 @@ def lora_scale(config: dict[str, Any]) -> float:
     return float(config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
-def check_adapter(config: dict[str, Any]) -> None:
-    """Raise ModelError for the first setting of an adapter_config.json that a plain merge does not support."""
+def adapter_obstacle(config: Mapping[str, Any]) -> str | None:
+    """The first setting of an adapter_config.json that is not of plain LoRA, in words; None where there is none."""
     for key, value in config.items():
         if key not in _ADAPTER_KNOWN and value and value not in _ADAPTER_PLAIN.get(key, ()):
-            raise ModelError(
-                f"adapter_config.json sets {key} to {value!r}, but evalkit merges plain LoRA only: merge the adapter "
-                "into its base with peft and use the merged folder"
-            )
+            return f"adapter_config.json sets {key} to {value!r}"
+    return None
+
+
+def check_adapter(config: dict[str, Any]) -> None:
+    """Raise ModelError for the first setting of an adapter_config.json that a plain merge does not support."""
+    if obstacle := adapter_obstacle(config):
+        raise ModelError(
+            f"{obstacle}, but evalkit merges plain LoRA only: merge the adapter into its base with peft and use the "
+            "merged folder"
+        )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     whole = isinstance(rank, int) and rank >= 1 and finite_number(rank) is not None
     if not whole or not alpha or finite_number(alpha) is None:
@@ -265,7 +283,7 @@ def check_adapter(config: dict[str, Any]) -> None:
         )
 
 
-def _lora_pairs(adapter: Shards) -> dict[str, LoraPair]:
+def lora_pairs(adapter: Shards) -> dict[str, LoraPair]:
     halves: dict[str, dict[str, str]] = {}
     for name in adapter.shapes:
         match = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.weight", name)

@@ -18,6 +18,7 @@ from evalkit.models.generation_presets import choose_preset
 from evalkit.models.llava_config import read_original
 from evalkit.models.llava_original import weights_source
 from evalkit.models.llava_tower import TowerComparison, compare_towers, read_tower, stored_tower, tower_config
+from evalkit.models.quantization import BYTES as QUANTISED_BYTES
 from evalkit.models.templates import render
 from evalkit.models.tensor_files import open_folder, read_json
 
@@ -198,7 +199,9 @@ def _memory(config: Mapping[str, Any], parts: tuple[Part, ...], form: Form | Non
     except ModelError as error:
         problems.append(str(error))
         return stated
-    return int(sum(map(math.prod, shapes)) * _BYTES.get(str(config.get("dtype")), 2) * _MEMORY_FACTOR)
+    stored = _BYTES.get(str(config.get("dtype")), 2)
+    width = QUANTISED_BYTES.get(str(config.get("quantization")), stored)
+    return int(sum(map(math.prod, shapes)) * width * _MEMORY_FACTOR)
 
 
 def _loading(name: str, config: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
@@ -236,7 +239,7 @@ def _prompt(config: Mapping[str, Any], parts: tuple[Part, ...], problems: list[s
     setting = config.get("chat_template")
     folder = parts[0].folder
     text = chat_template(config)
-    name = str(setting) if setting and setting.startswith("file:") else "given in the YAML"
+    name = str(setting) if setting and setting.startswith("file:") else "as given (chat_template)"
     if text is None:
         name = "the checkpoint's own"
         text = bundled_template(folder) if folder else None

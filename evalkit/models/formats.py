@@ -67,7 +67,7 @@ def _lora(folder: Path) -> Form:
         return "llava-lora"
     raise ModelError(
         f"{folder} contains an adapter but not both non_lora_trainables.bin and config.json: LLaVA's LoRA form needs "
-        "all three; merge an adapter of another kind into its base first"
+        "all three; a PEFT adapter on any other base is given as model.adapter=DIR, beside the model that is its base"
     )
 
 

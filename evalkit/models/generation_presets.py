@@ -25,12 +25,23 @@ def choose_preset(presets: Mapping[str, Mapping[str, Any]], name: str) -> Genera
     """
     if name not in presets:
         raise ConfigError(f"this model has no generation preset {name!r}. {did_you_mean(name, presets)}")
-    settings = dict(presets[name])
+    return Generation(**check_settings(presets[name], f"model.presets.{name}"))
+
+
+def check_settings(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Decoding settings, each as its type.
+
+    Args:
+        place: where they are set, for messages: `generation`, or a preset of a model.
+
+    Raises:
+        ConfigError: a setting is unknown, or its value is of another type or not possible.
+    """
+    found: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in _FIELDS:
-            raise ConfigError(
-                f"generation preset {name!r}: {key!r} is not a decoding setting. {did_you_mean(key, _FIELDS)}"
-            )
-        value = parse_setting(value, _KINDS[key], f"model.presets.{name}.{key}")
-        settings[key] = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-    return Generation(**settings)
+            raise ConfigError(f"{place}.{key}: {key!r} is not a decoding setting. {did_you_mean(key, _FIELDS)}")
+        value = [value] if key == "stop" and isinstance(value, str) else value
+        value = parse_setting(value, _KINDS[key], f"{place}.{key}")
+        found[key] = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return found

@@ -56,7 +56,7 @@ class Repo:
 
 
 def model_repos(config: Mapping[str, Any]) -> tuple[Repo, ...]:
-    """List the repositories of a model's YAML: weights, base, stock vision tower.
+    """List the repositories of a model's YAML: weights, base, stock vision tower, adapter.
 
     Raises:
         ConfigError: the model has no public weights.
@@ -71,6 +71,8 @@ def model_repos(config: Mapping[str, Any]) -> tuple[Repo, ...]:
         repos.append(Repo(id=config["base"], revision=config.get("base_revision")))
     if config.get("vision_tower") == "stock" and config.get("vision_tower_source"):
         repos.append(Repo(id=config["vision_tower_source"], revision=config.get("vision_tower_revision")))
+    if config.get("adapter"):
+        repos.append(Repo(id=config["adapter"], revision=config.get("adapter_revision")))
     return tuple(repos)
 
 

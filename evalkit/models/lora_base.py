@@ -17,11 +17,14 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _ROWS = slice(0, 2)
 
 
-def check_base(adapter: Mapping[str, Any], base: Path) -> str | None:
+def check_base(adapter: Mapping[str, Any], base: Path, *, setting: str = "model.base") -> str | None:
     """Compare the base that an adapter names with the one in use; returns a warning if that does not settle it.
 
     Other weights of the same shapes are merged without an error and give other answers.  An adapter names its base by a
     hub id, or by a folder of the machine that it was trained on.
+
+    Args:
+        setting: the setting that names the base, for messages.
 
     Raises:
         ModelError: the adapter names another hub repository than the base is from, or a folder of this machine that
@@ -38,14 +41,15 @@ def check_base(adapter: Mapping[str, Any], base: Path) -> str | None:
             return None
         raise ModelError(
             f"the adapter was trained on the base {local}, and the weights in {base} are others: merged into them, it "
-            f"gives another model; set model.base={local}"
+            f"gives another model; set {setting}={local}"
         )
     if _key(stated) == _key(used or str(base)):
         return None
     if used and _HUB_ID.fullmatch(stated):
+        revision = "model.base_revision" if setting == "model.base" else "model.revision"
         raise ModelError(
             f"the adapter was trained on the base {stated}, but the base used is {used}: merged into another base, it "
-            f"gives another model even where the shapes agree; set model.base={stated} model.base_revision=null (or, "
+            f"gives another model even where the shapes agree; set {setting}={stated} {revision}=null (or, "
             "if the two have the same weights, name the base used in adapter_config.json)"
         )
     return (

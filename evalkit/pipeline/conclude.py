@@ -15,7 +15,8 @@ from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.reasoning import inside_a_thought
-from evalkit.core.types import MetricValue, Prediction, Sample
+from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
+from evalkit.pipeline.headline import headline, secondary_metrics, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record
@@ -29,6 +30,8 @@ from evalkit.tasks.choice_orders import is_ordered
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
+# Values of the setting `metrics`.
+METRICS = ("main", "all")
 # So many reasons for unscored samples are printed; summary.json has all of them.
 SHOWN_REASONS = 6
 # Likewise the ids of answers that were cut inside their reasoning.
@@ -59,12 +62,18 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """The result of a run or re-scoring.  summary is None for a part of a run; texts are printed below the table."""
+    """The result of a run or re-scoring.
+
+    summary: None for a part of a run.  texts: printed below the table.  secondary: metrics that the table leaves out
+    unless all are asked for.  headline: the line above the table; "" for none.
+    """
 
     folder: Path
     n_failed: int
     summary: Summary | None = None
     texts: tuple[str, ...] = ()
+    secondary: frozenset[MetricKey] = frozenset()
+    headline: str = ""
 
 
 def conclude(
@@ -103,11 +112,18 @@ def conclude(
             (folder.path / name).unlink(missing_ok=True)
     # After the files that it vouches for; the caller's manifest, which says that the run is finished, comes after it.
     write_record(folder.summary, replace(summary, files=scoring_digests(folder)))
+    secondary = secondary_metrics(protocols)
     return Conclusion(
         folder=folder.path,
         n_failed=summary.n_failed,
         summary=summary,
-        texts=(*reasoning_texts(predictions, protocols, provenance), *_texts(findings, settings)),
+        texts=(
+            *wordy_text(values, samples, predictions),
+            *reasoning_texts(predictions, protocols, provenance),
+            *_texts(findings, settings),
+        ),
+        secondary=secondary,
+        headline=headline(values, secondary, settings.reference_protocol),
     )
 
 
@@ -270,15 +286,26 @@ def caption_of(summary: Summary) -> str:
     )
 
 
-def show(conclusion: Conclusion, title: str) -> None:
-    """Print the table and what must be known with it; the run's folder alone on the last line."""
+def show(conclusion: Conclusion, title: str, metrics: str = METRICS[0]) -> None:
+    """Print the table and what must be known with it; the run's folder alone on the last line.
+
+    Args:
+        metrics: one of METRICS: the main metrics in the table, or all.
+    """
     summary = conclusion.summary
     assert summary is not None, "a part of a run has no table"
     for text in summary.notes:
         console.note(f"note: {text}")
     for text in remarks(summary):
         console.warn(text)
-    console.table([m for m in summary.metrics if m.slice == "all"], title, caption_of(summary))
+    if conclusion.headline:
+        console.out(f"{conclusion.headline}\n")
+    whole = [m for m in summary.metrics if m.slice == "all"]
+    shown = [m for m in whole if metrics == METRICS[1] or m.key not in conclusion.secondary]
+    caption = caption_of(summary)
+    if hidden := len(whole) - len(shown):
+        caption += f"\n{hidden} further metrics are shown by metrics=all, and are in summary.json"
+    console.table(shown, title, caption)
     for text in conclusion.texts:
         console.out(text)
     console.out(str(conclusion.folder))

@@ -70,7 +70,7 @@ def template_of(spec: CheckpointSpec | None) -> Template:
     if spec is None:
         return Template()
     located = components.locate(spec.config)
-    folders = [p.folder for p in located if p.folder is not None and p.role != "vision tower"]
+    folders = [p.folder for p in located if p.folder is not None and p.role not in ("vision tower", "adapter")]
     if not folders or located[0].folder is None:
         return Template()
     text = spec.chat_template if spec.chat_template is not None else bundled_template(located[0].folder)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
 
 HELP_ORDER = 150
+EXAMPLES = (
+    "evalkit audit task=slake task.path=DIR",
+    "evalkit audit task=vqa-rad images=false",
+)
 
 
 def main(config: Config) -> int:

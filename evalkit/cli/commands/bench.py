@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from evalkit.tasks.base import Task
 
 HELP_ORDER = 140
+EXAMPLES = (
+    "evalkit bench model=phantom-llava task=phantom limit=64",
+    "evalkit bench model=DIR task=slake engine.dtype=bfloat16 batch_sizes=[8,32]",
+)
 # Engines that are measured by default where the module that they need is installed.
 MODULE_OF_ENGINE = {"vllm": "vllm", "ray": "ray"}
 # Settings that bench writes into its JSON file.

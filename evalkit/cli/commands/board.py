@@ -12,6 +12,10 @@ from evalkit.core import console
 from evalkit.core.errors import DataError
 
 HELP_ORDER = 130
+EXAMPLES = (
+    "evalkit board leaderboard=runs/leaderboards",
+    "evalkit board leaderboard=leaderboards board.check=true",
+)
 
 
 def main(config: Config) -> int:

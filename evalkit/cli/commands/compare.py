@@ -14,6 +14,10 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError
 
 HELP_ORDER = 30
+EXAMPLES = (
+    "evalkit compare runs=[runs/A,runs/B]",
+    "evalkit compare \"runs='runs/*-slake-*'\" slices=true",
+)
 
 
 def main(config: Config) -> int:

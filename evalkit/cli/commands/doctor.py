@@ -8,6 +8,10 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, ModelError
 
 HELP_ORDER = 80
+EXAMPLES = (
+    "evalkit doctor model=llava-med task=slake",
+    "evalkit doctor model=./my-checkpoint",
+)
 
 
 def main(config: Config) -> int:

@@ -8,6 +8,10 @@ from evalkit.cli.config import Config, checked_choice
 from evalkit.core import console
 
 HELP_ORDER = 120
+EXAMPLES = (
+    "evalkit export run=RUN format=latex",
+    "evalkit export run=RUN format=every-eval-ever organization=NAME",
+)
 
 
 def main(config: Config) -> int:

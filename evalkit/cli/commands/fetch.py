@@ -6,6 +6,7 @@ lock file.  A task whose files its authors give out by hand (`manual_download:` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from evalkit.models.hub import Repo
 
 HELP_ORDER = 70
+EXAMPLES = (
+    "evalkit fetch model=llava-med task=slake",
+    "evalkit fetch model=OWNER/NAME",
+)
 
 
 def main(config: Config) -> int:
@@ -42,9 +47,26 @@ def main(config: Config) -> int:
     if not repos:
         console.note("nothing to fetch: what was chosen ships with evalkit or comes from its authors by hand")
         return 0
-    for folder in fetch(repos, lock=Path(config["lock"]), report=console.note).values():
+    lock = Path(config["lock"])
+    folders = fetch(repos, lock=lock, report=console.note)
+    if base := base_of(config["model"], folders):
+        folders |= fetch(base, lock=lock, report=console.note)
+    for folder in folders.values():
         console.out(str(folder))
     return 0
+
+
+def base_of(model: Config | None, fetched: Mapping[str, Path]) -> list[Repo]:
+    """The base of a PEFT adapter that was fetched as a model, which only its files name; none where it is here."""
+    from evalkit.models.adapters import is_adapter, stated_base
+    from evalkit.models.hub import Repo
+    from evalkit.tasks.table.source import is_hub_id
+
+    folder = fetched.get(str((model or {}).get("source")))
+    if folder is None or not is_adapter(folder):
+        return []
+    base = stated_base(folder)
+    return [Repo(id=base)] if is_hub_id(base) and not expand_home(base).is_dir() else []
 
 
 def weights_of(model: Config) -> list[Repo]:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from evalkit.runs.prompt_record import PromptRecord
 
 HELP_ORDER = 40
+EXAMPLES = (
+    "evalkit gate baseline=RUN candidate=RUN margin=0.02",
+    "evalkit gate candidate=RUN save=baseline.json",
+)
 # How many changed prompts, images and answers are shown in full.
 N_SHOWN = 5
 PROMPTS_FILE = "gate-prompts.json"

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from evalkit.judge.config import JudgeConfig
 
 HELP_ORDER = 50
+EXAMPLES = (
+    "evalkit judge run=RUN judge=local",
+    "evalkit judge run=RUN judge=gpt-4.1-2025-04-14",
+)
 
 
 def main(config: Config) -> int:

@@ -9,6 +9,10 @@ from evalkit.cli.config import Config
 from evalkit.core import console
 
 HELP_ORDER = 60
+EXAMPLES = (
+    "evalkit judge check labels=labels.csv",
+    "evalkit judge check labels=labels.csv run=RUN name=NAME",
+)
 
 
 def main(config: Config) -> int:

@@ -15,6 +15,10 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.plugins import Plugin, plugins
 
 HELP_ORDER = 160
+EXAMPLES = (
+    "evalkit list",
+    "evalkit list models tasks",
+)
 GROUPS = (
     "task", "suite", "model", "protocol", "engine", "provider", "judge", "experiment", "paper", "importer", "export",
 )  # fmt: skip

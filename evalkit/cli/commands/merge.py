@@ -6,12 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.cli.config import Config
-from evalkit.cli.factories import as_list, make_analysis_settings, make_task, table_title
+from evalkit.cli.factories import as_list, make_analysis_settings, make_task, metrics_setting, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.cli.saved_config import saved_protocols, saved_task
 from evalkit.core import console
 
 HELP_ORDER = 10
+EXAMPLES = (
+    "evalkit merge runs=[runs/PART,runs/PART]",
+    "evalkit merge runs=runs leaderboard=null",
+)
 
 
 def main(config: Config) -> int:
@@ -61,6 +65,6 @@ def main(config: Config) -> int:
     if conclusion.n_failed:
         console.note("failed samples are asked again by the commands of their parts, then merge once more")
     assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary))
+    show(conclusion, table_title(conclusion.summary), metrics_setting(config))
     check_complete(conclusion)
     return 0

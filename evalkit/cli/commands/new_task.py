@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.config import Config, load_option, options
+from evalkit.cli.config import Config, load_option
 from evalkit.cli.factories import make_task
+from evalkit.cli.new_yaml import place_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
-from evalkit.core.files import expand_home, write_whole
+from evalkit.core.files import write_whole
 
 if TYPE_CHECKING:
     from evalkit.tasks.table.task import TableTask
 
 HELP_ORDER = 145
+EXAMPLES = (
+    "evalkit new task questions.csv",
+    "evalkit new task questions.csv task.name=mine task.columns.question=q",
+)
 # The setting that a first word without "=" is.
 FIRST_WORD = "task.path"
 
@@ -42,24 +47,12 @@ def main(config: Config) -> int:
         console.out(f"row {described(sample)}")
     if loaded.skipped:
         console.warn(f"{len(loaded.skipped)} rows were left out, first: {loaded.skipped[0]}")
-    path = _place(config, task.name)
+    path = place_of(config, "task", task.name, "task.name")
     write_whole(path, yaml_text(task, config["task"], len(loaded.samples)))
     words = shlex.join(["--config-dir", str(path.parent.parent), f"task={path.stem}", "model=NAME"])
     console.note(f"run it with: python -m evalkit {words}")
     console.out(str(path))
     return 0
-
-
-def _place(config: Config, name: str) -> Path:
-    path = expand_home(config["save"]) if config["save"] else Path("conf") / "task" / f"{name}.yaml"
-    if path.suffix != ".yaml" or path.parent.name != "task":
-        raise ConfigError(f"save={path} cannot be a task's YAML; expected FOLDER/task/NAME.yaml.")
-    if path.stem in options("task"):
-        raise ConfigError(f"There is a task {path.stem} already. Choose another name: task.name=NAME or save=PATH.")
-    if path.exists() and not config["force"]:
-        raise ConfigError(f"{path} exists. Choose another place with save=PATH, or overwrite it with force=true.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def yaml_text(task: TableTask, settings: Mapping[str, Any], n: int) -> str:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from evalkit.reports.reproduction import Paper
 
 HELP_ORDER = 110
+EXAMPLES = (
+    "evalkit paper paper=llava-med-vqa",
+    "evalkit paper paper=coloninst paper.run=true dry_run=true",
+)
 
 
 def main(config: Config) -> int:

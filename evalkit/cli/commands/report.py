@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from evalkit.reports.run_page.data import Picture
 
 HELP_ORDER = 100
+EXAMPLES = (
+    "evalkit report run=RUN",
+    "evalkit report run=RUN against=RUN file=page.html",
+)
 
 
 def main(config: Config) -> int:

@@ -18,6 +18,7 @@ from evalkit.cli.factories import (
     make_protocols,
     make_settings,
     make_task,
+    metrics_setting,
     table_title,
     with_letters,
     with_sample,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from evalkit.pipeline.evaluate import Job
 
 HELP_ORDER = 0
+EXAMPLES = (
+    "evalkit model=phantom-llava task=phantom limit=20",
+    "evalkit model=./my-checkpoint task=slake generation.max_new_tokens=64",
+)
 
 
 class RunJob(NamedTuple):
@@ -148,7 +153,7 @@ def report(made: RunJob, conclusion: Conclusion) -> None:
         return
     add_row(made, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary))
+    show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
 
 
 def add_row(made: RunJob, conclusion: Conclusion) -> None:

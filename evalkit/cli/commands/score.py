@@ -17,6 +17,7 @@ from evalkit.cli.factories import (
     make_selection,
     make_task,
     make_whole_task,
+    metrics_setting,
     reasoning_mode,
     table_title,
     with_sample,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from evalkit.pipeline.conclude import Conclusion
 
 HELP_ORDER = 20
+EXAMPLES = (
+    "evalkit score predictions=answers.jsonl task=slake",
+    "evalkit score predictions=RUN task=phantom protocol=[llava-med,strict]",
+)
 
 
 class Scored(NamedTuple):
@@ -47,7 +52,7 @@ def main(config: Config) -> int:
     summary = conclusion.summary
     assert summary is not None, "a scored file has a summary"
     unsaid = replace(summary, notes=tuple(n for n in summary.notes if n not in said))
-    show(replace(conclusion, summary=unsaid), table_title(summary))
+    show(replace(conclusion, summary=unsaid), table_title(summary), metrics_setting(config))
     if conclusion.n_failed:
         raise Partial(
             f"{conclusion.n_failed} of {summary.n} samples have no answer in {config['predictions']} but a failure, "

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit.core import json_text
 from evalkit.core.errors import ConfigError, ModelError, did_you_mean, first_line
 from evalkit.core.types import ImagePlace, Message
 
@@ -36,6 +37,46 @@ def read_template(setting: str | None) -> str | None:
     if name not in known:
         raise ConfigError(f"no chat template {name!r} in evalkit. {did_you_mean(name, known)}")
     return known[name].read_text(encoding="utf-8")
+
+
+def is_file_name(setting: str) -> bool:
+    """Whether a `chat_template` setting is the name of a file: jinja text that shows a message has a brace.
+
+    >>> is_file_name("my.jinja"), is_file_name("{{ messages }}"), is_file_name("file:llava_med")
+    (True, False, False)
+    """
+    return bool(setting.strip()) and not setting.startswith("file:") and "{" not in setting and "\n" not in setting
+
+
+def read_template_file(path: Path, setting: str) -> str:
+    """The jinja text in a file: the file itself, or the entry `chat_template` of a JSON file such as
+    tokenizer_config.json (of several named templates the one named `default`).
+
+    Args:
+        setting: the setting that names the file, for messages.
+
+    Raises:
+        ConfigError: there is no such file, or no template in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json_text.loads(text) if path.suffix == ".json" else {"chat_template": text}
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else first_line(problem)
+        raise ConfigError(
+            f"{setting}: {path} cannot be read ({reason}). Expected a file with jinja text, a JSON file with an entry "
+            "`chat_template` such as tokenizer_config.json, or the jinja text itself."
+        ) from None
+    found = content.get("chat_template") if isinstance(content, dict) else None
+    if isinstance(found, list):  # [{"name": ..., "template": ...}], as tokenizers with several templates have it
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default")
+    if not isinstance(found, str) or not found.strip():
+        raise ConfigError(
+            f"{setting}: {path} has no chat template"
+            + (" (no text in an entry `chat_template`)." if path.suffix == ".json" else ": it is empty.")
+        )
+    return found
 
 
 def chat(messages: Sequence[Message], marks: Iterable[str] = ()) -> list[dict[str, Any]]:

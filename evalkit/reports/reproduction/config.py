@@ -17,7 +17,7 @@ from evalkit.runs.verify import open_run
 
 # The settings of `run` that a paper may give: how it asked, not what is run, where results go, or flags.
 SETTING = re.compile(
-    r"(?:task\.\w[\w.-]*|protocol(?:\.\w[\w.-]*)?|generation|reasoning|image|engine\.(?:dtype|exact))="
+    r"(?:task\.\w[\w.-]*|protocol(?:\.\w[\w.-]*)?|generation(?:\.\w+)?|reasoning|image|engine\.(?:dtype|exact))="
 )
 KEYS = ("about", "published", "models", "settings", "beside")
 

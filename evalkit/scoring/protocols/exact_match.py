@@ -21,8 +21,8 @@ class ExactMatch(RowProtocol):
 
     metrics = (
         Metric(name="exact_match"),
-        Metric(name="closed_exact_match", rows="closed"),
-        Metric(name="open_exact_match", rows="open"),
+        Metric(name="closed_exact_match", rows="closed", is_secondary=True),
+        Metric(name="open_exact_match", rows="open", is_secondary=True),
     )
     rule = "yesno"
 

@@ -13,7 +13,8 @@ from evalkit.scoring.text.remembered import remembered
 
 _BLEU = ("bleu", "bleu_1", "bleu_2", "bleu_3")
 _OPEN = tuple(
-    Metric(name=name, rows="open") for name in ("open_recall", "open_precision", "open_f1", "open_exact", *_BLEU)
+    Metric(name=name, rows="open", is_secondary=name != "open_recall")
+    for name in ("open_recall", "open_precision", "open_f1", "open_exact", *_BLEU)
 )
 _CLOSED = Metric(name="closed_accuracy", rows="closed")
 _DROPPED = "left out of the denominator: it says yes or no, but not the gold answer"
@@ -39,7 +40,10 @@ class LlavaMed(RowProtocol):
         super().__init__(**common)
         self.match = one_of("match", match, ("substring", "substring-and-yes-no", "misses-dropped"))
         self.strip_role = strip_role
-        batch = (Metric(name="open_accuracy", rows="open"), Metric(name="closed_recall", rows="closed"))
+        batch = (
+            Metric(name="open_accuracy", rows="open", is_secondary=True),
+            Metric(name="closed_recall", rows="closed", is_secondary=True),
+        )
         self.metrics = (_CLOSED, *_OPEN, *(batch if match == "substring" else ()))
 
     def settings(self) -> dict[str, str]:
@@ -73,7 +77,7 @@ class NoCandi(RowProtocol):
 
     metrics = (
         _CLOSED,
-        *(Metric(name=f"closed_{name}", rows="closed") for name in ("recall", "precision", "f1")),
+        *(Metric(name=f"closed_{name}", rows="closed", is_secondary=True) for name in ("recall", "precision", "f1")),
         *_OPEN,
     )
 

@@ -12,6 +12,7 @@ from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, ref
 from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
 from evalkit.scoring.text.remembered import remembered
 
+_OVERLAP = ("precision", "recall", "f1")
 _BLEU = {f"bleu_{n}": (1 / n,) * n for n in (1, 2, 3, 4)}
 _ANSWER_MARKS = (
     *("**answer**:", "**answer**", "*answer*:", "**answer:**"),
@@ -35,9 +36,9 @@ class MedEvalKit(RowProtocol):
         Metric(name="accuracy"),
         Metric(name="closed_accuracy", rows="closed"),
         Metric(name="open_exact_match", rows="open"),
-        *(Metric(name=f"open_{name}", rows="open") for name in ("precision", "recall", "f1")),
-        *(Metric(name=f"open_printed_{name}", rows="open") for name in ("precision", "recall", "f1")),
-        *(Metric(name=name, rows="open") for name in _BLEU),
+        *(Metric(name=f"open_{name}", rows="open", is_secondary=True) for name in _OVERLAP),
+        *(Metric(name=f"open_printed_{name}", rows="open", is_secondary=True) for name in _OVERLAP),
+        *(Metric(name=name, rows="open", is_secondary=True) for name in _BLEU),
     )
 
     rule = "yesno"
@@ -72,7 +73,7 @@ class MedEvalKitFixed(RowProtocol):
         Metric(name="accuracy"),
         Metric(name="closed_accuracy", rows="closed"),
         Metric(name="open_exact_match", rows="open"),
-        *(Metric(name=f"open_{name}", rows="open") for name in ("precision", "recall", "f1")),
+        *(Metric(name=f"open_{name}", rows="open", is_secondary=True) for name in _OVERLAP),
     )
 
     rule = "yesno"

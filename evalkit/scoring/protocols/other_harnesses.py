@@ -93,7 +93,7 @@ class MedVLMBench(RowProtocol):
         Metric(name="closed_accuracy", rows="closed"),
         Metric(name="open_accuracy", rows="open"),
         Metric(name="open_recall", rows="open"),
-        *(Metric(name=name) for name in ("exact", "recall", "precision", "f1")),
+        *(Metric(name=name, is_secondary=True) for name in ("exact", "recall", "precision", "f1")),
     )
 
     rule = "yesno"

@@ -34,8 +34,8 @@ class Strict(RowProtocol):
     metrics = (
         Metric(name="closed_accuracy", rows="closed"),
         Metric(name="open_recall", rows="open"),
-        Metric(name="open_precision", rows="open"),
-        Metric(name="open_f1", rows="open"),
+        Metric(name="open_precision", rows="open", is_secondary=True),
+        Metric(name="open_f1", rows="open", is_secondary=True),
         Metric(name="exact_match"),
     )
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evalkit.core.errors import ConfigError
-from evalkit.core.types import CHOICE, LETTERS, Message, Sample
+from evalkit.core.types import CHOICE, Message, Sample
 from evalkit.tasks.image_places import with_places
 from evalkit.tasks.prompts import check_prompt, options_in, options_note, prompt_id, render, unlisted_note
-
-FIELDS = ("question", "options")
+from evalkit.tasks.question_template import QuestionTemplate, wording_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +31,7 @@ class Wording:
             check_prompt(self.prompt)
             check_prompt(self.choice_prompt)
             return
-        try:
-            found = list(string.Formatter().parse(self.template))
-        except ValueError as problem:
-            raise ConfigError(f"task.template={self.template!r}: {problem}. Write {{{{ for a brace.") from None
-        used = [name for _, name, _, _ in found if name is not None]
-        marks = [spec for _, name, spec, _ in found if name == "options" and spec]
-        others = [name for _, name, spec, _ in found if name != "options" and spec]
-        if others or any(conversion for *_, conversion in found) or any(mark.count("A") != 1 for mark in marks):
-            raise ConfigError(
-                "task.template: a field is its name alone, as in {question}, with no '!' and no ':' in it; only "
-                "{options:(A)} may have a ':', with one A behind it for the letter."
-            )
-        if unknown := [name for name in used if name not in FIELDS]:
-            raise ConfigError(f"task.template: unknown field {{{unknown[0]}}}. Expected {{question}} and {{options}}.")
-        if "question" not in used:
-            raise ConfigError("task.template has no field {question}, so every row would be asked the same.")
+        QuestionTemplate(self.template)
 
     def id(self, *, has_choices: bool) -> str:
         """The name of the wording with the first 8 hexadecimal digits of the SHA-256 of its text, for signatures.
@@ -66,14 +47,13 @@ class Wording:
             text = f"{prompt_id(self.prompt)}+{prompt_id(self.choice_prompt, has_choices=True)}"
         if self.template is None and self.system is None and name == self.prompt:
             return text
-        whole = "\0".join((text, self.system or ""))
-        return f"{name}@{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+        return wording_id(name, text, self.system)
 
     def notes(self, samples: Sequence[Sample]) -> list[str]:
         """How many questions list their options, and which do not."""
         if self.template is not None:
             n = sum(s.answer_type == CHOICE for s in samples)
-            return unlisted_note("plain", n) if "{options}" not in self.template else []
+            return [] if QuestionTemplate(self.template).lists_choices else unlisted_note("plain", n)
         choices = [s for s in samples if s.answer_type == CHOICE]
         others = [options_in(s.question) for s in samples if s.answer_type != CHOICE]
         return [*options_note(self.prompt, others), *unlisted_note(self.choice_prompt, len(choices))]
@@ -90,14 +70,4 @@ class Wording:
             if sample.answer_type == CHOICE:
                 return render(self.choice_prompt, sample.prompt_question, sample.choices, is_choice=True)
             return render(self.prompt, sample.prompt_question, options_in(sample.question))
-        return self.template.format(question=sample.prompt_question, options=_Options(sample.choices))
-
-
-class _Options(tuple[str, ...]):
-    """Options that a template writes one a line, each behind its letter."""
-
-    __slots__ = ()
-
-    def __format__(self, mark: str) -> str:
-        """The options with letters in the form of `mark`, which has an A for the letter; without one, A. B. C."""
-        return "\n".join(f"{(mark or 'A.').replace('A', LETTERS[k])} {text}" for k, text in enumerate(self))
+        return QuestionTemplate(self.template).fill(sample.prompt_question, sample.choices)

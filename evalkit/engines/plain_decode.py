@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from evalkit.core.types import Request
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.preprocess import PromptRow
+from evalkit.engines.sampling import draw_tokens
 
 
 class Trace(NamedTuple):
@@ -51,14 +52,16 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
     started = time.perf_counter()
     inputs = collate(loaded, rows, padding=padding)
     with torch.inference_mode():
-        if loaded.generation.temperature > 0:
+        draws = rows[0].request.draw is not None
+        if loaded.generation.temperature > 0 and not draws:
             torch.manual_seed(seed(rows[0].request))
-        config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
-        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0)
+        config = generation_config(loaded, draws, output_logits=with_logits, return_dict_in_generate=with_logits)
+        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0 and not draws)
+        chooser = [_DrawnToken(loaded, rows, inputs["input_ids"].shape[1])] if draws else []
         output = loaded.model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=[watch],
+            logits_processor=[watch, *chooser],
             **_stopping(loaded, inputs["input_ids"].shape[1]),
         )
     sequences = output.sequences if with_logits else output
@@ -99,6 +102,25 @@ class _FiniteWatch:
         """Cut each row at its first step without finite logits, and mark the place with NOT_FINITE."""
         first = [-1] * len(new) if self.first is None else self.first.tolist()
         return [ids if k < 0 or k > len(ids) else [*ids[:k], NOT_FINITE] for ids, k in zip(new, first, strict=True)]
+
+
+class _DrawnToken:
+    """Logits processor that leaves only the token that `evalkit.engines.sampling` draws, for a greedy choice.
+
+    Rows without finite logits stay as they are.
+    """
+
+    def __init__(self, loaded: LoadedModel, rows: Sequence[PromptRow], width: int) -> None:
+        self.generation = loaded.generation
+        self.seeds = [seed(row.request) for row in rows]
+        self.width = width
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Draw a token for every row of logits (rows, vocabulary)."""
+        step = ids.shape[1] - self.width
+        drawn = draw_tokens(scores.float(), self.generation, [(one, step) for one in self.seeds])
+        kept = scores.new_full(scores.shape, float("-inf")).scatter(-1, drawn[:, None], 0.0)
+        return kept.where(scores.amax(dim=-1, keepdim=True).isfinite(), scores)
 
 
 def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
@@ -143,8 +165,10 @@ def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:
     return result
 
 
-def generation_config(loaded: LoadedModel, **output: bool) -> Any:
+def generation_config(loaded: LoadedModel, draws: bool = False, **output: bool) -> Any:
     """Make the GenerationConfig of the requested settings, without a checkpoint's own sampling defaults.
+
+    draws: tokens are drawn by `_DrawnToken`, so that `generate` itself is greedy.
 
     `generate` takes values that are None here from the checkpoint's generation_config.json, and then from its own
     defaults (a top_k of 50); unused settings are therefore given their neutral values.
@@ -153,12 +177,13 @@ def generation_config(loaded: LoadedModel, **output: bool) -> Any:
 
     g = loaded.generation
     sampling: dict[str, float] = {}
-    if g.temperature > 0:
+    is_sampled = g.temperature > 0 and not draws
+    if is_sampled:
         sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k or 0}
         sampling |= {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
     return GenerationConfig(
         max_new_tokens=g.max_new_tokens,
-        do_sample=g.temperature > 0,
+        do_sample=is_sampled,
         num_beams=g.num_beams,
         repetition_penalty=g.repetition_penalty,
         eos_token_id=sorted(loaded.ends),

@@ -1,4 +1,4 @@
-"""Greedy decoding with one prefill per image: all questions about an image continue from its shared keys and values.
+"""Decoding with one prefill per image: all questions about an image continue from its shared keys and values.
 
 A batch row is an image.  Its prefix is computed once; then the rest of every prompt is appended to it in ONE sequence,
 with a 4D mask under which a question attends to the prefix and to itself, and with the position ids that it would have
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
-from evalkit.engines.plain_decode import padded
+from evalkit.engines.plain_decode import padded, seed
+from evalkit.engines.sampling import draw_tokens
 from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
 
 # Owner of a place in the cache: a question's number in its image, or PREFIX or PADDING.  NO_OWNER matches no place.
@@ -62,7 +63,7 @@ def answer(
     forward_places: int | None = None,
     record: Recorder | None = None,
 ) -> list[list[list[int]]]:
-    """Generate greedily; return new token ids by image, question and step.
+    """Generate greedily, or by each request's own draws; return new token ids by image, question and step.
 
     Args:
         at_once: maximum number of questions decoded together; only possible for a pack of one image.
@@ -225,6 +226,9 @@ class _PackDecoder:
         self.axes = pack[0].positions.ndim > 1
         self.images = list(range(len(pack)))
         self.suppressed = loaded.suppressed()
+        self.seeds = {
+            (m, i): seed(row.request) for m, shared in enumerate(pack) for i, row in enumerate(shared.group.rows)
+        }
 
     def run(self, questions: Sequence[_Question], first_logits: Any | None) -> None:
         """Answer the questions and fill their `ids`.  first_logits: logits of their first token, if known already."""
@@ -322,7 +326,7 @@ class _PackDecoder:
         return attention_mask(self.loaded, visible)
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
-        """Append the most likely token to every open question; returns the questions that are still open.
+        """Append the most likely or the drawn token to every open question; returns those that are still open.
 
         NOT_FINITE is appended where the logits are NaN or infinite, and ends the question.
         """
@@ -336,10 +340,23 @@ class _PackDecoder:
         best = logits.argmax(dim=-1, keepdim=True)
         best = best.masked_fill(~logits.gather(-1, best).isfinite(), NOT_FINITE)
         chosen = best.squeeze(-1).tolist()
+        if self.loaded.generation.temperature > 0:
+            self._draw(waiting, logits, chosen)
         for row, tokens in zip(waiting, chosen, strict=True):
             for q, token in zip(row, tokens, strict=False):
                 q.ids.append(token)
         return [[q for q in row if not self._finished(q)] for row in waiting]
+
+    def _draw(self, waiting: Sequence[Sequence[_Question]], logits: Any, chosen: list[list[int]]) -> None:
+        """Replace the most likely tokens by drawn ones, where the logits are finite."""
+        places = [(m, i) for m, row in enumerate(waiting) for i in range(len(row)) if chosen[m][i] != NOT_FINITE]
+        if not places:
+            return
+        images, numbers = zip(*places, strict=True)
+        keys = [(self.seeds[waiting[m][i].image, waiting[m][i].number], len(waiting[m][i].ids)) for m, i in places]
+        drawn = draw_tokens(logits[list(images), list(numbers)], self.loaded.generation, keys).tolist()
+        for (m, i), token in zip(places, drawn, strict=True):
+            chosen[m][i] = token
 
     def _finished(self, question: _Question) -> bool:
         g = self.loaded.generation

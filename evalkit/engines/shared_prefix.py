@@ -45,7 +45,7 @@ class PrefixGroup:
 def model_obstacle(loaded: LoadedModel) -> str | None:
     """Reason why no prompt can share a prefix with this model and these settings; None if there is none."""
     g = loaded.generation
-    if g.temperature > 0:
+    if g.temperature > 0 and g.n == 1:
         return "sampling answers one request at a time"
     if g.num_beams > 1:
         return "beam search is done by transformers"

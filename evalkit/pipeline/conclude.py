@@ -16,6 +16,7 @@ from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
+from evalkit.pipeline.draw_texts import draw_texts
 from evalkit.pipeline.headline import headline, secondary_metrics, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
@@ -23,10 +24,12 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.draws import derived_keys, draw_scores, number_of_draws, spread, with_draws
 from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
 from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 from evalkit.tasks.choice_orders import is_ordered
+from evalkit.tasks.draws import is_drawn
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -96,11 +99,19 @@ def conclude(
         if ordered:
             for score in dependence(samples, scores, protocols):
                 file.write(score_line(score))
+        if is_drawn(samples):
+            for score in draw_scores(samples, predictions, scores, protocols):
+                file.write(score_line(score))
         values = tabulate(samples, scores, protocols, provenance)
         values = with_dependence(values, samples, scores, protocols, provenance) if ordered else values
+        if drawn := is_drawn(samples):
+            values = with_draws(values, samples, scores, protocols, provenance)
         findings = analyse(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )
+        if drawn:
+            checks = {**findings.checks, "draws": spread(samples, predictions, scores, protocols)}
+            findings = replace(findings, checks=checks)
         summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
         if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
             summary = replace(summary, notes=(*summary.notes, *noted))
@@ -112,7 +123,11 @@ def conclude(
             (folder.path / name).unlink(missing_ok=True)
     # After the files that it vouches for; the caller's manifest, which says that the run is finished, comes after it.
     write_record(folder.summary, replace(summary, files=scoring_digests(folder)))
-    secondary = secondary_metrics(protocols)
+    secondary, derived = secondary_metrics(protocols), frozenset[MetricKey]()
+    if drawn:
+        n = number_of_draws(samples)
+        secondary |= derived_keys(protocols, n, secondary=True)
+        derived = derived_keys(protocols, n, secondary=False)
     return Conclusion(
         folder=folder.path,
         n_failed=summary.n_failed,
@@ -120,10 +135,11 @@ def conclude(
         texts=(
             *wordy_text(values, samples, predictions),
             *reasoning_texts(predictions, protocols, provenance),
+            *draw_texts(findings.checks.get("draws"), values, secondary),
             *_texts(findings, settings),
         ),
         secondary=secondary,
-        headline=headline(values, secondary, settings.reference_protocol),
+        headline=headline(values, secondary | derived, settings.reference_protocol),
     )
 
 

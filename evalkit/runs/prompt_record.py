@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.core.errors import StoreError
@@ -127,7 +127,7 @@ def collect(
         image=image,
         image_conversion=None if images is None else CONVERSION,
         limit=limit,
-        generation={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(generation).items()},
+        generation={k: list(v) if isinstance(v, tuple) else v for k, v in generation.record().items()},
         template=template.text,
         tokens=None if template.tokens is None else dict(template.tokens),
         files=None if template.files is None else dict(template.files),

@@ -27,9 +27,9 @@ def draw_texts(
     lines = [f"draws               {record['n']} answers of each sample; a run under another seed is one draw"]
     keys = [(MetricKey(entry["protocol"], entry["metric"]), entry) for entry in record["metrics"] if entry["draws"]]
     entries = [entry for key, entry in keys if key not in secondary]
-    lines += [
-        f"                    {_line(e, whole.get(MetricKey(e['protocol'], e['metric'])))}" for e in entries[:SHOWN]
-    ]
+    for entry in entries[:SHOWN]:
+        value = whole.get(MetricKey(entry["protocol"], entry["metric"]))
+        lines.append(f"                    {_line(entry, value)}")
     if len(entries) > SHOWN:
         lines.append(f"                    and {len(entries) - SHOWN} more, in summary.json (sanity_checks.draws)")
     return ("\n".join(lines) + "\n",)
@@ -41,7 +41,5 @@ def _line(entry: Mapping[str, Any], value: MetricValue | None) -> str:
     interval = "" if value is None or value.low is None else f", interval {percent(value.low)} to {percent(value.high)}"
     shares = ", ".join(f"{name} {'–' if part is None else f'{part:.4f}'}" for name, part in parts.items())
     spread = "" if sd is None else f" (sd {percent(sd)})"
-    return (
-        f"{entry['protocol']} {entry['metric']}: draws {percent(min(draws))} to {percent(max(draws))}{spread}{interval}; "
-        f"variance between {shares}"
-    )
+    named = f"{entry['protocol']} {entry['metric']}"
+    return f"{named}: draws {percent(min(draws))} to {percent(max(draws))}{spread}{interval}; variance between {shares}"

@@ -166,6 +166,29 @@ def opens_thought(prompt: str) -> bool:
     return bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
 
 
+def open_thought(text: str) -> str | None:
+    """The mark of the thought that a text leaves open; None where it leaves none open.
+
+    >>> open_thought("<think>MRI</think> CT <thinking>or"), open_thought("CT")
+    ('<thinking>', None)
+    """
+    opened: list[str] = []
+    for match in _MARK.finditer(text):
+        mark = _read(match)
+        if mark.role == "open":
+            opened.append(match[0])
+        elif mark.role == "close" and opened:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+def may_hold_mark(text: str) -> bool:
+    """Whether a part of a text may hold a mark of a thought: `split` of the whole text decides."""
+    return "<|" in text or _MARK.search(text) is not None or any(
+        lead.start.match(text) or lead.end.search(text) for lead in _LEADS
+    )  # fmt: skip
+
+
 def is_thought_token(token: str) -> bool:
     """Whether a special token of a tokenizer is a mark of a thought by itself."""
     return token in (_CHANNEL, "<|channel>") or _MARK.fullmatch(token) is not None

@@ -39,6 +39,8 @@ _NONE: Mapping[str, str] = {}
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 # Items of a list that are digested at a time.
 _ITEMS = 256
+# Places for the mark that closes a thought.
+CLOSING_TOKENS = 32
 # Decoding settings that were added after the first runs, with their defaults: the names of earlier answers stay.
 _LATER = {"n": 1, "reasoning": "auto", "reasoning_budget": None, "reasoning_overflow": "force"}
 
@@ -168,11 +170,19 @@ class Generation:
     def __post_init__(self) -> None:
         if self.n < 1 or (self.reasoning_budget is not None and self.reasoning_budget < 1):
             raise ValueError(f"n={self.n}, reasoning_budget={self.reasoning_budget}: expected 1 or more")
+        if self.reasoning_budget is not None and self.num_beams > 1:
+            raise ValueError(f"reasoning_budget needs one beam, and num_beams is {self.num_beams}")
         if self.n > 1 and (self.temperature <= 0 or self.num_beams > 1):
             raise ValueError(
                 f"n={self.n} draws several answers of each sample, which needs temperature above 0 and no beams: "
                 f"temperature is {self.temperature:g}, num_beams {self.num_beams}"
             )
+
+    @property
+    def most_new_tokens(self) -> int:
+        """The most tokens that an answer may have, its thought and the mark that closes it included."""
+        budget = self.reasoning_budget
+        return self.max_new_tokens if budget is None else budget + CLOSING_TOKENS + self.max_new_tokens
 
     def record(self) -> dict[str, Any]:
         """The settings by name, for digests and files; later additions only where they differ from their default.
@@ -267,6 +277,7 @@ class Prediction:
     succeeded.  `reasoning` is the thought that the model wrote besides its answer (see `evalkit.core.reasoning`); `raw`
     the text as it came, where a thought was split off it.  `options`: one score for each of the request's
     continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
+    `thought_forced`: the thought reached its budget and was closed for the model.
     """
 
     sample_id: str
@@ -280,6 +291,7 @@ class Prediction:
     reasoning: str = ""
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
+    thought_forced: bool = False
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

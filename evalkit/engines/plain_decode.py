@@ -13,6 +13,7 @@ from evalkit.core.types import Request
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.preprocess import PromptRow
 from evalkit.engines.sampling import draw_tokens
+from evalkit.engines.thought_limit import ThoughtLimit, opening_of
 
 
 class Trace(NamedTuple):
@@ -57,17 +58,18 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, draws, output_logits=with_logits, return_dict_in_generate=with_logits)
         watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0 and not draws)
+        limits = _ThoughtLimits(loaded, rows, inputs["input_ids"].shape[1])
         chooser = [_DrawnToken(loaded, rows, inputs["input_ids"].shape[1])] if draws else []
         output = loaded.model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=[watch, *chooser],
-            **_stopping(loaded, inputs["input_ids"].shape[1]),
+            logits_processor=[watch, *chooser, *limits.processors],
+            **_stopping(loaded, inputs["input_ids"].shape[1], limits.criteria),
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     count_work(loaded, rows, inputs["input_ids"], new)
-    new = watch.mark(new)
+    new = watch.mark(limits.cut(new))
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
 
@@ -121,6 +123,52 @@ class _DrawnToken:
         drawn = draw_tokens(scores.float(), self.generation, [(one, step) for one in self.seeds])
         kept = scores.new_full(scores.shape, float("-inf")).scatter(-1, drawn[:, None], 0.0)
         return kept.where(scores.amax(dim=-1, keepdim=True).isfinite(), scores)
+
+
+def limit_of(loaded: LoadedModel, row: PromptRow) -> ThoughtLimit | None:
+    """The limit of a row's thought; None without a budget."""
+    if loaded.generation.reasoning_budget is None:
+        return None
+    return ThoughtLimit(loaded, opening_of(loaded, row.ids))
+
+
+class _ThoughtLimits:
+    """The budgets of the thoughts in a batch, for transformers' `generate`; nothing to do without a budget.
+
+    processors: what leaves only the tokens of a closing mark.  criteria: what ends the rows at their limit.
+    """
+
+    def __init__(self, loaded: LoadedModel, rows: Sequence[PromptRow], width: int) -> None:
+        found = [limit_of(loaded, row) for row in rows]
+        self.limits = [limit for limit in found if limit is not None]
+        self.ends = loaded.ends
+        self.width = width
+        self.done = [False] * len(rows)
+        self.processors = [self._force] if self.limits else []
+        self.criteria = [self._at_limit] if self.limits else []
+
+    def cut(self, new: Sequence[list[int]]) -> list[list[int]]:
+        """The new tokens of each row up to its limit."""
+        if not self.limits:
+            return list(new)
+        return [ids[: limit.length] for ids, limit in zip(new, self.limits, strict=True)]
+
+    def _force(self, _ids: Any, scores: Any) -> Any:
+        """Leave only the token that closes a thought, in the rows (rows, vocabulary) where one does."""
+        for number, limit in enumerate(self.limits):
+            if not self.done[number] and (token := limit.next_token()) is not None:
+                scores[number] = float("-inf")
+                scores[number, token] = 0.0
+        return scores
+
+    def _at_limit(self, ids: Any, _scores: Any, **_: Any) -> Any:
+        """Whether each row of ids (rows, places) has ended."""
+        import torch
+
+        for number, row in enumerate(ids[:, self.width :].tolist()):
+            if not self.done[number]:
+                self.done[number] = row[-1] in self.ends or self.limits[number].take(row)
+        return torch.tensor(self.done, device=ids.device)
 
 
 def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
@@ -182,7 +230,7 @@ def generation_config(loaded: LoadedModel, draws: bool = False, **output: bool) 
         sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k or 0}
         sampling |= {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
     return GenerationConfig(
-        max_new_tokens=g.max_new_tokens,
+        max_new_tokens=g.most_new_tokens,
         do_sample=is_sampled,
         num_beams=g.num_beams,
         repetition_penalty=g.repetition_penalty,
@@ -194,9 +242,12 @@ def generation_config(loaded: LoadedModel, draws: bool = False, **output: bool) 
     )
 
 
-def _stopping(loaded: LoadedModel, width: int) -> dict[str, Any]:
-    """Make the criteria that stop at stop strings, compared as text: transformers' rule fails for some tokenizers."""
-    if not loaded.generation.stop:
+def _stopping(loaded: LoadedModel, width: int, further: Sequence[Any]) -> dict[str, Any]:
+    """Make the criteria that stop at stop strings, compared as text: transformers' rule fails for some tokenizers.
+
+    further: criteria besides.
+    """
+    if not loaded.generation.stop and not further:
         return {}
     import torch
     from transformers import StoppingCriteriaList
@@ -204,7 +255,7 @@ def _stopping(loaded: LoadedModel, width: int) -> dict[str, Any]:
     def stopped(ids: Any, _scores: Any, **_: Any) -> Any:
         return torch.tensor([contains_stop(loaded, row[width:]) for row in ids.tolist()], device=ids.device)
 
-    return {"stopping_criteria": StoppingCriteriaList([stopped])}
+    return {"stopping_criteria": StoppingCriteriaList([*([stopped] if loaded.generation.stop else []), *further])}
 
 
 def seed(request: Request) -> int:

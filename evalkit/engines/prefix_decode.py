@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
-from evalkit.engines.plain_decode import padded, seed
+from evalkit.engines.plain_decode import limit_of, padded, seed
 from evalkit.engines.sampling import draw_tokens
 from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
+from evalkit.engines.thought_limit import ThoughtLimit
 
 # Owner of a place in the cache: a question's number in its image, or PREFIX or PADDING.  NO_OWNER matches no place.
 PREFIX, PADDING, NO_OWNER = -1, -2, -3
@@ -43,6 +44,7 @@ class Prefilled(NamedTuple):
 class _Question:
     """Question being answered: its image's row in the batch, the rest of its prompt, its new tokens.
 
+    limit: of its thought, under a budget.
     stem: owner of the places of the first `n_stem` tokens of the suffix, which several questions share; NO_OWNER for
     none.
     """
@@ -52,6 +54,7 @@ class _Question:
     suffix: tuple[int, ...]
     stem: int = NO_OWNER
     n_stem: int = 0
+    limit: ThoughtLimit | None = None
     ids: list[int] = field(default_factory=list)
 
 
@@ -77,7 +80,7 @@ def answer(
 
     answers: list[list[list[int]]] = [[[] for _ in shared.group.rows] for shared in pack]
     questions = [
-        _Question(image=m, number=i, suffix=row.ids[shared.length :])
+        _Question(image=m, number=i, suffix=row.ids[shared.length :], limit=limit_of(loaded, row))
         for m, shared in enumerate(pack)
         for i, row in enumerate(shared.group.rows)
     ]
@@ -344,7 +347,8 @@ class _PackDecoder:
             self._draw(waiting, logits, chosen)
         for row, tokens in zip(waiting, chosen, strict=True):
             for q, token in zip(row, tokens, strict=False):
-                q.ids.append(token)
+                forced = q.limit.next_token() if q.limit else None
+                q.ids.append(token if forced is None else forced)
         return [[q for q in row if not self._finished(q)] for row in waiting]
 
     def _draw(self, waiting: Sequence[Sequence[_Question]], logits: Any, chosen: list[list[int]]) -> None:
@@ -360,11 +364,9 @@ class _PackDecoder:
 
     def _finished(self, question: _Question) -> bool:
         g = self.loaded.generation
-        if (
-            question.ids[-1] == NOT_FINITE
-            or question.ids[-1] in self.loaded.ends
-            or len(question.ids) >= g.max_new_tokens
-        ):
+        if question.ids[-1] == NOT_FINITE or question.ids[-1] in self.loaded.ends:
+            return True
+        if question.limit.take(question.ids) if question.limit else len(question.ids) >= g.max_new_tokens:
             return True
         return bool(g.stop) and contains_stop(self.loaded, question.ids)
 

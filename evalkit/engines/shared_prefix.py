@@ -100,7 +100,7 @@ def find_prefix(
     if any(not _same_start(rows[0], row, length) for row in rows):
         return "the processor marks the common tokens differently for each question"
     window = sliding_window(loaded)
-    if window and len(longest.ids) + loaded.generation.max_new_tokens > window:
+    if window and len(longest.ids) + loaded.generation.most_new_tokens > window:
         return f"prompt and answer are longer than the sliding window of {window} tokens"
     return PrefixGroup(group=group, length=length, positions=_positions(loaded, longest))
 

@@ -143,7 +143,7 @@ def _check_template(template: Template, messages: Sequence[Message], where: str)
     from evalkit.models.templates import render_by_transformers
 
     try:
-        render_by_transformers(str(template.text), messages, template.tokens)
+        render_by_transformers(str(template.text), messages, {**(template.tokens or {}), **template.switch})
     except ModelError as problem:
         raise ModelError(f"{where}: {problem}") from None
 

@@ -250,6 +250,18 @@ def cut_unmarked(predictions: Sequence[Prediction], mode: str = "auto") -> list[
     ]
 
 
+def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:
+    """The separated prediction, as cut where its prompt asks to think under a heading and the answer has none.
+
+    An answer that was stopped at the limit of new tokens before its heading is a thought alone; one that the model
+    ended without a heading stays an answer.
+    """
+    p = prediction
+    if mode == "keep" or p.text is None or p.raw is not None or p.finish_reason != "length":
+        return p
+    return replace(p, text=None, error=CUT_IN_REASONING, reasoning=p.text.strip(), raw=p.text)
+
+
 def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:
     """How many answers have a closing mark without an opening one, and the places of those without any thought."""
     n = sum(p.text is not None and p.raw is not None and _begins_inside(p.raw) for p in predictions)

@@ -10,6 +10,8 @@ from typing import Any
 from evalkit import __version__
 from evalkit.analysis import disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
+from evalkit.analysis.draw_texts import draw_texts
+from evalkit.analysis.thoughts import has_thought, reasoning_texts, thought_length_text, thought_warning
 from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
@@ -17,9 +19,7 @@ from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
-from evalkit.pipeline.draw_texts import draw_texts
 from evalkit.pipeline.headline import headline, wordy_text
-from evalkit.pipeline.thoughts import has_thought, reasoning_texts, switch_warning
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record
@@ -127,16 +127,16 @@ def conclude(
 
 
 def answer_warnings(
-    samples: Sequence[Sample], predictions: Sequence[Prediction], generation: str = "unknown"
+    samples: Sequence[Sample], predictions: Sequence[Prediction], generation: str = "unknown", prompt: str = "unknown"
 ) -> tuple[str, ...]:
     """Warnings about the answers themselves, which the values do not show.
 
-    generation: decoding settings in short.
+    generation, prompt: of the run, in short.
     """
     found = (
         *sanity_checks.uniform_answers(samples, predictions),
         error_text_warning(predictions),
-        switch_warning(predictions, generation),
+        thought_warning(predictions, generation, prompt),
     )
     n_inside, unmarked = inside_a_thought(predictions)
     unmarked_text = (
@@ -236,7 +236,7 @@ def summarise(
         timing=timing,
         unscored=tuple(scores.unscored_counts()),
         sanity_checks=findings.checks,
-        warnings=answer_warnings(samples, predictions, provenance.generation),
+        warnings=answer_warnings(samples, predictions, provenance.generation, provenance.prompt),
     )
 
 
@@ -272,6 +272,7 @@ def caption_of(summary: Summary) -> str:
         f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
         + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
+        + (f"; {thought_length_text(thoughts)}" if (thoughts := summary.sanity_checks.get("thoughts")) else "")
     )
 
 

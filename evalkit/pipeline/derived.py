@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from evalkit.analysis.thoughts import thought_record
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score
 from evalkit.pipeline.headline import secondary_metrics
-from evalkit.pipeline.thoughts import thought_record
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.draws import derived_keys, draw_scores, number_of_draws, spread, with_draws

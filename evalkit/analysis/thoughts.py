@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -10,6 +10,7 @@ from evalkit.core.format import percent
 from evalkit.core.types import Prediction
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.tasks.prompts import asks_for_thought
 
 # The setting generation.reasoning, as decoding settings in short have it.
 ASKED, REFUSED = ".think-on", ".think-off"
@@ -39,13 +40,15 @@ def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
 
 
-def thought_length_text(predictions: Sequence[Prediction]) -> str:
-    """The length of thoughts and the shares that were cut or closed, for below the table.
+def thought_length_text(found: Mapping[str, Any]) -> str:
+    """The length of thoughts and the shares that were cut or closed, for beside the table.
 
-    >>> thought_length_text([Prediction(sample_id="1", text="CT", reasoning="MRI or CT?", raw="…")])
+    Args:
+        found: see `thought_record`; not empty.
+
+    >>> thought_length_text(thought_record([Prediction(sample_id="1", text="CT", reasoning="MRI or CT?", raw="…")]))
     'a thought has 3 words in the median, 3 at most; 0.0 % are cut, 0.0 % closed at their budget'
     """
-    found = thought_record(predictions)
     cut, forced = (percent(found[key] / found["n"], 1) for key in ("cut", "forced"))
     words = found["words"]
     return (
@@ -54,9 +57,20 @@ def thought_length_text(predictions: Sequence[Prediction]) -> str:
     )
 
 
-def switch_warning(predictions: Sequence[Prediction], generation: str) -> str | None:
-    """A warning where answers do not follow the switch for thinking; None where they do, or where none was set."""
+def thought_warning(predictions: Sequence[Prediction], generation: str, prompt: str) -> str | None:
+    """A warning where answers do not follow the switch or the request to think; None where they do.
+
+    Args:
+        generation: decoding settings in short.
+        prompt: the name of the prompt variants.
+    """
     n = sum(map(has_thought, predictions))
+    unmarked = [p for p in predictions if p.text is not None and not has_thought(p)]
+    if asks_for_thought(prompt) and unmarked:
+        return (
+            f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
+            f"answer, first for sample {unmarked[0].sample_id}: their whole text was scored"
+        )
     if ASKED in generation and predictions and not n:
         return (
             "generation.reasoning=on, and no answer came with a thought: the model or its server has not followed the "
@@ -77,7 +91,6 @@ def reasoning_texts(
     thoughts = sum(map(has_thought, predictions))
     texts = [
         f"reasoning           {thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)",
-        f"                    {thought_length_text(predictions)}",
     ]
     if cut := [p.sample_id for p in predictions if p.is_cut]:
         shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")

@@ -175,7 +175,7 @@ class Generation:
         if self.n > 1 and (self.temperature <= 0 or self.num_beams > 1):
             raise ValueError(
                 f"n={self.n} draws several answers of each sample, which needs temperature above 0 and no beams: "
-                f"temperature is {self.temperature:g}, num_beams {self.num_beams}"
+                f"temperature is {self.temperature:g}, num_beams {self.num_beams}. Set temperature=0.7, or leave n out"
             )
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.api.home import Home
-from evalkit.api.models import choose_model
+from evalkit.api.models import ChosenModel, choose_model
 from evalkit.api.process import outside_event_loop, torch_settings
 from evalkit.api.result import Result
 from evalkit.api.task import TaskData, task_settings
@@ -19,6 +20,7 @@ from evalkit.core.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalkit.cli.config import Config
     from evalkit.engines.base import Engine
 
 # Settings of `run` that give no result, with what to use instead.
@@ -73,48 +75,129 @@ def evaluate(
     Raises:
         EvalkitError: see `evalkit.errors`.  Failed samples raise nothing: `Result.warnings` and the counts name them.
     """
-    given = merged_settings(settings, more)
+    call = _call(
+        model, task, processor=processor, path=path, protocols=protocols, limit=limit, name=name, digest=digest,
+        batch_size=batch_size, out=out, settings=merged_settings(settings, more),
+    )  # fmt: skip
+    folder, said = _answered(call, progress=progress)
+    return Result(folder, call.home, said.notes, said.warnings)
+
+
+def evaluate_part(
+    model: Any,
+    task: str | os.PathLike[str] | pd.DataFrame | TaskData,
+    part: str,
+    *,
+    out: str | os.PathLike[str],
+    progress: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Path:
+    """Answer part `i/n` of the questions, as `engine.shard=i/n` does; returns the part's folder.
+
+    Args:
+        settings: as a mapping alone.  arguments: the others of `evaluate`.
+    """
+    given = merged_settings(settings, {"engine.shard": part})
+    none = dict.fromkeys(("processor", "path", "protocols", "limit", "name", "digest", "batch_size"))
+    call = _call(model, task, out=out, settings=given, **{**none, **arguments})
+    return _answered(call, progress=progress, is_part=True)[0]
+
+
+def merge_parts(parts: Sequence[Path], out: str | os.PathLike[str]) -> Result:
+    """The run that these parts are, scored, as `python -m evalkit merge` makes it, in a folder below `out`.
+
+    Raises:
+        StoreError: a part is missing, unfinished, or of another run.
+    """
+    from evalkit.cli.commands.merge import merge_runs
+    from evalkit.cli.hydra_app import configuration
+
+    words = as_words({"runs": [str(part) for part in parts], "out": os.fspath(out), "leaderboard": None})
+    with console.captured(is_shown=False) as said:
+        conclusion = merge_runs(configuration("merge", words))
+    return Result(conclusion.folder, Home(out), said.notes, said.warnings)
+
+
+class _Call(NamedTuple):
+    """A call of `evaluate` as words of the command line; home: where its run goes."""
+
+    words: list[str]
+    home: Home
+    chosen: ChosenModel
+
+
+def _call(
+    model: Any,
+    task: Any,
+    *,
+    processor: Any,
+    path: Any,
+    protocols: Any,
+    limit: int | None,
+    name: str | None,
+    digest: str | None,
+    batch_size: int | None,
+    out: Any,
+    settings: Mapping[str, Any],
+) -> _Call:
     home = Home(out)
     chosen = choose_model(model, processor, name=name, digest=digest, batch_size=batch_size)
-    if given.get("engine", own := chosen.settings.get("engine")) != own is not None:
-        raise ConfigError(f"engine={given['engine']} is not possible with a client, whose server engine={own} asks.")
+    if settings.get("engine", own := chosen.settings.get("engine")) != own is not None:
+        raise ConfigError(f"engine={settings['engine']} is not possible with a client, whose server engine={own} asks.")
     words = as_words(
         {
             **chosen.settings,
-            **task_settings(task, path, home, given, limit),
+            **task_settings(task, path, home, settings, limit),
             **({} if protocols is None else {"protocol": protocols}),
             "name": name,
             "out": home.path,
             **({"leaderboard": None} if home.is_temporary else {}),
-            **given,
+            **settings,
         }
     )
+    return _Call(words, home, chosen)
 
-    def work(through: Callable[[Engine], Engine]) -> Result:
-        from evalkit.cli.commands.run import answer_task, variants
+
+def _answered(call: _Call, *, progress: bool, is_part: bool = False) -> tuple[Path, console.Captured]:
+    """The folder of a call's run, and what was said; the run is a part of one where `is_part`."""
+
+    def work(through: Callable[[Engine], Engine]) -> tuple[Path, console.Captured]:
+        from evalkit.cli.commands.run import answer_task
         from evalkit.cli.hydra_app import configuration, refused
 
-        with console.captured(is_shown=progress) as said, torch_settings.kept(), chosen.use():
-            config = chosen.change(configuration("run", words))
-            for key, instead in NO_RESULT.items():
-                if config.get(key):
-                    raise ConfigError(f"{key}= is not possible in evaluate, which gives one result: {instead}.")
-            config, *others = variants(config)
-            if others:
-                raise ConfigError(
-                    f"A list of {1 + len(others)} prompts is not possible in evaluate, which gives one result: call it "
-                    "once a prompt."
-                )
-            if (config.get("engine") or {}).get("shard") is not None:
-                raise ConfigError("engine.shard= is not possible in evaluate: a part of a run has no result.")
+        with console.captured(is_shown=progress) as said, torch_settings.kept(), call.chosen.use():
+            config = _one_result(call.chosen.change(configuration("run", call.words)), is_part=is_part)
             try:
-                conclusion = answer_task(config, through, chosen.maker)
+                conclusion = answer_task(config, through, call.chosen.maker)
             except OSError as problem:
                 raise refused(problem) from problem
         assert conclusion is not None, "a run that is no dry run has a conclusion"
-        return Result(conclusion.folder, home, said.notes, said.warnings)
+        return conclusion.folder, said
 
     return outside_event_loop(work)
+
+
+def _one_result(config: Config, *, is_part: bool) -> Config:
+    """The configuration, checked to be of one run.
+
+    Raises:
+        ConfigError: it is of none, of several, or of a part of one where that was not asked for.
+    """
+    from evalkit.cli.commands.run import variants
+
+    for key, instead in NO_RESULT.items():
+        if config.get(key):
+            raise ConfigError(f"{key}= is not possible in evaluate, which gives one result: {instead}.")
+    config, *others = variants(config)
+    if others:
+        raise ConfigError(
+            f"A list of {1 + len(others)} prompts is not possible in evaluate, which gives one result: call it "
+            "once a prompt."
+        )
+    if not is_part and (config.get("engine") or {}).get("shard") is not None:
+        raise ConfigError("engine.shard= is not possible in evaluate: a part of a run has no result.")
+    return config
 
 
 # Settings that are arguments of `evaluate` and `score`.

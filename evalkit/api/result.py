@@ -16,12 +16,14 @@ from evalkit.api.home import Home
 from evalkit.api.tables import list_html, metric_frame, metrics_html, sample_frame, values_of
 from evalkit.api.value import Value
 from evalkit.cli.factories import table_title
+from evalkit.cli.saved_config import saved_protocols, saved_task
 from evalkit.core import console
-from evalkit.core.errors import ConfigError, StoreError, did_you_mean
+from evalkit.core.errors import ConfigError, EvalkitError, StoreError, did_you_mean
 from evalkit.core.metric_table import metric_table
 from evalkit.core.plain_text import visible
-from evalkit.core.types import MetricValue
+from evalkit.core.types import MetricKey, MetricValue
 from evalkit.pipeline.conclude import caption_of, remarks
+from evalkit.pipeline.headline import secondary_metrics
 from evalkit.runs.schema import Manifest, Summary
 from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import StoredRun, open_run
@@ -195,7 +197,19 @@ class Result:
 
     @property
     def _overall(self) -> list[MetricValue]:
-        return [m for m in values_of(self._run) if m.slice == "all"]
+        """The values that the command line's table shows: over all rows, of the main metrics."""
+        secondary = self._secondary()
+        return [m for m in values_of(self._run) if m.slice == "all" and m.key not in secondary]
+
+    def _secondary(self) -> frozenset[MetricKey]:
+        """The metrics that tables leave out; none where the run's protocols are not known here."""
+        if (manifest := self.manifest) is None:
+            return frozenset()
+        try:
+            with console.captured(is_shown=False):
+                return secondary_metrics(saved_protocols(manifest, saved_task(manifest, {})))
+        except EvalkitError:
+            return frozenset()
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group

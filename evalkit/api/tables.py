@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evalkit.api.value import Value
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.plain_text import one_line, visible
 from evalkit.core.types import MetricValue, Score
 from evalkit.judge.results import judged_numbers
@@ -98,7 +98,8 @@ def metrics_html(values: Sequence[MetricValue], title: str, caption: str) -> str
     headings = ("protocol", "metric", "value %", "95 % interval", "n", "unscored", "worst case %")
     rows = [
         (
-            one_line(v.protocol), one_line(v.metric), percent(v.value), interval(v.low, v.high), v.n, v.n_unscored,
+            one_line(v.protocol), one_line(shown_metric(v.metric)), percent(v.value), interval(v.low, v.high),
+            v.n, v.n_unscored,
             percent(v.value_worst_case) if v.n_unscored else "",
         )
         for v in values

@@ -70,7 +70,7 @@ def _chosen_twice(key: str) -> ConfigError:
 def several_options(group: str, value: str, verb: str) -> ConfigError:
     """The message for `GROUP=A,B`, where a list is a sweep or nothing."""
     if group in MULTIPLE_CHOICE:
-        return ConfigError(f"{group}={value}: several at once are written {group}=[{value}].")
+        return ConfigError(f"{group}={value}: for several at once write 'key=[a,b]', here {group}=[{value}].")
     together = f" Together, the model loaded once, with one table: suite=[{value}] in place of {group}={value}."
     return ConfigError(
         f"{group}={value} names several options, and {group}= takes one. One run each: add -m."

@@ -26,6 +26,8 @@ KNOWN_SERVERS = {"OPENAI_API_KEY": "https://api.openai.com"}
 KEY_SETTING, ENDING = "api_key_env", "_env"
 # Settings that name a text file whose content becomes part of the requests.
 FILE_SETTINGS = ("prompt_file",)
+# Settings of trackers that name who gets the answers and pictures, and the token of the user's environment with them.
+DESTINATIONS = ("uri", "space_id", "entity")
 ADDRESSES = ("base_url", "url")
 
 
@@ -51,6 +53,12 @@ def check_sent_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> 
                     raise key_refused(setting, value, node)
             elif key in FILE_SETTINGS:
                 raise _file_refused(setting, value, node)
+            elif node.place == "tracker" and key in DESTINATIONS:
+                raise ConfigError(
+                    f"{setting}={value[:200]!r} is given in a config file, which cannot choose who gets the answers "
+                    f"and pictures of this machine. If you want to send them there, say so on the command line: "
+                    f"{setting}={value[:200]}."
+                )
 
 
 def _is_known(config: Mapping[str, Any], node: Node, variable: str, typed: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.cli.config import Config, load_option, options
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.targets import resolve
+from evalkit.cli.tracking import check_tracked
 from evalkit.cli.typed_settings import words_of
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError, Partial, did_you_mean
@@ -192,6 +193,7 @@ def _check_complete(
         texts.append(f"Samples failed and are not in the values above: {counts}.")
     if texts:
         raise Partial(f"{' '.join(texts)} What was answered is kept; the same command asks the rest again.")
+    check_tracked(list(found.values()))
 
 
 def _show(name: str, found: Sequence[Conclusion], out: Path) -> None:

@@ -39,6 +39,7 @@ PLACES = {
     "engine": Place(("evalkit.engines",), (("generate", "metadata"),)),
     "model": Place(("evalkit.engines", "evalkit.models.text_only_baselines"), (("generate", "metadata"), ("fit",))),
     "judge": Place(("evalkit.judge.config",), ((),)),
+    "tracker": Place(("evalkit.integrations.trackers",), (("check", "log"),)),
 }
 
 

@@ -18,7 +18,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.files import expand_home
 from evalkit.core.setting_types import argument_kinds, fits, is_text, parse_setting
 
-GROUPS = ("task", "model", "engine", "protocol", "judge", "paper", "experiment")
+GROUPS = ("task", "model", "engine", "protocol", "judge", "paper", "experiment", "tracker")
 TEXT = str | None
 ONE_OR_MORE = str | Sequence[str]
 MAPPING = Mapping[str, Any]
@@ -33,12 +33,15 @@ DECLARED: dict[str, Any] = {
     "candidate": ONE_OR_MORE | None,
     "engines": MAPPING | None,
     "batch_sizes": Sequence[int],
+    "diagnose.by": TEXT,
+    "diagnose.prevalence": float | None,
     "data.path": TEXT,
     "file": TEXT,
     "format": str,
     "generation": str | MAPPING | None,
     "id": TEXT,
     "judge_check.run": TEXT,
+    "judge_sample.by": TEXT,
     "labels": str,
     "leaderboard": TEXT,
     "limit": int | None,
@@ -49,9 +52,15 @@ DECLARED: dict[str, Any] = {
     "image_id": TEXT,
     "model_id": TEXT,
     "name": TEXT,
+    "offline": bool | str,
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,
+    "plan.images": int | None,
+    "plan.metrics": int,
+    "plan.n": int | None,
+    "plan.rows": ONE_OR_MORE | None,
+    "plot": TEXT,
     "prediction": TEXT,
     "preflight": int | MAPPING | None,
     "predictions": str,
@@ -64,12 +73,40 @@ DECLARED: dict[str, Any] = {
     "save": TEXT,
     "run.data": TEXT,
     "suite": ONE_OR_MORE | None,
+    "table.format": TEXT,
+    "table.to": TEXT,
+    "dossier.baseline": TEXT,
+    "dossier": str,
+    "head": TEXT,
+    "hypothesis": TEXT,
+    "intended_use": TEXT,
+    "metric": str,
+    "plan": TEXT,
+    "register.margin": float | None,
+    "secondary": ONE_OR_MORE,
+    "subgroups": ONE_OR_MORE,
+    "compare.to": TEXT,
+    "gate.to": TEXT,
+    "tags": ONE_OR_MORE | None,
+    "tasks": ONE_OR_MORE | None,
     "to": str,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(
-    {"against", "baseline", "candidate", "data.path", "file", "labels", "leaderboard", "lock", "out", "predictions"}
-    | {"run", "runs", "save", "to"}
+    {
+        "against",
+        "baseline",
+        "candidate",
+        "data.path",
+        "file",
+        "labels",
+        "leaderboard",
+        "lock",
+        "out",
+        "plot",
+        "predictions",
+    }
+    | {"run", "runs", "save", "to", "dossier", "plan"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(

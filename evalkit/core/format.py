@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 MISSING = "–"
+# Every BLEU of a protocol but `corpus_bleu`: the authors score each answer and take the mean.
+_SENTENCE_BLEU = re.compile(r"bleu(?:_\d)?")
+
+
+def shown_metric(name: str) -> str:
+    """The name of a metric in tables; it says of BLEU that it is not the one of the corpus.
+
+    >>> shown_metric("open_recall"), shown_metric("bleu_1"), shown_metric("corpus_bleu")
+    ('open_recall', 'bleu_1 (mean of sentences)', 'corpus_bleu')
+    """
+    return f"{name} (mean of sentences)" if _SENTENCE_BLEU.fullmatch(name) else name
 
 
 def percent(value: float | None, digits: int = 2, *, signed: bool = False) -> str:

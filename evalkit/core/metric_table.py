@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.plain_text import one_line, visible
 from evalkit.core.types import MetricValue
 
@@ -49,7 +49,7 @@ def natural_width(view: Table) -> int:
     from rich.console import Console
     from rich.measure import Measurement
 
-    console = Console(width=10_000)
+    console = Console(width=10_000, markup=False, emoji=False)
     return Measurement.get(console, console.options, view).maximum
 
 
@@ -95,7 +95,11 @@ def _with_layout(values: Sequence[MetricValue], title: str, caption: str, layout
 
 
 def _cells(row: MetricValue, protocol: str, layout: Layout, *, with_slices: bool) -> list[str]:
-    names = [f"  {one_line(row.metric)}"] if layout.is_narrow else [protocol, one_line(row.metric)]
+    names = (
+        [f"  {one_line(shown_metric(row.metric))}"]
+        if layout.is_narrow
+        else [protocol, one_line(shown_metric(row.metric))]
+    )
     other = percent(row.value_worst_case) if row.n_unscored else ""
     return [
         *names,

@@ -99,8 +99,10 @@ _users_lock = threading.Lock()
 
 @contextmanager
 def as_found(model: Any) -> Iterator[None]:
-    """Use a model, and leave it in the mode, training or evaluation, in which each of its modules was.
+    """Use a model that may be in training, and leave it as it was: the mode of each module, `use_cache`, its forward.
 
+    Between, it computes what its checkpoint would compute: with a cache, which gradient checkpointing turns off, and in
+    its own dtype, without the autocast of a training loop.
     One thread at a time: a second one waits, since the first would set the mode while the second generates.
     """
     with _users_lock:
@@ -108,10 +110,42 @@ def as_found(model: Any) -> Iterator[None]:
     with lock:
         modes = [(module, module.training) for module in model.modules()]
         try:
-            yield
+            with _with_cache(model), _without_autocast(model):
+                yield
         finally:
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def _with_cache(model: Any) -> Iterator[None]:
+    """`use_cache` in every part of the model's configuration; a part that has no such setting stays without."""
+    parts = [model.config, *(getattr(model.config, name, None) for name in getattr(model.config, "sub_configs", ()))]
+    changed = [part for part in parts if getattr(part, "use_cache", None) is False]
+    for part in changed:
+        part.use_cache = True
+    try:
+        yield
+    finally:
+        for part in changed:
+            part.use_cache = False
+
+
+@contextmanager
+def _without_autocast(model: Any) -> Iterator[None]:
+    """The model's own forward, where accelerate has put one with autocast over it, outside any autocast."""
+    import torch
+
+    own = vars(model)
+    replaced = own.get("forward") if "_original_forward" in own else None
+    if replaced is not None:
+        model.forward = own["_original_forward"]
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        if replaced is not None:
+            model.forward = replaced
 
 
 def weights_digest(model: Any) -> str:

@@ -1,16 +1,19 @@
 """Correction of a judged accuracy for the known errors of the judge.
 
 Rogan and Gladen's estimator with the interval of Lee et al. 2025, "How to correctly report LLM-as-a-judge
-evaluations", arXiv 2511.21140: it includes the uncertainty of the judged and of the labelled answers.
+evaluations", arXiv 2511.21140: it includes the uncertainty of the judged and of the labelled answers.  For labels of
+other answers than the judged ones; with labels of the same answers `prediction_powered` is sharper.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from evalkit.stats import cluster_standard_error
+from evalkit.stats import ONE_CLUSTER, Estimate, Interval, cluster_standard_error
+from evalkit.stats.intervals import t_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,25 @@ def effective_size(values: Sequence[float], clusters: Sequence[Hashable]) -> flo
     if p in (0.0, 1.0) or error == 0:
         return float(k)
     return min(float(n), p * (1 - p) / error**2)
+
+
+def weighted_share(values: Sequence[float], clusters: Sequence[Hashable], weights: Sequence[float]) -> Estimate:
+    """Weighted mean of zeros and ones, with its linearised interval by clusters: logit scale, t with K - 1 degrees.
+
+    At least one zero and one 1; no bounds for a single cluster.
+    """
+    total = math.fsum(weights)
+    p = math.fsum(w * v for w, v in zip(weights, values, strict=True)) / total
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, cluster, weight in zip(values, clusters, weights, strict=True):
+        sums[cluster] += weight * (value - p) / total
+    k = len(sums)
+    if k < 2:
+        return Estimate(p, Interval(low=None, high=None, method=ONE_CLUSTER))
+    error = math.sqrt(k / (k - 1) * math.fsum(u * u for u in sums.values())) / (p * (1 - p))
+    middle, half = math.log(p / (1 - p)), t_quantile(0.95, k - 1) * error
+    low, high = (1 / (1 + math.exp(-min(700.0, max(-700.0, x)))) for x in (middle - half, middle + half))
+    return Estimate(p, Interval(low=low, high=high, method=f"weighted, {k} clusters"))
 
 
 def _clip(value: float) -> float:

@@ -1,7 +1,8 @@
 """Human labels: a CSV or JSON Lines file, one line per answer and rater.
 
 Columns: sample_id and label (also human or human_label); optional: judge (the judge's label, where no run is given),
-model (the answering model), image_id (the cluster), rater.
+model (the answering model), image_id (the cluster), rater, weight (how many answers a labelled one stands for, as
+`judge sample` writes it; equal numbers for a random draw).
 Labels are correct, partly, wrong and cannot_tell (also yes/no, true/false, 1/0), or scores of 1 to 10.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +36,7 @@ WORDS = {
     "false": 0.0,
 }
 UNSURE = ("cannot_tell", "cannot tell", "unsure", "")
-COLUMNS = ("sample_id", "label", "judge", "model", "image_id", "rater")
+COLUMNS = ("sample_id", "label", "judge", "model", "image_id", "rater", "weight")
 ALIASES = {"human": "label", "human_label": "label", "id": "sample_id", "question_id": "sample_id"}
 
 
@@ -48,15 +50,19 @@ class LabelLine:
     rater: str
     human: float | None
     judge: float | None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """A label file.  scale: "verdict" or "score", inferred from its labels; has_judge: it has a column judge."""
+    """A label file.  scale: "verdict" or "score", inferred from its labels; has_judge, has_weights: it has the
+    column.
+    """
 
     scale: str
     lines: tuple[LabelLine, ...]
     has_judge: bool
+    has_weights: bool = False
 
 
 def read_labels(path: Path) -> Labels:
@@ -75,6 +81,7 @@ def read_labels(path: Path) -> Labels:
             rater=_plain(row.get("rater")),
             human=read_label(row["label"], scale, where),
             judge=read_label(row["judge"], scale, where) if "judge" in row else None,
+            weight=_weight(row["weight"], where) if "weight" in row else 1.0,
         )
         for where, row in rows
     ]
@@ -84,7 +91,15 @@ def read_labels(path: Path) -> Labels:
             f"{path}: {len(repeated)} answers are labelled twice by one rater, first sample {repeated[0][0]!r}. "
             "Several raters need a column rater, several answering models a column model."
         )
-    return Labels(scale=scale, lines=tuple(lines), has_judge="judge" in rows[0][1])
+    columns = rows[0][1]
+    return Labels(scale=scale, lines=tuple(lines), has_judge="judge" in columns, has_weights="weight" in columns)
+
+
+def _weight(value: Any, where: str) -> float:
+    number = _number(_plain(value))
+    if number is None or not 0 < number < math.inf:
+        raise DataError(f"{where}: the weight {value!r} is not a number above 0 (`judge sample` writes it).")
+    return number
 
 
 def read_label(value: Any, scale: str, where: str) -> float | None:

@@ -14,11 +14,13 @@ from typing import Protocol
 from evalkit.core.errors import Partial
 from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
+from evalkit.judge.closed_rules import ONCE
 from evalkit.judge.config import RELATIVE
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import PlanJudgments
 from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
 from evalkit.judge.replicates import replicate_spread
+from evalkit.judge.reply_forms import reply_form
 from evalkit.runs.schema import JudgedFile, JudgePlan, Judgment
 from evalkit.scoring.aggregate import LINKING_TAGS
 
@@ -88,7 +90,7 @@ def _values(
     plan: JudgePlan, items: Sequence[ItemResult], n_unseen: int, *, without_values: bool
 ) -> Iterator[MetricValue]:
     slices = _slices(items)
-    for metric in metrics_of(plan.judged, str(plan.config["order"])):
+    for metric in metrics_of(plan.judged, str(plan.config["order"]), counting_of(plan)):
         for name, members in slices.items():
             scored = [] if without_values else [i for i in members if i.status == "judged"]
             # Answers without any judgment have no known tags, so they count in the slice `all` only.
@@ -165,11 +167,19 @@ def _outcomes(judgments: Sequence[Judgment], expected: int) -> dict[str, int]:
     return {**counted, **({"not asked": missing} if missing else {})}
 
 
+def counting_of(plan: JudgePlan) -> str:
+    """How often the plan counts closed rows; plans of earlier versions, and most others, do not state it."""
+    return str(plan.config.get("counting", ONCE))
+
+
 def settings_of(plan: JudgePlan) -> dict[str, str]:
     """Everything that determines a plan's judgments, as text."""
     config = plan.config
     parameters = ",".join(f"{k}={v}" for k, v in sorted(config["parameters"].items()))
     revision = f"@{config['revision']}" if config["revision"] else ""
+    others = {key: str(config[key]) for key in ("rounds", "closed", "counting") if key in config}
+    if "reply" in config:
+        others["reply"] = reply_form(config["reply"], "judge.reply").described()
     return {
         "judge": f"{plan.judge}.{plan.model_requested}{revision}",
         "prompt": f"{plan.prompt}@{plan.prompt_sha256[:8]}",
@@ -178,6 +188,7 @@ def settings_of(plan: JudgePlan) -> dict[str, str]:
         "replicates": str(config["replicates"]),
         "images": "sent" if config["send_images"] else "none",
         "parameters": parameters or "default",
+        **others,
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,6 +13,17 @@ from evalkit.core.types import Generation
 
 _KINDS = argument_kinds(Generation)
 _FIELDS = tuple(f.name for f in fields(Generation))
+# What is expected of a setting -> whether a value of its type is.  Engines would fail on other values, or ignore them.
+_RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "max_new_tokens": ("a whole number from 1", lambda v: v >= 1),
+    "temperature": ("a number from 0 (greedy)", lambda v: 0 <= v < math.inf),
+    "top_p": ("a number above 0, at most 1", lambda v: 0 < v <= 1),
+    "top_k": ("a whole number from 1, or null for all tokens", lambda v: v is None or v >= 1),
+    "num_beams": ("a whole number from 1", lambda v: v >= 1),
+    "repetition_penalty": ("a number above 0 (1: no penalty)", lambda v: 0 < v < math.inf),
+    "stop": ("texts of one character or more", all),
+    "seed": ("a whole number from 0, below 2**63", lambda v: 0 <= v < 2**63),
+}
 
 
 def choose_preset(presets: Mapping[str, Mapping[str, Any]], name: str) -> Generation:
@@ -49,5 +61,8 @@ def check_settings(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
         if key == "reasoning" and isinstance(value, bool):  # YAML reads a bare on or off as a truth value
             value = "on" if value else "off"
         value = parse_setting(value, _KINDS[key], f"{place}.{key}")
+        expected, is_possible = _RANGES.get(key, ("", lambda _: True))
+        if not is_possible(value):
+            raise ConfigError(f"{place}.{key}={value} is not possible: expected {expected}.")
         found[key] = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
     return found

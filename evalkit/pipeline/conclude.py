@@ -26,7 +26,7 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows, with_rows
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 
 # With this many protocols or more, a run also compares the protocols with each other.
@@ -63,14 +63,16 @@ class Findings:
 class Conclusion:
     """The result of a run or re-scoring.
 
-    summary: None for a part of a run.  texts: printed below the table.  secondary: metrics that the table leaves out
-    unless all are asked for.  headline: the line above the table; "" for none.
+    summary: None for a part of a run.  texts: printed below the table.  untracked: why the run could not be sent to the
+    chosen tracker; None where it was, or where none is chosen.  secondary: metrics that the table leaves out unless all
+    are asked for.  headline: the first line below the table; "" for none.
     """
 
     folder: Path
     n_failed: int
     summary: Summary | None = None
     texts: tuple[str, ...] = ()
+    untracked: str | None = None
     secondary: frozenset[MetricKey] = frozenset()
     headline: str = ""
 
@@ -87,6 +89,7 @@ def conclude(
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(map(has_thought, predictions)))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
+    protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
@@ -288,11 +291,9 @@ def show(conclusion: Conclusion, title: str, metrics: str = METRICS[0]) -> None:
         console.note(f"note: {text}")
     for text in remarks(summary):
         console.warn(text)
-    if conclusion.headline:
-        console.out(f"{conclusion.headline}\n")
     whole = [m for m in summary.metrics if m.slice == "all"]
     shown = [m for m in whole if metrics == METRICS[1] or m.key not in conclusion.secondary]
-    caption = caption_of(summary)
+    caption = "\n".join(filter(None, (conclusion.headline, caption_of(summary))))
     if hidden := len(whole) - len(shown):
         caption += f"\n{hidden} further metrics are shown by metrics=all, and are in summary.json"
     console.table(shown, title, caption)

@@ -11,7 +11,7 @@ from evalkit.analysis.compare import PROMPT_PARTS
 from evalkit.analysis.paired import incompatibilities
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.files import safe_name, write_whole
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, shown_metric
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
@@ -19,6 +19,8 @@ from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores, align
 from evalkit.runs.schema import Summary
 from evalkit.stats import rank_models
+from evalkit.stats.intervals import LEVEL, t_quantile
+from evalkit.stats.random_effects import MIN_SETS, RandomEffects, random_effects
 
 CSV_COLUMNS = (
     "model", "task", "split", "protocol", "metric", "value", "low", "high", "n", "n_unscored", "value_worst_case",
@@ -83,7 +85,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
         StoreError: a run's files are damaged.
     """
     runs = list({run.summary.run_id: run for run in runs}.values())
-    labels = _labels([run.summary for run in runs])
+    labels = run_labels([run.summary for run in runs])
     placed = {(labels[run.summary.run_id], run.summary.task): run for run in runs}
     values = {
         Place(m.key, row, task): m
@@ -105,7 +107,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
     )
 
 
-def _labels(summaries: Sequence[Summary]) -> dict[str, str]:
+def run_labels(summaries: Sequence[Summary]) -> dict[str, str]:
     """Run id -> row: the model, with the conditions that its runs on a task differ in, else with the run's digest."""
     found = {}
     for s in summaries:
@@ -156,6 +158,38 @@ def _tied(key: MetricKey, runs: Mapping[str, RunScores]) -> list[str]:
     return [rank.name for rank in ranks if rank.tied]
 
 
+def over_sets(table: SuiteTable) -> list[str]:
+    """The random-effects summary of each headline metric and model over the tasks, a sentence each.
+
+    Of metrics with intervals on at least `MIN_SETS` tasks; the standard error of a value is that of its interval.
+    """
+    found = []
+    for key in (key for key in table.keys if key.metric in HEADLINES):
+        for row in _rows_of(table, key):
+            there = [table.values[place] for task in table.tasks if (place := Place(key, row, task)) in table.values]
+            known = [(m.value, e) for m in there if m.value is not None and (e := _standard_error(m))]
+            if len(known) >= MIN_SETS:
+                summary = random_effects([value for value, _ in known], [error for _, error in known])
+                found.append(f"{row}, {key}, {_in_words(summary)}")
+    return found
+
+
+def _standard_error(m: MetricValue) -> float | None:
+    """The standard error behind an interval, from its width; None where there is none."""
+    if m.low is None or m.high is None or m.high <= m.low or m.n_clusters is None or m.n_clusters < 2:
+        return None
+    return (m.high - m.low) / 2 / t_quantile(LEVEL, m.n_clusters - 1)
+
+
+def _in_words(s: RandomEffects) -> str:
+    bounds = interval(max(0.0, s.low), min(1.0, s.high), 1)
+    further = interval(max(0.0, s.predicted_low), min(1.0, s.predicted_high), 1)
+    return (
+        f"over {s.k} sets: mean {percent(s.value, 1)} {bounds}, standard deviation between sets "
+        f"{percent(s.between, 1)} points, I2 {percent(s.i2, 0)} %, a further set {further} (random effects)."
+    )
+
+
 def how_to_read(table: SuiteTable, mark: str) -> str:
     """The caption; mark: how the best cells are marked, in words."""
     if not table.best:
@@ -179,11 +213,15 @@ def for_terminal(table: SuiteTable) -> TextTable:
     alone = len(table.rows) == 1
     for key in keys:
         if not alone:
-            rows += [*([None] if rows else []), [f"{key.protocol} {key.metric}", *([""] * len(table.tasks))]]
+            rows += [
+                *([None] if rows else []),
+                [f"{key.protocol} {shown_metric(key.metric)}", *([""] * len(table.tasks))],
+            ]
         for row in _rows_of(table, key):
             cells = [_terminal_cell(table, Place(key, row, task)) for task in table.tasks]
-            rows.append([f"{key.protocol} {key.metric}" if alone else f"  {row}", *cells])
-    return TextTable(["metric" if alone else "metric, model", *table.tasks], rows, how_to_read(table, "*"))
+            rows.append([f"{key.protocol} {shown_metric(key.metric)}" if alone else f"  {row}", *cells])
+    caption = "\n".join([how_to_read(table, "*"), *over_sets(table)])
+    return TextTable(["metric" if alone else "metric, model", *table.tasks], rows, caption)
 
 
 def _rows_of(table: SuiteTable, key: MetricKey) -> Iterable[str]:
@@ -234,14 +272,19 @@ def to_markdown(table: SuiteTable) -> str:
                 cells.append(" ".join([bold, *map(md, _rest(m))]) if m is not None else MISSING)
             rows.append([md(key.protocol), md(key.metric), md(row), *cells])
     header = ["protocol", "metric", "model", *map(md, table.tasks)]
-    notes = [how_to_read(table, "Bold"), *table.notes]
+    notes = [how_to_read(table, "Bold"), *over_sets(table), *table.notes]
     lines = [f"# {md(table.name)}: {md(table.title)}", "", *markdown.table(header, rows), ""]
     return "\n".join([*lines, *(f"- {md(note)}" for note in notes)]) + "\n"
 
 
 def to_csv(table: SuiteTable) -> str:
     """Every value, one a line: fractions."""
-    records = []
+    return csv_text(CSV_COLUMNS, csv_records(table))
+
+
+def csv_records(table: SuiteTable) -> list[dict[str, object]]:
+    """Every value with the columns of the CSV."""
+    records: list[dict[str, object]] = []
     for place, m in table.values.items():
         s = table.runs[place.row, place.task]
         tied = "" if not table.best else "yes" if place in table.best else "no"
@@ -251,7 +294,7 @@ def to_csv(table: SuiteTable) -> str:
             "value_worst_case": m.value_worst_case, "n_samples": s.n, "n_failed": s.n_failed, "n_empty": s.n_empty,
             "n_truncated": s.n_truncated, "tied_with_best": tied, "run_id": s.run_id, "signature": str(m.signature),
         })  # fmt: skip
-    return csv_text(CSV_COLUMNS, records)
+    return records
 
 
 def to_latex(table: SuiteTable) -> str:
@@ -269,7 +312,7 @@ def to_latex(table: SuiteTable) -> str:
         align="l" * (3 + len(table.tasks)),
         caption=f"{table.name}: {table.title}.",
         label=f"tab:{table.name}",
-        notes=[how_to_read(table, "Bold"), *table.notes],
+        notes=[how_to_read(table, "Bold"), *over_sets(table), *table.notes],
     )
 
 

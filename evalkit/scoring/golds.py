@@ -13,6 +13,15 @@ from evalkit.scoring.base import ScoringProtocol
 SHOWN = 10
 
 
+def with_rows(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[ScoringProtocol]:
+    """The protocols, those whose rule depends on all rows (a list of their answers) with these rows."""
+    made = []
+    for protocol in protocols:
+        prepare = getattr(protocol, "with_rows", None)
+        made.append(protocol if prepare is None else prepare(samples))
+    return made
+
+
 def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol], where: str) -> None:
     """Refuse gold answers that a protocol's normaliser empties: every answer contains, or equals, an empty text.
 

@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
+from evalkit.stats.corpus_bleu import corpus_bleu
 from evalkit.stats.intervals import LEVEL, NO_ESTIMATE, ONE_CLUSTER, Estimate, Interval, mean_interval
 
 Labels = Sequence[tuple[str, str]]
@@ -74,6 +75,7 @@ LABEL_AGGREGATES: dict[str, LabelAggregate] = {
     "macro_accuracy": macro_accuracy,
     "macro_f1": macro_f1,
     "constant_answer": constant_answer,
+    "corpus_bleu": corpus_bleu,
 }
 
 

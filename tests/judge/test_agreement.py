@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.core.errors import DataError
-from evalkit.judge.agreement import check_labels, majority
+from evalkit.judge.agreement import check_labels
 from evalkit.judge.api import judge_run
 from evalkit.judge.correction import corrected_accuracy, effective_size
 from evalkit.judge.human_labels import read_labels
-from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha, raw_agreement
+from evalkit.judge.kappa import cohen_kappa, jackknife_interval, krippendorff_alpha
+from evalkit.judge.labelled_answers import majority
 from tests.support.fake_server import FakeServer, scores, verdict
 from tests.support.judge_samples import answers, chat, config, vqa
 
@@ -71,18 +72,13 @@ def test_kappa_equals_its_definition_and_is_none_where_undefined(pairs: list[tup
         assert cohen_kappa(pairs, LEVELS, quadratic=quadratic) == pytest.approx(1 - observed / expected)
 
 
-def test_raw_agreement_without_pairs_is_none() -> None:
-    assert raw_agreement([]) is None
-    assert raw_agreement([(1, 1), (1, 0)]) == 0.5
-
-
 def test_the_jackknife_of_a_mean_is_the_clustered_interval() -> None:
     from evalkit.stats import mean_interval
 
     rng = random.Random(1)
     clusters = [f"c{i // 3}" for i in range(60)]
     values = [rng.random() for _ in clusters]
-    ours = jackknife_interval(lambda rows: math.fsum(rows) / len(rows), values, clusters, low=0.0, high=1.0)
+    ours = jackknife_interval(lambda rows, _: math.fsum(rows) / len(rows), values, clusters, low=0.0, high=1.0)
     other = mean_interval(values, clusters)
     assert ours is not None and other is not None
     assert (ours.low, ours.high) == pytest.approx((other.low, other.high), abs=2e-3)

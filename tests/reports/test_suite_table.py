@@ -86,3 +86,15 @@ def test_the_table_fits_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture
     assert max(map(len, printed.splitlines())) <= 80
     assert all(f"a-task-{k} " in printed for k in range(n_tasks)), "a task is missing or folded"
     assert all(Place(KEY, "a-model-with-a-rather-long-name", f"a-task-{k}") in table.values for k in range(n_tasks))
+
+
+def test_three_sets_have_a_summary_with_their_heterogeneity_and_two_have_none(tmp_path: Path) -> None:
+    first = run(tmp_path, "a", 150)
+    tasks = [
+        replace(first, summary=replace(first.summary, task=name, run_id=f"{name}-{k}")) for k, name in enumerate("xyz")
+    ]
+    caption = for_terminal(suite_table("s", tasks)).caption
+    assert "a, exact-match exact_match, over 3 sets: mean 75.0" in caption
+    assert "standard deviation between sets 0.0 points, I2 0 %" in caption
+    assert "over 3 sets" in to_markdown(suite_table("s", tasks))
+    assert "over " not in for_terminal(suite_table("s", tasks[:2])).caption.replace("over all", "")

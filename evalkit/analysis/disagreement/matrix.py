@@ -7,16 +7,21 @@ exactly one cause, so the causes of a pair add up to the samples that differ.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.analysis.disagreement.causes import LABEL, NO_SUCH_ROW, OTHER, UNREAD, UNSCORED, Causes
+from evalkit.analysis.disagreement.components import Components, components, difference_interval, influences
 from evalkit.analysis.disagreement.features import AnswerFeatures, features_of
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.score_table import ScoreTable
+from evalkit.stats import Interval, cluster_codes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Column -> its metric, the first of these that a protocol has.  All are higher-is-better; a protocol whose metric of
 # that name is not has no number for the column.
@@ -47,6 +52,7 @@ class Difference:
     """Two protocols in one column: the number n of samples that they treat differently, by cause.
 
     examples: for each cause up to three records of sample_id, question, reference, answer, and the scores of both.
+    gain: how much higher the second's value is, with the interval clustered by image; None where one has no value.
     """
 
     column: str
@@ -55,17 +61,23 @@ class Difference:
     n: int
     causes: Mapping[str, int]
     examples: Mapping[str, Sequence[Mapping[str, Any]]]
+    gain: float | None = None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolComparison:
-    """The matrix.  alike: groups of protocols that treat every sample of a column alike, by column."""
+    """The matrix.  alike: groups of protocols that treat every sample of a column alike, by column.
+
+    components: by column, how far the values of protocols that differ lie apart beside the sampling error.
+    """
 
     protocols: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[Cell, MetricValue]
     alike: Mapping[str, tuple[tuple[str, ...], ...]]
     differences: tuple[Difference, ...]
+    components: Mapping[str, Components] = field(default_factory=dict)
 
 
 def compare_protocols(
@@ -84,15 +96,48 @@ def compare_protocols(
     columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in names))
     explainer = _Explainer(samples, predictions, protocols)
     levels = _levels(ScoreTable.of(scores, samples), cells, len(samples))
+    images = cluster_codes(samples, [s.image_id for s in samples])
     alike: dict[str, tuple[tuple[str, ...], ...]] = {}
     differences: list[Difference] = []
+    parts: dict[str, Components] = {}
     for column in columns:
         groups = _alike([p for p in names if (p, column) in cells], levels, column)
         alike[column] = tuple(tuple(g) for g in groups)
-        differences += explainer.differences(column, [cells[Cell(g[0], column)] for g in groups], levels)
+        heads = [cells[Cell(g[0], column)] for g in groups]
+        pulls = {h.protocol: influences(_counted(h, levels[Cell(h.protocol, column)]), images) for h in heads}
+        found = explainer.differences(column, heads, levels)
+        differences += [_with_interval(d, cells, pulls) for d in found]
+        if part := components(_readable(heads), pulls):
+            parts[column] = part
     return ProtocolComparison(
-        protocols=names, columns=columns, cells=cells, alike=alike, differences=tuple(differences)
+        protocols=names,
+        columns=columns,
+        cells=cells,
+        alike=alike,
+        differences=tuple(differences),
+        components=parts,
     )
+
+
+def _readable(values: Iterable[MetricValue]) -> dict[str, float]:
+    """Protocol -> value, without protocols that could read fewer than half of their samples."""
+    return {v.protocol: v.value for v in values if v.value is not None and 2 * v.n_unscored <= v.n}
+
+
+def _counted(value: MetricValue, levels: Sequence[float | None]) -> list[float | None]:
+    """The levels that make up a value: an unscored sample is None, or 0 where the protocol counts it as wrong."""
+    as_wrong = value.n_unscored and value.value == value.value_worst_case
+    return [(0.0 if as_wrong else None) if level == UNSCORED else level for level in levels]
+
+
+def _with_interval(
+    d: Difference, cells: Mapping[Cell, MetricValue], pulls: Mapping[str, np.ndarray[Any, Any] | None]
+) -> Difference:
+    first, second = cells[Cell(d.first, d.column)].value, cells[Cell(d.second, d.column)].value
+    if first is None or second is None:
+        return d
+    gain = second - first
+    return replace(d, gain=gain, interval=difference_interval(pulls[d.first], pulls[d.second], gain))
 
 
 def _cells(protocols: Sequence[str], values: Sequence[MetricValue]) -> dict[Cell, MetricValue]:
@@ -233,11 +278,9 @@ def spread(comparison: ProtocolComparison, column: str) -> Spread | None:
 
     A protocol that could read fewer than half of its samples is left out: its value is about too few of them.
     """
-    found = [
-        v
-        for cell, v in comparison.cells.items()
-        if cell.column == column and v.value is not None and 2 * v.n_unscored <= v.n
-    ]
+    cells = [v for cell, v in comparison.cells.items() if cell.column == column]
+    readable = _readable(cells)
+    found = [v for v in cells if v.protocol in readable]
     if len(found) < 2:
         return None
     by_value = sorted(found, key=lambda v: (v.value or 0.0, v.protocol))

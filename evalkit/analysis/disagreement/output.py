@@ -8,7 +8,7 @@ from typing import Any
 
 from evalkit.analysis.disagreement.causes import CAUSES
 from evalkit.analysis.disagreement.matrix import Cell, Difference, ProtocolComparison, spread
-from evalkit.core.format import percent
+from evalkit.core.format import interval, percent
 from evalkit.core.plain_text import spreadsheet_cell
 from evalkit.core.types import MetricValue
 
@@ -34,6 +34,7 @@ def to_json(comparison: ProtocolComparison) -> dict[str, Any]:
         "columns": list(comparison.columns),
         "rows": [_row(comparison, p) for p in comparison.protocols],
         "spread": {c: spread_record(comparison, c) for c in comparison.columns},
+        "components": {c: part._asdict() for c, part in comparison.components.items()},
         "causes": {c: text for c, text in CAUSES.items() if any(c in d.causes for d in comparison.differences)},
         "alike": {c: [list(g) for g in groups] for c, groups in comparison.alike.items()},
         "differences": [_difference(d) for d in comparison.differences],
@@ -55,6 +56,9 @@ def _difference(d: Difference) -> dict[str, Any]:
         "first": d.first,
         "second": d.second,
         "n": d.n,
+        "gain": d.gain,
+        "low": d.interval.low if d.interval else None,
+        "high": d.interval.high if d.interval else None,
         "causes": [{"cause": c, "n": n, "examples": list(d.examples[c])} for c, n in d.causes.items()],
     }
 
@@ -80,13 +84,34 @@ def render(comparison: ProtocolComparison, reference: str) -> str:
     ends = [spread(comparison, c) for c in comparison.columns]
     shown = ["" if e is None else f"{percent(e.lowest.value)}–{percent(e.highest.value)}" for e in ends]
     lines += [f"{'spread':<{width}}" + "".join(f"{s:>15}" for s in shown), "* some rows unscored, see the table above"]
+    lines += [_components_line(comparison, c) for c in comparison.columns if c in comparison.components]
     for column in comparison.columns:
         lines += _against(comparison, column, reference)
     return "\n".join(lines)
 
 
+def _components_line(comparison: ProtocolComparison, column: str) -> str:
+    part = comparison.components[column]
+    return (
+        f"{column}: the protocol moves the value by {percent(part.protocol, 1)} points (standard deviation over "
+        f"{part.n_protocols} that differ), the draw of the questions by {percent(part.sampling, 1)}"
+    )
+
+
 def _cell(v: MetricValue) -> str:
     return percent(v.value) + ("*" if v.n_unscored else " ")
+
+
+def _gain(d: Difference, head: str) -> str:
+    """The difference of the other protocol's value from that of `head`, with its interval."""
+    if d.gain is None:
+        return ""
+    sign = 1 if d.first == head else -1
+    text = percent(sign * d.gain, 1, signed=True)
+    if d.interval is None or d.interval.low is None or d.interval.high is None:
+        return f"{text} points, "
+    low, high = sorted((sign * d.interval.low, sign * d.interval.high))
+    return f"{text} {interval(low, high, 1, signed=True)} points, "
 
 
 def _against(comparison: ProtocolComparison, column: str, reference: str) -> list[str]:
@@ -104,5 +129,5 @@ def _against(comparison: ProtocolComparison, column: str, reference: str) -> lis
             causes = ", ".join(f"{n} {cause}" for cause, n in list(d.causes.items())[:SHOWN_CAUSES])
             rest = len(d.causes) - SHOWN_CAUSES
             more = f", {rest} more kinds" if rest > 0 else ""
-            lines.append(f"  {', '.join(group_of[other])}: {d.n} rows: {causes}{more}")
+            lines.append(f"  {', '.join(group_of[other])}: {_gain(d, head)}{d.n} rows: {causes}{more}")
     return [f"{column}, counted differently from {', '.join(group_of[reference])}:", *lines] if lines else []

@@ -27,11 +27,18 @@ def main(config: Config) -> int:
     from evalkit.analysis.run_scores import read_run_scores
     from evalkit.pipeline.inputs import select
     from evalkit.pipeline.rescore import run_manifest
+    from evalkit.reports.difference_tables import comparison_sheet
+    from evalkit.reports.sheet import form_of, write_sheet
 
+    target = Path(config["to"]) if config["to"] else None
+    form = form_of(target, None)
     folders = find_runs([Path(p) for p in as_list(config["runs"])])
     runs = [read_run_scores(folder) for folder in folders]
     results = compare(runs, as_list(config["metrics"]) or None)
     console.out(render(results, runs[0], int(config["flips"])))
+    if target is not None:
+        write_sheet(comparison_sheet(results, runs[0]), target, form)
+        console.out(str(target))
     if config["slices"]:
         manifest = run_manifest(folders[0])
         if manifest is None:

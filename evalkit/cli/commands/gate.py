@@ -59,13 +59,28 @@ def main(config: Config) -> int:
             "The gate needs baseline=RUN (or a file that `gate candidate=RUN save=FILE` wrote) and candidate=RUN."
         )
     out = _output_folder(config)
+    if config["to"]:
+        from evalkit.reports.sheet import form_of
+
+        form_of(Path(config["to"]), None)  # a wrong suffix is refused before anything is computed
     try:
         content = compare_scores(config)
     except EvalkitError as problem:
         report.write(out, report.refusal(str(problem)))
         raise
     report.write(out, content)
+    if config["to"]:
+        write_table(content, Path(config["to"]))
     return _report_verdicts(content)
+
+
+def write_table(content: Mapping[str, Any], target: Path) -> None:
+    """Write the verdicts as the table of a paper."""
+    from evalkit.reports.difference_tables import gate_sheet
+    from evalkit.reports.sheet import form_of, write_sheet
+
+    write_sheet(gate_sheet(content), target, form_of(target, None))
+    console.out(str(target))
 
 
 def refused(arguments: Sequence[str]) -> None:
@@ -125,7 +140,7 @@ def _output_folder(config: Config) -> Path:
 def compare_scores(config: Config) -> dict[str, Any]:
     """The content of gate.json, of the runs `baseline` and `candidate` of the configuration."""
     from evalkit.analysis.gate.inputs import match_by_task
-    from evalkit.analysis.gate.report import record
+    from evalkit.analysis.gate.report import gold_answers, record
     from evalkit.analysis.gate.verdicts import choose_metrics, decide
 
     matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
@@ -137,7 +152,8 @@ def compare_scores(config: Config) -> dict[str, Any]:
         for (baseline, _), compared in zip(matches, metrics, strict=True):
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
-    return record(decide(matches, metrics, margin_of), bool(config["exact"]))
+    comparisons = decide(matches, metrics, margin_of)
+    return record(comparisons, bool(config["exact"]), [gold_answers(c) for c in comparisons])
 
 
 def check_cards(runs: Iterable[RunScores]) -> None:

@@ -20,7 +20,8 @@ EXAMPLES = (
     "evalkit list models tasks",
 )
 GROUPS = (
-    "task", "suite", "model", "protocol", "engine", "provider", "judge", "experiment", "paper", "importer", "export",
+    "task", "suite", "model", "protocol", "engine", "provider", "judge", "tracker", "experiment", "paper", "importer",
+    "export",
 )  # fmt: skip
 # Groups whose folder in conf/ has another name.
 FOLDERS = {"suite": "suites"}

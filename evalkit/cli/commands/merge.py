@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import as_list, make_analysis_settings, make_task, metrics_setting, table_title
 from evalkit.cli.leaderboard import add_to_leaderboard
 from evalkit.cli.saved_config import saved_protocols, saved_task
 from evalkit.core import console
+
+if TYPE_CHECKING:
+    from evalkit.pipeline.conclude import Conclusion
 
 HELP_ORDER = 10
 EXAMPLES = (
@@ -20,7 +24,20 @@ EXAMPLES = (
 
 def main(config: Config) -> int:
     """Join the parts of a run (engine.shard=i/n) into the whole run, and score it."""
-    from evalkit.pipeline.conclude import check_complete, conclude, show
+    from evalkit.pipeline.conclude import check_complete, show
+
+    conclusion = merge_runs(config)
+    if conclusion.n_failed:
+        console.note("failed samples are asked again by the commands of their parts, then merge once more")
+    assert conclusion.summary is not None, "a whole run has a summary"
+    show(conclusion, table_title(conclusion.summary), metrics_setting(config))
+    check_complete(conclusion)
+    return 0
+
+
+def merge_runs(config: Config) -> Conclusion:
+    """Join the parts of a run, score it and write its leaderboard row; the table is not printed."""
+    from evalkit.pipeline.conclude import conclude
     from evalkit.pipeline.inputs import limited
     from evalkit.pipeline.manifest import protocol_versions
     from evalkit.pipeline.rescore import provenance_of
@@ -62,9 +79,4 @@ def main(config: Config) -> int:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
     stated = {**config, "regime": manifest.config.get("regime")}
     add_to_leaderboard(stated, conclusion, limit=manifest.limit, model=manifest.section("model"))
-    if conclusion.n_failed:
-        console.note("failed samples are asked again by the commands of their parts, then merge once more")
-    assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary), metrics_setting(config))
-    check_complete(conclusion)
-    return 0
+    return conclusion

@@ -6,7 +6,8 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
@@ -29,8 +30,10 @@ from evalkit.cli.factories import (
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import with_draws, with_orders, with_scoring
+from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
+from evalkit.core.network import setting_text, watched
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -42,6 +45,8 @@ EXAMPLES = (
     "evalkit model=phantom-llava task=phantom limit=20",
     "evalkit model=./my-checkpoint task=slake generation.max_new_tokens=64",
 )
+# Engines whose workers may run in processes on other machines.
+UNWATCHED_ENGINES = ("ray",)
 
 
 class RunJob(NamedTuple):
@@ -54,15 +59,37 @@ class RunJob(NamedTuple):
 
 def main(config: Config) -> int:
     """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
-    if config.get("suite") is not None:
-        from evalkit.cli.suite import run_suite
+    with watched_run(config):
+        if config.get("suite") is not None:
+            from evalkit.cli.suite import run_suite
 
-        return run_suite(config, make_job, run_jobs)
-    one = OneEngine()
-    jobs = [make_job(variant, one) for variant in variants(config)]
-    for made, conclusion in zip(jobs, run_jobs(jobs), strict=True):
-        check_finished(made, conclusion)
+            return run_suite(config, make_job, run_jobs)
+        one = OneEngine()
+        jobs = [make_job(variant, one) for variant in variants(config)]
+        conclusions = run_jobs(jobs)
+        for made, conclusion in zip(jobs, conclusions, strict=True):
+            check_finished(made, conclusion)
+        check_tracked(conclusions)
     return 0
+
+
+@contextmanager
+def watched_run(config: Config) -> Iterator[None]:
+    """Record or refuse the servers that a run speaks to.
+
+    Raises:
+        ConfigError: the engine has processes whose connections cannot be refused, or `offline` has another value.
+    """
+    offline = config.get("offline", False)
+    engine = (config.get("choices") or {}).get("engine")
+    if offline and engine in UNWATCHED_ENGINES:
+        raise ConfigError(
+            f"offline={setting_text(offline)} is not possible with engine={engine}: its workers are processes of their "
+            "own, whose connections evalkit cannot refuse. Use engine=hf, or cut the network of the machines."
+        )
+    # Of servers that only some of the processes speak to, no list is better than a part of it.
+    with nullcontext() if engine in UNWATCHED_ENGINES else watched(offline):
+        yield
 
 
 class OneEngine:
@@ -110,6 +137,7 @@ def make_job(
     config = with_sample(with_letters(with_scoring(with_orders(config))))
     config = with_draws(config, make_spec(config, model_name(config)).generation.n if is_checkpoint(config) else 1)
     check_row(config)
+    make_tracker(config)
     settings = make_settings(config)
     protocols = make_protocols(config)
     task = make_task(config)
@@ -123,7 +151,7 @@ def make_job(
         digests=checked.digests,
         protocols=protocols,
         settings=settings,
-        config=config,
+        config=untracked(config),
         template=maker.template(config, settings.model),
         analysis=make_analysis_settings(config["task"], train),
     )
@@ -139,14 +167,14 @@ def run_jobs(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
 
     engine = shared_by_jobs().model.share(jobs[0].engine)
     conclusions = evaluate_together([made.job for made in jobs], engine)
-    for made, conclusion in zip(jobs, conclusions, strict=True):
-        if conclusion is not None:
-            report(made, conclusion)
-    return conclusions
+    return [
+        None if conclusion is None else report(made, conclusion)
+        for made, conclusion in zip(jobs, conclusions, strict=True)
+    ]
 
 
-def report(made: RunJob, conclusion: Conclusion) -> None:
-    """Write the leaderboard row of a finished run and print its table, or report a finished part of a run."""
+def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
+    """Write the leaderboard row of a finished run, track it and print its table, or report a finished part of a run."""
     from evalkit.pipeline.conclude import show
 
     settings = made.job.settings
@@ -154,10 +182,12 @@ def report(made: RunJob, conclusion: Conclusion) -> None:
         count = f"{conclusion.n_failed} failed"
         console.note(f"part {shard.index} of {shard.of}: {count}; `evalkit merge runs=[...]` joins the parts")
         console.out(str(conclusion.folder))
-        return
+        return conclusion
     add_row(made, conclusion)
+    conclusion = track(made.config, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
+    return conclusion
 
 
 def add_row(made: RunJob, conclusion: Conclusion) -> None:
@@ -179,10 +209,12 @@ def answer_task(
     """
     from evalkit.pipeline.evaluate import evaluate_together
 
-    made = make_job(config, lambda make: through(make()), maker)
-    conclusion = evaluate_together([made.job], made.engine)[0]
+    with watched_run(config):
+        made = make_job(config, lambda make: through(make()), maker)
+        conclusion = evaluate_together([made.job], made.engine)[0]
     if conclusion is not None and conclusion.summary is not None:
         add_row(made, conclusion)
+        conclusion = track(made.config, conclusion)
     return conclusion
 
 

@@ -24,6 +24,7 @@ from evalkit.cli.factories import (
 )
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import OF_THE_RUN, with_run_options
+from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import Partial
 
@@ -58,6 +59,7 @@ def main(config: Config) -> int:
             f"{conclusion.n_failed} of {summary.n} samples have no answer in {config['predictions']} but a failure, "
             "and are not in the values above. Ask the failed ones again with the tool that wrote the file."
         )
+    check_tracked([conclusion])
     return 0
 
 
@@ -87,6 +89,7 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
     from evalkit.tasks.base import check_ids
 
     check_row(config)
+    make_tracker(config)
     path = Path(config["predictions"])
     columns = {k: config[k] for k in ("id", "prediction", "question", "reference", "image_id")}
     check_answers(path)
@@ -125,7 +128,7 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
     folder = folder_for(Path(config["out"]), provenance, predictions)
     protocols = make_protocols(config)
     check_golds(loaded.samples, protocols, f"{loaded.name} ({loaded.split})")
-    recorded = {**config, "predictions": named} if origin else config
+    recorded = untracked({**config, "predictions": named} if origin else config)
     manifest = scored_manifest(folder, provenance, answers, protocols, recorded)
     with folder.locked():
         write_record(folder.manifest, replace(manifest, status="running"))
@@ -141,4 +144,4 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
         )
         write_record(folder.manifest, manifest)  # last: it says that the run is finished
     add_to_leaderboard(config, conclusion, limit=provenance.limit)
-    return Scored(conclusion, joined.warnings)
+    return Scored(track(config, conclusion), joined.warnings)

@@ -142,7 +142,7 @@ def _cell(
         said = "; ".join(text for text in (why, spread.text(figure) if spread else "") if text)
         return ReproducedCell(system=system, figure=figure, verdict=verdict, why=said, run=run.run_id, value=value, k=k)
 
-    if why := why_not_comparable(figure, run, value):
+    if why := why_not_comparable(figure, run, value) or _other_judge(published, figure, value):
         return cell(NOT_COMPARABLE, why)
     same, difference = figure.prints(value.value) == figure.value, ""
     if figure.k is not None and draws_of(run) == 1:
@@ -178,6 +178,15 @@ def why_not_comparable(figure: Figure, run: Summary, value: MetricValue) -> str:
     return ""
 
 
+def _other_judge(published: PublishedTable, figure: Figure, value: MetricValue) -> str:
+    """Reason why a judged value is not by the model that judged the published one; empty where it is, or is unknown."""
+    model = published.judges.get(figure.protocol)
+    judge = (value.signature.get("judge") if value.signature is not None else None) or ""
+    if model is None or not judge or model in judge:
+        return ""
+    return f"judged by {judge.removeprefix(figure.protocol.removeprefix('judge:') + '.')}, published by {model}"
+
+
 def _accepts_interval(figure: Figure, run: Summary, accept: str) -> bool:
     varies = _is_generated(run) or figure.protocol.startswith("judge:")
     return accept == "interval" or (accept == "auto" and varies)
@@ -210,13 +219,16 @@ def _proxy_cell(
             system=system, figure=figure, verdict=NOT_COMPARABLE, why=why, run=run.run_id, value=value, proxy=proxy
         )
 
-    if figure.protocol not in published.foreign:
+    is_judged = figure.protocol.startswith("judge:")
+    if figure.protocol not in published.foreign and not (is_judged and figure.protocol in proxy_metrics):
         slice_name = "" if figure.slice == "all" else f" for {figure.slice}"
         return cell(f"the run has no {figure.protocol} {figure.metric}{slice_name}")
     for terms in proxy_metrics.get(figure.protocol, ()):
         if value := _joined(run, terms, figure.slice):
             rows = "" if value.n == figure.n else f" over {value.n} rows"
             return cell(f"published by {figure.protocol}, here by {terms}{rows}", value, terms)
+    if figure.protocol not in published.foreign:
+        return cell(f"the run has no judgments by {figure.protocol.removeprefix('judge:')}")
     return cell(f"evalkit cannot compute {figure.protocol}")
 
 

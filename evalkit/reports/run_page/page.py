@@ -58,7 +58,7 @@ def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
 
     def picture(number: int, images: Sequence[ImageRef]) -> Picture | str:
         try:
-            small = [_scaled_down(ref) for ref in images]
+            small = [scaled_down(ref) for ref in images]
         except DataError as problem:
             return str(problem)
         if inline:
@@ -77,19 +77,25 @@ def pictures(samples: Sequence[Sample], folder: Path) -> dict[str, Picture]:
     return {key: p for key, p in found.items() if isinstance(p, Picture)}
 
 
-class _ScaledPicture(NamedTuple):
+class ScaledPicture(NamedTuple):
     """A JPEG, and width and height of the picture before it was scaled down."""
 
     jpeg: bytes
     original_size: tuple[int, int]
 
 
-def _scaled_down(ref: ImageRef) -> _ScaledPicture:
+def scaled_down(ref: ImageRef) -> ScaledPicture:
+    """The picture of a sample as a JPEG that has its pixels and nothing else of its file.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
     from evalkit.core.images import open_image
 
     image = open_image(ref)
     size = image.size
+    image.info = {}  # comments and profiles of the file, which may say whose picture it is
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
-    return _ScaledPicture(buffer.getvalue(), size)
+    return ScaledPicture(buffer.getvalue(), size)

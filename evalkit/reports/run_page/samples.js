@@ -9,7 +9,7 @@ for (const run of D.scores) for (const key in run) run[key].values = run[key].of
 const metrics = whole(D.runs[0]).map(keyOf).filter((k) => D.scores[0][k]);
 const val = (run, key, i) => { const c = D.scores[run][key]; return c ? c.values[c.at[i]] : undefined; };
 
-// One flag a sample that passes a filter, computed once.
+// One flag a sample that passes a filter, computed once; make: () => (position) => whether it passes.
 const known = new Map();
 function flags(name, make) {
   if (!known.has(name)) {
@@ -48,9 +48,9 @@ const outcomes = {
   wrong: ["wrong", scored((v) => v === 0)],
   partly: ["partly right", scored((v) => v > 0 && v < 1)],
   unscored: ["unscored", scored((v) => v === null)],
-  failed: ["failed", () => failed],
+  failed: ["failed", () => () => failed],
   empty: ["empty answers", () => empty],
-  truncated: ["truncated", () => cut],
+  truncated: ["truncated", () => () => cut],
   disagree: ["protocols disagree", () => disagreeing],
 };
 if (R > 1) Object.assign(outcomes, {

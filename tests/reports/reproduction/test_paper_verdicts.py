@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.core.signature import Signature
 from evalkit.core.types import MetricValue
 from evalkit.published import load_published
 from evalkit.reports.reproduction import compare_paper, extra_rows, missing_runs, parse_paper, read_summaries
@@ -247,6 +248,22 @@ def test_lingshus_mix_of_rule_and_judge_is_joined_only_over_all_rows(
     assert (cell.verdict, cell.proxy) == ("not comparable", proxy)
     assert cell.fraction == pytest.approx(fraction)
     assert cell.value is not None and (cell.value.n, cell.value.low) == (n, None)
+
+
+@pytest.mark.parametrize(
+    ("judge", "verdict", "why"),
+    [
+        ("lingshu.gpt-4.1-2025-04-14", "reproduced", ""),
+        ("lingshu.qwen3-next-80b", "not comparable", "judged by qwen3-next-80b, published by gpt-4.1-2025-04-14"),
+    ],
+)
+def test_a_judged_figure_is_reproduced_by_the_model_that_judged_it_alone(judge: str, verdict: str, why: str) -> None:
+    figure = next(f for f in system(LINGSHU, "gpt-5").figures if f.task == "vqa-rad")
+    parts = {"task": "vqa-rad.test", "protocol": "judge:lingshu", "judge": judge}
+    signature = Signature.of("judged_accuracy", parts)
+    value = replace(metric(figure, 306 / 451), signature=signature)
+    cell = next(c for c in compare_paper(LINGSHU, [summary("gpt-5", "vqa-rad", "test", [value])]) if c.run)
+    assert (cell.verdict, cell.why) == (verdict, why)
 
 
 def test_extra_rows_have_only_values_that_are_comparable_with_a_column() -> None:

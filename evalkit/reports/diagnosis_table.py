@@ -1,0 +1,82 @@
+"""Tables of a diagnosis on the screen."""
+
+from __future__ import annotations
+
+from evalkit.analysis.diagnosis import MIN_IMAGES, Block, Diagnosis
+from evalkit.core import console
+from evalkit.core.format import MISSING, interval, percent
+from evalkit.stats.diagnostic import Measure
+
+NAMES = {
+    "sensitivity": "sensitivity %",
+    "specificity": "specificity %",
+    "ppv": "PPV %, of these rows",
+    "npv": "NPV %, of these rows",
+    "accuracy": "accuracy %",
+    "ppv_at": "PPV %",
+    "npv_at": "NPV %",
+    "lr_positive": "LR+",
+    "lr_negative": "LR-",
+    "balanced_accuracy": "balanced accuracy %",
+    "mcc": "MCC",
+}
+# Measures that are no fractions.
+PLAIN = ("lr_positive", "lr_negative", "mcc")
+GROUP_MEASURES = ("sensitivity", "specificity", "lr_positive", "lr_negative")
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Print the 2x2 table and the measures of all questions, then the groups, a row each."""
+    whole, *groups = found.blocks
+    console.grid(
+        ["reference", "answer yes", "answer no", "unread"],
+        [[gold, *(str(row[said]) for said in ("yes", "no", "unread"))] for gold, row in whole.table.items()],
+        f"{found.run_id}: {whole.n} yes/no questions on {whole.n_images} images",
+    )
+    at = found.prevalence if found.prevalence is not None else whole.prevalence
+    if whole.read:
+        console.grid(*measure_rows(whole, at), "95 % intervals clustered by image")
+    else:
+        console.out(whole.note)
+    if few := [f"{block.group} ({block.n_images})" for block in groups if not block.read]:
+        console.out(f"Too few images ({MIN_IMAGES} are needed): {', '.join(few)}.")
+    groups = [block for block in groups if block.read]
+    if groups:
+        header = [found.by, "n", "images", "yes", "unread", *(NAMES[name] for name in GROUP_MEASURES)]
+        console.grid(header, [_group_row(block) for block in groups], f"by {found.by}")
+
+
+def measure_rows(block: Block, prevalence: float) -> tuple[list[str], list[list[str] | None]]:
+    """Header and rows of a block's measures; with unread answers as wrong beside, where there are some."""
+    sides = [block.read, *([block.worst] if block.worst else [])]
+    header = ["measure", "read answers", *(["unread as wrong"] if block.worst else [])]
+    rows: list[list[str] | None] = []
+    for measures in zip(*sides, strict=True):
+        name = measures[0].name
+        title = f"{NAMES[name]}, at {100 * prevalence:.3g} % prevalence" if name.endswith("_at") else NAMES[name]
+        rows.append([title, *(shown(m) for m in measures)])
+    return header, rows
+
+
+def shown(measure: Measure) -> str:
+    """Value and interval of a measure."""
+    if measure.name not in PLAIN:
+        return f"{percent(measure.value, 1)} {interval(measure.low, measure.high, 1)}"
+    if measure.low is None:
+        return MISSING if measure.value is None else f"{measure.value:.2f} {MISSING}"
+    if measure.value is None:
+        return f"infinite, above {measure.low:.2f}"
+    high = MISSING if measure.high is None else f"{measure.high:.2f}"
+    return f"{measure.value:.2f} [{measure.low:.2f}, {high}]"
+
+
+def _group_row(block: Block) -> list[str]:
+    counts = [
+        block.group,
+        str(block.n),
+        str(block.n_images),
+        str(sum(block.table["yes"].values())),
+        str(block.n_unread),
+    ]
+    by_name = {m.name: m for m in block.read}
+    return [*counts, *(shown(by_name[name]) for name in GROUP_MEASURES)]

@@ -1,0 +1,106 @@
+"""The verb `diagnose`: the 2x2 table with unread answers, findings named by questions, tags, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalkit.analysis.diagnosis import diagnose, finding_of, verdicts
+from evalkit.cli.main import main
+from evalkit.core.types import Sample
+from evalkit.runs.schema import PredictionLine
+from tests.support.made_runs import answered, failed, made_run, made_samples
+
+
+def line(place: int, gold: str, text: str | None, question: str = "Is there a mass?") -> PredictionLine:
+    sample = Sample(id=f"q{place}", image_id=f"im{place // 2}", question=question, references=(gold,))
+    return PredictionLine.of(sample, failed(sample) if text is None else answered(sample, text))
+
+
+@pytest.mark.parametrize(
+    ("question", "finding"),
+    [
+        ("Is there a pneumothorax?", "pneumothorax"),
+        ("Can effusion be observed on the lower left lung in this picture?", "effusion"),
+        ("Are there multiple nodules?", "nodule"),
+        ("Does the patient have a brain tumour?", "tumor"),
+        ("Does this patient have any fractured ribs?", "fracture"),
+        ("Are metastases seen?", "metastasis"),
+        ("Is/Are there abnormalities in the left lung?", "abnormality"),
+        ("Is the lung free of nodules?", ""),
+        ("Is there no fracture?", ""),
+        ("Is the mass larger than before?", ""),
+        ("Is there a mass or a nodule?", ""),
+        ("Is this a CT scan?", ""),
+        ("Are there other abnormalities besides the mass?", ""),
+        ("", ""),
+    ],
+)
+def test_a_finding_is_named_where_yes_says_that_it_is_there(question: str, finding: str) -> None:
+    assert finding_of(question) == finding
+
+
+def test_unread_answers_are_a_third_outcome_and_wrong_in_the_worst_case() -> None:
+    answers = ["yes", "Yes.", "no", None, "maybe", "", "No, there is none", "yes and no"]
+    lines = [line(k, "yes" if k % 8 < 6 else "no", answers[k % 8]) for k in range(24)]
+    lines.append(line(30, "left lung", "yes"))
+    block = diagnose("r", verdicts(lines, lambda _: ""), "", None).blocks[0]
+    assert block.n == 24
+    assert block.table == {"yes": {"yes": 6, "no": 3, "unread": 9}, "no": {"yes": 0, "no": 3, "unread": 3}}
+    read, worst = ({m.name: m for m in side} for side in (block.read, block.worst))
+    assert (read["sensitivity"].value, worst["sensitivity"].value) == (6 / 9, 6 / 18)
+    assert (read["specificity"].value, worst["specificity"].value) == (1.0, 0.5)
+
+
+def test_groups_of_few_images_have_a_table_and_no_measures() -> None:
+    many = [line(k, "yes" if k % 3 else "no", "yes") for k in range(20)]
+    few = [line(40 + k, "no", "yes", "Is there a cyst?") for k in range(4)]
+    found = diagnose("r", verdicts([*many, *few], lambda row: finding_of(row.question)), "finding", 0.1)
+    assert [(b.group, b.n, bool(b.read)) for b in found.blocks] == [
+        ("all", 24, True),
+        ("mass", 20, True),
+        ("cyst", 4, False),
+    ]
+    assert found.blocks[2].note == "too few images (2; 5 are needed)"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    samples = made_samples(80)
+    return made_run(
+        tmp_path / "run", samples, [answered(s, s.references[0] if k % 5 else "yes") for k, s in enumerate(samples)]
+    )
+
+
+def test_the_verb_prints_and_writes_the_block(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(run), "prevalence=0.05", f"file={tmp_path / 'd.json'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "PPV %, at 5 % prevalence" in printed
+    assert "mass" in printed
+    record = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    assert record["prevalence"] == 0.05
+    assert [b["group"] for b in record["blocks"]] == ["all", "mass"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prevalence=0"], "prevalence=0 is not possible"),
+        (["prevalence=5"], "prevalence=5 is not possible"),
+        (["by=organ"], "not registered here"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_refused(
+    run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", f"run={run}", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_without_yes_no_questions_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = [s for s in made_samples(20) if s.answer_type == "OPEN"]
+    folder = made_run(tmp_path / "open", samples, [answered(s, "x") for s in samples])
+    assert main(["diagnose", f"run={folder}"]) == 2
+    assert "nothing to diagnose" in capsys.readouterr().err

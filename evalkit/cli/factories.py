@@ -70,6 +70,11 @@ def sees_images(config: Config) -> bool:
     return config["model"].get("kind") in ("checkpoint", FUNCTION)
 
 
+def is_checkpoint(config: Config) -> bool:
+    """Whether the chosen model is a checkpoint, which decodes by settings."""
+    return str(config["model"].get("kind")) == "checkpoint"
+
+
 class CheckedTask(NamedTuple):
     """A split whose images were checked; digests: sha256 of each image."""
 

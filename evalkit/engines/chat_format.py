@@ -84,7 +84,7 @@ def parameters(generation: Generation) -> dict[str, Any]:
         )
     sampling: dict[str, Any] = {"top_p": g.top_p, "top_k": -1 if g.top_k is None else g.top_k}
     always: dict[str, Any] = {
-        "max_tokens": g.max_new_tokens,
+        "max_tokens": g.max_new_tokens + (g.reasoning_budget or 0),  # servers count the thought too
         "temperature": g.temperature,
         "repetition_penalty": g.repetition_penalty,
     }

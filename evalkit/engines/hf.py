@@ -110,6 +110,8 @@ class HfEngine:
         decoding: Decoding = GENERATION
         if requests[0].continuations:
             loaded, decoding, obstacle = replace(loaded, generation=NO_GENERATION), LOG_LIKELIHOOD, structural_obstacle
+        elif requests[0].draw is None:  # not of a run that draws several answers, such as a measurement of speed
+            loaded = replace(loaded, generation=replace(loaded.generation, n=1))
         if self.sharing.allowed is None and (reason := obstacle(loaded)):
             self.sharing.disable(reason)
         flip_subset = self._flip_subset(requests)

@@ -88,6 +88,11 @@ def refuse_unsupported(spec: CheckpointSpec, folder: Path) -> None:
             f"num_beams={spec.generation.num_beams} is not supported by engine=vllm: vLLM's sampling has no beam "
             "search. Choose a preset without beams (generation=NAME), or use engine=hf."
         )
+    if spec.generation.reasoning_budget is not None:
+        raise ConfigError(
+            f"generation.reasoning_budget={spec.generation.reasoning_budget} is not supported by engine=vllm, which "
+            "cannot close a thought. Use engine=hf, or leave the budget out and raise generation.max_new_tokens."
+        )
     if (form := recognise(folder)) != "hf":
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if config.get("mm_projector_type", "linear") == "linear" and form != "llava-lora":
@@ -244,7 +249,7 @@ def tokens_prompt(
 
 def prompt_text(processor: Any, request: Request) -> PromptText:
     """Render the prompt, and decide whether the tokenizer must add the beginning-of-sequence token."""
-    text = render(processor, request.messages)
+    text = render(processor, request.messages, request.generation.reasoning)
     bos = processor.tokenizer.bos_token
     return PromptText(text, not (bos and text.startswith(bos)))
 

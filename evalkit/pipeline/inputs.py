@@ -14,6 +14,7 @@ from evalkit.engines.loglikelihood import NO_GENERATION
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
 from evalkit.tasks.base import LoadedTask, Task, check_ids
+from evalkit.tasks.draws import draw_number, first_samples
 from evalkit.tasks.option_rows import continuations
 
 IMAGE_MODES = ("original", "blank", "shuffled")
@@ -58,7 +59,8 @@ def build_input(
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
-    made = tuple(request(s, m, engine, digests, generation, settings.continuation) for s, m in pairs)
+    single = replace(generation, n=1)  # the number of draws is no part of a single one's key
+    made = tuple(request(s, m, engine, digests, single, settings.continuation) for s, m in pairs)
     return Input(prompts=prompts, requests=made)
 
 
@@ -141,7 +143,7 @@ def _check_template(template: Template, messages: Sequence[Message], where: str)
     from evalkit.models.templates import render_by_transformers
 
     try:
-        render_by_transformers(str(template.text), messages, template.tokens)
+        render_by_transformers(str(template.text), messages, {**(template.tokens or {}), **template.switch})
     except ModelError as problem:
         raise ModelError(f"{where}: {problem}") from None
 
@@ -156,7 +158,7 @@ def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
         return loaded
     if limit < 1:
         raise ConfigError(f"limit={limit} is not possible; give a number of samples of 1 or more.")
-    return replace(loaded, samples=loaded.samples[:limit])
+    return replace(loaded, samples=first_samples(loaded.samples, limit))
 
 
 def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[Sample]:
@@ -227,6 +229,7 @@ def request(
         images=sample.images if engine.needs_images else (),
         image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
         generation=generation or engine.generation,
+        draw=draw_number(sample),
         checkpoint=engine.identity,
         continuations=() if continuation is None else continuations(sample, continuation),
     )

@@ -45,7 +45,8 @@ class PredictionLine:
     """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own.
 
     reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
-    log-probabilities under scoring=loglikelihood.  All are left out of the line, like attempts, where there are none.
+    log-probabilities under scoring=loglikelihood; thought_forced: the thought was closed at its budget.  All are left
+    out of the line, like attempts, where there are none.
     """
 
     sample_id: str
@@ -63,6 +64,7 @@ class PredictionLine:
     reasoning: str = ""
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
+    thought_forced: bool = False
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
@@ -89,6 +91,7 @@ class PredictionLine:
             reasoning=prediction.reasoning,
             raw=prediction.raw,
             options=prediction.options,
+            thought_forced=prediction.thought_forced,
         )
 
     @property
@@ -106,6 +109,7 @@ class PredictionLine:
             reasoning=self.reasoning,
             raw=self.raw,
             options=self.options,
+            thought_forced=self.thought_forced,
         )
 
 

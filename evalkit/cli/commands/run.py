@@ -14,19 +14,22 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import (
     FROM_CONFIG,
     ModelMaker,
+    is_checkpoint,
     load_for_model,
     make_analysis_settings,
     make_protocols,
     make_settings,
+    make_spec,
     make_task,
     metrics_setting,
+    model_name,
     table_title,
     with_letters,
     with_sample,
 )
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
-from evalkit.cli.option_settings import with_orders, with_scoring
+from evalkit.cli.option_settings import with_draws, with_orders, with_scoring
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
@@ -132,6 +135,7 @@ def make_job(
     from evalkit.pipeline.train_split import TrainSplit
 
     config = with_sample(with_letters(with_scoring(with_orders(config))))
+    config = with_draws(config, make_spec(config, model_name(config)).generation.n if is_checkpoint(config) else 1)
     check_row(config)
     make_tracker(config)
     settings = make_settings(config)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.analysis.draw_texts import draw_texts
 from evalkit.analysis.paired import Paired
 from evalkit.analysis.sanity_checks.answers import wordiness
+from evalkit.analysis.thoughts import thought_length_text
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import read_json
@@ -158,6 +160,9 @@ def _run(summary: Summary, judges: Sequence[JudgedNumbers], lines: Sequence[Pred
     metrics = [*s.metrics, *(m for j in judges for m in j.metrics)]
     notes = [*(f"warning: {text}" for text in s.warnings), *s.notes]
     notes += [f"judge {j.judge}: {j.problem}" for j in judges if j.problem]
+    if thoughts := s.sanity_checks.get("thoughts"):
+        notes.append(f"{thoughts['n']} of {s.n} answers came with a thought: {thought_length_text(thoughts)}")
+    notes += [text for lines in draw_texts(s.sanity_checks.get("draws"), s.metrics, ()) for text in lines.splitlines()]
     return {
         "run_id": s.run_id, "model": s.model, "task": s.task, "split": s.split, "n": s.n, "n_images": s.n_images,
         "prompt": s.prompt, "image": s.image, "generation": s.generation, "closed_rule": s.closed_rule,

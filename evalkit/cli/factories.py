@@ -297,7 +297,7 @@ FROM_CONFIG = ModelMaker(make_engine, make_template, check_weights)
 
 def make_settings(config: Config) -> Settings:
     """The run's own settings."""
-    from evalkit.pipeline.inputs import IMAGE_MODES
+    from evalkit.pipeline.image_modes import IMAGE_MODES
     from evalkit.pipeline.settings import Settings
     from evalkit.pipeline.shards import Shard
     from evalkit.published.table import REGIMES

@@ -46,18 +46,18 @@ class ImageRef:
     """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument) or "blank" (a grey image of the
-    size of the image that `of` refers to).
+    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument), or a change of the image that
+    `of` refers to (`evalkit.core.image_changes`): "blank", "blurred", "noisy".
     """
 
-    kind: Literal["file", "zip", "parquet", "draw", "blank"]
+    kind: Literal["file", "zip", "parquet", "draw", "blank", "blurred", "noisy"]
     path: str = ""
     member: str = ""
     of: ImageRef | None = None
 
     def __str__(self) -> str:
-        if self.kind == "blank":
-            return f"blank of {self.of}"
+        if self.of is not None:
+            return f"{self.kind} of {self.of}"
         return f"{self.path}::{self.member}" if self.member else self.path
 
 

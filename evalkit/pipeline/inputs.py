@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, ModelError
+from evalkit.core.image_changes import stated_digest
 from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.engines.loglikelihood import NO_GENERATION
+from evalkit.pipeline.image_modes import with_images
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
 from evalkit.tasks.base import LoadedTask, Task, check_ids
 from evalkit.tasks.option_rows import continuations
-
-IMAGE_MODES = ("original", "blank", "shuffled")
-SHUFFLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,35 +172,6 @@ def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[S
     return [by_id[i] for i in ids]
 
 
-def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
-    """The samples with the images that the model sees.
-
-    blank: a grey image of the same size.  shuffled: every image is replaced by another image of the split, the same
-    one for all questions about it, so that only the link between image and question is lost.
-
-    Raises:
-        DataError: fewer than two different images to shuffle.
-    """
-    if mode == "original":
-        return tuple(samples)
-    if mode == "blank":
-        return tuple(replace(s, images=tuple(ImageRef(kind="blank", of=ref) for ref in s.images)) for s in samples)
-    swapped: dict[tuple[ImageRef, ...], tuple[ImageRef, ...]] = {}
-    # A question keeps its number of images, whose places may be marked in its text.
-    for n in sorted({len(s.images) for s in samples}):
-        distinct = list(dict.fromkeys(s.images for s in samples if len(s.images) == n))
-        if len(distinct) < 2:
-            several = f" for questions with {n} images" if n > 1 else ""
-            raise DataError(
-                f"image=shuffled needs at least two different images{several}; this split (or limit) has fewer."
-            )
-        order = list(range(len(distinct)))
-        random.Random(SHUFFLE_SEED).shuffle(order)
-        # Rotate a random permutation so that no sample keeps its own image.
-        swapped |= {distinct[a]: distinct[b] for a, b in zip(order, order[1:] + order[:1], strict=True)}
-    return tuple(replace(s, images=swapped[s.images]) for s in samples)
-
-
 def request(
     sample: Sample,
     messages: tuple[Message, ...],
@@ -225,7 +194,7 @@ def request(
         answer_type=sample.answer_type,
         messages=messages,
         images=sample.images if engine.needs_images else (),
-        image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
+        image_digests=tuple(stated_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
         generation=generation or engine.generation,
         checkpoint=engine.identity,
         continuations=() if continuation is None else continuations(sample, continuation),
@@ -236,10 +205,3 @@ def request(
             f"{sorted(set(made.placed))}: every image from 0 must be placed, and no other one."
         )
     return made
-
-
-def _image_digest(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
-    if ref.kind == "blank":
-        assert ref.of is not None
-        return f"blank:{digests[ref.of]}"
-    return digests[ref]

@@ -317,6 +317,7 @@ def make_settings(config: Config) -> Settings:
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
         reasoning=reasoning_mode(config),
         continuation=continuation_kind(config),
+        confidence=bool(config.get("confidence")),
         **_preflight(config),
     )
 

@@ -157,6 +157,7 @@ class Request:
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
     `continuations`: texts whose log-probability after the prompt is asked for, in place of an answer; () to generate.
+    `with_probability`: the log-probability of the answer is asked for too.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
     `fingerprint` (sha256 over sample id, prompt, image digests, weights and settings) is the key of the answer.
     """
@@ -171,6 +172,7 @@ class Request:
     generation: Generation
     checkpoint: str
     continuations: tuple[str, ...] = ()
+    with_probability: bool = False
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +185,7 @@ class Request:
             "generation": {f.name: getattr(self.generation, f.name) for f in fields(self.generation)},
             "checkpoint": self.checkpoint,
             **({"continuations": list(self.continuations)} if self.continuations else {}),
+            **({"with_probability": True} if self.with_probability else {}),
         }
         object.__setattr__(self, "fingerprint", digest_json(content))
 
@@ -231,6 +234,7 @@ class Prediction:
     succeeded.  `reasoning` is the thought that the model wrote besides its answer (see `evalkit.core.reasoning`); `raw`
     the text as it came, where a thought was split off it.  `options`: one score for each of the request's
     continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
+    `logprob`: the log-probability of all generated tokens, where it was asked for (`Request.with_probability`).
     """
 
     sample_id: str
@@ -244,10 +248,13 @@ class Prediction:
     reasoning: str = ""
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
+    logprob: float | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
             raise ValueError(f"prediction for {self.sample_id!r}: exactly one of text and error must be given")
+        if self.logprob is not None and not -math.inf < self.logprob <= 0:
+            raise ValueError(f"prediction for {self.sample_id!r}: {self.logprob} is no log-probability")
 
     @property
     def is_cut(self) -> bool:

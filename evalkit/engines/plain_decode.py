@@ -33,6 +33,14 @@ def answer(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[int]]:
     return _generate(loaded, rows, with_logits=False).ids
 
 
+def answer_with_probabilities(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[tuple[int, float]]]:
+    """Generate as `answer` does (without beams), and give each token with its log-probability."""
+    watch = _ProbabilityWatch()
+    new = _generate(loaded, rows, with_logits=False, watch=watch).ids
+    values = watch.logprobs(new)
+    return [list(zip(ids, found, strict=False)) for ids, found in zip(new, values, strict=True)]
+
+
 def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) -> list[Trace]:
     """Generate as `answer` does, and keep the logits of every step.
 
@@ -45,7 +53,14 @@ def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, paddin
     return [Trace(ids, list(steps)) for ids, steps in zip(new, logits, strict=True)]
 
 
-def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool, padding: int = 0) -> _Generated:
+def _generate(
+    loaded: LoadedModel,
+    rows: Sequence[PromptRow],
+    *,
+    with_logits: bool,
+    padding: int = 0,
+    watch: _ProbabilityWatch | None = None,
+) -> _Generated:
     import torch
 
     started = time.perf_counter()
@@ -54,17 +69,17 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
         if loaded.generation.temperature > 0:
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
-        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0)
+        finite = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0)
         output = loaded.model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=[watch],
+            logits_processor=[finite] if watch is None else [finite, watch],
             **_stopping(loaded, inputs["input_ids"].shape[1]),
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     count_work(loaded, rows, inputs["input_ids"], new)
-    new = watch.mark(new)
+    new = finite.mark(new)
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
 
@@ -99,6 +114,30 @@ class _FiniteWatch:
         """Cut each row at its first step without finite logits, and mark the place with NOT_FINITE."""
         first = [-1] * len(new) if self.first is None else self.first.tolist()
         return [ids if k < 0 or k > len(ids) else [*ids[:k], NOT_FINITE] for ids, k in zip(new, first, strict=True)]
+
+
+class _ProbabilityWatch:
+    """Logits processor that notes the log-probability of each chosen token, and holds one step's logits at a time."""
+
+    def __init__(self) -> None:
+        self._last: Any = None  # (rows, vocabulary)
+        self._chosen: list[Any] = []  # (rows,) a step
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Note the last token of ids (rows, places) under the logits before it; return the scores unchanged."""
+        if self._last is not None:
+            self._chosen.append(self._last.gather(1, ids[:, -1:])[:, 0])
+        self._last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def logprobs(self, new: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The log-probabilities of the new tokens of each row, after generation."""
+        import torch
+
+        ends = torch.tensor([[max(0, ids[-1])] for ids in new], device=self._last.device)
+        chosen = torch.stack([*self._chosen, self._last.gather(1, ends)[:, 0]], dim=1)
+        found: list[list[float]] = chosen.tolist()
+        return found
 
 
 def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:

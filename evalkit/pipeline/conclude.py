@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
-from evalkit.analysis import disagreement, sanity_checks
+from evalkit.analysis import confidence, disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
@@ -193,6 +193,9 @@ def analyse(
             runs,
             kinds,
         )
+    hidden = secondary_metrics(protocols)
+    if found := confidence.confidence_block(samples, predictions, scores, protocols, hidden):
+        checks["confidence"] = found
     comparison = None
     if len(protocols) >= PROTOCOLS_TO_COMPARE:
         comparison = disagreement.compare_protocols(samples, predictions, scores, values, protocols)
@@ -202,6 +205,8 @@ def analyse(
 
 def _texts(findings: Findings, settings: AnalysisSettings) -> tuple[str, ...]:
     texts = []
+    if block := findings.checks.get("confidence"):
+        texts.append(f"{confidence.render(block, settings.baseline_protocols[0])}\n")
     if "rates" in findings.checks:
         texts.append(f"{sanity_checks.render(findings.checks, settings.baseline_protocols[0])}\n")
     if findings.comparison is not None:

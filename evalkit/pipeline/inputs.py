@@ -52,12 +52,36 @@ def build_input(
         )
     image_digests = digests if engine.needs_images else None
     generation = generation_of(engine, settings)
+    if settings.confidence and settings.continuation is None:
+        check_confidence(engine, generation, settings.model)
     prompts = build_prompts(task, loaded, image_digests, generation, template, settings, required=True)
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
-    made = tuple(request(s, m, engine, digests, generation, settings.continuation) for s, m in pairs)
+    made = tuple(
+        request(s, m, engine, digests, generation, settings.continuation, settings.confidence) for s, m in pairs
+    )
     return Input(prompts=prompts, requests=made)
+
+
+def check_confidence(engine: Engine, generation: Generation, model: str) -> None:
+    """Check that the probability of a greedy answer can be asked for.
+
+    Raises:
+        ConfigError: the engine gives no probabilities, or the answers are not the greedy ones.
+    """
+    if not getattr(engine, "gives_probability", False):
+        raise ConfigError(
+            f"confidence=true is not possible with {model} under engine={engine.name}, which gives no probabilities of "
+            "answers. Use engine=hf, vllm or server with a checkpoint, or scoring=loglikelihood for options."
+        )
+    neutral = {"temperature": 0.0, "num_beams": 1, "repetition_penalty": 1.0}
+    for name, value in neutral.items():
+        if (given := getattr(generation, name)) != value:
+            raise ConfigError(
+                f"confidence=true stores the probability of the greedy answer, and {model} decodes with {name}="
+                f"{given:g}. Set generation.{name}={value:g}, or leave out confidence."
+            )
 
 
 def generation_of(engine: Engine, settings: Settings) -> Generation:
@@ -179,10 +203,11 @@ def request(
     digests: Mapping[ImageRef, str],
     generation: Generation | None = None,
     continuation: str | None = None,
+    confidence: bool = False,
 ) -> Request:
     """The request of a sample: for an answer, or with a continuation for the log-probabilities of its options.
 
-    generation: decoding settings; None for the engine's.
+    generation: decoding settings; None for the engine's.  confidence: ask for the answer's log-probability too.
 
     Raises:
         DataError: the messages do not place every image, or one that is not there.
@@ -198,6 +223,7 @@ def request(
         generation=generation or engine.generation,
         checkpoint=engine.identity,
         continuations=() if continuation is None else continuations(sample, continuation),
+        with_probability=confidence and continuation is None,
     )
     if set(made.placed) != set(range(len(made.images))):
         raise DataError(

@@ -162,6 +162,7 @@ def _run(summary: Summary, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
         "n_failed": s.n_failed, "n_empty": s.n_empty, "n_truncated": s.n_truncated, "n_skipped": s.n_skipped,
         "limit": s.limit, "data_sha256": s.data_sha256, "evalkit": s.evalkit, "unscored": encode(s.unscored),
         "timing": encode(s.timing), "metrics": [_metric(m) for m in metrics], "notes": notes,
+        "confidence": s.sanity_checks.get("confidence"),
     }  # fmt: skip
 
 

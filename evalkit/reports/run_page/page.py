@@ -29,7 +29,7 @@ def write_page(path: Path, data: Mapping[str, Any]) -> None:
     parts = files("evalkit.reports.run_page")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_part(parts, "page.html.j2"))
     names = " against ".join(f"{r['model']} on {r['task']}" for r in data["runs"])
-    script = "".join(_part(parts, name) for name in ("numbers.js", "samples.js"))
+    script = "".join(_part(parts, name) for name in ("numbers.js", "confidence.js", "samples.js"))
     page = template.render(title=names, style=_part(parts, "page.css"), script=script, data=embedded(data))
     write_whole(path, page)
 

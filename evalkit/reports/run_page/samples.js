@@ -293,4 +293,5 @@ numbers();
 differences();
 protocols(show);
 slices();
+confidence();
 samples();

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +27,6 @@ from evalkit.models.generation_presets import choose_preset
 from evalkit.models.hub import model_repos
 from evalkit.models.llava_original import load_configured
 from evalkit.models.templates import chat, read_template, render
-from evalkit.pipeline.image_modes import with_images
 from evalkit.pipeline.inputs import request
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.phantom import Phantom
@@ -255,18 +255,22 @@ def test_batch_size_and_order_change_no_answer_of_a_class(kind, classes):
     task = Phantom(n_test=2)
     loaded, digests = check_images(task.load(), on_missing="error")
 
-    def texts(order: int, image: str = "original", **settings) -> dict[str, str | None]:
+    def given(order: int, **settings) -> tuple[dict[str, str | None], dict[str, float | None]]:
+        """The texts and their log-probabilities, which show differences that leave a text as it is."""
         engine = HfEngine(spec=spec, device="cpu", workers=0, **settings)
-        samples = with_images(loaded.samples, image)[::order]
-        requests = [request(s, task.messages(s), engine, digests) for s in samples]
-        return {p.sample_id: p.text for batch in engine.generate(requests) for p in batch}
+        requests = [
+            replace(request(s, task.messages(s), engine, digests), with_probability=True)
+            for s in loaded.samples[::order]
+        ]
+        found = {p.sample_id: p for batch in engine.generate(requests) for p in batch}
+        return {i: p.text for i, p in found.items()}, {i: p.logprob for i, p in found.items()}
 
-    alone = texts(1, share_prefix="off", batch_size=1)
-    blank = texts(1, "blank", share_prefix="off", batch_size=1)
-    assert len({*alone.values(), *blank.values()}) > 1, "answers must vary for equality to be meaningful"
-    assert texts(-1, share_prefix="off", batch_size=3) == alone
-    assert texts(-1, "blank", share_prefix="off", batch_size=3) == blank
-    assert texts(-1) == alone
+    texts, logprobs = given(1, share_prefix="off", batch_size=1)
+    assert len({round(value, 3) for value in logprobs.values()}) > 10, "answers must vary for equality to be meaningful"
+    for settings in ({"share_prefix": "off", "batch_size": 3}, {}):
+        other_texts, other_logprobs = given(-1, **settings)
+        assert other_texts == texts
+        assert other_logprobs == pytest.approx(logprobs, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", tiny_hf.SPECIAL)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.cli.commands.run import answer_task
 from evalkit.cli.probe import CONTROLS, probe_of
 from evalkit.core.errors import ConfigError
 from tests.support.command_line import SCRIPTED, evalkit, folder_of
@@ -42,6 +43,12 @@ def test_one_command_makes_five_runs_a_table_and_a_file(tmp_path: Path) -> None:
     assert manifest["timing"]["image_prefills"] == 4 * summaries["original"]["n_images"]
     assert "probe" not in manifest["config"]
     assert found["runs"]["blank"] in json.dumps(summaries["original"]["sanity_checks"]["blank"])
+
+
+def test_one_run_that_is_asked_for_is_never_silently_without_its_probe() -> None:
+    """From Python and for a paper's table a command makes one run."""
+    with pytest.raises(ConfigError, match="probe=image makes several runs"):
+        answer_task({"probe": "image"}, lambda engine: engine)
 
 
 def test_a_model_without_images_a_suite_and_other_images_are_refused(tmp_path: Path) -> None:

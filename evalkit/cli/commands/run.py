@@ -188,8 +188,17 @@ def answer_task(
 
     Returns:
         The conclusion, without a summary for a part of a run; None for a dry run.
+
+    Raises:
+        ConfigError: several runs are asked for.
     """
     from evalkit.pipeline.evaluate import evaluate_together
+
+    if config.get("probe") is not None:
+        raise ConfigError(
+            f"probe={config['probe']} makes several runs, and one is asked for here. Use the command line, or "
+            "image=blank, similar, blurred and noisy one by one and compare them."
+        )
 
     made = make_job(config, lambda make: through(make()), maker)
     conclusion = evaluate_together([made.job], made.engine)[0]

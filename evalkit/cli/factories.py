@@ -302,7 +302,7 @@ FROM_CONFIG = ModelMaker(make_engine, make_template, check_weights)
 
 def make_settings(config: Config) -> Settings:
     """The run's own settings."""
-    from evalkit.pipeline.inputs import IMAGE_MODES
+    from evalkit.pipeline.image_modes import IMAGE_MODES
     from evalkit.pipeline.settings import Settings
     from evalkit.pipeline.shards import Shard
     from evalkit.published.table import REGIMES
@@ -322,6 +322,7 @@ def make_settings(config: Config) -> Settings:
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
         reasoning=reasoning_mode(config),
         continuation=continuation_kind(config),
+        confidence=bool(config.get("confidence")),
         **_preflight(config),
     )
 

@@ -64,6 +64,7 @@ DECLARED: dict[str, Any] = {
     "prediction": TEXT,
     "preflight": int | MAPPING | None,
     "predictions": str,
+    "probe": TEXT,
     "question": TEXT,
     "reference": TEXT,
     "regime": TEXT,

@@ -50,18 +50,18 @@ class ImageRef:
     """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument) or "blank" (a grey image of the
-    size of the image that `of` refers to).
+    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument), or a change of the image that
+    `of` refers to (`evalkit.core.image_changes`): "blank", "blurred", "noisy".
     """
 
-    kind: Literal["file", "zip", "parquet", "draw", "blank"]
+    kind: Literal["file", "zip", "parquet", "draw", "blank", "blurred", "noisy"]
     path: str = ""
     member: str = ""
     of: ImageRef | None = None
 
     def __str__(self) -> str:
-        if self.kind == "blank":
-            return f"blank of {self.of}"
+        if self.of is not None:
+            return f"{self.kind} of {self.of}"
         return f"{self.path}::{self.member}" if self.member else self.path
 
 
@@ -200,6 +200,7 @@ class Request:
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
     `continuations`: texts whose log-probability after the prompt is asked for, in place of an answer; () to generate.
+    `with_probability`: the log-probability of the answer is asked for too.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
     `draw`: which of the sample's answers it is, from 0; None where only one is drawn.
     `fingerprint` (sha256 over sample id, prompt, image digests, weights and settings) is the key of the answer.
@@ -216,6 +217,7 @@ class Request:
     checkpoint: str
     continuations: tuple[str, ...] = ()
     draw: int | None = None
+    with_probability: bool = False
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -229,6 +231,7 @@ class Request:
             "checkpoint": self.checkpoint,
             **({"continuations": list(self.continuations)} if self.continuations else {}),
             **({} if self.draw is None else {"draw": self.draw}),
+            **({"with_probability": True} if self.with_probability else {}),
         }
         object.__setattr__(self, "fingerprint", digest_json(content))
 
@@ -278,6 +281,7 @@ class Prediction:
     the text as it came, where a thought was split off it.  `options`: one score for each of the request's
     continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
     `thought_forced`: the thought reached its budget and was closed for the model.
+    `logprob`: the log-probability of all generated tokens, where it was asked for (`Request.with_probability`).
     """
 
     sample_id: str
@@ -292,10 +296,13 @@ class Prediction:
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
     thought_forced: bool = False
+    logprob: float | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
             raise ValueError(f"prediction for {self.sample_id!r}: exactly one of text and error must be given")
+        if self.logprob is not None and not -math.inf < self.logprob <= 0:
+            raise ValueError(f"prediction for {self.sample_id!r}: {self.logprob} is no log-probability")
 
     @property
     def is_cut(self) -> bool:

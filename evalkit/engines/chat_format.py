@@ -103,7 +103,14 @@ def dispensable(generation: Generation) -> tuple[str, ...]:
     """
     g = generation
     neutral = {"repetition_penalty": g.repetition_penalty == 1.0, "top_k": g.top_k is None}
-    return (*(name for name, is_neutral in neutral.items() if is_neutral), "stop", "temperature", "top_p", "seed")
+    return (
+        *(name for name, is_neutral in neutral.items() if is_neutral),
+        "stop",
+        "temperature",
+        "top_p",
+        "seed",
+        "logprobs",
+    )
 
 
 def left_out(generation: Generation, dropped: Collection[str]) -> tuple[str, ...]:
@@ -129,7 +136,8 @@ def body(
     """
     sampled = {"seed": seed(request) % 2**31} if request.generation.temperature > 0 else {}
     messages = [message(m, urls) for m in request.messages]
-    return {"model": model, "messages": messages, **decoding, **sampled, **extra}
+    probability = {"logprobs": True} if request.with_probability else {}
+    return {"model": model, "messages": messages, **decoding, **sampled, **probability, **extra}
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
@@ -181,6 +189,7 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
         fingerprint=request.fingerprint,
         attempts=_attempts(attempts),
         reasoning=reply.reasoning or "",
+        logprob=reply.logprob if request.with_probability else None,
     )
 
 

@@ -35,6 +35,14 @@ def answer(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[int]]:
     return _generate(loaded, rows, with_logits=False).ids
 
 
+def answer_with_probabilities(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[tuple[int, float]]]:
+    """Generate as `answer` does (without beams), and give each token with its log-probability."""
+    watch = _ProbabilityWatch()
+    new = _generate(loaded, rows, with_logits=False, watch=watch).ids
+    values = watch.logprobs(new)
+    return [list(zip(ids, found, strict=False)) for ids, found in zip(new, values, strict=True)]
+
+
 def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) -> list[Trace]:
     """Generate as `answer` does, and keep the logits of every step.
 
@@ -47,7 +55,14 @@ def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, paddin
     return [Trace(ids, list(steps)) for ids, steps in zip(new, logits, strict=True)]
 
 
-def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool, padding: int = 0) -> _Generated:
+def _generate(
+    loaded: LoadedModel,
+    rows: Sequence[PromptRow],
+    *,
+    with_logits: bool,
+    padding: int = 0,
+    watch: _ProbabilityWatch | None = None,
+) -> _Generated:
     import torch
 
     started = time.perf_counter()
@@ -57,19 +72,20 @@ def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bo
         if loaded.generation.temperature > 0 and not draws:
             torch.manual_seed(seed(rows[0].request))
         config = generation_config(loaded, draws, output_logits=with_logits, return_dict_in_generate=with_logits)
-        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0 and not draws)
+        finite = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0 and not draws)
         limits = _ThoughtLimits(loaded, rows, inputs["input_ids"].shape[1])
         chooser = [_DrawnToken(loaded, rows, inputs["input_ids"].shape[1])] if draws else []
+        watching = [finite] if watch is None else [finite, watch]
         output = loaded.model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=[watch, *chooser, *limits.processors],
+            logits_processor=[*watching, *chooser, *limits.processors],
             **_stopping(loaded, inputs["input_ids"].shape[1], limits.criteria),
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     count_work(loaded, rows, inputs["input_ids"], new)
-    new = watch.mark(limits.cut(new))
+    new = finite.mark(limits.cut(new))
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
 
@@ -169,6 +185,30 @@ class _ThoughtLimits:
             if not self.done[number]:
                 self.done[number] = row[-1] in self.ends or self.limits[number].take(row)
         return torch.tensor(self.done, device=ids.device)
+
+
+class _ProbabilityWatch:
+    """Logits processor that notes the log-probability of each chosen token, and holds one step's logits at a time."""
+
+    def __init__(self) -> None:
+        self._last: Any = None  # (rows, vocabulary)
+        self._chosen: list[Any] = []  # (rows,) a step
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Note the last token of ids (rows, places) under the logits before it; return the scores unchanged."""
+        if self._last is not None:
+            self._chosen.append(self._last.gather(1, ids[:, -1:])[:, 0])
+        self._last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def logprobs(self, new: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The log-probabilities of the new tokens of each row, after generation."""
+        import torch
+
+        ends = torch.tensor([[max(0, ids[-1])] for ids in new], device=self._last.device)
+        chosen = torch.stack([*self._chosen, self._last.gather(1, ends)[:, 0]], dim=1)
+        found: list[list[float]] = chosen.tolist()
+        return found
 
 
 def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:

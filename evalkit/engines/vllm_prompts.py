@@ -283,6 +283,8 @@ def sampling(rules: PromptRules, request: Request) -> dict[str, Any]:
     }
     if g.temperature > 0:
         arguments |= {"top_p": g.top_p, "top_k": -1 if g.top_k is None else g.top_k, "seed": seed(request) % 2**31}
+    if request.with_probability:
+        arguments["logprobs"] = 0  # of the chosen tokens alone
     if g.stop:
         arguments["stop"] = list(g.stop)
     if rules.suppressed:
@@ -301,6 +303,8 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     if reason := _no_answer_reason(rules, request, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)
+    if request.with_probability and probability is not None:
+        made = replace(made, logprob=min(0.0, round(float(probability), 6)))
     # Some versions do not return the token that ended the answer.
     return replace(made, finish_reason="stop") if completion.finish_reason == "stop" else made
 

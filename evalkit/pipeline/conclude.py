@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
-from evalkit.analysis import disagreement, sanity_checks
+from evalkit.analysis import confidence, disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.analysis.draw_texts import draw_texts
 from evalkit.analysis.thoughts import has_thought, reasoning_texts, thought_length_text, thought_warning
@@ -185,6 +185,9 @@ def analyse(
             runs,
             kinds,
         )
+    hidden = hidden_metrics(samples, protocols).table
+    if found := confidence.confidence_block(samples, predictions, scores, protocols, hidden):
+        checks["confidence"] = found
     comparison = None
     if len(protocols) >= PROTOCOLS_TO_COMPARE:
         comparison = disagreement.compare_protocols(samples, predictions, scores, values, protocols)
@@ -194,6 +197,8 @@ def analyse(
 
 def _texts(findings: Findings, settings: AnalysisSettings) -> tuple[str, ...]:
     texts = []
+    if block := findings.checks.get("confidence"):
+        texts.append(f"{confidence.render(block, settings.baseline_protocols[0])}\n")
     if "rates" in findings.checks:
         texts.append(f"{sanity_checks.render(findings.checks, settings.baseline_protocols[0])}\n")
     if findings.comparison is not None:

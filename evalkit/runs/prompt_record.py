@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import StoreError
+from evalkit.core.image_changes import stated_digest
 from evalkit.core.images import CONVERSION
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.models import components
@@ -32,6 +33,8 @@ FILES = (
     "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json",
 )  # fmt: skip
+# Hex digits of an image's digest in the record.
+SHOWN_DIGITS = 16
 # The fields of the header that determine the model's input; the others say where the record comes from.
 COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens", "files")
 
@@ -120,7 +123,11 @@ def collect(
     shown = {m: _plain(m) if template.text is None else render(template.text, m, variables) for m in distinct}
     short = {ms: digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in distinct}
     digests_of = tuple(short[ms] for ms in messages)
-    images = None if digests is None else tuple(tuple(_image(r, digests) for r in s.images) for s in samples)
+    images = (
+        None
+        if digests is None
+        else tuple(tuple(stated_digest(r, digests, SHOWN_DIGITS) for r in s.images) for s in samples)
+    )
     ids = tuple(s.id for s in samples)
     header = PromptHeader(
         model=model,
@@ -148,11 +155,6 @@ def collect(
         messages=digests_of,
         images=images,
     )
-
-
-def _image(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
-    digest = digests[ref.of] if ref.kind == "blank" and ref.of is not None else digests[ref]
-    return ("blank:" if ref.kind == "blank" else "") + digest[:16]
 
 
 def _part(part: str | ImagePlace) -> object:

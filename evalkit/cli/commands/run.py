@@ -30,6 +30,7 @@ from evalkit.cli.factories import (
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
 from evalkit.cli.option_settings import with_draws, with_orders, with_scoring
+from evalkit.cli.probe import probe_of, run_probes
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
@@ -58,7 +59,8 @@ class RunJob(NamedTuple):
 
 
 def main(config: Config) -> int:
-    """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
+    """Generate, score, print; write the leaderboard row; for a suite, several prompts or a probe, a run for each."""
+    probe = probe_of(config)
     with watched_run(config):
         if config.get("suite") is not None:
             from evalkit.cli.suite import run_suite
@@ -66,7 +68,10 @@ def main(config: Config) -> int:
             return run_suite(config, make_job, run_jobs)
         one = OneEngine()
         jobs = [make_job(variant, one) for variant in variants(config)]
-        conclusions = run_jobs(jobs)
+        if probe is not None:
+            jobs, conclusions = run_probes(jobs, answer, report)
+        else:
+            conclusions = run_jobs(jobs)
         for made, conclusion in zip(jobs, conclusions, strict=True):
             check_finished(made, conclusion)
         check_tracked(conclusions)
@@ -159,21 +164,25 @@ def make_job(
 
 
 def run_jobs(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
-    """Answer runs in one pass of the first one's engine, and report each; None for a dry run.
+    """Answer runs in one pass of the first one's engine, and report each; None for a dry run."""
+    return [
+        None if conclusion is None else report(made, conclusion)
+        for made, conclusion in zip(jobs, answer(jobs), strict=True)
+    ]
+
+
+def answer(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
+    """Answer and score runs in one pass of the first one's engine; None for a dry run.
 
     A checkpoint that an earlier job of this command line has loaded is not loaded again.
     """
     from evalkit.pipeline.evaluate import evaluate_together
 
     engine = shared_by_jobs().model.share(jobs[0].engine)
-    conclusions = evaluate_together([made.job for made in jobs], engine)
-    return [
-        None if conclusion is None else report(made, conclusion)
-        for made, conclusion in zip(jobs, conclusions, strict=True)
-    ]
+    return evaluate_together([made.job for made in jobs], engine)
 
 
-def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
+def report(made: RunJob, conclusion: Conclusion, *, is_shown: bool = True) -> Conclusion:
     """Write the leaderboard row of a finished run, track it and print its table, or report a finished part of a run."""
     from evalkit.pipeline.conclude import show
 
@@ -186,7 +195,8 @@ def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
     add_row(made, conclusion)
     conclusion = track(made.config, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
+    if is_shown:
+        show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
     return conclusion
 
 
@@ -206,8 +216,17 @@ def answer_task(
 
     Returns:
         The conclusion, without a summary for a part of a run; None for a dry run.
+
+    Raises:
+        ConfigError: several runs are asked for.
     """
     from evalkit.pipeline.evaluate import evaluate_together
+
+    if config.get("probe") is not None:
+        raise ConfigError(
+            f"probe={config['probe']} makes several runs, and one is asked for here. Use the command line, or "
+            "image=blank, similar, blurred and noisy one by one and compare them."
+        )
 
     with watched_run(config):
         made = make_job(config, lambda make: through(make()), maker)

@@ -94,6 +94,7 @@ baselines();
 differences();
 protocols(show);
 slices();
+confidence();
 $("pictures").addEventListener("change", filter);
 $("pictures").disabled = !D.pictures.length;
 $("copy-samples").addEventListener("click", () => copyRows(rowsOfView(), $("copied")));

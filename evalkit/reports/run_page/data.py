@@ -170,6 +170,7 @@ def _run(summary: Summary, judges: Sequence[JudgedNumbers], lines: Sequence[Pred
         "limit": s.limit, "data_sha256": s.data_sha256, "evalkit": s.evalkit, "unscored": encode(s.unscored),
         "timing": encode(s.timing), "metrics": [_metric(m) for m in metrics], "notes": notes,
         "baselines": _baselines(s), "wordy": _wordy(s, lines),
+        "confidence": s.sanity_checks.get("confidence"),
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from evalkit.reports.run_page.data import Picture, picture_key
 MAX_INLINE = 120
 LONGEST_SIDE = 512
 # The scripts of the page, in order, after helpers.js.
-SCRIPTS = ("numbers.js", "samples.js", "search.js", "address.js")
+SCRIPTS = ("numbers.js", "confidence.js", "samples.js", "search.js", "address.js")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import NamedTuple
 
 from evalkit import __version__
@@ -11,6 +12,8 @@ from evalkit.cli.config import config_dir, options
 from evalkit.cli.verbs import find_verbs, read_verb
 
 SHOWN_GROUPS = ("task", "model", "protocol", "engine", "judge", "tracker")
+# Groups with too many options for a line each.
+NAMED_GROUPS = ("model",)
 # Groups whose options have variants (of a data set, of the authors' second script), folded behind one line.
 FOLDED_GROUPS = ("protocol", "judge")
 ALSO = "also: --cfg job (print the configuration), -m (sweep), --config-dir DIR or EVALKIT_CONF=DIR (your own YAMLs)"
@@ -28,6 +31,10 @@ def help_text() -> str:
     ]
     for group in SHOWN_GROUPS:
         lines += ["", f"{group}="]
+        if group in NAMED_GROUPS:
+            lines += wrap(", ".join(options(group)), 110, initial_indent="  ", subsequent_indent="  ")
+            lines.append(f"  (`evalkit list {group}s` has a line for each)")
+            continue
         shown = _with_variants(options(group)) if group in FOLDED_GROUPS else options(group)
         lines += [f"  {name:<23} {about}" for name, about in shown.items()]
     lines += [

@@ -223,7 +223,8 @@ def test_the_sanity_checks_of_real_answers(shared: Path, tmp_path: Path) -> None
         p["part"]: p["n"] for p in block["parts"] if (p["protocol"], p["metric"]) == ("llava-med", "closed_accuracy")
     }
     assert closed == {"leak=frame": 182, "leak=none": 90}
-    assert block["spread"]["closed"]["lowest"]["protocol"] == "llava-med-run-eval"
+    # No answer has the line with ANSWER that this rule reads.
+    assert block["spread"]["closed"]["lowest"]["protocol"] == "inspect-evals"
     assert block["spread"]["closed"]["highest"]["protocol"] == "llava-med-2023"
     assert not any(m["slice"].startswith("pair=") for m in summary["metrics"])
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # question, and makes the adjustment of p values harder on all.  A share of equal scores would not do: where almost all
 # answers are right, any two metrics are equal on almost all rows.
 COPY = 0.9
+# A judge's scores are a measurement of their own, and are never a copy.
+JUDGED = "judge:"
 # The protocol without known faults.
 PREFERRED = "strict"
 
@@ -33,6 +35,8 @@ def near_copies(run: RunScores, keys: Sequence[MetricKey]) -> dict[MetricKey, Me
     copies: dict[MetricKey, MetricKey] = {}
     for key in sorted(keys, key=lambda key: key.protocol != PREFERRED):
         if key not in run.columns:  # refused; the gate says why
+            continue
+        if key.protocol.startswith(JUDGED):
             continue
         column = run.columns[key]
         for earlier in kept:

@@ -145,7 +145,7 @@ def compare_scores(config: Config) -> dict[str, Any]:
 
     matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
     check_cards(run for match in matches for run in match)
-    metrics = choose_metrics(matches, _metrics(config), config["margins"] or ())
+    metrics = choose_metrics(matches, _metrics(config), _own_margins(config))
     margin_of = _margins(metrics, config)
     if not config["exact"]:
         _check_margins([baseline for baseline, _ in matches], metrics, margin_of, config)
@@ -236,12 +236,18 @@ def _complete_runs(setting: Any) -> list[RunScores]:
     return runs
 
 
-def _margins(metrics: Sequence[Sequence[MetricKey]], config: Config) -> dict[MetricKey, float]:
-    from evalkit.analysis.gate.verdicts import margins_of
-
+def _own_margins(config: Config) -> Mapping[str, float]:
+    """The margins that the command names for single metrics."""
     by_metric = config["margins"] or {}
     if not isinstance(by_metric, Mapping):
         raise ConfigError(f"margins={by_metric} is not possible; give margins='{{strict open_recall: 0.03}}'.")
+    return by_metric
+
+
+def _margins(metrics: Sequence[Sequence[MetricKey]], config: Config) -> dict[MetricKey, float]:
+    from evalkit.analysis.gate.verdicts import margins_of
+
+    by_metric = _own_margins(config)
     keys = sorted({m for of_run in metrics for m in of_run})
     return margins_of(keys, config["margin"], by_metric, forced=bool(config.get("force")))
 
@@ -256,7 +262,7 @@ def _check_margins(
     from evalkit.analysis.gate.verdicts import check_margins
 
     if not config.get("force"):
-        for text in check_margins(baselines, metrics, margin_of, set(config["margins"] or {})):
+        for text in check_margins(baselines, metrics, margin_of, set(_own_margins(config))):
             console.warn(text)
 
 
@@ -313,7 +319,7 @@ def show_certifiable_margins(config: Config) -> int:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
     baselines = _complete_runs(config["baseline"])
     doubts: list[str] = []
-    every = choose_metrics([[b] for b in baselines], _metrics(config), config["margins"] or ())
+    every = choose_metrics([[b] for b in baselines], _metrics(config), _own_margins(config))
     margin_of = _margins(every, config)
     _check_margins(baselines, every, margin_of, config)
     for baseline, metrics in zip(baselines, every, strict=True):

@@ -84,7 +84,7 @@ def sbom(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build sdist and wheel, install the wheel light and then with `hf`, run the built-in sample from another folder."""
+    """Build sdist and wheel; use the wheel light, then with `hf`, from another folder."""
     session.install(*CONSTRAINTS, "build", "twine")
     out = Path(session.create_tmp()).resolve()
     session.run("python", "-m", "build", "--outdir", str(out / "dist"), ".")

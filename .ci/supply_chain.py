@@ -219,7 +219,8 @@ def main(argv: Sequence[str]) -> int:
     constraints = ROOT / "constraints.txt"
     text, known = constraints.read_text(encoding="utf-8"), advisories()
     problems = offline(known, text, (ROOT / "requirements.lock").read_text(encoding="utf-8"))
-    print(f"{len(closure(default_install()))} distributions with evalkit, {len(pins(text))} pins, {len(known)} advisories")
+    n = len(closure(default_install()))
+    print(f"{n} distributions with evalkit, {len(pins(text))} pins, {len(known)} advisories")
     if argv[:1] == ["--online"]:
         audit = online(constraints, argv[1:])
         problems += audit.found

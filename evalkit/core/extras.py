@@ -1,4 +1,4 @@
-"""Packages of the extra `hf`, which runs checkpoints in this process; scoring, baselines and servers need none of them."""
+"""Packages of the extra `hf`, which runs checkpoints in this process; scoring and servers need none."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _message(what: str, missing: Sequence[str], extra: str = "hf") -> str:
     packages = f"package{'s' * (len(missing) > 1)} {', '.join(missing)}"
     return (
         f"{what} needs the {packages}, which a light install leaves out: install the extra, with "
-        f"`pip install 'evalkit-medvqa[{extra}]'` or, from a clone, `pip install -c constraints.txt '.[{extra}]'` (on a GPU "
-        "machine your CUDA build of torch first). Without it: the verb `score`, the baselines, and engine=server with a model "
-        "server that runs elsewhere."
+        f"`pip install 'evalkit-medvqa[{extra}]'` or, from a clone, `pip install -c constraints.txt '.[{extra}]'` (on "
+        "a GPU machine your CUDA build of torch first). Without it: the verb `score`, the baselines, and engine=server "
+        "with a model server that runs elsewhere."
     )

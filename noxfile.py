@@ -50,6 +50,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation's site into build/site; a missing page, link or anchor is an error."""
+    session.install(*CONSTRAINTS, ".[docs]")
+    session.run("python", "docs/make_site.py")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Write requirements.lock: the hashes of every file of every pin, torch aside (see constraints.txt)."""
     session.install(*CONSTRAINTS, "uv")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.errors import HydraException
 
 from evalkit.cli.command_words import readable
@@ -90,3 +92,43 @@ def check(text: str) -> None:
 def test_a_misspelt_command_is_found(text: str) -> None:
     with pytest.raises((AssertionError, HydraException)):
         check(text)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Page and content of every block in a language."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.M | re.S)
+    return [(p.relative_to(ROOT).as_posix(), body) for p in PAGES for body in pattern.findall(p.read_text("utf-8"))]
+
+
+def test_python_of_a_page_is_python() -> None:
+    found = blocks("python")
+    assert len(found) > 10
+    for page, body in found:
+        compile(body, page, "exec")
+
+
+def test_yaml_of_a_page_is_yaml() -> None:
+    found = blocks("yaml")
+    assert len(found) >= 4
+    for page, body in found:
+        assert isinstance(yaml.safe_load(body), dict), page
+
+
+def test_every_extra_that_a_page_or_a_message_installs_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = project["optional-dependencies"].keys()
+    sources = [
+        *PAGES,
+        *(ROOT / "conf").rglob("*.yaml"),
+        *(ROOT / "evalkit").rglob("*.py"),
+        *(ROOT / "packaging").iterdir(),
+    ]
+    named = {
+        (extra, path.name)
+        for path in sources
+        if path.is_file()
+        for found in re.findall(r"(?:evalkit-medvqa|'\.)\[([a-z][a-z,-]*)\]", path.read_text(encoding="utf-8"))
+        for extra in found.split(",")
+    }
+    assert len(named) > 10
+    assert {pair for pair in named if pair[0] not in known} == set()

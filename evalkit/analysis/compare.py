@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from evalkit.analysis.adjusted import (
+    FEWEST_CLUSTERS,
+    LEVEL,
+    SHRUNKEN_BELOW,
+    AdjustedP,
+    check_equivalence_margin,
+    false_discovery,
+    holm_over_all,
+    shrunken,
+)
 from evalkit.analysis.paired import Paired, aligned, incompatibilities, pair
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, RunScores
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.format import interval, percent
 from evalkit.core.types import MetricKey, Sample
 from evalkit.scoring.aggregate import slice_tags
-from evalkit.stats import cluster_sums, holm, sign_flip_p_of_sums
+from evalkit.stats import cluster_sums, equivalence_p, holm, sign_flip_p_of_sums
 
 if TYPE_CHECKING:
     import numpy as np
 
-LEVEL = 0.95
 # A different prompt or blanked images may be what the comparison is about; the heading of each table names them.
 PROMPT_PARTS = frozenset({"prompt", "image", "answers", *PROMPT_DIGESTS})
 
@@ -32,10 +41,22 @@ class RunComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceDifference:
-    """The paired difference of a metric within one slice, `tag=value`."""
+    """The paired difference of a metric within one slice, `tag=value`.
+
+    paired.interval: simultaneous over all slices, metrics and runs that are shown together (Bonferroni).  q: the p
+    value by sign flips, with the false discovery rate held over the same family.  shrunken: the difference drawn
+    towards the mean of the tag's slices; None for slices that are not small.
+    """
 
     slice: str
     paired: Paired
+    q: AdjustedP
+    shrunken: float | None = None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the slice is on too few clusters for any statement."""
+        return self.paired.n_clusters < FEWEST_CLUSTERS
 
 
 def compare(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[RunComparison]:
@@ -78,59 +99,146 @@ def by_slice(
     first: RunScores, second: RunScores, keys: Sequence[MetricKey], samples: Sequence[Sample]
 ) -> list[SliceDifference]:
     """The paired differences of two runs within each tag value, in order of the slices' names."""
+    return slices_of(first, [second], keys, samples)[0]
+
+
+def slices_of(
+    first: RunScores, others: Sequence[RunScores], keys: Sequence[MetricKey], samples: Sequence[Sample]
+) -> list[list[SliceDifference]]:
+    """The paired differences of each other run within each tag value; all of them are one family."""
     groups: dict[str, set[str]] = {}
     tags = slice_tags(samples)
     for sample in samples:
         for tag in tags & sample.tags.keys():
             groups.setdefault(f"{tag}={sample.tags[tag]}", set()).add(sample.id)
-    found = []
-    for name in sorted(groups):
-        one, two = (run.subset(frozenset(groups[name])) for run in (first, second))
-        both = [k for k in keys if k in one.columns and k in two.columns]
-        found += [SliceDifference(slice=name, paired=pair(one, two, k, LEVEL)) for k in both]
-    return found
+    parts = []
+    for other in others:
+        for name in sorted(groups):
+            one, two = (run.subset(frozenset(groups[name])) for run in (first, other))
+            parts += [(other, name, one, two, k) for k in keys if k in one.columns and k in two.columns]
+    level = 1 - (1 - LEVEL) / max(1, len(parts))
+    pairs = [pair(one, two, key, level) for _, _, one, two, key in parts]
+    sums = (_cluster_sums(one, two, key) for _, _, one, two, key in parts)
+    q_values = false_discovery(sign_flip_p_of_sums(sums))
+    found: list[list[SliceDifference]] = [[] for _ in others]
+    for (other, name, *_), paired, q in zip(parts, pairs, q_values, strict=True):
+        found[list(others).index(other)].append(SliceDifference(slice=name, paired=paired, q=q))
+    return [_with_shrunken(of_run) for of_run in found]
+
+
+def _with_shrunken(found: Sequence[SliceDifference]) -> list[SliceDifference]:
+    """The differences with the shrunken ones of small slices."""
+    families: dict[tuple[str, MetricKey], list[int]] = {}
+    for place, d in enumerate(found):
+        families.setdefault((d.slice.partition("=")[0], d.paired.key), []).append(place)
+    estimates: dict[int, float] = {}
+    for places in families.values():
+        of_tag = [found[place].paired for place in places]
+        drawn = shrunken([p.difference for p in of_tag], [p.standard_error for p in of_tag])
+        estimates |= dict(zip(places, drawn, strict=True))
+    return [
+        replace(d, shrunken=estimates[place]) if d.paired.n_clusters < SHRUNKEN_BELOW else d
+        for place, d in enumerate(found)
+    ]
 
 
 def render_slices(found: Sequence[SliceDifference]) -> str:
     """One line per slice and metric."""
     width = max((len(d.slice) for d in found), default=0)
     return "\n".join(
-        f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_bounds(d.paired)}  "
+        f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_of_slice(d)}  "
         f"{_counts(d.paired)}{_worst_case(d.paired)}"
         for d in found
     )
 
 
-def render(results: Sequence[RunComparison], first: RunScores, flips: int) -> str:
+def _of_slice(d: SliceDifference) -> str:
+    if d.too_few:
+        return f"too few images ({d.paired.n_clusters})"
+    drawn = "" if d.shrunken is None else f" shrunken {percent(d.shrunken, signed=True)}"
+    return f"{_bounds(d.paired)} q{d.q.text}{drawn}"
+
+
+def slices_heading(found: Sequence[Sequence[SliceDifference]], cluster: str) -> str:
+    """What the lines of slices are, and the family of their adjustment."""
+    n = sum(map(len, found))
+    return (
+        f"slices: {n} comparisons are one family; intervals hold together with 95 % (Bonferroni, clustered by "
+        f"{cluster}), q: sign flips, false discovery rate (Benjamini-Hochberg); shrunken: drawn towards the mean of "
+        f"the tag's slices, where a slice has fewer than {SHRUNKEN_BELOW} clusters; below {FEWEST_CLUSTERS}: too few "
+        "images"
+    )
+
+
+def render(results: Sequence[RunComparison], first: RunScores, flips: int, margin: float | None = None) -> str:
     """The comparison as text: a table per run, then its first `flips` changed answers.
 
     The values are those of the runs' tables; worst cases follow where they differ.
+
+    Args:
+        margin: also test whether each difference is within it, as a fraction (`equivalence`).
     """
     parts = []
-    for result in results:
+    same = equivalence(first, results, margin) if margin is not None else None
+    for place, (result, of_run) in enumerate(zip(results, p_values(first, results), strict=True)):
         names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
-        heading = f"percent, 95 % interval clustered by {first.cluster}, p by sign flips, Holm"
+        heading = f"percent, 95 % interval clustered by {first.cluster}, p by sign flips, {_family(results)}"
         parts.append(f"{' against '.join(names)}: {heading}")
         width = max(len(str(p.key)) for p in result.pairs)
         parts += [
             f"  {p.key!s:<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
-            f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p={q:.4f}  {_counts(p)}{_worst_case(p)}"
-            for p, q in zip(result.pairs, p_values(first, result), strict=True)
+            f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p{q.text}  {_counts(p)}{_worst_case(p)}"
+            for p, q in zip(result.pairs, of_run, strict=True)
         ]
+        if same is not None and margin is not None:
+            parts += _equivalence_lines(result, same[place], margin)
         parts += _changed(first, result, flips)
     return "\n".join(parts)
 
 
-def p_values(first: RunScores, result: RunComparison) -> list[float]:
-    """p of each metric's difference by sign flips of whole images, adjusted by Holm over the metrics."""
-    return list(holm(sign_flip_p_of_sums(_cluster_differences(first, result))))
+def _family(results: Sequence[RunComparison]) -> str:
+    """The family of the adjustment, in words."""
+    n = sum(len(result.pairs) for result in results)
+    runs = f" of {len(results)} runs" if len(results) > 1 else ""
+    return f"Holm over all {n} comparisons{runs}" if n > 1 else "one comparison"
 
 
-def _cluster_differences(first: RunScores, result: RunComparison) -> Iterator[np.ndarray[Any, Any]]:
-    """The sum of each metric's differences in each image: the sign-flip tests of all metrics share their signs."""
-    for p in result.pairs:
-        one, two, images = aligned(first, result.run, p.key)
-        yield cluster_sums(two - one, *images)
+def p_values(first: RunScores, results: Sequence[RunComparison]) -> list[list[AdjustedP]]:
+    """p of each difference of each run by sign flips of whole clusters, adjusted by Holm over all of them."""
+    sums = (_cluster_sums(first, result.run, p.key) for result in results for p in result.pairs)
+    adjusted = iter(holm_over_all(sign_flip_p_of_sums(sums)))
+    return [[next(adjusted) for _ in result.pairs] for result in results]
+
+
+def equivalence(first: RunScores, results: Sequence[RunComparison], margin: float) -> list[list[float]]:
+    """p of "the difference is not within the margin" of each metric of each run (TOST), Holm over all of them.
+
+    Raises:
+        ConfigError: the margin is not a fraction between 0 and 1.
+    """
+    check_equivalence_margin(margin)
+    p = []
+    for result in results:
+        for paired in result.pairs:
+            one, two, clusters = aligned(first, result.run, paired.key)
+            p.append(equivalence_p(two - one, clusters, margin))
+    adjusted = iter(holm(p))
+    return [[next(adjusted) for _ in result.pairs] for result in results]
+
+
+def _equivalence_lines(result: RunComparison, p_values: Sequence[float], margin: float) -> list[str]:
+    width = max(len(str(p.key)) for p in result.pairs)
+    return [
+        f"  {p.key!s:<{width}}  {'equivalent' if q < 1 - LEVEL else 'equivalence not shown'} within "
+        f"{percent(margin)} points, p={q:.4f} (two one-sided tests)"
+        for p, q in zip(result.pairs, p_values, strict=True)
+    ]
+
+
+def _cluster_sums(first: RunScores, second: RunScores, key: MetricKey) -> np.ndarray[Any, Any]:
+    """The sum of a metric's differences in each cluster."""
+    one, two, clusters = aligned(first, second, key)
+    return cluster_sums(two - one, *clusters)
 
 
 def _bounds(p: Paired) -> str:

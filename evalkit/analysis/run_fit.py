@@ -19,7 +19,7 @@ from evalkit.runs.columns import AnswerColumns
 from evalkit.runs.schema import Manifest, PromptFile, PromptHeader, RunHeader, Summary
 from evalkit.runs.verify import StoredRun
 from evalkit.scoring.aggregate import ROUNDING
-from evalkit.stats.intervals import ClusterCodes, cluster_codes, exact_sum
+from evalkit.stats import ClusterCodes, cluster_codes, exact_sum
 
 if TYPE_CHECKING:
     import numpy as np

@@ -67,12 +67,12 @@ def compare_runs(first: Path, second: Path, metrics: Sequence[str] | None) -> Co
     rows = [
         {
             "metric": str(p.key), "first": p.first, "second": p.second, "difference": p.difference,
-            "low": p.interval.low, "high": p.interval.high, "p": q, "n": p.n, "n_worse": p.n_worse,
+            "low": p.interval.low, "high": p.interval.high, "p": q.value, "n": p.n, "n_worse": p.n_worse,
             "n_better": p.n_better, "first_unscored": p.first_unscored, "second_unscored": p.second_unscored,
             "table_first": p.table_values[0], "table_second": p.table_values[1],
             "direction": "higher is better" if p.higher_is_better else "lower is better",
         }
-        for p, q in zip(found.pairs, p_values(runs[0], found), strict=True)
+        for p, q in zip(found.pairs, p_values(runs[0], [found])[0], strict=True)
     ]  # fmt: skip
     import pandas as pd
 

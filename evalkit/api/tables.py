@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evalkit.api.value import Value
-from evalkit.core.format import interval, percent, shown_metric
+from evalkit.core.format import interval, percent, shown_metric, worst_case
 from evalkit.core.plain_text import one_line, visible
 from evalkit.core.types import MetricValue, Score
 from evalkit.judge.results import judged_numbers
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 METRIC_COLUMNS = (
     "run_id", "model", "task", "split", "protocol", "metric", "slice", "value", "low", "high", "n", "n_unscored",
-    "n_clusters", "value_worst_case", "direction", "signature", "n_failed", "n_truncated",
+    "n_clusters", "n_effective", "value_worst_case", "low_worst_case", "high_worst_case", "direction", "signature",
+    "n_failed", "n_truncated",
 )  # fmt: skip
 SAMPLE_COLUMNS = (
     "sample_id", "image_id", "question", "references", "answer_type", "answer", "error", "finish_reason", "reasoning",
@@ -38,7 +39,7 @@ def metric_frame(runs: Iterable[StoredRun]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [_metric_row(run, value) for run in runs for value in map(Value.of, values_of(run))]
-    numbers = ("value", "low", "high", "value_worst_case")
+    numbers = ("value", "low", "high", "n_effective", "value_worst_case", "low_worst_case", "high_worst_case")
     return pd.DataFrame(rows, columns=list(METRIC_COLUMNS)).astype(dict.fromkeys(numbers, "float64"))
 
 
@@ -98,9 +99,9 @@ def metrics_html(values: Sequence[MetricValue], title: str, caption: str) -> str
     headings = ("protocol", "metric", "value %", "95 % interval", "n", "unscored", "worst case %")
     rows = [
         (
-            one_line(v.protocol), one_line(shown_metric(v.metric)), percent(v.value), interval(v.low, v.high),
-            v.n, v.n_unscored,
-            percent(v.value_worst_case) if v.n_unscored else "",
+            one_line(v.protocol), one_line(shown_metric(v.metric)), percent(v.value),
+            interval(v.low, v.high, effective=v.n_effective), v.n, v.n_unscored,
+            worst_case(v.value_worst_case, v.low_worst_case, v.high_worst_case) if v.n_unscored else "",
         )
         for v in values
     ]  # fmt: skip

@@ -16,9 +16,10 @@ class Value:
     """A metric over a slice, with what must travel with it.
 
     value, low, high, value_worst_case: fractions, not percentages; low and high bound the 95 % interval.  value is None
-    where nothing could be scored.  n counts unscored samples too; value_worst_case counts each of them as the worst
-    score.  direction is None for a quantity that is neither better nor worse.  signature: see `Signature`; None for
-    judged values without one.
+    where nothing could be scored.  n counts unscored samples too; value_worst_case, with its own bounds, counts each of
+    them as the worst score.  n_effective: Kish's effective number of clusters, None where it is not known.  direction
+    is None for a quantity that is neither better nor worse.  signature: see `Signature`; None for judged values without
+    one.
     """
 
     protocol: str
@@ -31,6 +32,9 @@ class Value:
     n_unscored: int
     n_clusters: int
     value_worst_case: float | None
+    low_worst_case: float | None = None
+    high_worst_case: float | None = None
+    n_effective: float | None = None
     direction: Direction | None
     signature: str | None
 
@@ -53,6 +57,9 @@ class Value:
             n_unscored=found.n_unscored,
             n_clusters=found.n_clusters,
             value_worst_case=found.value_worst_case,
+            low_worst_case=found.low_worst_case,
+            high_worst_case=found.high_worst_case,
+            n_effective=found.n_effective,
             direction=directions[found.higher_is_better],
             signature=None if found.signature is None else str(found.signature),
         )
@@ -71,5 +78,5 @@ class Value:
         """
         where = "" if self.slice == "all" else f" ({self.slice})"
         unscored = f", {self.n_unscored} unscored" if self.n_unscored else ""
-        bounds = f" {interval(self.low, self.high)}" if self.low is not None else ""
+        bounds = f" {interval(self.low, self.high, effective=self.n_effective)}" if self.low is not None else ""
         return f"{self.protocol} {self.metric}{where}: {percent(self.value)} %{bounds}, n {self.n}{unscored}"

@@ -236,7 +236,8 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
 
     Args:
         selected: the config group `protocol`; empty for the task's own protocols; with `all`, every one that fits
-            and scores generated answers: those of multiple choice alone where the task's own have one of them.
+            and scores generated answers: those of multiple choice alone where the task's own have one of them, and
+            none that is chosen by its name alone (`by_name`).
 
     Raises:
         ConfigError: a protocol is not defined for the task, or the task names none.
@@ -255,7 +256,11 @@ def protocols_for(selected: Mapping[str, Any] | None, task: Mapping[str, Any]) -
         names = list(task["protocols"] or ())  # empty for a task that only a judge can score
         chosen = {name: _protocol(name) for name in names}
     else:
-        every = {name: content for name, content in every_protocol().items() if "scoring" not in content}
+        every = {
+            name: content
+            for name, content in every_protocol().items()
+            if "scoring" not in content and not content.get("by_name")
+        }
         chosen = {name: content for name, content in every.items() if fits(content, task)}
         if not any(scores_choices_alone(_protocol(str(name))) for name in task.get("protocols") or ()):
             chosen = {name: content for name, content in chosen.items() if not scores_choices_alone(content)}

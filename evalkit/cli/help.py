@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from evalkit import __version__
@@ -10,11 +11,13 @@ from evalkit.cli.config import config_dir, options
 from evalkit.cli.verbs import find_verbs, read_verb
 
 SHOWN_GROUPS = ("task", "model", "protocol", "engine", "judge", "tracker")
+# Groups whose options have variants (of a data set, of the authors' second script), folded behind one line.
+FOLDED_GROUPS = ("protocol", "judge")
 ALSO = "also: --cfg job (print the configuration), -m (sweep), --config-dir DIR or EVALKIT_CONF=DIR (your own YAMLs)"
 
 
 def help_text() -> str:
-    """Every verb, and every task, model, protocol and engine, each with its one line."""
+    """Every verb, and every task, model, protocol, engine and judge with its line; variants behind what they vary."""
     lines = [
         f"evalkit {__version__}: medical VQA benchmarks whose numbers can be trusted",
         "",
@@ -25,7 +28,8 @@ def help_text() -> str:
     ]
     for group in SHOWN_GROUPS:
         lines += ["", f"{group}="]
-        lines += [f"  {name:<23} {about}" for name, about in options(group).items()]
+        shown = _with_variants(options(group)) if group in FOLDED_GROUPS else options(group)
+        lines += [f"  {name:<23} {about}" for name, about in shown.items()]
     lines += [
         "",
         "common settings",
@@ -37,6 +41,20 @@ def help_text() -> str:
         ALSO,
     ]
     return "\n".join(lines)
+
+
+def _with_variants(abouts: Mapping[str, str]) -> dict[str, str]:
+    """The options with their lines; those named NAME-VARIANT stand behind the line of NAME, as `list` has them all."""
+    variants: dict[str, list[str]] = {name: [] for name in abouts}
+    for name in abouts:
+        parents = [other for other in abouts if name.startswith(f"{other}-")]
+        if parents:
+            shortest = min(parents, key=len)
+            variants[shortest].append(name.removeprefix(shortest))
+            del variants[name]
+    return {
+        name: f"{abouts[name]} [also {', '.join(more)}]" if more else abouts[name] for name, more in variants.items()
+    }
 
 
 def verb_help(name: str) -> str:

@@ -52,6 +52,7 @@ DECLARED: dict[str, Any] = {
     "image_id": TEXT,
     "model_id": TEXT,
     "name": TEXT,
+    "offline": bool | str,
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,
@@ -72,6 +73,22 @@ DECLARED: dict[str, Any] = {
     "save": TEXT,
     "run.data": TEXT,
     "suite": ONE_OR_MORE | None,
+    "table.format": TEXT,
+    "table.to": TEXT,
+    "dossier.baseline": TEXT,
+    "dossier": str,
+    "head": TEXT,
+    "hypothesis": TEXT,
+    "intended_use": TEXT,
+    "metric": str,
+    "plan": TEXT,
+    "register.margin": float | None,
+    "secondary": ONE_OR_MORE,
+    "subgroups": ONE_OR_MORE,
+    "compare.to": TEXT,
+    "gate.to": TEXT,
+    "tags": ONE_OR_MORE | None,
+    "tasks": ONE_OR_MORE | None,
     "to": str,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
@@ -89,7 +106,7 @@ PATHS = frozenset(
         "plot",
         "predictions",
     }
-    | {"run", "runs", "save", "to"}
+    | {"run", "runs", "save", "to", "dossier", "plan"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(

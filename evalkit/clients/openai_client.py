@@ -27,6 +27,7 @@ from evalkit.clients.response import (
 from evalkit.clients.server_settings import Api, server_label
 from evalkit.clients.transport import CertificateRefused, attempts, bounded_client, has_aiohttp, http_library
 from evalkit.core.errors import EvalkitError, did_you_mean
+from evalkit.core.network import begin_with
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -109,6 +110,7 @@ class ChatServer:
     def __post_init__(self) -> None:
         from openai import AsyncOpenAI
 
+        begin_with(self.url, self.caller.name)
         if self.key is not None and not re.fullmatch(r"[!-~]+", self.key):
             raise self.caller.error(
                 f"The key of {self.caller.name} in the environment variable {self.key_env} has spaces, line breaks or "

@@ -18,6 +18,14 @@ def shown_metric(name: str) -> str:
     return f"{name} (mean of sentences)" if _SENTENCE_BLEU.fullmatch(name) else name
 
 
+# Below this effective number of clusters an interval is marked, and the number is printed beside it.
+FEW_CLUSTERS = 20.0
+FEW_CLUSTERS_NOTE = (
+    "eff: effective number of clusters (images), where it is below 20: so few carry the rows, and the interval rests "
+    "on them"
+)
+
+
 def percent(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
     """A fraction as a percentage without its sign; – for None.
 
@@ -27,12 +35,35 @@ def percent(value: float | None, digits: int = 2, *, signed: bool = False) -> st
     return MISSING if value is None else f"{100 * value:{'+' if signed else ''}.{digits}f}"
 
 
-def interval(low: float | None, high: float | None, digits: int = 2, *, signed: bool = False) -> str:
-    """Two bounds as percentages in brackets; – where one of them is None.
+def interval(
+    low: float | None, high: float | None, digits: int = 2, *, signed: bool = False, effective: float | None = None
+) -> str:
+    """Two bounds as percentages in brackets, with the effective number of clusters where it is small; – without bounds.
 
     >>> interval(0.25, 0.5, 1), interval(None, 0.5), interval(-0.01, 0.02, signed=True)
     ('[25.0, 50.0]', '–', '[-1.00, +2.00]')
+    >>> interval(0.25, 0.5, 1, effective=4.31), interval(0.25, 0.5, 1, effective=88.0)
+    ('[25.0, 50.0] eff 4.3', '[25.0, 50.0]')
     """
     if low is None or high is None:
         return MISSING
-    return f"[{percent(low, digits, signed=signed)}, {percent(high, digits, signed=signed)}]"
+    mark = f" eff {effective:.1f}" if is_few(effective) else ""
+    return f"[{percent(low, digits, signed=signed)}, {percent(high, digits, signed=signed)}]{mark}"
+
+
+def is_few(effective: float | None) -> bool:
+    """Whether an interval is marked: its effective number of clusters is known and small.
+
+    >>> is_few(19.9), is_few(20.0), is_few(None)
+    (True, False, False)
+    """
+    return effective is not None and effective < FEW_CLUSTERS
+
+
+def worst_case(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """A value that counts unscored rows as the worst score, with its interval where there is one.
+
+    >>> worst_case(0.4, 0.3, 0.5, 1), worst_case(0.4, None, None, 1)
+    ('40.0 [30.0, 50.0]', '40.0')
+    """
+    return percent(value, digits) if low is None else f"{percent(value, digits)} {interval(low, high, digits)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from evalkit.core.format import interval, percent, shown_metric
+from evalkit.core.format import interval, percent, shown_metric, worst_case
 from evalkit.core.plain_text import one_line, visible
 from evalkit.core.types import MetricValue
 
@@ -100,12 +100,12 @@ def _cells(row: MetricValue, protocol: str, layout: Layout, *, with_slices: bool
         if layout.is_narrow
         else [protocol, one_line(shown_metric(row.metric))]
     )
-    other = percent(row.value_worst_case) if row.n_unscored else ""
+    other = worst_case(row.value_worst_case, row.low_worst_case, row.high_worst_case) if row.n_unscored else ""
     return [
         *names,
         *([one_line(row.slice)] if with_slices else []),
         percent(row.value),
-        interval(row.low, row.high),
+        interval(row.low, row.high, effective=row.n_effective),
         str(row.n),
         str(row.n_unscored),
         *([other] if layout.has_worst_case else []),

@@ -340,9 +340,10 @@ class MetricValue:
     value, low, high, value_worst_case: fractions, not percentages (judged points keep their scale); low and high are
     the bounds of the 95 % interval.  n: how many samples the dataset says the metric is over, unscored ones included.
     value is over the scored samples; value_worst_case counts each unscored sample as the worst possible score (0, or 1
-    where lower is better), and is None where no worst score is defined.  higher_is_better is None for a quantity that
-    is neither better nor worse (the order effect of a judge).  slice: `all` or `tag=value`.  signature: None only for
-    judged values before the run that they belong to is known.
+    where lower is better), and is None where no worst score is defined; low_worst_case and high_worst_case bound it.
+    n_effective: Kish's effective number of clusters; None where it is not known.  higher_is_better is None for a
+    quantity that is neither better nor worse (the order effect of a judge).  slice: `all` or `tag=value`.  signature:
+    None only for judged values before the run that they belong to is known.
     """
 
     protocol: str
@@ -355,11 +356,15 @@ class MetricValue:
     n_unscored: int = 0
     n_clusters: int = 0
     value_worst_case: float | None = None
+    low_worst_case: float | None = None
+    high_worst_case: float | None = None
+    n_effective: float | None = None
     higher_is_better: bool | None
     signature: Signature | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.value, self.low, self.high, self.value_worst_case)
+        bounds = (self.low, self.high, self.low_worst_case, self.high_worst_case)
+        numbers = (self.value, self.value_worst_case, self.n_effective, *bounds)
         if any(x is not None and not math.isfinite(x) for x in numbers):
             raise ValueError(f"{self.protocol} {self.metric}: {numbers} are not all finite numbers")
         if self.n < 0 or self.n_clusters < 0 or not 0 <= self.n_unscored <= self.n:

@@ -55,9 +55,10 @@ def estimate(plan: Plan, keys: Iterable[str]) -> Estimate:
     for key in keys:
         n += 1
         length, images = plan.characters(key), plan.n_images(key) * config.image_tokens
-        typical_in += math.ceil(length / TYPICAL_CHARACTERS_PER_TOKEN) + images
-        max_in += math.ceil(length / FEWEST_CHARACTERS_PER_TOKEN) + images
-    out, max_out = n * min(TYPICAL_OUTPUT_TOKENS, config.max_output_tokens), n * config.max_output_tokens
+        typical_in += config.rounds * (math.ceil(length / TYPICAL_CHARACTERS_PER_TOKEN) + images)
+        max_in += max_tokens_of(plan, key).tokens_in
+    replies = n * config.rounds
+    out, max_out = replies * min(TYPICAL_OUTPUT_TOKENS, config.max_output_tokens), replies * config.max_output_tokens
     return Estimate(
         calls=n,
         known=plan.n_slots - sum(len(plan.calls[k]) for k in keys),
@@ -80,7 +81,11 @@ def price_of(config: JudgeConfig, tokens_in: int | None, tokens_out: int | None)
 def max_tokens_of(plan: Plan, key: str) -> Tokens:
     """Upper bound of a call's tokens, which the budget reserves for it."""
     text = math.ceil(plan.characters(key) / FEWEST_CHARACTERS_PER_TOKEN)
-    return Tokens(text + plan.n_images(key) * plan.config.image_tokens, plan.config.max_output_tokens)
+    config, images = plan.config, plan.n_images(key) * plan.config.image_tokens
+    # A later round sends the prompt again, with the replies before it and the text that asks once more.
+    more = config.max_output_tokens + math.ceil(len(config.again) / FEWEST_CHARACTERS_PER_TOKEN)
+    rounds = config.rounds
+    return Tokens(rounds * (text + images) + more * (rounds * (rounds - 1) // 2), rounds * config.max_output_tokens)
 
 
 def tokens_spent(judgments: Iterable[Judgment]) -> Tokens:

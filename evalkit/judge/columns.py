@@ -11,7 +11,7 @@ from evalkit.core.types import MetricKey, digest_json
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import PlanJudgments, by_judge
 from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
-from evalkit.judge.metrics import judged_signature, models_returned, protocol_of, settings_of
+from evalkit.judge.metrics import counting_of, judged_signature, models_returned, protocol_of, settings_of
 from evalkit.runs.schema import Summary
 from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import stored_judgments
@@ -48,7 +48,7 @@ def judged_columns(run: Path, summary: Summary, answers: Mapping[str, str | None
         refused = _refusal(judged, items, answers)
         if not refused and judged.plan.judge in stored.unfinished:
             refused = f"the judging by {judged.plan.judge} has not finished ({_again(judged.plan.judge)})"
-        for metric in metrics_of(judged.plan.judged, str(judged.plan.config["order"])):
+        for metric in metrics_of(judged.plan.judged, str(judged.plan.config["order"]), counting_of(judged.plan)):
             if metric.is_comparable:
                 key = MetricKey(protocol_of(judged.plan.judge), metric.name)
                 columns[key] = _column(key, metric, judged, items, summary, refused)

@@ -20,6 +20,9 @@ from evalkit.clients.server_settings import check_key_name, check_url, server_la
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.core.files import cache_folder, expand_home
 from evalkit.core.types import digest_json
+from evalkit.judge.closed_rules import CLOSED_RULES, COUNTINGS, ONCE
+from evalkit.judge.config_checks import NAME, check_others, check_price
+from evalkit.judge.reply_forms import ReplyForm, reply_form
 
 RELATIVE = "relative"
 CORRECTNESS = "correctness"
@@ -30,17 +33,20 @@ CANDIDATE_FIRST = "candidate_first"
 CHOICES: dict[str, tuple[str, ...]] = {
     "judged": ("auto", RELATIVE, CORRECTNESS, REFEREE),
     "structured": ("auto", "off"),
-    "style": ("evalkit", "llava-med-1.0", "llava-med-1.5"),
+    "style": ("evalkit", "llava-med-1.0", "llava-med-1.5", "medevalkit", "medevalkit-slake"),
     "rows": ("open", "all"),
     "order": (REFERENCE_FIRST, "swap"),
     "transport": ("server", "batch", "local"),
+    "closed": ("judge", *CLOSED_RULES),
+    "counting": COUNTINGS,
 }
 HOSTED = ("api.openai.com",)
-_NAME = re.compile(r"(?!\.)[\w.+-]{1,100}")
 # Settings that do not determine a judgment.
 NOT_IN_PLANS = (
     "cache", "offline", "concurrency", "timeout", "retries", "max_reply_bytes", "budget_usd", "budget_tokens",
 )  # fmt: skip
+# Settings for the ways of other authors; records leave out those that change nothing, as earlier versions did.
+OTHERS = {"prompt": None, "reply": None, "rounds": 1, "again": "", "closed": "judge", "counting": ONCE}
 DATED = re.compile(r"(19|20)\d\d-?\d\d-?\d\d|-\d{4}$")
 
 
@@ -63,10 +69,14 @@ class JudgeConfig:
         judged: "relative" (two scores of 1 to 10), "correctness" (one verdict), "referee" (the option that an answer
             to a multiple-choice question states, where exact matching does not read one), "auto" (relative where the
             samples have a context for a judge, else correctness).
-        prompt_version: of the shipped prompt of the judged task.
+        prompt: name of the shipped prompt; None for that of the judged task.  prompt_version: of the shipped prompt.
         prompt_file: a user's own prompt instead, a Jinja file with the same variables.
-        style: form of question and context in the prompt: evalkit's own, or that of one of LLaVA-Med's two published
-            scripts (docs/judge.md).
+        reply: form of the replies and the credit of each label (`evalkit.judge.reply_forms`); None for evalkit's own.
+        rounds, again: number of replies to one prompt, and the text that asks for the next one; the majority counts.
+        closed: "judge", or the rule that scores closed rows without a call (`evalkit.judge.closed_rules`).
+        counting: how often a closed row counts, "once", or "zero" or "twice" as in faults of the authors' code.
+        style: form of question, context and answers in the prompt: evalkit's own, or that of other authors' scripts
+            (docs/judge.md).
         rows: samples that correctness covers, "open" or "all".
         order: "reference_first", or "swap" for both orders of reference and candidate and their mean.
         replicates: number of judgments per answer and order.
@@ -92,9 +102,15 @@ class JudgeConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     structured: str = "auto"
     judged: str = "auto"
+    prompt: str | None = None
     prompt_version: int = 1
     prompt_file: str | None = None
     style: str = "evalkit"
+    reply: Mapping[str, Any] | None = None
+    rounds: int = 1
+    again: str = ""
+    closed: str = "judge"
+    counting: str = ONCE
     rows: str = "open"
     order: str = REFERENCE_FIRST
     replicates: int = 1
@@ -112,7 +128,7 @@ class JudgeConfig:
     transport: str = "server"
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ConfigError(
                 f"judge.name={self.name[:80]!r} is not possible: it names the file of the judge's scores. Expected "
                 "letters, digits, '.', '_', '+' and '-', at most 100."
@@ -123,7 +139,8 @@ class JudgeConfig:
                 raise ConfigError(f"judge.{key}={given} is not a valid value. {did_you_mean(str(given), allowed)}")
         _check_numbers(self)
         _check_server(self)
-        _check_price(self.price)
+        check_price(self.price)
+        check_others(self)
         if self.judged == REFEREE and self.order != REFERENCE_FIRST:
             raise ConfigError("judge.order=swap is not possible for a referee, which is not shown the right option.")
         if self.budget_usd is not None and self.price is None:
@@ -139,6 +156,11 @@ class JudgeConfig:
         if self.transport == "local":
             return "in-process"
         return server_label(self.base_url or "")
+
+    @property
+    def form(self) -> ReplyForm | None:
+        """The form of the replies; None for evalkit's own."""
+        return None if self.reply is None else reply_form(self.reply, "judge.reply")
 
     @property
     def orders(self) -> tuple[str, ...]:
@@ -164,6 +186,11 @@ class JudgeConfig:
         kept = asdict(self)
         for key in NOT_IN_PLANS:
             del kept[key]
+        for key, plain in OTHERS.items():
+            if kept[key] == plain:
+                del kept[key]
+        if self.reply is not None:
+            kept["reply"] = asdict(reply_form(self.reply, "judge.reply"))
         return {**kept, "price": dict(self.price) if self.price else None, "parameters": dict(self.parameters)}
 
     def digest(self) -> str:
@@ -225,6 +252,7 @@ def check_lifetime(config: JudgeConfig, today: date, announced: str | None = Non
 def _check_numbers(config: JudgeConfig) -> None:
     rules = {
         "replicates": config.replicates >= 1,
+        "rounds": 1 <= config.rounds <= 9 and config.rounds % 2 == 1,
         "max_failed": 0 <= config.max_failed < 1,
         "concurrency": 1 <= config.concurrency <= 1000,
         "timeout": config.timeout > 0,
@@ -257,17 +285,3 @@ def _check_server(config: JudgeConfig) -> None:
     if config.transport == "server" or config.base_url:
         check_url(config.base_url, "judge.base_url", f"Judge {config.name!r}")
     check_key_name(config.api_key_env, "judge.api_key_env")
-
-
-def _check_price(price: Mapping[str, Any] | None) -> None:
-    if price is None:
-        return
-    known = ("input", "output", "date", "batch_factor")
-    for key in price:
-        if key not in known:
-            raise ConfigError(f"judge.price.{key} is not a setting. {did_you_mean(key, known)}")
-    for key in ("input", "output"):
-        if not isinstance(price.get(key), int | float) or price[key] < 0:
-            raise ConfigError(f"judge.price.{key} must be a price in USD per million tokens.")
-    if not price.get("date"):
-        raise ConfigError("judge.price.date must be the date of these prices.")

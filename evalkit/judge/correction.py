@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from evalkit.stats import ONE_CLUSTER, Estimate, Interval, cluster_standard_error
-from evalkit.stats.intervals import t_quantile
+from evalkit.stats.fraction_interval import t_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

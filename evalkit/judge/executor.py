@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evalkit.clients.budget import Budget
 from evalkit.clients.response import CallFailed, Reply
 from evalkit.core.errors import DataError, EvalkitError, Partial, StoreError
+from evalkit.core.finish_reasons import finish_kind
 from evalkit.judge.budget import max_tokens_of
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient
@@ -91,7 +93,7 @@ class Session:
             return None
         self.n_calls += 1
         try:
-            reply = await client.send(request_body(self.plan, key, self.read_image))
+            reply = await self._ask(key, client)
         except CallFailed as problem:
             self._failed(key, str(problem))
             return None
@@ -108,6 +110,24 @@ class Session:
         self._save_soon(key, reply)
         await asyncio.sleep(0)  # the reply is written before this worker makes another call
         return reply
+
+    async def _ask(self, key: str, client: JudgeClient) -> Reply:
+        """The reply to a call; of several rounds, one reply with a JSON list of their texts.
+
+        A round without a text ends the call: its reply is refused or unreadable, and so is the whole.
+        """
+        body, rounds = request_body(self.plan, key, self.read_image), self.plan.config.rounds
+        if rounds == 1:
+            return await client.send(body)
+        messages, replies = list(body["messages"]), list[Reply]()
+        for _ in range(rounds):
+            replies.append(await client.send({**body, "messages": list(messages)}))
+            text = replies[-1].text
+            if text is None or replies[-1].refusal or finish_kind(replies[-1].finish) not in ("stop", "unknown"):
+                break
+            again = {"role": "user", "content": self.plan.config.again}
+            messages += [{"role": "assistant", "content": text}, again]
+        return _joined(replies)
 
     def _keep_failure(self, key: str, why: str) -> None:
         self.n_failed_calls += 1
@@ -174,3 +194,22 @@ class Session:
         if self._unsaved:
             replies, self._unsaved = self._unsaved, {}
             self.save(replies)
+
+
+def _joined(replies: Sequence[Reply]) -> Reply:
+    """The replies of one call as one: their texts as a JSON list, what they cost together, the rest as of the last."""
+    last = replies[-1]
+    texts = [reply.text for reply in replies if reply.text is not None]
+    return replace(
+        last,
+        text=json.dumps(texts, ensure_ascii=False),
+        tokens_in=_total([reply.tokens_in for reply in replies]),
+        tokens_out=_total([reply.tokens_out for reply in replies]),
+        seconds=sum(reply.seconds or 0.0 for reply in replies),
+    )
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """The sum of the counts; None where one was not reported."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evalkit.core.signature import Signature
+from evalkit.judge.closed_rules import ONCE, TWICE
 from evalkit.judge.config import CANDIDATE_FIRST, REFEREE, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.items import ItemResult, preference
 from evalkit.judge.parse_response import HIGHEST, LOWEST
@@ -29,6 +30,7 @@ _BOUNDS: Mapping[str, Bounds] = {
     "reference_score": Bounds(float(LOWEST), float(HIGHEST)),
     "candidate_score": Bounds(float(LOWEST), float(HIGHEST)),
     "order_effect": Bounds(None, None),
+    "accuracy_counted_twice": Bounds(0.0, 2.0),
 }
 
 
@@ -158,8 +160,19 @@ CORRECTNESS_SWAP_METRICS = (
 )
 
 
-def metrics_of(judged: str, order: str) -> tuple[JudgedMetric, ...]:
-    """The metrics of a judged task ("relative", "correctness", "referee"); with order "swap" those of position bias."""
+# Of a judge that counts closed rows twice, as a fault of its authors' code: not a share, and up to 2 a row.
+COUNTED_TWICE_METRICS = (
+    JudgedMetric(name="accuracy_counted_twice", score=reference_points, bounded=False, higher_is_better=True),
+)
+
+
+def metrics_of(judged: str, order: str, counting: str = ONCE) -> tuple[JudgedMetric, ...]:
+    """The metrics of a judged task ("relative", "correctness", "referee"); with order "swap" those of position bias.
+
+    counting: of closed rows, see `evalkit.judge.closed_rules`.
+    """
+    if counting == TWICE:
+        return COUNTED_TWICE_METRICS
     if judged == REFEREE:
         return REFEREE_METRICS
     if judged == RELATIVE:

@@ -14,13 +14,16 @@ from typing import Protocol
 from evalkit.core.errors import Partial
 from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
+from evalkit.judge.closed_rules import ONCE
 from evalkit.judge.config import RELATIVE
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import PlanJudgments
 from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
 from evalkit.judge.replicates import replicate_spread
+from evalkit.judge.reply_forms import reply_form
 from evalkit.runs.schema import JudgedFile, JudgePlan, Judgment
 from evalkit.scoring.aggregate import LINKING_TAGS
+from evalkit.stats import Interval, mean_interval
 
 
 class RunIdentity(Protocol):
@@ -88,16 +91,24 @@ def _values(
     plan: JudgePlan, items: Sequence[ItemResult], n_unseen: int, *, without_values: bool
 ) -> Iterator[MetricValue]:
     slices = _slices(items)
-    for metric in metrics_of(plan.judged, str(plan.config["order"])):
+    for metric in metrics_of(plan.judged, str(plan.config["order"]), counting_of(plan)):
         for name, members in slices.items():
             scored = [] if without_values else [i for i in members if i.status == "judged"]
             # Answers without any judgment have no known tags, so they count in the slice `all` only.
             n = len(members) + (n_unseen if name == "all" else 0)
-            yield _value(metric, plan.judge, name, scored, n)
+            yield _value(metric, plan.judge, name, members, scored, n)
 
 
-def _value(metric: JudgedMetric, judge: str, slice_name: str, scored: Sequence[ItemResult], n: int) -> MetricValue:
+def _value(
+    metric: JudgedMetric,
+    judge: str,
+    slice_name: str,
+    members: Sequence[ItemResult],
+    scored: Sequence[ItemResult],
+    n: int,
+) -> MetricValue:
     value, interval = metric.estimate(scored)
+    worst = _worst_case_interval(metric, members, scored, n) if value is not None else None
     return MetricValue(
         protocol=protocol_of(judge),
         metric=metric.name,
@@ -108,9 +119,23 @@ def _value(metric: JudgedMetric, judge: str, slice_name: str, scored: Sequence[I
         n=n,
         n_unscored=n - len(scored),
         n_clusters=len({i.image_id for i in scored}),
+        n_effective=interval.effective if interval else None,
         value_worst_case=value * len(scored) / n if metric.has_worst_case and value is not None else None,
+        low_worst_case=worst.low if worst else None,
+        high_worst_case=worst.high if worst else None,
         higher_is_better=metric.higher_is_better,
     )
+
+
+def _worst_case_interval(
+    metric: JudgedMetric, members: Sequence[ItemResult], scored: Sequence[ItemResult], n: int
+) -> Interval | None:
+    """The interval with every answer without a score as 0; None where the image of such an answer is not known."""
+    if not metric.has_worst_case or metric.score is None or len(members) < n:
+        return None
+    judged = {id(item) for item in scored}
+    values = [metric.score(item) if id(item) in judged else 0.0 for item in members]
+    return mean_interval(values, [item.image_id for item in members], bounded=metric.bounded)
 
 
 def _slices(items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
@@ -165,11 +190,19 @@ def _outcomes(judgments: Sequence[Judgment], expected: int) -> dict[str, int]:
     return {**counted, **({"not asked": missing} if missing else {})}
 
 
+def counting_of(plan: JudgePlan) -> str:
+    """How often the plan counts closed rows; plans of earlier versions, and most others, do not state it."""
+    return str(plan.config.get("counting", ONCE))
+
+
 def settings_of(plan: JudgePlan) -> dict[str, str]:
     """Everything that determines a plan's judgments, as text."""
     config = plan.config
     parameters = ",".join(f"{k}={v}" for k, v in sorted(config["parameters"].items()))
     revision = f"@{config['revision']}" if config["revision"] else ""
+    others = {key: str(config[key]) for key in ("rounds", "closed", "counting") if key in config}
+    if "reply" in config:
+        others["reply"] = reply_form(config["reply"], "judge.reply").described()
     return {
         "judge": f"{plan.judge}.{plan.model_requested}{revision}",
         "prompt": f"{plan.prompt}@{plan.prompt_sha256[:8]}",
@@ -178,6 +211,7 @@ def settings_of(plan: JudgePlan) -> dict[str, str]:
         "replicates": str(config["replicates"]),
         "images": "sent" if config["send_images"] else "none",
         "parameters": parameters or "default",
+        **others,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,14 +13,13 @@ from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import SplitText, split
 from evalkit.core.types import CUT_IN_REASONING, LETTERS
 from evalkit.judge.config import REFEREE, RELATIVE
+from evalkit.judge.reply_forms import ReplyForm, json_objects, majority
 from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
 LOWEST, HIGHEST = 1, 10
 # A referee says so of an answer that states none of the options; Z in the prompts of VLMEvalKit.
 NO_OPTION = "none"
-# A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
-MAX_FAILED_BRACES = 100
 
 _TWO_NUMBERS = re.compile(r"^[\s*_`]*(\d+(?:\.\d+)?)(?:\s*[,;]\s*|\s+)(\d+(?:\.\d+)?)[\s*_`.]*$")
 _RETRACTS = re.compile(
@@ -39,8 +38,8 @@ class Verdict:
     """The outcome of one call.
 
     first, second: scores of 1 to 10 of the answers in the order presented (relative).  label: one of VERDICTS
-    (correctness), or the letter of an option or NO_OPTION (referee).  why: the problem, given exactly when the status
-    is not "judged".
+    (correctness), a label of the judge's own form, or the letter of an option or NO_OPTION (referee).  why: the
+    problem, given exactly when the status is not "judged".
     """
 
     status: Literal["judged", "refused", "unreadable"]
@@ -74,6 +73,8 @@ def read_verdict(
     refusal: str | None = None,
     finish: str | None = None,
     options: Sequence[str] = (),
+    form: ReplyForm | None = None,
+    rounds: int = 1,
 ) -> Verdict:
     """The outcome of a reply.
 
@@ -83,12 +84,16 @@ def read_verdict(
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
         options: texts of the options that a referee chooses from.
+        form: of the reply, where it is not evalkit's own.
+        rounds: number of replies in the text, a JSON list where there are several; the label of most of them counts.
     """
     kind, said = finish_kind(finish), _shown(refusal or "")
     if said or kind == "withheld":
         return Verdict(status="refused", why=said or "the provider's content filter")
     if kind == "broken off":
         return Verdict(status="unreadable", why=f"broken off by the server (finish_reason {finish})")
+    if rounds > 1 and text is not None:
+        return _read_rounds(text, rounds, judged, finish, form)
     # A reply that is JSON alone has no thought around it, whatever its texts mention.
     reply = SplitText(text or "") if _is_json(text or "") else split(text or "")
     if reply.is_cut:
@@ -98,9 +103,11 @@ def read_verdict(
     if not body:
         cut = " at the token limit" if kind == "length" else ""
         return Verdict(status="unreadable", why=f"empty reply{cut}")
-    if kind == "length" and _weighs(body):
+    if kind == "length" and form is None and _weighs(body):
         return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
-    if judged == REFEREE:
+    if form is not None:
+        found = _read_form(body, form, kind == "length")
+    elif judged == REFEREE:
         found = _read_option(body, options)
     else:
         found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
@@ -111,6 +118,34 @@ def read_verdict(
     if kind == "length":
         return Verdict(status="unreadable", why=f"cut at the token limit; {found}")
     return Verdict(status="unreadable", why=found)
+
+
+def _read_form(body: str, form: ReplyForm, is_cut: bool) -> Verdict | str:
+    """The label of a reply in another form; else the problem.  Of a cut reply it is not known what else it says."""
+    label = None if is_cut else form.label_of(body)
+    if label is None:
+        return f"not one label in the form {form.described()}: {_shown(body)}"
+    return Verdict(status="judged", label=label)
+
+
+def _read_rounds(text: str, rounds: int, judged: str, finish: str | None, form: ReplyForm | None) -> Verdict:
+    """The label of most of the replies of one call; any reply without a label leaves the whole without one."""
+    try:
+        replies = json.loads(text)
+    except (ValueError, RecursionError):
+        replies = None
+    if not isinstance(replies, list) or len(replies) != rounds or not all(isinstance(r, str) for r in replies):
+        return Verdict(status="unreadable", why=f"{rounds} replies were expected: {_shown(text)}")
+    labels = []
+    for number, reply in enumerate(replies, start=1):
+        found = read_verdict(judged, reply, finish=finish, form=form)
+        if found.label is None:
+            return Verdict(status=found.status, why=f"round {number} of {rounds}: {found.why}")
+        labels.append(found.label)
+    label = majority(labels)
+    if label is None:
+        return Verdict(status="unreadable", why=f"no label has the majority: {', '.join(labels)}")
+    return Verdict(status="judged", label=label)
 
 
 def _weighs(body: str) -> bool:
@@ -181,23 +216,6 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The outermost JSON objects in a text, in order; skips text that is not JSON, up to MAX_FAILED_BRACES times."""
-    decoder = json.JSONDecoder()
-    position = text.find("{")
-    failed = 0
-    while position >= 0 and failed < MAX_FAILED_BRACES:
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            failed += 1
-            end = position + 1
-        else:
-            if isinstance(value, dict):
-                yield value
-        position = text.find("{", end)
 
 
 def _shown(text: str) -> str:

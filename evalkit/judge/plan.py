@@ -14,11 +14,14 @@ from typing import Any
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.reasoning import separate
 from evalkit.core.types import CHOICE, LETTERS, OPEN, ImageRef, Prediction, Sample, digest_json
+from evalkit.judge.closed_rules import CLOSED_RULES, ONCE, TWICE, closed_credit
 from evalkit.judge.config import CORRECTNESS, REFEREE, REFERENCE_FIRST, RELATIVE, JudgeConfig
 from evalkit.judge.image_encoding import data_url
 from evalkit.judge.parse_response import response_format
 from evalkit.judge.prompts import Prompt, PromptMessage, load_prompt, render
 from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
+from evalkit.scoring.protocols.medevalkit import unwrap
+from evalkit.scoring.row_protocol import RowProtocol
 
 # The end of a question in LLaVA-Med's files: a line break and the image mark, which one of its scripts cuts off.
 IMAGE_MARK = "\n<image>"
@@ -30,13 +33,16 @@ ReadImage = Callable[[ImageRef], bytes]
 class Item:
     """One answer to judge; where there is none, `answer` is None and `error` is the reason.
 
-    settled: the letter that exact matching reads, so that no referee is asked; Z for none of the options.
+    settled: the letter that exact matching reads, so that no referee is asked (Z for none of the options), or the name
+    of the rule that scored a closed row.  credit: of the rule, which is the row's score where it is settled and is
+    added to the judge's credit where it is not.
     """
 
     sample: Sample
     answer: str | None
     error: str = ""
     settled: str = ""
+    credit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,9 @@ def make_items(
     if missing and len(missing) == len(chosen):
         raise DataError("The run has no predictions for this task's samples.")
     items = tuple(_item(s, answers.get(s.id)) for s in chosen)
+    if config.closed != "judge":
+        rule = CLOSED_RULES[config.closed]()
+        return tuple(_by_rule(item, rule, config.counting, answers) for item in items)
     return tuple(map(_matched, items)) if judged == REFEREE else items
 
 
@@ -184,6 +193,15 @@ def _item(sample: Sample, prediction: Prediction | None) -> Item:
 def _matched(item: Item) -> Item:
     """The item with the letter that VLMEvalKit's exact matching reads."""
     return item if item.answer is None else replace(item, settled=exact_match(item.answer, item.sample.choices))
+
+
+def _by_rule(item: Item, rule: RowProtocol, counting: str, answers: Mapping[str, Prediction]) -> Item:
+    """The item of a closed row with the credit of the rule; any other as it is."""
+    if item.answer is None or (credit := closed_credit(rule, item.sample, answers[item.sample.id])) is None:
+        return item
+    if counting == TWICE:
+        return replace(item, credit=credit)
+    return replace(item, settled=rule.name, credit=credit if counting == ONCE else 0.0)
 
 
 def _slots(config: JudgeConfig, items: Sequence[Item]) -> Iterator[Slot]:
@@ -207,11 +225,17 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
     llava-med-1.0: the question without its last eight characters, the mentions as Python prints them, None where
     there are none.
     llava-med-1.5: the same, but the question with its image mark, as that version's script leaves it.
+    medevalkit: as evalkit, the answer without its box or answer tag, both answers in lower case and stripped.
+    medevalkit-slake: as evalkit, the answer without its box or answer tag.
     """
     sample = item.sample
     reference = sample.references[0] if len(sample.references) == 1 else " | ".join(sample.references)
     candidate = item.answer or ""
-    is_plain = config.style == "evalkit"
+    is_plain = not config.style.startswith("llava-med")
+    if config.style.startswith("medevalkit"):
+        candidate = unwrap(candidate)
+    if config.style == "medevalkit":
+        candidate, reference = candidate.lower().strip(), reference.lower().strip()
     raw = sample.context.get("question", sample.question)
     if config.style == "llava-med-1.0":
         question = raw[: -len(IMAGE_MARK)]
@@ -250,13 +274,14 @@ def call_key(plan: Plan, slot: Slot) -> str:
             "response_format": response_format(plan.judged) if wants_schema(config) else None,
             "replicate": slot.replicate,
             "prompt": plan.prompt.sha256,
+            **({"rounds": config.rounds, "again": config.again} if config.rounds > 1 else {}),
         }
     )
 
 
 def wants_schema(config: JudgeConfig) -> bool:
-    """Whether the request asks for JSON under a schema; not for a user's own prompt, which defines its own format."""
-    return config.structured == "auto" and config.prompt_file is None
+    """Whether the request asks for JSON under a schema; not where the prompt or the judge defines its own format."""
+    return config.structured == "auto" and config.prompt_file is None and config.reply is None
 
 
 def request_body(plan: Plan, key: str, read_image: ReadImage) -> dict[str, Any]:

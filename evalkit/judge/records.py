@@ -36,10 +36,14 @@ def plan_line(plan: Plan) -> JudgePlan:
 
 def judgments_of(plan: Plan, replies: Mapping[str, Reply], *, cached: bool) -> Iterator[Judgment]:
     """The judgments in replies, by call key; one for every slot of the call."""
+    form = plan.config.form
     for key, reply in replies.items():
         for slot in plan.calls[key]:
             options = plan.items[slot.item].sample.choices
-            verdict = read_verdict(plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish, options=options)
+            verdict = read_verdict(
+                plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish, options=options, form=form,
+                rounds=plan.config.rounds,
+            )  # fmt: skip
             yield _judgment(plan, slot, key, reply, verdict, cached=cached)
 
 
@@ -92,16 +96,18 @@ def missing_answers(plan: Plan) -> Iterator[Judgment]:
 
 
 def settled_judgments(plan: Plan) -> Iterator[Judgment]:
-    """The judgments that exact matching gives without a call."""
+    """The judgments that exact matching, or the rule of closed rows, gives without a call."""
     for slot in plan.settled:
-        letter = plan.items[slot.item].settled
+        item = plan.items[slot.item]
+        is_option = plan.judged == REFEREE
+        by_rule = JudgeScores(reference=item.credit, candidate=item.credit)
         yield replace(
             error_judgment(plan, slot, "", ""),
             status="judged",
-            scores=_hit(plan, slot, letter),
-            verdict=letter,
+            scores=_hit(plan, slot, item.settled) if is_option else by_rule,
+            verdict=item.settled,
             why=None,
-            raw=f"exact matching: {letter}",
+            raw=f"exact matching: {item.settled}" if is_option else f"by the rule {item.settled}: {item.credit:g}",
         )
 
 
@@ -114,6 +120,10 @@ def _hit(plan: Plan, slot: Slot, letter: str) -> JudgeScores:
 def _scores(plan: Plan, slot: Slot, verdict: Verdict) -> JudgeScores | None:
     if plan.judged == REFEREE:
         return None if verdict.label is None else _hit(plan, slot, verdict.label)
+    form = plan.config.form
+    if form is not None and verdict.label is not None:
+        credit, added = form.credit[verdict.label], plan.items[slot.item].credit
+        return JudgeScores(reference=float(credit == 1.0) + added, candidate=credit + added)
     if plan.judged != RELATIVE or verdict.first is None or verdict.second is None:
         return None
     if slot.order == REFERENCE_FIRST:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit.core.types import MetricValue, Score
-from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
+from evalkit.judge.config import REFERENCE_FIRST
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import PlanJudgments, choose_judge
-from evalkit.judge.metric_definitions import metrics_of
-from evalkit.judge.metrics import models_returned, protocol_of, signed_metrics
+from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
+from evalkit.judge.metrics import counting_of, models_returned, protocol_of, signed_metrics
 from evalkit.runs.read import judged_files
 from evalkit.runs.schema import JudgedFile, Summary
 from evalkit.runs.store import RunFolder
@@ -91,7 +91,8 @@ def judged_scores(run: Path, judge: str) -> list[Score]:
         return []
     judged = choose_judge(run, judge)
     replies = _replies(judged)
-    return [_score(item, judge, judged.plan.judged, replies[item.sample_id]) for item in item_results(judged)]
+    metric = metrics_of(judged.plan.judged, REFERENCE_FIRST, counting_of(judged.plan))[0]
+    return [_score(item, judge, metric, replies[item.sample_id]) for item in item_results(judged)]
 
 
 def _replies(judged: PlanJudgments) -> dict[str, list[str]]:
@@ -106,15 +107,13 @@ def _cut(reply: str) -> str:
     return reply if len(reply) <= MAX_REPLY_CHARACTERS else f"{reply[:MAX_REPLY_CHARACTERS]} …"
 
 
-def _score(item: ItemResult, judge: str, judged: str, replies: Sequence[str]) -> Score:
+def _score(item: ItemResult, judge: str, metric: JudgedMetric, replies: Sequence[str]) -> Score:
     unjudged = item.status != "judged"
-    value = None
-    if not unjudged:
-        value = item.candidate / item.reference if judged == RELATIVE else item.reference
+    value = metric.score(item) if metric.score is not None and not unjudged else None
     return Score(
         sample_id=item.sample_id,
         protocol=protocol_of(judge),
-        metric=metrics_of(judged, REFERENCE_FIRST)[0].name,
+        metric=metric.name,
         value=value,
         reason=f"{item.status.replace('_', ' ')}: {item.why}".removesuffix(": ") if unjudged else "",
         note="" if unjudged else "\n".join(replies),

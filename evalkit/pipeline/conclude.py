@@ -14,6 +14,7 @@ from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
+from evalkit.core.format import FEW_CLUSTERS_NOTE, is_few
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.pipeline.headline import headline, secondary_metrics, wordy_text
@@ -23,7 +24,7 @@ from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
 from evalkit.scoring.aggregate import RunProvenance, tabulate
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, small_classes, uncounted_rows, with_rows
 from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
 from evalkit.tasks.choice_orders import is_ordered
@@ -90,6 +91,7 @@ def conclude(
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
     provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
+    protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
@@ -104,7 +106,8 @@ def conclude(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )
         summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
-        if noted := (*uncounted_rows(samples, protocols), *letter_golds(samples, protocols)):
+        noted = [note for about in (uncounted_rows, letter_golds, small_classes) for note in about(samples, protocols)]
+        if noted:
             summary = replace(summary, notes=(*summary.notes, *noted))
     if findings.comparison is not None:
         write_json(folder.path / "lens.json", disagreement.to_json(findings.comparison))
@@ -285,6 +288,7 @@ def caption_of(summary: Summary) -> str:
         f"{summary.n} samples on {summary.n_images} images, intervals clustered by {clusters}; "
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
         + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
+        + (f"; {FEW_CLUSTERS_NOTE}" if any(is_few(m.n_effective) for m in summary.metrics if m.slice == "all") else "")
     )
 
 

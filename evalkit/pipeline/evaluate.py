@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.errors import ConfigError, StoreError
+from evalkit.core.network import contacted
 from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Request, Sample
 from evalkit.engines.base import Engine
@@ -25,7 +26,7 @@ from evalkit.runs.store import RunFolder, write_prompts, write_record
 from evalkit.runs.verify import digest_of
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
-from evalkit.scoring.golds import check_golds
+from evalkit.scoring.golds import check_golds, with_rows
 from evalkit.tasks.base import LoadedTask, Task
 
 
@@ -125,6 +126,7 @@ class _Run:
     samples: tuple[Sample, ...]
     requests: tuple[Request, ...]
     earlier: Timing | None = None
+    earlier_hosts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, job: Job, engine: Engine) -> _Run:
@@ -143,9 +145,17 @@ class _Run:
             self.manifest = replace(self.manifest, shard=shard)
         if settings.resume:
             check_unedited(self.folder, self.requests)
-        self.earlier = _earlier_timing(self.folder)
-        write_record(self.folder.manifest, replace(self.manifest, timing=self.earlier))
+        earlier = _earlier_manifest(self.folder)
+        self.earlier = earlier.timing if earlier is not None else None
+        self.earlier_hosts = tuple(earlier.facts.get("hosts") or ()) if earlier is not None else ()
+        # The servers now, too: a killed process writes no other manifest.
+        write_record(self.folder.manifest, replace(self.manifest, timing=self.earlier, facts=self.host_facts()))
         write_prompts(self.folder.prompts, as_file(self.given.prompts.record))
+
+    def host_facts(self) -> dict[str, Any]:
+        """The servers that this process and earlier ones of the run spoke to; empty where nobody watches."""
+        found = contacted()
+        return {} if found is None else {"hosts": sorted({*self.earlier_hosts, *found})}
 
     def unanswered(self) -> Unanswered:
         """The run, for its missing answers."""
@@ -157,7 +167,7 @@ class _Run:
             resume=settings.resume,
             reasoning=settings.reasoning,
             opened=_inside_thoughts(record) if settings.continuation is None else frozenset(),
-            preflight=_preflight(settings, self.job.protocols),
+            preflight=_preflight(settings, with_rows(self.samples, self.job.protocols)),
         )
 
     def end(self, answers: Answers, seconds: float, engine: Engine, runs: Sequence[_Run]) -> Conclusion:
@@ -169,7 +179,7 @@ class _Run:
         timing = _timing(seconds, answers.n_asked, engine)
         if not answers.n_asked and self.earlier is not None:
             timing = self.earlier  # nothing was generated now
-        facts = engine.metadata()
+        facts = engine.metadata() | self.host_facts()
         if others := [run.folder.path.name for run in runs if run is not self]:
             facts["answered_together_with"] = others
         generation = generation_text(engine, settings)  # with what the engine has learned about its server
@@ -204,10 +214,10 @@ def _preflight(settings: Settings, protocols: Sequence[ScoringProtocol]) -> Pref
     return Preflight(n=settings.preflight, require=settings.preflight_require, protocols=protocols)
 
 
-def _earlier_timing(folder: RunFolder) -> Timing | None:
-    """The timing of an earlier start of the run; None where there is none."""
+def _earlier_manifest(folder: RunFolder) -> Manifest | None:
+    """The manifest of an earlier start of the run; None where there is none."""
     try:
-        return manifest_at(folder.manifest).timing
+        return manifest_at(folder.manifest)
     except StoreError:  # missing, or damaged and about to be replaced
         return None
 

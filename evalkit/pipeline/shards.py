@@ -253,15 +253,26 @@ def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Predic
 def merged_manifest(parts: Sequence[Part]) -> Manifest:
     """The manifest of the whole run, as the run without parts has it, with the time of the slowest part."""
     first = parts[0].manifest
-    facts = [part.manifest.facts for part in parts]
+    facts = [{k: v for k, v in part.manifest.facts.items() if k != "hosts"} for part in parts]
+    hosts = merged_hosts([part.manifest.facts.get("hosts") for part in parts])
     return replace(
         first,
         shard=None,
         answers=None,
         config={**first.config, "engine": {**first.section("engine"), "shard": None}},
-        facts={**merge_metadata(facts, "differs_between_parts"), "parts": len(parts)},
+        facts={**merge_metadata(facts, "differs_between_parts"), "parts": len(parts), **hosts},
         timing=_merged_timing([part.manifest.timing or Timing() for part in parts]),
     )
+
+
+def merged_hosts(of_parts: Sequence[Sequence[str] | None]) -> dict[str, list[str]]:
+    """The servers that any part spoke to, as facts; none where a part did not record them: the list would be too short.
+
+    >>> merged_hosts([["a:1"], ["b:2", "a:1"]]), merged_hosts([[], []]), merged_hosts([["a:1"], None])
+    ({'hosts': ['a:1', 'b:2']}, {'hosts': []}, {})
+    """
+    known = [hosts for hosts in of_parts if hosts is not None]
+    return {"hosts": sorted({h for hosts in known for h in hosts})} if len(known) == len(of_parts) else {}
 
 
 def _merged_timing(timings: Sequence[Timing]) -> Timing:

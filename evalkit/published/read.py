@@ -205,11 +205,12 @@ def _check_average(system: System, place: str) -> None:
 
 
 def _check_used(table: PublishedTable, where: str) -> None:
-    """Check that every declared source, train split, foreign protocol and fault is used; an unused one is a mistake."""
+    """Check that everything that is declared (sources, train splits, judges, foreign protocols, faults) is used."""
     figures = [f for s in table.systems for f in s.figures]
     used = {
         "source": (table.sources, {f.source for f in figures}),
         "train": (table.trains, {f.train for f in figures}),
+        "judge": (table.judges, {f.protocol for f in figures}),
         "foreign protocol": (table.foreign, {f.protocol for f in figures}),
         "fault": (
             table.faults,

@@ -11,7 +11,7 @@ CONFIDENCES = ("high", "medium", "low")
 # Unit of a printed value -> (printed value of the fraction 1, highest possible value).
 UNITS = {"percent": (100, Decimal(100)), "fraction": (1, Decimal(1)), "relative": (100, None)}
 # Metrics that are a share of rows: with n rows their values are counts divided by n.
-COUNTED = frozenset({"accuracy", "closed_accuracy", "open_accuracy", "exact_match"})
+COUNTED = frozenset({"accuracy", "closed_accuracy", "open_accuracy", "exact_match", "judged_accuracy"})
 UNIT_NAMES = {"percent": "percentage", "fraction": "fraction", "relative": "relative score"}
 
 
@@ -27,7 +27,8 @@ class Source:
 class Figure:
     """One cell of a paper's table.
 
-    protocol: the scoring protocol, one of evalkit's or one of the table's `foreign`, which evalkit cannot compute.
+    protocol: the scoring protocol, one of evalkit's, judge:NAME for one of its judges, or one of the table's `foreign`,
+    which evalkit cannot compute.
     slice: as in a run's summary, all or TAG=VALUE.  value: as printed, in `unit`: percent, fraction, or relative (a
     percentage of a reference's score, which may exceed 100).  low, high: the interval, if the paper prints one.
     n: number of rows of the metric, if the paper states it.  k: number of correct answers, if value and n determine it.
@@ -114,8 +115,10 @@ class PublishedTable:
     """A paper's table.
 
     sources: the sources of figures.  trains: exact train splits.  faults: known errors of figures.  foreign: protocols
-    that evalkit cannot compute, each with its rule and the reason.  notes: facts that affect all figures.  All keys are
-    names inside the file.
+    that evalkit cannot compute, each with its rule and the reason.  judges: protocol judge:NAME -> the model whose
+    judgments the figures are, where it is known.  notes: facts that affect all figures.  dependent: why the rows are
+    not independent (frames of videos), so that no interval can be made from a figure and its n; empty where they nearly
+    are.  All keys are names inside the file.
     """
 
     name: str
@@ -128,7 +131,9 @@ class PublishedTable:
     trains: Mapping[str, str] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
+    judges: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dependent: str = ""
 
     def faults_of(self, system: System, figure: Figure) -> tuple[str, ...]:
         """Texts of the known errors of a figure: its own faults, then those of its row."""

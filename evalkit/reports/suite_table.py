@@ -11,7 +11,7 @@ from evalkit.analysis.compare import PROMPT_PARTS
 from evalkit.analysis.paired import incompatibilities
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.files import safe_name, write_whole
-from evalkit.core.format import MISSING, interval, percent, shown_metric
+from evalkit.core.format import MISSING, interval, percent, shown_metric, worst_case
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
@@ -19,7 +19,8 @@ from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores, align
 from evalkit.runs.schema import Summary
 from evalkit.stats import rank_models
-from evalkit.stats.intervals import LEVEL, t_quantile
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL
 from evalkit.stats.random_effects import MIN_SETS, RandomEffects, random_effects
 
 CSV_COLUMNS = (
@@ -85,7 +86,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
         StoreError: a run's files are damaged.
     """
     runs = list({run.summary.run_id: run for run in runs}.values())
-    labels = _labels([run.summary for run in runs])
+    labels = run_labels([run.summary for run in runs])
     placed = {(labels[run.summary.run_id], run.summary.task): run for run in runs}
     values = {
         Place(m.key, row, task): m
@@ -107,7 +108,7 @@ def suite_table(name: str, runs: Sequence[SuiteRun]) -> SuiteTable:
     )
 
 
-def _labels(summaries: Sequence[Summary]) -> dict[str, str]:
+def run_labels(summaries: Sequence[Summary]) -> dict[str, str]:
     """Run id -> row: the model, with the conditions that its runs on a task differ in, else with the run's digest."""
     found = {}
     for s in summaries:
@@ -194,7 +195,7 @@ def how_to_read(table: SuiteTable, mark: str) -> str:
     """The caption; mark: how the best cells are marked, in words."""
     if not table.best:
         return HOW_TO_READ
-    best = "the best of its metric and task, and all not distinguishable from it (sign flips, Holm, 5 %)"
+    best = "every model that no other is significantly better than (sign flips of images, all pairs at once, 5 %)"
     return f"{HOW_TO_READ} {mark}: {best}."
 
 
@@ -233,7 +234,21 @@ def _terminal_cell(table: SuiteTable, place: Place) -> str:
     if m is None:
         return ""
     star = "*" if place in table.best else ""
-    return "\n".join([percent(m.value) + star, *([interval(m.low, m.high)] if m.low is not None else []), *_gaps(m)])
+    return "\n".join(
+        [
+            percent(m.value) + star,
+            *_bounds(m),
+            *_gaps(m),
+        ]
+    )
+
+
+def _bounds(m: MetricValue) -> list[str]:
+    return [] if m.low is None else [interval(m.low, m.high, effective=m.n_effective)]
+
+
+def _worst(m: MetricValue) -> str:
+    return worst_case(m.value_worst_case, m.low_worst_case, m.high_worst_case)
 
 
 def _gaps(m: MetricValue) -> list[str]:
@@ -253,8 +268,11 @@ def write_tables(table: SuiteTable, stem: str, out: Path) -> list[Path]:
 
 def _rest(m: MetricValue) -> list[str]:
     """What follows a value: interval, n, and unscored rows with the value in the worst case."""
-    worst = [f"({_gaps(m)[0]}; {percent(m.value_worst_case)} in the worst case)"] if m.n_unscored else []
-    return [*([interval(m.low, m.high)] if m.low is not None else []), *(worst or [f"n={m.n}"])]
+    worst = [f"({_gaps(m)[0]}; {_worst(m)} in the worst case)"] if m.n_unscored else []
+    return [
+        *_bounds(m),
+        *(worst or [f"n={m.n}"]),
+    ]
 
 
 def to_markdown(table: SuiteTable) -> str:
@@ -279,7 +297,12 @@ def to_markdown(table: SuiteTable) -> str:
 
 def to_csv(table: SuiteTable) -> str:
     """Every value, one a line: fractions."""
-    records = []
+    return csv_text(CSV_COLUMNS, csv_records(table))
+
+
+def csv_records(table: SuiteTable) -> list[dict[str, object]]:
+    """Every value with the columns of the CSV."""
+    records: list[dict[str, object]] = []
     for place, m in table.values.items():
         s = table.runs[place.row, place.task]
         tied = "" if not table.best else "yes" if place in table.best else "no"
@@ -289,7 +312,7 @@ def to_csv(table: SuiteTable) -> str:
             "value_worst_case": m.value_worst_case, "n_samples": s.n, "n_failed": s.n_failed, "n_empty": s.n_empty,
             "n_truncated": s.n_truncated, "tied_with_best": tied, "run_id": s.run_id, "signature": str(m.signature),
         })  # fmt: skip
-    return csv_text(CSV_COLUMNS, records)
+    return records
 
 
 def to_latex(table: SuiteTable) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evalkit.core import json_text
-from evalkit.core.errors import StoreError
+from evalkit.core.errors import StoreError, first_line
 from evalkit.core.files import read_json
 from evalkit.core.json_text import shown
 from evalkit.core.types import Score, digest_json
@@ -84,6 +84,25 @@ def _check_digest(content: Any, path: Path, what: str) -> None:
 def predictions_at(path: Path) -> list[PredictionLine]:
     """The lines of a predictions.jsonl; `evalkit.runs.verify.StoredRun` also checks that they are the run's."""
     return read_records(PredictionLine, path)
+
+
+def references_at(path: Path, ids: Container[str]) -> dict[str, tuple[str, ...]]:
+    """The reference answers of some samples in a predictions.jsonl, whose lines are not checked otherwise.
+
+    Raises:
+        StoreError: a line has no sample or no references.
+    """
+    found = {}
+    for number, line in complete_lines(path):
+        try:
+            content = json_text.loads(line)
+            if (sample := content["sample_id"]) in ids:
+                found[sample] = tuple(map(str, content["references"]))
+        except (ValueError, KeyError, TypeError) as problem:
+            raise StoreError(
+                f"{path}, line {number} is not an answer of evalkit ({first_line(problem)}). Restore the file."
+            ) from problem
+    return found
 
 
 def scores_at(path: Path) -> list[Score]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import CHOICE, CLOSED, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.stats.labels import FEW_ROWS, MACRO_AGGREGATES
 
 # So many samples are named in a message.
 SHOWN = 10
+
+
+def with_rows(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[ScoringProtocol]:
+    """The protocols, those whose rule depends on all rows (a list of their answers) with these rows."""
+    made = []
+    for protocol in protocols:
+        prepare = getattr(protocol, "with_rows", None)
+        made.append(protocol if prepare is None else prepare(samples))
+    return made
 
 
 def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol], where: str) -> None:
@@ -125,6 +135,20 @@ def _reads_letters_in_words(protocol: ScoringProtocol, sample: Sample) -> bool:
     word = Prediction(sample_id=sample.id, text=f"qx{letter}xq")
     higher = {metric.name for metric in protocol.metrics if metric.higher_is_better}
     return any(score.metric in higher and (score.value or 0) > 0 for score in protocol.score(sample, word))
+
+
+def small_classes(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
+    """One note where a protocol averages over classes and some of them have few rows: each weighs as much as others."""
+    averaged = [m.name for p in protocols for m in p.metrics if m.aggregate in MACRO_AGGREGATES]
+    support = Counter(sample.references[0].lower() for sample in samples)
+    few = sorted((n, name) for name, n in support.items() if n < FEW_ROWS)
+    if not averaged or not few:
+        return []
+    return [
+        f"{', '.join(dict.fromkeys(averaged))}: {len(few)} of {len(support)} classes have fewer than {FEW_ROWS} rows "
+        f"({_named([f'{name}: {n}' for n, name in few])}), and each weighs 1/{len(support)}; the interval smooths "
+        "their rates"
+    ]
 
 
 def _named(ids: Sequence[str]) -> str:

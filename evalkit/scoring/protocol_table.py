@@ -9,7 +9,7 @@ COLUMNS = ("protocol", "rows and closed", "closed is right when", "open", "norma
 CHOICE_COLUMNS = ("protocol", "rows", "a choice is right when", "normaliser", "aggregation", "source")
 _FACTS = ("rows", "closed_rule", "open_rule", "normaliser", "aggregation")
 _CHOICE_FACTS = ("rows", "choice_rule", "normaliser", "aggregation")
-_NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored"})
+_NOT_SETTINGS = frozenset({"about", "target", "name", "version", "source", "card", "tasks", "unscored", "by_name"})
 
 
 def columns_of(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,6 +13,13 @@ from evalkit.core.types import CHOICE, CLOSED, OPEN, Metric, Prediction, Sample,
 # Kinds of rows, by the answer that is expected.
 RowKind = Literal["closed", "open", "choice"]
 
+# For a rule that is the same for closed and open rows.
+ACCURACIES = (
+    Metric(name="accuracy"),
+    Metric(name="closed_accuracy", rows="closed"),
+    Metric(name="open_accuracy", rows="open"),
+)
+
 # Most values are one of these; sharing the objects keeps a million scores from holding a million floats.
 _SHARED_VALUES: Mapping[float | None, float | None] = {0.0: 0.0, 1.0: 1.0, None: None}
 
@@ -45,6 +52,7 @@ class RowProtocol(ABC):
     reads: "answer" (the text without the model's thought) or "raw" (the text as it came, thoughts included, where the
     authors' code reads it so).
     tasks: the tasks whose rows the authors score in this way; empty where it fits any task.
+    by_name: it is left out of protocol=all, because it needs time or data that the other protocols do not.
     card: facts that no setting states (rows, prompt, aggregation, known bugs and their effect).
     """
 
@@ -64,6 +72,7 @@ class RowProtocol(ABC):
         unscored: str = "exclude",
         reads: str = "answer",
         tasks: Sequence[str] = (),
+        by_name: bool = False,
         card: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
@@ -74,6 +83,7 @@ class RowProtocol(ABC):
         self.unscored = one_of("unscored", unscored, ("exclude", "wrong"))
         self.reads = one_of("reads", reads, ("answer", "raw"))
         self.tasks = tuple(tasks)
+        self.by_name = by_name
         self.card = dict(card or {})
         self._names: dict[RowKind | None, list[str]] = {}  # names of the metrics that cover rows of a kind
 
@@ -146,6 +156,11 @@ def labelled_closed(sample: Sample) -> bool | None:
     return {CLOSED: True, OPEN: False}.get(sample.answer_type or "")
 
 
+def closed_unless_open(sample: Sample) -> bool:
+    """Closed by the row's own label, and where it has none: for MedEvalKit and MedVLMBench on SLAKE."""
+    return labelled_closed(sample) is not False
+
+
 def answers_yes_or_no(sample: Sample, normalise: Callable[[str], str] = lambda text: text.strip().lower()) -> bool:
     """Whether every reference is yes or no: the definition of closed for data without labels."""
     return all(normalise(reference) in {"yes", "no"} for reference in references(sample))
@@ -166,6 +181,11 @@ def best_of(candidates: Iterable[Mapping[str, float]], extracted: str) -> dict[s
     for values in others:
         best = {name: max(value, values[name]) for name, value in best.items()}
     return {name: MetricResult(value=float(value), extracted=extracted) for name, value in best.items()}
+
+
+def all_accuracies(hit: float) -> dict[str, float]:
+    """The same value for the accuracy over all rows and for those over closed and open rows."""
+    return dict.fromkeys((metric.name for metric in ACCURACIES), hit)
 
 
 def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -1,21 +1,20 @@
 """Intervals, paired tests and ranks for metrics over clustered rows (several questions about one image)."""
 
+from evalkit.stats.clusters import ClusterCodes, cluster_codes, cluster_sums, effective_clusters
 from evalkit.stats.intervals import (
     AGGREGATES,
     ONE_CLUSTER,
     Aggregate,
-    ClusterCodes,
     Estimate,
     Interval,
-    cluster_codes,
     cluster_standard_error,
-    cluster_sums,
     design_effect,
     exact_sum,
     mean_interval,
     wilson,
 )
 from evalkit.stats.paired import (
+    PERMUTATION_FLOOR,
     holm,
     paired_interval,
     paired_minimum_detectable_effect,
@@ -36,11 +35,12 @@ from evalkit.stats.planning import (
     smallest_joint_margin,
 )
 from evalkit.stats.ranking import Rank, rank_models
-from evalkit.stats.restricted import group_by_cluster, restricted_interval, restricted_t
+from evalkit.stats.restricted import equivalence_p, group_by_cluster, restricted_interval, restricted_t
 
 __all__ = [
     "AGGREGATES",
     "ONE_CLUSTER",
+    "PERMUTATION_FLOOR",
     "Aggregate",
     "Assumptions",
     "ClusterCodes",
@@ -54,7 +54,9 @@ __all__ = [
     "design_effect",
     "detectable_difference",
     "difference_power",
+    "effective_clusters",
     "equal_clusters",
+    "equivalence_p",
     "exact_sum",
     "group_by_cluster",
     "half_width",

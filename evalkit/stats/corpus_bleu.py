@@ -14,16 +14,8 @@ from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from evalkit.stats.intervals import (
-    LEVEL,
-    NO_ESTIMATE,
-    ONE_CLUSTER,
-    Estimate,
-    Interval,
-    cluster_codes,
-    cluster_sums,
-    resampled_weights,
-)
+from evalkit.stats.clusters import cluster_codes, cluster_sums
+from evalkit.stats.intervals import LEVEL, NO_ESTIMATE, ONE_CLUSTER, Estimate, Interval, resampled_weights
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, cluster_codes, cluster_sums, mean_interval, t_quantile
+from evalkit.stats.clusters import cluster_codes, cluster_sums
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
 
 
 class Counts(NamedTuple):

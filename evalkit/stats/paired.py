@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, Clusters, Interval, Values, cluster_codes, mean_interval
+from evalkit.stats.clusters import Clusters, Values, cluster_codes
+from evalkit.stats.intervals import LEVEL, Interval, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 _PAIRS = 256
 # Signs that are multiplied at a time: so many stay in a processor's cache.
 _SIGNS = 200_000
+_PERMUTATIONS = 10_000
+# The least p value of random patterns: the observed one among them.
+PERMUTATION_FLOOR = 1 / (_PERMUTATIONS + 1)
 _EXACT_UP_TO = 13  # clusters with a difference; 2^13 sign patterns are fewer than the 10,000 random ones
 
 
@@ -42,7 +46,7 @@ def sign_flip_p(
     second: Values,
     clusters: Clusters,
     *,
-    permutations: int = 10_000,
+    permutations: int = _PERMUTATIONS,
     seed: int = 0,
 ) -> float:
     """Two-sided p value of the hypothesis that the models are interchangeable within every cluster (sign-flip test).
@@ -62,7 +66,7 @@ def sign_flip_p_values(
     others: np.ndarray[Any, Any],
     clusters: Clusters,
     *,
-    permutations: int = 10_000,
+    permutations: int = _PERMUTATIONS,
     seed: int = 0,
 ) -> list[float]:
     """`sign_flip_p` of a model against each of several others, of shape (models, rows)."""
@@ -74,7 +78,7 @@ def sign_flip_p_values(
 
 
 def sign_flip_p_of_sums(
-    differences: Iterable[np.ndarray[Any, Any]], *, permutations: int = 10_000, seed: int = 0
+    differences: Iterable[np.ndarray[Any, Any]], *, permutations: int = _PERMUTATIONS, seed: int = 0
 ) -> list[float]:
     """`sign_flip_p` of several pairs at once, each given by the sum of its differences in each cluster."""
     import numpy as np

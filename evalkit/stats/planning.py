@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import ClusterCodes, Codes
+from evalkit.stats.clusters import ClusterCodes, Codes
 from evalkit.stats.restricted import group_by_cluster, restricted_t
 
 if TYPE_CHECKING:

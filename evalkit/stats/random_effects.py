@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, t_quantile
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL
 
 # With fewer sets the variance between them is not known at all.
 MIN_SETS = 3

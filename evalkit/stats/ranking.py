@@ -1,19 +1,25 @@
-"""Ranking with uncertainty: interval of each model's rank, and models not distinguishable from the best."""
+"""Ranking with uncertainty: simultaneous intervals of all ranks, and the models that may be the best.
+
+Every pair of models is compared at once: the error is that any of the intervals is wrong.  References: Klein, Wright &
+Wieczorek 2020, J. R. Stat. Soc. A 183:819 (ranks from simultaneous comparisons); Hansen, Lunde & Nason 2011,
+Econometrica 79:453 (the set of models of which none is worse than another).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.intervals import LEVEL, Codes, cluster_codes, cluster_sums, resampled_weights
-from evalkit.stats.paired import holm, sign_flip_p_values
+from evalkit.stats.clusters import Codes, cluster_codes, cluster_sums
+from evalkit.stats.differences import different_pairs
+from evalkit.stats.intervals import LEVEL, resampled_weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Resampled means that are ranked at a time, and ranks whose quantiles are taken at a time.
+# Resampled means that are ranked at a time.
 _BLOCK = 1 << 21
 # Two means this close are equal: they differ by rounding only.
 _EQUAL = 1e-12
@@ -23,9 +29,9 @@ _EQUAL = 1e-12
 class Rank:
     """Rank of one model.
 
-    rank: 1 is best; equal values share the better rank.  low, high: interval of the rank under resampling of
-    clusters.  p_best: share of resamples in which no model is better.  tied: not significantly different from the
-    first.
+    rank: 1 is best; equal values share the better rank.  low, high: simultaneous interval of the rank: one more than
+    the models that are significantly better, and as many as are not significantly worse.  p_best: share of resamples of
+    clusters in which no model is better.  tied: no model is significantly better.
     """
 
     name: str
@@ -48,8 +54,8 @@ def rank_models(
 ) -> list[Rank]:
     """Rank models by their mean over the same rows, best first.
 
-    A model is tied with the first if the sign-flip p value of their difference, adjusted by Holm's method over all
-    other models, is at least 1 - level.  Raises ConfigError if the models have different numbers of rows, or none.
+    With probability `level` no pair of equal models is called different, over all pairs (`different_pairs`), so that
+    all intervals of ranks hold together.  Raises ConfigError if the models have different numbers of rows, or none.
     """
     import numpy as np
 
@@ -60,32 +66,21 @@ def rank_models(
     code, k = cluster_codes(clusters, clusters)
     means = rows.mean(axis=1)
     ranks = _resampled_ranks(rows, code, k, resamples, seed)
-    first = int(means.argmax())
-    others = [place for place in range(len(names)) if place != first]
-    p_values = holm(sign_flip_p_values(rows[first], rows[others], clusters, seed=seed))
-    tied = {first} | {other for other, p in zip(others, p_values, strict=True) if p >= 1 - level}
-    tail = (1 - level) / 2
-    parts = [np.quantile(ranks[part], [tail, 1 - tail], axis=1, method="inverted_cdf") for part in _parts(ranks)]
-    low, high = np.concatenate(parts, axis=1)
+    sums = np.stack([cluster_sums(row, code, k) for row in rows])
+    better, worse = different_pairs(sums, level, seed=seed)
     found = [
         Rank(
             name=name,
             value=float(np.mean(scores[name])),
             rank=1 + int((means > means[place] + 1e-12).sum()),
-            low=int(low[place]),
-            high=int(high[place]),
+            low=1 + int(better[place]),
+            high=len(names) - int(worse[place]),
             p_best=float((ranks[place] == 1).mean()),
-            tied=place in tied,
+            tied=not better[place],
         )
         for place, name in enumerate(names)
     ]
     return sorted(found, key=lambda rank: (rank.rank, rank.name))
-
-
-def _parts(array: np.ndarray[Any, Any]) -> Iterator[slice]:
-    """Slices along the first axis, each of about _BLOCK elements."""
-    size = max(1, _BLOCK // max(1, array.shape[1]))
-    return (slice(start, start + size) for start in range(0, len(array), size))
 
 
 def _resampled_ranks(

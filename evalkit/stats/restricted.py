@@ -13,17 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit.stats.intervals import (
-    LEVEL,
-    ONE_CLUSTER,
-    Clusters,
-    Interval,
-    Values,
-    cluster_codes,
-    cluster_sums,
-    exact_sum,
-    t_quantile,
-)
+from evalkit.stats.clusters import Clusters, Values, cluster_codes, cluster_sums
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, exact_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,6 +129,23 @@ def restricted_interval(differences: Values, clusters: Clusters, level: float = 
     critical = t_quantile(level, data.k - 1)
     low, high = (_bound(data, critical, sign) for sign in (-1, 1))
     return Interval(low=low, high=high, method=f"restricted t, {data.k} clusters")
+
+
+def equivalence_p(differences: Values, clusters: Clusters, margin: float) -> float:
+    """p of the hypothesis that the mean difference is not within (-margin, margin): two one-sided tests (TOST).
+
+    The larger of both p values (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657), each by the restricted t
+    statistic with K - 1 degrees of freedom.  1.0 for no rows and for a single cluster.
+    """
+    from scipy.special import stdtr
+
+    if not len(differences):
+        return 1.0
+    data = group_by_cluster(differences, clusters)
+    if data.k < 2:
+        return 1.0
+    above, below = restricted_t(data, -margin), -restricted_t(data, margin)
+    return float(stdtr(data.k - 1, -min(above, below)))
 
 
 def _bound(data: ClusteredDifferences, critical: float, sign: int) -> float:

@@ -19,6 +19,7 @@ from evalkit.tasks.coloninst_hub import hub_file
 from evalkit.tasks.coloninst_labels import parent_of
 from evalkit.tasks.coloninst_records import (
     KINDS,
+    UNKNOWN_VIDEOS,
     Record,
     RecordFile,
     category_in,
@@ -179,6 +180,12 @@ class ColonInst:
 
     def _notes(self, file: RecordFile, records: tuple[Record, ...], folder: str) -> tuple[str, ...]:
         notes = [SEEN_NOTE] if folder == "val" else []
+        if unknown := Counter(r.source for r in records if r.source in UNKNOWN_VIDEOS):
+            listed = ", ".join(f"{source} {n}" for source, n in sorted(unknown.items()))
+            notes.append(
+                "intervals are clustered by video where file names tell it; frames of videos that they do not tell "
+                f"({listed}) count as independent, so that intervals are too narrow there"
+            )
         if self.kind == "cap":
             notes.append(CAP_NOTE)
         if file.answered:

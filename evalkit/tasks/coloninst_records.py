@@ -46,6 +46,8 @@ _SEQUENCES = {
     "KUMC": re.compile(r"(.+)_\d+"),
     "Nerthus": re.compile(r"(bowel_\d+_score_\d-\d)_\d+", re.IGNORECASE),
 }
+# Sources whose images are frames of videos that neither paths nor names tell.
+UNKNOWN_VIDEOS = frozenset({"CVC-ClinicDB", "CVC-ColonDB", "ETIS", "ETIS-Larib", "PICCOLO"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

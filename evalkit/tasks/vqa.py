@@ -14,6 +14,7 @@ from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES, RawRow, SplitRows, is_yes_or_no, samples_of
 from evalkit.tasks.hub import dataset_snapshot
 from evalkit.tasks.image_check import ON_MISSING
+from evalkit.tasks.options_file import with_options
 from evalkit.tasks.prompts import check_prompt, options_in, options_note, prompt_id, render
 
 RULES = ("label", "yesno")
@@ -30,6 +31,8 @@ class VqaTask(ABC):
         closed_rule: definition of a closed row: label (the dataset's own field) or yesno (the gold is yes or no).
         allow_counts: accept a copy whose row counts differ from the published ones.
         on_missing_image: error or skip; see `evalkit.tasks.image_check`.
+        options_file: options of the split's closed questions; see `evalkit.tasks.options_file`.  None: those that a
+            question itself offers.
     """
 
     # File patterns of one split in the hub's repository; {split} is replaced by the names of the split.
@@ -47,6 +50,7 @@ class VqaTask(ABC):
         closed_rule: str = "label",
         allow_counts: bool = False,
         on_missing_image: str = "error",
+        options_file: str | None = None,
     ) -> None:
         aliases = {alias: split_name for split_name, names in SPLIT_NAMES.items() for alias in names}
         for value, allowed, key in (
@@ -65,6 +69,7 @@ class VqaTask(ABC):
         self.prompt = prompt
         self.closed_rule = closed_rule
         self.allow_counts = allow_counts
+        self.options_file = expand_home(options_file) if options_file else None
 
     @abstractmethod
     def read(self, root: Path, split: str, images: bool) -> SplitRows:
@@ -94,9 +99,14 @@ class VqaTask(ABC):
         return {}
 
     def messages(self, sample: Sample) -> tuple[Message, ...]:
-        """The image, then the question under the prompt variant; listed options come from the question alone."""
-        text = render(self.prompt, sample.prompt_question, options_in(sample.question))
+        """The image, then the question under the prompt variant; options are the file's, else the question's own."""
+        text = render(self.prompt, sample.prompt_question, self._options(sample))
         return (Message(role="user", content=(ImagePlace(0), text)),)
+
+    def _options(self, sample: Sample) -> tuple[str, ...]:
+        """The options that a prompt may list: never made from the gold answer, unless the options file was."""
+        is_given = self.options_file is not None and sample.answer_type == CLOSED
+        return sample.choices if is_given else options_in(sample.question)
 
     def _load(self, split: str, images: bool, root: Path | None) -> LoadedTask:
         root = root or self._from_hub(split)
@@ -107,7 +117,10 @@ class VqaTask(ABC):
             # The folder of a snapshot in the cache is named after its commit.
             notes.append(f"{self.repo} at commit {root.name}")
         samples, skipped = samples_of(found.rows, self.closed_rule, f"{self.name} ({root})")
-        notes += options_note(self.prompt, [options_in(sample.question) for sample in samples])
+        if self.options_file is not None and split == self.split:
+            samples, joined = with_options(samples, self.options_file, f"{self.name} ({split})")
+            notes += joined
+        notes += options_note(self.prompt, [self._options(sample) for sample in samples])
         return LoadedTask(
             name=self.name,
             split=split,

@@ -89,7 +89,7 @@ def test_the_verb_prints_and_writes_the_block(run: Path, tmp_path: Path, capsys:
     [
         (["prevalence=0"], "prevalence=0 is not possible"),
         (["prevalence=5"], "prevalence=5 is not possible"),
-        (["by=organ"], "without a manifest.json"),
+        (["by=organ"], "not registered here"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_refused(

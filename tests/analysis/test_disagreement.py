@@ -300,7 +300,7 @@ def documented() -> list[tuple[str, str, int, dict[str, int]]]:
 
 
 def test_the_documented_causes_exist_and_add_up() -> None:
-    assert len(documented()) == 19
+    assert len(documented()) == 24
     for _, _, n, causes in documented():
         assert sum(causes.values()) == n
         assert set(causes) <= set(CAUSES)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from evalkit.analysis.compare import by_slice, compare, render, render_slices
+from evalkit.analysis.compare import (
+    by_slice,
+    compare,
+    equivalence,
+    p_values,
+    render,
+    render_slices,
+    slices_heading,
+    slices_of,
+)
 from evalkit.analysis.paired import aligned, incompatibilities, pair
 from evalkit.analysis.run_scores import RunScores
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import MetricKey, Prediction, Sample
 from evalkit.scoring.protocols.coloninst import ColonInst
+from evalkit.stats import holm, sign_flip_p, sign_flip_p_of_sums
 from tests.support.gate_runs import ERROR_RATE, METRIC, run
 
 UNPARSABLE = MetricKey("coloninst", "unparsable_rate")
@@ -66,6 +77,91 @@ def test_slices_follow_the_direction() -> None:
         ("modality=MR", 0, 0),
     ]
     assert render_slices(found).splitlines()[0].endswith("worse 20, better 0 of 20, lower is better")
+
+
+def tagged(sizes: dict[str, int]) -> list[Sample]:
+    """Rows with the tag `modality`, three of an image."""
+    names = [name for name, n in sizes.items() for _ in range(n)]
+    return [
+        Sample(id=str(k), image_id=f"i{k // 3}", question="?", references=("x",), tags={"modality": name})
+        for k, name in enumerate(names)
+    ]
+
+
+def noisy(n: int, seed: int, rate: float = 0.5) -> list[float | None]:
+    return [float(v < rate) for v in np.random.default_rng(seed).random(n)]
+
+
+def test_a_slice_on_fewer_than_five_images_says_so_and_small_ones_are_shrunken() -> None:
+    samples = tagged({"CT": 9, "MR": 30, "XR": 261})
+    found = by_slice(run(noisy(300, 1)), run(noisy(300, 2), "b"), [METRIC], samples)
+    ct, mr, xr = render_slices(found).splitlines()
+    assert "too few images (3)" in ct and "q" not in ct.replace("accuracy", "")
+    assert "shrunken" in mr and "q=" in mr
+    assert "shrunken" not in xr and "q=" in xr
+    centre = found[2].paired.difference
+    assert abs(found[1].shrunken - centre) <= abs(found[1].paired.difference - centre) + 1e-9
+
+
+def test_the_slices_of_all_runs_are_one_family() -> None:
+    from scipy.stats import false_discovery_control
+
+    samples, first = tagged({"CT": 60, "MR": 60, "XR": 60}), run(noisy(180, 0))
+    others = [run(noisy(180, k), str(k)) for k in (1, 2, 3)]
+    found = slices_of(first, others, [METRIC], samples)
+    alone = [by_slice(first, other, [METRIC], samples) for other in others]
+    parts = [frozenset(s.id for s in samples if s.tags["modality"] == name) for name in ("CT", "MR", "XR")]
+    both = [aligned(first.subset(ids), other.subset(ids), METRIC) for other in others for ids in parts]
+    p = [sign_flip_p(*scores) for scores in both]
+    assert [d.q.value for of_run in found for d in of_run] == pytest.approx(false_discovery_control(p))
+    # Nine intervals hold together, so each is wider than where three are shown.
+    for together, single in zip(found, alone, strict=True):
+        for a, b in zip(together, single, strict=True):
+            assert a.paired.interval.low < b.paired.interval.low
+    assert slices_heading(found, "image").startswith("slices: 9 comparisons are one family")
+
+
+def test_one_holm_family_has_every_run_and_metric() -> None:
+    first, others = run(noisy(300, 0)), [run(noisy(300, k, 0.56), str(k)) for k in range(1, 6)]
+    results = compare([first, *others], None)
+    raw = sign_flip_p_of_sums(
+        np.bincount(np.arange(300) // 3, weights=np.subtract(o.columns[METRIC].values, first.columns[METRIC].values))
+        for o in others
+    )
+    assert [p.value for of_run in p_values(first, results) for p in of_run] == pytest.approx(holm(raw))
+    assert render(results, first, 0).count("Holm over all 5 comparisons of 5 runs") == 5
+
+
+def test_a_permutation_floor_is_printed_as_less() -> None:
+    results = compare([run([0.0] * 120), run([1.0] * 120, "b")], None)
+    assert "p<0.0001 " in render(results, run([0.0] * 120), 0)
+    # Up to 13 clusters every pattern is counted, and the p value is exact.
+    results = compare([run([0.0] * 30), run([1.0] * 30, "b")], None)
+    assert "p=0.0020 " in render(results, run([0.0] * 30), 0)
+
+
+def test_equivalence_is_shown_for_a_margin_that_the_interval_is_within() -> None:
+    values = noisy(900, 0)
+    other = [1 - v if k % 150 == 0 else v for k, v in enumerate(values)]
+    results = compare([run(values), run(other, "b")], None)
+    text = render(results, run(values), 0, 0.03)
+    assert "equivalent within 3.00 points, p=0.0" in text
+    text = render(results, run(values), 0, 0.002)
+    assert "equivalence not shown within 0.20 points" in text
+    # Two one-sided tests at 5 % are the 90 % interval.
+    far = run(noisy(900, 1), "b")
+    ninety = pair(run(values), far, METRIC, 0.9).interval
+    edge = max(abs(ninety.low), abs(ninety.high))
+    results = compare([run(values), far], None)
+    inside, outside = (equivalence(run(values), results, edge * by)[0][0] for by in (1.01, 0.99))
+    assert inside < 0.05 < outside
+
+
+@pytest.mark.parametrize("margin", [0, 1.0, -0.02, 2, True, "0.02"])
+def test_an_equivalence_margin_is_a_fraction(margin: object) -> None:
+    results = compare([run([1.0] * 9), run([1.0] * 9, "b")], None)
+    with pytest.raises(ConfigError, match="expected the largest difference that counts as none"):
+        render(results, run([1.0] * 9), 0, margin)  # type: ignore[arg-type]
 
 
 def test_answers_of_coloninst_that_cannot_be_parsed_are_worse() -> None:

@@ -90,6 +90,14 @@ def test_the_help_of_a_verb_shows_its_groups_and_its_commented_settings() -> Non
     assert len(help_text().splitlines()) < 150, "the general help lists no verb's settings"
 
 
+def test_the_general_help_names_a_variant_behind_the_option_that_it_varies() -> None:
+    text = help_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("  medevalkit "))
+    assert line.endswith("[also -fixed, -fixed-slake, -slake, -text, -text-slake]")
+    assert "\n  medevalkit-slake" not in text and "[also -slake, -text, -text-slake]" in text
+    assert "\n  llava-med-v1.0 " in text, "models are no variants of each other"
+
+
 def test_nested_settings_are_shown_with_their_indentation() -> None:
     lines = read_settings("merge").lines
     assert lines[lines.index(next(k for k in lines if k.startswith("data:"))) + 1].startswith("  path: null")

@@ -25,9 +25,16 @@ from tests.support.supply_chain import checks, imported
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 # Declared ahead of their use, docs/adr/0007-dependencies.md; a name leaves this set when the package imports it.
-WAITING = {"nltk"}
+WAITING: set[str] = set()
 # Import names of distributions that may be missing here, or that several distributions have.
-DISTRIBUTIONS = {"ray": "ray", "vllm": "vllm", "yaml": "pyyaml", "PIL": "pillow", "pydantic_core": "pydantic"}
+DISTRIBUTIONS = {
+    "ray": "ray",
+    "bert_score": "bert-score",
+    "vllm": "vllm",
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "pydantic_core": "pydantic",
+}
 
 
 @cache
@@ -109,7 +116,8 @@ def test_a_missing_pin_another_version_and_a_lost_hash_are_seen() -> None:
 
 def test_everything_that_the_package_imports_is_declared() -> None:
     trackers = ("tracking-mlflow", "tracking-tensorboard", "tracking-trackio", "tracking-wandb")
-    allowed = declared().union(*map(declared, ("hf", "vllm", "ray", "xlsx", "dicom", "peft", *trackers)))
+    extras = ("hf", "vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", *trackers)
+    allowed = declared().union(*map(declared, extras))
     assert {name for name in imported() if distribution_of(name) not in allowed} == set()
 
 

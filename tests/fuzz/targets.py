@@ -24,6 +24,7 @@ from evalkit.core.types import Generation, Message, Prediction, Request, Sample
 from evalkit.engines.chat_format import prediction_of
 from evalkit.importers import FORMATS, read_answers
 from evalkit.judge.parse_response import HIGHEST, LOWEST, VERDICTS, read_verdict
+from evalkit.judge.reply_forms import ReplyForm
 from evalkit.scoring.base import ScoringProtocol
 from tests.support.protocols import CONF, protocol, row
 
@@ -93,6 +94,9 @@ def _check_scores(pairs: Iterable[tuple[Sample, ScoringProtocol]], given: Predic
         assert scores == by.score(sample, given)
 
 
+REPLY_FORMS = (("tag", "judge"), ("brackets", "Correctness"), ("json", "score"), ("line", "rating"), ("word", ""))
+
+
 def judge_reply(data: bytes) -> None:
     """A judge's reply: a verdict out of the known ones, or a reason."""
     reply, refusal, finish = fields(data, 3)
@@ -104,6 +108,13 @@ def judge_reply(data: bytes) -> None:
             assert LOWEST <= verdict.first <= HIGHEST and LOWEST <= verdict.second <= HIGHEST
         else:
             assert verdict.label in VERDICTS
+    for form, name in REPLY_FORMS:
+        made = ReplyForm(form=form, name=name, credit={"yes": 1.0, "no": 0.0, "1": 1.0})
+        for rounds in (1, 3):
+            verdict = read_verdict(
+                "correctness", reply, refusal=refusal or None, finish=finish or None, form=made, rounds=rounds
+            )
+            assert (verdict.label in made.credit) == (verdict.status == "judged")
 
 
 REQUEST = Request(

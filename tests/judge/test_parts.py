@@ -31,6 +31,11 @@ PROMPTS = {
     "correctness/v1.j2": "ce571ed19e6f7b5d7442e8d50c51be1bd3174566008c607f65fb205ac561c880",
     "relative/v1.j2": "a0ef62251227be5e7f8771d06f93c502af3f23d2e6c3f325dab3c97b4725a8bc",
     "referee/v1.j2": "f0b73081820dbc6563447b22f4a8cba0fb94f38b97fc64bb458a72d619f8be0a",
+    "begin-correctness/v1.j2": "40d948727ef1a0a4b17f168b7ab8a3802a10370c10c5ccf164a8bfa5e1bfb300",
+    "graded/v1.j2": "cbc36064164e4d7c0a1229b6ea893038bcd7189c12f4ffb44ca3cab4ab022288",
+    "rating/v1.j2": "bacc6847fc95d025e2a4792267f27647e43d67bc7d41ca1f82d758e7bcad553b",
+    "score-object/v1.j2": "72e87489b9a21b27246e2b04d23ad9d3050a5ea28e5ff171ee05f676cfb13276",
+    "zero-is-right/v1.j2": "beac765abe19927edc4e0a7829d37ad4c0bfe4d1802bbe978fd5bd684c7ece6c",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from evalkit.core.errors import DataError
-from evalkit.scoring.golds import check_golds, letter_golds, uncounted_rows
+from evalkit.scoring.golds import check_golds, letter_golds, small_classes, uncounted_rows
 from evalkit.tasks.prompts import options_note, render
 from tests.support.paths import SHARED
 from tests.support.protocols import needs_answers, protocol, row, value
@@ -62,3 +62,12 @@ class TestHelm:
             for metric in ("exact_match", "quasi_exact_match", "f1"):
                 hub = value("helm", metric, fact["answer"], fact["answer"])
                 assert hub == value("helm", metric, str(fact["answer_osf"]), fact["answer"], **lower) > 0
+
+
+def test_a_mean_over_classes_names_those_of_fewer_than_five_rows():
+    golds = ["polyp"] * 5 + ["Adenoma"] * 3 + ["adenoma"] + ["ulcer"] * 4
+    rows = [replace(row(gold), id=str(k)) for k, gold in enumerate(golds)]
+    (note,) = small_classes(rows, [protocol("coloninst", task="cls")])
+    assert note.startswith("macro_accuracy, macro_f1: 2 of 3 classes have fewer than 5 rows (adenoma: 4, ulcer: 4)")
+    assert small_classes(rows, [protocol("strict")]) == []
+    assert small_classes(rows[:5], [protocol("coloninst", task="cls")]) == []

@@ -12,14 +12,17 @@ from tests.core.test_reasoning import FORMS
 from tests.scoring.test_properties import GOLDS, ROW_PROTOCOLS, TEXTS
 from tests.support.protocols import protocol, row
 
-RAW = ("medevalkit", "medevalkit-slake")
+RAW = (
+    "medevalkit", "medevalkit-slake", "medevalkit-text", "medevalkit-text-slake", "medvlthinker",
+    "medvlthinker-regraded",
+)  # fmt: skip
 # A thought with nothing after it is a failure, not an empty answer: see the golden tables of tests/core.
 ANSWERS = TEXTS.filter(lambda text: text.strip())
 THOUGHTS = TEXTS | st.sampled_from(["Yes or no? No, yes.", "CT, MRI, lung, left", "the answer is no", r"\boxed{yes}"])
 ANSWER_TYPES = st.sampled_from(["OPEN", "CLOSED", None])
 
 
-def test_the_protocols_that_read_the_raw_text_are_those_of_medevalkit():
+def test_the_protocols_that_read_the_raw_text_are_those_whose_authors_do():
     assert {name for name in ROW_PROTOCOLS if protocol(name).reads == "raw"} == set(RAW)
 
 

@@ -48,11 +48,11 @@ def test_unclustered_hits_get_wilson():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-14)
 
 
-def test_unclustered_numbers_get_t():
+def test_unclustered_numbers_without_a_scale_get_t():
     from scipy import stats as scipy_stats
 
     values = [0.2, 0.4, 0.9, 0.5]
-    found = mean_interval(values, range(4), 0.9)
+    found = mean_interval(values, range(4), 0.9, bounded=False)
     expected = scipy_stats.t.interval(0.9, 3, np.mean(values), scipy_stats.sem(values))
     assert (found.low, found.high) == pytest.approx(expected, abs=1e-14)
     assert found.method == "t"
@@ -66,15 +66,18 @@ def test_the_clustered_interval_is_statsmodels(seed):
     clusters = rng.integers(0, 30, 200)
     values = np.clip(rng.normal(0.5, 0.2, 200) + clusters / 200, 0, 1)
     fit = sm.OLS(values, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
-    found = mean_interval(values.tolist(), [f"image {c}" for c in clusters])
+    found = mean_interval(values.tolist(), [f"image {c}" for c in clusters], bounded=False)
     assert cluster_standard_error(values.tolist(), clusters.tolist()) == pytest.approx(fit.bse[0], abs=1e-12)
     assert (found.low, found.high) == pytest.approx(tuple(fit.conf_int()[0]), abs=1e-12)
     assert found.method == f"cluster-robust t, {len(set(clusters.tolist()))} clusters"
+    # Where many equal answers are far from both edges, the interval of fractions is nearly the same.
+    near = mean_interval(values.tolist(), clusters.tolist())
+    assert (near.low, near.high) == pytest.approx((found.low, found.high), abs=0.005)
 
 
-def test_only_bounded_metrics_are_clipped():
+def test_only_intervals_of_fractions_stay_in_0_to_1():
     values, clusters = [0.0, 1.0, 1.0, 1.0], ["a", "a", "b", "b"]
-    assert mean_interval(values, clusters).high == 1.0
+    assert 0.99 < mean_interval(values, clusters).high < 1.0
     assert mean_interval(values, clusters, bounded=False).high > 1.0
     assert AGGREGATES["unbounded_mean"]([40.0, 60.0, 50.0], "abc")[0] == 50
 

@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.stats import rank_models, sign_flip_p
 from evalkit.stats.intervals import cluster_codes, resampled_means
-from evalkit.stats.paired import holm, sign_flip_p_values
+from evalkit.stats.paired import sign_flip_p_values
 
 KINDS = {
     "hits": lambda drawn, share: float(drawn.random() < share),
@@ -37,11 +37,48 @@ def test_ranks_are_those_of_comparing_every_pair(kind: str, size: tuple[int, int
     rows = np.array(list(scores.values())) * (1 if higher_is_better else -1)
     drawn = resampled_means(rows, *cluster_codes(clusters, clusters), 500, 0)
     ranks = 1 + (drawn[None] > drawn[:, None] + 1e-12).sum(axis=1)
-    low, high = np.quantile(ranks, [0.025, 0.975], axis=1, method="inverted_cdf")
     found = {r.name: r for r in rank_models(scores, clusters, higher_is_better=higher_is_better, resamples=500)}
-    assert [found[name].low for name in scores] == low.tolist()
-    assert [found[name].high for name in scores] == high.tolist()
     assert [found[name].p_best for name in scores] == (ranks == 1).mean(axis=1).tolist()
+    better, worse = by_pairs(rows, clusters)
+    assert [found[name].low for name in scores] == [1 + n for n in better]
+    assert [found[name].high for name in scores] == [len(scores) - n for n in worse]
+    assert [found[name].tied for name in scores] == [n == 0 for n in better]
+    assert all(r.low <= r.rank <= r.high for r in found.values())
+
+
+def by_pairs(rows: np.ndarray, clusters: list[str]) -> tuple[list[int], list[int]]:
+    """Of each model, how many are better and worse by `different_pairs`, with every pair and flip written out."""
+    code, k = cluster_codes(clusters, clusters)
+    sums = np.array([np.bincount(code, weights=row, minlength=k) for row in rows])
+    signs = 2.0 * np.random.default_rng(0).integers(0, 2, size=(4000, k)) - 1.0
+    pairs = {(i, j): sums[i] - sums[j] for i in range(len(rows)) for j in range(len(rows)) if i != j}
+    spread = {pair: np.sqrt((d**2).sum()) for pair, d in pairs.items()}
+    observed = {pair: d.sum() / spread[pair] for pair, d in pairs.items() if spread[pair] > 1e-9}
+    flipped = [np.abs(signs @ pairs[pair]) / spread[pair] for pair in observed]
+    largest = np.append(np.max(flipped, axis=0), max(observed.values())) if observed else np.zeros(1)
+    critical = np.quantile(largest, 0.95, method="higher") * (1 + 1e-9)
+    lower = [sum(observed.get((j, i), 0) > critical for j in range(len(rows))) for i in range(len(rows))]
+    return lower, [sum(observed.get((i, j), 0) > critical for j in range(len(rows))) for i in range(len(rows))]
+
+
+def test_equal_models_are_seldom_told_apart() -> None:
+    """Ten equal models: earlier versions singled somebody out in 11.7 %, and 61 % of the rank intervals held."""
+    from benchmarks.equal_models import simulate
+
+    found = simulate("vqa-rad", 10, sets=60, flips=500)
+    assert found["somebody_differs"] <= 0.15
+    assert found["all_ranks_hold"] >= 0.85
+
+
+def test_more_models_than_are_flipped_are_told_apart_by_bonferroni() -> None:
+    rng = np.random.default_rng(0)
+    base = (rng.random(400) < 0.5).astype(float)
+    scores = {f"m{m}": np.where(rng.random(400) < 0.1, 1 - base, base) for m in range(105)}
+    scores |= {"best": np.ones(400), "worst": np.zeros(400)}
+    ranks = {r.name: r for r in rank_models(scores, range(400), resamples=50)}
+    assert (ranks["best"].low, ranks["best"].high) == (1, 1)
+    assert (ranks["worst"].low, ranks["worst"].high) == (107, 107)
+    assert {(r.low, r.high) for name, r in ranks.items() if name.startswith("m")} == {(2, 106)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,13 +90,6 @@ def test_p_values_of_many_pairs_are_those_of_each_pair(kind: str, images: int) -
         np.array(scores["m0"]), np.array([scores[n] for n in names]), clusters, permutations=2000
     )
     assert several == [sign_flip_p(scores["m0"], scores[n], clusters, permutations=2000) for n in names]
-    first = max(names, key=lambda n: sum(scores[n]))
-    others = [n for n in names if n != first]
-    adjusted = holm([sign_flip_p(scores[first], scores[n], clusters) for n in others])
-    ranked = {r.name: r for r in rank_models(scores, clusters)}
-    best = min(ranked.values(), key=lambda r: (r.rank, r.name))
-    if best.name == first:
-        assert {n for n, p in zip(others, adjusted, strict=True) if p >= 0.05} == {n for n in others if ranked[n].tied}
 
 
 # The most memory is read from /proc: what `getrusage` says includes the process of the tests, of which this is a fork.

@@ -67,6 +67,8 @@ CAUSES: dict[str, str] = {
     "white space": "spaces or line breaks inside or around the answer",
     "nearly all of the gold words": "one calls a recall of 0.75 right",
     "some of the gold words": "one gives credit for a part",
+    "an answer without the mark that one wants": "one of them reads what follows \"ANSWER:\" or \"Final Answer:\" and "
+    "nothing else",
     "an answer of signs alone": "nothing but punctuation was said; one of them takes an option for it",
     "a letter that is no option": "a letter beyond the options; one says so, the other looks for another reading",
     "states two options": "two options are stated; one leaves the row unscored, another takes the first, the last "

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.stats import ClusterCodes, Interval, cluster_sums
-from evalkit.stats.intervals import LEVEL, t_quantile
+from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.intervals import LEVEL
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,6 +22,7 @@ _DIGITS = frozenset(NUMBERS) | frozenset(NUMBERS.values()) | {"none"}
 _SMALL = frozenset({"a", "an", "the", "and"})
 _LONE_LETTER = re.compile(r"(?<![A-Za-z])[A-Na-n](?![A-Za-z])")
 _INTRODUCED = re.compile(r"answer is|answer:|answer\*|<answer>|boxed|final answer|答案")
+_MARKED = re.compile(r"answer\s*:")
 _CANNOT_TELL = "says that it cannot tell"
 # Share of the gold words that counts as "most" of them.
 MOST = 0.6
@@ -84,6 +85,7 @@ def _of_text(answer: str, gold: str, words: list[str], gold_words: list[str]) ->
         "numbers": bool(pair & _DIGITS),
         "verbose": len(words) > len(gold_words),
         "introduced": _INTRODUCED.search(lower) is not None,
+        "unmarked": _MARKED.search(lower) is None,
         "hidden no": any("no" in w and w != "no" and w not in _NEGATIONS for w in words),
         "hidden yes": any("yes" in w and w != "yes" for w in words),
         "negation": any(w in _NEGATIONS or w.endswith("n't") for w in words),

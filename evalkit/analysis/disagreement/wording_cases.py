@@ -179,4 +179,12 @@ CASES: tuple[tuple[str, str, tuple[tuple[str, str, str, str, str], ...]], ...] =
             ("open", "", "left lung", "left", "spleen"), ("open", "", "left lung", "left spleen", "big spleen"),
          ("open", "", "lung", "lung seen in spleen", "spleen")),
     ),
+    (
+        "an answer without the mark that one wants",
+        "unmarked",
+        (("yes", "", "yes", "so last reply yes", "so Final Answer: yes"),
+         ("no", "", "no", "so last reply no", "so Final Answer: no"),
+         ("option", "", "left", "so last reply left", "so Final Answer: left"),
+         ("open", "", "left lung", "so last reply left lung", "so Final Answer: left lung")),
+    ),
 )  # fmt: skip

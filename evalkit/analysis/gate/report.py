@@ -31,16 +31,46 @@ REFUSED = "refused"
 MOST_SHOWN = 50
 
 
-def record(comparisons: Sequence[GateComparison], exact: bool = False) -> dict[str, Any]:
-    """The content of gate.json."""
+# Reference answers of one comparison's samples by id.
+Golds = Mapping[str, Sequence[str]]
+
+
+def record(
+    comparisons: Sequence[GateComparison], exact: bool = False, golds: Sequence[Golds] | None = None
+) -> dict[str, Any]:
+    """The content of gate.json.
+
+    Args:
+        golds: of each comparison, as `gold_answers` gives them; None where they are not known.
+    """
+    known = golds if golds is not None else [{}] * len(comparisons)
     return {
         "schema": SCHEMA,
         "verdict": overall(comparisons, exact),
         "exact": exact,
         "alpha": ALPHA,
         "interval_level": 1 - 2 * BOUND,
-        "comparisons": [_comparison(c) for c in comparisons],
+        "comparisons": [_comparison(c, gold) for c, gold in zip(comparisons, known, strict=True)],
     }
+
+
+def changed_samples(c: GateComparison) -> frozenset[str]:
+    """The ids of the samples that gate.json lists: another text, or another score in some metric."""
+    places = set(c.changed_answers).union(*(v.paired.flipped for v in c.verdicts))
+    return frozenset(c.baseline.ids[k] for k in places)
+
+
+def gold_answers(c: GateComparison) -> dict[str, tuple[str, ...]]:
+    """The reference answers of the changed samples, from the folder of either run; empty for baseline files alone."""
+    from evalkit.runs.read import references_at
+    from evalkit.runs.store import RunFolder
+
+    wanted = changed_samples(c)
+    for run in (c.candidate, c.baseline):
+        path = RunFolder(Path(run.origin)).predictions
+        if wanted and path.is_file():
+            return references_at(path, wanted)
+    return {}
 
 
 def refusal(message: str) -> dict[str, Any]:
@@ -48,7 +78,7 @@ def refusal(message: str) -> dict[str, Any]:
     return {"schema": SCHEMA, "verdict": REFUSED, "reason": message, "comparisons": []}
 
 
-def _comparison(c: GateComparison) -> dict[str, Any]:
+def _comparison(c: GateComparison, golds: Golds) -> dict[str, Any]:
     header = c.baseline.header
     return {
         "task": header.task,
@@ -59,7 +89,7 @@ def _comparison(c: GateComparison) -> dict[str, Any]:
         "cluster": c.candidate.cluster,
         "metrics": [{**_metric(v), "cluster": c.candidate.cluster} for v in c.verdicts],
         "n_moved": len(c.changed_answers),
-        **_changes(c),
+        **_changes(c, golds),
     }
 
 
@@ -89,7 +119,7 @@ def _metric(v: MetricVerdict) -> dict[str, Any]:
     }
 
 
-def _changes(c: GateComparison) -> dict[str, list[dict[str, Any]]]:
+def _changes(c: GateComparison, golds: Golds) -> dict[str, list[dict[str, Any]]]:
     """The samples that changed, with image and both answers where they are known.
 
     flipped: every sample whose score changed, by metric.  moved: every sample whose answer has another text, whether or
@@ -98,7 +128,7 @@ def _changes(c: GateComparison) -> dict[str, list[dict[str, Any]]]:
     place = {i: k for k, i in enumerate(c.candidate.ids)}
     # A sample may be in several lists: its entry is made once.
     changed = set(c.changed_answers).union(*(v.paired.flipped for v in c.verdicts))
-    samples = {k: _sample(c, k, place) for k in changed}
+    samples = {k: _sample(c, k, place, golds) for k in changed}
     flipped = []
     for v in c.verdicts:
         name = str(v.key)
@@ -110,7 +140,7 @@ def _changes(c: GateComparison) -> dict[str, list[dict[str, Any]]]:
     return {"flipped": flipped, "moved": [samples[k] for k in c.changed_answers]}
 
 
-def _sample(c: GateComparison, k: int, place: Mapping[str, int]) -> dict[str, Any]:
+def _sample(c: GateComparison, k: int, place: Mapping[str, int], golds: Golds) -> dict[str, Any]:
     a, b = c.baseline, c.candidate
     other = place[a.ids[k]]
     questions, at = (b.questions, other) if b.questions else (a.questions, k)
@@ -118,6 +148,7 @@ def _sample(c: GateComparison, k: int, place: Mapping[str, int]) -> dict[str, An
         "sample_id": a.ids[k],
         "image_id": a.image_ids[k],
         "question": questions[at] if questions else None,
+        "references": list(golds[a.ids[k]]) if a.ids[k] in golds else None,
         "baseline_text": a.texts[k] if a.texts else None,
         "candidate_text": b.texts[other] if b.texts else None,
     }
@@ -204,9 +235,10 @@ def markdown(content: Mapping[str, Any], limit: int = MOST_SHOWN) -> str:
         one, two = (_escaped(str(c[side]["model"])) for side in ("candidate", "baseline"))
         where = f"{_escaped(c['task'])} ({_escaped(c['split'])})"
         lines += ["", f"{one} against {two} on {where}, {c['n']} samples: {exact_sentence(c)}"]
-        lines += _sample_table(c["flipped"], "changed scores", limit, c["cluster"])
+        flipped = _by_sample(c["flipped"])
+        lines += _sample_table(flipped, "with changed scores", limit, c["cluster"])
         if content["exact"]:
-            lines += _sample_table(c["moved"], "changed answers", limit, c["cluster"])
+            lines += _sample_table([[f] for f in c["moved"]], "with changed answers", limit, c["cluster"])
     return "\n".join(lines) + "\n"
 
 
@@ -236,20 +268,40 @@ def _value(m: Mapping[str, Any], side: str) -> str:
     return table if table == worst_case else f"{table} (worst case {worst_case})"
 
 
-def _sample_table(found: Sequence[Mapping[str, Any]], title: str, limit: int, cluster: str) -> list[str]:
+def _by_sample(flipped: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The changed scores, those of one sample together: a sample is one row, whatever the number of its metrics."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for f in flipped:
+        found.setdefault(f["sample_id"], []).append(f)
+    return list(found.values())
+
+
+def _sample_table(found: Sequence[Sequence[Mapping[str, Any]]], title: str, limit: int, cluster: str) -> list[str]:
+    """A row a sample: question, gold answer, both answers, and what became of its scores."""
     if not found:
         return []
     lines = [
         "",
-        f"### {len(found)} {title}",
+        f"### {len(found)} sample{'s' if len(found) > 1 else ''} {title}",
         "",
-        f"| sample | {_escaped_name(cluster)} | question | baseline | candidate |",
+        f"| sample | {_escaped_name(cluster)} | question | gold | baseline | candidate | scores |",
+        "|---" * 7 + "|",
     ]
-    lines.append("|---|---|---|---|---|")
-    for f in found[:limit]:
-        cells = (f["sample_id"], f["image_id"], f["question"], f["baseline_text"], f["candidate_text"])
-        lines.append("| " + " | ".join(_escaped(c) for c in cells) + " |")
+    for entries in found[:limit]:
+        f = entries[0]
+        gold = " / ".join(f["references"]) if f["references"] else None
+        cells = (f["sample_id"], f["image_id"], f["question"], gold, f["baseline_text"], f["candidate_text"])
+        scores = "; ".join(_escaped_name(text) for e in entries if (text := _change_text(e)))
+        lines.append("| " + " | ".join([*(_escaped(c) for c in cells), scores or "–"]) + " |")
     return lines + ([f"\n{len(found) - limit} more in gate.json"] if len(found) > limit else [])
+
+
+def _change_text(f: Mapping[str, Any]) -> str:
+    """A changed score in short; empty for an answer whose scores are not known."""
+    if "metric" not in f:
+        return ""
+    one, two = ("unscored" if f[side] is None else f"{f[side]:g}" for side in ("baseline", "candidate"))
+    return f"{f['metric']} {one} → {two}"
 
 
 def _escaped_name(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.analysis.compare import metric_keys
+from evalkit.analysis.gate.family import near_copies
 from evalkit.analysis.gate.inputs import RunPair
 from evalkit.analysis.paired import ASSUMED_DISCORDANCE, Paired, incompatibilities, pair
 from evalkit.analysis.run_scores import RunScores, incomplete
@@ -97,11 +98,21 @@ def default_metrics(run: RunScores) -> list[MetricKey]:
     return [k for k in found if k.metric.endswith(("accuracy", "recall", "exact_match"))]
 
 
-def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str] | None) -> list[list[MetricKey]]:
+def distinct_metrics(run: RunScores, named: Collection[str] = ()) -> list[MetricKey]:
+    """`default_metrics` without those that nearly copy an earlier one, unless they have a margin of their own."""
+    found = default_metrics(run)
+    copies = near_copies(run, found)
+    return [key for key in found if key not in copies or str(key) in named]
+
+
+def choose_metrics(
+    matches: Sequence[Sequence[RunScores]], wanted: Sequence[str] | None, named: Collection[str] = ()
+) -> list[list[MetricKey]]:
     """The metrics to gate of each match (a baseline, or a baseline and its candidate).
 
     wanted: `PROTOCOL METRIC` each; a metric counts for the matches in which one side has it, so that tasks may have
-    different ones, and `decide` refuses the side that lacks it.  None: `default_metrics` of each baseline.
+    different ones, and `decide` refuses the side that lacks it.  None: `default_metrics` of each baseline, without
+    those that nearly copy another one (`near_copies`).  named: metrics with a margin of their own, which stay.
 
     Raises:
         ConfigError: a name is invalid, no side of any match has the metric, or a match has nothing to gate.
@@ -113,7 +124,7 @@ def choose_metrics(matches: Sequence[Sequence[RunScores]], wanted: Sequence[str]
     keys = metric_keys(wanted or ())
     found = []
     for (baseline, *_), available in zip(matches, known, strict=True):
-        found.append(default_metrics(baseline) if wanted is None else [k for k in keys if k in available])
+        found.append(distinct_metrics(baseline, named) if wanted is None else [k for k in keys if k in available])
         if not found[-1]:
             none = "no accuracy or recall" if wanted is None else f"none of {', '.join(wanted)}"
             raise ConfigError(

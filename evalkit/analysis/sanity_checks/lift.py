@@ -19,7 +19,7 @@ from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.choice_protocol import METRIC as CHOICE_METRIC
 from evalkit.scoring.score_table import RowKinds, ScoreTable, checked_scores, column_of, is_by_row_content
-from evalkit.stats import ClusterCodes, cluster_codes, paired_interval
+from evalkit.stats import ClusterCodes, cluster_codes, restricted_interval
 from evalkit.tasks.base import LoadedTask
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _lift(
     ours, others = (np.where(np.isnan(values), worst, values) for values in (run, other))
     # The second minus the first is the gain.
     first, second = (others, ours) if higher_is_better else (ours, others)
-    interval = paired_interval(first, second, images)
+    interval = restricted_interval(second - first, images)
     return {
         "value": sum(others.tolist()) / len(others),
         "lift": (sum(second.tolist()) - sum(first.tolist())) / len(others),

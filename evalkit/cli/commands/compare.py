@@ -22,16 +22,23 @@ EXAMPLES = (
 
 def main(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
-    from evalkit.analysis.compare import by_slice, compare, render, render_slices
+    from evalkit.analysis.compare import compare, render, render_slices, slices_heading, slices_of
     from evalkit.analysis.run_folders import find_runs
     from evalkit.analysis.run_scores import read_run_scores
     from evalkit.pipeline.inputs import select
     from evalkit.pipeline.rescore import run_manifest
+    from evalkit.reports.difference_tables import comparison_sheet
+    from evalkit.reports.sheet import form_of, write_sheet
 
+    target = Path(config["to"]) if config["to"] else None
+    form = form_of(target, None)
     folders = find_runs([Path(p) for p in as_list(config["runs"])])
     runs = [read_run_scores(folder) for folder in folders]
     results = compare(runs, as_list(config["metrics"]) or None)
-    console.out(render(results, runs[0], int(config["flips"])))
+    console.out(render(results, runs[0], int(config["flips"]), config["equivalence"]))
+    if target is not None:
+        write_sheet(comparison_sheet(results, runs[0]), target, form)
+        console.out(str(target))
     if config["slices"]:
         manifest = run_manifest(folders[0])
         if manifest is None:
@@ -41,8 +48,9 @@ def main(config: Config) -> int:
             )
         loaded = make_task({"task": saved_task(manifest, {})}).load(images=False)
         samples = select(loaded.samples, runs[0].ids, runs[0].origin)
-        for result in results:
+        found = slices_of(runs[0], [r.run for r in results], [p.key for p in results[0].pairs], samples)
+        console.out(slices_heading(found, runs[0].cluster))
+        for result, differences in zip(results, found, strict=True):
             console.out(f"by slice, {result.run.header.model} ({result.run.header.run_id}):")
-            keys = [p.key for p in result.pairs]
-            console.out(render_slices(by_slice(runs[0], result.run, keys, samples)))
+            console.out(render_slices(differences))
     return 0

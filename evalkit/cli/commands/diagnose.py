@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from evalkit.runs.verify import StoredRun
 
 HELP_ORDER = 32
+EXAMPLES = (
+    "evalkit diagnose run=RUN prevalence=0.05",
+    "evalkit diagnose run=RUN by=modality file=diagnosis.json",
+)
 FIRST_WORD = "run"
 
 

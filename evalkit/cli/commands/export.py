@@ -1,4 +1,4 @@
-"""A run in other tools' forms: run=DIR format=every-eval-ever|hf-model-index|latex|lm-eval."""
+"""A run in other tools' forms: run=DIR format=every-eval-ever|hf-model-index|latex|lm-eval|…"""
 
 from __future__ import annotations
 

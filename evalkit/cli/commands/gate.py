@@ -59,13 +59,28 @@ def main(config: Config) -> int:
             "The gate needs baseline=RUN (or a file that `gate candidate=RUN save=FILE` wrote) and candidate=RUN."
         )
     out = _output_folder(config)
+    if config["to"]:
+        from evalkit.reports.sheet import form_of
+
+        form_of(Path(config["to"]), None)  # a wrong suffix is refused before anything is computed
     try:
         content = compare_scores(config)
     except EvalkitError as problem:
         report.write(out, report.refusal(str(problem)))
         raise
     report.write(out, content)
+    if config["to"]:
+        write_table(content, Path(config["to"]))
     return _report_verdicts(content)
+
+
+def write_table(content: Mapping[str, Any], target: Path) -> None:
+    """Write the verdicts as the table of a paper."""
+    from evalkit.reports.difference_tables import gate_sheet
+    from evalkit.reports.sheet import form_of, write_sheet
+
+    write_sheet(gate_sheet(content), target, form_of(target, None))
+    console.out(str(target))
 
 
 def refused(arguments: Sequence[str]) -> None:
@@ -125,19 +140,21 @@ def _output_folder(config: Config) -> Path:
 def compare_scores(config: Config) -> dict[str, Any]:
     """The content of gate.json, of the runs `baseline` and `candidate` of the configuration."""
     from evalkit.analysis.gate.inputs import match_by_task
-    from evalkit.analysis.gate.report import record
+    from evalkit.analysis.gate.report import gold_answers, record
     from evalkit.analysis.gate.verdicts import choose_metrics, decide
 
     matches = match_by_task(_paths(config["baseline"]), _paths(config["candidate"]))
     check_cards(run for match in matches for run in match)
-    metrics = choose_metrics(matches, _metrics(config))
+    metrics = choose_metrics(matches, _metrics(config), config["margins"] or ())
     margin_of = _margins(metrics, config)
     if not config["exact"]:
         _check_margins([baseline for baseline, _ in matches], metrics, margin_of, config)
         for (baseline, _), compared in zip(matches, metrics, strict=True):
             for text in _uncertain(baseline, compared, margin_of):
                 console.warn(f"{text}; expect 'inconclusive' unless fewer do")
-    return record(decide(matches, metrics, margin_of), bool(config["exact"]))
+        _say_family([baseline for baseline, _ in matches], metrics, margin_of, config)
+    comparisons = decide(matches, metrics, margin_of)
+    return record(comparisons, bool(config["exact"]), [gold_answers(c) for c in comparisons])
 
 
 def check_cards(runs: Iterable[RunScores]) -> None:
@@ -259,6 +276,31 @@ def _uncertain(baseline: RunScores, metrics: Sequence[MetricKey], margin_of: Map
     return found
 
 
+def _say_family(
+    baselines: Sequence[RunScores],
+    every: Sequence[Sequence[MetricKey]],
+    margin_of: Mapping[MetricKey, float],
+    config: Config,
+) -> None:
+    """Print which metrics are left out as copies, and the chance that an equal candidate passes all others."""
+    from evalkit.analysis.gate.family import joint_chance, near_copies
+    from evalkit.analysis.gate.verdicts import BOUND, default_metrics
+    from evalkit.analysis.paired import ASSUMED_DISCORDANCE
+
+    if _metrics(config) is None:
+        for baseline in baselines:
+            for copy, kept in near_copies(baseline, default_metrics(baseline)).items():
+                if str(copy) in (config["margins"] or ()):
+                    continue
+                console.note(f"note: {baseline.header.task} {copy} is left out: nearly the scores of {kept}")
+    n = sum(map(len, every))
+    chance = joint_chance(baselines, every, margin_of, BOUND)
+    console.note(
+        f"note: an equal candidate passes {'all ' if n > 1 else ''}{n} metric{'s' if n > 1 else ''} with a chance of "
+        f"{chance.text} (when {100 * ASSUMED_DISCORDANCE:.0f} % of the answers change, rows taken as independent)"
+    )
+
+
 def show_certifiable_margins(config: Config) -> int:
     """Print the margins that the baselines' numbers of rows can certify, before anything is run.
 
@@ -271,7 +313,7 @@ def show_certifiable_margins(config: Config) -> int:
         raise ConfigError("gate dry_run=true needs baseline=RUN or a file that `gate candidate=RUN save=FILE` wrote.")
     baselines = _complete_runs(config["baseline"])
     doubts: list[str] = []
-    every = choose_metrics([[b] for b in baselines], _metrics(config))
+    every = choose_metrics([[b] for b in baselines], _metrics(config), config["margins"] or ())
     margin_of = _margins(every, config)
     _check_margins(baselines, every, margin_of, config)
     for baseline, metrics in zip(baselines, every, strict=True):
@@ -288,6 +330,7 @@ def show_certifiable_margins(config: Config) -> int:
                 f"when 5 / 10 / 20 % of the answers change; the margin is {100 * margin_of[metric]:.1f}"
             )
         doubts += _uncertain(baseline, metrics, margin_of)
+    _say_family(baselines, every, margin_of, config)
     if doubts:
         raise Inconclusive(
             f"This gate can hardly pass unless the answers stay the same: {len(doubts)} of {sum(map(len, every))} "

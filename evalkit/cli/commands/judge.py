@@ -11,6 +11,7 @@ from evalkit.cli.factories import make_task
 from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
 from evalkit.core.errors import ConfigError
+from evalkit.core.network import watched
 
 if TYPE_CHECKING:
     from evalkit.judge.config import JudgeConfig
@@ -45,7 +46,8 @@ def main(config: Config) -> int:
     loaded = task.load(images=bool(config["judge"].get("send_images")))
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
     complete = local_judge(judge_config) if judge_config.transport == "local" else None
-    outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note, complete=complete)
+    with watched(config["offline"]):
+        outcome = judge_run(folder.path, judge_config, samples, predictions, say=console.note, complete=complete)
     values = [v for v in signed_metrics(outcome.scores, manifest) if v.slice == "all"]
     console.table(values, f"{manifest.run_id} judged by {judge_config.name}")
     for text in remarks(outcome.scores):

@@ -16,6 +16,10 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.files import write_whole
 
 HELP_ORDER = 55
+EXAMPLES = (
+    "evalkit judge sample run=RUN n=100",
+    "evalkit judge sample run=RUN by=verdict file=labels.csv",
+)
 
 
 def main(config: Config) -> int:

@@ -55,7 +55,14 @@ def main(config: Config) -> int:
         if not folder.is_dir():
             console.warn(f"runs={folder} is not a folder")
     summaries = read_summaries(folders, leave_out)
-    cells = compare_paper(wanted.published, summaries, wanted.models, accept=accept, proxy_metrics=wanted.proxy_metrics)
+    cells = compare_paper(
+        wanted.published,
+        summaries,
+        wanted.models,
+        accept=accept,
+        proxy_metrics=wanted.proxy_metrics,
+        equivalence=config["equivalence"],
+    )
     rows = extra_rows(wanted.published, summaries, extra_models)
     console.out(show(wanted.published, cells, rows))
     for row in rows:

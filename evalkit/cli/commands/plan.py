@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from evalkit.stats import PlannedRows
 
 HELP_ORDER = 35
+EXAMPLES = (
+    "evalkit plan task=slake task.path=DIR margin=0.02",
+    "evalkit plan n=1000 images=100 plot=power.svg",
+)
 # Settings that are fractions, and whether 0 is one of their values.
 FRACTIONS = {
     "icc": True, "correlation": True, "loss": True,

@@ -6,7 +6,8 @@ one part of the questions; `evalkit merge` joins the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.cli.config import Config
@@ -29,6 +30,7 @@ from evalkit.cli.option_settings import with_orders, with_scoring
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
+from evalkit.core.network import setting_text, watched
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine
@@ -40,6 +42,8 @@ EXAMPLES = (
     "evalkit model=phantom-llava task=phantom limit=20",
     "evalkit model=./my-checkpoint task=slake generation.max_new_tokens=64",
 )
+# Engines whose workers may run in processes on other machines.
+UNWATCHED_ENGINES = ("ray",)
 
 
 class RunJob(NamedTuple):
@@ -52,17 +56,37 @@ class RunJob(NamedTuple):
 
 def main(config: Config) -> int:
     """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
-    if config.get("suite") is not None:
-        from evalkit.cli.suite import run_suite
+    with watched_run(config):
+        if config.get("suite") is not None:
+            from evalkit.cli.suite import run_suite
 
-        return run_suite(config, make_job, run_jobs)
-    one = OneEngine()
-    jobs = [make_job(variant, one) for variant in variants(config)]
-    conclusions = run_jobs(jobs)
-    for made, conclusion in zip(jobs, conclusions, strict=True):
-        check_finished(made, conclusion)
-    check_tracked(conclusions)
+            return run_suite(config, make_job, run_jobs)
+        one = OneEngine()
+        jobs = [make_job(variant, one) for variant in variants(config)]
+        conclusions = run_jobs(jobs)
+        for made, conclusion in zip(jobs, conclusions, strict=True):
+            check_finished(made, conclusion)
+        check_tracked(conclusions)
     return 0
+
+
+@contextmanager
+def watched_run(config: Config) -> Iterator[None]:
+    """Record or refuse the servers that a run speaks to.
+
+    Raises:
+        ConfigError: the engine has processes whose connections cannot be refused, or `offline` has another value.
+    """
+    offline = config.get("offline", False)
+    engine = (config.get("choices") or {}).get("engine")
+    if offline and engine in UNWATCHED_ENGINES:
+        raise ConfigError(
+            f"offline={setting_text(offline)} is not possible with engine={engine}: its workers are processes of their "
+            "own, whose connections evalkit cannot refuse. Use engine=hf, or cut the network of the machines."
+        )
+    # Of servers that only some of the processes speak to, no list is better than a part of it.
+    with nullcontext() if engine in UNWATCHED_ENGINES else watched(offline):
+        yield
 
 
 class OneEngine:
@@ -181,8 +205,9 @@ def answer_task(
     """
     from evalkit.pipeline.evaluate import evaluate_together
 
-    made = make_job(config, lambda make: through(make()), maker)
-    conclusion = evaluate_together([made.job], made.engine)[0]
+    with watched_run(config):
+        made = make_job(config, lambda make: through(make()), maker)
+        conclusion = evaluate_together([made.job], made.engine)[0]
     if conclusion is not None and conclusion.summary is not None:
         add_row(made, conclusion)
         conclusion = track(made.config, conclusion)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalkit.core.errors import ConfigError
+from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.files import expand_home
 from evalkit.judge.config import JudgeConfig
 
@@ -45,11 +45,15 @@ def load_prompt(config: JudgeConfig, judged: str) -> Prompt:
         path = expand_home(config.prompt_file)
         prompt = _read(path, f"file:{path.name}")
     else:
-        path = HERE / judged / f"v{config.prompt_version}.j2"
+        name = config.prompt or judged
+        path = HERE / name / f"v{config.prompt_version}.j2"
+        if not path.parent.is_dir():
+            shipped = [p.name for p in HERE.iterdir() if any(p.glob("v*.j2"))]
+            raise ConfigError(f"There is no shipped prompt judge.prompt={name}. {did_you_mean(name, sorted(shipped))}")
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("v*.j2"))
-            raise ConfigError(f"The prompt {judged!r} has no version {config.prompt_version}; versions: {known}.")
-        prompt = _read(path, f"{judged}.v{config.prompt_version}")
+            raise ConfigError(f"The prompt {name!r} has no version {config.prompt_version}; versions: {known}.")
+        prompt = _read(path, f"{name}.v{config.prompt_version}")
     _compile(prompt.text, prompt.name)
     return prompt
 

@@ -18,7 +18,9 @@ Writer = Callable[..., list[Path]]
 
 # One line a format: its name on the command line, and MODULE:FUNCTION in this folder.
 _PLACES = {
+    "croissant": "croissant:write_croissant",
     "every-eval-ever": "every_eval_ever:write_every_eval_ever",
+    "hf-eval-results": "hub_results:write_hub_results",
     "hf-model-index": "model_index:write_model_index",
     "latex": "latex_table:write_latex",
     "lm-eval": "lm_eval:write_lm_eval",

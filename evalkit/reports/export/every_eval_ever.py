@@ -22,11 +22,11 @@ from evalkit.reports.export.run import (
     CONFIDENCE,
     INTERVAL,
     FinishedRun,
-    bounds_of,
     details_of,
     lower_is_better,
     name_of,
 )
+from evalkit.reports.numbers import bounds_of
 from evalkit.runs.codec import encode
 from evalkit.runs.schema import PredictionLine
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.core.files import write_whole
-from evalkit.core.format import MISSING, percent
 from evalkit.core.types import MetricValue
-from evalkit.judge.metric_definitions import UNIT_INTERVAL
-from evalkit.reports.export.run import FinishedRun, bounds_of, name_of
+from evalkit.reports.export.run import FinishedRun, name_of
 from evalkit.reports.latex import table
+from evalkit.reports.numbers import interval_text, value_text
 from evalkit.runs.store import run_name
 
 
@@ -39,24 +38,24 @@ def write_latex(run: FinishedRun, out: Path) -> list[Path]:
 
 
 def _row(number: MetricValue, sliced: bool, *, first: bool) -> list[str]:
-    # Scores on a judge's scale are points, everything else is shown in percent.
-    in_percent = bounds_of(number) == UNIT_INTERVAL or number.metric.startswith("relative")
-    show = percent if in_percent else _points
-    interval = MISSING if number.low is None else f"[{show(number.low)}, {show(number.high)}]"
     return [
         number.protocol if first else "",
         number.metric,
         *([number.slice] if sliced else []),
-        show(number.value),
-        interval,
+        value_text(number, number.value),
+        interval_text(number),
         str(number.n),
         str(number.n_unscored),
-        show(number.value_worst_case) if number.n_unscored and number.value_worst_case is not None else "",
+        _worst_case(number),
     ]
 
 
-def _points(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}"
+def _worst_case(number: MetricValue) -> str:
+    if not number.n_unscored or number.value_worst_case is None:
+        return ""
+    low, high = number.low_worst_case, number.high_worst_case
+    bounds = "" if low is None else f" [{value_text(number, low)}, {value_text(number, high)}]"
+    return value_text(number, number.value_worst_case) + bounds
 
 
 def _notes(run: FinishedRun) -> list[str]:

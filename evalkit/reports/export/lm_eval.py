@@ -81,6 +81,8 @@ def _values(number: MetricValue) -> Record:
     found |= {key("_unscored"): number.n_unscored, key("_low"): number.low, key("_high"): number.high}
     if number.n_unscored:
         found[key("_worst_case")] = number.value_worst_case
+        found[key("_worst_case_low")] = number.low_worst_case
+        found[key("_worst_case_high")] = number.high_worst_case
     return found
 
 

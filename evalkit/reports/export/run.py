@@ -11,7 +11,6 @@ from typing import Any
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.files import safe_name
 from evalkit.core.types import MetricValue, Score
-from evalkit.judge.metric_definitions import Bounds, metric_bounds
 from evalkit.judge.results import JudgedNumbers, judged_numbers
 from evalkit.runs.schema import Manifest, PredictionLine, Summary
 from evalkit.runs.store import RunFolder
@@ -21,11 +20,6 @@ CONFIDENCE = 0.95
 INTERVAL = "95 % confidence interval, clustered by image"
 LONGEST_ID = 200
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
-
-
-def bounds_of(number: MetricValue) -> Bounds:
-    """The lowest and the highest value that a number's metric can have."""
-    return metric_bounds(number.metric, number.signature)
 
 
 def name_of(number: MetricValue) -> str:
@@ -47,6 +41,9 @@ def details_of(number: MetricValue) -> dict[str, str | int | float]:
         "n": number.n,
         "n_unscored": number.n_unscored,
         "value_worst_case": number.value_worst_case,
+        "interval_low_worst_case": number.low_worst_case,
+        "interval_high_worst_case": number.high_worst_case,
+        "n_effective_clusters": number.n_effective,
         "higher_is_better": None if number.higher_is_better is None else str(number.higher_is_better).lower(),
         "signature": str(number.signature),
     }

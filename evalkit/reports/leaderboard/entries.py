@@ -63,7 +63,8 @@ class Entry:
 
     kind: "baseline" answers without looking at the image, "control" is a model that was shown no or other images.  Only
     runs are ranked.  details: training, prompt and decoding.  cells: column -> cell.  short: `where` in a few words.
-    scores: the scores of its answers, where they are stored.  notes: failed and truncated answers.
+    scores: the scores of its answers, where they are stored.  notes: failed and truncated answers.  dependent: see
+    `PublishedTable`.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Entry:
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scores: StoredScores | None = None
+    dependent: str = ""
 
 
 def column_name(metric: str, slice_name: str) -> str:
@@ -223,10 +225,12 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(table: PublishedTable, figure: Figure) -> _Bounds:
-    """The printed interval, else Wilson's for a share of a known number of rows."""
+    """The printed interval, else Wilson's for a share of a known number of rows that are nearly independent."""
     if figure.low:
         low, high = (float(Decimal(text) / figure.scale) for text in (figure.low, figure.high))
         return _Bounds(low, high, "as printed")
+    if table.dependent:
+        return _Bounds()
     if figure.n and figure.metric in COUNTED and figure.unit != "relative" and figure.protocol not in table.foreign:
         hits = round(figure.fraction * figure.n) if figure.k is None else figure.k
         found = wilson(hits, figure.n)
@@ -274,4 +278,5 @@ def paper_entry(table: PublishedTable, system: System, figures: Sequence[Figure]
         short=f"{table.name}, {(system.table or table.table).split(',')[0]}",
         details=tuple(details),
         faults=tuple(table.faults[key] for key in dict.fromkeys((*system.faults, *common))),
+        dependent=table.dependent,
     )

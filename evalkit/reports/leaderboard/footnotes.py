@@ -9,8 +9,8 @@ from evalkit.reports.leaderboard.ranking import Place
 
 PLACES = (
     "Places are among the runs whose answers' scores are stored, by paired comparison on the same answers (95 %, "
-    "clustered by image, Holm): ≈ not significantly different from the best; bold: significantly different from every "
-    "other such run."
+    "clustered by image, all pairs of runs at once by sign flips): ≈ not significantly different from the best, no run "
+    "is significantly better; bold: significantly better than every other such run."
 )
 NEXT_TO_RUNS = (
     "Rows of papers are ordered by the printed value, without their answers: neither a tie nor a win is claimed for or "
@@ -42,6 +42,8 @@ def how_to_read(entries: Sequence[Entry], places: Mapping[str, Mapping[str, Plac
         notes.append(NEXT_TO_RUNS if runs and not reason else PAPERS)
     if any(cell.interval == "Wilson" for entry in entries for cell in entry.cells.values()):
         notes.append(WILSON)
+    if found := dict.fromkeys(entry.dependent for entry in entries if entry.dependent):
+        notes += [f"Rows of papers have no interval: {why}." for why in found]
     return notes
 
 

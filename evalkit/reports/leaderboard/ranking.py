@@ -35,8 +35,8 @@ HEADLINES = (
 class Place:
     """A run's place in a column, among the runs of a table whose answers' scores are stored.
 
-    low, high: 95 % interval of the rank.  tied: not significantly different from the first.  best: the first, and
-    significantly different from all others.
+    low, high: interval of the rank; those of a column hold together with 95 %.  tied: no run is significantly better.
+    best: significantly better than all others.
     """
 
     low: int
@@ -88,8 +88,7 @@ def places(key: MetricKey, entries: Sequence[Entry]) -> dict[str, Place]:
         return {}
     scores = _aligned_scores(key, runs)
     ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better)
-    alone = sum(rank.tied for rank in ranks) == 1
-    return {rank.name: Place(low=rank.low, high=rank.high, tied=rank.tied, best=rank.tied and alone) for rank in ranks}
+    return {rank.name: Place(low=rank.low, high=rank.high, tied=rank.tied, best=rank.high == 1) for rank in ranks}
 
 
 def _aligned_scores(key: MetricKey, entries: Sequence[Entry]) -> AlignedRuns:
@@ -110,9 +109,10 @@ def detectable_effect(key: MetricKey, entries: Sequence[Entry]) -> str:
     texts = []
     if any(e.kind == "run" for e, _ in cells):
         texts.append(_paired_effect(key, ranked_runs(key, entries), n, higher_is_better))
-    if any(e.kind == "paper" for e, _ in cells) or not texts:
+    independent = not any(e.dependent for e, _ in cells)
+    if independent and (any(e.kind == "paper" for e, _ in cells) or not texts):
         texts.append(_unpaired_effect(key, best, n, share))
-    return f"{column}, {n} rows: {'; '.join(texts)}"
+    return f"{column}, {n} rows: {'; '.join(texts)}" if texts else ""
 
 
 def _paired_effect(key: MetricKey, runs: Sequence[Entry], n: int, higher_is_better: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, worst_case
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
 from evalkit.reports.leaderboard.entries import Cell, Entry
@@ -52,14 +52,17 @@ def bounds(cell: Cell) -> str:
     """The interval in percent; empty without one.  ~ marks one that the paper does not print."""
     if cell.number.low is None or cell.number.high is None:
         return ""
-    return f"{'~' if cell.interval == 'Wilson' else ''}{interval(cell.number.low, cell.number.high, 1)}"
+    number = cell.number
+    mark = "~" if cell.interval == "Wilson" else ""
+    return f"{mark}{interval(number.low, number.high, 1, effective=number.n_effective)}"
 
 
 def unscored(cell: Cell) -> str:
     """The number of unscored rows, and the value with each of them as the worst score; empty for none."""
     if not cell.number.n_unscored:
         return ""
-    return f"({cell.number.n_unscored} unscored; {percent(cell.order)} in the worst case)"
+    worst = worst_case(cell.order, cell.number.low_worst_case, cell.number.high_worst_case)
+    return f"({cell.number.n_unscored} unscored; {worst} in the worst case)"
 
 
 def row_name(entry: Entry) -> str:

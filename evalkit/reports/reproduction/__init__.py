@@ -12,6 +12,7 @@ from evalkit.reports.reproduction.missing_runs import MissingRun, missing_runs
 from evalkit.reports.reproduction.verdict import (
     ACCEPT,
     DEVIATES,
+    EQUIVALENT,
     IRREPRODUCIBLE,
     NOT_COMPARABLE,
     NOT_RUN,
@@ -29,6 +30,7 @@ FORMATS: dict[str, Format] = {".md": markdown, ".csv": csv_text, ".tex": latex}
 __all__ = [
     "ACCEPT",
     "DEVIATES",
+    "EQUIVALENT",
     "FORMATS",
     "IRREPRODUCIBLE",
     "NOT_COMPARABLE",

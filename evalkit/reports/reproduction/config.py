@@ -72,8 +72,9 @@ def parse_paper(content: Mapping[str, Any], name: str) -> Paper:
         _check_among(task, ("all", *tasks), f"{where}: settings")
         _check_words(words, f"{where}: settings: {task}")
     proxy_metrics = {str(p): _texts(v, f"{where}: beside: {p}") for p, v in _map(content, "beside", where)}
+    judged = {f.protocol for s in published.systems for f in s.figures if f.protocol.startswith("judge:")}
     for protocol in proxy_metrics:
-        _check_among(protocol, published.foreign, f"{where}: beside")
+        _check_among(protocol, sorted({*published.foreign, *judged}), f"{where}: beside")
     return Paper(name=name, published=published, models=models, settings=settings, proxy_metrics=proxy_metrics)
 
 

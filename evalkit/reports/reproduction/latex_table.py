@@ -9,6 +9,7 @@ from evalkit.reports import latex as tex
 from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
 from evalkit.reports.reproduction.verdict import (
     DEVIATES,
+    EQUIVALENT,
     IRREPRODUCIBLE,
     NOT_COMPARABLE,
     NOT_RUN,
@@ -19,7 +20,8 @@ from evalkit.reports.reproduction.verdict import (
 )
 
 SIGNS = {
-    REPRODUCED: "$=$", WITHIN: r"$\approx$", DEVIATES: r"$\neq$", NOT_COMPARABLE: "?", IRREPRODUCIBLE: r"$\dagger$",
+    REPRODUCED: "$=$", EQUIVALENT: r"$\equiv$", WITHIN: r"$\approx$", DEVIATES: r"$\neq$",
+    NOT_COMPARABLE: "?", IRREPRODUCIBLE: r"$\dagger$",
     NOT_RUN: "",
 }  # fmt: skip
 

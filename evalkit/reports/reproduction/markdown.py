@@ -9,6 +9,7 @@ from evalkit.reports.markdown import code, escape, table, without_html
 from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
 from evalkit.reports.reproduction.verdict import (
     DEVIATES,
+    EQUIVALENT,
     IRREPRODUCIBLE,
     NOT_COMPARABLE,
     NOT_RUN,
@@ -18,7 +19,15 @@ from evalkit.reports.reproduction.verdict import (
     ReproducedCell,
 )
 
-SIGNS = {REPRODUCED: "=", WITHIN: "~", DEVIATES: "≠", NOT_COMPARABLE: "?", IRREPRODUCIBLE: "!", NOT_RUN: ""}
+SIGNS = {
+    REPRODUCED: "=",
+    EQUIVALENT: "≡",
+    WITHIN: "~",
+    DEVIATES: "≠",
+    NOT_COMPARABLE: "?",
+    IRREPRODUCIBLE: "!",
+    NOT_RUN: "",
+}
 # So many cells are named with a reason.
 NAMED_CELLS = 3
 

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
+from evalkit.analysis.adjusted import check_equivalence_margin
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.reports.reproduction.config import ModelRow
 from evalkit.runs.schema import Summary
 
 REPRODUCED = "reproduced"
-WITHIN = "within the interval"
+EQUIVALENT = "equivalent"
+# The same questions on both sides: the sampling of questions, which the interval is about, explains no difference, so
+# that this is no evidence that the figure was reproduced.
+WITHIN = "no difference shown"
 DEVIATES = "deviates"
 NOT_COMPARABLE = "not comparable"
 IRREPRODUCIBLE = "known not to be reproducible"
 NOT_RUN = "not run"
-VERDICTS = (REPRODUCED, WITHIN, DEVIATES, NOT_COMPARABLE, IRREPRODUCIBLE, NOT_RUN)
+VERDICTS = (REPRODUCED, EQUIVALENT, WITHIN, DEVIATES, NOT_COMPARABLE, IRREPRODUCIBLE, NOT_RUN)
 
 ACCEPT = ("auto", "exact", "interval")
 
@@ -58,6 +62,7 @@ def compare_paper(
     *,
     accept: str = "auto",
     proxy_metrics: Mapping[str, Sequence[str]] | None = None,
+    equivalence: float | None = None,
 ) -> list[ReproducedCell]:
     """One cell for every figure and every run of its model on its task and split; without such a run one without it.
 
@@ -67,17 +72,25 @@ def compare_paper(
     Args:
         models: name of a run's model -> the published row.  A row without an entry is reproduced by the model of the
             row's id, and every row by answers from a file that are named by the row's id.
-        accept: when a value whose interval holds the published one is "within the interval": "interval" always, "exact"
+        accept: when a value whose interval holds the published one is "no difference shown": "interval" always, "exact"
             never, "auto" for answers that evalkit generated or a judge scored.  Answers from a file are either the
             authors' own, and then the count must agree, or not.
         proxy_metrics: see `Paper`.
+        equivalence: the largest difference that counts as none, as a fraction: a generated or judged value whose whole
+            interval is within it of the published one is "equivalent" (two one-sided tests at 2.5 %).
+
+    Raises:
+        ConfigError: `equivalence` is not a fraction between 0 and 1.
     """
+    check_equivalence_margin(equivalence)
     rows = {name: m if isinstance(m, ModelRow) else ModelRow(row=m) for name, m in (models or {}).items()}
     cells: list[ReproducedCell] = []
     for system in published.systems:
         for figure in system.figures:
             matching = [run for run in runs if _reproduces(run, system, figure, rows)]
-            found = [_cell(published, system, figure, run, accept, proxy_metrics or {}) for run in matching]
+            found = [
+                _cell(published, system, figure, run, accept, proxy_metrics or {}, equivalence) for run in matching
+            ]
             cells += found or [_cell_without_run(published, system, figure)]
     return cells
 
@@ -126,6 +139,7 @@ def _cell(
     run: Summary,
     accept: str,
     proxy_metrics: Mapping[str, Sequence[str]],
+    equivalence: float | None,
 ) -> ReproducedCell:
     value = find_value(run, MetricKey(figure.protocol, figure.metric), figure.slice)
     if value is None or value.value is None:
@@ -135,7 +149,7 @@ def _cell(
     def cell(verdict: str, why: str = "") -> ReproducedCell:
         return ReproducedCell(system=system, figure=figure, verdict=verdict, why=why, run=run.run_id, value=value, k=k)
 
-    if why := why_not_comparable(figure, run, value):
+    if why := why_not_comparable(figure, run, value) or _other_judge(published, figure, value):
         return cell(NOT_COMPARABLE, why)
     same, difference = figure.prints(value.value) == figure.value, ""
     if figure.k is not None:
@@ -146,8 +160,11 @@ def _cell(
         return cell(REPRODUCED)
     if why := why_irreproducible(published, system, figure):
         return cell(IRREPRODUCIBLE, why)
-    if _accepts_interval(figure, run, accept) and _interval_holds(figure, value):
-        return cell(WITHIN, difference)
+    if _accepts_interval(figure, run, accept):
+        if equivalence is not None and _is_within(figure, value, equivalence):
+            return cell(EQUIVALENT, difference)
+        if _interval_holds(figure, value):
+            return cell(WITHIN, difference)
     return cell(DEVIATES, difference)
 
 
@@ -170,6 +187,15 @@ def why_not_comparable(figure: Figure, run: Summary, value: MetricValue) -> str:
     return ""
 
 
+def _other_judge(published: PublishedTable, figure: Figure, value: MetricValue) -> str:
+    """Reason why a judged value is not by the model that judged the published one; empty where it is, or is unknown."""
+    model = published.judges.get(figure.protocol)
+    judge = (value.signature.get("judge") if value.signature is not None else None) or ""
+    if model is None or not judge or model in judge:
+        return ""
+    return f"judged by {judge.removeprefix(figure.protocol.removeprefix('judge:') + '.')}, published by {model}"
+
+
 def _accepts_interval(figure: Figure, run: Summary, accept: str) -> bool:
     varies = _is_generated(run) or figure.protocol.startswith("judge:")
     return accept == "interval" or (accept == "auto" and varies)
@@ -188,6 +214,13 @@ def _interval_holds(figure: Figure, value: MetricValue) -> bool:
     return value.low - rounding <= figure.fraction <= value.high + rounding
 
 
+def _is_within(figure: Figure, value: MetricValue, margin: float) -> bool:
+    """Whether the run's whole interval is less than the margin from the published value."""
+    if value.low is None or value.high is None:
+        return False
+    return figure.fraction - margin < value.low and value.high < figure.fraction + margin
+
+
 def _proxy_cell(
     published: PublishedTable,
     system: System,
@@ -202,13 +235,16 @@ def _proxy_cell(
             system=system, figure=figure, verdict=NOT_COMPARABLE, why=why, run=run.run_id, value=value, proxy=proxy
         )
 
-    if figure.protocol not in published.foreign:
+    is_judged = figure.protocol.startswith("judge:")
+    if figure.protocol not in published.foreign and not (is_judged and figure.protocol in proxy_metrics):
         slice_name = "" if figure.slice == "all" else f" for {figure.slice}"
         return cell(f"the run has no {figure.protocol} {figure.metric}{slice_name}")
     for terms in proxy_metrics.get(figure.protocol, ()):
         if value := _joined(run, terms, figure.slice):
             rows = "" if value.n == figure.n else f" over {value.n} rows"
             return cell(f"published by {figure.protocol}, here by {terms}{rows}", value, terms)
+    if figure.protocol not in published.foreign:
+        return cell(f"the run has no judgments by {figure.protocol.removeprefix('judge:')}")
     return cell(f"evalkit cannot compute {figure.protocol}")
 
 

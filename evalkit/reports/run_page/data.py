@@ -169,6 +169,7 @@ def _metric(m: MetricValue) -> dict[str, Any]:
     shown = {
         "protocol": m.protocol, "metric": m.metric, "slice": m.slice, "value": m.value, "low": m.low, "high": m.high,
         "n": m.n, "n_unscored": m.n_unscored, "value_worst_case": m.value_worst_case,
+        "low_worst_case": m.low_worst_case, "high_worst_case": m.high_worst_case, "n_effective": m.n_effective,
         "higher_is_better": m.higher_is_better,
     }  # fmt: skip
     signed = {"signature": str(m.signature)} if m.slice == "all" else {}

@@ -128,6 +128,9 @@ function sortable(table, heads, rows) {
 }
 const cell = (sort, text, cls) => ({ sort, text: text === undefined ? sort ?? "" : text, cls });
 
+// The effective number of clusters, where so few carry the rows that the interval is marked.
+const few = (x) => (x.n_effective != null && x.n_effective < 20 ? ` eff ${x.n_effective.toFixed(1)}` : "");
+
 function numbers() {
   const heads = ["protocol", "metric"];
   for (const r of D.runs) heads.push(`${R > 1 ? r.model + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case");
@@ -136,10 +139,10 @@ function numbers() {
     for (const r of D.runs) {
       const x = whole(r).find((o) => keyOf(o) === keyOf(m)) || {};
       signatures.push(x.signature || "");
-      cells.push(cell(x.value, shown(x.value, x.points)), cell(x.low, range(x.low, x.high, x.points)));
+      cells.push(cell(x.value, shown(x.value, x.points)), cell(x.low, range(x.low, x.high, x.points) + few(x)));
       cells.push({ sort: x.value, drawn: x.points ? null : whisker(x.value, x.low, x.high, 0, 1) });
       cells.push(cell(x.n), cell(x.n_unscored, x.n_unscored, x.n_unscored ? "odd" : ""));
-      cells.push(cell(x.value_worst_case, x.n_unscored ? shown(x.value_worst_case, x.points) : ""));
+      cells.push(cell(x.value_worst_case, x.n_unscored ? `${shown(x.value_worst_case, x.points)} ${range(x.low_worst_case, x.high_worst_case, x.points)}` : ""));
     }
     return { cells, title: signatures.join("\n") };
   });

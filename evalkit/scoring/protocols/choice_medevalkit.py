@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from evalkit.core.types import LETTERS, Sample
 from evalkit.scoring.choice_protocol import ChoiceProtocol, letter_result
 from evalkit.scoring.protocols.medevalkit import final_part, tagged
 from evalkit.scoring.row_protocol import MetricResult
+from evalkit.scoring.text.nearest import nearest
 from evalkit.scoring.text.remembered import remembered
 
 
@@ -36,8 +35,8 @@ class MedEvalKitChoice(ChoiceProtocol):
             return letter_result(final.upper(), sample)
         if final in options:
             return letter_result(LETTERS[options.index(final)], sample)
-        nearest = LETTERS[_nearest(options, text)]
-        return letter_result(nearest, sample, "guess: the option most alike by difflib")
+        alike = LETTERS[nearest(options, text) or 0]  # the first option where none is alike
+        return letter_result(alike, sample, "guess: the option most alike by difflib")
 
 
 @remembered
@@ -56,17 +55,3 @@ def _medevalkit_final(answer: str, letters: str) -> tuple[str, str]:
             break
     text = final_part(text).strip().lower().replace("\n", "")
     return text, text.split(".")[0].split(":")[-1]
-
-
-def _nearest(options: Sequence[str], text: str) -> int:
-    """The place of the option with the highest difflib ratio; the first of equals, and the first where all are 0."""
-    best, at = 0.0, 0
-    matcher = SequenceMatcher(None, "", text)
-    for k, option in enumerate(options):
-        matcher.set_seq1(option)
-        # Upper bounds of the ratio, which are cheaper.
-        if matcher.real_quick_ratio() <= best or matcher.quick_ratio() <= best:
-            continue
-        if (ratio := matcher.ratio()) > best:
-            best, at = ratio, k
-    return at

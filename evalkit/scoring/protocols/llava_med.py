@@ -1,4 +1,4 @@
-"""LLaVA-Med v1.0: closed rows by substring, open rows by token recall (Li et al. 2023, arXiv 2306.00890)."""
+"""LLaVA-Med v1.0 and its descendants: closed rows by substring, open rows by token recall (arXiv 2306.00890)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, labelled_closed, one_of, references
+from evalkit.scoring.row_protocol import (
+    MetricResult,
+    RowProtocol,
+    answers_yes_or_no,
+    best_of,
+    labelled_closed,
+    one_of,
+    references,
+)
 from evalkit.scoring.text.normalise import strip_role, vqa2
 from evalkit.scoring.text.overlap import METHOD1_EPSILON, Overlap, counted_overlap, sentence_bleu
 from evalkit.scoring.text.remembered import remembered
@@ -94,6 +102,31 @@ class NoCandi(RowProtocol):
         if not self.is_closed(sample):
             return best_of((open_metrics(predicted, gold, METHOD1_EPSILON) for gold in golds), predicted)
         return best_of((_closed_metrics(predicted, gold) for gold in golds), predicted)
+
+
+class MedEval(RowProtocol):
+    """med_eval (Stanford): the letters of yes or no anywhere in the answer, else F1 and recall of LLaVA-Med.
+
+    A row is closed where the gold is yes or no as it is written; an outer space makes it open.
+    """
+
+    metrics = (_CLOSED, Metric(name="open_f1", rows="open"), Metric(name="open_recall", rows="open"))
+
+    rule = "yesno"
+    norm = "lower/vqa2"
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return answers_yes_or_no(sample, str.lower)
+
+    def gold_form(self, gold: str) -> str:
+        return vqa2(gold.lower())
+
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        predicted, golds = answer.lower(), [reference.lower() for reference in references(sample)]
+        if self.is_closed(sample):
+            return best_of(({"closed_accuracy": float(gold in predicted)} for gold in golds), predicted)
+        overlaps = (_overlap(predicted, gold) for gold in golds)
+        return best_of(({"open_f1": o.f1, "open_recall": o.recall} for o in overlaps), predicted)
 
 
 def _closed_metrics(predicted: str, gold: str) -> dict[str, float]:

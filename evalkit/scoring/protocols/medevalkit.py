@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, references
+from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, closed_unless_open, references
 from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
 from evalkit.scoring.text.remembered import remembered
 
@@ -25,8 +25,9 @@ class MedEvalKit(RowProtocol):
     """MedEvalKit as released, with its judge off.
 
     rule: "yesno" is used for VQA-RAD and PathVQA: a row is closed if the gold is yes or no, and correct if exactly one
-    of the substrings yes and no occurs and it is the gold.  "label" is used for SLAKE: closed by the row's label; the
-    yes/no rule then applies only to a gold in lower case, and everything else needs equality of the whole text.
+    of the substrings yes and no occurs and it is the gold.  "label" is used for SLAKE: closed by the row's label,
+    and where it has none; the yes/no rule then applies only to a gold in lower case, and everything else needs equality
+    of the whole text.
 
     `accuracy` over all rows adds closed hits and exact open matches.  The values that it prints as precision, recall
     and F1 are in fact F1, precision and recall; they are given here under both names.
@@ -43,6 +44,9 @@ class MedEvalKit(RowProtocol):
 
     rule = "yesno"
     norm = "mek"
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return closed_unless_open(sample) if self.rule == "label" else super().is_closed(sample)
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         raw = unwrap(answer)
@@ -78,6 +82,9 @@ class MedEvalKitFixed(RowProtocol):
 
     rule = "yesno"
     norm = "mek-strip"
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return closed_unless_open(sample) if self.rule == "label" else super().is_closed(sample)
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = unwrap(answer).lower().strip()

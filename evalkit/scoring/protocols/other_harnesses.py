@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.types import Metric, Sample
-from evalkit.scoring.row_protocol import MetricResult, RowProtocol, answers_yes_or_no, best_of, one_of, references
+from evalkit.scoring.row_protocol import (
+    ACCURACIES,
+    MetricResult,
+    RowProtocol,
+    all_accuracies,
+    answers_yes_or_no,
+    best_of,
+    closed_unless_open,
+    one_of,
+    references,
+)
 from evalkit.scoring.text.normalise import lmms, quac, vqa2
 from evalkit.scoring.text.overlap import counted_overlap, ngram_precision
 
 _RECALL_IS_CORRECT = 0.75
-_ACCURACIES = (
-    Metric(name="accuracy"),
-    Metric(name="closed_accuracy", rows="closed"),
-    Metric(name="open_accuracy", rows="open"),
-)
-
-
-def _all_accuracies(hit: float) -> dict[str, float]:
-    """The same value for the accuracy over all rows and for those over closed and open rows."""
-    return dict.fromkeys((metric.name for metric in _ACCURACIES), hit)
 
 
 class MultiMedEval(RowProtocol):
@@ -43,14 +43,15 @@ class MultiMedEval(RowProtocol):
     norm = "vqa2"
 
     def is_closed(self, sample: Sample) -> bool | None:
-        return answers_yes_or_no(sample, _clean)
+        return answers_yes_or_no(sample, self.gold_form)
 
     def gold_form(self, gold: str) -> str:
-        return _clean(gold)
+        # The authors strip the gold alone before cleaning, which decides whether a mark at its end is beside a space.
+        return _clean(gold.strip())
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = _clean(answer)
-        return best_of((_multimedeval(predicted, _clean(gold)) for gold in references(sample)), predicted)
+        return best_of((_multimedeval(predicted, self.gold_form(gold)) for gold in references(sample)), predicted)
 
 
 def _clean(text: str) -> str:
@@ -85,7 +86,8 @@ def _unigram_bleu(predicted: list[str], gold: list[str]) -> float:
 class MedVLMBench(RowProtocol):
     """MedVLMBench at 6a7142b, eval/vqa.py: closed rows by substring, an open answer is correct from a recall of 0.75.
 
-    rule: "yesno" for data without labels (VQA-RAD and PathVQA from the hub), "label" for SLAKE.
+    rule: "yesno" for data without labels (VQA-RAD and PathVQA from the hub), whose gold is not stripped before the
+    test; "label" for SLAKE, where a row without a label is closed.
     Precision, recall, F1 and the unusual "exact match" are those of LLaVA-Med, over all rows.
     """
 
@@ -98,6 +100,9 @@ class MedVLMBench(RowProtocol):
 
     rule = "yesno"
     norm = "lower/vqa2"
+
+    def is_closed(self, sample: Sample) -> bool | None:
+        return answers_yes_or_no(sample, str.lower) if self.rule == "yesno" else closed_unless_open(sample)
 
     def gold_form(self, gold: str) -> str:
         return vqa2(gold.lower())
@@ -124,7 +129,7 @@ def _medvlmbench(predicted: str, gold: str) -> dict[str, float]:
 class LmmsEval(RowProtocol):
     """lmms-eval's SLAKE task: equality after its normaliser, for open and closed rows; closed by label."""
 
-    metrics = _ACCURACIES
+    metrics = ACCURACIES
 
     norm = "lmms"
 
@@ -134,13 +139,13 @@ class LmmsEval(RowProtocol):
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = lmms(answer)
         hits = (float(predicted == lmms(gold)) for gold in references(sample))
-        return best_of((_all_accuracies(hit) for hit in hits), predicted)
+        return best_of((all_accuracies(hit) for hit in hits), predicted)
 
 
 class VqaOfficial(RowProtocol):
     """Exact match of M2I2, MUMC, PubMedCLIP and their successors: equality after VQA-v2 cleaning; closed by label."""
 
-    metrics = _ACCURACIES
+    metrics = ACCURACIES
 
     norm = "vqa2"
 
@@ -150,7 +155,7 @@ class VqaOfficial(RowProtocol):
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
         predicted = _one_line(answer)
         hits = (float(predicted == _one_line(gold)) for gold in references(sample))
-        return best_of((_all_accuracies(hit) for hit in hits), predicted)
+        return best_of((all_accuracies(hit) for hit in hits), predicted)
 
 
 def _one_line(text: str) -> str:
@@ -164,7 +169,11 @@ class Helm(RowProtocol):
     (VQA-RAD): a copy with capitals then gives the same figures.
     """
 
-    metrics = (Metric(name="exact_match"), Metric(name="quasi_exact_match"), Metric(name="f1"))
+    metrics: tuple[Metric, ...] = (
+        Metric(name="exact_match"),
+        Metric(name="quasi_exact_match"),
+        Metric(name="f1"),
+    )
 
     rule = "none"
     norm = "quac"
@@ -185,11 +194,12 @@ class Helm(RowProtocol):
 
 
 def _helm(answer: str, gold: str) -> dict[str, float]:
+    answer = answer.strip()
     words, gold_words = set(quac(answer).split()), set(quac(gold).split())
     hits = len(words & gold_words)
     f1 = 1 / (0.5 / (hits / len(words)) + 0.5 / (hits / len(gold_words))) if hits else 0.0
     return {
-        "exact_match": float(bool(answer) and answer.strip() == gold.strip()),
+        "exact_match": float(bool(answer) and answer == gold.strip()),
         "quasi_exact_match": float(bool(answer) and quac(answer) == quac(gold)),
         "f1": f1,
     }

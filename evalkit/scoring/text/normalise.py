@@ -15,7 +15,7 @@ _VQA_ANY = re.compile("[" + re.escape(_VQA_PUNCTUATION) + "]")
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 _PERIOD_LIMIT = 32
-_ARTICLES = frozenset({"a", "an", "the"})
+ARTICLES = frozenset({"a", "an", "the"})
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -23,8 +23,8 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_ZERO_TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_VQA_NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(_ZERO_TO_TEN)}
+ZERO_TO_TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_VQA_NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(ZERO_TO_TEN)}
 
 # The contractions that the VQA code restores; its table lists each with exactly one apostrophe left out.
 _CONTRACTIONS = """
@@ -74,7 +74,7 @@ def vqa2(text: str) -> str:
             cleaned = cleaned.replace(mark, "" if delete else " ")
     cleaned = _PERIOD.sub("", cleaned, count=_PERIOD_LIMIT)
     words = (_VQA_NUMBERS.get(word, word) for word in cleaned.lower().split())
-    return " ".join(_CONTRACTION_OF.get(word, word) for word in words if word not in _ARTICLES)
+    return " ".join(_CONTRACTION_OF.get(word, word) for word in words if word not in ARTICLES)
 
 
 _ROLE = re.compile(r"\s*(?:#{2,}\s*)?(?:assistant|human|user|gpt|model|response)\s*:\s*", re.IGNORECASE)
@@ -110,19 +110,23 @@ def quac(text: str) -> str:
     >>> quac("The  X-ray."), quac("A.")
     ('xray', '')
     """
-    bare = text.lower().translate(_ASCII_PUNCTUATION)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", quac_words(text)).split())
+
+
+def quac_words(text: str) -> str:
+    """HELM's form that leaves the articles: lower case, no ASCII punctuation, single spaces.
+
+    >>> quac_words("The  X-ray.")
+    'the xray'
+    """
+    return " ".join(text.lower().translate(_ASCII_PUNCTUATION).split())
 
 
 _LMMS_ROUND = re.compile(r"\([^)]*\)")
 _LMMS_ROUND_WIDE = re.compile(r"（[^）]*）")
-_LMMS_PUNCTUATION = str.maketrans(
-    dict.fromkeys(
-        string.punctuation
-        + "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～、，。；：《》？【】（）",
-        " ",
-    )
-)
+# The marks of lmms-eval's table that are not ASCII; EvalScope's table has the same but the half-width full stop.
+LMMS_WIDE_PUNCTUATION = "！？。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～、《》【】"
+_LMMS_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + LMMS_WIDE_PUNCTUATION + "｡", " "))
 _LMMS_YES = word_set("yes yeah yep true 是 是的 有 包含 可以 能 会 正常")
 _LMMS_NO = word_set("no nope false 否 不是 没有 无 不包含 不能 不会 不可以 不正常 异常")
 

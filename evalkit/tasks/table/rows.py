@@ -41,10 +41,11 @@ class RowReader:
     """How rows are read.
 
     where: the file, for messages.  tags: columns that become tags.  cluster: the column whose values name clusters of
-    rows that are not independent; None: the image.  context: the column with text for a judge.  first_option: see
-    `right_options`.  cut: a text in the question that begins what is not the question (options that are repeated).
-    names: see `letters_off`.  is_text: cells are texts of a CSV, which a spreadsheet program may have changed.
-    words: answers in lower case that stand for yes or no, and which of the two.
+    rows that are not independent; None: the image.  cluster_may_lack: a row without a value there counts by its image.
+    context: the column with text for a judge.  first_option: see `right_options`.  cut: a text in the question that
+    begins what is not the question (options that are repeated).  names: see `letters_off`.  is_text: cells are texts of
+    a CSV, which a spreadsheet program may have changed.  words: answers in lower case that stand for yes or no, and
+    which of the two.
     """
 
     where: str
@@ -52,6 +53,7 @@ class RowReader:
     images: ImageReader
     tags: Sequence[str] = ()
     cluster: str | None = None
+    cluster_may_lack: bool = False
     context: str | None = None
     first_option: int | None = None
     cut: str = ""
@@ -82,7 +84,7 @@ class RowReader:
         images = self._images(fields, (question, *options), where)
         single = " ".join(question.split())
         shown = "+".join(dict.fromkeys(image.id for image in images)) or f"row{record.row}"
-        cluster = one_text(fields.get(self.cluster), f"{where}, {self.cluster}") if self.cluster else shown
+        cluster = self._cluster(fields, shown, where)
         return Sample(
             id=sample_id,
             image_id=cluster,
@@ -95,6 +97,12 @@ class RowReader:
             context=self._context(fields, where),
             verbatim="" if question == single else question,
         )
+
+    def _cluster(self, fields: Mapping[str, Any], image: str, where: str) -> str:
+        """The cluster of a row: the value of its column, else its image."""
+        if self.cluster is None or (self.cluster_may_lack and fields.get(self.cluster) in (None, "")):
+            return image
+        return one_text(fields.get(self.cluster), f"{where}, {self.cluster}")
 
     def _apart(self, question: str, fields: Mapping[str, Any], where: str) -> QuestionParts:
         """The question and its options, which may be listed at the end of the question."""

@@ -15,6 +15,14 @@ from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.formats import SPLIT_NAMES
 from evalkit.tasks.hub import dataset_snapshot
 from evalkit.tasks.image_check import ON_MISSING
+from evalkit.tasks.table.clusters import (
+    IMAGE,
+    ClusterColumn,
+    by_image_where_not_nested,
+    check_nested,
+    cluster_column,
+    cluster_note,
+)
 from evalkit.tasks.table.columns import TableColumns, choose
 from evalkit.tasks.table.images import ImageReader
 from evalkit.tasks.table.messages import Wording
@@ -47,7 +55,8 @@ class TableTask:
         allow_counts: accept a copy with another number of rows.
         columns: field (id, question, answer, image, choices, type, split, language) -> column; others are guessed.
             The column of the question as that of the choices: questions list their options at their end.
-        cluster: the column that names clusters of the intervals (a patient); None: the image.
+        cluster: the column that names clusters of the intervals (a patient), several from the lowest level to the
+            highest ([study, patient]), or `image`; None: the highest level that a column is known by name for.
         tags: columns whose values make slices.  context: the column with text for a judge.
         first_option: 0 or 1, where answers are numbers of options.
         cut: a text in the question from which on it is not the question ("Answer Choices:").
@@ -76,7 +85,7 @@ class TableTask:
         counts: Mapping[str, int] | None = None,
         allow_counts: bool = False,
         columns: Mapping[str, object] | None = None,
-        cluster: str | None = None,
+        cluster: str | Sequence[str] | None = None,
         tags: Sequence[str] = (),
         context: str | None = None,
         first_option: int | None = None,
@@ -186,13 +195,15 @@ class TableTask:
     def _load(self, source: Source, split: str, images: bool) -> LoadedTask:
         """The samples of a split.  Raises DataError for a row, ConfigError for a column that is not there."""
         columns = choose(source.names, self.columns, source.where)
-        self._check_named(source)
+        cluster = cluster_column(self.cluster, source.names)
+        self._check_named(source, cluster)
         reader = RowReader(
             where=source.where,
             columns=columns,
             images=ImageReader(source.folder, keep=images, window=self.window, slices=self.slices),
             tags=self.tags,
-            cluster=self.cluster,
+            cluster=cluster.column,
+            cluster_may_lack=cluster.by_name,
             context=self.context,
             first_option=self.first_option,
             cut=self.cut,
@@ -205,35 +216,41 @@ class TableTask:
             self.found_first_option = base
         if not columns.choices and "choices" not in self.columns and (words := single_letters(reader, records)):
             reader = replace(reader, words=words)
+        check_nested(cluster, (record.fields for record in records) if cluster.levels else (), source.where)
         rows = read_rows(reader, records, skip_bad=self.on_bad_row == "skip")
         if not rows.samples:
             raise DataError(f"{source.where}: no row of the split {split} can be read. {records.known()}")
+        samples, cluster = by_image_where_not_nested(cluster, rows.samples)
         return LoadedTask(
             name=self.name,
             split=split,
             form="table",
-            samples=tuple(rows.samples),
+            samples=tuple(samples),
             closed_rule="label",
             prompt=self.wording.id(has_choices=any(s.answer_type == CHOICE for s in rows.samples)),
             skipped=tuple(rows.skipped),
-            notes=(*self._notes(source, columns, rows, split), *records.notes(len(rows.samples) + len(rows.skipped))),
-            cluster=self.cluster or "image",
+            notes=(
+                *self._notes(source, columns, rows, cluster),
+                *_other_split(source, columns, split),
+                *records.notes(len(rows.samples) + len(rows.skipped)),
+            ),
+            cluster=cluster.column or IMAGE,
         )
 
-    def _check_named(self, source: Source) -> None:
+    def _check_named(self, source: Source, cluster: ClusterColumn) -> None:
         """Refuse settings that name a column which the table lacks.  Raises ConfigError."""
-        named = {"cluster": self.cluster, "context": self.context, **{f"tags: {t}": t for t in self.tags}}
-        named |= {f"keep: {column}": column for column in self.keep}
-        for key, column in named.items():
+        named = [("cluster", column) for column in cluster.all_columns] + [("context", self.context)]
+        named += [(f"tags: {tag}", tag) for tag in self.tags] + [(f"keep: {column}", column) for column in self.keep]
+        for key, column in named:
             if column is not None and column not in source.names:
                 raise ConfigError(
                     f"task.{key}={column}: {source.where} has no such column. {did_you_mean(column, source.names)}"
                 )
 
-    def _notes(self, source: Source, columns: TableColumns, rows: Rows, split: str) -> tuple[str, ...]:
+    def _notes(self, source: Source, columns: TableColumns, rows: Rows, cluster: ClusterColumn) -> tuple[str, ...]:
         """Notes of a run on how columns, rows and answers are read."""
         others = {t: "tag" for t in self.tags}
-        others |= {self.cluster: "cluster"} if self.cluster else {}
+        others |= dict.fromkeys(cluster.all_columns, "cluster")
         others |= {self.context: "context for a judge"} if self.context else {}
         kinds = Counter(s.answer_type for s in rows.samples)
         counts = ", ".join(f"{kinds[k]} {k.lower()}" for k in (CHOICE, CLOSED, OPEN) if kinds[k])
@@ -244,9 +261,14 @@ class TableTask:
         ids = [f"{repeated} rows have an id with #, given to repeated ones"] if columns.id and repeated else []
         described = columns.described(source.names, others)
         return (
-            described, rule, *numbers, *ids, *_other_split(source, columns, split), *source.notes,
+            described,
+            rule,
+            *numbers,
+            *ids,
+            *cluster_note(cluster),
+            *source.notes,
             *self.wording.notes(rows.samples),
-        )  # fmt: skip
+        )
 
 
 def _other_split(source: Source, columns: TableColumns, split: str) -> list[str]:

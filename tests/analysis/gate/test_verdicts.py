@@ -291,7 +291,7 @@ def test_the_reports_agree() -> None:
     assert (open_.get("failures"), open_.get("skipped")) == ("0", "1")
     exact = record(gate_runs((run(BASE), run(flip(BASE, 1, 0), "b"))), exact=True)
     assert (exact["verdict"], ElementTree.fromstring(junit(exact)).get("failures")) == (FAIL, "1")
-    assert "1 changed answers" in markdown(exact)
+    assert "1 sample with changed answers" in markdown(exact)
 
 
 def test_a_refusal_is_an_error_in_junit_and_no_verdict() -> None:
@@ -308,7 +308,7 @@ def test_untrusted_answers_cannot_break_the_summary_or_the_xml() -> None:
     content = record(gate_runs((run(BASE), nasty)))
     text = markdown(content)
     assert "<script>" not in text and "<b>" not in text
-    assert all(line.count("|") == 6 for line in text.split("changed scores")[1].splitlines() if line.startswith("|"))
+    assert all(line.count("|") == 8 for line in text.split("changed scores")[1].splitlines() if line.startswith("|"))
     ElementTree.fromstring(junit(content))
 
 

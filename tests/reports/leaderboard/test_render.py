@@ -92,3 +92,30 @@ def test_only_a_lower_is_better_column_of_the_page_is_marked_as_such() -> None:
     lower = result("a-1", values, metrics=(metric("accuracy", values, higher_is_better=False),))
     assert '<th scope="col" class="number" data-best="lowest">accuracy</th>' in render([lower], {}, [])["index.html"]
     assert 'data-best="lowest"' not in render([result("a-1")], {}, [])["index.html"]
+
+
+def test_rows_of_a_paper_whose_rows_depend_on_each_other_have_no_interval_and_no_effect() -> None:
+    """An interval of independent rows covered 30 % on frames of videos."""
+    figures = [{"value": "90.00", "n": 1000}]
+    for dependent in ("", "most rows are frames of a few videos"):
+        text = render([], {}, [paper(figures, dependent=dependent)])["toy.md"]
+        assert ("~[" in text) is not bool(dependent)
+        assert ("Minimum detectable effect" in text) is not bool(dependent)
+        assert ("Rows of papers have no interval: most rows are frames of a few videos." in text) is bool(dependent)
+    printed = [{"value": "90.00", "n": 1000, "low": "80.00", "high": "95.00"}]
+    assert "[80.0, 95.0]" in render([], {}, [paper(printed, dependent="frames")])["toy.md"]
+
+
+def test_an_interval_of_few_images_is_marked_and_the_worst_case_has_its_own() -> None:
+    value = metric(
+        "closed_accuracy",
+        [1.0, 0.0, None],
+        low=0.1,
+        high=0.9,
+        low_worst_case=0.05,
+        high_worst_case=0.8,
+        n_effective=2.5,
+    )
+    text = render([result("a-1", [1.0, 0.0, None], metrics=(value,))], {}, [])["toy.md"]
+    assert "[10.0, 90.0] eff 2.5" in text
+    assert "1 unscored; 33.33 [5.00, 80.00] in the worst case" in text

@@ -26,6 +26,7 @@ from tests.support.paper_inputs import metric, perfect, summary, system
 
 PAPERS = {name: parse_paper(load_option("paper", name), name) for name in options("paper")}
 LLAVA_MED = load_published("llava-med-vqa")
+PALM = load_published("med-palm-m")
 
 
 def mixed() -> tuple[list[ReproducedCell], list[ExtraRow]]:
@@ -74,7 +75,7 @@ def test_the_tally_counts_every_cell_once() -> None:
     cells, _ = mixed()
     counts = [int(n) for n in re.findall(r"(\d+) ", tally(cells))]
     assert sum(counts) == len(cells)
-    assert tally(cells).startswith("1 reproduced, 1 within the interval, 1 deviates, 1 not comparable, 5 known")
+    assert tally(cells).startswith("1 reproduced, 1 no difference shown, 1 deviates, 1 not comparable, 5 known")
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -124,7 +125,8 @@ def test_markdown_explains_faults_and_foreign_protocols() -> None:
     table = PAPERS["lingshu-medvqa"].published
     text = markdown(table, compare_paper(table, []))
     assert "1. the prompt of a question is chosen by looking at its gold answer" in text
-    assert "- `lingshu`: accuracy over all rows" in text
+    text_of_palm = markdown(PALM, compare_paper(PALM, []))
+    assert "- `med-palm-m`: BLEU-1 and token F1 over all rows" in text_of_palm
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
 

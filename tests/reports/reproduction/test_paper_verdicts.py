@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.core.signature import Signature
 from evalkit.core.types import MetricValue
 from evalkit.published import load_published
 from evalkit.reports.reproduction import compare_paper, extra_rows, missing_runs, parse_paper, read_summaries
@@ -115,14 +116,14 @@ def verdict_of(generation: str, fraction: float, accept: str = "auto", **changes
     [
         ("unknown", 220, "auto", "reproduced"),
         ("unknown", 221, "auto", "deviates"),
-        ("unknown", 221, "interval", "within the interval"),
+        ("unknown", 221, "interval", "no difference shown"),
         ("greedy.max1024", 220, "auto", "reproduced"),
-        ("greedy.max1024", 221, "auto", "within the interval"),
+        ("greedy.max1024", 221, "auto", "no difference shown"),
         ("greedy.max1024", 221, "exact", "deviates"),
-        ("sample.t0.7", 207, "auto", "within the interval"),
+        ("sample.t0.7", 207, "auto", "no difference shown"),
         ("sample.t0.7", 206, "auto", "deviates"),
         ("sample.t0.7", 234, "auto", "deviates"),
-        ("sample.t0.7", 233, "auto", "within the interval"),
+        ("sample.t0.7", 233, "auto", "no difference shown"),
     ],
 )
 def test_answers_from_a_file_must_agree_and_new_ones_may_be_within_their_interval(
@@ -249,6 +250,22 @@ def test_lingshus_mix_of_rule_and_judge_is_joined_only_over_all_rows(
     assert cell.value is not None and (cell.value.n, cell.value.low) == (n, None)
 
 
+@pytest.mark.parametrize(
+    ("judge", "verdict", "why"),
+    [
+        ("lingshu.gpt-4.1-2025-04-14", "reproduced", ""),
+        ("lingshu.qwen3-next-80b", "not comparable", "judged by qwen3-next-80b, published by gpt-4.1-2025-04-14"),
+    ],
+)
+def test_a_judged_figure_is_reproduced_by_the_model_that_judged_it_alone(judge: str, verdict: str, why: str) -> None:
+    figure = next(f for f in system(LINGSHU, "gpt-5").figures if f.task == "vqa-rad")
+    parts = {"task": "vqa-rad.test", "protocol": "judge:lingshu", "judge": judge}
+    signature = Signature.of("judged_accuracy", parts)
+    value = replace(metric(figure, 306 / 451), signature=signature)
+    cell = next(c for c in compare_paper(LINGSHU, [summary("gpt-5", "vqa-rad", "test", [value])]) if c.run)
+    assert (cell.verdict, cell.why) == (verdict, why)
+
+
 def test_extra_rows_have_only_values_that_are_comparable_with_a_column() -> None:
     figures = [f for f in system(LLAVA_MED, FT9).figures if f.task == "vqa-rad"]
     good = summary("mine", "vqa-rad", "test", [metric(f, 0.5) for f in figures])
@@ -335,3 +352,27 @@ def test_files_that_are_no_runs_are_refused_by_name(tmp_path: Path, name: str, t
     (tmp_path / "a" / name).write_text(text, encoding="utf-8")
     with pytest.raises(StoreError, match=message):
         read_summaries([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("half", "margin", "verdict"),
+    [(0.01, 0.02, "equivalent"), (0.01, 0.01, "no difference shown"), (0.05, 0.02, "no difference shown"),
+     (0.001, 0.02, "equivalent"), (0.001, None, "deviates"), (None, 0.02, "deviates")],
+)  # fmt: skip
+def test_a_value_is_equivalent_where_its_whole_interval_is_within_the_margin(
+    half: float | None, margin: float | None, verdict: str
+) -> None:
+    """An interval that holds the published value shows no difference; that alone is no equivalence."""
+    figure = next(f for f in system(LLAVA_MED, FT9).figures if f.value == "80.88")
+    value = 222 / 272
+    bounds = {"low": None, "high": None} if half is None else {"low": value - half, "high": value + half}
+    run = summary(FT9, "vqa-rad", "test", [metric(figure, value, **bounds)], generation="greedy.max1024")
+    cells = compare_paper(LLAVA_MED, [run], equivalence=margin)
+    assert next(c for c in cells if c.figure is figure).verdict == verdict
+
+
+def test_a_margin_of_equivalence_is_a_fraction() -> None:
+    from evalkit.core.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="equivalence=2 is invalid"):
+        compare_paper(LLAVA_MED, [], equivalence=2)

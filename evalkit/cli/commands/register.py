@@ -1,0 +1,88 @@
+"""A plan fixed before a run, with its time and digest: metric='PROTOCOL METRIC' to=plan.json.
+
+`dossier plan=FILE` says whether the run followed it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evalkit import __version__
+from evalkit.cli.config import Config, build, checked_choice, load_option, options
+from evalkit.cli.factories import as_list, make_task, model_name, with_letters
+from evalkit.core import console
+from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.types import MetricKey
+
+HELP_ORDER = 122
+EXAMPLES = (
+    "evalkit register task=phantom model=phantom-llava metric='strict closed_accuracy' to=plan.json",
+    "evalkit register task=phantom metric='strict closed_accuracy' margin=0.02 to=plan.json",
+)
+IMAGES = ("original", "blank", "shuffled")
+
+
+def main(config: Config) -> int:
+    """Write a plan."""
+    from evalkit.reports.dossier.plan import Plan, write_plan
+
+    target = Path(config["to"])
+    if target.exists():
+        raise ConfigError(f"to={target} exists; a registered plan is never replaced. Give the plan another name.")
+    config = with_letters(config)
+    versions = [protocol_version(str(name)) for name in (config["metric"], *as_list(config["secondary"]))]
+    loaded = make_task(config).load(images=False)
+    model = config["model"] or {}
+    plan = Plan(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        evalkit=__version__,
+        model=model_name(config),
+        model_revision=None if model.get("revision") is None else str(model["revision"]),
+        task=loaded.name,
+        split=loaded.split,
+        data_sha256=loaded.data_sha256,
+        n=len(loaded.samples),
+        closed_rule=loaded.closed_rule,
+        prompt=loaded.prompt,
+        image=checked_choice(config["image"], IMAGES, "image"),
+        primary=str(config["metric"]),
+        protocol_version=versions[0],
+        secondary=tuple(as_list(config["secondary"])),
+        subgroups=tuple(as_list(config["subgroups"])),
+        margin=config["margin"],
+        hypothesis=config["hypothesis"] or "",
+    )
+    digest = write_plan(plan, target)
+    console.note(
+        "Publish the digest before the run (a registry, a commit, a mail): this machine's clock proves nothing."
+    )
+    console.out(f"{target}\ndigest: {digest}")
+    return 0
+
+
+def protocol_version(name: str) -> int | None:
+    """The version of a metric's protocol; None for a judge, whose prompt and model are its version.
+
+    Raises:
+        ConfigError: there is no such protocol or metric.
+    """
+    try:
+        key = MetricKey.parse(name)
+    except ValueError as problem:
+        raise ConfigError(f"metric: {problem}.") from None
+    kind, _, judge = key.protocol.partition(":")
+    if kind == "judge":
+        if judge not in options("judge"):
+            raise ConfigError(f"metric={name}: there is no judge {judge!r}. {did_you_mean(judge, options('judge'))}")
+        return None
+    if key.protocol not in options("protocol"):
+        known = options("protocol")
+        raise ConfigError(f"metric={name}: there is no protocol {key.protocol!r}. {did_you_mean(key.protocol, known)}")
+    protocol = build(load_option("protocol", key.protocol), f"protocol {key.protocol}")
+    metrics = [m.name for m in protocol.metrics]
+    if key.metric not in metrics:
+        raise ConfigError(
+            f"metric={name}: {key.protocol} has no metric {key.metric!r}. {did_you_mean(key.metric, metrics)}"
+        )
+    return int(protocol.version)

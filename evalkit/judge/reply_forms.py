@@ -1,0 +1,164 @@
+"""Forms of replies that other authors' judges give: where the label is, and the credit of each label.
+
+A judge's YAML names its form under `reply`; without one a judge replies in evalkit's own JSON.  No form reads a label
+out of prose: a reply without exactly one label is unreadable and gives no number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.core.errors import ConfigError, did_you_mean
+
+_KEYS = ("form", "name", "credit")
+# A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
+MAX_FAILED_BRACES = 100
+_QUOTES = " \t\r\n\"'`*_.,;:!"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyForm:
+    """Where a reply has its label, and how a label becomes a credit.
+
+    form: "tag" (<NAME>label</NAME>), "brackets" ([Begin NAME] label [End NAME]), "json" (the value of the key NAME of
+    an object), "line" (NAME: label, or NAME = label, at the end of a line) or "word" (the reply is the label).
+    name: of the tag, brackets, key or line; "" for a word.
+    credit: label in lower case -> 0 to 1; a label that is not among them is unreadable.
+    """
+
+    form: str
+    name: str = ""
+    credit: Mapping[str, float] = field(default_factory=dict)
+
+    def label_of(self, body: str) -> str | None:
+        """The one label of a reply; None where there is none, or where there are several different ones."""
+        texts = list(FORMS[self.form](body, self.name))
+        if not texts and self.form == "tag":
+            texts = [body]  # as for MedEvalKit, whose reader takes a reply without tags whole
+        found = {self._known(text) for text in texts}
+        return found.pop() if len(found) == 1 else None
+
+    def _known(self, text: str) -> str | None:
+        """A label as the YAML writes it.
+
+        As the authors' readers do, a tag's is taken as it is, and one in brackets may be followed by words that hold
+        the letters of no other label.
+        """
+        bare = text.strip(None if self.form == "tag" else _QUOTES).lower()
+        if bare in self.credit:
+            return bare
+        first = bare.split()[0].strip(_QUOTES) if bare and self.form == "brackets" else ""
+        holds_another = any(label in bare for label in self.credit if label != first)
+        return first if first in self.credit and not holds_another else None
+
+    def described(self) -> str:
+        """The form in a few words, for messages and signatures: tag judge (0=1, 1=0)."""
+        credits = ", ".join(f"{label}={credit:g}" for label, credit in self.credit.items())
+        return f"{self.form} {self.name}".strip() + f" ({credits})"
+
+
+def reply_form(content: Any, where: str) -> ReplyForm:
+    """The form in a judge's YAML.  Raises ConfigError, which names the key that is wrong."""
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where} is {content!r}, expected a mapping with form, name and credit (docs/judge.md).")
+    for key in content:
+        if key not in _KEYS:
+            raise ConfigError(f"{where}.{key} is not a setting. {did_you_mean(str(key), _KEYS)}")
+    form, name = str(content.get("form")), str(content.get("name") or "")
+    if form not in FORMS:
+        raise ConfigError(f"{where}.form={form} is not a valid value. {did_you_mean(form, FORMS)}")
+    if bool(name) == (form == "word"):
+        rule = "has no name" if form == "word" else "needs the name of its tag, brackets, key or line"
+        raise ConfigError(f"{where}.name={name!r}: the form {form} {rule}.")
+    given = content.get("credit")
+    if not isinstance(given, Mapping) or len(given) < 2 or not all(map(_is_credit, given.values())):
+        raise ConfigError(
+            f"{where}.credit is {given!r}, expected two labels or more, each with its credit from 0 to 1, such as "
+            "{'0': 1, '1': 0} for a judge that replies 0 for a right answer."
+        )
+    credit = {_text(label): float(value) for label, value in given.items()}
+    if len(credit) < len(given):
+        raise ConfigError(f"{where}.credit has two labels that differ in letters alone: {', '.join(map(str, given))}.")
+    return ReplyForm(form=form, name=name, credit=credit)
+
+
+def _is_credit(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _text(label: Any) -> str:
+    """A label as text: 1.0 and true are 1, as a judge that replies in JSON may write either."""
+    if isinstance(label, bool | int | float) and math.isfinite(label):
+        return f"{float(label):g}"
+    return str(label).strip().lower()
+
+
+def majority(labels: Sequence[str]) -> str | None:
+    """The label of more than half of the rounds; None where no label has so many."""
+    (label, count), *_ = Counter(labels).most_common(1)
+    return label if 2 * count > len(labels) else None
+
+
+def _tags(body: str, name: str) -> Iterable[str]:
+    return _between(body, f"<{name}>", f"</{name}>")
+
+
+def _brackets(body: str, name: str) -> Iterable[str]:
+    return _between(body, f"[Begin {name}]", f"[End {name}]")
+
+
+def _between(body: str, opening: str, closing: str) -> Iterator[str]:
+    """The texts between two marks, whatever their case, in time proportional to the text."""
+    text, opening, closing = body.lower(), opening.lower(), closing.lower()
+    start = text.find(opening)
+    while start >= 0 and (end := text.find(closing, start)) >= 0:
+        yield text[start + len(opening) : end]
+        start = text.find(opening, end)
+
+
+def _values(body: str, name: str) -> Iterable[str]:
+    found = [o[name] for o in json_objects(body) if name in o]
+    return [_text(value) if isinstance(value, str | bool | int | float) else json.dumps(value) for value in found]
+
+
+def _lines(body: str, name: str) -> Iterable[str]:
+    """What follows the name in its line; the last such line counts, as a judge repeats the form before it decides."""
+    return re.findall(rf"\b{re.escape(name)}[ \t*]*[:=](.*)$", body, re.MULTILINE | re.IGNORECASE)[-1:]
+
+
+def _whole(body: str, name: str) -> Iterable[str]:
+    del name
+    return [body]
+
+
+# Form -> the texts in a reply that may be its label.
+FORMS: Mapping[str, Callable[[str, str], Iterable[str]]] = {
+    "tag": _tags,
+    "brackets": _brackets,
+    "json": _values,
+    "line": _lines,
+    "word": _whole,
+}
+
+
+def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """The outermost JSON objects in a text, in order; skips text that is not JSON, up to MAX_FAILED_BRACES times."""
+    decoder = json.JSONDecoder()
+    position = text.find("{")
+    failed = 0
+    while position >= 0 and failed < MAX_FAILED_BRACES:
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            failed += 1
+            end = position + 1
+        else:
+            if isinstance(value, dict):
+                yield value
+        position = text.find("{", end)

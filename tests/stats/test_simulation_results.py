@@ -1,0 +1,36 @@
+"""The committed simulations support what the documentation says."""
+
+import json
+
+from tests.support.paths import ROOT
+
+
+def result(name: str):
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_interval_covers_93_percent_and_has_width():
+    found = result("interval-coverage")
+    assert found["sets"] == 2000
+    assert min(cell["covered"] for cell in found["cells"]) == found["lowest_coverage"] >= 93
+    assert min(cell["narrowest"] for cell in found["cells"]) > 0
+    assert min(cell["before"] for cell in found["cells"]) < 60
+
+
+def test_macro_averages_cover_93_percent():
+    found = result("macro-coverage")
+    assert min(cell["covered"] for cell in found["cells"]) == found["lowest_coverage"] >= 93
+
+
+def test_equal_models_are_told_apart_in_about_5_percent():
+    cells = result("equal-models")["cells"]
+    assert max(cell["somebody_differs"] for cell in cells) < 0.06
+    assert min(cell["all_ranks_hold"] for cell in cells) > 0.94
+    assert max(cell["compare_now"] for cell in cells) < 0.06
+
+
+def test_losses_of_whole_images_are_outside_of_the_promise_as_documented():
+    cells = [cell for cell in result("gate-limits")["cells"] if cell.get("whole_images")]
+    page = (ROOT / "docs/gate.md").read_text(encoding="utf-8")
+    assert max(cell["wrong_passes"] for cell in cells) > 0.05
+    assert all(f"{100 * cell['pass']:.1f}" in page for cell in cells)

@@ -1,4 +1,4 @@
-"""Generator of the table in docs/models.md from the YAMLs in conf/model: `python docs/make_models.py`."""
+"""Generator of the tables in docs/models.md from the YAMLs in conf/model: `python docs/make_models.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import yaml
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "models.md"
 BEGIN, END = "<!-- table: begin (docs/make_models.py) -->", "<!-- table: end -->"
+CLASSES_BEGIN, CLASSES_END = "<!-- classes: begin (docs/make_models.py) -->", "<!-- classes: end -->"
+CLASSES_HEAD = ("model", "class", "parameters, counted", "on its card", "an image's part of the prompt")
 HEAD = ("model", "form", "source at revision", "also needs", "memory", "disk", "presets", "licence")
 
 
@@ -36,10 +38,29 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def class_row(name: str, config: dict[str, Any]) -> str:
+    """Make one row of the table of classes."""
+    prefix = config["prefix"]
+    shared = prefix if prefix == "shared" else f"not shared: {prefix}"
+    return f"| `{name}` | {config['class']} | {config['parameters']:,} | {config['card_parameters']} | {shared} |"
+
+
+def class_table() -> str:
+    """Make the table of classes, of the checkpoints whose YAML has one."""
+    lines = [f"| {' | '.join(CLASSES_HEAD)} |", "|" + "---|" * len(CLASSES_HEAD)]
+    for path in sorted((HERE.parent / "conf" / "model").glob("*.yaml")):
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "class" in config:
+            lines.append(class_row(path.stem, config))
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
-    """Replace the table in the text of the page."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
+    """Replace the tables in the text of the page."""
+    for begin, end, made in ((BEGIN, END, table()), (CLASSES_BEGIN, CLASSES_END, class_table())):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{made}\n\n{end}{rest.split(end)[1]}"
+    return text
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ DESCRIPTIVE = frozenset(
     {"about", "target", "protocols", "only_protocols", "source", "licence", "citation", "known_bugs", "order"}
     | {"generation", "tasks", "protocol_settings", "answers_format", "trained_on"}
     | {"baseline_protocols", "reference_protocol", "manual_download", "where", "sample", "sample_seed"}
-    | {"option_rows", "orders", "orders_seed"}
+    | {"option_rows", "orders", "orders_seed", "draws"}
 )
 
 

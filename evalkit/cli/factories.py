@@ -70,6 +70,11 @@ def sees_images(config: Config) -> bool:
     return config["model"].get("kind") in ("checkpoint", FUNCTION)
 
 
+def is_checkpoint(config: Config) -> bool:
+    """Whether the chosen model is a checkpoint, which decodes by settings."""
+    return str(config["model"].get("kind")) == "checkpoint"
+
+
 class CheckedTask(NamedTuple):
     """A split whose images were checked; digests: sha256 of each image."""
 
@@ -301,7 +306,7 @@ FROM_CONFIG = ModelMaker(make_engine, make_template, check_weights)
 
 def make_settings(config: Config) -> Settings:
     """The run's own settings."""
-    from evalkit.pipeline.inputs import IMAGE_MODES
+    from evalkit.pipeline.image_modes import IMAGE_MODES
     from evalkit.pipeline.settings import Settings
     from evalkit.pipeline.shards import Shard
     from evalkit.published.table import REGIMES
@@ -321,6 +326,7 @@ def make_settings(config: Config) -> Settings:
         shard=Shard.parse((config.get("engine") or {}).get("shard")),
         reasoning=reasoning_mode(config),
         continuation=continuation_kind(config),
+        confidence=bool(config.get("confidence")),
         **_preflight(config),
     )
 

@@ -1,4 +1,4 @@
-"""The settings `scoring`, `loglikelihood` and `choices`, kept in a run's configuration of its task."""
+"""The settings `scoring`, `loglikelihood`, `choices` and `generation.n`, kept in a run's configuration of its task."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SCORING = ("generation", "loglikelihood")
 # Settings beside the chosen options of the config groups.
 ORDER_SETTINGS = ("shuffle", "seed")
+# Settings of a task that decide which rows a run asks and how often.
+OF_THE_RUN = ("option_rows", "orders", "orders_seed", "draws")
 
 
 def scoring_of(config: Config) -> str:
@@ -79,6 +81,20 @@ def with_orders(config: Config) -> Config:
     return {**config, "choices": choices, "task": {**config["task"], **orders}}
 
 
+def with_draws(config: Config, n: int) -> Config:
+    """The configuration with the number of answers that are drawn of each sample as a setting of the task.
+
+    Raises:
+        ConfigError: nothing is generated, or the questions are asked in several orders too.
+    """
+    if n == 1:
+        return config
+    if scoring_of(config) != SCORING[0] or config["task"].get("orders") is not None:
+        other = "scoring=loglikelihood" if scoring_of(config) != SCORING[0] else "choices.shuffle"
+        raise ConfigError(f"generation.n={n} is not possible together with {other}; leave one of them out.")
+    return {**config, "task": {**config["task"], "draws": n}}
+
+
 def with_run_options(config: Config, manifest: Manifest | None) -> Config:
     """The configuration of a re-scoring, with the rows, orders and protocols of the run that made the answers.
 
@@ -90,17 +106,20 @@ def with_run_options(config: Config, manifest: Manifest | None) -> Config:
     scoring = SCORING[0] if manifest is None else manifest.scoring
     stored = {} if manifest is None else manifest.section("task")
     config = with_scoring({**config, "scoring": scoring})
-    own = {key: stored[key] for key in ("option_rows", "orders", "orders_seed") if stored.get(key) is not None}
+    own = {key: stored[key] for key in OF_THE_RUN if stored.get(key) is not None}
     return {**config, "task": {**config["task"], **own}}
 
 
 def with_option_settings(task: Task, content: Mapping[str, Any]) -> Task:
     """A task with the rows and the orders of options that its configuration asks for."""
     from evalkit.tasks.choice_orders import ChoiceOrdersTask
+    from evalkit.tasks.draws import DrawsTask
     from evalkit.tasks.option_rows import OptionRowsTask
 
     if content.get("option_rows"):
         task = OptionRowsTask(task, str(content["option_rows"]))
     if content.get("orders") is not None:
         task = ChoiceOrdersTask(task, int(content["orders"]), int(content.get("orders_seed") or 0))
+    if content.get("draws") is not None:
+        task = DrawsTask(task, int(content["draws"]))
     return task

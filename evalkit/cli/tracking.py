@@ -40,8 +40,10 @@ def make_tracker(config: Config) -> Tracker | None:
 
 
 def untracked(config: Config) -> Config:
-    """The configuration as a run records it: where it was sent says nothing about it."""
-    kept = {key: value for key, value in config.items() if key != "tracker"}
+    """The configuration as a run records it: where it was sent says nothing about it, nor what was asked with it."""
+    kept = {key: value for key, value in config.items() if key not in ("tracker", "probe")}
+    if not kept.get("confidence"):  # as in runs of versions without it
+        kept.pop("confidence", None)
     if "choices" in kept:
         kept["choices"] = {key: value for key, value in kept["choices"].items() if key != "tracker"}
     return kept

@@ -64,6 +64,7 @@ DECLARED: dict[str, Any] = {
     "prediction": TEXT,
     "preflight": int | MAPPING | None,
     "predictions": str,
+    "probe": TEXT,
     "question": TEXT,
     "reference": TEXT,
     "regime": TEXT,
@@ -90,6 +91,8 @@ DECLARED: dict[str, Any] = {
     "tags": ONE_OR_MORE | None,
     "tasks": ONE_OR_MORE | None,
     "to": str,
+    "view.runs": str,
+    "view.to": TEXT,
 }
 # Settings that are paths: a leading ~ is the home folder, which no shell expands after `key=`.
 PATHS = frozenset(

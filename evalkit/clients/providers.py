@@ -14,6 +14,10 @@ from evalkit.core.setting_types import argument_kinds, parse_setting
 
 # Keys of a preset's YAML for readers alone.
 _FOR_READERS = ("about", "sources")
+# The switch of OpenAI's interface.
+_REASONING = {"enabled": {"reasoning_effort": "medium"}, "disabled": {"reasoning_effort": "none"}}
+# Stands for the number of tokens in `reasoning.budget`.
+BUDGET = "BUDGET"
 KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
 
 
@@ -30,6 +34,8 @@ class Provider:
         rename: parameter -> its name on this server.
         neutral: parameter -> the value that switches it off, where that is not the one of vLLM.
         extra_body: further parameters of each request.
+        reasoning: parameters that make a model think (`enabled`) or not (`disabled`), or give its thought a `budget`
+            of tokens, whose number stands where they have BUDGET; what is not there is not possible.
         chat_path, query, key_header: see `Api`.
         lists_models: whether GET /models with the key lists the models that can be asked.
         list_prefix: what the ids in that list have before the names that are asked for.
@@ -48,6 +54,7 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     neutral: Mapping[str, Any] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    reasoning: Mapping[str, Any] = field(default_factory=lambda: dict(_REASONING))
     chat_path: str = "/chat/completions"
     query: Mapping[str, str] = field(default_factory=dict)
     key_header: str = "Authorization"
@@ -83,6 +90,26 @@ class Provider:
             raise ConfigError(f"{where}: key_header must be one of {', '.join(KEY_HEADERS)}.")
         provider.price_of("")  # prices are checked before they are needed
         return provider
+
+    def thinking(self, wanted: str, budget: int | None) -> dict[str, Any]:
+        """Parameters of each request for generation.reasoning and generation.reasoning_budget.
+
+        Raises:
+            ConfigError: this server has no such switch.
+        """
+        keys = {"auto": [], "on": ["enabled"], "off": ["disabled"]}[wanted]
+        if budget is not None and wanted != "off":
+            keys = ["budget"]
+        if missing := [key for key in keys if not self.reasoning.get(key)]:
+            setting = f"reasoning_budget={budget}" if missing == ["budget"] else f"reasoning={wanted}"
+            known = ", ".join(sorted(key for key, value in self.reasoning.items() if value)) or "none"
+            raise ConfigError(
+                f"generation.{setting} is not possible with engine.provider={self.name or 'null'}: its interface has "
+                f"no parameter for it (known here: {known}). Leave it out, or give the server's own parameter with "
+                "engine.extra_body."
+            )
+        found: dict[str, Any] = _filled(self.reasoning[keys[0]], budget) if keys else {}
+        return found
 
     def api(self, api_version: str | None = None) -> Api:
         """Paths and headers.
@@ -133,3 +160,10 @@ def given_price(per_million: Sequence[float] | None) -> Price | None:
             "tokens, of the prompt and of the answer, such as [2.5,10]."
         )
     return Price(input=per_million[0], output=per_million[1])
+
+
+def _filled(content: Any, budget: int | None) -> Any:
+    """Parameters with the budget in its place."""
+    if isinstance(content, Mapping):
+        return {key: _filled(value, budget) for key, value in content.items()}
+    return budget if content == BUDGET else content

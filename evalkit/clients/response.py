@@ -35,7 +35,7 @@ class Reply:
     reasoning: the model's thought, where the server's reasoning parser has taken it out of the text.  reasoning_only:
     there is such a thought and no text.  tokens_in, tokens_out: the server's counts of prompt and answer tokens, None
     if not reported.  tokens_cached: prompt tokens that the server took from its cache.  dropped: parameters that the
-    server refused and that were left out.
+    server refused and that were left out.  logprob: the log-probability of all tokens of the reply.
     """
 
     text: str | None
@@ -51,10 +51,12 @@ class Reply:
     error: str | None = None
     reasoning_only: bool = False
     reasoning: str | None = None
+    logprob: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """Convert to a JSON object."""
-        return {**asdict(self), "dropped": list(self.dropped)}
+        """Convert to a JSON object; without `logprob` where there is none."""
+        found = {**asdict(self), "dropped": list(self.dropped)}
+        return found if self.logprob is not None else {k: v for k, v in found.items() if k != "logprob"}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reply:
@@ -202,7 +204,19 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         error=error or _error_of(message),
         reasoning=reasoning,
         reasoning_only=thought and not (text or "").strip(),
+        logprob=_logprob(choice),
     )
+
+
+def _logprob(choice: Mapping[str, Any]) -> float | None:
+    """The log-probability of a choice's tokens; None where the server does not give that of each of them."""
+    listed = _mapping(choice.get("logprobs")).get("content")
+    parts = [_mapping(token).get("logprob") for token in listed] if isinstance(listed, list) else []
+    values = [float(v) for v in parts if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not values or len(values) < len(parts):
+        return None
+    total = math.fsum(values)
+    return min(0.0, round(total, 6)) if math.isfinite(total) else None
 
 
 def _error_of(holder: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evalkit.core.deep_colour import is_deep, read_deep
 from evalkit.core.errors import DataError
 from evalkit.core.image_bytes import STORED, stored_bytes
+from evalkit.core.image_changes import changed
 from evalkit.core.image_files import damage, opened
 from evalkit.core.medical_images import file_name, is_rendered, kind_of, naming, page_of, render
 from evalkit.core.types import ImageRef
@@ -30,7 +31,6 @@ CONVERSION = (
     "rgb.1: EXIF rotation applied; 16-bit scaled by its own range to 0..255; alpha over black; palette and CMYK by PIL"
 )
 DEEP = b"16 bits a channel\0"
-GREY = 127
 # Values that are scaled at a time.
 _STRIP = 1 << 20
 # The functions that draw images, by the only names under which a reference may have them.
@@ -52,11 +52,8 @@ def open_image(ref: ImageRef) -> Image:
     Raises:
         DataError: missing, not an image, or cut off.
     """
-    from PIL import Image as images
-
-    if ref.kind == "blank":
-        assert ref.of is not None
-        return images.new("RGB", open_image(ref.of).size, (GREY, GREY, GREY))
+    if ref.of is not None:
+        return changed(ref.kind, open_image(ref.of))
     if ref.kind == "draw":
         return to_rgb(_draw(ref))
     content = stored_bytes(ref)
@@ -184,9 +181,8 @@ def read_bytes(ref: ImageRef) -> bytes:
     """
     if (content := encoded_bytes(ref)) is not None:
         return content
-    if ref.kind == "blank":
-        assert ref.of is not None
-        return b"blank " + read_bytes(ref.of)
+    if ref.of is not None:
+        return f"{ref.kind} ".encode() + read_bytes(ref.of)
     image = _draw(ref) if ref.kind == "draw" else open_image(ref)
     return f"{image.mode} {image.size[0]}x{image.size[1]} ".encode() + image.tobytes()
 
@@ -194,7 +190,8 @@ def read_bytes(ref: ImageRef) -> bytes:
 def encoded_bytes(ref: ImageRef) -> bytes | None:
     """The file that is the picture, in one of the formats of `evalkit.core.image_files`.
 
-    None: there is no such file, because the picture is drawn, blank, or one view of a medical file or of several pages.
+    None: there is no such file, because the picture is drawn, changed (blank, blurred), or one view of a medical file
+    or of several pages.
 
     Raises:
         DataError: the file, archive member or table row is missing.

@@ -166,6 +166,29 @@ def opens_thought(prompt: str) -> bool:
     return bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
 
 
+def open_thought(text: str) -> str | None:
+    """The mark of the thought that a text leaves open; None where it leaves none open.
+
+    >>> open_thought("<think>MRI</think> CT <thinking>or"), open_thought("CT")
+    ('<thinking>', None)
+    """
+    opened: list[str] = []
+    for match in _MARK.finditer(text):
+        mark = _read(match)
+        if mark.role == "open":
+            opened.append(match[0])
+        elif mark.role == "close" and opened:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+def may_hold_mark(text: str) -> bool:
+    """Whether a part of a text may hold a mark of a thought: `split` of the whole text decides."""
+    return "<|" in text or _MARK.search(text) is not None or any(
+        lead.start.match(text) or lead.end.search(text) for lead in _LEADS
+    )  # fmt: skip
+
+
 def is_thought_token(token: str) -> bool:
     """Whether a special token of a tokenizer is a mark of a thought by itself."""
     return token in (_CHANNEL, "<|channel>") or _MARK.fullmatch(token) is not None
@@ -225,6 +248,18 @@ def cut_unmarked(predictions: Sequence[Prediction], mode: str = "auto") -> list[
         replace(p, text=None, error=CUT_IN_REASONING, reasoning=str(p.text).strip(), raw=p.text) if k in cut else p
         for k, p in enumerate(predictions)
     ]
+
+
+def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:
+    """The separated prediction, as cut where its prompt asks to think under a heading and the answer has none.
+
+    An answer that was stopped at the limit of new tokens before its heading is a thought alone; one that the model
+    ended without a heading stays an answer.
+    """
+    p = prediction
+    if mode == "keep" or p.text is None or p.raw is not None or p.finish_reason != "length":
+        return p
+    return replace(p, text=None, error=CUT_IN_REASONING, reasoning=p.text.strip(), raw=p.text)
 
 
 def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:

@@ -39,6 +39,10 @@ _NONE: Mapping[str, str] = {}
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 # Items of a list that are digested at a time.
 _ITEMS = 256
+# Places for the mark that closes a thought.
+CLOSING_TOKENS = 32
+# Decoding settings that were added after the first runs, with their defaults: the names of earlier answers stay.
+_LATER = {"n": 1, "reasoning": "auto", "reasoning_budget": None, "reasoning_overflow": "force"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +50,18 @@ class ImageRef:
     """Reference to an image.  Nothing is opened before `evalkit.core.images` reads it.
 
     kind: "file" (path), "zip" (path of the archive, member), "parquet" (path, member = "column:row"),
-    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument) or "blank" (a grey image of the
-    size of the image that `of` refers to).
+    "draw" (path = "module:function", one of `images.DRAWINGS`, member = its argument), or a change of the image that
+    `of` refers to (`evalkit.core.image_changes`): "blank", "blurred", "noisy".
     """
 
-    kind: Literal["file", "zip", "parquet", "draw", "blank"]
+    kind: Literal["file", "zip", "parquet", "draw", "blank", "blurred", "noisy"]
     path: str = ""
     member: str = ""
     of: ImageRef | None = None
 
     def __str__(self) -> str:
-        if self.kind == "blank":
-            return f"blank of {self.of}"
+        if self.of is not None:
+            return f"{self.kind} of {self.of}"
         return f"{self.path}::{self.member}" if self.member else self.path
 
 
@@ -139,7 +143,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """Decoding settings.  Greedy unless a temperature is given; `seed` matters only when sampling."""
+    """Decoding settings.  Greedy unless a temperature is given; `seed` matters only when sampling.
+
+    n: answers that are drawn of each sample.  reasoning: whether the model is asked to think, by the switch of its chat
+    template or server; "auto" leaves the switch alone.  reasoning_budget: tokens that a thought may have, after which
+    it is closed and the answer drawn ("force"), or the answer is cut ("fail"); `max_new_tokens` is then the limit of
+    the answer alone.
+
+    Raises:
+        ValueError: several answers are asked for that would all be the same one, or a limit is below 1.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -149,6 +162,36 @@ class Generation:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    n: int = 1
+    reasoning: Literal["auto", "on", "off"] = "auto"
+    reasoning_budget: int | None = None
+    reasoning_overflow: Literal["force", "fail"] = "force"
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or (self.reasoning_budget is not None and self.reasoning_budget < 1):
+            raise ValueError(f"n={self.n}, reasoning_budget={self.reasoning_budget}: expected 1 or more")
+        if self.reasoning_budget is not None and self.num_beams > 1:
+            raise ValueError(f"reasoning_budget needs one beam, and num_beams is {self.num_beams}")
+        if self.n > 1 and (self.temperature <= 0 or self.num_beams > 1):
+            raise ValueError(
+                f"n={self.n} draws several answers of each sample, which needs temperature above 0 and no beams: "
+                f"temperature is {self.temperature:g}, num_beams {self.num_beams}. Set temperature=0.7, or leave n out"
+            )
+
+    @property
+    def most_new_tokens(self) -> int:
+        """The most tokens that an answer may have, its thought and the mark that closes it included."""
+        budget = self.reasoning_budget
+        return self.max_new_tokens if budget is None else budget + CLOSING_TOKENS + self.max_new_tokens
+
+    def record(self) -> dict[str, Any]:
+        """The settings by name, for digests and files; later additions only where they differ from their default.
+
+        >>> "n" in Generation().record(), Generation(temperature=0.5, n=2).record()["n"]
+        (False, 2)
+        """
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in given.items() if k not in _LATER or v != _LATER[k]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +200,9 @@ class Request:
 
     `question` and `answer_type` are what image-blind baselines answer from; engines use `messages`.
     `continuations`: texts whose log-probability after the prompt is asked for, in place of an answer; () to generate.
+    `with_probability`: the log-probability of the answer is asked for too.
     `image_digests` (sha256, one an image) identify the pixels; `checkpoint` is the digest of the weights.
+    `draw`: which of the sample's answers it is, from 0; None where only one is drawn.
     `fingerprint` (sha256 over sample id, prompt, image digests, weights and settings) is the key of the answer.
     """
 
@@ -171,6 +216,8 @@ class Request:
     generation: Generation
     checkpoint: str
     continuations: tuple[str, ...] = ()
+    draw: int | None = None
+    with_probability: bool = False
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,9 +227,11 @@ class Request:
                 [m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]] for m in self.messages
             ],
             "images": list(self.image_digests),
-            "generation": {f.name: getattr(self.generation, f.name) for f in fields(self.generation)},
+            "generation": self.generation.record(),
             "checkpoint": self.checkpoint,
             **({"continuations": list(self.continuations)} if self.continuations else {}),
+            **({} if self.draw is None else {"draw": self.draw}),
+            **({"with_probability": True} if self.with_probability else {}),
         }
         object.__setattr__(self, "fingerprint", digest_json(content))
 
@@ -231,6 +280,8 @@ class Prediction:
     succeeded.  `reasoning` is the thought that the model wrote besides its answer (see `evalkit.core.reasoning`); `raw`
     the text as it came, where a thought was split off it.  `options`: one score for each of the request's
     continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
+    `thought_forced`: the thought reached its budget and was closed for the model.
+    `logprob`: the log-probability of all generated tokens, where it was asked for (`Request.with_probability`).
     """
 
     sample_id: str
@@ -244,10 +295,14 @@ class Prediction:
     reasoning: str = ""
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
+    thought_forced: bool = False
+    logprob: float | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
             raise ValueError(f"prediction for {self.sample_id!r}: exactly one of text and error must be given")
+        if self.logprob is not None and not -math.inf < self.logprob <= 0:
+            raise ValueError(f"prediction for {self.sample_id!r}: {self.logprob} is no log-probability")
 
     @property
     def is_cut(self) -> bool:

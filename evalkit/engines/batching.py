@@ -211,7 +211,9 @@ class BatchRunner:
 
     def _plain_batch(self, rows: Sequence[PromptRow]) -> list[PromptRow]:
         """Take the leading rows that form one plain batch: of one shape, and within the limits."""
-        max_rows = 1 if self.loaded.generation.temperature > 0 else self.limits.rows or len(rows)
+        # transformers samples by one state for all rows of a batch; draws have a seed each.
+        is_alone = self.loaded.generation.temperature > 0 and rows[0].request.draw is None
+        max_rows = 1 if is_alone else self.limits.rows or len(rows)
         max_places = self.limits.memory if self.limits.rows else self.limits.forward_limit
         shape = PromptGroup(rows=(rows[0],)).shape
         longest = 0

@@ -84,7 +84,7 @@ def parameters(generation: Generation) -> dict[str, Any]:
         )
     sampling: dict[str, Any] = {"top_p": g.top_p, "top_k": -1 if g.top_k is None else g.top_k}
     always: dict[str, Any] = {
-        "max_tokens": g.max_new_tokens,
+        "max_tokens": g.max_new_tokens + (g.reasoning_budget or 0),  # servers count the thought too
         "temperature": g.temperature,
         "repetition_penalty": g.repetition_penalty,
     }
@@ -103,7 +103,14 @@ def dispensable(generation: Generation) -> tuple[str, ...]:
     """
     g = generation
     neutral = {"repetition_penalty": g.repetition_penalty == 1.0, "top_k": g.top_k is None}
-    return (*(name for name, is_neutral in neutral.items() if is_neutral), "stop", "temperature", "top_p", "seed")
+    return (
+        *(name for name, is_neutral in neutral.items() if is_neutral),
+        "stop",
+        "temperature",
+        "top_p",
+        "seed",
+        "logprobs",
+    )
 
 
 def left_out(generation: Generation, dropped: Collection[str]) -> tuple[str, ...]:
@@ -129,7 +136,8 @@ def body(
     """
     sampled = {"seed": seed(request) % 2**31} if request.generation.temperature > 0 else {}
     messages = [message(m, urls) for m in request.messages]
-    return {"model": model, "messages": messages, **decoding, **sampled, **extra}
+    probability = {"logprobs": True} if request.with_probability else {}
+    return {"model": model, "messages": messages, **decoding, **sampled, **probability, **extra}
 
 
 def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
@@ -181,6 +189,7 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
         fingerprint=request.fingerprint,
         attempts=_attempts(attempts),
         reasoning=reply.reasoning or "",
+        logprob=reply.logprob if request.with_probability else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from evalkit.core.types import Prediction
@@ -11,6 +12,7 @@ from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, make_predictio
 from evalkit.engines.prefix_check import CheckResult
 from evalkit.engines.preprocess import PromptGroup, PromptRow
 from evalkit.engines.shared_prefix import PrefixGroup
+from evalkit.engines.thought_limit import ThoughtLimit, opening_of
 
 # The result of a row: ids of its new tokens, or log-probabilities of tokens that it has.
 RowResult = list[Any]
@@ -71,7 +73,11 @@ class Generation:
         return NOT_FINITE not in result
 
     def prediction(self, loaded: LoadedModel, row: PromptRow, result: RowResult, seconds: float) -> Prediction:
-        return make_prediction(loaded, row.request, result, seconds)
+        made = make_prediction(loaded, row.request, result, seconds)
+        if loaded.generation.reasoning_budget is None:
+            return made
+        limit = ThoughtLimit(loaded, opening_of(loaded, row.ids)).replay(result)
+        return replace(made, thought_forced=limit.is_forced)
 
 
 GENERATION = Generation()

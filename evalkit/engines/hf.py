@@ -10,6 +10,7 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
+from evalkit.engines.answer_probability import WITH_PROBABILITY
 from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
 from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
@@ -51,6 +52,7 @@ class HfEngine:
     name = "hf"
     needs_images = True
     scores_options = True
+    gives_probability = True
 
     def __init__(
         self,
@@ -107,9 +109,11 @@ class HfEngine:
         if not requests:
             return
         loaded, obstacle = self.load(), model_obstacle
-        decoding: Decoding = GENERATION
+        decoding: Decoding = WITH_PROBABILITY if requests[0].with_probability else GENERATION
         if requests[0].continuations:
             loaded, decoding, obstacle = replace(loaded, generation=NO_GENERATION), LOG_LIKELIHOOD, structural_obstacle
+        elif requests[0].draw is None:  # not of a run that draws several answers, such as a measurement of speed
+            loaded = replace(loaded, generation=replace(loaded.generation, n=1))
         if self.sharing.allowed is None and (reason := obstacle(loaded)):
             self.sharing.disable(reason)
         flip_subset = self._flip_subset(requests)

@@ -51,7 +51,7 @@ def bytes_per_token(loaded: LoadedModel) -> int:
 
 def expected_new(loaded: LoadedModel) -> int:
     """Number of answer tokens for which places are reserved after every prompt."""
-    return min(loaded.generation.max_new_tokens, EXPECTED_NEW)
+    return min(loaded.generation.most_new_tokens, EXPECTED_NEW)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from evalkit.core.types import Request
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.preprocess import PromptRow
+from evalkit.engines.sampling import draw_tokens
+from evalkit.engines.thought_limit import ThoughtLimit, opening_of
 
 
 class Trace(NamedTuple):
@@ -33,6 +35,14 @@ def answer(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[int]]:
     return _generate(loaded, rows, with_logits=False).ids
 
 
+def answer_with_probabilities(loaded: LoadedModel, rows: Sequence[PromptRow]) -> list[list[tuple[int, float]]]:
+    """Generate as `answer` does (without beams), and give each token with its log-probability."""
+    watch = _ProbabilityWatch()
+    new = _generate(loaded, rows, with_logits=False, watch=watch).ids
+    values = watch.logprobs(new)
+    return [list(zip(ids, found, strict=False)) for ids, found in zip(new, values, strict=True)]
+
+
 def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) -> list[Trace]:
     """Generate as `answer` does, and keep the logits of every step.
 
@@ -45,26 +55,37 @@ def answer_with_logits(loaded: LoadedModel, rows: Sequence[PromptRow], *, paddin
     return [Trace(ids, list(steps)) for ids, steps in zip(new, logits, strict=True)]
 
 
-def _generate(loaded: LoadedModel, rows: Sequence[PromptRow], *, with_logits: bool, padding: int = 0) -> _Generated:
+def _generate(
+    loaded: LoadedModel,
+    rows: Sequence[PromptRow],
+    *,
+    with_logits: bool,
+    padding: int = 0,
+    watch: _ProbabilityWatch | None = None,
+) -> _Generated:
     import torch
 
     started = time.perf_counter()
     inputs = collate(loaded, rows, padding=padding)
     with torch.inference_mode():
-        if loaded.generation.temperature > 0:
+        draws = rows[0].request.draw is not None
+        if loaded.generation.temperature > 0 and not draws:
             torch.manual_seed(seed(rows[0].request))
-        config = generation_config(loaded, output_logits=with_logits, return_dict_in_generate=with_logits)
-        watch = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0)
+        config = generation_config(loaded, draws, output_logits=with_logits, return_dict_in_generate=with_logits)
+        finite = _FiniteWatch(len(rows), sampling=loaded.generation.temperature > 0 and not draws)
+        limits = _ThoughtLimits(loaded, rows, inputs["input_ids"].shape[1])
+        chooser = [_DrawnToken(loaded, rows, inputs["input_ids"].shape[1])] if draws else []
+        watching = [finite] if watch is None else [finite, watch]
         output = loaded.model.generate(
             **inputs,
             generation_config=config,
-            logits_processor=[watch],
-            **_stopping(loaded, inputs["input_ids"].shape[1]),
+            logits_processor=[*watching, *chooser, *limits.processors],
+            **_stopping(loaded, inputs["input_ids"].shape[1], limits.criteria),
         )
     sequences = output.sequences if with_logits else output
     new: list[list[int]] = sequences[:, inputs["input_ids"].shape[1] :].tolist()
     count_work(loaded, rows, inputs["input_ids"], new)
-    new = watch.mark(new)
+    new = finite.mark(limits.cut(new))
     loaded.counters.plain_seconds += time.perf_counter() - started
     return _Generated(new, output)
 
@@ -99,6 +120,95 @@ class _FiniteWatch:
         """Cut each row at its first step without finite logits, and mark the place with NOT_FINITE."""
         first = [-1] * len(new) if self.first is None else self.first.tolist()
         return [ids if k < 0 or k > len(ids) else [*ids[:k], NOT_FINITE] for ids, k in zip(new, first, strict=True)]
+
+
+class _DrawnToken:
+    """Logits processor that leaves only the token that `evalkit.engines.sampling` draws, for a greedy choice.
+
+    Rows without finite logits stay as they are.
+    """
+
+    def __init__(self, loaded: LoadedModel, rows: Sequence[PromptRow], width: int) -> None:
+        self.generation = loaded.generation
+        self.seeds = [seed(row.request) for row in rows]
+        self.width = width
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Draw a token for every row of logits (rows, vocabulary)."""
+        step = ids.shape[1] - self.width
+        drawn = draw_tokens(scores.float(), self.generation, [(one, step) for one in self.seeds])
+        kept = scores.new_full(scores.shape, float("-inf")).scatter(-1, drawn[:, None], 0.0)
+        return kept.where(scores.amax(dim=-1, keepdim=True).isfinite(), scores)
+
+
+def limit_of(loaded: LoadedModel, row: PromptRow) -> ThoughtLimit | None:
+    """The limit of a row's thought; None without a budget."""
+    if loaded.generation.reasoning_budget is None:
+        return None
+    return ThoughtLimit(loaded, opening_of(loaded, row.ids))
+
+
+class _ThoughtLimits:
+    """The budgets of the thoughts in a batch, for transformers' `generate`; nothing to do without a budget.
+
+    processors: what leaves only the tokens of a closing mark.  criteria: what ends the rows at their limit.
+    """
+
+    def __init__(self, loaded: LoadedModel, rows: Sequence[PromptRow], width: int) -> None:
+        found = [limit_of(loaded, row) for row in rows]
+        self.limits = [limit for limit in found if limit is not None]
+        self.ends = loaded.ends
+        self.width = width
+        self.done = [False] * len(rows)
+        self.processors = [self._force] if self.limits else []
+        self.criteria = [self._at_limit] if self.limits else []
+
+    def cut(self, new: Sequence[list[int]]) -> list[list[int]]:
+        """The new tokens of each row up to its limit."""
+        if not self.limits:
+            return list(new)
+        return [ids[: limit.length] for ids, limit in zip(new, self.limits, strict=True)]
+
+    def _force(self, _ids: Any, scores: Any) -> Any:
+        """Leave only the token that closes a thought, in the rows (rows, vocabulary) where one does."""
+        for number, limit in enumerate(self.limits):
+            if not self.done[number] and (token := limit.next_token()) is not None:
+                scores[number] = float("-inf")
+                scores[number, token] = 0.0
+        return scores
+
+    def _at_limit(self, ids: Any, _scores: Any, **_: Any) -> Any:
+        """Whether each row of ids (rows, places) has ended."""
+        import torch
+
+        for number, row in enumerate(ids[:, self.width :].tolist()):
+            if not self.done[number]:
+                self.done[number] = row[-1] in self.ends or self.limits[number].take(row)
+        return torch.tensor(self.done, device=ids.device)
+
+
+class _ProbabilityWatch:
+    """Logits processor that notes the log-probability of each chosen token, and holds one step's logits at a time."""
+
+    def __init__(self) -> None:
+        self._last: Any = None  # (rows, vocabulary)
+        self._chosen: list[Any] = []  # (rows,) a step
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Note the last token of ids (rows, places) under the logits before it; return the scores unchanged."""
+        if self._last is not None:
+            self._chosen.append(self._last.gather(1, ids[:, -1:])[:, 0])
+        self._last = scores.float().log_softmax(dim=-1)
+        return scores
+
+    def logprobs(self, new: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The log-probabilities of the new tokens of each row, after generation."""
+        import torch
+
+        ends = torch.tensor([[max(0, ids[-1])] for ids in new], device=self._last.device)
+        chosen = torch.stack([*self._chosen, self._last.gather(1, ends)[:, 0]], dim=1)
+        found: list[list[float]] = chosen.tolist()
+        return found
 
 
 def count_work(loaded: LoadedModel, rows: Sequence[PromptRow], ids: Any, new: Sequence[Sequence[int]]) -> None:
@@ -143,8 +253,10 @@ def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:
     return result
 
 
-def generation_config(loaded: LoadedModel, **output: bool) -> Any:
+def generation_config(loaded: LoadedModel, draws: bool = False, **output: bool) -> Any:
     """Make the GenerationConfig of the requested settings, without a checkpoint's own sampling defaults.
+
+    draws: tokens are drawn by `_DrawnToken`, so that `generate` itself is greedy.
 
     `generate` takes values that are None here from the checkpoint's generation_config.json, and then from its own
     defaults (a top_k of 50); unused settings are therefore given their neutral values.
@@ -153,12 +265,13 @@ def generation_config(loaded: LoadedModel, **output: bool) -> Any:
 
     g = loaded.generation
     sampling: dict[str, float] = {}
-    if g.temperature > 0:
+    is_sampled = g.temperature > 0 and not draws
+    if is_sampled:
         sampling = {"temperature": g.temperature, "top_p": g.top_p, "top_k": g.top_k or 0}
         sampling |= {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
     return GenerationConfig(
-        max_new_tokens=g.max_new_tokens,
-        do_sample=g.temperature > 0,
+        max_new_tokens=g.most_new_tokens,
+        do_sample=is_sampled,
         num_beams=g.num_beams,
         repetition_penalty=g.repetition_penalty,
         eos_token_id=sorted(loaded.ends),
@@ -169,9 +282,12 @@ def generation_config(loaded: LoadedModel, **output: bool) -> Any:
     )
 
 
-def _stopping(loaded: LoadedModel, width: int) -> dict[str, Any]:
-    """Make the criteria that stop at stop strings, compared as text: transformers' rule fails for some tokenizers."""
-    if not loaded.generation.stop:
+def _stopping(loaded: LoadedModel, width: int, further: Sequence[Any]) -> dict[str, Any]:
+    """Make the criteria that stop at stop strings, compared as text: transformers' rule fails for some tokenizers.
+
+    further: criteria besides.
+    """
+    if not loaded.generation.stop and not further:
         return {}
     import torch
     from transformers import StoppingCriteriaList
@@ -179,7 +295,7 @@ def _stopping(loaded: LoadedModel, width: int) -> dict[str, Any]:
     def stopped(ids: Any, _scores: Any, **_: Any) -> Any:
         return torch.tensor([contains_stop(loaded, row[width:]) for row in ids.tolist()], device=ids.device)
 
-    return {"stopping_criteria": StoppingCriteriaList([stopped])}
+    return {"stopping_criteria": StoppingCriteriaList([*([stopped] if loaded.generation.stop else []), *further])}
 
 
 def seed(request: Request) -> int:

@@ -1,4 +1,4 @@
-"""Greedy decoding with one prefill per image: all questions about an image continue from its shared keys and values.
+"""Decoding with one prefill per image: all questions about an image continue from its shared keys and values.
 
 A batch row is an image.  Its prefix is computed once; then the rest of every prompt is appended to it in ONE sequence,
 with a 4D mask under which a question attends to the prefix and to itself, and with the position ids that it would have
@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
-from evalkit.engines.plain_decode import padded
+from evalkit.engines.plain_decode import limit_of, padded, seed
+from evalkit.engines.sampling import draw_tokens
 from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
+from evalkit.engines.thought_limit import ThoughtLimit
 
 # Owner of a place in the cache: a question's number in its image, or PREFIX or PADDING.  NO_OWNER matches no place.
 PREFIX, PADDING, NO_OWNER = -1, -2, -3
@@ -42,6 +44,7 @@ class Prefilled(NamedTuple):
 class _Question:
     """Question being answered: its image's row in the batch, the rest of its prompt, its new tokens.
 
+    limit: of its thought, under a budget.
     stem: owner of the places of the first `n_stem` tokens of the suffix, which several questions share; NO_OWNER for
     none.
     """
@@ -51,6 +54,7 @@ class _Question:
     suffix: tuple[int, ...]
     stem: int = NO_OWNER
     n_stem: int = 0
+    limit: ThoughtLimit | None = None
     ids: list[int] = field(default_factory=list)
 
 
@@ -62,7 +66,7 @@ def answer(
     forward_places: int | None = None,
     record: Recorder | None = None,
 ) -> list[list[list[int]]]:
-    """Generate greedily; return new token ids by image, question and step.
+    """Generate greedily, or by each request's own draws; return new token ids by image, question and step.
 
     Args:
         at_once: maximum number of questions decoded together; only possible for a pack of one image.
@@ -76,7 +80,7 @@ def answer(
 
     answers: list[list[list[int]]] = [[[] for _ in shared.group.rows] for shared in pack]
     questions = [
-        _Question(image=m, number=i, suffix=row.ids[shared.length :])
+        _Question(image=m, number=i, suffix=row.ids[shared.length :], limit=limit_of(loaded, row))
         for m, shared in enumerate(pack)
         for i, row in enumerate(shared.group.rows)
     ]
@@ -225,6 +229,9 @@ class _PackDecoder:
         self.axes = pack[0].positions.ndim > 1
         self.images = list(range(len(pack)))
         self.suppressed = loaded.suppressed()
+        self.seeds = {
+            (m, i): seed(row.request) for m, shared in enumerate(pack) for i, row in enumerate(shared.group.rows)
+        }
 
     def run(self, questions: Sequence[_Question], first_logits: Any | None) -> None:
         """Answer the questions and fill their `ids`.  first_logits: logits of their first token, if known already."""
@@ -322,7 +329,7 @@ class _PackDecoder:
         return attention_mask(self.loaded, visible)
 
     def _choose(self, waiting: Sequence[Sequence[_Question]], logits: Any) -> list[list[_Question]]:
-        """Append the most likely token to every open question; returns the questions that are still open.
+        """Append the most likely or the drawn token to every open question; returns those that are still open.
 
         NOT_FINITE is appended where the logits are NaN or infinite, and ends the question.
         """
@@ -336,18 +343,30 @@ class _PackDecoder:
         best = logits.argmax(dim=-1, keepdim=True)
         best = best.masked_fill(~logits.gather(-1, best).isfinite(), NOT_FINITE)
         chosen = best.squeeze(-1).tolist()
+        if self.loaded.generation.temperature > 0:
+            self._draw(waiting, logits, chosen)
         for row, tokens in zip(waiting, chosen, strict=True):
             for q, token in zip(row, tokens, strict=False):
-                q.ids.append(token)
+                forced = q.limit.next_token() if q.limit else None
+                q.ids.append(token if forced is None else forced)
         return [[q for q in row if not self._finished(q)] for row in waiting]
+
+    def _draw(self, waiting: Sequence[Sequence[_Question]], logits: Any, chosen: list[list[int]]) -> None:
+        """Replace the most likely tokens by drawn ones, where the logits are finite."""
+        places = [(m, i) for m, row in enumerate(waiting) for i in range(len(row)) if chosen[m][i] != NOT_FINITE]
+        if not places:
+            return
+        images, numbers = zip(*places, strict=True)
+        keys = [(self.seeds[waiting[m][i].image, waiting[m][i].number], len(waiting[m][i].ids)) for m, i in places]
+        drawn = draw_tokens(logits[list(images), list(numbers)], self.loaded.generation, keys).tolist()
+        for (m, i), token in zip(places, drawn, strict=True):
+            chosen[m][i] = token
 
     def _finished(self, question: _Question) -> bool:
         g = self.loaded.generation
-        if (
-            question.ids[-1] == NOT_FINITE
-            or question.ids[-1] in self.loaded.ends
-            or len(question.ids) >= g.max_new_tokens
-        ):
+        if question.ids[-1] == NOT_FINITE or question.ids[-1] in self.loaded.ends:
+            return True
+        if question.limit.take(question.ids) if question.limit else len(question.ids) >= g.max_new_tokens:
             return True
         return bool(g.stop) and contains_stop(self.loaded, question.ids)
 

@@ -15,6 +15,7 @@ from evalkit.core.types import Message, Prediction, Request
 from evalkit.engines.loaded_model import LoadedModel, prediction_of_error
 from evalkit.engines.prompt_check import PromptCheck, image_marks
 from evalkit.models.processors import WHOLE_PROMPT
+from evalkit.models.reasoning_switch import switch_of
 from evalkit.models.templates import TEMPLATE_FAULTS, chat, template_error
 
 # Exceptions that a model or its processor raises for one bad sample.  Any other is a programming error and stops the
@@ -70,19 +71,31 @@ def group_by_image(requests: Sequence[Request]) -> list[list[Request]]:
     return sorted([*groups.values(), *parts], key=len, reverse=True)
 
 
-def render(processor: Any, messages: Sequence[Message]) -> str:
+def render(processor: Any, messages: Sequence[Message], reasoning: str = "auto") -> str:
     """Render the prompt's text with the checkpoint's chat template; image placeholders are not expanded yet.
+
+    reasoning: see `Generation`.
 
     Raises:
         ModelError: the template refuses the messages, or is not valid.
+        ConfigError: the template has no switch for thinking.
     """
     from jinja2 import TemplateError
 
     turns = chat(messages, image_marks(processor))
+    switch = {} if reasoning == "auto" else switch_of(template_text(processor), reasoning)
     try:
-        return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **switch))
     except (TemplateError, *TEMPLATE_FAULTS) as problem:
         raise template_error(problem) from None
+
+
+def template_text(processor: Any) -> str:
+    """The chat template of a processor, or of its tokenizer; "" for none."""
+    found = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    if isinstance(found, Mapping):
+        found = found.get("default")
+    return str(found or "")
 
 
 class _CachedImageProcessor:
@@ -177,7 +190,7 @@ class Preprocessor:
 
     def _rows(self, request: Request, images: Sequence[Any], reusable: Mapping[str, Any]) -> list[PromptRow]:
         """The prompt of a request, or one for each of its continuations."""
-        prompt = render(self._processor(), request.messages)
+        prompt = render(self._processor(), request.messages, self.loaded.generation.reasoning)
         row = self._row(request, prompt, images, reusable)
         if not request.continuations:
             return [row]

@@ -70,6 +70,7 @@ class ServerEngine:
     name = "server"
     needs_images = True
     local_weights = False
+    gives_probability = True
 
     def __init__(
         self,

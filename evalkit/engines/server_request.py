@@ -46,7 +46,18 @@ def extra_parameters(
             f"engine.extra_body may not contain {', '.join(taken)}: decoding is set by the model's YAML "
             "(generation=NAME), the template by engine.send_template."
         )
-    extra = {**provider.extra_body, **given}
+    g = spec.generation
+    if g.reasoning_budget is not None and g.reasoning_overflow == "fail":
+        raise ConfigError(
+            "generation.reasoning_overflow=fail is not possible with engine=server: the server closes a thought that "
+            "reaches its budget itself. Leave it out, or use engine=hf."
+        )
+    switch = provider.thinking(g.reasoning, g.reasoning_budget)
+    if taken := sorted(set(switch) & set(given)):
+        raise ConfigError(
+            f"engine.extra_body has {taken[0]}, which generation.reasoning or its budget sets too. Leave one out."
+        )
+    extra = {**provider.extra_body, **switch, **given}
     if not send_template:
         return extra
     if spec.chat_template is None:

@@ -123,4 +123,4 @@ def upper_bound(request: Request) -> Tokens:
     texts = [part for m in request.messages for part in m.content if not isinstance(part, ImagePlace)]
     characters = sum(map(len, texts))
     prompt = math.ceil(characters / FEWEST_CHARACTERS_PER_TOKEN) + IMAGE_TOKENS * len(request.images)
-    return Tokens(prompt, request.generation.max_new_tokens)
+    return Tokens(prompt, request.generation.most_new_tokens)

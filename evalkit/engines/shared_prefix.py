@@ -45,7 +45,7 @@ class PrefixGroup:
 def model_obstacle(loaded: LoadedModel) -> str | None:
     """Reason why no prompt can share a prefix with this model and these settings; None if there is none."""
     g = loaded.generation
-    if g.temperature > 0:
+    if g.temperature > 0 and g.n == 1:
         return "sampling answers one request at a time"
     if g.num_beams > 1:
         return "beam search is done by transformers"
@@ -100,7 +100,7 @@ def find_prefix(
     if any(not _same_start(rows[0], row, length) for row in rows):
         return "the processor marks the common tokens differently for each question"
     window = sliding_window(loaded)
-    if window and len(longest.ids) + loaded.generation.max_new_tokens > window:
+    if window and len(longest.ids) + loaded.generation.most_new_tokens > window:
         return f"prompt and answer are longer than the sliding window of {window} tokens"
     return PrefixGroup(group=group, length=length, positions=_positions(loaded, longest))
 

@@ -74,6 +74,7 @@ class VllmEngine:
     name = "vllm"
     needs_images = True
     scores_options = True
+    gives_probability = True
 
     def __init__(
         self,

@@ -88,6 +88,11 @@ def refuse_unsupported(spec: CheckpointSpec, folder: Path) -> None:
             f"num_beams={spec.generation.num_beams} is not supported by engine=vllm: vLLM's sampling has no beam "
             "search. Choose a preset without beams (generation=NAME), or use engine=hf."
         )
+    if spec.generation.reasoning_budget is not None:
+        raise ConfigError(
+            f"generation.reasoning_budget={spec.generation.reasoning_budget} is not supported by engine=vllm, which "
+            "cannot close a thought. Use engine=hf, or leave the budget out and raise generation.max_new_tokens."
+        )
     if (form := recognise(folder)) != "hf":
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if config.get("mm_projector_type", "linear") == "linear" and form != "llava-lora":
@@ -244,7 +249,7 @@ def tokens_prompt(
 
 def prompt_text(processor: Any, request: Request) -> PromptText:
     """Render the prompt, and decide whether the tokenizer must add the beginning-of-sequence token."""
-    text = render(processor, request.messages)
+    text = render(processor, request.messages, request.generation.reasoning)
     bos = processor.tokenizer.bos_token
     return PromptText(text, not (bos and text.startswith(bos)))
 
@@ -278,6 +283,8 @@ def sampling(rules: PromptRules, request: Request) -> dict[str, Any]:
     }
     if g.temperature > 0:
         arguments |= {"top_p": g.top_p, "top_k": -1 if g.top_k is None else g.top_k, "seed": seed(request) % 2**31}
+    if request.with_probability:
+        arguments["logprobs"] = 0  # of the chosen tokens alone
     if g.stop:
         arguments["stop"] = list(g.stop)
     if rules.suppressed:
@@ -296,6 +303,8 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     if reason := _no_answer_reason(rules, request, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)
+    if request.with_probability and probability is not None:
+        made = replace(made, logprob=min(0.0, round(float(probability), 6)))
     # Some versions do not return the token that ended the answer.
     return replace(made, finish_reason="stop") if completion.finish_reason == "stop" else made
 

@@ -45,6 +45,7 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         reasoning=as_text(fields.get("reasoning"), f"{where}, reasoning") or "",
         raw=as_text(fields.get("raw"), f"{where}, raw"),
         options=_options(fields.get("options"), where),
+        logprob=_logprob(fields.get("logprob"), f"{where}, logprob"),
     )
 
 
@@ -52,6 +53,13 @@ def _number(value: Any, read: Callable[[Any], Number | None], where: str) -> Num
     found = read(value)
     if value is not None and found is None:
         raise DataError(f"{where}: expected a number, found {shown(value)}.")
+    return found
+
+
+def _logprob(value: Any, where: str) -> float | None:
+    found = _number(value, finite_number, where)
+    if found is not None and found > 0:
+        raise DataError(f"{where}: expected a log-probability, which is at most 0, found {shown(value)}.")
     return found
 
 
@@ -81,6 +89,7 @@ def to_prediction(answer: Answer, sample_id: str) -> Prediction:
         reasoning=answer.reasoning,
         raw=answer.raw,
         options=answer.options,
+        logprob=answer.logprob,
     )
 
 

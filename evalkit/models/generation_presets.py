@@ -37,7 +37,11 @@ def choose_preset(presets: Mapping[str, Mapping[str, Any]], name: str) -> Genera
     """
     if name not in presets:
         raise ConfigError(f"this model has no generation preset {name!r}. {did_you_mean(name, presets)}")
-    return Generation(**check_settings(presets[name], f"model.presets.{name}"))
+    settings = check_settings(presets[name], f"model.presets.{name}")
+    try:
+        return Generation(**settings)
+    except ValueError as problem:  # settings that do not fit each other
+        raise ConfigError(f"generation is not possible: {problem}.") from None
 
 
 def check_settings(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -54,6 +58,8 @@ def check_settings(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
         if key not in _FIELDS:
             raise ConfigError(f"{place}.{key}: {key!r} is not a decoding setting. {did_you_mean(key, _FIELDS)}")
         value = [value] if key == "stop" and isinstance(value, str) else value
+        if key == "reasoning" and isinstance(value, bool):  # YAML reads a bare on or off as a truth value
+            value = "on" if value else "off"
         value = parse_setting(value, _KINDS[key], f"{place}.{key}")
         expected, is_possible = _RANGES.get(key, ("", lambda _: True))
         if not is_possible(value):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from evalkit.core.errors import ModelError, first_line
@@ -90,9 +92,25 @@ def pil_arguments(folder: Path) -> dict[str, Any] | None:
 
 def without_video_processor(kind: Any) -> Any:
     """Derive a processor class without the video processor, of the same name and with the same tensors for images."""
+    from transformers import ProcessorMixin
+
     parts = [name for name in kind.get_attributes() if name != "video_processor"]
     members = {"get_attributes": classmethod(lambda _: list(parts)), "__module__": kind.__module__}
-    return type(kind.__name__, (kind,), members)
+    own = kind.__init__
+    names = list(inspect.signature(own).parameters)
+    without = names[names.index("video_processor") :]
+    if all(inspect.signature(own).parameters[name].default is not inspect.Parameter.empty for name in without):
+        return type(kind.__name__, (kind,), members)
+
+    class Rest(ProcessorMixin):  # type: ignore[misc]
+        """Between the class and ProcessorMixin: leaves out the part that the class hands on in any case."""
+
+        def __init__(self, *args: Any, **given: Any) -> None:
+            super().__init__(*args, **{name: value for name, value in given.items() if name != "video_processor"})
+
+    # The class's own function with a default: transformers reads the names of its arguments from its code.
+    made = FunctionType(own.__code__, own.__globals__, own.__name__, (None, *(own.__defaults__ or ())), own.__closure__)
+    return type(kind.__name__, (kind, Rest), members | {"__init__": made})
 
 
 def _class_of(folder: Path) -> Any:

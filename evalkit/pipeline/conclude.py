@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
-from evalkit.analysis import disagreement, sanity_checks
+from evalkit.analysis import confidence, disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
+from evalkit.analysis.draw_texts import draw_texts
+from evalkit.analysis.thoughts import has_thought, reasoning_texts, thought_length_text, thought_warning
 from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
@@ -17,17 +19,16 @@ from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.format import FEW_CLUSTERS_NOTE, is_few
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
-from evalkit.pipeline.headline import headline, secondary_metrics, wordy_text
+from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
+from evalkit.pipeline.headline import headline, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.schema import Summary, Timing
 from evalkit.runs.store import RunFolder, write_record
 from evalkit.runs.verify import scoring_digests
-from evalkit.scoring.aggregate import RunProvenance, tabulate
+from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds, letter_golds, small_classes, uncounted_rows, with_rows
-from evalkit.scoring.positions import dependence, with_dependence
 from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_table
-from evalkit.tasks.choice_orders import is_ordered
 
 # With this many protocols or more, a run also compares the protocols with each other.
 PROTOCOLS_TO_COMPARE = 4
@@ -35,8 +36,6 @@ PROTOCOLS_TO_COMPARE = 4
 METRICS = ("main", "all")
 # So many reasons for unscored samples are printed; summary.json has all of them.
 SHOWN_REASONS = 6
-# Likewise the ids of answers that were cut inside their reasoning.
-SHOWN_CUT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,22 +88,21 @@ def conclude(
     settings: AnalysisSettings,
 ) -> Conclusion:
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
-    provenance = replace(provenance, has_thoughts=any(p.reasoning or p.raw is not None for p in predictions))
+    provenance = replace(provenance, has_thoughts=any(map(has_thought, predictions)))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
     protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
     # The scores of an earlier scoring stay in place until these are complete and all numbers made from them.
     with whole_file(folder.scores) as file:
-        ordered = is_ordered(samples)
         scores = score_table(samples, predictions, protocols, kinds, file.write)
-        if ordered:
-            for score in dependence(samples, scores, protocols):
-                file.write(score_line(score))
-        values = tabulate(samples, scores, protocols, provenance)
-        values = with_dependence(values, samples, scores, protocols, provenance) if ordered else values
+        for score in derived_scores(samples, predictions, scores, protocols):
+            file.write(score_line(score))
+        values = all_values(samples, scores, protocols, provenance)
         findings = analyse(
             samples, predictions, scores, values, protocols, provenance, settings, folder.path.parent, kinds
         )
+        further = derived_checks(samples, predictions, scores, protocols)
+        findings = replace(findings, checks={**findings.checks, **further})
         summary = summarise(folder.path.name, samples, predictions, scores, values, provenance, timing, findings)
         noted = [note for about in (uncounted_rows, letter_golds, small_classes) for note in about(samples, protocols)]
         if noted:
@@ -117,7 +115,7 @@ def conclude(
             (folder.path / name).unlink(missing_ok=True)
     # After the files that it vouches for; the caller's manifest, which says that the run is finished, comes after it.
     write_record(folder.summary, replace(summary, files=scoring_digests(folder)))
-    secondary = secondary_metrics(protocols)
+    hidden = hidden_metrics(samples, protocols)
     return Conclusion(
         folder=folder.path,
         n_failed=summary.n_failed,
@@ -125,35 +123,26 @@ def conclude(
         texts=(
             *wordy_text(values, samples, predictions),
             *reasoning_texts(predictions, protocols, provenance),
+            *draw_texts(findings.checks.get("draws"), values, hidden.table),
             *_texts(findings, settings),
         ),
-        secondary=secondary,
-        headline=headline(values, secondary, settings.reference_protocol),
+        secondary=hidden.table,
+        headline=headline(values, hidden.headline, settings.reference_protocol),
     )
 
 
-def reasoning_texts(
-    predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
+def answer_warnings(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], generation: str = "unknown", prompt: str = "unknown"
 ) -> tuple[str, ...]:
-    """Lines about reasoning in the answers and how it was handled; empty for a run without any."""
-    if not provenance.has_thoughts or provenance.reasoning != "auto":
-        return ()
-    n = len(predictions)
-    thoughts = sum(bool(p.reasoning) or p.raw is not None for p in predictions)
-    texts = [
-        f"reasoning           {thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)"
-    ]
-    if cut := [p.sample_id for p in predictions if p.is_cut]:
-        shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
-        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {shown}")
-    if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
-        texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
-    return ("\n".join(texts),)
+    """Warnings about the answers themselves, which the values do not show.
 
-
-def answer_warnings(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[str, ...]:
-    """Warnings about the answers themselves, which the values do not show."""
-    found = (*sanity_checks.uniform_answers(samples, predictions), error_text_warning(predictions))
+    generation, prompt: of the run, in short.
+    """
+    found = (
+        *sanity_checks.uniform_answers(samples, predictions),
+        error_text_warning(predictions),
+        thought_warning(predictions, generation, prompt),
+    )
     n_inside, unmarked = inside_a_thought(predictions)
     unmarked_text = (
         f"{n_inside} answers begin inside a thought that their prompt opened, but {len(unmarked)} have no mark of its "
@@ -196,6 +185,9 @@ def analyse(
             runs,
             kinds,
         )
+    hidden = hidden_metrics(samples, protocols).table
+    if found := confidence.confidence_block(samples, predictions, scores, protocols, hidden):
+        checks["confidence"] = found
     comparison = None
     if len(protocols) >= PROTOCOLS_TO_COMPARE:
         comparison = disagreement.compare_protocols(samples, predictions, scores, values, protocols)
@@ -205,6 +197,8 @@ def analyse(
 
 def _texts(findings: Findings, settings: AnalysisSettings) -> tuple[str, ...]:
     texts = []
+    if block := findings.checks.get("confidence"):
+        texts.append(f"{confidence.render(block, settings.baseline_protocols[0])}\n")
     if "rates" in findings.checks:
         texts.append(f"{sanity_checks.render(findings.checks, settings.baseline_protocols[0])}\n")
     if findings.comparison is not None:
@@ -252,7 +246,7 @@ def summarise(
         timing=timing,
         unscored=tuple(scores.unscored_counts()),
         sanity_checks=findings.checks,
-        warnings=answer_warnings(samples, predictions),
+        warnings=answer_warnings(samples, predictions, provenance.generation, provenance.prompt),
     )
 
 
@@ -289,6 +283,7 @@ def caption_of(summary: Summary) -> str:
         f"failed {summary.n_failed}, empty {summary.n_empty}, truncated {summary.n_truncated}"
         + "".join(f"; {text.partition(':')[0]}" for text in summary.warnings)
         + (f"; {FEW_CLUSTERS_NOTE}" if any(is_few(m.n_effective) for m in summary.metrics if m.slice == "all") else "")
+        + (f"; {thought_length_text(thoughts)}" if (thoughts := summary.sanity_checks.get("thoughts")) else "")
     )
 
 

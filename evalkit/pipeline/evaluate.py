@@ -28,6 +28,7 @@ from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.golds import check_golds, with_rows
 from evalkit.tasks.base import LoadedTask, Task
+from evalkit.tasks.prompts import asks_for_thought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,7 @@ class _Run:
             resume=settings.resume,
             reasoning=settings.reasoning,
             opened=_inside_thoughts(record) if settings.continuation is None else frozenset(),
+            asks_for_thought=settings.continuation is None and asks_for_thought(self.given.prompts.loaded.prompt),
             preflight=_preflight(settings, with_rows(self.samples, self.job.protocols)),
         )
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from statistics import median
 
+from evalkit.analysis.sanity_checks.answers import wordiness
 from evalkit.core.format import percent
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
 # The protocol whose numbers most papers on open and closed questions print.
 OF_PAPERS = "llava-med"
-# Answers of more words than this, and than twice their references, are sentences where a word is asked for.
-WORDS = 4
 
 
 def secondary_metrics(protocols: Sequence[ScoringProtocol]) -> frozenset[MetricKey]:
@@ -41,17 +39,13 @@ def wordy_text(
     """A line that says why exact matches are 0.00 where answers are sentences; empty for all other runs."""
     exact = [v for v in values if v.slice == "all" and "exact" in v.metric and v.n > v.n_unscored]
     zero = [v for v in exact if percent(v.value) == percent(0.0)]
-    words = [len(p.text.split()) for p in predictions if p.text]
-    if not zero or not words:
-        return ()
-    asked = median(min(len(reference.split()) for reference in s.references) for s in samples if s.references)
-    said = median(words)
-    if said <= max(WORDS, 2 * asked):
+    words = wordiness((p.text for p in predictions), (s.references for s in samples)) if zero else None
+    if words is None:
         return ()
     names = ", ".join(dict.fromkeys(f"{v.protocol} {v.metric}" for v in zero))
     return (
-        f"exact match 0.00    the answers have {said:g} words in the median, the references {asked:g}: an exact match "
-        f"is the reference and nothing else ({names}).\n"
+        f"exact match 0.00    the answers have {words.said:g} words in the median, the references {words.asked:g}: an "
+        f"exact match is the reference and nothing else ({names}).\n"
         "                    Recall and closed accuracy read sentences, and so does a judge (judge=NAME); "
         "task.prompt=short or task.template= asks for a word.\n",
     )

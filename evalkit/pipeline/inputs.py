@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, ModelError
+from evalkit.core.image_changes import stated_digest
 from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.engines.loglikelihood import NO_GENERATION
+from evalkit.pipeline.image_modes import with_images
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
 from evalkit.tasks.base import LoadedTask, Task, check_ids
+from evalkit.tasks.draws import draw_number, first_samples
 from evalkit.tasks.option_rows import continuations
-
-IMAGE_MODES = ("original", "blank", "shuffled")
-SHUFFLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +53,40 @@ def build_input(
         )
     image_digests = digests if engine.needs_images else None
     generation = generation_of(engine, settings)
+    if settings.confidence and settings.continuation is None:
+        check_confidence(engine, generation, settings.model)
     prompts = build_prompts(task, loaded, image_digests, generation, template, settings, required=True)
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     pairs = zip(prompts.samples, prompts.messages, strict=True)
-    made = tuple(request(s, m, engine, digests, generation, settings.continuation) for s, m in pairs)
+    single = replace(generation, n=1)  # the number of draws is no part of a single one's key
+    made = tuple(request(s, m, engine, digests, single, settings.continuation, settings.confidence) for s, m in pairs)
     return Input(prompts=prompts, requests=made)
+
+
+def check_confidence(engine: Engine, generation: Generation, model: str) -> None:
+    """Check that the probability of a greedy answer can be asked for.
+
+    Raises:
+        ConfigError: the engine gives no probabilities, or the answers are not the greedy ones.
+    """
+    if not getattr(engine, "gives_probability", False):
+        raise ConfigError(
+            f"confidence=true is not possible with {model} under engine={engine.name}, which gives no probabilities of "
+            "answers. Use engine=hf, vllm or server with a checkpoint, or scoring=loglikelihood for options."
+        )
+    if generation.reasoning_budget is not None:
+        raise ConfigError(
+            "confidence=true stores the probability of all that the model generates, and generation.reasoning_budget "
+            "puts tokens of evalkit's among them. Leave one of the two out."
+        )
+    neutral = {"temperature": 0.0, "num_beams": 1, "repetition_penalty": 1.0}
+    for name, value in neutral.items():
+        if (given := getattr(generation, name)) != value:
+            raise ConfigError(
+                f"confidence=true stores the probability of the greedy answer, and {model} decodes with {name}="
+                f"{given:g}. Set generation.{name}={value:g}, or leave out confidence."
+            )
 
 
 def generation_of(engine: Engine, settings: Settings) -> Generation:
@@ -141,7 +168,7 @@ def _check_template(template: Template, messages: Sequence[Message], where: str)
     from evalkit.models.templates import render_by_transformers
 
     try:
-        render_by_transformers(str(template.text), messages, template.tokens)
+        render_by_transformers(str(template.text), messages, {**(template.tokens or {}), **template.switch})
     except ModelError as problem:
         raise ModelError(f"{where}: {problem}") from None
 
@@ -156,7 +183,7 @@ def limited(loaded: LoadedTask, limit: int | None) -> LoadedTask:
         return loaded
     if limit < 1:
         raise ConfigError(f"limit={limit} is not possible; give a number of samples of 1 or more.")
-    return replace(loaded, samples=loaded.samples[:limit])
+    return replace(loaded, samples=first_samples(loaded.samples, limit))
 
 
 def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[Sample]:
@@ -174,35 +201,6 @@ def select(samples: Sequence[Sample], ids: Sequence[str], origin: str) -> list[S
     return [by_id[i] for i in ids]
 
 
-def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
-    """The samples with the images that the model sees.
-
-    blank: a grey image of the same size.  shuffled: every image is replaced by another image of the split, the same
-    one for all questions about it, so that only the link between image and question is lost.
-
-    Raises:
-        DataError: fewer than two different images to shuffle.
-    """
-    if mode == "original":
-        return tuple(samples)
-    if mode == "blank":
-        return tuple(replace(s, images=tuple(ImageRef(kind="blank", of=ref) for ref in s.images)) for s in samples)
-    swapped: dict[tuple[ImageRef, ...], tuple[ImageRef, ...]] = {}
-    # A question keeps its number of images, whose places may be marked in its text.
-    for n in sorted({len(s.images) for s in samples}):
-        distinct = list(dict.fromkeys(s.images for s in samples if len(s.images) == n))
-        if len(distinct) < 2:
-            several = f" for questions with {n} images" if n > 1 else ""
-            raise DataError(
-                f"image=shuffled needs at least two different images{several}; this split (or limit) has fewer."
-            )
-        order = list(range(len(distinct)))
-        random.Random(SHUFFLE_SEED).shuffle(order)
-        # Rotate a random permutation so that no sample keeps its own image.
-        swapped |= {distinct[a]: distinct[b] for a, b in zip(order, order[1:] + order[:1], strict=True)}
-    return tuple(replace(s, images=swapped[s.images]) for s in samples)
-
-
 def request(
     sample: Sample,
     messages: tuple[Message, ...],
@@ -210,10 +208,11 @@ def request(
     digests: Mapping[ImageRef, str],
     generation: Generation | None = None,
     continuation: str | None = None,
+    confidence: bool = False,
 ) -> Request:
     """The request of a sample: for an answer, or with a continuation for the log-probabilities of its options.
 
-    generation: decoding settings; None for the engine's.
+    generation: decoding settings; None for the engine's.  confidence: ask for the answer's log-probability too.
 
     Raises:
         DataError: the messages do not place every image, or one that is not there.
@@ -225,10 +224,12 @@ def request(
         answer_type=sample.answer_type,
         messages=messages,
         images=sample.images if engine.needs_images else (),
-        image_digests=tuple(_image_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
+        image_digests=tuple(stated_digest(ref, digests) for ref in sample.images) if engine.needs_images else (),
         generation=generation or engine.generation,
+        draw=draw_number(sample),
         checkpoint=engine.identity,
         continuations=() if continuation is None else continuations(sample, continuation),
+        with_probability=confidence and continuation is None,
     )
     if set(made.placed) != set(range(len(made.images))):
         raise DataError(
@@ -236,10 +237,3 @@ def request(
             f"{sorted(set(made.placed))}: every image from 0 must be placed, and no other one."
         )
     return made
-
-
-def _image_digest(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
-    if ref.kind == "blank":
-        assert ref.of is not None
-        return f"blank:{digests[ref.of]}"
-    return digests[ref]

@@ -83,12 +83,15 @@ def generation_text(engine: Engine, settings: Settings) -> str:
 def describe_generation(generation: Generation) -> str:
     """Decoding settings in short, for signatures: greedy.max64, or sample.t0.7… with its other settings.
 
-    >>> describe_generation(Generation(max_new_tokens=16))
-    'greedy.max16'
+    >>> describe_generation(Generation(max_new_tokens=16)), describe_generation(Generation(reasoning="on"))
+    ('greedy.max16', 'greedy.max64.think-on')
     """
     g = generation
     how = f"sample.t{g.temperature:g}.p{g.top_p:g}.k{g.top_k or 0}.seed{g.seed}" if g.temperature > 0 else "greedy"
     beams = f".beams{g.num_beams}" if g.num_beams > 1 else ""
     penalty = f".rep{g.repetition_penalty:g}" if g.repetition_penalty != 1.0 else ""
     stop = f".stop{digest_json(list(g.stop))[:4]}" if g.stop else ""
-    return f"{how}.max{g.max_new_tokens}{beams}{penalty}{stop}"
+    draws = f".n{g.n}" if g.n > 1 else ""
+    thought = f".think-{g.reasoning}" if g.reasoning != "auto" else ""
+    budget = f".budget{g.reasoning_budget}-{g.reasoning_overflow}" if g.reasoning_budget is not None else ""
+    return f"{how}.max{g.max_new_tokens}{beams}{penalty}{stop}{draws}{thought}{budget}"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import StoreError
-from evalkit.core.reasoning import cut_unmarked, separate
+from evalkit.core.reasoning import cut_before_answer, cut_unmarked, separate
 from evalkit.core.sample_text import described
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
@@ -76,7 +76,8 @@ class Unanswered:
     """A run whose missing answers are generated.  The caller holds the lock of its folder.
 
     reasoning: see `evalkit.core.reasoning.separate`; also for answers of an earlier run, which may hold thoughts.
-    opened: ids of the samples whose prompt ends inside a thought.  preflight: the look at the first answers, before the
+    opened: ids of the samples whose prompt ends inside a thought.  asks_for_thought: the prompts ask to think
+    under a heading before the answer.  preflight: the look at the first answers, before the
     others are asked.
     """
 
@@ -86,6 +87,7 @@ class Unanswered:
     resume: bool = True
     reasoning: str = "auto"
     opened: AbstractSet[str] = frozenset()
+    asks_for_thought: bool = False
     preflight: Preflight | None = None
 
 
@@ -155,7 +157,9 @@ class _Part:
             console.note(f"{n - len(self.waiting)} of {n} answers are already in {run.folder.path}")
 
     def _apart(self, prediction: Prediction) -> Prediction:
-        return separate(prediction, self.run.reasoning, opened=prediction.sample_id in self.run.opened)
+        run = self.run
+        apart = separate(prediction, run.reasoning, opened=prediction.sample_id in run.opened)
+        return cut_before_answer(apart, run.reasoning) if run.asks_for_thought else apart
 
     def line_of(self, prediction: Prediction) -> PredictionLine:
         """The line of an answer."""

@@ -17,6 +17,7 @@ class Settings:
     see `evalkit.pipeline.preflight`.
     continuation: under scoring=loglikelihood, how an option goes on from the prompt (`tasks.option_rows`); None where
     answers are generated.
+    confidence: the log-probability of each answer is asked for and stored.
     reasoning: "auto" splits a model's thoughts off its answers, "keep" scores each text as it came.
 
     Raises:
@@ -34,6 +35,7 @@ class Settings:
     preflight: int | None = None
     preflight_require: float | None = None
     continuation: str | None = None
+    confidence: bool = False
 
     def __post_init__(self) -> None:
         if self.preflight is not None and self.preflight < 1:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from evalkit.core.errors import StoreError
+from evalkit.core.image_changes import stated_digest
 from evalkit.core.images import CONVERSION
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample, digest_json
 from evalkit.models import components
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.doctor import bundled_template, special_tokens
+from evalkit.models.reasoning_switch import switch_of
 from evalkit.models.templates import render, without_marks
 from evalkit.runs.read import prompts_at
 from evalkit.runs.schema import PromptFile, PromptHeader
@@ -30,6 +33,8 @@ FILES = (
     "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json",
 )  # fmt: skip
+# Hex digits of an image's digest in the record.
+SHOWN_DIGITS = 16
 # The fields of the header that determine the model's input; the others say where the record comes from.
 COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens", "files")
 
@@ -38,12 +43,13 @@ COMPARED = ("task", "split", "image", "image_conversion", "generation", "tokens"
 class Template:
     """A model's chat template (None where unknown) and the special tokens that it names.
 
-    files: name -> 16 hex of the sha256 of the processor's files.
+    files: name -> 16 hex of the sha256 of the processor's files.  switch: variables that make the model think or not.
     """
 
     text: str | None = None
     tokens: Mapping[str, str] | None = None
     files: Mapping[str, str] | None = None
+    switch: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +84,8 @@ def template_of(spec: CheckpointSpec | None) -> Template:
     for folder in reversed(folders):
         special |= special_tokens(folder)
     files = {name: _short((folder / name).read_bytes()) for folder in reversed(folders) for name in _present(folder)}
-    return Template(text=text, tokens=special, files=dict(sorted(files.items())))
+    switch = {} if text is None else switch_of(text, spec.generation.reasoning)
+    return Template(text=text, tokens=special, files=dict(sorted(files.items())), switch=switch)
 
 
 def _present(folder: Path) -> list[str]:
@@ -112,10 +119,15 @@ def collect(
         ModelError: the chat template cannot be rendered here.
     """
     distinct = dict.fromkeys(messages)
-    shown = {m: _plain(m) if template.text is None else render(template.text, m, template.tokens) for m in distinct}
+    variables = {**(template.tokens or {}), **template.switch}
+    shown = {m: _plain(m) if template.text is None else render(template.text, m, variables) for m in distinct}
     short = {ms: digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in distinct}
     digests_of = tuple(short[ms] for ms in messages)
-    images = None if digests is None else tuple(tuple(_image(r, digests) for r in s.images) for s in samples)
+    images = (
+        None
+        if digests is None
+        else tuple(tuple(stated_digest(r, digests, SHOWN_DIGITS) for r in s.images) for s in samples)
+    )
     ids = tuple(s.id for s in samples)
     header = PromptHeader(
         model=model,
@@ -127,7 +139,7 @@ def collect(
         image=image,
         image_conversion=None if images is None else CONVERSION,
         limit=limit,
-        generation={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(generation).items()},
+        generation={k: list(v) if isinstance(v, tuple) else v for k, v in generation.record().items()},
         template=template.text,
         tokens=None if template.tokens is None else dict(template.tokens),
         files=None if template.files is None else dict(template.files),
@@ -143,11 +155,6 @@ def collect(
         messages=digests_of,
         images=images,
     )
-
-
-def _image(ref: ImageRef, digests: Mapping[ImageRef, str]) -> str:
-    digest = digests[ref.of] if ref.kind == "blank" and ref.of is not None else digests[ref]
-    return ("blank:" if ref.kind == "blank" else "") + digest[:16]
 
 
 def _part(part: str | ImagePlace) -> object:

@@ -45,7 +45,8 @@ class PredictionLine:
     """A line of predictions.jsonl: the answer next to its question, so that the file can be read on its own.
 
     reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
-    log-probabilities under scoring=loglikelihood.  All are left out of the line, like attempts, where there are none.
+    log-probabilities under scoring=loglikelihood; thought_forced: the thought was closed at its budget; logprob: that
+    of the answer under confidence=true.  All are left out of the line, like attempts, where there are none.
     """
 
     sample_id: str
@@ -63,10 +64,14 @@ class PredictionLine:
     reasoning: str = ""
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
+    thought_forced: bool = False
+    logprob: float | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
             raise ValueError("exactly one of text and error must be given")
+        if self.logprob is not None and not -math.inf < self.logprob <= 0:
+            raise ValueError(f"logprob is {self.logprob}, not a finite number of at most 0")
         if self.seconds is not None and not math.isfinite(self.seconds):
             raise ValueError(f"seconds is {self.seconds}, not a finite number")
 
@@ -89,6 +94,8 @@ class PredictionLine:
             reasoning=prediction.reasoning,
             raw=prediction.raw,
             options=prediction.options,
+            thought_forced=prediction.thought_forced,
+            logprob=prediction.logprob,
         )
 
     @property
@@ -106,6 +113,8 @@ class PredictionLine:
             reasoning=self.reasoning,
             raw=self.raw,
             options=self.options,
+            thought_forced=self.thought_forced,
+            logprob=self.logprob,
         )
 
 

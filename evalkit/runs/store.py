@@ -172,9 +172,12 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 
 def prediction_text(line: PredictionLine) -> str:
-    """A line of predictions.jsonl; `attempts`, `reasoning`, `raw` and `options` are left out where there are none."""
+    """A line of predictions.jsonl; fields that few answers have are left out where they have nothing."""
     record = {key: getattr(line, key) for key in _LINE_KEYS}
-    for key, none in (("attempts", ()), ("reasoning", ""), ("raw", None), ("options", ())):
+    for key, none in (
+        ("attempts", ()), ("reasoning", ""), ("raw", None), ("options", ()), ("thought_forced", False),
+        ("logprob", None),
+    ):  # fmt: skip
         if record[key] == none:
             del record[key]
     if line.options:

@@ -20,6 +20,7 @@ from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.row_protocol import RowProtocol
 from evalkit.stats.labels import LABEL_AGGREGATES
 from evalkit.tasks.choice_orders import is_ordered
+from evalkit.tasks.draws import is_drawn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,12 +140,12 @@ def score_table(
 ) -> ScoreTable:
     """Score every answer under every protocol; `write` gets the lines of scores.jsonl.
 
-    Of questions in several orders the table has what was extracted, by which the orders are compared.
+    Of questions in several orders, and of several draws, the table has what was extracted, by which they are compared.
 
     Raises:
         ConfigError: see `checked_scores`.
     """
-    table, keep_texts = ScoreTable(), is_ordered(samples)
+    table, keep_texts = ScoreTable(), is_ordered(samples) or is_drawn(samples)
     for protocol in protocols:
         results = _Results(protocol)
         heads: dict[tuple[str, str], _Head] = {}

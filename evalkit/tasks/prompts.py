@@ -4,7 +4,8 @@ plain: the question.  short: the question and a request for a single word or phr
 offers options or can only be answered yes or no, a list of them in the wording of LLaVA-Med's released answer files
 (their fine-tuned checkpoints need that hint).  letters: as options, each on a line with its letter, and a request for
 the letter, in the wording of LLaVA that HuatuoGPT-Vision's authors use; `options` becomes `letters` for protocols that
-read letters.  numbers: as letters, with numbers from 1; `choice-strict` then reads a number as the option.
+read letters.  numbers: as letters, with numbers from 1; `choice-strict` then reads a number as the option.  cot: the
+question and a request to think first and to answer under a heading, which all protocols that read answers read alone.
 
 The options of a multiple-choice question are more than two, so that `options` lists them one a line and asks for the
 text of one.  `plain` and `short` do not list them: the answer is a text or a letter only where the question itself has
@@ -35,15 +36,27 @@ ONE_OF = "Answer with the text of one of these options."
 ONE_OF_ZH = "请回答其中一个选项的内容。"
 SHORT_ZH = "请用一个词或短语回答。"
 OPTIONS_ZH = "请从以下选项中选择：[{}]"
+COT = (
+    'Think step by step under the heading "### Reasoning". Then give the answer alone, {}, under the heading '
+    '"### Answer".'
+)
+COT_ZH = "请先在标题“### Reasoning”下逐步思考，然后在标题“### Answer”下只给出答案：{}。"
+# What the answer is: of a question, of a multiple-choice question.
+_COT_ANSWER = ("as a single word or phrase", "as the letter of the right option")
+_COT_ANSWER_ZH = ("一个词或短语", "正确选项的字母")
 _VARIANTS = {
     "plain": "{question}",
     "short": "{question}\n" + SHORT + "|" + SHORT_ZH,
     "options": "{question} " + OPTIONS + "|" + OPTIONS_ZH + "|options_in.2",
     "letters": "{question}\nA. {}\n" + LETTERS + "|" + LETTERS_ZH + "|options_in.2",
     "numbers": "{question}\n1. {}\n" + NUMBERS + "|" + NUMBERS_ZH + "|options_in.2",
+    "cot": "{question}\n" + COT.format(_COT_ANSWER[0]) + "|" + COT_ZH.format(_COT_ANSWER_ZH[0]),
 }
 # What a variant adds for multiple-choice questions, where it asks them in another way.
-_FOR_CHOICES = {"options": "{question}\n- {}\n" + ONE_OF + "|" + ONE_OF_ZH}
+_FOR_CHOICES = {
+    "options": "{question}\n- {}\n" + ONE_OF + "|" + ONE_OF_ZH,
+    "cot": "{question}\nA. {}\n" + COT.format(_COT_ANSWER[1]) + "|" + COT_ZH.format(_COT_ANSWER_ZH[1]),
+}
 # Variants that show the options of a question.
 _LISTING = {"options": "options", "letters": "lettered options", "numbers": "numbered options"}
 YES_NO = ("yes", "no")
@@ -89,17 +102,34 @@ def render(prompt: str, question: str, choices: tuple[str, ...], *, is_choice: b
     chinese = bool(_CHINESE.search(question))
     if prompt == "short":
         return f"{question}\n{SHORT_ZH if chinese else SHORT}"
+    if prompt == "cot":
+        is_lettered = is_choice and bool(choices)
+        wording, kinds = (COT_ZH, _COT_ANSWER_ZH) if chinese else (COT, _COT_ANSWER)
+        return "\n".join((question, *(_lettered(choices) if is_lettered else ()), wording.format(kinds[is_lettered])))
     if prompt == "options" and choices and is_choice:
         return "\n".join((question, *(f"- {choice}" for choice in choices), ONE_OF_ZH if chinese else ONE_OF))
     if prompt == "options" and choices:
         return f"{question} {(OPTIONS_ZH if chinese else OPTIONS).format(', '.join(choices))}"
     if prompt == "letters" and choices:
-        lettered = (f"{chr(ord('A') + k)}. {choice}" for k, choice in enumerate(choices))
-        return "\n".join((question, *lettered, LETTERS_ZH if chinese else LETTERS))
+        return "\n".join((question, *_lettered(choices), LETTERS_ZH if chinese else LETTERS))
     if prompt == "numbers" and choices:
         numbered = (f"{k}. {choice}" for k, choice in enumerate(choices, start=1))
         return "\n".join((question, *numbered, NUMBERS_ZH if chinese else NUMBERS))
     return question
+
+
+def _lettered(choices: Sequence[str]) -> list[str]:
+    """The options, each with its letter."""
+    return [f"{chr(ord('A') + k)}. {choice}" for k, choice in enumerate(choices)]
+
+
+def asks_for_thought(prompt: str) -> bool:
+    """Whether the name of a task's prompt variants, as in signatures, has the one that asks for a thought.
+
+    >>> asks_for_thought(prompt_id("cot")), asks_for_thought(prompt_id("short"))
+    (True, False)
+    """
+    return "cot@" in prompt
 
 
 def options_note(prompt: str, options: Sequence[tuple[str, ...]]) -> list[str]:
@@ -114,7 +144,7 @@ def options_note(prompt: str, options: Sequence[tuple[str, ...]]) -> list[str]:
 
 def unlisted_note(prompt: str, n_choice: int) -> list[str]:
     """A note where multiple-choice questions are asked without their options, which the data has apart from them."""
-    if prompt in _LISTING or not n_choice:
+    if prompt in _LISTING or prompt == "cot" or not n_choice:
         return []
     return [
         f"prompt {prompt}: {n_choice} multiple-choice questions are asked as they are, without a list of their "

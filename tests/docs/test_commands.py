@@ -82,6 +82,8 @@ def check(text: str) -> None:
         return
     found = [word for word in plain(verb.arguments) if "=" in word]
     assert verb.is_explicit or found == plain(verb.arguments), text
+    if {"-m", "--multirun"} & {*words}:  # a sweep: its first job
+        found = [word if "[" in word else word.partition(",")[0] for word in found]
     compose(verb.verb, with_settings(readable(found, groups_of(verb.verb))))
 
 

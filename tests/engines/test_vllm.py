@@ -72,6 +72,20 @@ def test_answers_equal_those_of_engine_hf(
         assert {finish for _, finish, _ in want.values()} == {"stop", "length"}
 
 
+def test_the_probability_of_an_answer_is_asked_for_and_stored_only_then(
+    make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], vllm: Any, tmp_path: Path
+) -> None:
+    plain = make_requests(tmp_path, [3])
+    requests = [replace(r, with_probability=True) for r in plain]
+    assert {p.logprob for batch in make().generate(plain) for p in batch} == {None}
+    found = {p.sample_id: p for batch in make().generate(requests) for p in batch}
+    hf = {p.sample_id: p for batch in engine().generate(requests) for p in batch}
+    assert [params.given["logprobs"] for params in vllm.MADE[-1].params] == [0, 0, 0]
+    assert {i: p.text for i, p in found.items()} == {i: p.text for i, p in hf.items()}
+    # engine=hf leaves out the tokens that the checkpoint suppresses, vLLM's raw distribution has them.
+    assert all(hf[i].logprob - 1 < p.logprob <= hf[i].logprob + 1e-4 for i, p in found.items())
+
+
 def test_no_requests_do_not_start_vllm(make: Callable[..., VllmEngine], vllm: Any) -> None:
     assert list(make().generate([])) == [] and vllm.MADE == []
 

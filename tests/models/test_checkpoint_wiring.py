@@ -12,7 +12,8 @@ import torch
 from evalkit.core.errors import ConfigError, ModelError
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline.inputs import request, with_images
+from evalkit.pipeline.image_modes import with_images
+from evalkit.pipeline.inputs import request
 from evalkit.pipeline.manifest import describe_generation
 from evalkit.tasks.image_check import check_images
 from evalkit.tasks.phantom import Phantom

@@ -6,15 +6,19 @@ The tiny models use the same code as the real weights, including the processors.
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 
 from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.images import open_image
 from evalkit.core.types import ImagePlace, Message
 from evalkit.engines.hf import HfEngine
+from evalkit.engines.preprocess import Preprocessor
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.components import locate
 from evalkit.models.fetch import select_files
@@ -23,11 +27,16 @@ from evalkit.models.generation_presets import choose_preset
 from evalkit.models.hub import model_repos
 from evalkit.models.llava_original import load_configured
 from evalkit.models.templates import chat, read_template, render
+from evalkit.pipeline.inputs import request
+from evalkit.tasks.image_check import check_images
+from evalkit.tasks.phantom import Phantom
 from tests.models.test_checkpoint_wiring import answers
 from tests.models.test_llava_forms_load import picture
+from tests.support import published_sizes, tiny_hf
 from tests.support import tiny_checkpoints as tiny
-from tests.support import tiny_hf
 from tests.support.paths import CONF
+from tests.support.server_engine import echo, listing, make_requests, pictures, serving
+from tests.support.server_engine import engine as server_engine
 
 MODELS = CONF / "model"
 CONFIGS = {
@@ -44,7 +53,26 @@ CLASSES = {
     "lingshu-7b": "qwen2_5_vl",
     "medgemma-4b": "gemma3",
     "internvl3-8b": "internvl",
+    "internvl3.5-8b": "internvl_qwen3",
+    "lingshu-32b": "qwen2_5_vl",
+    "octomed-7b": "qwen2_5_vl",
+    "qoq-med-7b": "qwen2_5_vl",
+    "medvlthinker-7b": "qwen2_5_vl",
+    "colonr1": "qwen2_5_vl",
+    "qwen3-vl-4b": "qwen3_vl",
+    "qwen3-vl-8b": "qwen3_vl",
+    "medmo-4b": "qwen3_vl",
+    "medmo-8b": "qwen3_vl",
+    "medix-r1-8b": "qwen3_vl",
+    "qwen3-vl-30b-a3b": "qwen3_vl_moe",
+    "medix-r1-30b": "qwen3_vl_moe",
+    "qwen3.5-4b": "qwen3_5",
+    "qwen3.5-9b": "qwen3_5",
+    "medgemma-1.5-4b": "gemma3",
+    "gemma-4-e4b": "gemma4",
 }
+# Models whose code is in their repositories: recipes for a server.
+SERVED = {"hulu-med-7b", "fleming-vl-8b"}
 
 
 def test_all_documented_models_are_registered():
@@ -52,7 +80,10 @@ def test_all_documented_models_are_registered():
         "llava-med", "llava-med-v1.0", "llava-med-v1.0-vqa-rad", "llava-med-v1.0-slake", "llava-med-v1.0-pathvqa",
         "llava-med-v1.0-coloninst", "llava-med-v1.0-coloninst-extra", "llava-med-v1.5-coloninst-lora",
         "llava-med-v1.5-coloninst-lora-extra", "llava-1.5-7b", "qwen2.5-vl-7b", "qwen2.5-vl-3b", "lingshu-7b",
-        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava",
+        "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava", "qwen3-vl-4b", "qwen3-vl-8b",
+        "qwen3-vl-30b-a3b", "qwen3.5-4b", "qwen3.5-9b", "internvl3.5-8b", "gemma-4-e4b", "medgemma-1.5-4b",
+        "lingshu-32b", "medmo-4b", "medmo-8b", "medix-r1-8b", "medix-r1-30b", "octomed-7b", "qoq-med-7b",
+        "medvlthinker-7b", "colonr1", *SERVED,
     }  # fmt: skip
 
 
@@ -180,12 +211,12 @@ def classes(tmp_path_factory):
     return {kind: tiny_hf.save(kind, folder / kind) for kind in tiny_hf.SPECIAL}
 
 
-FIRST_OF_ITS_CLASS = ("qwen2.5-vl-3b", "medgemma-4b", "internvl3-8b")
+FIRST_OF_ITS_CLASS = {kind: next(n for n, k in CLASSES.items() if k == kind) for kind in tiny_hf.SPECIAL}
 BY_CLASS = [n for n, kind in CLASSES.items() if kind in tiny_hf.SPECIAL]
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in FIRST_OF_ITS_CLASS else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
+    "name", [n if n in FIRST_OF_ITS_CLASS.values() else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
 )
 @pytest.mark.few(1)
 def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
@@ -195,12 +226,114 @@ def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
         return HfEngine(spec=spec, device="cpu", workers=0, **settings)
 
     assert recognise(classes[CLASSES[name]]) == "hf"
-    shared, alone = engine(share_prefix="require"), engine(share_prefix="off", batch_size=1)
-    found, blank = answers(shared), answers(alone, image="blank")
+    prefix = CONFIGS[name].get("prefix", "shared")
+    usual, alone = (
+        engine(share_prefix="require" if prefix == "shared" else "auto"),
+        engine(share_prefix="off", batch_size=1),
+    )
+    found, blank = answers(usual), answers(alone, image="blank")
     assert found == answers(alone)
     assert found != blank, "the image must affect the answers"
-    assert shared.metadata()["counters"]["vision_encodes"] == 2
-    assert shared.metadata()["image_processor"].endswith("Pil")
+    facts = usual.metadata()
+    if prefix == "shared":
+        assert facts["counters"]["vision_encodes"] == 2
+    else:
+        assert not facts["prefix_shared"] and list(facts["prefix_not_shared"]) == [prefix]
+    assert facts["image_processor"].endswith("Pil")
+    if "class" in CONFIGS[name]:
+        assert facts["model_class"] == CONFIGS[name]["class"]
+
+
+@pytest.mark.parametrize(
+    "kind", [k if k in ("qwen3_vl", "gemma4") else pytest.param(k, marks=pytest.mark.slow) for k in tiny_hf.SPECIAL]
+)
+@pytest.mark.few(1)
+def test_batch_size_and_order_change_no_answer_of_a_class(kind, classes):
+    name = FIRST_OF_ITS_CLASS[kind]
+    config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[kind])}
+    spec = CheckpointSpec.from_config(config | {"presets": {"greedy": {"max_new_tokens": 6}}})
+    task = Phantom(n_test=2)
+    loaded, digests = check_images(task.load(), on_missing="error")
+
+    def given(order: int, **settings) -> tuple[dict[str, str | None], dict[str, float | None]]:
+        """The texts and their log-probabilities, which show differences that leave a text as it is."""
+        engine = HfEngine(spec=spec, device="cpu", workers=0, **settings)
+        requests = [
+            replace(request(s, task.messages(s), engine, digests), with_probability=True)
+            for s in loaded.samples[::order]
+        ]
+        found = {p.sample_id: p for batch in engine.generate(requests) for p in batch}
+        return {i: p.text for i, p in found.items()}, {i: p.logprob for i, p in found.items()}
+
+    texts, logprobs = given(1, share_prefix="off", batch_size=1)
+    assert len({round(value, 3) for value in logprobs.values()}) > 10, "answers must vary for equality to be meaningful"
+    for settings in ({"share_prefix": "off", "batch_size": 3}, {}):
+        other_texts, other_logprobs = given(-1, **settings)
+        assert other_texts == texts
+        assert other_logprobs == pytest.approx(logprobs, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", tiny_hf.SPECIAL)
+def test_a_prompt_is_the_processors_own_to_the_token(kind, classes):
+    """The tokens that engine=hf makes of text and image, against the processor's `apply_chat_template` with both."""
+    name = FIRST_OF_ITS_CLASS[kind]
+    config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[kind])}
+    engine = HfEngine(spec=CheckpointSpec.from_config(config), device="cpu", workers=0)
+    task = Phantom(n_test=1)
+    loaded, digests = check_images(task.load(), on_missing="error")
+    asked = request(loaded.samples[0], task.messages(loaded.samples[0]), engine, digests)
+    (row,) = Preprocessor(engine.load(), workers=0).process([asked]).rows
+    processor = engine.load().processor
+    turns = [
+        {
+            "role": m.role,
+            "content": [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": open_image(ref)}
+                for part in m.content
+                for ref in asked.images
+            ],
+        }
+        for m in asked.messages
+    ]
+    expected = processor.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert list(row.ids) == expected["input_ids"][0].tolist()
+    places = engine.load().image_token_id
+    assert row.ids.count(places) > 1, "the image has several places"
+
+
+COUNTED = [n for n, c in CONFIGS.items() if "parameters" in c]
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "qwen3-vl-8b" else pytest.param(n, marks=pytest.mark.slow) for n in COUNTED]
+)
+def test_the_parameters_of_a_yaml_are_those_of_its_class(name):
+    model = published_sizes.built(name)
+    assert type(model).__name__ == CONFIGS[name]["class"]
+    n = sum(p.numel() for p in model.parameters())
+    assert n == CONFIGS[name]["parameters"]
+    assert CONFIGS[name]["memory_gb"] == math.ceil(n * 2 * 1.1 / 1e9)
+
+
+@pytest.mark.parametrize("name", sorted(SERVED))
+def test_a_recipe_for_a_server_is_asked_under_its_source(name, tmp_path):
+    source = CONFIGS[name]["source"]
+    entries = {"object": "list", "data": [{"id": source, "object": "model", "owned_by": "vllm"}]}
+    seen = []
+
+    def behave(n, body):
+        seen.append(body)
+        return echo(n, body)
+
+    with serving(behave, model=source, models=listing(**{"/v1/models": entries})) as server:
+        engine = server_engine(server, spec=CheckpointSpec.from_config({**CONFIGS[name], "name": name}))
+        (predictions,) = engine.generate(make_requests(tmp_path, [1]))
+    assert predictions[0].text.startswith("seen:")
+    limit = CONFIGS[name]["presets"]["greedy"]["max_new_tokens"]
+    assert (seen[0]["model"], seen[0]["max_tokens"], seen[0]["temperature"]) == (source, limit, 0.0)
+    assert len(pictures(seen[0])) == 1
 
 
 def test_every_registered_hugging_face_model_is_tested_above():

@@ -17,7 +17,8 @@ from evalkit.core.types import ImageRef, Message, Metric, Prediction, Sample, Sc
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.conclude import AnalysisSettings, check_complete, show
 from evalkit.pipeline.evaluate import evaluate
-from evalkit.pipeline.inputs import limited, with_images
+from evalkit.pipeline.image_modes import with_images
+from evalkit.pipeline.inputs import limited
 from evalkit.pipeline.settings import Settings
 from evalkit.pipeline.train_split import TrainSplit
 from evalkit.runs.prompt_record import read_prompt_record

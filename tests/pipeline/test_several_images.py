@@ -12,7 +12,8 @@ from evalkit.cli.config import load_option
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.types import Generation, ImagePlace, ImageRef, Message, Sample
 from evalkit.models.checkpoint import CheckpointSpec
-from evalkit.pipeline.inputs import build_input, with_images
+from evalkit.pipeline.image_modes import with_images
+from evalkit.pipeline.inputs import build_input
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import Template
 from evalkit.tasks.base import LoadedTask

@@ -99,6 +99,18 @@ def test_thoughts_are_in_the_page_where_there_are_any(tmp_path: Path) -> None:
     assert set(plain["answers"][0]) == {"text", "error", "finish_reason", "seconds"}
 
 
+@pytest.mark.parametrize(
+    ("text", "is_said"), [("The picture shows a mass in it", True), ("yes", False), ("a b c d", False), ("", False)]
+)
+def test_a_model_that_answers_in_sentences_is_told_why_its_exact_match_is_low(
+    tmp_path: Path, text: str, is_said: bool
+) -> None:
+    samples = made_samples(6)
+    run = made_run(tmp_path / "run", samples, [answered(s, text) for s in samples], protocols=("strict",))
+    said = page_data([run], {}, {})["runs"][0]["wordy"]
+    assert bool(said) is is_said and ("7 words in the median, references 1" in said) is is_said
+
+
 def test_directions_and_worst_cases_are_in_the_page(tmp_path: Path) -> None:
     samples = made_samples(6)
     run = made_run_under(tmp_path / "run", samples, [answered(s, "yes") for s in samples], [ErrorRates()])
@@ -165,9 +177,9 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
     assert any(m["protocol"] == "judge:tiny" and m["value"] == 0 for m in data["runs"][0]["metrics"])
 
 
-def test_the_two_scripts_of_the_page_declare_no_name_twice() -> None:
+def test_the_scripts_of_the_page_declare_no_name_twice() -> None:
     parts = files("evalkit.reports.run_page")
-    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("numbers.js", "samples.js"))
+    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("helpers.js", *page_module.SCRIPTS))
     names = re.findall(r"^(?:const|let|function) (\w+)", script, flags=re.M)
     assert len(names) > 30 and len(set(names)) == len(names)
 
@@ -271,6 +283,32 @@ def test_filters_show_the_samples_with_such_scores(page: Browser, run: Path, sam
     assert count(page) == 0
     page.choose("text", "")
     assert count(page) == 200
+
+
+def test_a_search_finds_what_is_in_any_text_of_a_sample(page: Browser, run: Path, file: Path) -> None:
+    """Also at the first and the last of the texts, and where nearly every text has the words."""
+    page.open(file)
+    records = lines(run / "predictions.jsonl")
+    texts = [[r["sample_id"], r["question"], *r["references"], r["text"] or "", r["error"] or ""] for r in records]
+    words = (
+        "q0",
+        "q1",
+        "q199",
+        "i",
+        "?",
+        "liver, kidney",
+        "CUDA",
+        "of memory",
+        "no",
+        "nothing of it",
+        " the ",
+        "q",
+        "99",
+    )
+    for word in (*words, records[0]["question"], records[-1]["references"][-1]):
+        page.choose("text", word)
+        wanted = sum(any(word.lower().strip() in t.lower() for t in of) for of in texts)
+        assert count(page) == wanted, word
 
 
 def test_disagreement_is_one_protocol_right_and_another_wrong(page: Browser, run: Path, file: Path) -> None:

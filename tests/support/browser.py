@@ -56,6 +56,8 @@ class Browser:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe, self._session = pipe, ""
         self.events: list[dict[str, Any]] = []
+        # The addresses that a page may ask for start so.
+        self._expected: tuple[str, ...] = ("file:", "data:")
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         self._session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -97,6 +99,14 @@ class Browser:
         self.call("Page.navigate", {"url": path.resolve().as_uri() + fragment})
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
+    def visit(self, address: str) -> None:
+        """Load a page from a server of this machine and wait until its script has run."""
+        self._expected = (address.split("?")[0].rpartition("/")[0], "data:")
+        self.call("Page.navigate", {"url": "about:blank"})
+        self.events.clear()
+        self.call("Page.navigate", {"url": address})
+        self.wait("location.protocol === 'http:' && document.readyState === 'complete'")
+
     def press(self, key: str, text: str | None = None) -> None:
         """One key, as a person presses it."""
         typed = key if text is None and len(key) == 1 else text
@@ -136,7 +146,7 @@ class Browser:
     def complaints(self) -> list[str]:
         """Errors and warnings of the console, exceptions, and requests for anything but the opened files."""
         self.run("new Promise((done) => setTimeout(done, 50))")
-        said = [f"request for {url}" for url in self.requests if not url.startswith(("file:", "data:"))]
+        said = [f"request for {url}" for url in self.requests if not url.startswith(self._expected)]
         for event in self.events:
             params = event.get("params", {})
             if event.get("method") == "Runtime.exceptionThrown":

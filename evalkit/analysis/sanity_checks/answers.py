@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from evalkit.core.types import MetricKey, Prediction, Sample, Score
@@ -17,6 +18,8 @@ from evalkit.stats import mean_interval
 
 # So many equal answers are no coincidence.
 MIN_EQUAL = 20
+# Answers of more words than this, and than twice their references, are sentences where a word is asked for.
+SENTENCE_WORDS = 4
 # Characters of the answer that a warning quotes.
 SHOWN_ANSWER = 60
 
@@ -42,6 +45,23 @@ def rates(
         "unparsable": int((closed.values != closed.values).sum()) / len(closed.values) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
     }
+
+
+class Wordiness(NamedTuple):
+    """Words of the answers and of the shortest references, in the median."""
+
+    said: float
+    asked: float
+
+
+def wordiness(texts: Iterable[str | None], references: Iterable[Sequence[str]]) -> Wordiness | None:
+    """How long answers and references are, where the answers are sentences and a word is asked for; else None."""
+    said = [len(text.split()) for text in texts if text]
+    asked = [min(len(r.split()) for r in of) for of in references if of]
+    if not said or not asked:
+        return None
+    found = Wordiness(median(said), median(asked))
+    return found if found.said > max(SENTENCE_WORDS, 2 * found.asked) else None
 
 
 def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[str, ...]:

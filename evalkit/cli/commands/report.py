@@ -59,7 +59,8 @@ def write_report(config: Config) -> Path:
 
 def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
-    from evalkit.pipeline.inputs import select, with_images
+    from evalkit.pipeline.image_modes import with_images
+    from evalkit.pipeline.inputs import select
     from evalkit.runs.verify import open_run
 
     stored = open_run(run)

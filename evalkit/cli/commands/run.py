@@ -14,19 +14,23 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import (
     FROM_CONFIG,
     ModelMaker,
+    is_checkpoint,
     load_for_model,
     make_analysis_settings,
     make_protocols,
     make_settings,
+    make_spec,
     make_task,
     metrics_setting,
+    model_name,
     table_title,
     with_letters,
     with_sample,
 )
 from evalkit.cli.jobs import shared_by_jobs
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
-from evalkit.cli.option_settings import with_orders, with_scoring
+from evalkit.cli.option_settings import with_draws, with_orders, with_scoring
+from evalkit.cli.probe import probe_of, run_probes
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, Partial
@@ -55,7 +59,8 @@ class RunJob(NamedTuple):
 
 
 def main(config: Config) -> int:
-    """Generate, score, print; write the leaderboard row; for a suite or several prompts, a run for each."""
+    """Generate, score, print; write the leaderboard row; for a suite, several prompts or a probe, a run for each."""
+    probe = probe_of(config)
     with watched_run(config):
         if config.get("suite") is not None:
             from evalkit.cli.suite import run_suite
@@ -63,7 +68,10 @@ def main(config: Config) -> int:
             return run_suite(config, make_job, run_jobs)
         one = OneEngine()
         jobs = [make_job(variant, one) for variant in variants(config)]
-        conclusions = run_jobs(jobs)
+        if probe is not None:
+            jobs, conclusions = run_probes(jobs, answer, report)
+        else:
+            conclusions = run_jobs(jobs)
         for made, conclusion in zip(jobs, conclusions, strict=True):
             check_finished(made, conclusion)
         check_tracked(conclusions)
@@ -132,6 +140,7 @@ def make_job(
     from evalkit.pipeline.train_split import TrainSplit
 
     config = with_sample(with_letters(with_scoring(with_orders(config))))
+    config = with_draws(config, make_spec(config, model_name(config)).generation.n if is_checkpoint(config) else 1)
     check_row(config)
     make_tracker(config)
     settings = make_settings(config)
@@ -155,21 +164,25 @@ def make_job(
 
 
 def run_jobs(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
-    """Answer runs in one pass of the first one's engine, and report each; None for a dry run.
+    """Answer runs in one pass of the first one's engine, and report each; None for a dry run."""
+    return [
+        None if conclusion is None else report(made, conclusion)
+        for made, conclusion in zip(jobs, answer(jobs), strict=True)
+    ]
+
+
+def answer(jobs: Sequence[RunJob]) -> list[Conclusion | None]:
+    """Answer and score runs in one pass of the first one's engine; None for a dry run.
 
     A checkpoint that an earlier job of this command line has loaded is not loaded again.
     """
     from evalkit.pipeline.evaluate import evaluate_together
 
     engine = shared_by_jobs().model.share(jobs[0].engine)
-    conclusions = evaluate_together([made.job for made in jobs], engine)
-    return [
-        None if conclusion is None else report(made, conclusion)
-        for made, conclusion in zip(jobs, conclusions, strict=True)
-    ]
+    return evaluate_together([made.job for made in jobs], engine)
 
 
-def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
+def report(made: RunJob, conclusion: Conclusion, *, is_shown: bool = True) -> Conclusion:
     """Write the leaderboard row of a finished run, track it and print its table, or report a finished part of a run."""
     from evalkit.pipeline.conclude import show
 
@@ -182,7 +195,8 @@ def report(made: RunJob, conclusion: Conclusion) -> Conclusion:
     add_row(made, conclusion)
     conclusion = track(made.config, conclusion)
     assert conclusion.summary is not None, "a whole run has a summary"
-    show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
+    if is_shown:
+        show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
     return conclusion
 
 
@@ -202,8 +216,17 @@ def answer_task(
 
     Returns:
         The conclusion, without a summary for a part of a run; None for a dry run.
+
+    Raises:
+        ConfigError: several runs are asked for.
     """
     from evalkit.pipeline.evaluate import evaluate_together
+
+    if config.get("probe") is not None:
+        raise ConfigError(
+            f"probe={config['probe']} makes several runs, and one is asked for here. Use the command line, or "
+            "image=blank, similar, blurred and noisy one by one and compare them."
+        )
 
     with watched_run(config):
         made = make_job(config, lambda make: through(make()), maker)

@@ -23,7 +23,7 @@ from evalkit.cli.factories import (
     with_sample,
 )
 from evalkit.cli.leaderboard import add_to_leaderboard, check_row
-from evalkit.cli.option_settings import with_run_options
+from evalkit.cli.option_settings import OF_THE_RUN, with_run_options
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
 from evalkit.core.errors import Partial
@@ -99,7 +99,7 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
         config = {**config, "task": {**config["task"], "path": file.path}}
     config = with_run_options(with_sample(config), run_manifest(path))
     task, selection = make_whole_task(config), make_selection(config)
-    if config["task"].get("option_rows") or config["task"].get("orders"):
+    if any(config["task"].get(key) is not None for key in OF_THE_RUN):
         task, selection = make_task(config), None  # the answers of a run, which has just these rows
     loaded = task.load(images=False)
     check_ids(loaded)

@@ -124,10 +124,10 @@ def template_error(problem: BaseException) -> ModelError:
     )
 
 
-def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str] | None = None) -> str:
+def render(template: str, messages: Sequence[Message], tokens: Mapping[str, Any] | None = None) -> str:
     """Render a prompt as transformers does (sandboxed jinja, trimmed blocks), but without importing transformers.
 
-    tokens: special tokens that the template may use, such as bos_token.
+    tokens: special tokens and other variables that the template may use, such as bos_token.
 
     Raises:
         ModelError: the template refuses the messages, or is not valid jinja.
@@ -149,7 +149,7 @@ def render(template: str, messages: Sequence[Message], tokens: Mapping[str, str]
         raise template_error(problem) from None
 
 
-def render_by_transformers(template: str, messages: Sequence[Message], tokens: Mapping[str, str] | None = None) -> str:
+def render_by_transformers(template: str, messages: Sequence[Message], tokens: Mapping[str, Any] | None = None) -> str:
     """Render a prompt with transformers itself, which supports more of jinja than `render`.
 
     Raises:

@@ -56,7 +56,7 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
     run_name(summary.run_id)
     result = leaderboard_result(summary, exposure)
     write_record(folder / "results" / f"{result.run_id}.json", result)
-    scores = _scores_to_store(result, run)
+    scores = scores_to_rank(result, run)
     place = folder / "scores" / f"{result.run_id}.json"
     # Scores of an earlier scoring of the same answers would contradict the new result.
     place.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def leaderboard_result(summary: Summary, exposure: TrainingExposure) -> Leaderbo
     return LeaderboardResult(**kept, role=exposure.role, regime=exposure.regime, train=exposure.train)
 
 
-def _scores_to_store(result: LeaderboardResult, run: Path | None) -> RunScores | None:
+def scores_to_rank(result: LeaderboardResult, run: Path | None) -> RunScores | None:
     """The scores of a run in the metrics that are ranked; None where the run is never ranked or has none."""
     unscored = not result.metrics  # such as chat answers before a judge has scored them
     if run is None or unscored or result.role != "model" or result.image != "original":

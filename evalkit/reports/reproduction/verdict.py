@@ -10,7 +10,9 @@ from evalkit.analysis.adjusted import check_equivalence_margin
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.reports.reproduction.config import ModelRow
+from evalkit.reports.reproduction.spread import Spread, draws_of, spread_of
 from evalkit.runs.schema import Summary
+from evalkit.tasks.draws import task_without_draws
 
 REPRODUCED = "reproduced"
 EQUIVALENT = "equivalent"
@@ -89,14 +91,24 @@ def compare_paper(
         for figure in system.figures:
             matching = [run for run in runs if _reproduces(run, system, figure, rows)]
             found = [
-                _cell(published, system, figure, run, accept, proxy_metrics or {}, equivalence) for run in matching
+                _cell(
+                    published,
+                    system,
+                    figure,
+                    run,
+                    accept,
+                    proxy_metrics or {},
+                    equivalence,
+                    spread_of(run, figure, matching),
+                )
+                for run in matching
             ]
             cells += found or [_cell_without_run(published, system, figure)]
     return cells
 
 
 def _reproduces(run: Summary, system: System, figure: Figure, rows: Mapping[str, ModelRow]) -> bool:
-    if (run.task, run.split) != (figure.task, figure.split):
+    if (task_without_draws(run.task), run.split) != (figure.task, figure.split):
         return False
     row = rows.get(run.model)
     if row is None:
@@ -140,6 +152,7 @@ def _cell(
     accept: str,
     proxy_metrics: Mapping[str, Sequence[str]],
     equivalence: float | None,
+    spread: Spread | None,
 ) -> ReproducedCell:
     value = find_value(run, MetricKey(figure.protocol, figure.metric), figure.slice)
     if value is None or value.value is None:
@@ -147,12 +160,13 @@ def _cell(
     k: int | None = None
 
     def cell(verdict: str, why: str = "") -> ReproducedCell:
-        return ReproducedCell(system=system, figure=figure, verdict=verdict, why=why, run=run.run_id, value=value, k=k)
+        said = "; ".join(text for text in (why, spread.text(figure) if spread else "") if text)
+        return ReproducedCell(system=system, figure=figure, verdict=verdict, why=said, run=run.run_id, value=value, k=k)
 
     if why := why_not_comparable(figure, run, value) or _other_judge(published, figure, value):
         return cell(NOT_COMPARABLE, why)
     same, difference = figure.prints(value.value) == figure.value, ""
-    if figure.k is not None:
+    if figure.k is not None and draws_of(run) == 1:
         k = round(value.value * value.n)
         same = k == figure.k
         difference = "" if same else f"{k} right, published are {figure.k} of {figure.n}"
@@ -163,7 +177,7 @@ def _cell(
     if _accepts_interval(figure, run, accept):
         if equivalence is not None and _is_within(figure, value, equivalence):
             return cell(EQUIVALENT, difference)
-        if _interval_holds(figure, value):
+        if _interval_holds(figure, value) or (spread is not None and spread.holds(figure)):
             return cell(WITHIN, difference)
     return cell(DEVIATES, difference)
 
@@ -180,7 +194,7 @@ def why_not_comparable(figure: Figure, run: Summary, value: MetricValue) -> str:
         return f"the model saw {run.image} images"
     if run.limit:
         return f"over the first {run.limit} samples only"
-    if figure.n is not None and value.n != figure.n:
+    if figure.n is not None and value.n != figure.n * draws_of(run):
         return f"over {value.n} rows, published over {figure.n}"
     if value.n_unscored:
         return f"{value.n_unscored} of {value.n} rows are unscored"

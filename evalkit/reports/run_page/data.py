@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.analysis.draw_texts import draw_texts
 from evalkit.analysis.paired import Paired
+from evalkit.analysis.sanity_checks.answers import wordiness
+from evalkit.analysis.thoughts import thought_length_text
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import read_json
@@ -25,6 +28,8 @@ from evalkit.runs.verify import StoredRun, open_run
 from evalkit.scoring.aggregate import slice_tags
 
 MAX_RUNS = 2
+# In the viewer, which puts pages of one run each together.
+MAX_SIDE_BY_SIDE = 6
 # Metrics on a judge's scale; every other one is shown in percent.
 POINTS = frozenset({"reference_score", "candidate_score", "order_effect"})
 
@@ -36,11 +41,11 @@ class Picture:
     """The pictures of a sample.
 
     addresses: `data:` or relative, one a picture.  size: width and height of the first one in pixels before it was
-    scaled down; boxes are in these pixels.
+    scaled down; boxes are in these pixels.  None where they are not known, and then no box is drawn.
     """
 
     addresses: tuple[str, ...]
-    size: tuple[int, int]
+    size: tuple[int, int] | None
 
 
 def picture_key(sample: Sample) -> str:
@@ -79,9 +84,8 @@ def page_data(
     in_order = [[a[i] for i in ids] for a in answers]
     texts: dict[str, int] = {}
     return {
-        "runs": [_run(s, j) for s, j in zip(summaries, judges, strict=True)],
-        "differences": [_difference(p) for p in found.pairs],
-        "incomparable": found.incomparable,
+        "runs": [_run(s, j, lines) for s, j, lines in zip(summaries, judges, in_order, strict=True)],
+        "differences": [difference_record(found)] if len(runs) > 1 else [],
         "left_out": [len(a) - len(ids) for a in answers],
         "lens": _protocol_comparison(stored[0]),
         "ids": ids,
@@ -103,7 +107,7 @@ def _sample_columns(
         "questions": pooled(a.question for a in first),
         "references": pooled(a.references for a in first),
         "tags": _tags(known, first),
-        "pictures": [{"addresses": list(v.addresses), "size": list(v.size)} for v in images.values()],
+        "pictures": [{"addresses": list(v.addresses), "size": v.size and list(v.size)} for v in images.values()],
         "picture": [-1 if s is None else numbers.get(picture_key(s), -1) for s in known],
     }
 
@@ -151,17 +155,22 @@ def _protocol_comparison(run: StoredRun) -> Any:
     return read_json(path, "comparison of protocols") if path.is_file() else None
 
 
-def _run(summary: Summary, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
+def _run(summary: Summary, judges: Sequence[JudgedNumbers], lines: Sequence[PredictionLine]) -> dict[str, Any]:
     s = summary
     metrics = [*s.metrics, *(m for j in judges for m in j.metrics)]
     notes = [*(f"warning: {text}" for text in s.warnings), *s.notes]
     notes += [f"judge {j.judge}: {j.problem}" for j in judges if j.problem]
+    if thoughts := s.sanity_checks.get("thoughts"):
+        notes.append(f"{thoughts['n']} of {s.n} answers came with a thought: {thought_length_text(thoughts)}")
+    notes += [text for lines in draw_texts(s.sanity_checks.get("draws"), s.metrics, ()) for text in lines.splitlines()]
     return {
         "run_id": s.run_id, "model": s.model, "task": s.task, "split": s.split, "n": s.n, "n_images": s.n_images,
         "prompt": s.prompt, "image": s.image, "generation": s.generation, "closed_rule": s.closed_rule,
         "n_failed": s.n_failed, "n_empty": s.n_empty, "n_truncated": s.n_truncated, "n_skipped": s.n_skipped,
         "limit": s.limit, "data_sha256": s.data_sha256, "evalkit": s.evalkit, "unscored": encode(s.unscored),
         "timing": encode(s.timing), "metrics": [_metric(m) for m in metrics], "notes": notes,
+        "baselines": _baselines(s), "wordy": _wordy(s, lines),
+        "confidence": s.sanity_checks.get("confidence"),
     }  # fmt: skip
 
 
@@ -176,10 +185,34 @@ def _metric(m: MetricValue) -> dict[str, Any]:
     return shown | signed | ({"points": True} if m.metric in POINTS else {})
 
 
+def difference_record(found: Differences, run: int = 1) -> dict[str, Any]:
+    """The differences of a run from the first, JSON-ready.  run: its position among the runs of the page."""
+    return {"run": run, "pairs": [_difference(p) for p in found.pairs], "incomparable": found.incomparable}
+
+
 def _difference(p: Paired) -> list[Any]:
     bounds = [p.interval.low, p.interval.high]
     counts = [p.n, p.n_worse, p.n_better]
     return [str(p.key), p.first, p.second, p.difference, *bounds, *counts, p.higher_is_better, *p.table_values]
+
+
+def _baselines(summary: Summary) -> list[Mapping[str, Any]]:
+    """The image-blind baselines of a run, each with the run's lift over it."""
+    return list((summary.sanity_checks.get("baselines") or {}).get("metrics", ()))
+
+
+def _wordy(summary: Summary, lines: Sequence[PredictionLine]) -> str:
+    """The reason why exact match is low for a model that answers in sentences; empty for any other run."""
+    if not any("exact" in m.metric for m in summary.metrics):
+        return ""
+    words = wordiness((a.text for a in lines), (a.references for a in lines))
+    if words is None:
+        return ""
+    return (
+        f"answers have {words.said:g} words in the median, references {words.asked:g}: an exact match is the reference "
+        "and nothing else, so it is low for a model that answers in sentences, right or wrong. Recall, closed accuracy "
+        "and judged scores read sentences."
+    )
 
 
 def _answers(lines: Sequence[PredictionLine]) -> dict[str, Any]:

@@ -1,39 +1,22 @@
-// Helpers, and everything above the samples: numbers, differences, protocols, slices.
-const D = JSON.parse(document.getElementById("data").textContent);
+// Everything above the samples: numbers, baselines, differences, protocols, slices.  DATA: the content of the page.
+const D = DATA;
 const N = D.ids.length, R = D.runs.length;
-const $ = (id) => document.getElementById(id);
-
-// Text is set as text and never as markup: an answer that is a script tag does nothing.
-function el(tag, text, cls) {
-  const e = document.createElement(tag);
-  if (text !== undefined && text !== null) e.textContent = text;
-  if (cls) e.className = cls;
-  return e;
-}
-function svg(tag, at) {
-  const e = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const k in at) e.setAttribute(k, at[k]);
-  return e;
-}
-function choices(select, list) {
-  for (const [value, text] of list) {
-    const o = el("option", text);
-    o.value = value;
-    select.append(o);
-  }
-}
-const none = (v) => v === null || v === undefined;
-const percent = (v) => none(v) ? "–" : (100 * v).toFixed(2);
-const shown = (v, points) => none(v) ? "–" : points ? v.toFixed(2) : percent(v);
-const range = (low, high, points) => none(low) ? "–" : `[${shown(low, points)}, ${shown(high, points)}]`;
 const whole = (run) => run.metrics.filter((m) => m.slice === "all");
 const keyOf = (m) => `${m.protocol} ${m.metric}`;
 // Metrics of which lower is better, and a value of a metric turned so that higher is better.
 const lowerIsBetter = new Set(D.runs.flatMap(whole).filter((m) => m.higher_is_better === false).map(keyOf));
+// The model of a run; its number as well where two runs are of one model.
+const nameOf = (k) => D.runs.filter((r) => r.model === D.runs[k].model).length > 1 ? `${k + 1}: ${D.runs[k].model}` : D.runs[k].model;
+// A box that scrolls is reached by the keyboard.
+function scrolls(box, label) {
+  box.tabIndex = 0;
+  box.setAttribute("role", "region");
+  box.setAttribute("aria-label", label);
+}
 const quality = (key, v) => typeof v === "number" && lowerIsBetter.has(key) ? 1 - v : v;
 
 function about() {
-  for (const r of D.runs) {
+  for (const [k, r] of D.runs.entries()) {
     const box = el("dl");
     const put = (name, value, cls) => {
       const both = el("div");
@@ -53,7 +36,7 @@ function about() {
     if (r.timing && r.timing.samples_per_second) put("speed", `${r.timing.samples_per_second} samples a second`);
     put("data", (r.data_sha256 || "").slice(0, 8));
     put("evalkit", r.evalkit);
-    if (R > 1) $("about").append(el("h2", r.model));
+    if (R > 1) $("about").append(el("h2", nameOf(k)));
     $("about").append(box);
   }
 }
@@ -70,7 +53,7 @@ function notes() {
     }
   }
   D.left_out.forEach((n, k) => {
-    if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in the other run and not listed below`, "note"));
+    if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in every run and not listed below`, "note"));
   });
   if (new Set(D.runs.map((r) => r.image)).size > 1) $("notes").append(el("p", `the pictures are those of ${D.runs[0].model} (${D.runs[0].image})`, "note"));
   why.hidden = !reasons;
@@ -88,52 +71,12 @@ function whisker(value, low, high, from, to) {
   return s;
 }
 
-// A table whose headings sort.  Cells: text, a number with its `text`, or an element; `sort` is the compared value.
-function sortable(table, heads, rows) {
-  let by = -1, up = false;
-  function fill() {
-    table.textContent = "";
-    const head = el("tr"), body = el("tbody"), order = rows.slice();
-    heads.forEach((name, k) => {
-      const th = el("th"), b = el("button", name + (by === k ? (up ? " ▲" : " ▼") : ""), "sort");
-      b.type = "button";
-      b.addEventListener("click", () => { up = by === k ? !up : k < 2; by = k; fill(); });
-      if (name === "") th.className = "drawn";
-      if (by === k) th.setAttribute("aria-sort", up ? "ascending" : "descending");
-      th.append(b);
-      head.append(th);
-    });
-    const than = (x, y) => typeof x === "number" || typeof y === "number" ? (x ?? -Infinity) - (y ?? -Infinity) : String(x ?? "").localeCompare(String(y ?? ""));
-    if (by >= 0) order.sort((a, b) => (up ? 1 : -1) * than(a.cells[by].sort, b.cells[by].sort));
-    let last = null;
-    for (const row of order) {
-      const tr = el("tr");
-      tr.title = row.title;
-      if (row.cells[0].sort !== last) tr.className = "first";
-      last = row.cells[0].sort;
-      row.cells.forEach((cell, k) => {
-        const td = el("td", cell.text, cell.drawn || heads[k] === "" ? "drawn" : cell.cls);
-        // On a narrow screen the protocol is above its first metric.
-        if (k === 1) td.dataset.group = last;
-        if (cell.drawn) td.append(cell.drawn);
-        tr.append(td);
-      });
-      body.append(tr);
-    }
-    const thead = el("thead");
-    thead.append(head);
-    table.append(thead, body);
-  }
-  fill();
-}
-const cell = (sort, text, cls) => ({ sort, text: text === undefined ? sort ?? "" : text, cls });
-
 // The effective number of clusters, where so few carry the rows that the interval is marked.
 const few = (x) => (x.n_effective != null && x.n_effective < 20 ? ` eff ${x.n_effective.toFixed(1)}` : "");
 
 function numbers() {
   const heads = ["protocol", "metric"];
-  for (const r of D.runs) heads.push(`${R > 1 ? r.model + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case");
+  D.runs.forEach((r, k) => heads.push(`${R > 1 ? nameOf(k) + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case"));
   const rows = whole(D.runs[0]).map((m) => {
     const cells = [cell(m.protocol), cell(m.metric)], signatures = [];
     for (const r of D.runs) {
@@ -154,10 +97,16 @@ const beside = (table, worst) => cell(table, table === worst ? percent(table) : 
 function differences() {
   if (R < 2) return;
   $("differences").hidden = false;
-  if (D.incomparable) $("differences").append(el("p", D.incomparable, "note"));
-  if (!D.differences.length) return;
-  const most = Math.max(.01, ...D.differences.flatMap((d) => [Math.abs(d[4] ?? d[3]), Math.abs(d[5] ?? d[3])]));
-  const rows = D.differences.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter, oneTable, twoTable]) => {
+  const box = $("paired-of");
+  for (const { run, pairs, incomparable } of D.differences) {
+    if (R > 2) box.append(el("h3", `${nameOf(run)} minus ${nameOf(0)}`));
+    if (incomparable) box.append(el("p", incomparable, "note"));
+    if (pairs.length) box.append(...pairedTable(run, pairs));
+  }
+}
+function pairedTable(run, pairs) {
+  const most = Math.max(.01, ...pairs.flatMap((d) => [Math.abs(d[4] ?? d[3]), Math.abs(d[5] ?? d[3])]));
+  const rows = pairs.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter, oneTable, twoTable]) => {
     const [protocol, ...metric] = key.split(" ");
     const [gain, loss] = higherIsBetter ? ["good", "bad"] : ["bad", "good"];
     const cls = none(low) ? "" : low > 0 ? gain : high < 0 ? loss : "";
@@ -166,8 +115,27 @@ function differences() {
     cells.push({ sort: delta, drawn: whisker(delta, low, high, -most, most) }, cell(worse), cell(better), cell(n));
     return { cells, title: "difference of the worst cases: an unscored sample counts as the worst score in its run" };
   });
-  if (D.differences.some((d) => d[1] !== d[10] || d[2] !== d[11])) $("differences").append(el("p", "first and second are the values of the runs' tables; in the worst case an unscored sample counts as the worst score, and the differences are of the worst cases", "keys"));
-  sortable($("paired"), ["protocol", "metric", "first", "second", "difference", "95 % interval", "", "worse", "better", "n"], rows);
+  const parts = [], wide = el("div", undefined, "wide"), table = el("table", undefined, "paired");
+  if (pairs.some((d) => d[1] !== d[10] || d[2] !== d[11])) parts.push(el("p", "first and second are the values of the runs' tables; in the worst case an unscored sample counts as the worst score, and the differences are of the worst cases", "keys"));
+  if (run === 1) table.id = "paired";
+  scrolls(wide, `differences of ${nameOf(run)} from ${nameOf(0)}`);
+  wide.append(table);
+  sortable(table, ["protocol", "metric", "first", "second", "difference", "95 % interval", "", "worse", "better", "n"], rows);
+  return [...parts, wide];
+}
+
+// Values of image-blind baselines on the same samples, with the run's lift over each.
+function baselines() {
+  const rows = D.runs.flatMap((r, k) => (r.baselines || []).map((b) => {
+    const cells = [cell(b.protocol), cell(b.metric), cell(b.baseline), cell(b.value, percent(b.value))];
+    const sure = none(b.low) ? "" : b.low > 0 ? "good" : b.high < 0 ? "bad" : "odd";
+    cells.push(cell(b.lift, (b.lift > 0 ? "+" : "") + percent(b.lift), sure), cell(b.low, range(b.low, b.high)));
+    return { cells: R > 1 ? [cell(nameOf(k)), ...cells] : cells };
+  }));
+  const heads = ["protocol", "metric", "baseline", "baseline's value", "lift of the run", "95 % interval"];
+  $("baselines").hidden = !rows.length && !D.runs.some((r) => r.wordy);
+  D.runs.forEach((r) => { if (r.wordy) $("wordy").append(el("p", R > 1 ? `${r.model}: ${r.wordy}` : r.wordy, "note")); });
+  if (rows.length) sortable($("lifts"), R > 1 ? ["run", ...heads] : heads, rows);
 }
 
 // The matrix of protocols, and for each two of them the answers that they score differently, by cause.
@@ -209,30 +177,45 @@ function protocols(show) {
   causes();
 }
 
-// A forest plot of one metric over the slices, each run's after the other.
-function forest(run, key, W) {
-  const rows = run.metrics.filter((m) => keyOf(m) === key && m.n > 0);
-  const top = Math.max(1, ...rows.map((m) => m.high ?? m.value ?? 0)), left = Math.min(230, .46 * W), right = 62, h = 20;
-  const letters = Math.floor(left / 6.8) - 6;
-  const s = svg("svg", { viewBox: `0 0 ${W} ${rows.length * h + 26}`, class: "forest", role: "img", "aria-label": `${key} by slice, ${run.model}` });
+// A forest plot of one metric over the slices; the runs of a slice are below each other, each in its colour and shape.
+function forest(key, W) {
+  const found = new Map();
+  D.runs.forEach((run, k) => run.metrics.forEach((m) => {
+    if (keyOf(m) !== key || !(m.n > 0)) return;
+    if (!found.has(m.slice)) found.set(m.slice, []);
+    found.get(m.slice).push([k, m]);
+  }));
+  const rows = [...found], all = rows.flatMap(([, of]) => of.map(([, m]) => m)), points = all.some((m) => m.points);
+  const step = R > 1 ? 14 : 20, h = R > 1 ? step * R + 10 : step, left = Math.min(230, .46 * W), right = 62;
+  const top = Math.max(1, ...all.map((m) => m.high ?? m.value ?? 0)), letters = Math.floor(left / 6.8) - 6;
+  const s = svg("svg", { viewBox: `0 0 ${W} ${rows.length * h + 26}`, class: "forest", role: "img", "aria-label": `${key} by slice, ${D.runs.map((r) => r.model).join(", ")}` });
   const x = (v) => left + v / top * (W - left - right);
   const say = (text, at) => { const t = svg("text", at); t.textContent = text; s.append(t); };
   for (let g = 0; g <= 4; g++) {
     const v = top * g / 4;
     s.append(svg("line", { x1: x(v), x2: x(v), y1: 16, y2: rows.length * h + 18, "stroke-opacity": .25 }));
-    say(rows.some((m) => m.points) ? v.toFixed(1) : (100 * v).toFixed(0), { x: x(v), y: 11, "text-anchor": "middle" });
+    say(points ? v.toFixed(1) : (100 * v).toFixed(0), { x: x(v), y: 11, "text-anchor": "middle" });
   }
-  rows.forEach((m, k) => {
-    const y = 30 + k * h, row = svg("g", {}), title = svg("title", {});
-    title.textContent = `${m.slice}: ${shown(m.value, m.points)} ${range(m.low, m.high, m.points)}, n ${m.n}, ${m.n_unscored} unscored`;
-    row.append(title);
-    if (!none(m.low)) row.append(svg("line", { x1: x(Math.max(0, m.low)), x2: x(m.high), y1: y, y2: y, class: "range" }));
-    if (!none(m.value)) row.append(svg("circle", { cx: x(m.value), cy: y, r: 4 }));
-    s.append(row);
-    say(`${m.slice.length > letters ? "…" + m.slice.slice(1 - letters) : m.slice} (${m.n})`, { x: left - 8, y: y + 4, "text-anchor": "end" });
-    say(shown(m.value, m.points) + (m.n_unscored ? "*" : ""), { x: W - right + 12, y: y + 4 });
+  rows.forEach(([slice, of], place) => {
+    const n = of[0][1].n;
+    say(`${slice.length > letters ? "…" + slice.slice(1 - letters) : slice} (${n})`, { x: left - 8, y: 34 + place * h + (h - step) / 2, "text-anchor": "end" });
+    of.forEach(([k, m], line) => {
+      const y = 30 + place * h + line * step, row = svg("g", { class: `run r${k}` }), title = svg("title", {});
+      title.textContent = `${R > 1 ? nameOf(k) + ", " : ""}${m.slice}: ${shown(m.value, m.points)} ${range(m.low, m.high, m.points)}, n ${m.n}, ${m.n_unscored} unscored`;
+      row.append(title);
+      if (!none(m.low)) row.append(svg("line", { x1: x(Math.max(0, m.low)), x2: x(m.high), y1: y, y2: y, class: "range" }));
+      if (!none(m.value)) row.append(shape(k, x(m.value), y));
+      s.append(row);
+      say(shown(m.value, m.points) + (m.n_unscored ? "*" : ""), { x: W - right + 12, y: y + 4 });
+    });
   });
   return s;
+}
+// The mark of a run: runs differ in shape as well as in colour.
+function shape(k, x, y) {
+  if (k % 3 === 0) return svg("circle", { cx: x, cy: y, r: 4 });
+  const path = k % 3 === 1 ? `M${x - 4},${y - 4}h8v8h-8z` : `M${x},${y - 5}l5,9h-10z`;
+  return svg("path", { d: path });
 }
 function slices() {
   const keys = whole(D.runs[0]).filter((m) => m.n > 0).map(keyOf);
@@ -240,13 +223,21 @@ function slices() {
   function draw() {
     const box = $("slices"), key = $("slice-metric").value;
     box.textContent = "";
-    for (const r of D.runs) {
-      if (R > 1) box.append(el("h3", r.model));
-      box.append(forest(r, key, Math.max(320, Math.min(640, box.clientWidth))));
-    }
+    if (R > 1) box.append(runLegend());
+    box.append(forest(key, Math.max(320, Math.min(640, box.clientWidth))));
     if (D.runs.some((r) => r.metrics.some((m) => keyOf(m) === key && m.n_unscored))) box.append(el("p", "* some rows are unscored and not in the value", "keys"));
   }
   $("slice-metric").addEventListener("change", draw);
   window.addEventListener("resize", draw);
   draw();
+}
+function runLegend() {
+  const line = el("p", undefined, "keys");
+  D.runs.forEach((r, k) => {
+    const s = svg("svg", { viewBox: "0 0 14 14", class: "swatch", "aria-hidden": "true" }), g = svg("g", { class: `run r${k}` });
+    g.append(shape(k, 7, 7));
+    s.append(g);
+    line.append(s, ` ${nameOf(k)}  `);
+  });
+  return line;
 }

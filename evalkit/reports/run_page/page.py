@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -20,22 +21,56 @@ from evalkit.reports.run_page.data import Picture, picture_key
 # Up to so many pictures are inside the file; more are in a folder next to it.
 MAX_INLINE = 120
 LONGEST_SIDE = 512
+# The scripts of the page, in order, after helpers.js.
+SCRIPTS = ("numbers.js", "confidence.js", "samples.js", "search.js", "address.js")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def write_page(path: Path, data: Mapping[str, Any]) -> None:
     """One self-contained HTML file.  Answers are data, never markup: a script tag in one does nothing."""
+    names = " against ".join(f"{r['model']} on {r['task']}" for r in data["runs"])
+    policy = f"{_POLICY}; script-src 'unsafe-inline'; img-src data: 'self' file:"
+    script = page_script('JSON.parse(document.getElementById("data").textContent)')
+    write_whole(path, _rendered(title=names, script=script, policy=policy, data=embedded(data), back=""))
+
+
+def page_shell(source: str, loader: str, back: str) -> str:
+    """The page without data, for a site that has them in files of their own.
+
+    Args:
+        source: the JavaScript expression of the data; null where there are none to show.
+        loader: what defines the functions that `source` calls.
+        back: the address of the list of runs.
+    """
+    script = page_script(source, loader)
+    return _rendered(title="Run", script=script, policy=site_policy(script), data="", back=back)
+
+
+def page_script(source: str, loader: str = "") -> str:
+    """The script of the page over the data that an expression gives; see `page_shell`."""
+    parts = "\n".join(resource(name) for name in SCRIPTS)
+    return (
+        f'"use strict";(async () => {{\n{resource("helpers.js")}\n{loader}\nconst DATA = {source};\n'
+        f'if (!DATA) return;\n{parts}\ndocument.documentElement.dataset.ready = "1";\n}})();'
+    )
+
+
+def site_policy(script: str) -> str:
+    """A content security policy under which a page runs this script and no other, and reads its own site only."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return f"{_POLICY}; script-src 'sha256-{digest}'; img-src data: 'self'; connect-src 'self'"
+
+
+def resource(name: str) -> str:
+    """A script or style of the page."""
+    return files("evalkit.reports.run_page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _rendered(**values: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    parts = files("evalkit.reports.run_page")
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_part(parts, "page.html.j2"))
-    names = " against ".join(f"{r['model']} on {r['task']}" for r in data["runs"])
-    script = "".join(_part(parts, name) for name in ("numbers.js", "samples.js"))
-    page = template.render(title=names, style=_part(parts, "page.css"), script=script, data=embedded(data))
-    write_whole(path, page)
-
-
-def _part(parts: Any, name: str) -> str:
-    return str(parts.joinpath(name).read_text(encoding="utf-8"))
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(resource("page.html.j2"))
+    return template.render(style=resource("page.css"), **values)
 
 
 def embedded(data: Mapping[str, Any]) -> str:

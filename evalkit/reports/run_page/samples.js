@@ -6,6 +6,8 @@ const get = (column, i) => column.of[column.at[i]];
 const valueOf = (s) => none(s) ? undefined : typeof s === "number" ? s : s.length === 1 ? null : s[0];
 const classOf = (v) => v === undefined ? "" : v === null ? "odd" : v >= 1 ? "good" : v <= 0 ? "bad" : "odd";
 for (const run of D.scores) for (const key in run) run[key].values = run[key].of.map(valueOf);
+// Positions as numbers of four bytes: a filter reads them all.
+for (const column of [...D.scores, ...D.answers, D.tags].flatMap(Object.values).concat(D.questions, D.references)) column.at = new Uint32Array(column.at);
 const metrics = whole(D.runs[0]).map(keyOf).filter((k) => D.scores[0][k]);
 const val = (run, key, i) => { const c = D.scores[run][key]; return c ? c.values[c.at[i]] : undefined; };
 
@@ -19,24 +21,12 @@ function flags(name, make) {
   }
   return known.get(name);
 }
-const over = (column, test) => { const ok = column.of.map(test); return (i) => ok[column.at[i]]; };
-const any = (tests) => (i) => tests.some((t) => t(i));
+const over = (column, test) => { const ok = Uint8Array.from(column.of, (v) => test(v) ? 1 : 0), { at } = column; return (i) => ok[at[i]] === 1; };
+const any = (tests) => tests.length === 1 ? tests[0] : (i) => tests.some((t) => t(i));
 const answered = (key, test) => () => any(D.answers.map((a) => over(a[key], test)));
 const scored = (test) => (key) => () => D.scores[0][key] ? over(D.scores[0][key], (s) => test(quality(key, valueOf(s)))) : () => false;
-const both = (test) => (key) => () => (i) => test(quality(key, val(0, key, i)), quality(key, val(1, key, i)));
+const both = (k, test) => (key) => () => (i) => test(quality(key, val(0, key, i)), quality(key, val(k, key, i)));
 
-// Protocols disagree where one scores an answer as right and another as wrong.
-function disagreeing() {
-  const columns = metrics.filter((m) => /accuracy|exact_match/.test(m)).map((m) => D.scores[0][m]);
-  return (i) => {
-    let good = false, bad = false;
-    for (const c of columns) {
-      const v = c.values[c.at[i]];
-      if (v === 1) good = true; else if (v === 0) bad = true;
-    }
-    return good && bad;
-  };
-}
 // An answer that was cut inside its reasoning is truncated and has not failed.
 const isCut = (a, i) => Boolean(a.cut && get(a.cut, i));
 const failed = (i) => D.answers.some((a) => get(a.error, i) !== null && !isCut(a, i));
@@ -53,12 +43,14 @@ const outcomes = {
   truncated: ["truncated", () => () => cut],
   disagree: ["protocols disagree", () => disagreeing],
 };
-if (R > 1) Object.assign(outcomes, {
-  flipped: ["runs differ", both((a, b) => a !== b)],
+if (R > 1) outcomes.flipped = ["runs differ", (key) => () => (i) => D.runs.some((r, k) => k && val(k, key, i) !== val(0, key, i))];
+for (let k = 1; k < R; k++) {
   // Unscored is null, and null would compare as 0.
-  worse: ["second is worse", both((a, b) => typeof a === "number" && typeof b === "number" && b < a)],
-  better: ["second is better", both((a, b) => typeof a === "number" && typeof b === "number" && b > a)],
-});
+  const than = (test) => both(k, (a, b) => typeof a === "number" && typeof b === "number" && test(a, b));
+  const [of, name] = R > 2 ? [`-${k + 1}`, nameOf(k)] : ["", "second"];
+  outcomes[`worse${of}`] = [`${name} is worse`, than((a, b) => b < a)];
+  outcomes[`better${of}`] = [`${name} is better`, than((a, b) => b > a)];
+}
 const orders = {
   data: ["as in the data", null],
   worst: ["worst score first", (key) => (i) => quality(key, val(R - 1, key, i)) ?? Infinity],
@@ -76,29 +68,21 @@ function slots() {
   return found;
 }
 
-// Each distinct text in lower case, for the search.
-let lowered = null;
-const lower = (column, text) => ({ of: column.of.map((v) => text(v).toLowerCase()), at: column.at });
-function searched(words) {
-  lowered = lowered || [
-    lower(D.questions, (v) => v), lower(D.references, (v) => v.join(" ")),
-    ...D.answers.flatMap((a) => [lower(a.text, (v) => v ?? ""), lower(a.error, (v) => v ?? ""), ...(a.reasoning ? [lower(a.reasoning, (v) => v)] : [])]),
-    { of: D.ids.map((v) => v.toLowerCase()), at: null },
-  ];
-  const found = lowered.map((c) => [c.of.map((v) => v.includes(words)), c.at]);
-  return (i) => found.some(([ok, at]) => ok[at ? at[i] : i]);
+// The column of a slice `tag=value`, and the position of the value in it; null for all samples.
+function inSlice(name) {
+  if (!name) return null;
+  const [tag, ...rest] = name.split("=");
+  return { at: D.tags[tag].at, place: D.tags[tag].of.indexOf(rest.join("=")) };
 }
-
 let view = [], at = -1;
 function filter() {
   const key = $("metric").value, outcome = $("outcome").value, words = $("text").value.toLowerCase().trim();
-  const [tag, ...rest] = $("slice").value.split("="), want = rest.join("=");
   const passes = outcome === "all" ? null : flags(`${outcome} ${key}`, outcomes[outcome][1](key));
-  const place = tag ? D.tags[tag].of.indexOf(want) : -1, column = tag ? D.tags[tag].at : null;
+  const [one, two] = ["slice", "slice-2"].map((id) => inSlice($(id).value));
   const text = words ? searched(words) : null;
   view = [];
   for (let i = 0; i < N; i++) {
-    if (column && column[i] !== place || passes && !passes[i] || text && !text(i)) continue;
+    if (one && one.at[i] !== one.place || two && two.at[i] !== two.place || passes && !passes[i] || text && !text[i]) continue;
     view.push(i);
   }
   const order = orders[$("order").value][1];
@@ -113,6 +97,8 @@ function filter() {
   $("count").textContent = `${view.length} of ${N}`;
   $("space").style.height = `${view.length * ROW}px`;
   draw();
+  gallery();
+  remember();
 }
 
 const answerOf = (a, i) => get(a.text, i) ?? "✗ " + get(a.error, i);
@@ -139,13 +125,12 @@ function draw() {
 
 // Boxes are in pixels of the image before it was made small.
 function picture(address, i) {
-  const holder = el("span", undefined, "picture"), img = el("img"), [w, h] = D.pictures[D.picture[i]].size;
+  const holder = el("span", undefined, "picture"), img = el("img"), size = D.pictures[D.picture[i]].size, [w, h] = size || [];
   img.alt = `image ${get(D.image_ids, i)}`;
-  img.width = w;
-  img.height = h;
+  if (size) [img.width, img.height] = size;
   img.src = address;
   holder.append(img);
-  if (D.boxes) {
+  if (D.boxes && size) {
     const s = svg("svg", { viewBox: `0 0 ${w} ${h}`, preserveAspectRatio: "none" });
     D.boxes.forEach((column, n) => {
       const b = get(column, i);
@@ -156,7 +141,7 @@ function picture(address, i) {
   return holder;
 }
 function legend(i) {
-  const names = ["reference", ...D.runs.map((r) => R > 1 ? r.model : "answer")], line = el("p", undefined, "keys");
+  const names = ["reference", ...D.runs.map((r, k) => R > 1 ? nameOf(k) : "answer")], line = el("p", undefined, "keys");
   D.boxes.forEach((column, n) => {
     const b = get(column, i), s = svg("svg", { viewBox: "0 0 18 12", class: "swatch" });
     s.append(svg("rect", { x: 1, y: 1, width: 16, height: 10, class: `box b${n}` }));
@@ -171,9 +156,10 @@ function side(n, i) {
   const put = (name, value, cls, more) => {
     const dd = el("dd", undefined, more ? "" : cls);
     if (more) dd.append(el("b", value, cls), el("span", more, "more")); else dd.textContent = value;
-    list.append(el("dt", name), dd);
+    into.append(el("dt", name), dd);
   };
-  if (R > 1) box.append(el("h4", D.runs[n].model));
+  let last = "", into = list;
+  if (R > 1) box.append(el("h4", nameOf(n)));
   if (error !== null) put(isCut(a, i) ? "answer" : "failed", error, "odd"); else put("answer", get(a.text, i) === "" ? "(empty)" : get(a.text, i), "answer");
   put("finish", get(a.finish_reason, i), get(a.finish_reason, i) === "length" ? "odd" : "");
   if (a.reasoning && get(a.reasoning, i)) {
@@ -184,17 +170,27 @@ function side(n, i) {
     list.append(el("dt", "reasoning"), dd);
   }
   if (seconds !== null) put("latency", `${seconds} s`);
-  let last = "";
+  box.append(list);
   for (const key of Object.keys(D.scores[n])) {
     const s = get(D.scores[n][key], i), v = valueOf(s), [protocol, ...metric] = key.split(" ");
     if (v === undefined) continue;
-    if (protocol !== last) list.append(el("dt", protocol, "protocol"), el("dd", ""));
+    if (protocol !== last) into = protocolScores(box, list, protocol);
     last = protocol;
     const more = Array.isArray(s) && v !== null ? [D.texts[s[1]] && `read: ${D.texts[s[1]]}`, D.texts[s[2]]].filter(Boolean).join("; ") : "";
     put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), classOf(quality(key, v)), more);
   }
-  box.append(list);
   return box;
+}
+// The list that takes the scores of a protocol.  Those of a judge are folded, as its replies are long.
+function protocolScores(box, list, protocol) {
+  if (!protocol.startsWith("judge:")) {
+    list.append(el("dt", protocol, "protocol"), el("dd", ""));
+    return list;
+  }
+  const more = el("details", undefined, "judged"), own = el("dl");
+  more.append(el("summary", protocol), own);
+  box.append(more);
+  return own;
 }
 
 function open(k) {
@@ -230,15 +226,17 @@ function open(k) {
   for (let n = 0; n < R; n++) pair.append(side(n, i));
   d.append(sight, pair);
   d.scrollTop = 0;
+  remember();
   if (matchMedia("(max-width:760px)").matches) d.scrollIntoView({ block: "start" });
 }
 function close() {
   at = -1;
   $("detail").hidden = true;
   draw();
+  remember();
 }
 function show(id) {
-  for (const name of ["outcome", "slice", "order"]) $(name).selectedIndex = 0;
+  for (const name of ["outcome", "slice", "slice-2", "order"]) $(name).selectedIndex = 0;
   $("text").value = "";
   filter();
   open(D.ids.indexOf(id));
@@ -273,8 +271,10 @@ function samples() {
   choices($("metric"), metrics.map((m) => [m, m]));
   choices($("outcome"), Object.entries(outcomes).map(([name, [text]]) => [name, text]));
   choices($("order"), Object.entries(orders).map(([name, [text]]) => [name, text]));
-  choices($("slice"), slots());
-  for (const id of ["metric", "outcome", "slice", "order"]) $(id).addEventListener("change", filter);
+  const found = slots();
+  choices($("slice"), found);
+  choices($("slice-2"), found);
+  for (const id of ["metric", "outcome", "slice", "slice-2", "order"]) $(id).addEventListener("change", filter);
   $("text").addEventListener("input", filter);
   $("filters").addEventListener("submit", (e) => e.preventDefault());
   let pending = false;
@@ -284,13 +284,5 @@ function samples() {
   });
   document.addEventListener("keydown", keys);
   window.addEventListener("resize", draw);
-  filter();
+  restore();
 }
-
-about();
-notes();
-numbers();
-differences();
-protocols(show);
-slices();
-samples();

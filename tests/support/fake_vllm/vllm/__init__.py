@@ -51,6 +51,7 @@ class SamplingParams:
     KNOWN: ClassVar[dict[str, Any]] = {
         "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 16, "repetition_penalty": 1.0, "seed": None,
         "stop": None, "stop_token_ids": None, "logit_bias": None, "detokenize": True, "prompt_logprobs": None,
+        "logprobs": None,
     }  # fmt: skip
 
     def __init__(self, **given: Any) -> None:
@@ -75,6 +76,7 @@ class CompletionOutput:
     text: str
     token_ids: list[int]
     finish_reason: str | None
+    cumulative_logprob: float | None = None
 
 
 @dataclass
@@ -141,8 +143,17 @@ class LLM:
         text = self.processor.tokenizer.decode(new, skip_special_tokens=True) if params.detokenize else ""
         finish = "stop" if stopped or any(s in text for s in params.stop or ()) else "length"
         output = CompletionOutput(0, text, new, SCRIPT.finish.get(len(ids), finish))
+        if params.logprobs is not None:  # of the raw logits, as vLLM's default
+            output.cumulative_logprob = self._logprob(ids, new, prompt)
         asked = self._prompt_logprobs(ids, prompt) if params.prompt_logprobs is not None else None
         return RequestOutput(str(self.answered), ids, [output], cached, prompt_logprobs=asked)
+
+    def _logprob(self, ids: list[int], new: list[int], prompt: dict[str, Any]) -> float:
+        import torch
+
+        with torch.inference_mode():
+            values = self.model(**self._inputs(ids + new, prompt)).logits[0].log_softmax(-1)
+        return sum(float(values[len(ids) - 1 + k, t]) for k, t in enumerate(new))
 
     def _prompt_logprobs(self, ids: list[int], prompt: dict[str, Any]) -> list[dict[int, Logprob] | None]:
         """As with prompt_logprobs=0: of each token itself, and None for the first."""

@@ -1,0 +1,100 @@
+"""Thoughts beside the answers of a run: how long they are, how many were cut or closed at their budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from evalkit.core.format import percent
+from evalkit.core.types import Prediction
+from evalkit.scoring.aggregate import RunProvenance
+from evalkit.scoring.base import ScoringProtocol
+from evalkit.tasks.prompts import asks_for_thought
+
+# The setting generation.reasoning, as decoding settings in short have it.
+ASKED, REFUSED = ".think-on", ".think-off"
+# So many ids of answers that were cut inside their reasoning are printed.
+SHOWN_CUT = 5
+
+
+def has_thought(prediction: Prediction) -> bool:
+    """Whether an answer came with a thought."""
+    return bool(prediction.reasoning) or prediction.raw is not None
+
+
+def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Counts of thoughts, for the summary; empty for a run without any.
+
+    words: of a thought, the median and the largest number.
+    """
+    thoughts = [p for p in predictions if has_thought(p)]
+    if not thoughts:
+        return {}
+    words = [len(p.reasoning.split()) for p in thoughts]
+    return {
+        "n": len(thoughts),
+        "cut": sum(p.is_cut for p in thoughts),
+        "forced": sum(p.thought_forced for p in thoughts),
+        "words": {"median": median(words), "most": max(words)},
+    }
+
+
+def thought_length_text(found: Mapping[str, Any]) -> str:
+    """The length of thoughts and the shares that were cut or closed, for beside the table.
+
+    Args:
+        found: see `thought_record`; not empty.
+
+    >>> thought_length_text(thought_record([Prediction(sample_id="1", text="CT", reasoning="MRI or CT?", raw="…")]))
+    'a thought has 3 words in the median, 3 at most; 0.0 % are cut, 0.0 % closed at their budget'
+    """
+    cut, forced = (percent(found[key] / found["n"], 1) for key in ("cut", "forced"))
+    words = found["words"]
+    return (
+        f"a thought has {words['median']:g} words in the median, {words['most']} at most; {cut} % are cut, {forced} % "
+        "closed at their budget"
+    )
+
+
+def thought_warning(predictions: Sequence[Prediction], generation: str, prompt: str) -> str | None:
+    """A warning where answers do not follow the switch or the request to think; None where they do.
+
+    Args:
+        generation: decoding settings in short.
+        prompt: the name of the prompt variants.
+    """
+    n = sum(map(has_thought, predictions))
+    unmarked = [p for p in predictions if p.text is not None and not has_thought(p)]
+    if asks_for_thought(prompt) and unmarked:
+        return (
+            f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
+            f"answer, first for sample {unmarked[0].sample_id}: their whole text was scored"
+        )
+    if ASKED in generation and predictions and not n:
+        return (
+            "generation.reasoning=on, and no answer came with a thought: the model or its server has not followed the "
+            "switch, or marks its thoughts in a way that is not known"
+        )
+    if REFUSED in generation and n:
+        return f"generation.reasoning=off, and {n} of {len(predictions)} answers came with a thought all the same"
+    return None
+
+
+def reasoning_texts(
+    predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
+) -> tuple[str, ...]:
+    """Lines about reasoning in the answers and how it was handled; empty for a run without any."""
+    if not provenance.has_thoughts or provenance.reasoning != "auto":
+        return ()
+    n = len(predictions)
+    thoughts = sum(map(has_thought, predictions))
+    texts = [
+        f"reasoning           {thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)",
+    ]
+    if cut := [p.sample_id for p in predictions if p.is_cut]:
+        shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
+        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {shown}")
+    if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
+        texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
+    return ("\n".join(texts),)

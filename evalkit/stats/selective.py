@@ -1,0 +1,212 @@
+"""Answers and their confidence: risk-coverage curve, selective accuracy, calibration.
+
+Risk at a coverage is the mean loss of the most confident answers (El-Yaniv & Wiener 2010, JMLR 11:1605; Geifman &
+El-Yaniv 2017, arXiv 1705.08500).  AURC is its mean over the coverages 1/n .. 1 (Geifman, Uziel & El-Yaniv 2019, arXiv
+1805.08206).  Answers of equal confidence have no order: every one of them is given their mean loss, which is the
+expectation over all their orders.  Expected calibration error: Guo et al. 2017, arXiv 1706.04599, bins of equal width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.core.errors import ConfigError
+from evalkit.stats.clusters import Clusters, Values, cluster_codes
+from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BINS = 15
+# Resamples of clusters for the intervals of AURC and of the calibration error.
+RESAMPLES = 1000
+SEED = 0
+
+
+class RiskCurve(NamedTuple):
+    """coverage, risk: arrays, one entry a distinct confidence from the highest down; the last coverage is 1."""
+
+    coverage: np.ndarray[Any, Any]
+    risk: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """The answers of at least a stated coverage: the most confident ones, and all that tie with the last of them.
+
+    coverage: the share of answers reached.  threshold: their lowest confidence.  value: the mean of their scores.
+    """
+
+    coverage: float
+    n: int
+    threshold: float
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationBin:
+    """Answers with a confidence above `low`, up to `high`: their number, mean confidence and share of right ones."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+def risk_curve(confidence: Values, loss: Values) -> RiskCurve:
+    """The risk-coverage curve of n >= 1 answers."""
+    import numpy as np
+
+    order, ends = _order(confidence)
+    total = np.cumsum(np.asarray(loss, dtype=float)[order])[ends]
+    return RiskCurve((ends + 1) / len(order), total / (ends + 1))
+
+
+def aurc(confidence: Values, loss: Values) -> float:
+    """Area under the risk-coverage curve; 0 is best.
+
+    >>> aurc([0.9, 0.8, 0.7], [0, 1, 0])
+    0.27777777777777773
+    """
+    import numpy as np
+
+    order, ends = _order(confidence)
+    return _aurc(np.asarray(loss, dtype=float)[order], ends, np.ones(len(order)))
+
+
+def excess_aurc(confidence: Values, loss: Values) -> float:
+    """AURC above that of the best possible order of the same losses."""
+    import numpy as np
+
+    return aurc(confidence, loss) - aurc(-np.asarray(loss, dtype=float), loss)
+
+
+def _order(confidence: Values) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Positions from the highest confidence down, and the places in that order at which a group of equals ends."""
+    import numpy as np
+
+    values = np.asarray(confidence, dtype=float)
+    order = np.argsort(-values, kind="stable")
+    ends = np.flatnonzero(np.append(values[order][1:] != values[order][:-1], True))
+    return order, ends
+
+
+def _aurc(loss: np.ndarray[Any, Any], ends: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> float:
+    """AURC of ordered losses with weights (how often each answer is there), equals given their mean loss."""
+    import numpy as np
+
+    starts = np.append(0, ends[:-1] + 1)
+    sizes, sums = np.add.reduceat(weight, starts), np.add.reduceat(weight * loss, starts)
+    mean = np.divide(sums, sizes, out=np.zeros(len(sums)), where=sizes > 0)
+    level = np.repeat(mean, np.diff(ends, prepend=-1))
+    covered = np.cumsum(weight)
+    risk = np.divide(np.cumsum(weight * level), covered, out=np.zeros(len(loss)), where=covered > 0)
+    return float(weight @ risk / covered[-1])
+
+
+def aurc_interval(confidence: Values, loss: Values, clusters: Clusters, level: float = LEVEL) -> Interval:
+    """Percentile interval of AURC from resampled clusters."""
+    import numpy as np
+
+    order, ends = _order(confidence)
+    ordered = np.asarray(loss, dtype=float)[order]
+    return _resampled(confidence, clusters, lambda weight: _aurc(ordered, ends, weight[order]), level)
+
+
+def selected(confidence: Values, score: Values, clusters: Clusters, coverage: float) -> Selected:
+    """The mean score of the most confident answers with its interval clustered as given.
+
+    Raises:
+        ConfigError: the coverage is not in (0, 1].
+    """
+    import numpy as np
+
+    if not 0 < coverage <= 1:
+        raise ConfigError(f"A coverage of {coverage:g} is not possible; expected a share above 0, at most 1.")
+    order, ends = _order(confidence)
+    wanted = math.ceil(coverage * len(order) - 1e-9)
+    end = int(ends[np.searchsorted(ends, wanted - 1)])
+    rows = np.sort(order[: end + 1])
+    values = np.asarray(score, dtype=float)[rows]
+    return Selected(
+        coverage=len(rows) / len(order),
+        n=len(rows),
+        threshold=float(np.asarray(confidence, dtype=float)[order[end]]),
+        value=float(values.mean()),
+        interval=mean_interval(values, cluster_codes(confidence, clusters).at(rows)),
+    )
+
+
+def calibration_bins(confidence: Values, right: Values, bins: int = BINS) -> list[CalibrationBin]:
+    """The bins of equal width that hold an answer; a bin holds its upper edge and not its lower one, the first both."""
+    import numpy as np
+
+    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    code = _bin_codes(p, bins)
+    return [
+        CalibrationBin(
+            low=k / bins,
+            high=(k + 1) / bins,
+            n=int((code == k).sum()),
+            confidence=float(p[code == k].mean()),
+            accuracy=float(y[code == k].mean()),
+        )
+        for k in np.unique(code).tolist()
+    ]
+
+
+def _bin_codes(confidence: np.ndarray[Any, Any], bins: int) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
+
+
+def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> float:
+    """Expected calibration error: the mean over answers of |accuracy - mean confidence| of their bin."""
+    import numpy as np
+
+    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    return _calibration_error(p - y, _bin_codes(p, bins), np.ones(len(p)), bins)
+
+
+def _calibration_error(
+    gap: np.ndarray[Any, Any], code: np.ndarray[Any, Any], weight: np.ndarray[Any, Any], bins: int
+) -> float:
+    import numpy as np
+
+    return float(np.abs(np.bincount(code, weights=weight * gap, minlength=bins)).sum() / weight.sum())
+
+
+def calibration_interval(
+    confidence: Values, right: Values, clusters: Clusters, bins: int = BINS, level: float = LEVEL
+) -> Interval:
+    """Percentile interval of the expected calibration error from resampled clusters.
+
+    The error is an absolute value, so that it and its interval lie above 0 also for a calibrated model; the fewer the
+    answers of a bin, the higher.
+    """
+    import numpy as np
+
+    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    code = _bin_codes(p, bins)
+    return _resampled(p, clusters, lambda weight: _calibration_error(p - y, code, weight, bins), level)
+
+
+def _resampled(
+    values: Values, clusters: Clusters, statistic: Callable[[np.ndarray[Any, Any]], float], level: float
+) -> Interval:
+    """Percentile interval of a statistic of the rows' weights; a row counts as often as its cluster was drawn."""
+    import numpy as np
+
+    code, k = cluster_codes(values, clusters)
+    if k < 2:
+        return Interval(low=None, high=None, method=ONE_CLUSTER)
+    rng = np.random.RandomState(SEED)
+    found = [statistic(np.bincount(rng.randint(0, k, k), minlength=k)[code].astype(float)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Interval(low=low, high=high, method=f"bootstrap of {k} clusters, percentile, {RESAMPLES} resamples")

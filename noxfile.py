@@ -50,6 +50,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation's site into build/site; a missing page, link or anchor is an error."""
+    session.install(*CONSTRAINTS, ".[docs]")
+    session.run("python", "docs/make_site.py")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Write requirements.lock: the hashes of every file of every pin, torch aside (see constraints.txt)."""
     session.install(*CONSTRAINTS, "uv")
@@ -63,14 +71,14 @@ def lock(session: nox.Session) -> None:
 @nox.session
 def audit(session: nox.Session) -> None:
     """Compare what is installed with pins, hashes and known holes; `nox -s audit -- --online` asks a service too."""
-    session.install(*CONSTRAINTS, ".", "packaging", "pip-audit")
+    session.install(*CONSTRAINTS, ".[hf]", "packaging", "pip-audit")
     session.run("python", ".ci/supply_chain.py", *session.posargs)
 
 
 @nox.session
 def sbom(session: nox.Session) -> None:
     """Write the software bill of materials of the default install, CycloneDX JSON, to build/sbom.cdx.json."""
-    session.install(*CONSTRAINTS, ".")
+    session.install(*CONSTRAINTS, ".[hf]")
     python = session.bin + "/python"
     tools = Path(session.create_tmp()) / "tools"
     session.run("python", "-m", "venv", str(tools))
@@ -84,13 +92,17 @@ def sbom(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it as a user does, run the built-in sample from another folder."""
-    session.install(*CONSTRAINTS, "build")
+    """Build sdist and wheel; use the wheel light, then with `hf`, from another folder."""
+    session.install(*CONSTRAINTS, "build", "twine")
     out = Path(session.create_tmp()).resolve()
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(out / "dist"), ".")
+    session.run("python", "-m", "build", "--outdir", str(out / "dist"), ".")
+    session.run("python", "-m", "twine", "check", "--strict", *map(str, (out / "dist").iterdir()))
     built = max((out / "dist").glob("*.whl"), key=lambda p: p.stat().st_mtime)
     session.install(*CONSTRAINTS, "--force-reinstall", "--no-deps", str(built))
     session.install(*CONSTRAINTS, str(built))
     with session.chdir(out):
-        session.run("evalkit", "limit=40", f"out={out / 'runs'}")
+        session.run("evalkit", "model=majority", f"out={out / 'runs'}")
         session.run("evalkit", "list")
+    session.install(*CONSTRAINTS, f"{built}[hf]")
+    with session.chdir(out):
+        session.run("evalkit", "limit=40", f"out={out / 'runs'}")

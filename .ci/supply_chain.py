@@ -1,6 +1,6 @@
 """Check of what evalkit installs: `python .ci/supply_chain.py [--online [OPTION ...]]`.
 
-Without the network: every distribution that `pip install .` brings is pinned in constraints.txt and has hashes in
+Without the network: every distribution that `pip install '.[hf]'` brings is pinned in constraints.txt and has hashes in
 requirements.lock, what is installed is what is pinned, and neither a pin, nor an installed distribution, nor the lowest
 version that pyproject.toml allows is named by .ci/advisories.json.
 
@@ -76,10 +76,21 @@ def hashes(text: str) -> dict[str, int]:
 
 
 def declared(extra: str | None = None) -> list[Requirement]:
-    """The requirements in pyproject.toml, of the default install or of an extra."""
+    """The requirements in pyproject.toml, of the core or of an extra; extras that it includes are resolved."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     texts = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
-    return [Requirement(text) for text in texts]
+    found: list[Requirement] = []
+    for requirement in map(Requirement, texts):
+        if requirement.name == project["name"]:
+            found += [r for name in sorted(requirement.extras) for r in declared(name)]
+        else:
+            found.append(requirement)
+    return found
+
+
+def default_install() -> list[Requirement]:
+    """The requirements of the README's first command: the core and the extra `hf`."""
+    return [*declared(), *declared("hf")]
 
 
 def closure(requirements: Iterable[Requirement]) -> dict[str, str | None]:
@@ -163,14 +174,14 @@ def installed_here() -> list[tuple[str, str]]:
 
 def offline(known: Sequence[Advisory], constraints: str, lock: str) -> list[str]:
     """The problems that can be seen without the network."""
-    pinned, installed = pins(constraints), closure(declared())
+    pinned, installed = pins(constraints), closure(default_install())
     return [
         *pin_problems(installed, pinned),
         *version_problems(installed, pinned),
         *lock_problems(pinned, lock),
         *advisory_problems(known, pinned.items(), "pinned"),
         *advisory_problems(known, installed_here(), "installed"),
-        *advisory_problems(known, lowest(declared()), "the lowest that pyproject.toml allows"),
+        *advisory_problems(known, lowest(default_install()), "the lowest that pyproject.toml allows"),
     ]
 
 
@@ -208,7 +219,8 @@ def main(argv: Sequence[str]) -> int:
     constraints = ROOT / "constraints.txt"
     text, known = constraints.read_text(encoding="utf-8"), advisories()
     problems = offline(known, text, (ROOT / "requirements.lock").read_text(encoding="utf-8"))
-    print(f"{len(closure(declared()))} distributions with evalkit, {len(pins(text))} pins, {len(known)} advisories")
+    n = len(closure(default_install()))
+    print(f"{n} distributions with evalkit, {len(pins(text))} pins, {len(known)} advisories")
     if argv[:1] == ["--online"]:
         audit = online(constraints, argv[1:])
         problems += audit.found

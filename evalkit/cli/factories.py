@@ -210,12 +210,16 @@ def require_weights(config: Config, name: str) -> None:
     """Check that the model's weights are on this machine, unless the engine has them elsewhere.
 
     Raises:
+        ConfigError: the packages that run them are not installed.
         ModelError: they are not; the message names the command that fetches them, and the task's data with them.
     """
     if not _needs_local_weights(config):
         return
+    from evalkit.core.extras import require_hf
     from evalkit.models.checkpoint import locate
 
+    engine = str(config["choices"].get("engine") or "hf")
+    require_hf(f"model={name} with engine={engine}", engine=engine)
     task = config["task"]
     task_to_fetch = config["choices"].get("task") if task.get("repo") and not task.get("path") else None
     locate(make_spec(config, name), task_to_fetch)

@@ -26,6 +26,7 @@ from evalkit.cli.typed_settings import groups_of, setting_names, typed
 from evalkit.cli.verbs import command_line_refused, load
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EvalkitError
+from evalkit.core.extras import without_hf
 
 # Hydra's own folders and logs are off: a run's folder is named by its content, not by the time.
 HYDRA_SETTINGS = (
@@ -178,6 +179,13 @@ def make_job(verb: str, codes: list[int], begun: list[str]) -> Callable[[Any], N
             if cfg.get("debug") or os.getpid() != main_process:
                 raise
             codes.append(report_error(problem))
+        except ModuleNotFoundError as problem:  # an import of the extra hf, in a light install
+            known = without_hf(problem)
+            if known is None or cfg.get("debug"):
+                raise
+            if os.getpid() != main_process:
+                raise known from problem
+            codes.append(report_error(known))
         except BrokenPipeError:  # the reader of the output has gone
             console.discard_output()
             codes.append(console.PIPE_EXIT_CODE)

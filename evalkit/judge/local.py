@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalkit.core.errors import JudgeError
+from evalkit.core.extras import require_hf
 from evalkit.core.image_files import opened
 from evalkit.core.reasoning import opens_thought
 from evalkit.engines.loaded_model import decode_answer
@@ -28,8 +29,10 @@ def local_complete(
     Decoding is greedy; the weights are loaded on the first call.
 
     Raises:
+        ConfigError: the packages that run checkpoints are not installed.
         ModelError: the checkpoint is not on this machine or does not load.
     """
+    require_hf(f"the judge {spec.name}, a checkpoint in this process,")
     parts = checkpoint.locate(spec)
     loaded: list[Any] = []
 

@@ -67,3 +67,12 @@ def test_contributing_describes_every_room_on_its_floor() -> None:
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert rooms <= described.keys()
     assert {room: FLOOR[room] for room in rooms} == {room: described[room] for room in rooms}
+
+
+def test_the_readme_installs_what_its_commands_run() -> None:
+    """The first command runs a checkpoint, the second the tests; CI reads both from there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- two-commands -->\n```console\n(?P<first>.*)\n(?P<second>.*)\n```\n", text)
+    assert found and "'.[hf]' && .venv/bin/python -m evalkit" in found["first"]
+    assert "'.[dev]' && .venv/bin/python -m pytest" in found["second"]
+    assert "<!-- two-commands -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

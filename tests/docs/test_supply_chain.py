@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from evalkit.core.extras import HF
 from tests.support.paths import ROOT
 from tests.support.supply_chain import checks, imported
 
@@ -55,8 +56,8 @@ def declared(extra: str | None = None) -> set[str]:
 
 
 def test_every_distribution_that_evalkit_brings_is_pinned() -> None:
-    installed = checks().closure(checks().declared())
-    assert len(installed) > len(checks().declared())
+    installed = checks().closure(checks().default_install())
+    assert len(installed) > len(checks().default_install())
     assert checks().pin_problems(installed, checks().pins(CONSTRAINTS)) == []
 
 
@@ -67,7 +68,7 @@ def test_every_distribution_of_the_extras_that_ci_installs_is_pinned(extra: str)
 
 
 def test_the_pins_are_what_is_installed() -> None:
-    installed = checks().closure(checks().declared())
+    installed = checks().closure(checks().default_install())
     differ = checks().version_problems(installed, checks().pins(CONSTRAINTS))
     if differ and "CI" not in os.environ:
         pytest.skip(f"this environment was not made with constraints.txt: {'; '.join(differ)}")
@@ -83,7 +84,7 @@ def test_every_pin_but_torch_has_hashes_in_the_lock() -> None:
 def test_a_pin_is_allowed_by_the_declared_range() -> None:
     pinned = checks().pins(CONSTRAINTS)
     extras = [r for extra in ("dev", "xlsx", "dicom", "view") for r in checks().declared(extra)]
-    for requirement in [*checks().declared(), *extras]:
+    for requirement in [*checks().default_install(), *extras]:
         assert requirement.specifier.contains(pinned[checks().canonicalize_name(requirement.name)]), requirement
 
 
@@ -115,14 +116,21 @@ def test_a_missing_pin_another_version_and_a_lost_hash_are_seen() -> None:
 
 def test_everything_that_the_package_imports_is_declared() -> None:
     trackers = ("tracking-mlflow", "tracking-tensorboard", "tracking-trackio", "tracking-wandb")
-    extras = ("vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", "view", *trackers)
+    extras = ("hf", "vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", "view", *trackers)
     allowed = declared().union(*map(declared, extras))
     assert {name for name in imported() if distribution_of(name) not in allowed} == set()
 
 
 def test_everything_that_is_declared_is_imported() -> None:
     used = {distribution_of(name) for name in imported()}
-    assert declared() - used == WAITING
+    assert (declared() | declared("hf")) - used == WAITING
+
+
+def test_the_core_brings_no_package_that_runs_checkpoints() -> None:
+    """A light install scores without torch; the extra has what it leaves out, and the tests' extra has both."""
+    assert declared("hf") == set(HF)
+    assert checks().closure(checks().declared()).keys() & declared("hf") == set()
+    assert declared("hf") <= declared("dev") and "evalkit-medvqa" not in declared("dev")
 
 
 # --- known holes
@@ -131,8 +139,8 @@ def test_everything_that_is_declared_is_imported() -> None:
 def test_no_pin_no_installed_version_and_no_lowest_version_has_a_known_hole() -> None:
     known = checks().advisories()
     assert checks().advisory_problems(known, checks().pins(CONSTRAINTS).items(), "pinned") == []
-    assert checks().advisory_problems(known, checks().lowest(checks().declared()), "lowest") == []
-    brought = checks().closure(checks().declared())
+    assert checks().advisory_problems(known, checks().lowest(checks().default_install()), "lowest") == []
+    brought = checks().closure(checks().default_install())
     installed = [pair for pair in checks().installed_here() if pair[0] in brought]
     found = checks().advisory_problems(known, installed, "installed")
     if found and "CI" not in os.environ:
@@ -263,7 +271,7 @@ def test_the_bill_of_materials_names_everything_that_evalkit_installs(tmp_path: 
     bill = json.loads(out.read_text(encoding="utf-8"))
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "evalkit-medvqa")
     versions = {checks().canonicalize_name(c["name"]): c.get("version") for c in bill["components"]}
-    assert checks().closure(checks().declared()).items() <= versions.items()
+    assert checks().closure(checks().default_install()).items() <= versions.items()
 
 
 def test_ci_installs_by_hash_and_writes_the_bill_of_materials() -> None:

@@ -6,6 +6,7 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import make_spec, model_name
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.extras import require_hf
 
 HELP_ORDER = 80
 EXAMPLES = (
@@ -23,6 +24,7 @@ def main(config: Config) -> int:
         raise ConfigError(
             f"{name} is not a checkpoint, so there is nothing to examine: {config['model'].get('about')}."
         )
+    require_hf(f"doctor model={name}")
     spec = make_spec(config, name)
     diagnosis = diagnose(name, spec.config, device=config["device"], task=config["choices"].get("task"))
     console.out(describe(diagnosis))

@@ -98,7 +98,7 @@ def without_video_processor(kind: Any) -> Any:
     members = {"get_attributes": classmethod(lambda _: list(parts)), "__module__": kind.__module__}
     own = kind.__init__
     names = list(inspect.signature(own).parameters)
-    without = names[names.index("video_processor") :]
+    without = names[names.index("video_processor") :] if "video_processor" in names else []
     if all(inspect.signature(own).parameters[name].default is not inspect.Parameter.empty for name in without):
         return type(kind.__name__, (kind,), members)
 

@@ -155,7 +155,8 @@ def test_every_protocol_that_fits_includes_the_readings_of_choices_and_the_lens_
     evalkit: Any, tmp_path: Path
 ) -> None:
     result, summary = scored(evalkit, tmp_path, RIGHT | {"a": "**B**", "b": "B. coronal"}, "protocol=all")
-    assert {m["protocol"] for m in summary["metrics"] if m["metric"] == "choice_accuracy"} == set(CHOICE_PROTOCOLS)
+    reading = {m["protocol"] for m in summary["metrics"] if m["metric"] == "choice_accuracy"}
+    assert reading == {*CHOICE_PROTOCOLS, "medvlthinker", "medvlthinker-regraded"}
     assert "choice, counted differently from choice-strict" in result.out
     lens = json.loads((tmp_path / result.last_line / "lens.json").read_text(encoding="utf-8"))
     for difference in (d for d in lens["differences"] if d["column"] == "choice"):

@@ -49,7 +49,7 @@ def main(config: Config) -> int:
         return 0
     lock = Path(config["lock"])
     folders = fetch(repos, lock=lock, report=console.note)
-    if base := base_of(config["model"], folders):
+    if config["choices"].get("model") and (base := base_of(config["model"], folders)):
         folders |= fetch(base, lock=lock, report=console.note)
     for folder in folders.values():
         console.out(str(folder))

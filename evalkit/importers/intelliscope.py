@@ -1,4 +1,4 @@
-"""Reader of IntelliScope / ColonINST prediction files: conversations with a turn from "prediction"."""
+"""Reader of IntelliScope, ColonINST and Colon-X prediction files: conversations with a turn from "prediction"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def read(raw: RawFile, columns: Columns) -> Answers:
         raise DataError(
             f"{raw.path}: no conversation has a turn from 'prediction'; this is the dataset, not a model's answers."
         )
-    return Answers(_with_unique_ids(answers), [])
+    judged = sum(any(t.get("from") == "prediction_ori" for t in objects(_turns(r.fields))) for r in raw.records)
+    notes = [f"{judged} items have a referee's word beside the model's answer; the model's own was read"]
+    return Answers(_with_unique_ids(answers), notes if judged else [])
 
 
 def _with_unique_ids(answers: list[Answer]) -> list[Answer]:
@@ -46,8 +48,10 @@ def _answer(raw: RawFile, record: Record) -> Answer:
                 f"{where} has several turns from {shown(who)}. Expected one question, one answer and one prediction."
             )
         turns[who] = turn.get("value")
-    text = as_text(turns.get("prediction"), f"{where}, prediction")
-    text, error = answered(text) if "prediction" in turns else (None, "no prediction turn")
+    # Colon-X's evaluator renames the model's turn where it asks a referee, and adds the referee's word as "prediction".
+    own = "prediction_ori" if "prediction_ori" in turns else "prediction"
+    text = as_text(turns.get(own), f"{where}, {own}")
+    text, error = answered(text) if own in turns else (None, "no prediction turn")
     question = as_text(turns.get("human"), f"{where}, human")
     return Answer(
         row=record.row,
@@ -70,7 +74,7 @@ def _turns(fields: Mapping[str, Any]) -> Any:
 
 
 FORMAT = Format(
-    about="IntelliScope / ColonINST, *_pred_*.json (conversations with a turn from 'prediction')",
+    about="IntelliScope, ColonINST, Colon-X, *_pred_*.json (conversations with a turn from 'prediction')",
     recognises=lambda raw: bool(raw.records) and all(_turns(r.fields) for r in raw.records[:20]),
     read=read,
     allows_tail=True,

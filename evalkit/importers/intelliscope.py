@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import shown
+from evalkit.core.types import LETTERS
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
-from evalkit.importers.columns import objects, refuse_named
+from evalkit.importers.columns import identifiers, objects, refuse_named
 from evalkit.records.base import RawFile, Record, as_id, as_text
 from evalkit.tasks.coloninst_records import unique_ids
+from evalkit.tasks.table.options import options_in_question
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
@@ -52,15 +55,31 @@ def _answer(raw: RawFile, record: Record) -> Answer:
     own = "prediction_ori" if "prediction_ori" in turns else "prediction"
     text = as_text(turns.get(own), f"{where}, {own}")
     text, error = answered(text) if own in turns else (None, "no prediction turn")
-    question = as_text(turns.get("human"), f"{where}, human")
+    question = (as_text(turns.get("human"), f"{where}, human") or "").replace("<image>", "").strip()
+    question, reference = _without_options(question, as_text(turns.get("gpt"), f"{where}, gpt"), where)
     return Answer(
         row=record.row,
         id=_path(record.fields.get("id"), f"{where}, id"),
-        question=None if question is None else question.replace("<image>", "").strip(),
-        reference=as_text(turns.get("gpt"), f"{where}, gpt"),
+        question=question if turns.get("human") is not None else None,
+        reference=reference,
+        keys=identifiers({"image": record.fields.get("image")}),
         text=text,
         error=error,
     )
+
+
+def _without_options(question: str, gold: str | None, where: str) -> tuple[str, str | None]:
+    """Question and gold answer of Colon-X as its task has them: "… use? <A> CT, <B> MRI" and "<B> MRI" are "… use?" and
+    "MRI"; others unchanged."""
+    letter = re.match(r"<([A-Z])>", gold or "")
+    if letter is None:
+        return question, gold
+    try:
+        asked, options = options_in_question(question, where)
+    except DataError:
+        return question, gold
+    place = LETTERS.index(letter[1])
+    return (asked, options[place]) if place < len(options) else (question, gold)
 
 
 def _path(value: Any, where: str) -> str | None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from evalkit.core.errors import DataError
-from evalkit.importers import read_answers
+from evalkit.core.types import Sample
+from evalkit.importers import join, read_answers
+from evalkit.tasks.base import LoadedTask
 from tests.importers.test_formats import EXPECTED, QA, joined_texts, lines, vlmevalkit
 
 Row = dict[str, Any]
@@ -202,3 +204,35 @@ def test_colon_x_with_two_runs_of_its_referee_is_refused(tmp_path: Path) -> None
     )
     with pytest.raises(DataError, match="several turns from 'prediction_ori'"):
         read_answers(path)
+
+
+def test_colon_x_questions_with_options_are_joined_to_the_task_that_cuts_them(tmp_path: Path) -> None:
+    question = "Which technique? <A> Linked Color Imaging (LCI), <B> Narrow Band Imaging (NBI)"
+    options = ("Linked Color Imaging (LCI)", "Narrow Band Imaging (NBI)")
+    rows, samples = [], []
+    for i in range(4):  # two pictures with one question; the ids are paths, and the task's are row numbers
+        image, right = f"Positive-images/{i % 2}.jpg", i // 2
+        said = (question, f"<{'AB'[right]}>" + (f" {options[right]}" if i else ""), f"It is {i}")
+        turned = [{"from": who, "value": v} for who, v in zip(("human", "gpt", "prediction"), said, strict=True)]
+        rows.append({"id": image, "image": image, "conversations": turned})
+        about: dict[str, Any] = {"choices": options, "tags": {"answer_type": "CHOICE"}}
+        asked = {"question": "Which technique?", "references": (options[right],)}
+        samples.append(Sample(id=str(i + 1), image_id=image, **asked, **about))
+    path = tmp_path / "pred_Task_6_ColonEval.json"
+    path.write_text(json.dumps(rows[::-1]))
+    task = LoadedTask(
+        name="coloneval", split="test", form="made", closed_rule="label", prompt="plain", samples=tuple(samples)
+    )
+    joined = join(read_answers(path), task)
+    assert [p.text for p in joined.predictions] == ["It is 0", "It is 1", "It is 2", "It is 3"]
+
+
+@pytest.mark.parametrize("gold", ["<C> x", "<B>", "<B> none", "plain"])
+def test_colon_x_golds_that_name_no_option_are_left_as_they_are(tmp_path: Path, gold: str) -> None:
+    row = turns(0, ("prediction", "x"))
+    row["conversations"][1]["value"] = gold
+    row["conversations"][0]["value"] = "<image>\nWhich? <A> CT"
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([row]))
+    answer = read_answers(path).answers[0]
+    assert (answer.question, answer.reference) == ("Which? <A> CT", gold)

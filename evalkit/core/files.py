@@ -1,4 +1,4 @@
-"""JSON and JSON Lines on disk: written whole, read with errors that name the file."""
+"""JSON, JSON Lines and archives on disk: written whole, read with errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from glob import escape
 from itertools import repeat
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from evalkit.core import json_text
 from evalkit.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 # `.NAME.PROCESS.HOST.tmp`; versions before 0.1.0 had no host.
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)\.(?P<process>[0-9]+)(?:\.(?P<host>[0-9A-Za-z-]+))?\.tmp")
@@ -38,8 +41,7 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
 def whole_file(path: Path) -> Iterator[TextIO]:
     """A text file that takes the place of `path` when the block ends, and leaves `path` alone where the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
-    sweep_temporaries(path.parent, path.name)
+    temporary = _temporary(path)
     try:
         with naming(path, temporary):
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -49,6 +51,28 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_archive(path: Path) -> Iterator[ZipFile]:
+    """A zip archive that takes the place of `path` when the block ends; where the block fails, `path` is left alone."""
+    import zipfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with naming(path, temporary):
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+                yield archive
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """The name of a file of this process beside `path`; what killed processes left there is removed."""
+    sweep_temporaries(path.parent, path.name)
+    return path.with_name(f".{path.name}.{os.getpid()}.{_HOST}.tmp")
 
 
 @contextmanager

@@ -35,6 +35,9 @@ _PLACES = {
     "intelliscope": "intelliscope:FORMAT",
     "inspect": "inspect_ai:FORMAT",
     "helm": "helm:FORMAT",
+    "evalscope": "evalscope:FORMAT",
+    "lighteval": "lighteval:FORMAT",
+    "karma": "karma:FORMAT",
     "plain": "generic:FORMAT",
 }
 

@@ -34,10 +34,11 @@ def read(raw: RawFile, columns: Columns) -> Answers:
             "contains only scores."
         )
     notes = [f"the log's status is {shown(status)}, not 'success'"] if status not in (None, "success") else []
-    return Answers([_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes)
+    return Answers([sample_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes)
 
 
-def _answer(raw: RawFile, row: int, sample: Any) -> Answer:
+def sample_answer(raw: RawFile, row: int, sample: Any) -> Answer:
+    """The answer in a sample of a log."""
     where = f"{raw.path}: sample {row}"
     if not isinstance(sample, Mapping):
         raise DataError(f"{where} is {type(sample).__name__}, expected an object.")

@@ -1,17 +1,20 @@
-"""Reader of IntelliScope / ColonINST prediction files: conversations with a turn from "prediction"."""
+"""Reader of IntelliScope, ColonINST and Colon-X prediction files: conversations with a turn from "prediction"."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import shown
+from evalkit.core.types import LETTERS
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
-from evalkit.importers.columns import objects, refuse_named
+from evalkit.importers.columns import identifiers, objects, refuse_named
 from evalkit.records.base import RawFile, Record, as_id, as_text
 from evalkit.tasks.coloninst_records import unique_ids
+from evalkit.tasks.table.options import options_in_question
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
@@ -25,7 +28,9 @@ def read(raw: RawFile, columns: Columns) -> Answers:
         raise DataError(
             f"{raw.path}: no conversation has a turn from 'prediction'; this is the dataset, not a model's answers."
         )
-    return Answers(_with_unique_ids(answers), [])
+    judged = sum(any(t.get("from") == "prediction_ori" for t in objects(_turns(r.fields))) for r in raw.records)
+    notes = [f"{judged} items have a referee's word beside the model's answer; the model's own was read"]
+    return Answers(_with_unique_ids(answers), notes if judged else [])
 
 
 def _with_unique_ids(answers: list[Answer]) -> list[Answer]:
@@ -46,17 +51,35 @@ def _answer(raw: RawFile, record: Record) -> Answer:
                 f"{where} has several turns from {shown(who)}. Expected one question, one answer and one prediction."
             )
         turns[who] = turn.get("value")
-    text = as_text(turns.get("prediction"), f"{where}, prediction")
-    text, error = answered(text) if "prediction" in turns else (None, "no prediction turn")
-    question = as_text(turns.get("human"), f"{where}, human")
+    # Colon-X's evaluator renames the model's turn where it asks a referee, and adds the referee's word as "prediction".
+    own = "prediction_ori" if "prediction_ori" in turns else "prediction"
+    text = as_text(turns.get(own), f"{where}, {own}")
+    text, error = answered(text) if own in turns else (None, "no prediction turn")
+    question = (as_text(turns.get("human"), f"{where}, human") or "").replace("<image>", "").strip()
+    question, reference = _without_options(question, as_text(turns.get("gpt"), f"{where}, gpt"), where)
     return Answer(
         row=record.row,
         id=_path(record.fields.get("id"), f"{where}, id"),
-        question=None if question is None else question.replace("<image>", "").strip(),
-        reference=as_text(turns.get("gpt"), f"{where}, gpt"),
+        question=question if turns.get("human") is not None else None,
+        reference=reference,
+        keys=identifiers({"image": record.fields.get("image")}),
         text=text,
         error=error,
     )
+
+
+def _without_options(question: str, gold: str | None, where: str) -> tuple[str, str | None]:
+    """Question and gold answer of Colon-X as its task has them: "… use? <A> CT, <B> MRI" and "<B> MRI" are "… use?" and
+    "MRI"; others unchanged."""
+    letter = re.match(r"<([A-Z])>", gold or "")
+    if letter is None:
+        return question, gold
+    try:
+        asked, options = options_in_question(question, where)
+    except DataError:
+        return question, gold
+    place = LETTERS.index(letter[1])
+    return (asked, options[place]) if place < len(options) else (question, gold)
 
 
 def _path(value: Any, where: str) -> str | None:
@@ -70,7 +93,7 @@ def _turns(fields: Mapping[str, Any]) -> Any:
 
 
 FORMAT = Format(
-    about="IntelliScope / ColonINST, *_pred_*.json (conversations with a turn from 'prediction')",
+    about="IntelliScope, ColonINST, Colon-X, *_pred_*.json (conversations with a turn from 'prediction')",
     recognises=lambda raw: bool(raw.records) and all(_turns(r.fields) for r in raw.records[:20]),
     read=read,
     allows_tail=True,

@@ -4,9 +4,10 @@ A figure is stored as printed (as text, so that 94.50 keeps its zero), with the 
 """
 
 from evalkit.published.read import load_published, parse_published, published_dir, published_names, read_published
-from evalkit.published.table import Figure, PublishedTable, Source, System, candidates, printed
+from evalkit.published.table import NOT_STATED, Figure, PublishedTable, Source, System, candidates, printed
 
 __all__ = [
+    "NOT_STATED",
     "Figure",
     "PublishedTable",
     "Source",

@@ -12,6 +12,8 @@ CONFIDENCES = ("high", "medium", "low")
 UNITS = {"percent": (100, Decimal(100)), "fraction": (1, Decimal(1)), "relative": (100, None)}
 # Metrics that are a share of rows: with n rows their values are counts divided by n.
 COUNTED = frozenset({"accuracy", "closed_accuracy", "open_accuracy", "exact_match", "judged_accuracy"})
+# The split of a figure whose paper does not say on which rows it is: no run is its run.
+NOT_STATED = "not stated"
 UNIT_NAMES = {"percent": "percentage", "fraction": "fraction", "relative": "relative score"}
 
 
@@ -29,6 +31,7 @@ class Figure:
 
     protocol: the scoring protocol, one of evalkit's, judge:NAME for one of its judges, or one of the table's `foreign`,
     which evalkit cannot compute.
+    split: the task's, or NOT_STATED.
     slice: as in a run's summary, all or TAG=VALUE.  value: as printed, in `unit`: percent, fraction, or relative (a
     percentage of a reference's score, which may exceed 100).  low, high: the interval, if the paper prints one.
     n: number of rows of the metric, if the paper states it.  k: number of correct answers, if value and n determine it.

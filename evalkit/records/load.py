@@ -24,7 +24,7 @@ def load(path: Path, sheet_of: sheets.SheetChoice = sheets.first_sheet) -> RawFi
     if not path.is_file():
         raise DataError(f"{path}: no such file. Expected a predictions file.")
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(12)
     if path.suffix.lower() in _PICKLES or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"):
         raise DataError(
             f"{path}: pickles and similar formats are not opened, because loading them can run code. Export the "
@@ -32,7 +32,12 @@ def load(path: Path, sheet_of: sheets.SheetChoice = sheets.first_sheet) -> RawFi
         )
     if not head:
         raise DataError(f"{path}: the file is empty.")
-    if head == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+    if head[8:] == b"DUCK":
+        raise DataError(
+            f"{path}: a DuckDB database, which is not read. Export the table with the answers: of KARMA's cache, "
+            "COPY inference_results TO 'karma.parquet' in duckdb; then give that file."
+        )
+    if head[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(f"{path}: a workbook in the old .xls format, or one with a password. Save it as .xlsx or CSV.")
     if head[:4] == b"PAR1":
         return tables.parse_parquet(path)

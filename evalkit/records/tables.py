@@ -124,13 +124,26 @@ def parse_parquet(path: Path) -> RawFile:
 
     try:
         with open_parquet(path) as file:
-            wanted = [f.name for f in file.schema_arrow if not _holds_bytes(f.type)]
-            check_names([n for n in file.schema_arrow.names if n in wanted], path)
+            wanted = [place for f in file.schema_arrow for place in _without_bytes(f.name, f.type)]
+            read = {place.split(".")[0] for place in wanted} | set(wanted)
+            check_names([n for n in file.schema_arrow.names if n in read], path)
             rows = enumerate(parquet_records(file, wanted), 1)
             records = tuple(Record(row=i, fields=row) for i, row in rows)
     except (OSError, ValueError, pyarrow.ArrowException) as e:
         raise DataError(f"{path}: not a readable parquet file ({e}).") from None
     return RawFile(path=path, kind="records", cells="parquet", records=records)
+
+
+def _without_bytes(name: str, kind: Any) -> list[str]:
+    """The parts of a column to read: none of an image, and of an object with an image in it the other fields."""
+    import pyarrow.types as t
+
+    if not _holds_bytes(kind):
+        return [name]
+    fields = [kind.field(i) for i in range(kind.num_fields)] if t.is_struct(kind) else []
+    if any(t.is_binary(f.type) or t.is_large_binary(f.type) or t.is_fixed_size_binary(f.type) for f in fields):
+        return []  # the fields of an image: its bytes and its path
+    return [place for f in fields for place in _without_bytes(f"{name}.{f.name}", f.type)]
 
 
 def _holds_bytes(kind: Any) -> bool:

@@ -157,6 +157,33 @@ FILES: dict[str, Any] = {
             }
         ],
     },
+    "evalscope": [
+        {
+            "index": 0,
+            "model": "m",
+            "model_output": INSPECT_SAMPLE["output"],
+            "messages": INSPECT_SAMPLE["input"],
+            "metadata": {"qid": "s1"},
+        },
+    ],
+    "lighteval": [
+        {
+            "doc": {"query": QUESTION, "choices": [GOLD], "gold_index": [0], "id": "0", "specific": {"qid": "s1"}},
+            "model_response": {"text": [ANSWER], "logprobs": []},
+            "metric": {"em": 1.0},
+        }
+    ],
+    "karma": [
+        {
+            "cache_key": "k",
+            "dataset_name": "d",
+            "dataset_row_metadata": '{"id": "s1"}',
+            "dataset_row_hash": "h",
+            "model_output": ANSWER,
+            "ground_truth_output": GOLD,
+            "config_hash": "c",
+        }
+    ],
     "plain": {
         "model": "m",
         "predictions": [{"id": "s1", "question": QUESTION, "prediction": ANSWER, "reference": GOLD}],

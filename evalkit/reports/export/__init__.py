@@ -22,6 +22,7 @@ _PLACES = {
     "every-eval-ever": "every_eval_ever:write_every_eval_ever",
     "hf-eval-results": "hub_results:write_hub_results",
     "hf-model-index": "model_index:write_model_index",
+    "inspect": "inspect_log:write_inspect_log",
     "latex": "latex_table:write_latex",
     "lm-eval": "lm_eval:write_lm_eval",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evalkit.core.errors import ConfigError, did_you_mean
-from evalkit.published import Figure
+from evalkit.published import NOT_STATED, Figure
 from evalkit.reports.reproduction.config import ModelRow, Paper
 from evalkit.runs.schema import Summary
 
@@ -67,9 +67,9 @@ def _wanted(paper: Paper, registered: Collection[str], extra_models: Sequence[st
     for model, row in _runnable(paper, registered).items():
         system = next(s for s in paper.published.systems if s.id == row.row)
         for figure in system.figures:
-            if not row.tasks or figure.task in row.tasks:
+            if figure.split != NOT_STATED and (not row.tasks or figure.task in row.tasks):
                 wanted.setdefault(RunKey(model, figure.task, figure.split), []).append(figure)
-    every_figure = [f for s in paper.published.systems for f in s.figures]
+    every_figure = [f for s in paper.published.systems for f in s.figures if f.split != NOT_STATED]
     for model in extra_models:
         if model not in registered:
             raise ConfigError(f"own={model} is no model that can be run. {did_you_mean(model, registered)}")

@@ -276,6 +276,15 @@ def test_extra_rows_have_only_values_that_are_comparable_with_a_column() -> None
     assert {c[0] for c in row[0].cells} == {"vqa-rad"}
 
 
+@pytest.mark.parametrize("extra", [(), ("phantom-llava",)])
+def test_a_figure_whose_split_is_not_stated_asks_for_no_run(extra: tuple[str, ...]) -> None:
+    paper = PAPERS["medmo"]
+    assert any(f.split == "not stated" for s in paper.published.systems for f in s.figures)
+    about = {"registered": options("model"), "protocols": options("protocol"), "out": "runs"}
+    needed = missing_runs(paper, [], data={}, extra_models=extra, **about)
+    assert {n.split for n in needed} == {"test"} and {"vqa-rad", "omnimedvqa"} <= {n.task for n in needed}
+
+
 def test_missing_runs_are_the_registered_models_of_the_paper_under_its_settings() -> None:
     paper = PAPERS["llava-med-vqa"]
     about: dict[str, Any] = {"registered": options("model"), "protocols": options("protocol"), "out": "my runs"}

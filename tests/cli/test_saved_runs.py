@@ -58,6 +58,10 @@ def metrics_of(run: Path) -> dict[str, list[Any]]:
     }
 
 
+def without_bounds(values: list[Any]) -> list[Any]:
+    return [values[0], *values[3:]]
+
+
 @pytest.mark.parametrize("run", list(EXPECTED["summaries"]))
 def test_an_old_summary_is_read_with_the_same_numbers(run: str) -> None:
     assert EXPECTED["summaries"][run].items() <= metrics_of(SAVED / run).items()
@@ -71,7 +75,11 @@ def test_old_parts_merge_and_old_answers_score_to_the_same_numbers(verb: str, fo
     # version 1 left out; CHANGELOG, "Numbers change".
     kept = {name: values for name, values in expected["metrics"].items() if not name.startswith("huatuogpt-vision ")}
     assert len(kept) > len(expected["metrics"]) // 2
-    assert kept.items() <= metrics_of(folder / expected["run"]).items()
+    # Bounds are those of today: see "Numbers change".
+    found = metrics_of(folder / expected["run"])
+    assert {name: without_bounds(values) for name, values in kept.items()} == {
+        name: without_bounds(found[name]) for name in kept
+    }
     if "scores_sha256" in expected:
         lines = (folder / expected["run"] / "scores.jsonl").read_bytes().splitlines(keepends=True)
         scores = b"".join(line for line in lines if b'"huatuogpt-vision"' not in line)

@@ -44,7 +44,7 @@ def cells(*runs: Summary) -> list[ReproducedCell]:
     ("draws", "verdict"),
     [
         ([MIDDLE + 0.01, MIDDLE + 0.03], "deviates"),
-        ([MIDDLE - 0.02, MIDDLE + 0.01, MIDDLE + 0.06], "within the interval"),
+        ([MIDDLE - 0.02, MIDDLE + 0.01, MIDDLE + 0.06], "no difference shown"),
         ([MIDDLE - 0.02, MIDDLE - 0.01], "deviates"),
     ],
 )
@@ -60,7 +60,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_spread() -> None:
     runs = [run(MIDDLE + s, generation=f"sample.t0.2.seed{k}.max64") for k, s in enumerate(shifts)]
     runs = [replace(r, run_id=f"run-{k}") for k, r in enumerate(runs)]
     found = cells(*runs)
-    assert [c.verdict for c in found] == ["within the interval"] * 3
+    assert [c.verdict for c in found] == ["no difference shown"] * 3
     assert all("3 seeds" in c.why for c in found)
     # Another temperature, other rows or no seed are no spread of this one.
     others = [
@@ -74,4 +74,4 @@ def test_runs_that_differ_in_the_seed_alone_are_one_spread() -> None:
 
 def test_a_spread_does_not_excuse_where_only_the_count_is_accepted() -> None:
     found = compare_paper(TABLE, [drawn(MIDDLE, [MIDDLE - 0.1, MIDDLE + 0.1, MIDDLE + 0.02])], accept="exact")
-    assert [c.verdict for c in found if c.system == SYSTEM and c.figure == FIGURE] != ["within the interval"]
+    assert [c.verdict for c in found if c.system == SYSTEM and c.figure == FIGURE] != ["no difference shown"]

@@ -53,6 +53,7 @@ DECLARED: dict[str, Any] = {
     "model_id": TEXT,
     "name": TEXT,
     "offline": bool | str,
+    "equivalence": float | None,
     "export.out": TEXT,
     "gate.out": TEXT,
     "own": ONE_OR_MORE,

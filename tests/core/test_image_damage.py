@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from evalkit.core.errors import DataError
-from evalkit.core.images import GREY, Broken, digest, open_image, probe, read_bytes, to_rgb
+from evalkit.core.image_changes import GREY
+from evalkit.core.images import Broken, digest, open_image, probe, read_bytes, to_rgb
 from evalkit.core.medical_images import expand_volume
 from evalkit.core.types import ImageRef
 

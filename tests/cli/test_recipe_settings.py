@@ -78,6 +78,7 @@ def test_an_experiment_chooses_a_preset_and_the_command_line_adds_to_it(
         ("task.template=", "no field {question}"),
     ],
 )
+@pytest.mark.few(3)
 def test_what_cannot_be_is_refused_before_anything_is_loaded(
     word: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
         ("chat_template.json", json.dumps({"chat_template": [{"name": "default", "template": JINJA}]})),
     ],
 )
+@pytest.mark.few(2)
 def test_a_chat_template_comes_from_any_file(name: str, content: str, tmp_path: Path) -> None:
     file = tmp_path / "a, b" / name
     file.parent.mkdir()

@@ -153,6 +153,7 @@ def test_a_thought_that_the_token_limit_cut_is_no_answer_and_counts_as_truncated
 
 
 @pytest.mark.parametrize("name", LASTING)
+@pytest.mark.few(16)
 def test_a_permanent_fault_of_one_request_is_an_error_with_a_reason(tmp_path: Path, name: str) -> None:
     fault, why, attempts = LASTING[name]
     requests = make_requests(tmp_path, [3, 2, 1])

@@ -74,6 +74,7 @@ def kill_until_done(folder: Path, n: int, kills: int, seed: int) -> None:
     assert recompute(folder / "run").metrics == whole.scores.metrics
 
 
+@pytest.mark.slow
 def test_a_killed_session_is_continued(tmp_path: Path) -> None:
     kill_until_done(tmp_path, n=20, kills=1, seed=3)
 

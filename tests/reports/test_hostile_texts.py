@@ -89,6 +89,7 @@ def check_texts(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", mostly_slow(TEXTS, QUICK), ids=lambda t: ascii(t[:20]))
+@pytest.mark.few(2)
 def test_tags_questions_answers_and_model_names_in_every_file(text: str, tmp_path: Path) -> None:
     samples = hostile_samples(text)
     run = made_run(tmp_path / "m-toy-0", samples, [answered(s, text) for s in samples], model=text or "m")

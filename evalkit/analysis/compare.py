@@ -23,6 +23,7 @@ from evalkit.core.format import interval, percent
 from evalkit.core.types import MetricKey, Sample
 from evalkit.scoring.aggregate import slice_tags
 from evalkit.stats import cluster_sums, equivalence_p, holm, sign_flip_p_of_sums
+from evalkit.tasks.draws import id_in_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,10 +260,23 @@ def _worst_case(p: Paired) -> str:
     )
 
 
+def _flipped(first: RunScores, result: RunComparison) -> list[int]:
+    """Positions of the answers whose score changed in some metric.
+
+    A metric over the draws of a sample stands at the first draw; it adds nothing where a draw's own score changed.
+    """
+    keys = {p.key for p in result.pairs}
+    derived = {p.key for p in result.pairs if p.key._replace(metric=p.key.metric.rpartition(".")[0]) in keys}
+    own = dict.fromkeys(k for p in result.pairs if p.key not in derived for k in p.flipped)
+    named = {id_in_data(first.ids[k]) for k in own} if derived else set()
+    over = (k for p in result.pairs if p.key in derived for k in p.flipped)
+    return [*own, *dict.fromkeys(k for k in over if k not in own and id_in_data(first.ids[k]) not in named)]
+
+
 def _changed(first: RunScores, result: RunComparison, limit: int) -> list[str]:
     other = result.run
     place: Mapping[str, int] = {i: k for k, i in enumerate(other.ids)}
-    seen = list(dict.fromkeys(k for p in result.pairs for k in p.flipped))
+    seen = _flipped(first, result)
     lines = [f"  {len(seen)} samples changed their score in some metric"] if seen else ["  no sample changed its score"]
     for k in seen[:limit]:
         old = first.texts[k] if first.texts else "?"

@@ -31,7 +31,7 @@ def print_diagnosis(found: Diagnosis) -> None:
     console.grid(
         ["reference", "answer yes", "answer no", "unread"],
         [[gold, *(str(row[said]) for said in ("yes", "no", "unread"))] for gold, row in whole.table.items()],
-        f"{found.run_id}: {whole.n} yes/no questions on {whole.n_images} images",
+        f"{found.run_id}: {whole.n} answers to yes/no questions on {whole.n_images} images",
     )
     at = found.prevalence if found.prevalence is not None else whole.prevalence
     if whole.read:
@@ -53,9 +53,14 @@ def measure_rows(block: Block, prevalence: float) -> tuple[list[str], list[list[
     rows: list[list[str] | None] = []
     for measures in zip(*sides, strict=True):
         name = measures[0].name
-        title = f"{NAMES[name]}, at {100 * prevalence:.3g} % prevalence" if name.endswith("_at") else NAMES[name]
+        title = f"{NAMES[name]}, at {_stated(prevalence)} % prevalence" if name.endswith("_at") else NAMES[name]
         rows.append([title, *(shown(m) for m in measures)])
     return header, rows
+
+
+def _stated(prevalence: float) -> str:
+    """Percent, with as many digits as keep it apart from 0 and 100: 99.9999 is not 100."""
+    return next(text for digits in range(3, 18) if 0 < float(text := f"{100 * prevalence:.{digits}g}") < 100)
 
 
 def shown(measure: Measure) -> str:

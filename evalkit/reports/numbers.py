@@ -28,5 +28,9 @@ def interval_text(number: MetricValue, digits: int = 2) -> str:
     """The interval of a number in brackets; – where it has none."""
     if number.low is None or number.high is None:
         return MISSING
-    effective = f" eff {number.n_effective:.1f}" if is_few(number.n_effective) else ""
-    return f"[{value_text(number, number.low, digits)}, {value_text(number, number.high, digits)}]{effective}"
+    return f"[{value_text(number, number.low, digits)}, {value_text(number, number.high, digits)}]{few_text(number)}"
+
+
+def few_text(number: MetricValue) -> str:
+    """The effective number of clusters behind an interval, where it is small; else empty."""
+    return f" eff {number.n_effective:.1f}" if is_few(number.n_effective) else ""

@@ -13,7 +13,7 @@ from evalkit.core.types import MetricKey, MetricValue
 from evalkit.judge.results import judged_numbers
 from evalkit.published import PublishedTable
 from evalkit.reports.leaderboard.ranking import HEADLINES
-from evalkit.reports.numbers import interval_text, is_in_percent, value_text
+from evalkit.reports.numbers import few_text, interval_text, is_in_percent, value_text
 from evalkit.reports.published_rows import published_rows
 from evalkit.reports.reproduction.layout import Column, headings
 from evalkit.reports.sheet import Cell, Row, Sheet
@@ -73,7 +73,10 @@ def paper_table(runs: Sequence[SuiteRun], settings: TableSettings, published: Pu
     runs = _of_tasks(runs, settings.tasks)
     keys = _wanted_keys(runs, settings.metrics)
     sets = _set_names([run.summary for run in runs])
-    table = suite_table("table", [_narrowed(run, keys, sets) for run in runs])
+    narrowed = [_narrowed(run, keys, sets) for run in runs]
+    kept = [run for run in narrowed if any(m.slice == "all" and m.n for m in run.summary.metrics)]
+    left_out = [run.summary.run_id for run in narrowed if run not in kept]
+    table = suite_table("table", kept)
     columns = _columns(table, keys)
     own = _own_rows(table, columns, settings)
     paper = None if published is None else published_rows(published, list(columns), _row_counts(table, columns))
@@ -88,6 +91,7 @@ def paper_table(runs: Sequence[SuiteRun], settings: TableSettings, published: Pu
         notes=(
             *_how_to_read(table, settings, published),
             *_conditions(table),
+            *([f"Left out, without any of these metrics: {', '.join(left_out)}."] if left_out else []),
             *_gaps(table, settings.digits),
             *(paper.notes if paper else ()),
         ),
@@ -171,7 +175,7 @@ def _interval(m: MetricValue, settings: TableSettings) -> str:
         return ""
     if settings.intervals == "small":
         return interval_text(m, settings.digits)
-    return f"± {value_text(m, max(m.value - m.low, m.high - m.value), settings.digits)}"
+    return f"± {value_text(m, max(m.value - m.low, m.high - m.value), settings.digits)}{few_text(m)}"
 
 
 def _row_counts(table: SuiteTable, columns: Mapping[Column, tuple[str, MetricKey]]) -> dict[Column, frozenset[int]]:

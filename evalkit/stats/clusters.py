@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -37,7 +38,7 @@ Codes: TypeAlias = "Sequence[int] | np.ndarray[Any, Any]"
 
 
 def cluster_codes(values: Sequence[object] | np.ndarray[Any, Any], clusters: Clusters) -> ClusterCodes:
-    """Number the clusters.  Raises ConfigError if there is not one label per value."""
+    """Number the clusters.  Raises ConfigError if there is not one label per value, or a label is NaN."""
     import numpy as np
 
     given = clusters.code if isinstance(clusters, ClusterCodes) else clusters
@@ -47,6 +48,8 @@ def cluster_codes(values: Sequence[object] | np.ndarray[Any, Any], clusters: Clu
         return clusters
     seen: dict[Hashable, int] = {}
     code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
+    if any(isinstance(label, float) and math.isnan(label) for label in seen):
+        raise ConfigError("A cluster label is NaN, a missing value; expected a label for every value, such as its own.")
     return ClusterCodes(np.array(code, dtype=np.intp), len(seen))
 
 

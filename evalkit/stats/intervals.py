@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 ONE_CLUSTER = "undefined: one cluster"
 ALL_EQUAL = "undefined: all values are equal"
+_ROUNDING = 1e-9  # by which sums of fractions may leave [0, 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +52,37 @@ def mean_interval(values: Values, clusters: Clusters, level: float = LEVEL, *, b
 
     bounded: the values are in [0, 1]; see `evalkit.stats.fraction_interval`.  Else the scale is unknown: t with K - 1
     degrees of freedom and the cluster-robust standard error, and no bounds where all values are equal.  Raises
-    ConfigError if the lengths differ.
+    ConfigError if the lengths differ, a value is not finite, or a bounded one is not in [0, 1].
     """
     import numpy as np
 
     coded = cluster_codes(values, clusters)
     if not len(values):
         return None
+    array = np.asarray(values, dtype=float)
+    _check_values(array, bounded)
     units = effective_clusters(np.bincount(coded.code, minlength=coded.k))
     if coded.k == 1:
         return Interval(low=None, high=None, method=ONE_CLUSTER, effective=units)
-    array = np.asarray(values, dtype=float)
     if bounded:
         found = fraction_bounds(array, coded, level)
         return Interval(low=found.low, high=found.high, method=found.method, effective=units)
     return _t_interval(array, coded, level, units)
+
+
+def _check_values(array: np.ndarray[Any, Any], bounded: bool) -> None:
+    """Refuse numbers whose interval would be of something else."""
+    import numpy as np
+
+    known = np.isfinite(array)
+    inside = known & (array >= -_ROUNDING) & (array <= 1 + _ROUNDING) if bounded else known
+    if not inside.all():
+        wrong = int(np.argmin(inside))
+        expected = "numbers in [0, 1] (bounded=False takes other scales)" if bounded and known[wrong] else "numbers"
+        raise ConfigError(
+            f"An interval of a mean is not possible: value {wrong} is {array[wrong]:g}; expected {expected}. Leave out "
+            "what has no value, or count it as 0."
+        )
 
 
 def _t_interval(array: np.ndarray[Any, Any], clusters: ClusterCodes, level: float, units: float) -> Interval:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
 from evalkit.stats.clusters import Clusters, Values, cluster_codes
-from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
+from evalkit.stats.intervals import ALL_EQUAL, LEVEL, Interval, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BINS = 15
 # Resamples of clusters for the intervals of AURC and of the calibration error.
 RESAMPLES = 1000
+MIN_CLUSTERS = 5
 SEED = 0
 
 
@@ -110,11 +111,14 @@ def _aurc(loss: np.ndarray[Any, Any], ends: np.ndarray[Any, Any], weight: np.nda
 
 
 def aurc_interval(confidence: Values, loss: Values, clusters: Clusters, level: float = LEVEL) -> Interval:
-    """Percentile interval of AURC from resampled clusters."""
+    """Percentile interval of AURC from resampled clusters; no bounds where all losses are equal."""
     import numpy as np
 
     order, ends = _order(confidence)
     ordered = np.asarray(loss, dtype=float)[order]
+    if len(ordered) and (ordered == ordered[0]).all():
+        # Every resample has the same value: its zero width would say nothing about other images.
+        return Interval(low=None, high=None, method=ALL_EQUAL)
     return _resampled(confidence, clusters, lambda weight: _aurc(ordered, ends, weight[order]), level)
 
 
@@ -200,12 +204,15 @@ def calibration_interval(
 def _resampled(
     values: Values, clusters: Clusters, statistic: Callable[[np.ndarray[Any, Any]], float], level: float
 ) -> Interval:
-    """Percentile interval of a statistic of the rows' weights; a row counts as often as its cluster was drawn."""
+    """Percentile interval of a statistic of the rows' weights; a row counts as often as its cluster was drawn.
+
+    No bounds for fewer than five clusters, whose resamples are few and hold too little of the spread.
+    """
     import numpy as np
 
     code, k = cluster_codes(values, clusters)
-    if k < 2:
-        return Interval(low=None, high=None, method=ONE_CLUSTER)
+    if k < MIN_CLUSTERS:
+        return Interval(low=None, high=None, method=f"undefined: fewer than {MIN_CLUSTERS} clusters")
     rng = np.random.RandomState(SEED)
     found = [statistic(np.bincount(rng.randint(0, k, k), minlength=k)[code].astype(float)) for _ in range(RESAMPLES)]
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2]).tolist()

@@ -65,6 +65,16 @@ def drawn_sample(sample: Sample) -> str:
     return sample.id if number == "0" else sample.id.removesuffix(f"{_MARK}{number}")
 
 
+def id_in_data(sample_id: str) -> str:
+    """The id in the data of a draw's id, for runs of several answers a sample.
+
+    >>> id_in_data("7#draw=1"), id_in_data("7")
+    ('7', '7')
+    """
+    base, mark, number = sample_id.rpartition(_MARK)
+    return base if mark and number.isdigit() else sample_id
+
+
 def is_drawn(samples: Sequence[Sample]) -> bool:
     """Whether several answers of each sample are drawn."""
     return any(DRAW_TAG in sample.tags for sample in samples)

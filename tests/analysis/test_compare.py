@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from evalkit.analysis.compare import compare, render
+from evalkit.analysis.run_scores import read_run_scores
+from evalkit.tasks.draws import draws_of
 from tests.support.command_line import environment, evalkit, folder_of, lines
+from tests.support.made_runs import answered, made_run, made_samples
 
 RUN = ("model=scripted", "task=phantom", "limit=60")
 
@@ -93,3 +97,17 @@ def test_a_plug_in_protocol_of_which_lower_is_better_is_compared_and_gated_by_it
     result = evalkit("gate", f"baseline={bad}", f"candidate={good}", METRIC, "out=gate", cwd=tmp_path)
     assert result.returncode == 0
     assert "plugged error_rate: improved" in result.stdout
+
+
+def test_a_changed_draw_is_one_changed_answer(tmp_path: Path) -> None:
+    samples = [draw for sample in made_samples(20) for draw in draws_of(sample, 3)]
+    right = [answered(s, s.references[0]) for s in samples]
+    changed = [answered(s, "?") if s.id.endswith("#draw=2") and k < 6 else right[k] for k, s in enumerate(samples)]
+    first, second = (
+        read_run_scores(made_run(tmp_path / name, samples, answers, model=name))
+        for name, answers in (("a-toy-00000001", right), ("b-toy-00000002", changed))
+    )
+    text = render(compare([first, second], None), first, 10)
+    assert "2 samples changed their score" in text
+    listed = [row for row in text.splitlines() if " -> '?'" in row]
+    assert len(listed) == 2 and all("#draw=2" in row for row in listed)

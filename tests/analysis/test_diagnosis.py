@@ -104,3 +104,13 @@ def test_a_run_without_yes_no_questions_is_refused(tmp_path: Path, capsys: pytes
     folder = made_run(tmp_path / "open", samples, [answered(s, "x") for s in samples])
     assert main(["diagnose", f"run={folder}"]) == 2
     assert "nothing to diagnose" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "text"), [(0.05, "5"), (1 / 3, "33.3"), (0.9996, "99.96"), (0.999999, "99.9999"), (1e-6, "0.0001")]
+)
+def test_a_stated_prevalence_is_never_printed_as_0_or_100(
+    run: Path, prevalence: float, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", f"run={run}", f"prevalence={prevalence}"]) == 0
+    assert f"at {text} % prevalence" in capsys.readouterr().out

@@ -87,6 +87,23 @@ def test_half_intervals_are_the_larger_half(runs: list[SuiteRun]) -> None:
     assert not cells(paper_table(runs, TableSettings(intervals="none")))["a"][0].small
 
 
+@pytest.mark.parametrize("intervals", ["small", "plus-minus"])
+def test_an_interval_on_few_images_is_marked_in_every_form(tmp_path: Path, intervals: str) -> None:
+    samples = made_samples(12)
+    made_run(tmp_path / "a-toy-00000001", samples, [answered(s, s.references[0]) for s in samples], model="a")
+    shown = cells(paper_table(read_table_runs([tmp_path]), TableSettings(metrics=KEYS[1:], intervals=intervals)))
+    assert " eff " in shown["a"][0].small
+
+
+def test_a_run_without_the_metrics_is_named_and_not_counted(tmp_path: Path) -> None:
+    runs = read_table_runs([folder_of_runs(tmp_path)])
+    bare = replace(runs[0], summary=replace(runs[0].summary, metrics=runs[0].summary.metrics[:1]))
+    wanted = str(runs[1].summary.metrics[-1].key)
+    sheet = paper_table([bare, *runs[1:]], TableSettings(metrics=(wanted,)))
+    assert sheet.caption.startswith("2 models on") and list(cells(sheet)) == ["b", "c"]
+    assert f"Left out, without any of these metrics: {bare.summary.run_id}." in sheet.notes
+
+
 def test_unscored_rows_are_marked_with_the_worst_case(tmp_path: Path) -> None:
     sheet = paper_table(read_table_runs([folder_of_runs(tmp_path, n_failed=7)]), TableSettings(metrics=KEYS[1:]))
     assert all(row[0].text.endswith("*") for row in cells(sheet).values())

@@ -110,3 +110,27 @@ def test_an_exact_sum_is_rounded_once(values):
     expected = math.fsum(values)
     assert exact_sum(values) == exact_sum(np.array(values, dtype=float)) == expected
     assert exact_sum(np.array([v > 0 for v in values], dtype=float)) == sum(v > 0 for v in values)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+@pytest.mark.parametrize("clusters", ["abc", "aaa"])
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_value_that_is_no_number_is_refused(value, clusters, bounded):
+    with pytest.raises(ConfigError, match="value 1 is"):
+        mean_interval([1, value, 0], clusters, bounded=bounded)
+
+
+@pytest.mark.parametrize("values", [[50, 60, 70], [0.5, 1.01, 0], [0.5, 0, -0.2], [2, 2, 2]])
+def test_a_value_outside_0_and_1_has_no_bounded_interval(values):
+    with pytest.raises(ConfigError, match=r"\[0, 1\]"):
+        mean_interval(values, "abc")
+    assert mean_interval(values, "abc", bounded=False) is not None
+
+
+def test_rounding_of_sums_is_inside():
+    assert mean_interval([1 + 1e-12, -1e-12, 0.5], "abc") is not None
+
+
+def test_a_missing_cluster_label_is_refused_rather_than_a_cluster_of_its_own():
+    with pytest.raises(ConfigError, match="label is NaN"):
+        mean_interval([1, 0, 1], ["a", float("nan"), np.float64("nan")])

@@ -112,7 +112,20 @@ def test_intervals_hold_the_value_are_reproducible_and_widen_with_clusters() -> 
     wide = aurc_interval(*repeated, np.repeat(alone, 4).tolist())
     narrow = aurc_interval(*repeated, list(range(4 * len(alone))))
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)  # type: ignore[operator]
-    assert aurc_interval([0.5, 0.6], [0, 1], ["a", "a"]).low is None
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_few_clusters_have_no_resampled_interval(k: int) -> None:
+    confidence, right, _ = drawn(1)
+    images = [i % k for i in range(len(right))]
+    for found in (aurc_interval(confidence, 1 - right, images), calibration_interval(confidence, right, images)):
+        assert (found.low, found.high) == (None, None) and "fewer than 5 clusters" in found.method
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.5, 1.0])
+def test_equal_losses_have_no_interval_of_zero_width(loss: float) -> None:
+    found = aurc_interval([0.5, 0.6, 0.7, 0.8, 0.9, 0.9], [loss] * 6, range(6))
+    assert (found.low, found.high) == (None, None) and "all values are equal" in found.method
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalkit import __version__
 from evalkit.cli.config import Config, build, checked_choice, load_option, options
@@ -15,22 +17,28 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import MetricKey
 
+if TYPE_CHECKING:
+    from evalkit.tasks.base import LoadedTask
+
 HELP_ORDER = 122
 EXAMPLES = (
     "evalkit register task=phantom model=phantom-llava metric='strict closed_accuracy' to=plan.json",
     "evalkit register task=phantom metric='strict closed_accuracy' margin=0.02 to=plan.json",
 )
-IMAGES = ("original", "blank", "shuffled")
 
 
 def main(config: Config) -> int:
     """Write a plan."""
+    from evalkit.pipeline.image_modes import IMAGE_MODES
     from evalkit.reports.dossier.plan import Plan, write_plan
 
     target = Path(config["to"])
     if target.exists():
         raise ConfigError(f"to={target} exists; a registered plan is never replaced. Give the plan another name.")
     config = with_letters(config)
+    margin = config["margin"]
+    if margin is not None and not 0 < margin < 1:
+        raise ConfigError(f"margin={margin:g} is not possible: expected a fraction, such as 0.02 for two points.")
     versions = [protocol_version(str(name)) for name in (config["metric"], *as_list(config["secondary"]))]
     loaded = make_task(config).load(images=False)
     model = config["model"] or {}
@@ -45,12 +53,12 @@ def main(config: Config) -> int:
         n=len(loaded.samples),
         closed_rule=loaded.closed_rule,
         prompt=loaded.prompt,
-        image=checked_choice(config["image"], IMAGES, "image"),
+        image=checked_choice(config["image"], IMAGE_MODES, "image"),
         primary=str(config["metric"]),
         protocol_version=versions[0],
         secondary=tuple(as_list(config["secondary"])),
-        subgroups=tuple(as_list(config["subgroups"])),
-        margin=config["margin"],
+        subgroups=_subgroups(as_list(config["subgroups"]), loaded),
+        margin=margin,
         hypothesis=config["hypothesis"] or "",
     )
     digest = write_plan(plan, target)
@@ -59,6 +67,17 @@ def main(config: Config) -> int:
     )
     console.out(f"{target}\ndigest: {digest}")
     return 0
+
+
+def _subgroups(tags: Sequence[str], loaded: LoadedTask) -> tuple[str, ...]:
+    """The tags, which make slices of the data.  Raises ConfigError for one that does not."""
+    from evalkit.scoring.aggregate import slice_tags
+
+    known = slice_tags(loaded.samples)
+    for tag in tags:
+        if tag not in known:
+            raise ConfigError(f"subgroups: {loaded.name} has no slices by {tag!r}. {did_you_mean(tag, known)}")
+    return tuple(tags)
 
 
 def protocol_version(name: str) -> int | None:

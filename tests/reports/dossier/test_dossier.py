@@ -295,3 +295,31 @@ def test_a_metric_that_no_protocol_has_is_refused(
 ) -> None:
     assert main(["register", f"metric={metric}", f"to={tmp_path / 'p.json'}"]) == 2
     assert "metric" in capsys.readouterr().err and not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["margin=-0.02"], "margin=-0.02"),
+        (["margin=0"], "margin=0"),
+        (["margin=1"], "margin=1"),
+        (["margin=5"], "margin=5"),
+        (["subgroups=[modalty]"], "Did you mean 'modality'"),
+        (["subgroups=[modality,site]"], "no slices by 'site'"),
+        (["image=grey"], "image=grey"),
+    ],
+)
+def test_a_plan_that_no_run_can_follow_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    plan = tmp_path / "p.json"
+    assert main(["register", "metric=strict closed_accuracy", f"to={plan}", *words]) == 2
+    assert message in capsys.readouterr().err and not plan.exists()
+
+
+def test_a_plan_takes_every_kind_of_image_and_tags_of_the_data(tmp_path: Path) -> None:
+    plan = tmp_path / "p.json"
+    words = ["register", "metric=strict closed_accuracy", "image=blurred", "subgroups=[modality]", "margin=0.02"]
+    assert main([*words, f"to={plan}"]) == 0
+    found = read_plan(plan)
+    assert (found.image, found.subgroups, found.margin) == ("blurred", ("modality",), 0.02)

@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from datetime import date, time, timedelta
+from numbers import Number
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from evalkit.api.frames import is_frame, plain_frame
 from evalkit.api.home import Home
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 # What a record says of answers without a file.
 ORIGIN = "given in Python"
+# Objects whose text is the value itself.
+_WITH_TEXT = (Number, date, time, timedelta, PurePath, UUID)
 EXPECTED = "expected a list in the task's order, a dict or Series of id to answer, a DataFrame, or the path of a file"
 
 
@@ -132,7 +137,10 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, float) and value != value:
         return None
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    # An entry of its own, which no reader takes for an answer or an id: the text of bytes or of a reply is neither.
+    return str(value) if isinstance(value, _WITH_TEXT) else {type(value).__name__: str(value)[:40]}
 
 
 def _answer(value: Any, sample_id: str) -> str | int | float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ EXPECTED = (
     "(image, question) -> text, or a client of the openai package"
 )
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+# Names of a function's arguments, in lower case and without the s of a plural.
+_QUESTION = ("question", "prompt", "text", "query")
+_IMAGE = ("image", "img", "picture", "pil_image", "pic")
 # Of clients: what engine=server could not send along.
 _CLIENT_SETTINGS = {"_custom_headers": "default_headers", "_custom_query": "default_query"}
 
@@ -144,10 +148,24 @@ def _nothing(config: Config, name: str) -> None:
     """Check nothing: the model is there."""
 
 
+def _check_order(function: Any) -> None:
+    """Raise ConfigError for a function with the question named first: it would get an image as its question."""
+    try:
+        names = [name.lower().rstrip("s") for name in inspect.signature(function).parameters][:2]
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    if len(names) == 2 and names[0] in _QUESTION and names[1] in _IMAGE:
+        raise ConfigError(
+            f"The function takes ({names[0]}, {names[1]}), and is called with the image first: expected "
+            "(image, question), or with batch_size= (images, questions). Write it with the two exchanged."
+        )
+
+
 def _function(function: Any, name: str | None, digest: str | None, batch_size: int | None) -> ChosenModel:
     from evalkit.engines.function import FunctionEngine, described
     from evalkit.runs.prompt_record import Template
 
+    _check_order(function)
     plain = described(function).rpartition(".")[2]
     row = name or f"python/{'function' if plain == '<lambda>' else plain}"
     made = FunctionEngine(function, name=row, digest=digest, batch_size=batch_size)

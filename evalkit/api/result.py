@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,21 @@ from evalkit.runs.verify import StoredRun, open_run
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turn errors of the operating system into those of evalkit.
+
+    Raises:
+        EvalkitError: a file cannot be written.
+    """
+    from evalkit.cli.hydra_app import refused
+
+    try:
+        yield
+    except OSError as problem:
+        raise refused(problem) from problem
 
 
 class UnknownMetric(ConfigError, KeyError):
@@ -159,7 +175,7 @@ class Result:
         }
         from evalkit.api.words import as_words
 
-        with console.captured(is_shown=False) as said:
+        with console.captured(is_shown=False) as said, _writing():
             page = write_report(configuration("report", as_words(words)))
         for text in said.warnings:
             warnings.warn(text, stacklevel=2)
@@ -180,9 +196,13 @@ class Result:
             return target
         self._run.check()
         draft = target.with_name(f".{target.name}-{os.getpid()}")
-        shutil.copytree(self.folder, draft, ignore=shutil.ignore_patterns("run.lock"))
-        self._keep_table(draft, target.parent)
-        draft.rename(target)
+        with _writing():
+            try:
+                shutil.copytree(self.folder, draft, ignore=shutil.ignore_patterns("run.lock"))
+                self._keep_table(draft, target.parent)
+                draft.rename(target)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)  # of a copy that failed
         return target
 
     def _keep_table(self, copy: Path, runs: Path) -> None:

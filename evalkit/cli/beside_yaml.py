@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError
 from evalkit.models.templates import is_file_name
-from evalkit.tasks.question_template import names_file
+from evalkit.tasks.question_template import names_file, names_system_file
 
 # Settings of a model that may be a folder beside its YAML; a hub id otherwise.
 FOLDERS = ("source", "base", "vision_tower_source", "adapter")
@@ -33,10 +33,13 @@ def with_places(group: str, content: Mapping[str, Any], path: Path) -> dict[str,
         if isinstance(template, str) and "${" not in template and is_file_name(template):
             found["chat_template"] = _text(template, folder, path, "chat_template")
         return found
-    template = content.get("template")
-    if group == "task" and isinstance(template, str) and "${" not in template and names_file(template):
-        return {"template": _text(template, folder, path, "template")}
-    return {}
+    if group != "task":
+        return {}
+    return {
+        key: _text(text, folder, path, key)
+        for key, is_file in (("template", names_file), ("system", names_system_file))
+        if isinstance(text := content.get(key), str) and "${" not in text and is_file(text)
+    }
 
 
 def _folder(value: str, folder: Path) -> str:
@@ -52,7 +55,7 @@ def _text(name: str, folder: Path, path: Path, key: str) -> str:
     A YAML is exchanged between users, and the text may go to a server: another file of this machine is not its to name.
     """
     from evalkit.models.templates import read_template_file
-    from evalkit.tasks.question_template import read_question_template
+    from evalkit.tasks.question_template import read_question_template, read_system
 
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
@@ -60,4 +63,6 @@ def _text(name: str, folder: Path, path: Path, key: str) -> str:
             f"{path}: {key}: {name} is not below the folder of the YAML, and a YAML cannot choose another file of this "
             f"machine. Put the file beside the YAML, or give it on the command line."
         )
-    return read_template_file(file, f"{path}: {key}") if key == "chat_template" else read_question_template(str(file))
+    if key == "chat_template":
+        return read_template_file(file, f"{path}: {key}")
+    return (read_system if key == "system" else read_question_template)(str(file))

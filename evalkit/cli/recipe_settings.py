@@ -87,10 +87,10 @@ def _model(model: Mapping[str, Any], chat_template: Any, typed: Mapping[str, Any
 
 
 def _task(task: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's settings with the text of its template, without those of all tasks that are not given."""
+    """A task's settings with its wording as texts, without those of all tasks that are not given."""
     from evalkit.tasks.question_template import QuestionTemplate, names_file, read_question_template
 
-    found = _given(task, "task")
+    found = _system(_given(task, "task"), typed)
     template = found.get("template")
     if template is None:
         return found
@@ -104,6 +104,17 @@ def _task(task: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
     text = read_question_template(template)
     QuestionTemplate(text)
     return {**found, "template": text}
+
+
+def _system(task: dict[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's settings with the text of its system message in place of the file that it names."""
+    from evalkit.tasks.question_template import names_system_file, read_system
+
+    system = task.get("system")
+    if not isinstance(system, str) or not names_system_file(system):
+        return task
+    _check_typed(typed, "task.system", system)
+    return {**task, "system": read_system(system)}
 
 
 def _given(settings: Mapping[str, Any], group: str) -> dict[str, Any]:

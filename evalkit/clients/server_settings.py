@@ -33,7 +33,11 @@ class Api:
 
 def check_url(url: str | None, setting: str, caller: str) -> None:
     """Raise ConfigError unless `url` is the address of a server and contains no credentials."""
-    parts = urlsplit(url or "")
+    try:
+        parts = urlsplit(url or "")
+        _ = parts.port  # read, because a port out of range raises only then
+    except ValueError as problem:
+        raise ConfigError(f"{setting} is no address ({problem}); expected http://HOST:PORT/v1.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"{caller} has no server; set {setting}=http://HOST:PORT/v1 to the address of an OpenAI-compatible server."

@@ -211,6 +211,7 @@ class HfEngine:
         return checkpoint.digest(self.spec, self.parts)
 
     def _load_model(self) -> ModelAndProcessor:
+        _check_device(self.device)  # and not before: a dry run is possible on a machine without the device
         return checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
 
     def use_model_of(self, other: HfEngine) -> None:
@@ -267,6 +268,25 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str) -> None:
+    """Raise ConfigError unless torch knows a device and this machine has it."""
+    import torch
+
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(
+            f"engine.device={device} is not possible: torch has no device of that name. Expected auto, cpu, cuda, "
+            "cuda:0 or mps."
+        ) from None
+    n = torch.cuda.device_count()
+    if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= n):
+        raise ConfigError(
+            f"engine.device={device} is not possible: torch sees {n} CUDA devices on this machine, numbered from 0. "
+            "Leave the setting out to take what is there."
+        )
 
 
 def resolve_dtype(dtype: str, spec: CheckpointSpec, device: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import string
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError
@@ -17,6 +18,7 @@ from evalkit.tasks.prompts import options_in
 # `options` is the older name of `choices`.
 CHOICES = ("choices", "options")
 FIELDS = ("question", *CHOICES)
+SYSTEM_FILES = (".txt", ".md")
 
 
 def names_file(setting: str) -> bool:
@@ -38,10 +40,28 @@ def read_question_template(setting: str) -> str:
             f"task.template={setting[:200]!r} has no field {{question}}, and there is no file of that name. Expected a "
             "text such as '{question} Answer briefly.', or a file with one."
         )
+    return _file_text(path, "task.template")
+
+
+def names_system_file(setting: str) -> bool:
+    """Whether a setting `task.system` is the name of a file: one word that ends as the names of text files do."""
+    return len(setting.split()) == 1 and setting.strip().lower().endswith(SYSTEM_FILES)
+
+
+def read_system(setting: str) -> str:
+    """The text of a system message in the file that a setting names, without its last line break.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return _file_text(expand_home(setting.strip()), "task.system")
+
+
+def _file_text(path: Path, setting: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"task.template: {path} cannot be read as a text: {problem}.") from None
+        raise ConfigError(f"{setting}: {path} cannot be read as a text: {problem}.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import evalkit
-from evalkit.errors import ConfigError, DataError, StoreError
+from evalkit.errors import ConfigError, DataError, EvalkitError, StoreError
 from tests.support.command_line import evalkit as command
 
 
@@ -180,3 +180,18 @@ def test_a_result_is_shown_as_the_command_line_shows_it(model: evalkit.Result, t
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(model)
     assert "closed_accuracy" in console.export_text()
+
+
+def test_a_place_that_cannot_be_written_is_one_paragraph_and_leaves_nothing(
+    model: evalkit.Result, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    for write in (
+        lambda: model.save(tmp_path / "file"),
+        lambda: model.report(tmp_path),
+        lambda: model.report(tmp_path / "file" / "page.html"),
+    ):
+        with pytest.raises(EvalkitError, match=str(tmp_path)) as caught:
+            write()
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

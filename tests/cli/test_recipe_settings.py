@@ -128,6 +128,15 @@ def test_every_task_takes_a_template_and_a_system_message(tmp_path: Path) -> Non
     assert system.content == ("You are brief, and {kind}: a=b.",) and str(user.content[-1]).endswith(" Go, on.")
 
 
+def test_a_system_message_is_a_text_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("You are brief.\n", encoding="utf-8")
+    assert configured(f"task.system={tmp_path / 's.txt'}")["task"]["system"] == "You are brief."
+    assert configured("task.system=Read a.txt")["task"]["system"] == "Read a.txt"
+    for word in ("nope.txt", "nope.md"):
+        with pytest.raises(ConfigError, match=r"task\.system: .*nope"):
+            configured(f"task.system={word}")
+
+
 def test_a_yaml_names_folders_and_files_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf, elsewhere = tmp_path / "conf", tmp_path / "elsewhere"
     (conf / "model" / "weights").mkdir(parents=True)
@@ -135,15 +144,17 @@ def test_a_yaml_names_folders_and_files_beside_itself(tmp_path: Path, monkeypatc
     elsewhere.mkdir()
     (conf / "model" / "chat.jinja").write_text(JINJA, encoding="utf-8")
     (conf / "task" / "words.txt").write_text("{question}?", encoding="utf-8")
+    (conf / "task" / "role.md").write_text("You are brief.", encoding="utf-8")
     model = "kind: checkpoint\nsource: ./weights\nrevision: null\ngeneration: greedy\npresets: {greedy: {}}\n"
     (conf / "model" / "mine.yaml").write_text(f"{model}chat_template: chat.jinja\n", encoding="utf-8")
     task = (Path(__file__).parents[2] / "conf" / "task" / "phantom.yaml").read_text(encoding="utf-8")
-    (conf / "task" / "own.yaml").write_text(f"{task}template: words.txt\n", encoding="utf-8")
+    (conf / "task" / "own.yaml").write_text(f"{task}template: words.txt\nsystem: role.md\n", encoding="utf-8")
     monkeypatch.setenv("EVALKIT_CONF", str(conf))
     monkeypatch.chdir(elsewhere)
     config = configured("model=mine", "task=own")
     assert config["model"]["source"] == str(conf / "model" / "weights")
     assert config["model"]["chat_template"] == JINJA and config["task"]["template"] == "{question}?"
+    assert config["task"]["system"] == "You are brief."
     assert config["model"].get("name", "mine") == "mine", "the weights of the YAML are the registered model's own"
     assert load_option("model", "mine")["source"] == config["model"]["source"]
 

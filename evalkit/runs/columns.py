@@ -179,8 +179,14 @@ def _places(ids: Any, place_of: Mapping[str | None, int]) -> np.ndarray[Any, Any
 
     changes = pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True).to_numpy(zero_copy_only=False)
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    found = np.array([place_of.get(i, -1) for i in ids.take(starts).to_pylist()], dtype=np.int64)
+    found = np.array([place_of.get(i, -1) for i in _listed(ids.take(starts))], dtype=np.int64)
     return np.repeat(found, np.diff(starts, append=len(ids)))
+
+
+def _listed(texts: Any) -> list[str | None]:
+    """A column of texts as a list; by way of numpy, because to_pylist makes an object of pyarrow for each text."""
+    found: list[str | None] = texts.to_numpy(zero_copy_only=False).tolist()
+    return found
 
 
 def _by_metric(table: Any) -> Iterator[tuple[MetricKey, np.ndarray[Any, Any]]]:
@@ -237,7 +243,7 @@ def answer_columns(path: Path, update: Callable[[bytes], object]) -> AnswerColum
         if set(pc.unique(table["finish_reason"]).to_pylist()) - set(_FINISH_REASONS):
             raise Unusual(f"{path}: an unknown finish_reason")
         for name, values in columns.items():
-            values += table[name].to_pylist()
+            values += _listed(table[name])
     return AnswerColumns(
         ids=columns["sample_id"],
         image_ids=columns["image_id"],

@@ -151,6 +151,9 @@ def test_a_ranking_marks_models_that_are_not_distinguishable_from_the_best():
 
 
 def test_equal_models_share_the_rank_and_smaller_can_be_better():
+    quick = rank_models(scores, clusters, resamples=0)
+    assert all(math.isnan(r.p_best) for r in quick)
+    assert [replace(r, p_best=0.0) for r in quick] == [replace(r, p_best=0.0) for r in ranks]
     same = rank_models({"a": [1.0, 0.0], "b": [1.0, 0.0]}, ["x", "y"])
     assert [(r.rank, r.tied, r.p_best) for r in same] == [(1, True, 1.0)] * 2
     lower = rank_models({"a": [1.0, 1.0], "b": [0.0, 0.0]}, ["x", "y"], higher_is_better=False)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis.run_fit import check_fit, check_judged_fit, check_signature
 from evalkit.core import console
-from evalkit.core.errors import StoreError
+from evalkit.core.errors import EvalkitError, StoreError
 from evalkit.core.reasoning import separate
 from evalkit.core.signature import Signature
 from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, worst_score
@@ -41,6 +42,8 @@ KEPT_DECIMALS = 6
 # Scores beyond this are damage, not measurements, also in a metric without bounds.
 _LARGEST_SCORE = 1e9
 _UNSCORED = float("nan")
+# Runs that are read at a time.
+_READERS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -206,6 +209,31 @@ def read_run_scores(path: Path) -> RunScores:
             f"{path} is neither a run of evalkit nor a baseline that it wrote: {problem}. Make a baseline again with "
             "`python -m evalkit gate candidate=RUN save=FILE`."
         ) from problem
+
+
+def read_all(paths: Sequence[Path]) -> list[RunScores]:
+    """The scores of several runs in the order of their paths, two of them read at a time; see `read_run_scores`.
+
+    Reading one keeps a core busy for half of the time only.  Notes are printed in the order of the paths.
+    """
+    runs = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for run, notes in pool.map(_read_noted, paths):
+            for text in notes:
+                console.note(text)
+            if isinstance(run, EvalkitError):
+                raise run
+            runs.append(run)
+    return runs
+
+
+def _read_noted(path: Path) -> tuple[RunScores | EvalkitError, list[str]]:
+    """The scores of a run, or why they cannot be used, and the notes that were to be printed meanwhile."""
+    with console.captured(is_shown=False) as said:
+        try:
+            return read_run_scores(path), said.lines
+        except EvalkitError as problem:
+            return problem, said.lines
 
 
 def _from_folder(path: Path) -> RunScores:

@@ -57,12 +57,12 @@ class Comparison:
 def compare_runs(first: Path, second: Path, metrics: Sequence[str] | None) -> Comparison:
     """The comparison of two runs by their folders."""
     from evalkit.analysis.compare import compare, p_values, render
-    from evalkit.analysis.run_scores import RunScores, read_run_scores
+    from evalkit.analysis.run_scores import read_all
 
     if isinstance(metrics, str):
         raise ConfigError(f"metrics={metrics!r} is not possible: expected a list, such as ['strict open_recall'].")
     with console.captured(is_shown=False):
-        runs: list[RunScores] = [read_run_scores(path) for path in (first, second)]
+        runs = read_all([first, second])
     (found,) = compare(runs, list(metrics) if metrics is not None else None)
     rows = [
         {

@@ -39,15 +39,18 @@ SECONDS_BETWEEN_LINES = 10.0
 class Captured:
     """What was said while output was captured.
 
-    notes, warnings: in order, without their prefixes.  is_shown: they are printed too, and so is progress.
+    notes, warnings: in order, without their prefixes.  lines: all of them as they would be printed.
+    is_shown: they are printed too, and so is progress.
     """
 
     is_shown: bool
+    lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         """Keep a line of `note`."""
+        self.lines.append(text)
         if text.startswith(WARNING):
             self.warnings.append(text.removeprefix(WARNING))
         else:

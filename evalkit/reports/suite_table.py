@@ -155,7 +155,7 @@ def _tied(key: MetricKey, runs: Mapping[str, RunScores]) -> list[str]:
     pool: Pool = {}
     scores = align(key, {row: StoredScores.of(run, pool) for row, run in runs.items()})
     higher_is_better = next(iter(runs.values())).columns[key].higher_is_better
-    ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better)
+    ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better, resamples=0)
     return [rank.name for rank in ranks if rank.tied]
 
 

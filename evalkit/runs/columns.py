@@ -97,10 +97,10 @@ def score_columns(
         Unusual: see the module, or a score of another sample.
     """
 
-    place_of: dict[str | None, int] = {i: k for k, i in enumerate(ids)}
+    samples = _Samples(ids)
     found: dict[MetricKey, list[ScoredPlaces]] = {}
     for table in _tables(path, _SCORE, ("value",), update):
-        places = _places(table["sample_id"].combine_chunks(), place_of)
+        places = samples.places(table["sample_id"].combine_chunks())
         if (places < 0).any():
             raise Unusual(f"{path}: a score of a sample without an answer")
         _check_scores(table, path)
@@ -132,11 +132,11 @@ def score_groups(path: Path, ids: Sequence[str], update: Callable[[bytes], objec
     Raises:
         Unusual: see the module.
     """
-    place_of: dict[str | None, int] = {i: k for k, i in enumerate(ids)}
+    samples = _Samples(ids)
     found = []
     for table in _tables(path, _SCORE, ("value",), update):
         _check_scores(table, path)
-        places = _places(table["sample_id"].combine_chunks(), place_of)
+        places = samples.places(table["sample_id"].combine_chunks())
         if (places < 0).any():
             table, places = table.filter(places >= 0), places[places >= 0]
         found.append(_grouped(table, places))
@@ -169,18 +169,40 @@ def groups_of_scores(scores: Sequence[Score], ids: Sequence[str]) -> ScoreGroups
     return ScoreGroups(kept, np.arange(len(kept)), places)
 
 
-def _places(ids: Any, place_of: Mapping[str | None, int]) -> np.ndarray[Any, Any]:
-    """The positions of samples by a column of ids, -1 for an unknown one.
+class _Samples:
+    """The positions of samples by their ids."""
 
-    The scores of a sample under one protocol follow each other, so that each stretch of equal ids is looked up once.
-    """
-    import numpy as np
-    import pyarrow.compute as pc
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = list(ids)
+        self._place_of: dict[str | None, int] = {i: k for k, i in enumerate(ids)}
 
-    changes = pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True).to_numpy(zero_copy_only=False)
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    found = np.array([place_of.get(i, -1) for i in ids.take(starts).to_pylist()], dtype=np.int64)
-    return np.repeat(found, np.diff(starts, append=len(ids)))
+    def places(self, column: Any) -> np.ndarray[Any, Any]:
+        """The positions of the samples of a column of ids, -1 for an unknown one.
+
+        The scores of a sample under one protocol follow each other, so that each stretch of equal ids is looked up
+        once; mostly the samples are in the order of the positions too, and one is looked up.
+        """
+        import numpy as np
+        import pyarrow.compute as pc
+
+        changes = pc.fill_null(pc.not_equal(column[1:], column[:-1]), True).to_numpy(zero_copy_only=False)
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+        found = self._looked_up(_listed(column.take(starts)))
+        return np.repeat(found, np.diff(starts, append=len(column)))
+
+    def _looked_up(self, wanted: list[str | None]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        first = self._place_of.get(wanted[0], -1)
+        if first >= 0 and self._ids[first : first + len(wanted)] == wanted:
+            return np.arange(first, first + len(wanted))
+        return np.array([self._place_of.get(i, -1) for i in wanted], dtype=np.int64)
+
+
+def _listed(texts: Any) -> list[str | None]:
+    """A column of texts as a list; by way of numpy, because to_pylist makes an object of pyarrow for each text."""
+    found: list[str | None] = texts.to_numpy(zero_copy_only=False).tolist()
+    return found
 
 
 def _by_metric(table: Any) -> Iterator[tuple[MetricKey, np.ndarray[Any, Any]]]:
@@ -237,7 +259,7 @@ def answer_columns(path: Path, update: Callable[[bytes], object]) -> AnswerColum
         if set(pc.unique(table["finish_reason"]).to_pylist()) - set(_FINISH_REASONS):
             raise Unusual(f"{path}: an unknown finish_reason")
         for name, values in columns.items():
-            values += table[name].to_pylist()
+            values += _listed(table[name])
     return AnswerColumns(
         ids=columns["sample_id"],
         image_ids=columns["image_id"],

@@ -7,6 +7,7 @@ Econometrica 79:453 (the set of models of which none is worse than another).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class Rank:
 
     rank: 1 is best; equal values share the better rank.  low, high: simultaneous interval of the rank: one more than
     the models that are significantly better, and as many as are not significantly worse.  p_best: share of resamples of
-    clusters in which no model is better.  tied: no model is significantly better.
+    clusters in which no model is better, NaN without resamples.  tied: no model is significantly better.
     """
 
     name: str
@@ -56,6 +57,9 @@ def rank_models(
 
     With probability `level` no pair of equal models is called different, over all pairs (`different_pairs`), so that
     all intervals of ranks hold together.  Raises ConfigError if the models have different numbers of rows, or none.
+
+    Args:
+        resamples: for `p_best` alone, and of thousands of models most of the time; 0 where it is not used.
     """
     import numpy as np
 
@@ -65,7 +69,7 @@ def rank_models(
     rows = np.asarray([scores[name] for name in names], dtype=float) * (1 if higher_is_better else -1)
     code, k = cluster_codes(clusters, clusters)
     means = rows.mean(axis=1)
-    ranks = _resampled_ranks(rows, code, k, resamples, seed)
+    best = (_resampled_ranks(rows, code, k, resamples, seed) == 1).mean(axis=1) if resamples else [math.nan] * len(rows)
     sums = np.stack([cluster_sums(row, code, k) for row in rows])
     better, worse = different_pairs(sums, level, seed=seed)
     found = [
@@ -75,7 +79,7 @@ def rank_models(
             rank=1 + int((means > means[place] + 1e-12).sum()),
             low=1 + int(better[place]),
             high=len(names) - int(worse[place]),
-            p_best=float((ranks[place] == 1).mean()),
+            p_best=float(best[place]),
             tied=not better[place],
         )
         for place, name in enumerate(names)

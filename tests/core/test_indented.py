@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,26 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"scores\.jsonl"), naming(tmp_path / "scores.jsonl"):
         raise OSError(28, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"a": 1, "b": [], "c": ["ä", None]},
+        {"a": 1e-7, "b": -0.0, "c": 1 << 70},
+        {"a": math.inf},
+        {"a": "\ud800"},
+        {},
+        3,
+        "x",
+    ],
+)
+def test_entries_of_long_lists_are_one_line_each(entry: Any) -> None:
+    content = {"deep": [{"moved": [entry, entry], "n": [1, 2]}], "moved": []}
+    text = "".join(indented(content, in_lines=["moved"]))
+    assert json.loads(text) == content
+    # The lists of other keys keep a line for each value.
+    assert (
+        text.count("\n")
+        == json.dumps({"deep": [{"moved": [1, 1], "n": [1, 2]}], "moved": []}, indent=1).count("\n") + 1
+    )

@@ -1,6 +1,8 @@
 """Paired tests against scipy and statsmodels, and their results if no row differs."""
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,6 +150,9 @@ def test_a_ranking_marks_models_that_are_not_distinguishable_from_the_best():
     assert [(r.name, r.rank, r.tied) for r in ranks] == [("best", 1, True), ("near", 2, True), ("low", 3, False)]
     assert (ranks[2].low, ranks[2].high, ranks[2].p_best) == (3, 3, 0.0)
     assert ranks[0].p_best > ranks[1].p_best
+    quick = rank_models(scores, clusters, resamples=0)
+    assert all(math.isnan(r.p_best) for r in quick)
+    assert [replace(r, p_best=0.0) for r in quick] == [replace(r, p_best=0.0) for r in ranks]
 
 
 def test_equal_models_share_the_rank_and_smaller_can_be_better():

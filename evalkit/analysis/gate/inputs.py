@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalkit.analysis.run_folders import expand_patterns, is_started
-from evalkit.analysis.run_scores import RunScores, read_run_scores
+from evalkit.analysis.run_scores import RunScores, read_all
 from evalkit.core import console
 from evalkit.core.errors import DataError, StoreError
 from evalkit.core.files import read_json
@@ -40,7 +40,9 @@ def match_by_task(baselines: Sequence[Path], candidates: Sequence[Path]) -> list
         StoreError: one of them cannot be read, or a folder contains none.
         DataError: a task has no counterpart on the other side, or two on one side.
     """
-    one, two = (_by_task(read_run_scores(p) for p in expand(paths)) for paths in (baselines, candidates))
+    of_baselines, of_candidates = expand(baselines), expand(candidates)
+    runs = read_all([*of_baselines, *of_candidates])
+    one, two = _by_task(runs[: len(of_baselines)]), _by_task(runs[len(of_baselines) :])
     if set(one) != set(two):
         unmatched = [f"{k} has no candidate" for k in one if k not in two]
         unmatched += [f"{k} has no baseline" for k in two if k not in one]

@@ -24,7 +24,7 @@ def main(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
     from evalkit.analysis.compare import compare, render, render_slices, slices_heading, slices_of
     from evalkit.analysis.run_folders import find_runs
-    from evalkit.analysis.run_scores import read_run_scores
+    from evalkit.analysis.run_scores import read_all
     from evalkit.pipeline.inputs import select
     from evalkit.pipeline.rescore import run_manifest
     from evalkit.reports.difference_tables import comparison_sheet
@@ -33,7 +33,7 @@ def main(config: Config) -> int:
     target = Path(config["to"]) if config["to"] else None
     form = form_of(target, None)
     folders = find_runs([Path(p) for p in as_list(config["runs"])])
-    runs = [read_run_scores(folder) for folder in folders]
+    runs = read_all(folders)
     results = compare(runs, as_list(config["metrics"]) or None)
     console.out(render(results, runs[0], int(config["flips"]), config["equivalence"]))
     if target is not None:

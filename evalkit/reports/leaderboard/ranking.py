@@ -87,7 +87,7 @@ def places(key: MetricKey, entries: Sequence[Entry]) -> dict[str, Place]:
     if key.metric not in HEADLINES or higher_is_better is None or len(runs) < 2:
         return {}
     scores = _aligned_scores(key, runs)
-    ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better)
+    ranks = rank_models(scores.values, scores.clusters, higher_is_better=higher_is_better, resamples=0)
     return {rank.name: Place(low=rank.low, high=rank.high, tied=rank.tied, best=rank.high == 1) for rank in ranks}
 
 

@@ -316,7 +316,7 @@ def test_after_a_crash_no_file_of_an_earlier_gate_says_pass(
     def crash(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("evalkit.analysis.gate.inputs.read_run_scores", crash)
+    monkeypatch.setattr("evalkit.analysis.run_scores.read_run_scores", crash)
     command = ["gate", f"baseline={runs[1]}", f"candidate={run}", *([f"out={out}"] if where == "out" else [])]
     assert main(command) not in (0, 1, 4)
     assert says_pass(out) == []

@@ -61,30 +61,28 @@ def macro_f1(values: Sequence[float], labels: Labels, clusters: Sequence[Hashabl
     """
     if not values:
         return NO_ESTIMATE
-    correct, predicted = [gold.lower() for gold, _ in labels], [text.lower() for _, text in labels]
-    total = Counter(correct)
-    k = len(total)
-    hits: dict[str, float] = defaultdict(float)
-    for gold, value in zip(correct, values, strict=True):
-        hits[gold] += value
-    total.update(text for text in predicted if text in total)
-    f1 = {gold: 2 * hits[gold] / n for gold, n in total.items()}
-    value = math.fsum(f1.values()) / k
+    correct = [gold.lower() for gold, _ in labels]
+    f1, _ = _class_f1(values, labels)
+    value = math.fsum(f1.values()) / len(f1)
     return Estimate(value, _interval(value, values, correct, f1_influence(values, labels), clusters))
+
+
+def _class_f1(values: Sequence[float], labels: Labels) -> tuple[dict[str, float], Counter[str]]:
+    """F1 of each class, and its occurrences as correct and as predicted class together."""
+    total = Counter(gold.lower() for gold, _ in labels)
+    hits: dict[str, float] = defaultdict(float)
+    for (gold, _), value in zip(labels, values, strict=True):
+        hits[gold.lower()] += value
+    total.update(text.lower() for _, text in labels if text.lower() in total)
+    return {gold: 2 * hits[gold] / n for gold, n in total.items()}, total
 
 
 def f1_influence(values: Sequence[float], labels: Labels) -> list[float]:
     """First-order influence of each row on `macro_f1`."""
     correct, predicted = [gold.lower() for gold, _ in labels], [text.lower() for _, text in labels]
-    total = Counter(correct)
-    k = len(total)
-    hits: dict[str, float] = defaultdict(float)
-    for gold, value in zip(correct, values, strict=True):
-        hits[gold] += value
-    total.update(text for text in predicted if text in total)
-    f1 = {gold: 2 * hits[gold] / n for gold, n in total.items()}
+    f1, total = _class_f1(values, labels)
     return [
-        ((2 * v - f1[g]) / total[g] - (f1[s] / total[s] if s in total else 0.0)) / k
+        ((2 * v - f1[g]) / total[g] - (f1[s] / total[s] if s in total else 0.0)) / len(f1)
         for g, s, v in zip(correct, predicted, values, strict=True)
     ]
 

@@ -265,12 +265,13 @@ def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:
 def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:
     """How many answers have a closing mark without an opening one, and the places of those without any thought."""
     n = sum(p.text is not None and p.raw is not None and _begins_inside(p.raw) for p in predictions)
-    unmarked = [
+    if not n:
+        return 0, []
+    return n, [
         k
         for k, p in enumerate(predictions)
         if p.text is not None and p.raw is None and not p.reasoning and p.text.strip()
     ]
-    return n, unmarked if n else []
 
 
 def _begins_inside(text: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -107,29 +106,31 @@ def answer_together(runs: Sequence[Unanswered], engine: Engine) -> list[Answers]
     that was cut inside its reasoning is not: it would be cut again.
     """
     parts = [_Part(run) for run in runs]
-    waiting = {request.fingerprint: request for part in parts for request in part.waiting}
-    outstanding = Counter(dict.fromkeys(waiting, 1))
-    total, missing = (sum(len(found) for found in x) for x in ([r.requests for r in runs], [p.waiting for p in parts]))
+    waiting = {request.fingerprint: request for part in parts for request in part.waiting()}
+    asked, wrong = list(waiting.values()), 0
+    total, missing = sum(len(run.requests) for run in runs), sum(part.n_asked for part in parts)
     status = getattr(engine, "status", None) or (lambda: "")
     with ExitStack() as stack:
         advance = stack.enter_context(console.progress(total, total - missing, "answering", status))
-        for part in parts:
-            part.writer = stack.enter_context(BackgroundWriter(part.run.folder.predictions, part.line_of, advance))
-        for batch in engine.generate(list(waiting.values())):
-            outstanding.subtract(p.fingerprint for p in batch)
-            for part in parts:
-                part.take(batch)
-    if waiting and (said := status()):
+        writers = [
+            stack.enter_context(BackgroundWriter(part.run.folder.predictions, part.line_of, advance)) for part in parts
+        ]
+        for batch in engine.generate(asked):
+            wrong += sum(waiting.pop(p.fingerprint, None) is None for p in batch)
+            for part, writer in zip(parts, writers, strict=True):
+                part.take(batch, writer)
+    if asked and (said := status()):
         console.note(f"{engine.name}: {said}")
-    if wrong := [f for f, n in outstanding.items() if n != 0]:
-        raise RuntimeError(f"engine {engine.name} did not answer {len(wrong)} requests exactly once")
+    if wrong := wrong + len(waiting):
+        raise RuntimeError(f"engine {engine.name} did not answer {wrong} requests exactly once")
     return [part.finished() for part in parts]
 
 
 class _Part:
-    """The answers that one run has, and those that it waits for."""
+    """The answers that one run has, by the place of their requests, and those that it waits for.
 
-    writer: BackgroundWriter
+    n_asked: how many are missing at the start.
+    """
 
     def __init__(self, run: Unanswered) -> None:
         self.run = run
@@ -138,23 +139,35 @@ class _Part:
             set_aside(path)
             run.folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
         cut_torn_line(path)
-        stored = answered(path)
-        pairs = [(r.sample_id, stored[r.fingerprint].sample_id) for r in run.requests if r.fingerprint in stored]
-        if edited := [wanted for wanted, found in pairs if wanted != found]:
-            raise StoreError(
-                f"{path}: the answer to sample {edited[0]} has another sample_id, so the file was edited after it was "
-                "written. Restore it, or start over with resume=false."
-            )
-        self.known = {k: new for k, p in stored.items() if not (new := self._apart(p)).failed}
-        self.is_changed = any(stored[k] != p for k, p in self.known.items())
-        self.waiting = [r for r in run.requests if r.fingerprint not in self.known]
-        self.missing = {r.fingerprint for r in self.waiting}
-        self.sample_of = {s.id: s for s in run.samples}
-        self.look = run.preflight.of(len(self.waiting)) if run.preflight else None
+        self.place_of = {request.fingerprint: place for place, request in enumerate(run.requests)}
+        self.answers: list[Prediction | None] = [None] * len(run.requests)
+        self.is_changed = False
+        self._keep(answered(path))
+        self.n_asked = self.answers.count(None)
+        self.look = run.preflight.of(self.n_asked) if run.preflight else None
         self.first: list[Prediction] = []
-        if self.known:
-            n = len(run.requests)
-            console.note(f"{n - len(self.waiting)} of {n} answers are already in {run.folder.path}")
+        if n_known := len(run.requests) - self.n_asked:
+            console.note(f"{n_known} of {len(run.requests)} answers are already in {run.folder.path}")
+
+    def _keep(self, stored: Mapping[str, Prediction]) -> None:
+        """Take over the answers of an earlier start; failed ones are asked again."""
+        for place, request in enumerate(self.run.requests):
+            found = stored.get(request.fingerprint)
+            if found is None:
+                continue
+            if found.sample_id != request.sample_id:
+                raise StoreError(
+                    f"{self.run.folder.predictions}: the answer to sample {request.sample_id} has another sample_id, "
+                    "so the file was edited after it was written. Restore it, or start over with resume=false."
+                )
+            apart = self._apart(found)
+            if not apart.failed:
+                self.answers[place] = apart
+                self.is_changed |= apart != found
+
+    def waiting(self) -> list[Request]:
+        """The requests without an answer."""
+        return [request for request, found in zip(self.run.requests, self.answers, strict=True) if found is None]
 
     def _apart(self, prediction: Prediction) -> Prediction:
         run = self.run
@@ -163,31 +176,34 @@ class _Part:
 
     def line_of(self, prediction: Prediction) -> PredictionLine:
         """The line of an answer."""
-        return PredictionLine.of(self.sample_of[prediction.sample_id], prediction)
+        return PredictionLine.of(self.run.samples[self.place_of[prediction.fingerprint]], prediction)
 
-    def take(self, batch: Sequence[Prediction]) -> None:
+    def take(self, batch: Sequence[Prediction], writer: BackgroundWriter) -> None:
         """Write those answers of a batch that the run waits for, and look at the first ones."""
-        own = [self._apart(p) for p in batch if p.fingerprint in self.missing]
-        if not own:
+        places = [self.place_of.get(p.fingerprint) for p in batch]
+        new = {k: self._apart(p) for k, p in zip(places, batch, strict=True) if k is not None and self.answers[k] is None}
+        if not new:
             return
-        self.writer.write(own)
-        self.known.update({p.fingerprint: p for p in own})
+        writer.write(list(new.values()))
+        for place, prediction in new.items():
+            self.answers[place] = prediction
         if self.look is not None:
-            self.first += own
-            if len(self.first) >= min(self.look.n, len(self.waiting)):
-                self.look.check(self.sample_of, self.first)
+            self.first += new.values()
+            if len(self.first) >= min(self.look.n, self.n_asked):
+                samples = (self.run.samples[self.place_of[p.fingerprint]] for p in self.first)
+                self.look.check({s.id: s for s in samples}, self.first)
                 self.look = None
 
     def finished(self) -> Answers:
         """The answers in sample order, once all were taken; the file has one line for each then."""
         run = self.run
-        apart_alone = [self.known[r.fingerprint] for r in run.requests]
+        apart_alone = [found for found in self.answers if found is not None]
         predictions = cut_unmarked(apart_alone, run.reasoning)
         # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
         is_changed = self.is_changed or predictions != apart_alone
         if is_changed or _count_lines(run.folder.predictions) != len(run.requests):
             write_predictions(run.folder.predictions, run.samples, predictions)
-        return Answers(predictions, len(self.waiting))
+        return Answers(predictions, self.n_asked)
 
 
 def _count_lines(path: Path) -> int:

@@ -28,14 +28,14 @@ def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
     words: of a thought, the median and the largest number.
     """
-    thoughts = [p for p in predictions if has_thought(p)]
-    if not thoughts:
+    found = [(len(p.reasoning.split()), p.is_cut, p.thought_forced) for p in predictions if has_thought(p)]
+    if not found:
         return {}
-    words = [len(p.reasoning.split()) for p in thoughts]
+    words, cut, forced = zip(*found, strict=True)
     return {
-        "n": len(thoughts),
-        "cut": sum(p.is_cut for p in thoughts),
-        "forced": sum(p.thought_forced for p in thoughts),
+        "n": len(found),
+        "cut": sum(cut),
+        "forced": sum(forced),
         "words": {"median": median(words), "most": max(words)},
     }
 
@@ -64,19 +64,19 @@ def thought_warning(predictions: Sequence[Prediction], generation: str, prompt: 
         generation: decoding settings in short.
         prompt: the name of the prompt variants.
     """
-    n = sum(map(has_thought, predictions))
-    unmarked = [p for p in predictions if p.text is not None and not has_thought(p)]
-    if asks_for_thought(prompt) and unmarked:
-        return (
-            f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
-            f"answer, first for sample {unmarked[0].sample_id}: their whole text was scored"
-        )
-    if ASKED in generation and predictions and not n:
+    if asks_for_thought(prompt):
+        unmarked = [p.sample_id for p in predictions if p.text is not None and not has_thought(p)]
+        if unmarked:
+            return (
+                f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
+                f"answer, first for sample {unmarked[0]}: their whole text was scored"
+            )
+    if ASKED in generation and len(predictions) and not any(map(has_thought, predictions)):
         return (
             "generation.reasoning=on, and no answer came with a thought: the model or its server has not followed the "
             "switch, or marks its thoughts in a way that is not known"
         )
-    if REFUSED in generation and n:
+    if REFUSED in generation and (n := sum(map(has_thought, predictions))):
         return f"generation.reasoning=off, and {n} of {len(predictions)} answers came with a thought all the same"
     return None
 

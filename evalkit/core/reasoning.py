@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 MODES = ("auto", "keep")
@@ -227,27 +228,22 @@ def separate(prediction: Prediction, mode: str = "auto", *, opened: bool = False
     return replace(prediction, text=found.answer, reasoning=reasoning, raw=text)
 
 
-def cut_unmarked(predictions: Sequence[Prediction], mode: str = "auto") -> list[Prediction]:
-    """The separated predictions of a run, with those that never leave a thought opened by the template as cut.
+def cut_unmarked(predictions: PackedPredictions, mode: str = "auto") -> int:
+    """Change those separated predictions of a run that never leave a thought opened by the template to cut ones.
 
     A template that opens the thought leaves a closing mark alone in each answer that gets past it.  Where other answers
     of the run have such a mark, one without any mark that was stopped at the limit of new tokens is cut; and so is one
     whose finish reason is not known, where answers with the closing mark are the majority.
     """
     if mode == "keep":
-        return list(predictions)
+        return 0
     n_inside, unmarked = inside_a_thought(predictions)
-    majority = n_inside > len(unmarked)
-    cut = {
-        k
-        for k in unmarked
-        if n_inside
-        and (predictions[k].finish_reason == "length" or (majority and predictions[k].finish_reason == "unknown"))
-    }
-    return [
-        replace(p, text=None, error=CUT_IN_REASONING, reasoning=str(p.text).strip(), raw=p.text) if k in cut else p
-        for k, p in enumerate(predictions)
-    ]
+    cut_as = {"length", "unknown"} if n_inside > len(unmarked) else {"length"}
+    cut = [k for k in unmarked if predictions[k].finish_reason in cut_as]
+    for k in cut:
+        p = predictions[k]
+        predictions[k] = replace(p, text=None, error=CUT_IN_REASONING, reasoning=str(p.text).strip(), raw=p.text)
+    return len(cut)
 
 
 def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:

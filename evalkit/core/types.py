@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -39,6 +40,8 @@ _NONE: Mapping[str, str] = {}
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 # Items of a list that are digested at a time.
 _ITEMS = 256
+# Parts of requests whose canonical JSON is kept.
+_SHARED_TEXTS = 1024
 # Places for the mark that closes a thought.
 CLOSING_TOKENS = 32
 # Decoding settings that were added after the first runs, with their defaults: the names of earlier answers stay.
@@ -221,19 +224,19 @@ class Request:
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        content = {
-            "sample_id": self.sample_id,
-            "messages": [
-                [m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]] for m in self.messages
-            ],
-            "images": list(self.image_digests),
-            "generation": self.generation.record(),
+        before = {
             "checkpoint": self.checkpoint,
             **({"continuations": list(self.continuations)} if self.continuations else {}),
             **({} if self.draw is None else {"draw": self.draw}),
-            **({"with_probability": True} if self.with_probability else {}),
         }
-        object.__setattr__(self, "fingerprint", digest_json(content))
+        after = {"sample_id": self.sample_id, **({"with_probability": True} if self.with_probability else {})}
+        # The canonical JSON of all of it, whose longest parts many requests share.
+        text = (
+            f'{_CANONICAL.encode(before)[:-1]},"generation":{_generation_text(self.generation)},'
+            f'"images":{_CANONICAL.encode(self.image_digests)},"messages":{_messages_text(self.messages)},'
+            f"{_CANONICAL.encode(after)[1:]}"
+        )
+        object.__setattr__(self, "fingerprint", _digest_text(text))
 
     @property
     def placed(self) -> tuple[int, ...]:
@@ -449,7 +452,23 @@ def digest_json(content: Any) -> str:
     >>> digest_json({"b": 1, "a": [2]}) == digest_json({"a": [2], "b": 1})
     True
     """
-    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest_text(_CANONICAL.encode(content))
+
+
+def _digest_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=_SHARED_TEXTS)
+def _generation_text(generation: Generation) -> str:
+    return _CANONICAL.encode(generation.record())
+
+
+@lru_cache(maxsize=_SHARED_TEXTS)
+def _messages_text(messages: tuple[Message, ...]) -> str:
+    return _CANONICAL.encode(
+        [[m.role, [c if isinstance(c, str) else {"image": c.index} for c in m.content]] for m in messages]
+    )
 
 
 def digest_json_items(items: Iterable[Any], before: str = "", after: str = "") -> str:

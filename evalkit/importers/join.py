@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
+from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, AnswerFile
@@ -48,7 +49,7 @@ class JoinResult:
     warnings: what may put an answer to the wrong sample, with the setting that would settle it.
     """
 
-    predictions: tuple[Prediction, ...]
+    predictions: PackedPredictions
     by: str
     n_matched: int
     unmatched: tuple[Answer, ...]
@@ -100,17 +101,16 @@ def join(
     if pairs.left or missing:
         notes.append(unmatched_text(pairs.left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
-    predictions = cut_unmarked(
-        [
+    predictions = PackedPredictions([s.id for s in task.samples])
+    for i, s in enumerate(task.samples):
+        predictions[i] = (
             separate(to_prediction(pairs.of[i], s.id), reasoning)
             if i in pairs.of
             else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
-            for i, s in enumerate(task.samples)
-        ],
-        reasoning,
-    )
+        )
+    cut_unmarked(predictions, reasoning)
     return JoinResult(
-        predictions=tuple(predictions), by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left),
+        predictions=predictions, by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left),
         missing=missing, notes=(*pairs.notes, *notes), warnings=pairs.warnings,
     )  # fmt: skip
 

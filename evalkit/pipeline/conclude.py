@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit import __version__
 from evalkit.analysis import confidence, disagreement, sanity_checks
@@ -220,7 +220,7 @@ def summarise(
     findings: Findings,
 ) -> Summary:
     """summary.json: the numbers, what they are over, and the counts of everything that went wrong."""
-    task = provenance.task
+    task, ends = provenance.task, _ends(predictions)
     return Summary(
         run_id=run_id,
         evalkit=__version__,
@@ -236,9 +236,9 @@ def summarise(
         image=provenance.image,
         generation=provenance.generation,
         limit=provenance.limit,
-        n_failed=sum(p.failed for p in predictions),
-        n_empty=sum(p.text is not None and not p.text.strip() for p in predictions),
-        n_truncated=sum(p.finish_reason == "length" or p.is_cut for p in predictions),
+        n_failed=ends.failed,
+        n_empty=ends.empty,
+        n_truncated=ends.truncated,
         n_skipped=len(task.skipped),
         skipped=tuple(task.skipped[:20]),
         notes=tuple(task.notes),
@@ -248,6 +248,23 @@ def summarise(
         sanity_checks=findings.checks,
         warnings=answer_warnings(samples, predictions, provenance.generation, provenance.prompt),
     )
+
+
+class _Ends(NamedTuple):
+    """Numbers of answers without a good end."""
+
+    failed: int
+    empty: int
+    truncated: int
+
+
+def _ends(predictions: Sequence[Prediction]) -> _Ends:
+    failed, empty, truncated = 0, 0, 0
+    for p in predictions:
+        failed += p.failed
+        empty += p.text is not None and not p.text.strip()
+        truncated += p.finish_reason == "length" or p.is_cut
+    return _Ends(failed, empty, truncated)
 
 
 def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any
 from evalkit.core.errors import ConfigError, StoreError
 from evalkit.core.network import contacted
 from evalkit.core.reasoning import opens_thought
-from evalkit.core.types import ImageRef, Request, Sample
+from evalkit.core.types import ImageRef, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
 from evalkit.pipeline.inputs import Input, build_input
 from evalkit.pipeline.manifest import build_manifest, generation_text
 from evalkit.pipeline.preflight import Preflight
+from evalkit.pipeline.requests import Requests
 from evalkit.pipeline.resume import Answers, Unanswered, answer_together, check_unedited, describe
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, as_file
@@ -108,8 +109,6 @@ def evaluate_together(jobs: Sequence[Job], engine: Engine) -> list[Conclusion | 
         found = answer_together([run.unanswered() for run in runs], engine)
         seconds = time.perf_counter() - started
         n_asked = sum(answers.n_asked for answers in found)
-        for run in runs:
-            run.requests, run.given = (), replace(run.given, requests=())  # memory: scores follow
         return [
             run.end(answers, seconds * (answers.n_asked / n_asked if n_asked else 1), engine, runs)
             for run, answers in zip(runs, found, strict=True)
@@ -125,7 +124,7 @@ class _Run:
     manifest: Manifest
     folder: RunFolder
     samples: tuple[Sample, ...]
-    requests: tuple[Request, ...]
+    requests: Requests
     earlier: Timing | None = None
     earlier_hosts: tuple[str, ...] = ()
 
@@ -230,16 +229,14 @@ def _inside_thoughts(record: PromptRecord) -> frozenset[str]:
     return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
-def _own_part(
-    given: Input, manifest: Manifest, settings: Settings
-) -> tuple[RunFolder, tuple[Sample, ...], tuple[Request, ...]]:
+def _own_part(given: Input, manifest: Manifest, settings: Settings) -> tuple[RunFolder, tuple[Sample, ...], Requests]:
     """The folder, samples and requests of this process: the whole run, or its shard."""
     shard = settings.shard
     if shard is None:
         return RunFolder(settings.out / manifest.run_id), given.prompts.samples, given.requests
     folder = RunFolder(settings.out / f"{manifest.run_id}-{shard.name}")
     places = shard.places(given.requests)
-    return folder, tuple(given.prompts.samples[k] for k in places), tuple(given.requests[k] for k in places)
+    return folder, tuple(given.prompts.samples[k] for k in places), given.requests.at(places)
 
 
 def _timing(seconds: float, n_asked: int, engine: Engine) -> Timing:

@@ -12,6 +12,7 @@ from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.engines.loglikelihood import NO_GENERATION
 from evalkit.pipeline.image_modes import with_images
+from evalkit.pipeline.requests import Requests
 from evalkit.pipeline.settings import Settings
 from evalkit.runs.prompt_record import PromptRecord, Template, collect
 from evalkit.tasks.base import LoadedTask, Task, check_ids
@@ -34,7 +35,7 @@ class Input:
     """Everything that a model is given: prompts, and one generation request a sample."""
 
     prompts: Prompts
-    requests: tuple[Request, ...]
+    requests: Requests
 
 
 def build_input(
@@ -58,10 +59,13 @@ def build_input(
     prompts = build_prompts(task, loaded, image_digests, generation, template, settings, required=True)
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
-    pairs = zip(prompts.samples, prompts.messages, strict=True)
     single = replace(generation, n=1)  # the number of draws is no part of a single one's key
-    made = tuple(request(s, m, engine, digests, single, settings.continuation, settings.confidence) for s, m in pairs)
-    return Input(prompts=prompts, requests=made)
+
+    def make(place: int) -> Request:
+        sample, messages = prompts.samples[place], prompts.messages[place]
+        return request(sample, messages, engine, digests, single, settings.continuation, settings.confidence)
+
+    return Input(prompts=prompts, requests=Requests.of(make, len(prompts.samples)))
 
 
 def check_confidence(engine: Engine, generation: Generation, model: str) -> None:

@@ -10,7 +10,7 @@ from evalkit import __version__
 from evalkit.core.files import safe_name
 from evalkit.core.images import CONVERSION
 from evalkit.core.medical_images import rule_counts
-from evalkit.core.types import Generation, digest_json
+from evalkit.core.types import Generation, digest_json, digest_json_items
 from evalkit.engines.base import Engine
 from evalkit.pipeline.inputs import Input
 from evalkit.pipeline.settings import Settings
@@ -28,7 +28,7 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of a run that starts."""
     loaded = given.prompts.loaded
-    images = sorted({d for r in given.requests for d in r.image_digests})
+    images = sorted(given.requests.image_digests)
     manifest = Manifest(
         run_id="",
         model=settings.model,
@@ -40,9 +40,9 @@ def build_manifest(
         data_sha256=loaded.data_sha256,
         images_sha256=digest_json(images),
         image_conversion=CONVERSION if images else None,
-        image_rules=rule_counts(ref for r in given.requests for ref in r.images),
+        image_rules=rule_counts(ref for s in given.prompts.samples for ref in s.images if images),
         prompt=loaded.prompt,
-        prompts_sha256=digest_json(sorted(r.fingerprint for r in given.requests)),
+        prompts_sha256=digest_json_items(sorted(given.requests.fingerprints())),
         image=settings.image,
         limit=settings.limit,
         generation=generation_text(engine, settings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.errors import StoreError
+from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_before_answer, cut_unmarked, separate
 from evalkit.core.sample_text import described
 from evalkit.core.types import Prediction, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.preflight import Preflight
+from evalkit.pipeline.requests import Requests
 from evalkit.runs.background_writer import BackgroundWriter
 from evalkit.runs.schema import PredictionLine
 from evalkit.runs.store import RunFolder, answered, cut_torn_line, set_aside, write_predictions
@@ -28,14 +30,14 @@ SHOWN_ROWS = 5
 class Answers(NamedTuple):
     """The predictions of a run in sample order; n_asked: how many of them were generated now."""
 
-    predictions: list[Prediction]
+    predictions: PackedPredictions
     n_asked: int
 
 
-def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[Sample], notes: Sequence[str]) -> None:
+def describe(folder: RunFolder, requests: Requests, samples: Sequence[Sample], notes: Sequence[str]) -> None:
     """Print a dry run's report: how many requests remain, how the data were read, the first prompt and rows."""
     known = answered(folder.predictions)
-    waiting = sum(r.fingerprint not in known for r in requests)
+    waiting = sum(fingerprint not in known for fingerprint in requests.fingerprints())
     images = len({r.image_digests for r in requests})
     console.out(f"dry run: {len(samples)} samples on {images} images, {waiting} still to ask, nothing was loaded")
     for text in notes:
@@ -50,7 +52,7 @@ def describe(folder: RunFolder, requests: Sequence[Request], samples: Sequence[S
     console.out(str(folder.path))
 
 
-def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:
+def check_unedited(folder: RunFolder, requests: Requests) -> None:
     """Refuse to go on from a finished run whose answers were changed.
 
     Lines may be removed: their samples are asked again.
@@ -62,7 +64,7 @@ def check_unedited(folder: RunFolder, requests: Sequence[Request]) -> None:
     if listed is None or not folder.predictions.is_file() or digest_of(folder.predictions) == listed:
         return
     known = answered(folder.predictions)
-    if all(r.fingerprint in known for r in requests):
+    if all(fingerprint in known for fingerprint in requests.fingerprints()):
         raise StoreError(
             f"{folder.predictions} was changed after the run ended: no answer is missing, and its sha256 is another "
             "one. Restore the file, or start over with resume=false."
@@ -82,7 +84,7 @@ class Unanswered:
 
     folder: RunFolder
     samples: Sequence[Sample]
-    requests: Sequence[Request]
+    requests: Requests
     resume: bool = True
     reasoning: str = "auto"
     opened: AbstractSet[str] = frozenset()
@@ -94,7 +96,8 @@ def answer_missing(
     folder: RunFolder, samples: Sequence[Sample], requests: Sequence[Request], engine: Engine, resume: bool, **more: Any
 ) -> Answers:
     """`answer_together` of one run; more: further fields of `Unanswered`."""
-    run = Unanswered(folder=folder, samples=samples, requests=requests, resume=resume, **more)
+    held = Requests.of(requests.__getitem__, len(requests))
+    run = Unanswered(folder=folder, samples=samples, requests=held, resume=resume, **more)
     return answer_together([run], engine)[0]
 
 
@@ -106,8 +109,7 @@ def answer_together(runs: Sequence[Unanswered], engine: Engine) -> list[Answers]
     that was cut inside its reasoning is not: it would be cut again.
     """
     parts = [_Part(run) for run in runs]
-    waiting = {request.fingerprint: request for part in parts for request in part.waiting()}
-    asked, wrong = list(waiting.values()), 0
+    asked, wrong = _asked(parts), 0
     total, missing = sum(len(run.requests) for run in runs), sum(part.n_asked for part in parts)
     status = getattr(engine, "status", None) or (lambda: "")
     with ExitStack() as stack:
@@ -116,14 +118,20 @@ def answer_together(runs: Sequence[Unanswered], engine: Engine) -> list[Answers]
             stack.enter_context(BackgroundWriter(part.run.folder.predictions, part.line_of, advance)) for part in parts
         ]
         for batch in engine.generate(asked):
-            wrong += sum(waiting.pop(p.fingerprint, None) is None for p in batch)
-            for part, writer in zip(parts, writers, strict=True):
-                part.take(batch, writer)
+            expected = [part.take(batch, writer) for part, writer in zip(parts, writers, strict=True)]
+            wrong += len(batch) - len(set().union(*expected))
     if asked and (said := status()):
         console.note(f"{engine.name}: {said}")
-    if wrong := wrong + len(waiting):
+    if wrong := wrong + max(part.answers.n_missing for part in parts):
         raise RuntimeError(f"engine {engine.name} did not answer {wrong} requests exactly once")
     return [part.finished() for part in parts]
+
+
+def _asked(parts: Sequence[_Part]) -> Sequence[Request]:
+    """The requests without an answer; one that several runs have, once."""
+    if len(parts) == 1:
+        return parts[0].waiting()
+    return list({request.fingerprint: request for part in parts for request in part.waiting()}.values())
 
 
 class _Part:
@@ -139,11 +147,12 @@ class _Part:
             set_aside(path)
             run.folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
         cut_torn_line(path)
-        self.place_of = {request.fingerprint: place for place, request in enumerate(run.requests)}
-        self.answers: list[Prediction | None] = [None] * len(run.requests)
+        ids = [sample.id for sample in run.samples]
+        self.place_of = {sample_id: place for place, sample_id in enumerate(ids)}
+        self.answers = PackedPredictions(ids)
         self.is_changed = False
         self._keep(answered(path))
-        self.n_asked = self.answers.count(None)
+        self.n_asked = self.answers.n_missing
         self.look = run.preflight.of(self.n_asked) if run.preflight else None
         self.first: list[Prediction] = []
         if n_known := len(run.requests) - self.n_asked:
@@ -151,13 +160,13 @@ class _Part:
 
     def _keep(self, stored: Mapping[str, Prediction]) -> None:
         """Take over the answers of an earlier start; failed ones are asked again."""
-        for place, request in enumerate(self.run.requests):
-            found = stored.get(request.fingerprint)
+        for place, sample in enumerate(self.run.samples if stored else ()):
+            found = stored.get(self.run.requests.fingerprint(place))
             if found is None:
                 continue
-            if found.sample_id != request.sample_id:
+            if found.sample_id != sample.id:
                 raise StoreError(
-                    f"{self.run.folder.predictions}: the answer to sample {request.sample_id} has another sample_id, "
+                    f"{self.run.folder.predictions}: the answer to sample {sample.id} has another sample_id, "
                     "so the file was edited after it was written. Restore it, or start over with resume=false."
                 )
             apart = self._apart(found)
@@ -165,9 +174,9 @@ class _Part:
                 self.answers[place] = apart
                 self.is_changed |= apart != found
 
-    def waiting(self) -> list[Request]:
+    def waiting(self) -> Requests:
         """The requests without an answer."""
-        return [request for request, found in zip(self.run.requests, self.answers, strict=True) if found is None]
+        return self.run.requests.at([k for k in range(len(self.run.samples)) if not self.answers.has(k)])
 
     def _apart(self, prediction: Prediction) -> Prediction:
         run = self.run
@@ -176,34 +185,46 @@ class _Part:
 
     def line_of(self, prediction: Prediction) -> PredictionLine:
         """The line of an answer."""
-        return PredictionLine.of(self.run.samples[self.place_of[prediction.fingerprint]], prediction)
+        return PredictionLine.of(self.run.samples[self.place_of[prediction.sample_id]], prediction)
 
-    def take(self, batch: Sequence[Prediction], writer: BackgroundWriter) -> None:
-        """Write those answers of a batch that the run waits for, and look at the first ones."""
-        places = [self.place_of.get(p.fingerprint) for p in batch]
-        new = {k: self._apart(p) for k, p in zip(places, batch, strict=True) if k is not None and self.answers[k] is None}
-        if not new:
+    def take(self, batch: Sequence[Prediction], writer: BackgroundWriter) -> set[int]:
+        """Write those answers of a batch that the run waits for, and look at the first ones.
+
+        Returns:
+            Positions of these answers in the batch.
+        """
+        new: dict[int, Prediction] = {}
+        for k, prediction in enumerate(batch):
+            place = self.place_of.get(prediction.sample_id)
+            if (
+                place is None
+                or self.answers.has(place)
+                or self.run.requests.fingerprint(place) != prediction.fingerprint
+            ):
+                continue
+            new[k] = self.answers[place] = self._apart(prediction)
+        if new:
+            writer.write(list(new.values()))
+            self._look_at(new.values())
+        return set(new)
+
+    def _look_at(self, new: Iterable[Prediction]) -> None:
+        if self.look is None:
             return
-        writer.write(list(new.values()))
-        for place, prediction in new.items():
-            self.answers[place] = prediction
-        if self.look is not None:
-            self.first += new.values()
-            if len(self.first) >= min(self.look.n, self.n_asked):
-                samples = (self.run.samples[self.place_of[p.fingerprint]] for p in self.first)
-                self.look.check({s.id: s for s in samples}, self.first)
-                self.look = None
+        self.first += new
+        if len(self.first) >= min(self.look.n, self.n_asked):
+            samples = (self.run.samples[self.place_of[p.sample_id]] for p in self.first)
+            self.look.check({s.id: s for s in samples}, self.first)
+            self.look = None
 
     def finished(self) -> Answers:
         """The answers in sample order, once all were taken; the file has one line for each then."""
         run = self.run
-        apart_alone = [found for found in self.answers if found is not None]
-        predictions = cut_unmarked(apart_alone, run.reasoning)
+        n_cut = cut_unmarked(self.answers, run.reasoning)
         # Superseded lines (an earlier failure, another version of the data) are dropped: one line a sample.
-        is_changed = self.is_changed or predictions != apart_alone
-        if is_changed or _count_lines(run.folder.predictions) != len(run.requests):
-            write_predictions(run.folder.predictions, run.samples, predictions)
-        return Answers(predictions, self.n_asked)
+        if n_cut or self.is_changed or _count_lines(run.folder.predictions) != len(run.requests):
+            write_predictions(run.folder.predictions, run.samples, self.answers)
+        return Answers(self.answers, self.n_asked)
 
 
 def _count_lines(path: Path) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.files import write_whole
+from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction, Request, Sample, digest_json
 from evalkit.engines.metadata import merge_metadata
@@ -233,7 +234,7 @@ def _answers(folder: RunFolder, manifest: Manifest) -> tuple[Prediction, ...]:
     return answers
 
 
-def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Prediction]:
+def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> PackedPredictions:
     """The answers in the order of the data's samples, their reasoning apart.
 
     Raises:
@@ -247,7 +248,9 @@ def merged_predictions(parts: Sequence[Part], loaded: LoadedTask) -> list[Predic
             f"{loaded.data_sha256[:8]} now, {manifest.data_sha256[:8]} then): it was changed since. Give the data of "
             "the run with data.path=DIR."
         )
-    return cut_unmarked([separate(of[s.id], manifest.reasoning) for s in loaded.samples], manifest.reasoning)
+    found = PackedPredictions.of([separate(of[s.id], manifest.reasoning) for s in loaded.samples])
+    cut_unmarked(found, manifest.reasoning)
+    return found
 
 
 def merged_manifest(parts: Sequence[Part]) -> Manifest:

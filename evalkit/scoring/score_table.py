@@ -38,7 +38,7 @@ class MetricScores:
     extracted: empty unless the metric is aggregated by it.
     """
 
-    _places: array[int] = field(default_factory=lambda: array("q"))
+    _places: array[int] = field(default_factory=lambda: array("i"))
     _values: array[float] = field(default_factory=lambda: array("d"))
     extracted: list[str] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class MetricScores:
         """Positions of the covered samples, in the order of scoring."""
         import numpy as np
 
-        return np.frombuffer(self._places, dtype=np.int64)
+        return np.frombuffer(self._places, dtype=np.int32)
 
     @property
     def values(self) -> np.ndarray[Any, Any]:

@@ -33,14 +33,14 @@ def rates(
     """
     n = len(samples)
     closed = ScoreTable.of(scores, samples).metrics.get(MetricKey("strict", "closed_accuracy"))
-    texts = [p.text for p in predictions if p.text is not None]
+    ends = [(p.text, p.failed, p.finish_reason == "length" or p.is_cut, p.finish_reason) for p in predictions]
+    texts = [text for text, *_ in ends if text is not None]
     is_refusal = remembered(contains_refusal)
+    truncated = sum(is_truncated for _, _, is_truncated, _ in ends)
     return {
-        "failed": sum(p.failed for p in predictions) / n,
+        "failed": sum(failed for _, failed, *_ in ends) / n,
         "empty": sum(not t.strip() for t in texts) / n,
-        "truncated": sum(p.finish_reason == "length" or p.is_cut for p in predictions) / n
-        if any(p.finish_reason != "unknown" or p.is_cut for p in predictions)
-        else None,
+        "truncated": truncated / n if truncated or any(reason != "unknown" for *_, reason in ends) else None,
         "refusal": sum(is_refusal(t) for t in texts) / n,
         "unparsable": int((closed.values != closed.values).sum()) / len(closed.values) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,

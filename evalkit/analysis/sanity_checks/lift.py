@@ -205,6 +205,14 @@ def _columns(scores: Iterable[Score]) -> dict[MetricKey, dict[str, float | None]
     return found
 
 
+def _sum(values: np.ndarray[Any, Any]) -> float:
+    """The sum from left to right, as that of a list, some values at a time."""
+    total = 0.0
+    for start in range(0, len(values), BATCH):
+        total = sum(values[start : start + BATCH].tolist(), total)
+    return total
+
+
 def _lift(
     run: np.ndarray[Any, Any], other: np.ndarray[Any, Any], images: ClusterCodes, higher_is_better: bool
 ) -> dict[str, Any]:
@@ -217,8 +225,8 @@ def _lift(
     first, second = (others, ours) if higher_is_better else (ours, others)
     interval = restricted_interval(second - first, images)
     return {
-        "value": sum(others.tolist()) / len(others),
-        "lift": (sum(second.tolist()) - sum(first.tolist())) / len(others),
+        "value": _sum(others) / len(others),
+        "lift": (_sum(second) - _sum(first)) / len(others),
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
     }

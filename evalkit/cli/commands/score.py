@@ -71,6 +71,7 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
             `task.where` leave, its "part".
         origin: where the answers are from, for the record; None: their file.
     """
+    from evalkit.core.packed_predictions import PackedPredictions
     from evalkit.importers import join, read_answers
     from evalkit.pipeline.conclude import conclude
     from evalkit.pipeline.inputs import limited
@@ -113,9 +114,10 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
     if selection is not None and covers == "task":  # after the join: the file may have answers to all rows
         loaded = selection.apply(loaded)
         kept = {s.id for s in loaded.samples}
-        predictions = tuple(p for p in predictions if p.sample_id in kept)
+        predictions = PackedPredictions.of([p for p in predictions if p.sample_id in kept])
     loaded = limited(loaded, config["limit"])
-    predictions = predictions[: len(loaded.samples)]
+    if len(loaded.samples) < len(predictions):
+        predictions = PackedPredictions.of(predictions[: len(loaded.samples)])
     for text in (*file.notes, *joined.notes):
         console.note(f"note: {text}")
     for text in joined.warnings:

@@ -1,0 +1,165 @@
+"""Predictions held as columns: of a million answers, an object each would be most of what a run holds."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from operator import eq
+from typing import Any, NamedTuple, TypeVar, overload
+
+from evalkit.core.types import OptionScore, Prediction
+
+# Equal values are held once: among so many different ones, and texts of up to so many characters.
+_SHARED, _SHORT = 1 << 16, 200
+# Bytes of a fingerprint, which is a sha256 in hexadecimal digits.
+_DIGEST = 32
+_NONE = math.nan
+_T = TypeVar("_T")
+
+
+class _Rest(NamedTuple):
+    """The fields in which most answers of a run are equal, and those that few answers have."""
+
+    error: str | None
+    finish_reason: Any
+    n_tokens: int | None
+    attempts: tuple[str, ...]
+    reasoning: str
+    raw: str | None
+    options: tuple[OptionScore, ...]
+    thought_forced: bool
+    logprob: float | None
+    fingerprint: str | None  # None: it is a sha256, and held as its bytes
+
+
+class PackedPredictions(Sequence[Prediction]):
+    """One prediction a place, each made when it is asked for; places may be filled in any order.
+
+    Args:
+        ids: of the samples, by place.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = ids
+        self._texts: list[str | None] = [None] * len(ids)
+        self._rest: list[_Rest | None] = [None] * len(ids)  # None: a place that is not filled
+        self._seconds = array("d", [_NONE]) * len(ids)
+        self._digests = bytearray(_DIGEST * len(ids))
+        self._shared: dict[Any, Any] = {}
+
+    @classmethod
+    def of(cls, predictions: Sequence[Prediction]) -> PackedPredictions:
+        """These predictions."""
+        packed = cls([p.sample_id for p in predictions])
+        for place, prediction in enumerate(predictions):
+            packed[place] = prediction
+        return packed
+
+    def has(self, place: int) -> bool:
+        """Whether a place is filled."""
+        return self._rest[place] is not None
+
+    @property
+    def n_missing(self) -> int:
+        """The number of places that are not filled."""
+        return self._rest.count(None)
+
+    def __setitem__(self, place: int, prediction: Prediction) -> None:
+        """Fill a place.
+
+        Raises:
+            ValueError: the answer is another sample's.
+        """
+        p = prediction
+        if p.sample_id != self._ids[place]:
+            raise ValueError(f"an answer to sample {p.sample_id!r} in the place of sample {self._ids[place]!r}")
+        digest = _digest(p.fingerprint)
+        rest = _Rest(
+            p.error, p.finish_reason, p.n_tokens, p.attempts, p.reasoning, p.raw, p.options, p.thought_forced,
+            p.logprob, p.fingerprint if digest is None else None,
+        )  # fmt: skip
+        is_common = not (p.reasoning or p.raw or p.options or p.logprob is not None or rest.fingerprint)
+        self._texts[place] = self._once(p.text) if p.text is not None and len(p.text) <= _SHORT else p.text
+        self._rest[place] = self._once(rest) if is_common else rest
+        self._seconds[place] = _NONE if p.seconds is None else p.seconds
+        if digest is not None:
+            self._digests[_DIGEST * place : _DIGEST * (place + 1)] = digest
+
+    def _once(self, value: _T) -> _T:
+        """The value, or the equal one that is held."""
+        is_full = len(self._shared) >= _SHARED
+        held: _T = self._shared.get(value, value) if is_full else self._shared.setdefault(value, value)
+        return held
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a sequence of the same predictions."""
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Prediction]: ...
+    def __getitem__(self, place: int | slice) -> Prediction | list[Prediction]:
+        """The prediction of a place.
+
+        Raises:
+            LookupError: the place is not filled.
+        """
+        if isinstance(place, slice):
+            return [self._at(k) for k in range(len(self))[place]]
+        return self._at(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Prediction]:
+        start = 0
+        for place, (sample_id, text, rest, seconds) in enumerate(
+            zip(self._ids, self._texts, self._rest, self._seconds, strict=True)
+        ):
+            if rest is None:
+                raise self._missing(place)
+            yield _made(sample_id, text, seconds, self._digests[start : start + _DIGEST], rest)
+            start += _DIGEST
+
+    def _at(self, place: int) -> Prediction:
+        rest = self._rest[place]
+        if rest is None:
+            raise self._missing(place)
+        digest = self._digests[_DIGEST * place : _DIGEST * (place + 1)]
+        return _made(self._ids[place], self._texts[place], self._seconds[place], digest, rest)
+
+    def _missing(self, place: int) -> LookupError:
+        return LookupError(f"there is no prediction for sample {self._ids[place]!r}")
+
+
+_NEW = object.__new__
+_SET = {field.name: getattr(Prediction, field.name).__set__ for field in fields(Prediction)}
+_SET_ID, _SET_TEXT, _SET_SECONDS = _SET["sample_id"], _SET["text"], _SET["seconds"]
+_SET_FINGERPRINT = _SET["fingerprint"]
+_SET_REST = tuple(_SET[name] for name in _Rest._fields if name != "fingerprint")
+
+
+def _made(sample_id: str, text: str | None, seconds: float, digest: bytearray, rest: _Rest) -> Prediction:
+    """The prediction; not checked again, which would take longer than all else: every answer is made some ten times."""
+    made: Prediction = _NEW(Prediction)
+    _SET_ID(made, sample_id)
+    _SET_TEXT(made, text)
+    _SET_SECONDS(made, None if seconds != seconds else seconds)
+    _SET_FINGERPRINT(made, digest.hex() if rest.fingerprint is None else rest.fingerprint)
+    for set_value, value in zip(_SET_REST, rest):  # noqa: B905 - the last one is the fingerprint
+        set_value(made, value)
+    return made
+
+
+def _digest(fingerprint: str) -> bytes | None:
+    """The bytes of a sha256; None for any other text."""
+    if len(fingerprint) != 2 * _DIGEST:
+        return None
+    try:
+        digest = bytes.fromhex(fingerprint)
+    except ValueError:
+        return None
+    return digest if digest.hex() == fingerprint else None

@@ -27,13 +27,25 @@ def test_the_values_are_sacrebleus() -> None:
     assert sentences == pytest.approx(SENTENCES, abs=1e-12)
 
 
-@given(
-    st.lists(st.tuples(st.text("ab .,-1\n'", max_size=12), st.text("ab .,-1\n'", max_size=12)), min_size=1, max_size=8)
+TEXTS = st.one_of(
+    st.text("ab .,-1\n'", max_size=12),
+    st.lists(st.sampled_from([*"abc", "2.5", "x-ray", "&lt;", "T1,", "µm", "<skipped>"]), max_size=9).map(" ".join),
 )
-def test_the_values_are_those_of_sacrebleu_where_it_is_installed(pairs: list[tuple[str, str]]) -> None:
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8))
+def test_corpus_sentences_and_tokens_are_sacrebleus(pairs: list[tuple[str, str]]) -> None:
+    """sacrebleu is installed with the extra `dev`."""
     metrics = pytest.importorskip("sacrebleu.metrics")
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
     theirs = metrics.BLEU(lowercase=True).corpus_score([a for _, a in pairs], [[r for r, _ in pairs]]).score
     assert corpus_bleu([0.0] * len(pairs), pairs, range(len(pairs))).value == pytest.approx(theirs / 100, abs=1e-9)
+    sentence, tokens = metrics.BLEU(lowercase=True, effective_order=True), Tokenizer13a()
+    for reference, answer in pairs:
+        found = bleu_of_counts(bleu_counts(answer, reference), effective_order=True)
+        assert found == pytest.approx(sentence.sentence_score(answer, [reference]).score / 100, abs=1e-9)
+        assert bleu_tokens(answer) == tokens(answer.rstrip().lower()).split()
 
 
 @pytest.mark.parametrize(

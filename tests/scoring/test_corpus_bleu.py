@@ -84,6 +84,12 @@ def test_the_interval_resamples_clusters_and_holds_the_value() -> None:
     assert corpus_bleu([0.0] * 40, pairs, range(40)) == narrow
 
 
+@pytest.mark.parametrize(("answer", "value"), [("no", 0.0), ("a b c d e", 1.0), ("x y z v w", 0.0)])
+def test_without_any_spread_there_is_no_interval_of_zero_width(answer: str, value: float) -> None:
+    found = corpus_bleu([0.0] * 9, [("a b c d e", answer)] * 9, [k // 3 for k in range(9)])
+    assert (found.value, found.interval.low, found.interval.high) == (value, None, None)
+
+
 def test_both_meanings_stand_beside_each_other_and_a_failed_answer_is_an_empty_text() -> None:
     samples = [
         Sample(id=str(k), image_id=str(k), question="?", references=(r,), tags={"answer_type": "OPEN"})

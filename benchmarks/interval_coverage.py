@@ -100,8 +100,9 @@ def simulate(name: str, mean: float, icc: float, sets: int, *, graded: bool = Fa
     }  # fmt: skip
 
 
-def table(cells: list[dict[str, Any]]) -> str:
-    """Coverage before -> now of each shape and ICC, a column an accuracy."""
+def table(result: dict[str, Any]) -> str:
+    """Coverage before -> now of each shape and ICC, a column an accuracy, as docs/statistics.md shows it."""
+    cells = result["cells"]
     lines = [f"| shape (clusters / rows, effective) | ICC | {' | '.join(map(str, ACCURACIES))} |"]
     lines.append("|---" * (2 + len(ACCURACIES)) + "|")
     rows: dict[tuple[str, float, bool], list[dict[str, Any]]] = {}
@@ -130,7 +131,7 @@ def main() -> None:
         "lowest_coverage": min(c["covered"] for c in cells), "cells": cells,
     }  # fmt: skip
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(cells))
+    print(table(result))
 
 
 if __name__ == "__main__":

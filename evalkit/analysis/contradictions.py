@@ -40,7 +40,7 @@ def contradictions_of_verdicts(found: Sequence[Verdict], cluster: str) -> Contra
 
 
 def in_words(found: Contradictions) -> str:
-    """What the contradictions mean for every score, in two sentences.
+    """Two sentences on what the contradictions mean for every score.
 
     >>> in_words(Contradictions(pairs=1, rows=5, unmatched=2, n=100)).partition("; ")[0]
     'References that contradict each other: 1 pair of image and question has different ones (5 of 100 rows)'

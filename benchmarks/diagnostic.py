@@ -11,6 +11,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,18 @@ def cell(
     return {"shape": name, "test": test, "icc": icc, "coverage": found, "with_interval": min(given.values()) / sets}
 
 
+def table(result: dict[str, Any]) -> str:
+    """Coverage as docs/statistics.md shows it."""
+    lines = [
+        "| set | test | ICC | sens | spec | PPV | NPV | LR+ | LR- | balanced | MCC |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for c in result["cells"]:
+        shown = " | ".join(f"{100 * value:.1f}" for value in c["coverage"].values())
+        lines.append(f"| {c['shape']} | {' / '.join(f'{t:g}' for t in c['test'])} | {c['icc']:g} | {shown} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=2000)
@@ -77,8 +90,7 @@ def main() -> None:
     cells = [cell(rng, s, t, icc, options.sets) for s in SHAPES for t in TESTS for icc in (0.0, 0.2)]
     result = {"command": f"python benchmarks/diagnostic.py --sets {options.sets}", "sets": options.sets, "cells": cells}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for c in cells:
-        print(c["shape"], c["test"], c["icc"], *c["coverage"].values(), c["with_interval"])
+    print(table(result))
     print(f"{time.perf_counter() - started:.0f} s")
 
 

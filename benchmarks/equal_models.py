@@ -64,6 +64,17 @@ def simulate(task: str, models: int, *, sets: int, flips: int = 1000, seed: int 
     }  # fmt: skip
 
 
+def table(result: dict[str, Any]) -> str:
+    """Shares before -> now as docs/statistics.md shows them."""
+    lines = ["| set | models | somebody differs | all rank intervals hold | some p < .05 in compare |"]
+    lines.append("|---|---|---|---|---|")
+    pairs = (("before_differs", "somebody_differs"), ("before_ranks_hold", "all_ranks_hold"))
+    for c in result["cells"]:
+        shown = [f"{100 * c[a]:.1f} → {100 * c[b]:.1f}" for a, b in (*pairs, ("compare_before", "compare_now"))]
+        lines.append(f"| {c['task']} | {c['models']} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=2000)
@@ -76,12 +87,7 @@ def main() -> None:
         "seconds": round(time.monotonic() - started), "cells": cells,
     }  # fmt: skip
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("| set | models | somebody differs | all rank intervals hold | some p < .05 in compare |")
-    print("|---|---|---|---|---|")
-    for c in cells:
-        pairs = (("before_differs", "somebody_differs"), ("before_ranks_hold", "all_ranks_hold"))
-        shown = [f"{100 * c[a]:.1f} → {100 * c[b]:.1f}" for a, b in (*pairs, ("compare_before", "compare_now"))]
-        print(f"| {c['task']} | {c['models']} | {' | '.join(shown)} |")
+    print(table(result))
 
 
 if __name__ == "__main__":

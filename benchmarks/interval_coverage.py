@@ -24,20 +24,13 @@ from evalkit import __version__
 from evalkit.stats import effective_clusters
 from evalkit.stats.fraction_interval import ClusteredFractions, bounds_of, normal_quantile, t_quantile, wilson_bounds
 
-
-def _videos(*groups: tuple[int, int]) -> np.ndarray:
-    """Sizes of clusters: of each group (rows, clusters), as equal as they can be."""
-    return np.concatenate([np.diff(np.arange(k + 1) * rows // k) for rows, k in groups])
-
-
-# Rows of each cluster.  ColonINST: rows of a source from its guideline, videos of a source taken as equally long; the
-# last group has the images that belong to no known video.
+# Rows of each cluster.
 SHAPES: Mapping[str, np.ndarray] = {
     "VQA-RAD": sizes("vqa-rad"),
     "SLAKE": sizes("slake"),
     "PathVQA": sizes("path-vqa"),
-    "ColonINST CLS unseen": _videos((29592, 105), (4872, 17), (1129, 46), (2306, 64), (1658, 43), (5727, 5727)),
-    "ColonINST REG seen": _videos((4214, 17), (660, 660)),
+    "ColonINST CLS unseen": sizes("coloninst-cls"),
+    "ColonINST REG seen": sizes("coloninst-reg"),
     "2 images x 5": np.full(2, 5),
     "3 images x 4": np.full(3, 4),
     "5 images x 10": np.full(5, 10),
@@ -107,8 +100,9 @@ def simulate(name: str, mean: float, icc: float, sets: int, *, graded: bool = Fa
     }  # fmt: skip
 
 
-def table(cells: list[dict[str, Any]]) -> str:
-    """Coverage before -> now of each shape and ICC, a column an accuracy."""
+def table(result: dict[str, Any]) -> str:
+    """Coverage before -> now of each shape and ICC, a column an accuracy, as docs/statistics.md shows it."""
+    cells = result["cells"]
     lines = [f"| shape (clusters / rows, effective) | ICC | {' | '.join(map(str, ACCURACIES))} |"]
     lines.append("|---" * (2 + len(ACCURACIES)) + "|")
     rows: dict[tuple[str, float, bool], list[dict[str, Any]]] = {}
@@ -137,7 +131,7 @@ def main() -> None:
         "lowest_coverage": min(c["covered"] for c in cells), "cells": cells,
     }  # fmt: skip
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(cells))
+    print(table(result))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +114,36 @@ def _plain_kappa(pairs: list[LabelPair], weights: list[float]) -> float | None:
     return None if expected >= 1 else (agree - expected) / (1 - expected)
 
 
+def table(result: dict[str, Any]) -> str:
+    """Coverage, width and bias of the corrected accuracy as docs/statistics.md shows them."""
+    lines = [
+        "| truth / sensitivity / specificity | labels | covers | width | bias | Rogan-Gladen covers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for c in result["accuracy"]:
+        n = c["labels"]
+        drawn_as = f"{n // 2} + {n // 2} by verdict" if c["by_verdict"] else f"{n} at random"
+        numbers = f"{100 * c['coverage']:.1f} | {100 * c['width']:.1f} | {100 * c['bias']:+.1f}"
+        lines.append(f"| {_judge(c)} | {drawn_as} | {numbers} | {100 * c['coverage_rogan_gladen']:.1f} |")
+    return "\n".join(lines)
+
+
+def kappa_table(result: dict[str, Any]) -> str:
+    """Coverage of kappa's interval as docs/statistics.md shows it."""
+    lines = [
+        "| truth / sensitivity / specificity | labels | kappa | covers | plain jackknife |",
+        "|---|---|---|---|---|",
+    ]
+    for c in result["kappa"]:
+        shares = f"{100 * c['coverage']:.1f} | {100 * c['coverage_plain_jackknife']:.1f}"
+        lines.append(f"| {_judge(c)} | {c['labels']} | {c['kappa']:.2f} | {shares} |")
+    return "\n".join(lines)
+
+
+def _judge(c: dict[str, Any]) -> str:
+    return " / ".join(f"{share:g}" for share in c["truth_sensitivity_specificity"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=2000)
@@ -126,8 +157,7 @@ def main() -> None:
         "sets_of_kappa": options.sets // 4, "accuracy": cells, "kappa": kappas,
     }  # fmt: skip
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for c in (*cells, *kappas):
-        print(*c.values())
+    print(table(result), kappa_table(result), sep="\n\n")
     print(f"{time.perf_counter() - started:.0f} s")
 
 

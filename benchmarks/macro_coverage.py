@@ -142,6 +142,16 @@ def _draw(
     return hits.astype(float), np.where(hits, label, other)
 
 
+def table(result: dict[str, Any]) -> str:
+    """Coverage and width, earlier and now, as docs/statistics.md shows them."""
+    lines = ["| metric | classes (rows) | rates | ICC | before | now | width before | width |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for c in result["cells"]:
+        about = f"{c['metric']} | {c['classes']} ({c['rows']:,}) | {c['rates']} | {c['icc']:g}"
+        lines.append(f"| {about} | {c['before']} | {c['covered']} | {c['width_before']} | {c['width']} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=2000)
@@ -161,11 +171,7 @@ def main() -> None:
         "lowest_coverage": min(c["covered"] for c in cells), "cells": cells,
     }  # fmt: skip
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("| metric | classes (rows) | rates | ICC | before | now | width before | width |")
-    print("|---|---|---|---|---|---|---|---|")
-    for c in cells:
-        about = f"{c['metric']} | {c['classes']} ({c['rows']:,}) | {c['rates']} | {c['icc']:g}"
-        print(f"| {about} | {c['before']} | {c['covered']} | {c['width_before']} | {c['width']} |")
+    print(table(result))
 
 
 if __name__ == "__main__":

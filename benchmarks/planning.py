@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,15 @@ def cell(
     }  # fmt: skip
 
 
+def table(result: dict[str, Any]) -> str:
+    """Planned and simulated powers as docs/statistics.md shows them."""
+    lines = ["| set | ICC | aim | size | metrics | planned % | simulated % |", "|---|---|---|---|---|---|---|"]
+    for c in result["cells"]:
+        about = f"{c['shape']} | {c['icc']:g} | {c['aim']} | {100 * c['size']:g} | {c['metrics']}"
+        lines.append(f"| {about} | {100 * c['planned']:.1f} | {100 * c['simulated']:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=2000)
@@ -93,8 +103,7 @@ def main() -> None:
         cells += [cell(rng, name, icc, "margin", size, options.sets, 3) for icc in (0.0, 0.1)]
     result = {"command": f"python benchmarks/planning.py --sets {options.sets}", "sets": options.sets, "cells": cells}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for c in cells:
-        print(*c.values())
+    print(table(result))
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -19,7 +19,7 @@ from evalkit.analysis.adjusted import (
 from evalkit.analysis.paired import Paired, aligned, incompatibilities, pair
 from evalkit.analysis.run_scores import PROMPT_DIGESTS, RunScores
 from evalkit.core.errors import ConfigError, DataError
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.types import MetricKey, Sample
 from evalkit.scoring.aggregate import slice_tags
 from evalkit.stats import cluster_sums, equivalence_p, holm, sign_flip_p_of_sums
@@ -147,8 +147,8 @@ def render_slices(found: Sequence[SliceDifference]) -> str:
     """One line per slice and metric."""
     width = max((len(d.slice) for d in found), default=0)
     return "\n".join(
-        f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_of_slice(d)}  "
-        f"{_counts(d.paired)}{_worst_case(d.paired)}"
+        f"  {d.slice:<{width}}  {shown_metric(str(d.paired.key))}  {percent(d.paired.difference, signed=True):>6} "
+        f"{_of_slice(d)}  {_counts(d.paired)}{_worst_case(d.paired)}"
         for d in found
     )
 
@@ -185,9 +185,9 @@ def render(results: Sequence[RunComparison], first: RunScores, flips: int, margi
         names = [f"{run.header.model} ({run.header.run_id}, image {run.header.image})" for run in (result.run, first)]
         heading = f"percent, 95 % interval clustered by {first.cluster}, p by sign flips, {_family(results)}"
         parts.append(f"{' against '.join(names)}: {heading}")
-        width = max(len(str(p.key)) for p in result.pairs)
+        width = max(len(shown_metric(str(p.key))) for p in result.pairs)
         parts += [
-            f"  {p.key!s:<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
+            f"  {shown_metric(str(p.key)):<{width}}  {' -> '.join(f'{percent(v):>6}' for v in p.table_values)}  "
             f"{percent(p.difference, signed=True):>6} {_bounds(p):<18} p{q.text}  {_counts(p)}{_worst_case(p)}"
             for p, q in zip(result.pairs, of_run, strict=True)
         ]
@@ -228,9 +228,9 @@ def equivalence(first: RunScores, results: Sequence[RunComparison], margin: floa
 
 
 def _equivalence_lines(result: RunComparison, p_values: Sequence[float], margin: float) -> list[str]:
-    width = max(len(str(p.key)) for p in result.pairs)
+    width = max(len(shown_metric(str(p.key))) for p in result.pairs)
     return [
-        f"  {p.key!s:<{width}}  {'equivalent' if q < 1 - LEVEL else 'equivalence not shown'} within "
+        f"  {shown_metric(str(p.key)):<{width}}  {'equivalent' if q < 1 - LEVEL else 'equivalence not shown'} within "
         f"{percent(margin)} points, p={q:.4f} (two one-sided tests)"
         for p, q in zip(result.pairs, p_values, strict=True)
     ]

@@ -6,12 +6,12 @@ copy has: duplicates, contradictory answers, and questions, answers and images t
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.analysis.contradictions import ceiling, contradictions_of_samples, names_images, question_key
 from evalkit.analysis.empty_images import empty_images
 from evalkit.analysis.image_fingerprint import Fingerprints, fingerprints, matches
 from evalkit.core.errors import DataError
@@ -147,7 +147,7 @@ class _Row(NamedTuple):
 
 
 def _duplicates(task: LoadedTask) -> Finding:
-    if not _names_images(task):
+    if not names_images(task.samples):
         return Finding(check="duplicates", count=0, text="not comparable: this form names no images")
     groups = _groups(task.samples, _Row.of)
     repeated = [s for group in groups for s in group[1:]]
@@ -156,17 +156,18 @@ def _duplicates(task: LoadedTask) -> Finding:
 
 
 def _conflicts(task: LoadedTask) -> Finding:
-    if not _names_images(task):
+    found = contradictions_of_samples(task.samples)
+    if found is None:
         return Finding(check="conflicts", count=0, text="not comparable: this form names no images")
-    groups = _groups(task.samples, lambda s: (s.pictures, duplicate_key(s.question)))
+    groups = _groups(task.samples, question_key)
     conflicting = [g for g in groups if len({duplicate_key(s.references[0]) for s in g}) > 1]
-    rows = sum(len(g) for g in conflicting)
     both = sum({"yes", "no"} <= {duplicate_key(s.references[0]) for s in g} for g in conflicting)
     examples = tuple(f"{g[0].pictures}: {g[0].question!r}: {sorted({s.references[0] for s in g})}" for g in conflicting)
     return Finding(
         check="conflicts",
-        count=len(conflicting),
-        text=f"pairs of image and question with different answers ({rows} rows), {both} of them with yes and no",
+        count=found.pairs,
+        text=f"pairs of image and question with different answers ({found.rows} rows), {both} of them with yes and no"
+        + (f"; {ceiling(found)}" if found.pairs else ""),
         examples=examples[:EXAMPLES],
     )
 
@@ -176,7 +177,7 @@ def _shared_texts(task: LoadedTask, other: LoadedTask, name: str) -> list[Findin
     rows = [_Row.of(s) for s in task.samples]
     known = {_Row.of(s) for s in other.samples}
     questions, answers = {r.question for r in known}, {r.answer for r in known}
-    comparable = _names_images(task) and _names_images(other)
+    comparable = names_images(task.samples) and names_images(other.samples)
     same = [s for s, row in zip(task.samples, rows, strict=True) if comparable and row in known]
     n = len(rows)
     return [
@@ -243,7 +244,7 @@ def _shared_pictures(own: Fingerprints, other: Fingerprints, name: str) -> Findi
 
 def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
     n, n_train = len(task.samples), len(train.samples)
-    if not (_names_images(task) and _names_images(train)):
+    if not (names_images(task.samples) and names_images(train.samples)):
         text = f"not comparable: a split of this copy ({n} rows, {name} {n_train} rows) names no images"
         return Finding(check=f"{name} images", count=0, text=text)
     images = {s.pictures for s in task.samples}
@@ -251,11 +252,6 @@ def _shared_images(task: LoadedTask, train: LoadedTask, name: str) -> Finding:
     rows = sum(s.pictures in shared for s in task.samples)
     text = f"of {len(images)} images are in the {name} split too ({n_train} rows); {rows} of {n} rows are about them"
     return Finding(check=f"{name} images", count=len(shared), text=text)
-
-
-def _names_images(task: LoadedTask) -> bool:
-    """Whether the form names its images; where it does not, the readers generate one id per row."""
-    return not all(re.fullmatch(r"row\d+", s.pictures) for s in task.samples)
 
 
 def _groups(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> list[list[Sample]]:

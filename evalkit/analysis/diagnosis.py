@@ -19,6 +19,7 @@ from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import singular
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats.diagnostic import Measure, diagnostic_measures
+from evalkit.stats.label_noise import Contradictions
 
 # A group of fewer images has its table and no measures.
 MIN_IMAGES = 5
@@ -46,6 +47,7 @@ class Verdict:
 
     sample_id: str
     image_id: str
+    question: str
     group: str
     gold: bool
     said: bool | None
@@ -72,12 +74,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The blocks of a run, all questions first.  prevalence: the stated one of `ppv_at` and `npv_at`, or None."""
+    """The blocks of a run, all questions first.
+
+    prevalence: the stated one of `ppv_at` and `npv_at`, or None.  contradictions: of the references; None where the
+    run's clusters are no images, so that its lines do not tell which image a question is about.
+    """
 
     run_id: str
     prevalence: float | None
     by: str
     blocks: tuple[Block, ...]
+    contradictions: Contradictions | None = None
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -111,6 +118,7 @@ def verdicts(lines: Sequence[PredictionLine], group_of: Callable[[PredictionLine
                 Verdict(
                     sample_id=line.sample_id,
                     image_id=line.image_id,
+                    question=line.question,
                     group=group_of(line),
                     gold=gold == "yes",
                     said=None if said is None else said == "yes",

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.analysis.paired import Paired, aligned, pair
 from evalkit.analysis.run_scores import RunScores
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, shown_metric
 from evalkit.core.types import MetricKey
 from evalkit.stats import Interval, mean_interval
 
@@ -72,7 +72,7 @@ def table_rows(effects: Sequence[ImageEffect]) -> list[Sequence[str] | None]:
     rows: list[Sequence[str] | None] = []
     for effect in effects:
         p = effect.paired
-        heading = (str(p.key), *[""] * (len(HEADER) - 1))
+        heading = (shown_metric(str(p.key)), *[""] * (len(HEADER) - 1))
         if heading not in rows:
             rows += [None] if rows else []
             own = ("original", percent(p.first), MISSING, MISSING, f"{effect.n_right} right", MISSING)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.analysis.contradictions import in_words
 from evalkit.analysis.gate.verdicts import BOUND
 from evalkit.core.errors import ConfigError
 from evalkit.core.format import percent
@@ -24,7 +25,7 @@ from evalkit.stats import (
     smallest_joint_margin,
 )
 from evalkit.stats.intervals import LEVEL
-from evalkit.stats.label_noise import SHARES, true_score
+from evalkit.stats.label_noise import SHARES, Contradictions, true_score
 
 ALL = "all"
 # Below so many effective clusters, t with K - 1 degrees promises too much.
@@ -84,13 +85,17 @@ class JointPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The plan of a set; `joint` is None for a single metric."""
+    """The plan of a set.
+
+    joint: None for a single metric.  contradictions: of the set's references; None where they are not known.
+    """
 
     assumptions: Assumptions
     aims: Aims
     metrics: tuple[MetricPlan, ...]
     joint: JointPlan | None
     notes: tuple[str, ...]
+    contradictions: Contradictions | None = None
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -124,7 +129,13 @@ def rows_of(samples: Sequence[Sample], wanted: Sequence[str] | None) -> list[Pla
     return found
 
 
-def make_plan(rows: Sequence[PlannedRows], metrics: int, given: Assumptions, aims: Aims) -> Plan:
+def make_plan(
+    rows: Sequence[PlannedRows],
+    metrics: int,
+    given: Assumptions,
+    aims: Aims,
+    contradictions: Contradictions | None = None,
+) -> Plan:
     """The plan for metrics over `rows`, all of one set, `metrics` of them on each.
 
     Raises:
@@ -144,7 +155,7 @@ def make_plan(rows: Sequence[PlannedRows], metrics: int, given: Assumptions, aim
         if p.effective_images < FEW
     )
     joint = _joint_plan(every, given, aims) if len(every) > 1 else None
-    return Plan(assumptions=given, aims=aims, metrics=planned, joint=joint, notes=notes)
+    return Plan(assumptions=given, aims=aims, metrics=planned, joint=joint, notes=notes, contradictions=contradictions)
 
 
 def _metric_plan(rows: PlannedRows, given: Assumptions, aims: Aims) -> MetricPlan:
@@ -235,6 +246,10 @@ def sentences(plan: Plan) -> list[str]:
             f"{_count(j.images_for_margin)} images with {_count(j.n_for_margin)} questions."
         )
     noise = [_label_noise(aims.accuracy, share) for share in SHARES]
+    if plan.contradictions is not None and plan.contradictions.pairs:
+        share = round(plan.contradictions.share, 3)
+        noise.append(in_words(plan.contradictions))
+        noise += [_label_noise(aims.accuracy, share)] if 0 < share < 0.5 else []
     return [*found, *noise, *(f"Note: {note}." for note in plan.notes)]
 
 

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 MISSING = "–"
-# Every BLEU of a protocol but `corpus_bleu`: the authors score each answer and take the mean.
-_SENTENCE_BLEU = re.compile(r"bleu(?:_\d)?")
+# Every BLEU of a protocol but `corpus_bleu`: the authors score each answer and take the mean.  A protocol may stand
+# before the metric, a slice after it.
+_SENTENCE_BLEU = re.compile(r"((?:\S+ )?bleu(?:_\d)?)(, .*)?")
 
 
-def shown_metric(name: str) -> str:
+def shown_metric(name: str, *, is_stated: bool = True) -> str:
     """The name of a metric in tables; it says of BLEU that it is not the one of the corpus.
+
+    name: METRIC, `PROTOCOL METRIC`, or either of them with `, SLICE` behind it.
+    is_stated: False where a paper does not say which BLEU its figure is.
 
     >>> shown_metric("open_recall"), shown_metric("bleu_1"), shown_metric("corpus_bleu")
     ('open_recall', 'bleu_1 (mean of sentences)', 'corpus_bleu')
+    >>> shown_metric("nocandi bleu, organ=lung"), shown_metric("bleu_1", is_stated=False)
+    ('nocandi bleu (mean of sentences), organ=lung', 'bleu_1 (kind not stated)')
     """
-    return f"{name} (mean of sentences)" if _SENTENCE_BLEU.fullmatch(name) else name
+    found = _SENTENCE_BLEU.fullmatch(name)
+    if found is None:
+        return name
+    return f"{found[1]} ({'mean of sentences' if is_stated else 'kind not stated'}){found[2] or ''}"
+
+
+# Beside a table with such a column.
+SENTENCE_BLEU_NOTE = (
+    "bleu is the mean of sentence BLEU over the answers, as the authors' code computes it; corpus BLEU (sacreBLEU's): "
+    "protocol=corpus-bleu"
+)
+
+
+def has_sentence_bleu(names: Iterable[str]) -> bool:
+    """Whether a metric's name alone would not tell that it is a mean of sentence BLEU.
+
+    >>> has_sentence_bleu(["open_f1", "bleu_2"]), has_sentence_bleu(["corpus_bleu", "sentence_bleu"])
+    (True, False)
+    """
+    return any(shown_metric(name) != name for name in names)
 
 
 # Below this effective number of clusters an interval is marked, and the number is printed beside it.

@@ -16,7 +16,7 @@ from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
-from evalkit.core.format import FEW_CLUSTERS_NOTE, is_few
+from evalkit.core.format import FEW_CLUSTERS_NOTE, SENTENCE_BLEU_NOTE, has_sentence_bleu, is_few
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
@@ -321,6 +321,8 @@ def show(conclusion: Conclusion, title: str, metrics: str = METRICS[0]) -> None:
     caption = "\n".join(filter(None, (conclusion.headline, caption_of(summary))))
     if hidden := len(whole) - len(shown):
         caption += f"\n{hidden} further metrics are shown by metrics=all, and are in summary.json"
+    if has_sentence_bleu(m.metric for m in shown):
+        caption += f"\n{SENTENCE_BLEU_NOTE}"
     console.table(shown, title, caption)
     for text in conclusion.texts:
         console.out(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from evalkit.analysis.sanity_checks.answers import wordiness
-from evalkit.core.format import percent
+from evalkit.core.format import percent, shown_metric
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
@@ -28,7 +28,7 @@ def headline(values: Sequence[MetricValue], secondary: Collection[MetricKey], re
     if not whole:
         return ""
     protocol = reference if any(v.protocol == reference for v in whole) else whole[0].protocol
-    numbers = ", ".join(f"{v.metric} {percent(v.value)}" for v in whole if v.protocol == protocol)
+    numbers = ", ".join(f"{shown_metric(v.metric)} {percent(v.value)}" for v in whole if v.protocol == protocol)
     what = ", what most papers print" if protocol == OF_PAPERS else ""
     return f"headline: {numbers} ({protocol}{what})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evalkit.analysis.contradictions import in_words
 from evalkit.analysis.diagnosis import MIN_IMAGES, Block, Diagnosis
 from evalkit.core import console
 from evalkit.core.format import MISSING, interval, percent
@@ -40,6 +41,8 @@ def print_diagnosis(found: Diagnosis) -> None:
         console.out(whole.note)
     if few := [f"{block.group} ({block.n_images})" for block in groups if not block.read]:
         console.out(f"Too few images ({MIN_IMAGES} are needed): {', '.join(few)}.")
+    if found.contradictions is not None and found.contradictions.pairs:
+        console.out(in_words(found.contradictions))
     groups = [block for block in groups if block.read]
     if groups:
         header = [found.by, "n", "images", "yes", "unread", *(NAMES[name] for name in GROUP_MEASURES)]

@@ -9,7 +9,7 @@ from evalkit.analysis.adjusted import AdjustedP
 from evalkit.analysis.compare import RunComparison, p_values
 from evalkit.analysis.paired import Paired
 from evalkit.analysis.run_scores import RunScores, clusters_in_words
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.reports.sheet import Cell, Row, Sheet
 
 COMPARED = (
@@ -48,7 +48,7 @@ def comparison_sheet(results: Sequence[RunComparison], first: RunScores) -> Shee
 
 def _compared_row(run: RunScores, p: Paired, q: AdjustedP) -> Row:
     one, two = p.table_values
-    name = f"{p.key}{p.direction}"
+    name = f"{shown_metric(str(p.key))}{p.direction}"
     difference = Cell(
         text=percent(p.difference, signed=True),
         small=interval(p.interval.low, p.interval.high, signed=True),
@@ -113,7 +113,7 @@ def gate_sheet(content: Mapping[str, Any]) -> Sheet:
 
 
 def _gated_row(c: Mapping[str, Any], m: Mapping[str, Any]) -> Row:
-    name = m["metric"] if m["higher_is_better"] else f"{m['metric']}, lower is better"
+    name = shown_metric(m["metric"]) + ("" if m["higher_is_better"] else ", lower is better")
     starts = (f"{c['task']} ({c['split']})", name, m["verdict"], percent(m["baseline"]), percent(m["candidate"]))
     difference = Cell(text=percent(m["difference"], signed=True), small=interval(m["low"], m["high"], signed=True))
     ends = (percent(m["margin"]), str(m["n_worse"]), str(m["n_better"]), str(m["n"]))

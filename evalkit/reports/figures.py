@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports.numbers import is_in_percent
 from evalkit.reports.suite_table import SuiteRun, run_labels
@@ -119,9 +120,8 @@ def _data(values: Sequence[tuple[str, str, MetricValue]], name: str) -> FigureDa
         scale = 100 if is_in_percent(m) else 1
         low, high = (None if bound is None else scale * bound for bound in (m.low, m.high))
         points.append(Point(row=row, series=series, value=scale * m.value, low=low, high=high))
-    found = FigureData(
-        points=tuple(points), axis=f"{name}{', percent' if points and is_in_percent(values[0][2]) else ''}"
-    )
+    unit = ", percent" if points and is_in_percent(values[0][2]) else ""
+    found = FigureData(points=tuple(points), axis=f"{shown_metric(name)}{unit}")
     if not points:
         raise ConfigError(f"{name} has no value in any run, so there is nothing to draw.")
     if len(found.rows) > MOST_ROWS:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalkit.analysis.run_folders import find_runs
 from evalkit.core.errors import ConfigError, StoreError, did_you_mean
-from evalkit.core.format import MISSING
+from evalkit.core.format import MISSING, shown_metric
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.judge.results import judged_numbers
 from evalkit.published import PublishedTable
@@ -193,7 +193,7 @@ def _caption(
     versions = {m.key: m.signature["protocol"] if m.signature else m.protocol for m in table.values.values()}
     metrics: dict[str, list[str]] = {}
     for key in dict.fromkeys(key for _, key in columns.values()):
-        metrics.setdefault(versions[key], []).append(key.metric)
+        metrics.setdefault(versions[key], []).append(shown_metric(key.metric))
     under = "; ".join(f"{', '.join(names)} under protocol {version}" for version, names in metrics.items())
     sets = ", ".join(f"{c.task} ({c.split})" for c in _one_a_set(columns))
     beside = f", beside the rows of {published.paper} ({published.table})" if published is not None else ""
@@ -247,7 +247,8 @@ def _gaps(table: SuiteTable, digits: int) -> list[str]:
         parts = [f"of {s.n} samples {s.n_failed} failed, {s.n_empty} empty, {s.n_truncated} truncated"]
         parts = parts if s.n_failed or s.n_empty or s.n_truncated else []
         unscored = [
-            f"{place.key} {m.n_unscored} of {m.n} ({value_text(m, m.value_worst_case, digits)} in the worst case)"
+            f"{shown_metric(str(place.key))} {m.n_unscored} of {m.n} "
+            f"({value_text(m, m.value_worst_case, digits)} in the worst case)"
             for place, m in table.values.items()
             if (place.row, place.task) == (row, task) and m.n_unscored
         ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
-from evalkit.core.format import MISSING
+from evalkit.core.format import MISSING, shown_metric
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.published.table import printed
 from evalkit.reports.reproduction.layout import Column
@@ -84,6 +84,7 @@ def _record(published: PublishedTable, label: str, figure: Figure) -> dict[str, 
     return {
         "model": label, "task": figure.task, "split": figure.split, "protocol": figure.protocol,
         "metric": figure.metric, "value": figure.fraction, "n": figure.n, "source": f"{published.name}, as printed",
+        "metric_label": shown_metric(figure.metric, is_stated=figure.protocol not in published.foreign),
     }  # fmt: skip
 
 

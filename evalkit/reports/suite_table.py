@@ -25,7 +25,7 @@ from evalkit.stats.random_effects import MIN_SETS, RandomEffects, random_effects
 
 CSV_COLUMNS = (
     "model", "task", "split", "protocol", "metric", "value", "low", "high", "n", "n_unscored", "value_worst_case",
-    "n_samples", "n_failed", "n_empty", "n_truncated", "tied_with_best", "run_id", "signature",
+    "n_samples", "n_failed", "n_empty", "n_truncated", "tied_with_best", "run_id", "signature", "metric_label",
 )  # fmt: skip
 HOW_TO_READ = (
     "Percent with the 95 % interval; unscored rows are left out of a value, unless its protocol counts them as wrong."
@@ -288,7 +288,7 @@ def to_markdown(table: SuiteTable) -> str:
                 shown = "" if m is None else md(percent(m.value))
                 bold = f"**{shown}**" if place in table.best and shown else shown
                 cells.append(" ".join([bold, *map(md, _rest(m))]) if m is not None else MISSING)
-            rows.append([md(key.protocol), md(key.metric), md(row), *cells])
+            rows.append([md(key.protocol), md(shown_metric(key.metric)), md(row), *cells])
     header = ["protocol", "metric", "model", *map(md, table.tasks)]
     notes = [how_to_read(table, "Bold"), *over_sets(table), *table.notes]
     lines = [f"# {md(table.name)}: {md(table.title)}", "", *markdown.table(header, rows), ""]
@@ -311,6 +311,7 @@ def csv_records(table: SuiteTable) -> list[dict[str, object]]:
             "value": m.value, "low": m.low, "high": m.high, "n": m.n, "n_unscored": m.n_unscored,
             "value_worst_case": m.value_worst_case, "n_samples": s.n, "n_failed": s.n_failed, "n_empty": s.n_empty,
             "n_truncated": s.n_truncated, "tied_with_best": tied, "run_id": s.run_id, "signature": str(m.signature),
+            "metric_label": shown_metric(m.metric),
         })  # fmt: skip
     return records
 
@@ -322,7 +323,7 @@ def to_latex(table: SuiteTable) -> str:
     for key in table.keys:
         rows += [None] if rows and not alone else []
         for number, row in enumerate(_rows_of(table, key)):
-            head = [key.protocol, key.metric] if not number else ["", ""]
+            head = [key.protocol, shown_metric(key.metric)] if not number else ["", ""]
             rows.append([*head, row, *(_latex_cell(table, Place(key, row, task)) for task in table.tasks)])
     return latex.table(
         ["Protocol", "Metric", "Model", *table.tasks],

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ORDERS = 4
 RESAMPLES, SEED = 1000, 0
+# No answer has four words, or all are the reference: the data say nothing about the spread.
+NO_SPREAD = "undefined: all resamples have the same value"
 _ENTITIES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
 # Marks that are always a token.  Full stop, comma and hyphen depend on the digits beside them; an apostrophe is none.
 _MARK = re.compile(r"([!-&(-+:-@\[-`{-~/])")
@@ -83,7 +85,8 @@ def bleu_of_counts(counts: Sequence[float], *, effective_order: bool = False) ->
 def corpus_bleu(values: Sequence[float], labels: Sequence[tuple[str, str]], clusters: Sequence[Hashable]) -> Estimate:
     """Corpus BLEU of pairs of reference and answer, with a percentile interval over resampled clusters.
 
-    An answer that failed is an empty text.  1,000 resamples with a fixed seed (Koehn 2004); None for no pairs.
+    An answer that failed is an empty text.  1,000 resamples with a fixed seed (Koehn 2004).  None for no pairs; no
+    bounds where all resamples have the same value.
     """
     import numpy as np
 
@@ -97,6 +100,8 @@ def corpus_bleu(values: Sequence[float], labels: Sequence[tuple[str, str]], clus
         return Estimate(value, Interval(low=None, high=None, method=ONE_CLUSTER))
     sums = np.stack([cluster_sums(column, codes, k) for column in rows.T], axis=1)
     drawn = np.concatenate([_bleus(weights @ sums) for weights in resampled_weights(k, RESAMPLES, SEED)])
+    if drawn.min() == drawn.max():
+        return Estimate(value, Interval(low=None, high=None, method=NO_SPREAD))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     bounds = min(float(low), value), max(float(high), value)
     return Estimate(value, Interval(low=bounds[0], high=bounds[1], method=f"cluster bootstrap, {k} clusters"))

@@ -1,4 +1,4 @@
-"""Which of several models differ, with the error kept over all pairs at once (max-T test by sign flips).
+"""Tests of all pairs of several models at once, with one error rate for all of them (max-T test by sign flips).
 
 If all models are equal and interchangeable within every cluster, flipping the sign of whole clusters changes nothing.
 The statistic of a pair is its difference over the root of the sum of its squared cluster differences, which no flip

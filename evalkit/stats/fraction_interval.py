@@ -41,7 +41,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusteredFractions:
-    """What the interval needs to know of scores in [0, 1].
+    """Scores in [0, 1], summed over each cluster.
 
     totals, sizes: sum of the scores, and rows, of each cluster, shape (K,).  squares: sum of the squared distances of
     the scores from their mean.  lowest, highest: of the scores.  hits: all scores are 0 or 1.

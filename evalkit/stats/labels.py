@@ -160,7 +160,7 @@ class SmallClassVariance(NamedTuple):
 def small_class_variance(
     values: Sequence[float], correct: Sequence[str], code: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]
 ) -> SmallClassVariance:
-    """What smoothed rates of hits add to the variance of the mean over the classes.
+    """The variance that smoothed rates of hits add to that of the mean over the classes.
 
     A class with h hits in n rows has the rate h / n, and smoothed (h + 2 m) / (n + 2), m the mean over the classes;
     its variance is rate (1 - rate) / n times 1 + icc (rows of a row's cluster - 1), with one intraclass correlation for

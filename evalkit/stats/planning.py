@@ -68,7 +68,7 @@ class PlannedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """What is assumed about two models and their answers.
+    """Assumptions about two models and their answers.
 
     icc: intraclass correlation of the differences within a cluster.  discordance: share of rows on which exactly one
     model is correct.  correlation: of the differences of two metrics on one row.
@@ -177,7 +177,7 @@ def smallest_joint_margin(
 
 
 def needed_growth(power_at: Callable[[float], float], power: float, k: int) -> float | None:
-    """How many times the images of a set reach the power, the rows of each image as they are.
+    """The factor by which the images of a set must grow to reach the power, with the rows of each image as they are.
 
     Args:
         power_at: the power of a set with so many times the images, increasing.

@@ -1,7 +1,7 @@
 """Ranking with uncertainty: simultaneous intervals of all ranks, and the models that may be the best.
 
 Every pair of models is compared at once: the error is that any of the intervals is wrong.  References: Klein, Wright &
-Wieczorek 2020, J. R. Stat. Soc. A 183:819 (ranks from simultaneous comparisons); Hansen, Lunde & Nason 2011,
+Wieczorek 2020, J. R. Stat. Soc. C 69:589 (ranks from simultaneous comparisons); Hansen, Lunde & Nason 2011,
 Econometrica 79:453 (the set of models of which none is worse than another).
 """
 

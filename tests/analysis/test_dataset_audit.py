@@ -68,7 +68,9 @@ def test_every_check_counts_what_is_there():
     }  # fmt: skip
     assert "on 2 images" in by["rows"].text and "a note" in by["rows"].text
     assert "2 open and 4 closed by label, 2 and 4 by yes or no" in by["closed"].text
-    assert "(3 rows), 1 of them with yes and no" in by["conflicts"].text
+    assert by["conflicts"].text.endswith(
+        "(3 rows), 1 of them with yes and no; one answer to each equals at most 83.3 % of all references"
+    )
     assert "of 2 images" in by["train images"].text and "4 of 6 rows" in by["train images"].text
     assert by["duplicates"].examples == ("2 (a): 'is  it ?' -> 'YES'",)
     assert by["left out"].examples == ("row 0: its answer is empty",)
@@ -171,7 +173,7 @@ def test_the_known_faults_of_path_vqa_are_found(shared):
     by = found(PathVqa(name="p", path=str(shared / "pathvqa/hf"), closed_rule="yesno"))
     assert by["duplicates"].count == 608
     assert by["conflicts"].count == 236
-    assert "(951 rows), 3 of them with yes and no" in by["conflicts"].text
+    assert "(951 rows), 3 of them with yes and no; one answer to each equals at most 91.8 %" in by["conflicts"].text
     assert by["train images"].count == 0 and "names no images" in by["train images"].text
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evalkit.analysis.contradictions import contradictions_of_verdicts
 from evalkit.analysis.diagnosis import diagnose, finding_of, verdicts
 from evalkit.cli.main import main
 from evalkit.core.types import Sample
@@ -82,6 +84,30 @@ def test_the_verb_prints_and_writes_the_block(run: Path, tmp_path: Path, capsys:
     record = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
     assert record["prevalence"] == 0.05
     assert [b["group"] for b in record["blocks"]] == ["all", "mass"]
+
+
+def test_the_verb_names_references_that_contradict_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [s for s in made_samples(80) if s.answer_type == "CLOSED"]
+    samples = [replace(s, question="Is there a mass?", image_id=f"im{k // 2}") for k, s in enumerate(samples)]
+    pairs = [{s.references[0] for s in samples[k : k + 2]} for k in range(0, len(samples), 2)]
+    n = sum(len(golds) > 1 for golds in pairs)
+    assert 0 < n < len(pairs)
+    folder = made_run(tmp_path / "run", samples, [answered(s, "yes") for s in samples])
+    assert main(["diagnose", str(folder), f"file={tmp_path / 'd.json'}"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{n} pairs of image and question have different ones ({2 * n} of {len(samples)} rows)" in printed
+    record = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["contradictions"]
+    assert record == {"pairs": n, "rows": 2 * n, "unmatched": n, "n": len(samples)}
+
+
+@pytest.mark.parametrize(("cluster", "pairs"), [("image", 1), ("video", None), ("patient", None)])
+def test_contradictions_are_read_off_a_run_whose_clusters_are_images(cluster: str, pairs: int | None) -> None:
+    found = contradictions_of_verdicts(
+        verdicts([line(0, "yes", "yes"), line(1, "no", "yes"), line(2, "no", "no")], lambda row: ""), cluster
+    )
+    assert (found and found.pairs) == pairs
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,26 @@ def test_a_users_table_is_planned_by_answer_type_and_tag(tmp_path: Path, capsys:
     assert "Note: modality=CT: 10 images count as 10" in capsys.readouterr().out
 
 
+def test_a_plan_of_a_set_says_how_many_of_its_references_contradict_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = rows_csv(tmp_path)
+    words = ["plan", "task=table", f"task.path={file}", f"file={tmp_path / 'plan.json'}"]
+    assert main(words) == 0
+    assert "contradict" not in capsys.readouterr().out
+    # Questions are alike up to case and spaces; the first image's two closed rows and its open one become one question.
+    lines = file.read_text(encoding="utf-8").splitlines()
+    lines[1:4] = ["0,0.png,Side ?,left,CT", "1,0.png,side?,left,CT", "2,0.png,side?,right,CT"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert main(words) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 pair of image and question has different ones (3 of 60 rows)" in printed
+    assert "one answer to each equals at most 98.3 % of all references" in printed
+    assert "With 1.7 % wrong references, a score of 80 %" in printed
+    found = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["contradictions"]
+    assert found == {"pairs": 1, "rows": 3, "unmatched": 1, "n": 60}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -16,6 +16,7 @@ import pytest
 
 from evalkit.analysis.paired import Paired
 from evalkit.core.errors import ConfigError
+from evalkit.core.format import shown_metric
 from evalkit.core.reasoning import separate
 from evalkit.core.types import ImageRef, MetricKey, Prediction, Sample
 from evalkit.reports.run_page import Differences, page_data, paired_differences, write_page
@@ -247,7 +248,7 @@ def test_the_page_opens_from_disk_and_shows_every_number(page: Browser, run: Pat
     )
     assert len(rows) == len(metrics)
     for row, m in zip(rows, metrics, strict=True):
-        assert row[:3] == [m["protocol"], m["metric"], f"{100 * m['value']:.2f}"]
+        assert row[:3] == [m["protocol"], shown_metric(m["metric"]), f"{100 * m['value']:.2f}"]
         assert row[3] == f"[{100 * m['low']:.2f}, {100 * m['high']:.2f}]"
         assert row[5:7] == [str(m["n"]), str(m["n_unscored"])]
     assert "failed" in page.text("#about") and "CUDA out of memory" in page.run(

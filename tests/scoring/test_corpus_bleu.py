@@ -27,13 +27,25 @@ def test_the_values_are_sacrebleus() -> None:
     assert sentences == pytest.approx(SENTENCES, abs=1e-12)
 
 
-@given(
-    st.lists(st.tuples(st.text("ab .,-1\n'", max_size=12), st.text("ab .,-1\n'", max_size=12)), min_size=1, max_size=8)
+TEXTS = st.one_of(
+    st.text("ab .,-1\n'", max_size=12),
+    st.lists(st.sampled_from([*"abc", "2.5", "x-ray", "&lt;", "T1,", "µm", "<skipped>"]), max_size=9).map(" ".join),
 )
-def test_the_values_are_those_of_sacrebleu_where_it_is_installed(pairs: list[tuple[str, str]]) -> None:
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8))
+def test_corpus_sentences_and_tokens_are_sacrebleus(pairs: list[tuple[str, str]]) -> None:
+    """sacrebleu is installed with the extra `dev`."""
     metrics = pytest.importorskip("sacrebleu.metrics")
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
     theirs = metrics.BLEU(lowercase=True).corpus_score([a for _, a in pairs], [[r for r, _ in pairs]]).score
     assert corpus_bleu([0.0] * len(pairs), pairs, range(len(pairs))).value == pytest.approx(theirs / 100, abs=1e-9)
+    sentence, tokens = metrics.BLEU(lowercase=True, effective_order=True), Tokenizer13a()
+    for reference, answer in pairs:
+        found = bleu_of_counts(bleu_counts(answer, reference), effective_order=True)
+        assert found == pytest.approx(sentence.sentence_score(answer, [reference]).score / 100, abs=1e-9)
+        assert bleu_tokens(answer) == tokens(answer.rstrip().lower()).split()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +82,12 @@ def test_the_interval_resamples_clusters_and_holds_the_value() -> None:
     assert wide.interval.high - wide.interval.low > 1.5 * (narrow.interval.high - narrow.interval.low)
     assert corpus_bleu([0.0] * 4, PAIRS, "aaaa").interval.low is None
     assert corpus_bleu([0.0] * 40, pairs, range(40)) == narrow
+
+
+@pytest.mark.parametrize(("answer", "value"), [("no", 0.0), ("a b c d e", 1.0), ("x y z v w", 0.0)])
+def test_without_any_spread_there_is_no_interval_of_zero_width(answer: str, value: float) -> None:
+    found = corpus_bleu([0.0] * 9, [("a b c d e", answer)] * 9, [k // 3 for k in range(9)])
+    assert (found.value, found.interval.low, found.interval.high) == (value, None, None)
 
 
 def test_both_meanings_stand_beside_each_other_and_a_failed_answer_is_an_empty_text() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit.analysis.disagreement.components import components, difference_interval, influences
 from evalkit.core.errors import ConfigError
 from evalkit.stats import cluster_codes, mean_interval
-from evalkit.stats.label_noise import true_score
+from evalkit.stats.label_noise import contradictions, true_score
 from evalkit.stats.random_effects import random_effects
 
 
@@ -60,6 +64,16 @@ def test_the_true_score_of_drawn_wrong_references_is_found() -> None:
     assert true_score(0.01, 0.05).low == 0.0
     assert true_score(0.7, 0.03).highest == pytest.approx(0.97)
     assert true_score(0.7, 0) == (0.7, 0.7, 0.7, 0.7, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
+def test_no_choice_of_one_answer_a_question_beats_the_share_of_contradictions(rows: list[tuple[int, int]]) -> None:
+    found = contradictions([q for q, _ in rows], [r for _, r in rows])
+    best = max(sum(r == answers[q] for q, r in rows) for answers in itertools.product(range(3), repeat=4))
+    assert found.n - found.unmatched == best
+    assert found.share == pytest.approx(1 - best / len(rows) if rows else 0.0)
+    assert found.pairs == sum(len({r for q, r in rows if q == k}) > 1 for k in range(4))
+    assert found.unmatched <= found.rows <= found.n
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 0.5, 1.0])

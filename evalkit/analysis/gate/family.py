@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evalkit.analysis.paired import ASSUMED_DISCORDANCE
 from evalkit.analysis.run_scores import RunScores
 from evalkit.core.types import MetricKey
+from evalkit.stats import effective_clusters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,3 +108,18 @@ def joint_chance(
         if key in baseline.columns and (n := len(baseline.rows(key)))
     ]
     return JointChance(math.prod(chances), min(chances, default=1.0))
+
+
+def whole_loss_chance(run: RunScores, key: MetricKey, margin: float) -> float:
+    """A rough chance that a candidate passes which loses whole clusters, the margin in all, and nothing else.
+
+    (1 - margin)^K, K the effective number of clusters: that of losing none that carries weight.  benchmarks/results/
+    gate-limits.json has simulated ones.
+
+    >>> round((1 - 0.02) ** 88, 2)  # SLAKE, all rows; simulated: 0.14
+    0.17
+    """
+    import numpy as np
+
+    sizes = list(Counter(run.image_ids[k] for k in run.rows(key)).values())
+    return float((1 - margin) ** effective_clusters(np.array(sizes))) if sizes else 0.0

@@ -21,7 +21,7 @@ from evalkit.analysis.gate.verdicts import (
 )
 from evalkit.analysis.run_scores import clusters_in_words
 from evalkit.core.files import indented, write_whole
-from evalkit.core.format import interval, percent
+from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.plain_text import one_line
 from evalkit.core.types import worst_score
 from evalkit.runs.codec import encode
@@ -178,7 +178,7 @@ def sentence(m: Mapping[str, Any]) -> str:
     shown = values if table == values else f"{table} (worst case {values})"
     direction = "" if m["higher_is_better"] else "; lower is better"
     return (
-        f"{m['metric']}: {m['verdict']}; {shown}, difference {_difference(m)} against a margin of "
+        f"{shown_metric(m['metric'])}: {m['verdict']}; {shown}, difference {_difference(m)} against a margin of "
         f"{percent(m['margin'])}; {m['n_worse']} worse, {m['n_better']} better of {m['n']} on "
         f"{m['n_images']} {clusters_in_words(m['cluster'])}{unscored}{direction}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.analysis.sanity_checks.lift import CHANCE, LETTER
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, shown_metric
 from evalkit.scoring.choice_protocol import METRIC as CHOICE_METRIC
 
 DIGITS = 1
@@ -78,7 +78,7 @@ def _slice_lines(slices: Sequence[Mapping[str, Any]], protocol_name: str) -> lis
     by_slice: dict[str, list[str]] = defaultdict(list)
     for m in slices:
         if m["protocol"] == protocol_name:
-            text = f"{m['metric']} {_percent(m['value'])}{_bounds([m['low'], m['high']])} (n {m['n']})"
+            text = f"{shown_metric(m['metric'])} {_percent(m['value'])}{_bounds([m['low'], m['high']])} (n {m['n']})"
             by_slice[m["part"]].append(text)
     return [_line(name, ", ".join(shown)) for name, shown in by_slice.items()]
 
@@ -86,7 +86,7 @@ def _slice_lines(slices: Sequence[Mapping[str, Any]], protocol_name: str) -> lis
 def _lift(m: Mapping[str, Any]) -> str:
     bounds = _bounds([m["low"], m["high"]], signed=True)
     lift = percent(m["lift"], DIGITS, signed=True)
-    return f"{m['protocol']} {m['metric']} {_percent(m['value'])} (lift {lift}{bounds})"
+    return f"{m['protocol']} {shown_metric(m['metric'])} {_percent(m['value'])} (lift {lift}{bounds})"
 
 
 def _percent(value: float | None) -> str:

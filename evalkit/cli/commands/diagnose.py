@@ -8,6 +8,7 @@ finding that questions name, or for each value of a tag.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ FIRST_WORD = "run"
 
 def main(config: Config) -> int:
     """Print the diagnostic blocks of a run; write them as JSON where asked."""
+    from evalkit.analysis.contradictions import contradictions_of_verdicts
     from evalkit.analysis.diagnosis import diagnose, verdicts
     from evalkit.reports.diagnosis_table import print_diagnosis
     from evalkit.runs.verify import open_run
@@ -46,6 +48,7 @@ def main(config: Config) -> int:
             f"{config['run']} has no question with the reference yes or no, so that there is nothing to diagnose."
         )
     diagnosis = diagnose(run.summary.run_id, found, config["by"] or "", prevalence)
+    diagnosis = replace(diagnosis, contradictions=contradictions_of_verdicts(found, run.summary.cluster))
     print_diagnosis(diagnosis)
     if config["file"]:
         write_json(Path(config["file"]), diagnosis.record())

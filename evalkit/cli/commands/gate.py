@@ -288,7 +288,7 @@ def _say_family(
     margin_of: Mapping[MetricKey, float],
     config: Config,
 ) -> None:
-    """Print which metrics are left out as copies, and the chance that an equal candidate passes all others."""
+    """Print which metrics are left out as copies, the chance that an equal candidate passes all others, and limits."""
     from evalkit.analysis.gate.family import joint_chance, near_copies
     from evalkit.analysis.gate.verdicts import BOUND, default_metrics
     from evalkit.analysis.paired import ASSUMED_DISCORDANCE
@@ -305,6 +305,23 @@ def _say_family(
         f"note: an equal candidate passes {'all ' if n > 1 else ''}{n} metric{'s' if n > 1 else ''} with a chance of "
         f"{chance.text} (when {100 * ASSUMED_DISCORDANCE:.0f} % of the answers change, rows taken as independent)"
     )
+    for baseline, metrics in zip(baselines, every, strict=True):
+        _say_whole_losses(baseline, metrics, margin_of)
+
+
+def _say_whole_losses(baseline: RunScores, metrics: Sequence[MetricKey], margin_of: Mapping[MetricKey, float]) -> None:
+    """Print the largest chance that a loss of whole clusters passes, where it is above what a gate promises."""
+    from evalkit.analysis.gate.family import whole_loss_chance
+    from evalkit.analysis.gate.verdicts import ALPHA
+
+    chances = {key: whole_loss_chance(baseline, key, margin_of[key]) for key in metrics if key in baseline.columns}
+    key = max(chances, key=lambda key: chances[key], default=None)
+    if key is not None and chances[key] > ALPHA:
+        console.note(
+            f"note: {baseline.header.task} {key}: a candidate that loses whole {baseline.clusters} and nothing else, "
+            f"{100 * margin_of[key]:.1f} points in all, passes with a chance of roughly {100 * chances[key]:.0f} %; "
+            f"the {100 * ALPHA:.0f} % that a gate promises are about losses spread over {baseline.clusters}"
+        )
 
 
 def show_certifiable_margins(config: Config) -> int:

@@ -17,6 +17,7 @@ from evalkit.core.files import write_json, write_whole
 
 if TYPE_CHECKING:
     from evalkit.stats import PlannedRows
+    from evalkit.stats.label_noise import Contradictions
 
 HELP_ORDER = 35
 EXAMPLES = (
@@ -37,10 +38,10 @@ def main(config: Config) -> int:
     from evalkit.stats import Assumptions
 
     _check(config)
-    title, rows = _rows(config)
+    title, rows, contradictions = _rows(config)
     given = Assumptions(icc=config["icc"], discordance=config["discordance"], correlation=config["correlation"])
     aims = Aims(**{k: config[k] for k in ("accuracy", "difference", "margin", "loss", "power", "alpha")})
-    plan = make_plan(rows, config["metrics"], given, aims)
+    plan = make_plan(rows, config["metrics"], given, aims, contradictions)
     console.grid(*table(plan), title)
     for text in sentences(plan):
         console.out(text)
@@ -53,8 +54,9 @@ def main(config: Config) -> int:
     return 0
 
 
-def _rows(config: Config) -> tuple[str, list[PlannedRows]]:
-    """A title of the set, and the rows of its metrics."""
+def _rows(config: Config) -> tuple[str, list[PlannedRows], Contradictions | None]:
+    """A title of the set, the rows of its metrics, and what is known of contradictions among its references."""
+    from evalkit.analysis.contradictions import contradictions_of_samples
     from evalkit.analysis.plan import rows_of
     from evalkit.stats import equal_clusters
 
@@ -62,9 +64,9 @@ def _rows(config: Config) -> tuple[str, list[PlannedRows]]:
         if config["n"] is not None or config["images"] is not None:
             raise ConfigError("A task has its own questions and images: give task=NAME, or n= and images=, not both.")
         loaded = make_task(config).load(images=False)
-        return f"{loaded.name} ({loaded.split}), clusters: {loaded.cluster}", rows_of(
-            loaded.samples, as_list(config["rows"]) or None
-        )
+        rows = rows_of(loaded.samples, as_list(config["rows"]) or None)
+        title = f"{loaded.name} ({loaded.split}), clusters: {loaded.cluster}"
+        return title, rows, contradictions_of_samples(loaded.samples)
     if config["n"] is None:
         raise ConfigError(
             "Give a set: task=NAME (and task.path=DIR), task=table task.path=FILE for your own, or n=1000 images=100."
@@ -72,7 +74,7 @@ def _rows(config: Config) -> tuple[str, list[PlannedRows]]:
     if config["rows"]:
         raise ConfigError("rows= needs task=NAME: a set given by n= and images= has no tags.")
     images = config["images"] if config["images"] is not None else config["n"]
-    return f"{config['n']} questions on {images} images", [equal_clusters(config["n"], images)]
+    return f"{config['n']} questions on {images} images", [equal_clusters(config["n"], images)], None
 
 
 def _check(config: Config) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalkit.analysis.compare import RunComparison
 from evalkit.analysis.run_scores import RunScores
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import MISSING, interval, percent, shown_metric
 from evalkit.core.types import MetricValue
 from evalkit.reports.dossier.plan import PlanCheck
 from evalkit.reports.dossier.sections import FactTable, Section, block_section
@@ -156,8 +156,8 @@ def _model(e: Evidence) -> Section:
 def _metric_table(values: Sequence[MetricValue], caption: str) -> FactTable:
     rows = tuple(
         (
-            m.protocol, m.metric, m.slice, value_text(m, m.value), interval_text(m), str(m.n), str(m.n_unscored),
-            value_text(m, m.value_worst_case) if m.n_unscored else MISSING,
+            m.protocol, shown_metric(m.metric), m.slice, value_text(m, m.value), interval_text(m), str(m.n),
+            str(m.n_unscored), value_text(m, m.value_worst_case) if m.n_unscored else MISSING,
         )
         for m in values
     )  # fmt: skip
@@ -211,7 +211,7 @@ def _failures(e: Evidence) -> Section:
     facts = {
         "samples": str(s.n), "failed": str(s.n_failed), "empty": str(s.n_empty), "cut": str(s.n_truncated),
     }  # fmt: skip
-    rows = tuple((u.protocol, u.metric, u.reason, str(u.count)) for u in s.unscored)
+    rows = tuple((u.protocol, shown_metric(u.metric), u.reason, str(u.count)) for u in s.unscored)
     header = ("protocol", "metric", "reason", "samples")
     table = FactTable(header=header, rows=rows, caption="Samples that could not be scored, abstentions among them")
     return Section(id="failures", title="Failures and abstentions", facts=facts, tables=(table,) if rows else ())
@@ -223,7 +223,7 @@ def _changes(e: Evidence) -> Section:
     first, results = e.against
     rows = tuple(
         (
-            str(p.key), *(percent(v) for v in p.table_values), percent(p.difference, signed=True),
+            shown_metric(str(p.key)), *(percent(v) for v in p.table_values), percent(p.difference, signed=True),
             interval(p.interval.low, p.interval.high, signed=True), str(p.n_worse), str(p.n_better), str(p.n),
         )
         for result in results

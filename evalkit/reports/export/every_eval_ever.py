@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.files import json_line, safe_name, write_json, write_whole
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricKey, MetricValue, Score
 from evalkit.judge.metric_definitions import UNIT_INTERVAL
 from evalkit.reports.export.run import (
@@ -175,10 +176,11 @@ def _metric(run: FinishedRun, number: MetricValue) -> Record:
     # Some published protocols count a repeated word again and can pass 1.
     low = None if low is not None and number.value < low else low
     high = None if high is not None and number.value > high else high
+    name = shown_metric(number.metric)
     metric: Record = {
-        "evaluation_description": f"{number.metric} under the protocol {number.protocol}, rows: {number.slice}",
+        "evaluation_description": f"{name} under the protocol {number.protocol}, rows: {number.slice}",
         "metric_id": f"evalkit.{number.protocol}.{number.metric}",
-        "metric_name": number.metric,
+        "metric_name": name,
         "metric_unit": "proportion" if (low, high) == UNIT_INTERVAL else "points",
         # The format demands a boolean, also for a quantity without a direction.
         "lower_is_better": lower_is_better(number),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.core.files import write_whole
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricValue
 from evalkit.reports.export.run import FinishedRun, name_of
 from evalkit.reports.latex import table
@@ -40,7 +41,7 @@ def write_latex(run: FinishedRun, out: Path) -> list[Path]:
 def _row(number: MetricValue, sliced: bool, *, first: bool) -> list[str]:
     return [
         number.protocol if first else "",
-        number.metric,
+        shown_metric(number.metric),
         *([number.slice] if sliced else []),
         value_text(number, number.value),
         interval_text(number),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.core.files import write_whole
+from evalkit.core.format import shown_metric
 from evalkit.core.plain_text import one_line
 from evalkit.reports.export.run import FinishedRun, details_of, name_of
 from evalkit.runs.store import run_name
@@ -32,7 +33,7 @@ def write_model_index(run: FinishedRun, out: Path) -> list[Path]:
             dataset_revision=task.get("revision"),
             dataset_args={**run.counts(), **run.conditions()},
             metric_type=n.metric,
-            metric_name=f"{n.metric} ({n.protocol}{'' if n.slice == 'all' else ', ' + n.slice})",
+            metric_name=f"{shown_metric(n.metric)} ({n.protocol}{'' if n.slice == 'all' else ', ' + n.slice})",
             metric_value=n.value,
             metric_config=n.protocol,
             metric_args=details_of(n),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from evalkit.core.format import shown_metric
 from evalkit.reports import markdown
 from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.reports.leaderboard.ranking import HEADLINES
@@ -121,7 +122,7 @@ def _cells(table: Table, metric: str) -> Iterator[tuple[tuple[str, str], Overvie
 
 def heading_of(column: Column) -> str:
     """The heading of a column."""
-    return f"{column.task}{f' {column.data}' if column.data else ''} {column.metric}"
+    return f"{column.task}{f' {column.data}' if column.data else ''} {shown_metric(column.metric)}"
 
 
 def to_markdown(found: Iterable[Overview]) -> list[str]:

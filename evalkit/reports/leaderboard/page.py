@@ -15,6 +15,7 @@ from evalkit.reports.leaderboard.render import (
     LABELS,
     bounds,
     faults,
+    heading,
     is_best,
     is_tied,
     place_text,
@@ -82,7 +83,7 @@ def _table(table: Table) -> dict[str, Any]:
         "recipe": table.recipe,
         "ranked": not table.reason,
         "columns": [
-            {"name": name, "extra": name not in shown, "lower": table.higher_is_better[name] is False}
+            {"name": heading(table, name), "extra": name not in shown, "lower": table.higher_is_better[name] is False}
             for name in table.columns
         ],
         "n_extra": len(table.columns) - len(shown),

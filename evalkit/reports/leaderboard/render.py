@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalkit.core.format import interval, worst_case
+from evalkit.core.format import interval, shown_metric, worst_case
 from evalkit.reports import latex, markdown
 from evalkit.reports.csv_text import csv_text
 from evalkit.reports.leaderboard.entries import Cell, Entry
+from evalkit.reports.leaderboard.groups import FOREIGN_PROTOCOL
 from evalkit.reports.leaderboard.ranking import HEADLINES, is_best_of_all
 from evalkit.reports.leaderboard.tables import Board, Section, Table
 
 CSV_COLUMNS = (
     "task", "data", "protocol", "counted", "regime", "not_ranked_because", "kind", "row", "details", "metric", "value",
     "low", "high", "interval", "n", "n_unscored", "value_worst_case", "places", "tied_with_best", "faults",
-    "not_reproducible", "signature", "source", "where",
+    "not_reproducible", "signature", "source", "where", "metric_label",
 )  # fmt: skip
 # Kind of an entry -> its label next to the name.
 LABELS = {"run": "", "paper": "", "baseline": "no image", "control": "control"}
@@ -29,6 +30,11 @@ def shown_columns(table: Table) -> list[str]:
     """The columns of a printed table: metrics of papers and ranked ones; CSV and page have the others too."""
     printed = {name for entry in table.entries if entry.kind == "paper" for name in entry.cells}
     return [c for c in table.columns if c in HEADLINES or c in printed] or list(table.columns[:1])
+
+
+def heading(table: Table, name: str) -> str:
+    """The heading of a column; of BLEU it says which one it is, where that is known."""
+    return shown_metric(name, is_stated=not table.reason.startswith(FOREIGN_PROTOCOL))
 
 
 def is_best(table: Table, name: str, entry: Entry) -> bool:
@@ -121,7 +127,8 @@ def _markdown_table(table: Table) -> list[str]:
     lines = ["", f"### {md(title(table))}", ""]
     lines += [f"Protocol settings: `{markdown.code(table.recipe)}`", ""] if table.recipe else []
     placed = any(place_text(table, entry) for entry in table.entries)
-    head = [*(["place"] if placed else []), "model", *names, "how", "source"]
+    headings = [heading(table, name) for name in names]
+    head = [*(["place"] if placed else []), "model", *headings, "how", "source"]
     rows = []
     for entry in table.entries:
         cells = [_markdown_cell(table, name, entry, footnotes) for name in names]
@@ -198,6 +205,7 @@ def _csv_record(board: Board, section: Section, table: Table, entry: Entry, name
         "signature": str(cell.number.signature),
         "source": cell.source,
         "where": cell.where,
+        "metric_label": heading(table, name),
     }
 
 
@@ -221,7 +229,7 @@ def _latex_table(board: Board, section: Section, table: Table, number: int) -> s
     # A number of rows that all entries share is in the heading instead of in each cell.
     shared = {name: next(iter(found)) if len(found) == 1 else None for name, found in sizes.items()}
     placed = any(place_text(table, entry) for entry in table.entries)
-    head = [f"{name} (n={shared[name]})" if shared[name] else name for name in names]
+    head = [heading(table, name) + (f" (n={shared[name]})" if shared[name] else "") for name in names]
     rows = []
     for entry in table.entries:
         cells = [_latex_cell(table, name, entry, footnotes, shared[name]) for name in names]

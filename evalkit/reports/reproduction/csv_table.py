@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.core.format import shown_metric
 from evalkit.published import PublishedTable
 from evalkit.published.table import UNIT_NAMES
 from evalkit.reports.csv_text import csv_text as as_csv
@@ -16,6 +17,7 @@ CSV_COLUMNS = (
     "paper", "table", "row", "model", "task", "split", "slice", "protocol", "metric", "unit", "regime", "train",
     "epochs", "published", "published_low", "published_high", "published_n", "published_k", "reproduced", "low", "high",
     "n", "k", "difference", "verdict", "why", "counted", "run", "known_faults", "source", "confidence",
+    "metric_label",
 )  # fmt: skip
 
 
@@ -39,6 +41,7 @@ def _record(published: PublishedTable, cell: ReproducedCell) -> dict[str, Any]:
         "difference": "" if value is None else difference(cell), "verdict": cell.verdict, "why": cell.why,
         "counted": cell.proxy, "run": cell.run, "known_faults": "; ".join(published.faults_of(s, f)),
         "source": source.read, "confidence": source.confidence,
+        "metric_label": shown_metric(f.metric, is_stated=f.protocol not in published.foreign),
     }  # fmt: skip
 
 
@@ -47,4 +50,5 @@ def _extra_record(row: ExtraRow, column: Column, cell: ExtraCell) -> dict[str, A
     return {
         "row": row.model, "model": row.model, **column._asdict(), "reproduced": value.value, "low": value.low,
         "high": value.high, "n": value.n, "verdict": "own row", "run": cell.run,
+        "metric_label": shown_metric(column.metric),
     }  # fmt: skip

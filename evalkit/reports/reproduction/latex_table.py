@@ -32,7 +32,7 @@ def latex(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Seq
     One `table` for each table of the paper and each combination of protocols.
     """
     parts = []
-    for number, block in enumerate(blocks(cells), 1):
+    for number, block in enumerate(blocks(cells, published.foreign), 1):
         rows: list[list[str] | None] = []
         for system in block.systems:
             rows += _rows(block, system)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import Figure, PublishedTable, System
 from evalkit.reports.reproduction.verdict import ReproducedCell, find_value, why_not_comparable
@@ -56,8 +57,11 @@ class Block:
         return any(f.regime == "trained-on-this-split" for f in found)
 
 
-def blocks(cells: Sequence[ReproducedCell]) -> list[Block]:
-    """The cells by the table and the protocols of their rows, in the order of the paper."""
+def blocks(cells: Sequence[ReproducedCell], foreign: Container[str] = ()) -> list[Block]:
+    """The cells by the table and the protocols of their rows, in the order of the paper.
+
+    foreign: the protocols that evalkit cannot compute; their headings say that the kind of BLEU is not stated.
+    """
     systems: dict[str, System] = {}
     protocols: dict[str, frozenset[str]] = {}
     for cell in cells:
@@ -66,25 +70,25 @@ def blocks(cells: Sequence[ReproducedCell]) -> list[Block]:
     groups: dict[tuple[str, frozenset[str]], list[System]] = {}
     for name, system in systems.items():
         groups.setdefault((system.table, protocols[name]), []).append(system)
-    return [_block(table, members, cells) for (table, _), members in groups.items()]
+    return [_block(table, members, cells, foreign) for (table, _), members in groups.items()]
 
 
-def _block(table: str, systems: Sequence[System], cells: Sequence[ReproducedCell]) -> Block:
+def _block(table: str, systems: Sequence[System], cells: Sequence[ReproducedCell], foreign: Container[str]) -> Block:
     ids = {s.id for s in systems}
     members: dict[CellKey, list[ReproducedCell]] = {}
     for cell in cells:
         if cell.system.id in ids:
             members.setdefault(CellKey(cell.system.id, Column.of(cell.figure)), []).append(cell)
     columns = list(dict.fromkeys(key.column for key in members))
-    return Block(table=table, systems=systems, heads=headings(columns), cells=members)
+    return Block(table=table, systems=systems, heads=headings(columns, foreign), cells=members)
 
 
-def headings(columns: Sequence[Column]) -> dict[Column, str]:
+def headings(columns: Sequence[Column], foreign: Container[str] = ()) -> dict[Column, str]:
     """A heading for each column: the parts in which it differs from the others.
 
     >>> columns = [Column("slake", "test", "p", "f1", "all"), Column("slake", "test", "p", "bleu_1", "all")]
     >>> list(headings(columns).values())
-    ['slake f1', 'slake bleu_1']
+    ['slake f1', 'slake bleu_1 (mean of sentences)']
     """
     several_tasks = len({c.task for c in columns}) > 1
     several_splits = len({c.split for c in columns}) > 1
@@ -95,7 +99,7 @@ def headings(columns: Sequence[Column]) -> dict[Column, str]:
         others = [c for c in columns if c != column and (c.task, c.split, c.slice) == same_rows]
         parts = [_short(column.task, [c.task for c in columns])] if several_tasks or not several_slices else []
         parts += [column.split] if several_splits else []
-        parts += [column.metric] if others else []
+        parts += [shown_metric(column.metric, is_stated=column.protocol not in foreign)] if others else []
         parts += [column.slice.partition("=")[2] or column.slice] if several_slices else []
         parts += [f"({column.protocol})"] if any(c.metric == column.metric for c in others) else []
         found[column] = " ".join(parts)

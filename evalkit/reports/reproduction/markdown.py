@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+from evalkit.core.format import shown_metric
 from evalkit.published import PublishedTable
 from evalkit.reports.markdown import code, escape, table, without_html
 from evalkit.reports.reproduction.layout import Block, CellKey, ExtraRow, blocks, extra_texts
@@ -53,13 +54,13 @@ def difference(cell: ReproducedCell) -> str:
 def show(published: PublishedTable, cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow] = ()) -> str:
     """The table for a terminal: one line a row of the paper, with the values of runs next to the published ones."""
     lines = [f"{published.paper}, {published.table}, {published.version}"]
-    for block in blocks(cells):
+    for block in blocks(cells, published.foreign):
         lines += ["", *([f"{block.table}:"] if block.table else []), *_block_lines(block, extra)]
     signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items() if sign)
     lines += ["", f"{signs}, no sign: not run", tally(cells)]
     if any(c.figure.regime == "trained-on-this-split" for c in cells):
         lines.append("* trained on: " + published.notes[0] if published.notes else "* trained on this split")
-    return "\n".join([*lines, *_reasons(cells)])
+    return "\n".join([*lines, *_reasons(cells, published.foreign)])
 
 
 def _block_lines(block: Block, extra: Sequence[ExtraRow]) -> list[str]:
@@ -88,13 +89,14 @@ def _signed(cell: ReproducedCell) -> str:
     return f" {SIGNS[cell.verdict]}{cell.printed}"
 
 
-def _reasons(cells: Sequence[ReproducedCell]) -> list[str]:
-    """Each reason once, with the first cells that it is for."""
+def _reasons(cells: Sequence[ReproducedCell], foreign: Container[str]) -> list[str]:
+    """Each reason once, with the first cells that it is for; `foreign` as in `blocks`."""
     places: dict[tuple[str, str], list[str]] = {}
     for c in cells:
         if c.why:
             slice_name = "" if c.figure.slice == "all" else f" {c.figure.slice}"
-            place = f"{c.run or c.system.id} {c.figure.task} {c.figure.split}{slice_name} {c.figure.metric}"
+            metric = shown_metric(c.figure.metric, is_stated=c.figure.protocol not in foreign)
+            place = f"{c.run or c.system.id} {c.figure.task} {c.figure.split}{slice_name} {metric}"
             places.setdefault((c.verdict, c.why), []).append(place)
     lines = []
     for (verdict, why), named in places.items():
@@ -130,7 +132,8 @@ def _cell_table(published: PublishedTable, cells: Sequence[ReproducedCell]) -> l
         figure, system = cell.figure, cell.system
         split = f"{figure.split} (trained on)" if figure.regime == "trained-on-this-split" else figure.split
         values = [system.label, system.model, *([_flag(system.lora), _flag(system.extra_data)] if has_flags else [])]
-        values += [figure.task, split, figure.slice, figure.protocol, figure.metric, _regime(cell)]
+        metric = shown_metric(figure.metric, is_stated=figure.protocol not in published.foreign)
+        values += [figure.task, split, figure.slice, figure.protocol, metric, _regime(cell)]
         values += [figure.value, cell.printed, _interval(cell), difference(cell)]
         values += [f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict, cell.run or "–"]
         values.append(", ".join(marks[k] for k in dict.fromkeys((*figure.faults, *system.faults))) or "–")
@@ -147,7 +150,7 @@ def _extra_table(cells: Sequence[ReproducedCell], extra: Sequence[ExtraRow]) -> 
     for row in extra:
         for c, cell in row.cells.items():
             assert cell.value.value is not None
-            values = [row.model, c.task, c.split, c.slice, c.protocol, c.metric]
+            values = [row.model, c.task, c.split, c.slice, c.protocol, shown_metric(c.metric)]
             values += [figures[c].prints(cell.value.value), cell.run]
             rows.append([escape(value) for value in values])
     return ["", "Rows of other models", "", *table(columns, rows)]

@@ -83,8 +83,8 @@ function rowsOfView() {
 }
 // The numbers of the runs, without slices.
 const rowsOfNumbers = () => [
-  ["run", "protocol", "metric", "value", "low", "high", "n", "unscored", "signature"],
-  ...D.runs.flatMap((r) => whole(r).map((m) => [r.run_id, m.protocol, m.metric, m.value, m.low, m.high, m.n, m.n_unscored, m.signature])),
+  ["run", "protocol", "metric", "value", "low", "high", "n", "unscored", "signature", "metric_label"],
+  ...D.runs.flatMap((r) => whole(r).map((m) => [r.run_id, m.protocol, m.metric, m.value, m.low, m.high, m.n, m.n_unscored, m.signature, m.label ?? m.metric])),
 ];
 
 about();

@@ -40,7 +40,7 @@ function confidence() {
   const keys = [...new Set(found.flat().map(keyOf))];
   if (!keys.length) return;
   $("confidence").hidden = false;
-  choices($("confidence-metric"), keys.map((k) => [k, k]));
+  choices($("confidence-metric"), keys.map((k) => [k, keyText(k)]));
   const text = (v) => `${percent(v.value)} ${range(v.low, v.high)}`;
   function draw() {
     const box = $("curves");

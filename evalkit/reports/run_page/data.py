@@ -18,6 +18,7 @@ from evalkit.analysis.thoughts import thought_length_text
 from evalkit.core.boxes import read_box
 from evalkit.core.errors import ConfigError
 from evalkit.core.files import read_json
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricKey, MetricValue, Sample, Score
 from evalkit.judge.results import JudgedNumbers, judged_numbers, judged_scores
 from evalkit.reports.run_page.differences import Differences
@@ -182,7 +183,9 @@ def _metric(m: MetricValue) -> dict[str, Any]:
         "higher_is_better": m.higher_is_better,
     }  # fmt: skip
     signed = {"signature": str(m.signature)} if m.slice == "all" else {}
-    return shown | signed | ({"points": True} if m.metric in POINTS else {})
+    label = shown_metric(m.metric)
+    named = {"label": label} if label != m.metric else {}
+    return shown | signed | named | ({"points": True} if m.metric in POINTS else {})
 
 
 def difference_record(found: Differences, run: int = 1) -> dict[str, Any]:

@@ -3,6 +3,10 @@ const D = DATA;
 const N = D.ids.length, R = D.runs.length;
 const whole = (run) => run.metrics.filter((m) => m.slice === "all");
 const keyOf = (m) => `${m.protocol} ${m.metric}`;
+// The name of a metric where its key does not say what it is; what is shown of a key, and of its metric alone.
+const labels = new Map(D.runs.flatMap((r) => r.metrics).filter((m) => m.label).map((m) => [keyOf(m), m.label]));
+const metricText = (key) => labels.get(key) ?? key.split(" ").slice(1).join(" ");
+const keyText = (key) => `${key.split(" ")[0]} ${metricText(key)}`;
 // Metrics of which lower is better, and a value of a metric turned so that higher is better.
 const lowerIsBetter = new Set(D.runs.flatMap(whole).filter((m) => m.higher_is_better === false).map(keyOf));
 // The model of a run; its number as well where two runs are of one model.
@@ -49,7 +53,7 @@ function notes() {
     for (const n of r.notes || []) $("notes").append(el("p", of + n, "note"));
     for (const u of r.unscored || []) {
       reasons += 1;
-      why.append(el("p", `${of}${u.protocol} ${u.metric}: ${u.count} unscored: ${u.reason}`, "note"));
+      why.append(el("p", `${of}${keyText(keyOf(u))}: ${u.count} unscored: ${u.reason}`, "note"));
     }
   }
   D.left_out.forEach((n, k) => {
@@ -78,7 +82,7 @@ function numbers() {
   const heads = ["protocol", "metric"];
   D.runs.forEach((r, k) => heads.push(`${R > 1 ? nameOf(k) + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case"));
   const rows = whole(D.runs[0]).map((m) => {
-    const cells = [cell(m.protocol), cell(m.metric)], signatures = [];
+    const cells = [cell(m.protocol), cell(metricText(keyOf(m)))], signatures = [];
     for (const r of D.runs) {
       const x = whole(r).find((o) => keyOf(o) === keyOf(m)) || {};
       signatures.push(x.signature || "");
@@ -107,10 +111,10 @@ function differences() {
 function pairedTable(run, pairs) {
   const most = Math.max(.01, ...pairs.flatMap((d) => [Math.abs(d[4] ?? d[3]), Math.abs(d[5] ?? d[3])]));
   const rows = pairs.map(([key, one, two, delta, low, high, n, worse, better, higherIsBetter, oneTable, twoTable]) => {
-    const [protocol, ...metric] = key.split(" ");
+    const [protocol] = key.split(" ");
     const [gain, loss] = higherIsBetter ? ["good", "bad"] : ["bad", "good"];
     const cls = none(low) ? "" : low > 0 ? gain : high < 0 ? loss : "";
-    const cells = [cell(protocol), cell(metric.join(" ")), beside(oneTable, one), beside(twoTable, two)];
+    const cells = [cell(protocol), cell(metricText(key)), beside(oneTable, one), beside(twoTable, two)];
     cells.push(cell(delta, (delta > 0 ? "+" : "") + percent(delta), cls), cell(low, range(low, high)));
     cells.push({ sort: delta, drawn: whisker(delta, low, high, -most, most) }, cell(worse), cell(better), cell(n));
     return { cells, title: "difference of the worst cases: an unscored sample counts as the worst score in its run" };
@@ -127,7 +131,7 @@ function pairedTable(run, pairs) {
 // Values of image-blind baselines on the same samples, with the run's lift over each.
 function baselines() {
   const rows = D.runs.flatMap((r, k) => (r.baselines || []).map((b) => {
-    const cells = [cell(b.protocol), cell(b.metric), cell(b.baseline), cell(b.value, percent(b.value))];
+    const cells = [cell(b.protocol), cell(metricText(keyOf(b))), cell(b.baseline), cell(b.value, percent(b.value))];
     const sure = none(b.low) ? "" : b.low > 0 ? "good" : b.high < 0 ? "bad" : "odd";
     cells.push(cell(b.lift, (b.lift > 0 ? "+" : "") + percent(b.lift), sure), cell(b.low, range(b.low, b.high)));
     return { cells: R > 1 ? [cell(nameOf(k)), ...cells] : cells };
@@ -188,7 +192,7 @@ function forest(key, W) {
   const rows = [...found], all = rows.flatMap(([, of]) => of.map(([, m]) => m)), points = all.some((m) => m.points);
   const step = R > 1 ? 14 : 20, h = R > 1 ? step * R + 10 : step, left = Math.min(230, .46 * W), right = 62;
   const top = Math.max(1, ...all.map((m) => m.high ?? m.value ?? 0)), letters = Math.floor(left / 6.8) - 6;
-  const s = svg("svg", { viewBox: `0 0 ${W} ${rows.length * h + 26}`, class: "forest", role: "img", "aria-label": `${key} by slice, ${D.runs.map((r) => r.model).join(", ")}` });
+  const s = svg("svg", { viewBox: `0 0 ${W} ${rows.length * h + 26}`, class: "forest", role: "img", "aria-label": `${keyText(key)} by slice, ${D.runs.map((r) => r.model).join(", ")}` });
   const x = (v) => left + v / top * (W - left - right);
   const say = (text, at) => { const t = svg("text", at); t.textContent = text; s.append(t); };
   for (let g = 0; g <= 4; g++) {
@@ -219,7 +223,7 @@ function shape(k, x, y) {
 }
 function slices() {
   const keys = whole(D.runs[0]).filter((m) => m.n > 0).map(keyOf);
-  choices($("slice-metric"), keys.map((k) => [k, k]));
+  choices($("slice-metric"), keys.map((k) => [k, keyText(k)]));
   function draw() {
     const box = $("slices"), key = $("slice-metric").value;
     box.textContent = "";

@@ -172,12 +172,12 @@ function side(n, i) {
   if (seconds !== null) put("latency", `${seconds} s`);
   box.append(list);
   for (const key of Object.keys(D.scores[n])) {
-    const s = get(D.scores[n][key], i), v = valueOf(s), [protocol, ...metric] = key.split(" ");
+    const s = get(D.scores[n][key], i), v = valueOf(s), [protocol] = key.split(" ");
     if (v === undefined) continue;
     if (protocol !== last) into = protocolScores(box, list, protocol);
     last = protocol;
     const more = Array.isArray(s) && v !== null ? [D.texts[s[1]] && `read: ${D.texts[s[1]]}`, D.texts[s[2]]].filter(Boolean).join("; ") : "";
-    put(metric.join(" "), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), classOf(quality(key, v)), more);
+    put(metricText(key), v === null ? `unscored: ${s[0]}` : String(+v.toFixed(3)), classOf(quality(key, v)), more);
   }
   return box;
 }
@@ -268,7 +268,7 @@ function keys(e) {
 }
 
 function samples() {
-  choices($("metric"), metrics.map((m) => [m, m]));
+  choices($("metric"), metrics.map((m) => [m, keyText(m)]));
   choices($("outcome"), Object.entries(outcomes).map(([name, [text]]) => [name, text]));
   choices($("order"), Object.entries(orders).map(([name, [text]]) => [name, text]));
   const found = slots();

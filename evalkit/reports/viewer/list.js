@@ -138,9 +138,9 @@ function offers() {
   fill("task", [["", "all"], ...sorted(D.runs.map((r) => r.task)).map((t) => [t, t])]);
   fill("state", [["", "all"], ...sorted(D.runs.map((r) => r.state)).map((s) => [s, STATES[s]])]);
   fill("tag", [["", "all"], ...sorted(D.runs.flatMap((r) => r.tags)).map((t) => [t, t])]);
-  const times = new Map();
+  const times = new Map(), names = new Map(D.keys.map((k) => [k[1], k[4]]));
   for (const r of D.runs) for (const k of Object.keys(r.values)) if (r.values[k][3]) times.set(D.keys[k][1], (times.get(D.keys[k][1]) || 0) + 1);
-  fill("metric", [...times].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).map(([m]) => [m, `${m.replaceAll("_", " ")}, by protocol`]));
+  fill("metric", [...times].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).map(([m]) => [m, `${names.get(m).replaceAll("_", " ")}, by protocol`]));
 }
 function rowsOfList() {
   const heads = ["run", "state", "model", "task", "split", "n", "answered", "failed", "tags", "protocol", "metric", "value", "low", "high", "n_metric", "unscored"];

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from evalkit.core.format import shown_metric
 from evalkit.core.types import MetricKey
 from evalkit.reports.run_page.data import POINTS
 from evalkit.reports.run_page.page import embedded, resource, site_policy
@@ -41,7 +42,7 @@ def run_records(runs: Sequence[ListedRun]) -> dict[str, Any]:
             values[place.setdefault(key, len(place))] = [m.value, m.low, m.high, m.n, m.n_unscored]
         names = ("name", "state", "changed", "problem", "model", "task", "split", "data", "n", "n_answered", "n_failed")
         lines.append({**{n: getattr(run, n) for n in names}, "tags": list(run.tags), "values": values})
-    keys = [[key.protocol, key.metric, key.metric in POINTS, key in lower] for key in place]
+    keys = [[key.protocol, key.metric, key.metric in POINTS, key in lower, shown_metric(key.metric)] for key in place]
     return {"keys": keys, "runs": lines}
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evalkit.analysis.gate.family import JointChance, joint_chance, near_copies, pass_chance
+from evalkit.analysis.gate.family import JointChance, joint_chance, near_copies, pass_chance, whole_loss_chance
 from evalkit.analysis.gate.verdicts import BOUND, choose_metrics, default_metrics, smallest_margin
 from evalkit.analysis.run_scores import RunScores, ScoreColumn
+from evalkit.cli.main import main
 from evalkit.core.signature import Signature
 from evalkit.core.types import MetricKey
 from tests.support.gate_runs import run
+from tests.support.made_runs import answered, made_run, made_samples
+from tests.support.paths import ROOT
 
 N = 400
 
@@ -101,10 +106,35 @@ def test_the_chance_of_passing_three_metrics_is_between_their_product_and_the_le
     assert joint_chance([], [], {}, BOUND) == JointChance(1.0, 1.0)
 
 
+def test_the_rough_chance_of_a_whole_loss_is_near_the_simulated_ones() -> None:
+    from benchmarks.gate_simulation import METRIC, Setting, baseline
+
+    cells = json.loads((ROOT / "benchmarks/results/gate-limits.json").read_text(encoding="utf-8"))["cells"]
+    whole = [c for c in cells if c.get("whole") and not c.get("rows_alone") and c["task"] != "coloninst-cls"]
+    runs = {task: baseline(Setting(task=task, worse=1, churn=0.0, margin=0.01)) for task in {c["task"] for c in whole}}
+    rough = {(c["task"], c["margin"]): whole_loss_chance(runs[c["task"]], METRIC, c["margin"]) for c in whole}
+    assert all(abs(rough[c["task"], c["margin"]] - c["pass"]) < 0.1 for c in whole)
+    assert rough["slake", 0.02] == pytest.approx(0.98**88, rel=0.01)
+
+
+@pytest.mark.parametrize(("margin", "is_said"), [(0.01, True), (0.3, False)])
+def test_a_gate_says_where_a_loss_of_whole_images_is_outside_of_its_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], margin: float, is_said: bool
+) -> None:
+    samples = made_samples(60)
+    folder = made_run(tmp_path / "r-made-00000001", samples, [answered(s, s.references[0]) for s in samples])
+    words = [f"baseline={folder}", "metrics=[exact-match exact_match]", f"margin={margin}", "dry_run=true"]
+    assert main(["gate", *words]) in (0, 4)
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert ("a candidate that loses whole images and nothing else, 1.0 points" in printed) == is_said
+    if is_said:
+        assert f"chance of roughly {100 * 0.99**30:.0f} %; the 5 % that a gate promises" in printed
+
+
 def test_the_simulated_loss_of_whole_images_is_all_or_nothing() -> None:
     from benchmarks.gate_simulation import Setting, changes, sizes
 
-    setting = Setting(task="slake", worse=1, churn=0.0, margin=0.1, whole_images=True)
+    setting = Setting(task="slake", worse=1, churn=0.0, margin=0.1, whole=True)
     lost = changes(np.random.default_rng(0), setting)
     means = [part.mean() for part in np.split(lost, np.cumsum(sizes("slake"))[:-1])]
     assert set(means) == {0.0, -1.0}

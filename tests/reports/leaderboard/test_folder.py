@@ -21,6 +21,7 @@ from evalkit.reports.leaderboard import TrainingExposure, add, check, rebuild, r
 from evalkit.reports.leaderboard import folder as folder_module
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import Timing
+from evalkit.stats import mean_interval
 from tests.support.leaderboard import metric, paper, result, with_metrics, write_run
 from tests.support.paths import ROOT
 
@@ -139,6 +140,30 @@ def test_another_process_with_another_hash_seed_writes_the_committed_bytes(tmp_p
     command = [sys.executable, "-m", "evalkit", "board", f"leaderboard={folder}"]
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"})
     assert contents(folder) == contents(ROOT / "leaderboards")
+
+
+def test_the_committed_intervals_are_those_of_the_present_method() -> None:
+    """Where the scores of the answers are committed; docs/board.md has the commands that made the others."""
+    n_checked = 0
+    for path in sorted((ROOT / "leaderboards/scores").iterdir()):
+        scores, stored = read_run_scores(path), result_at(ROOT / "leaderboards/results" / path.name)
+        for m in stored.metrics:
+            column = scores.columns.get(m.key)
+            if column is None or m.n_unscored:
+                continue
+            rows = scores.rows(m.key)
+            expected = mean_interval([column.values[k] for k in rows], [scores.image_ids[k] for k in rows])
+            assert expected is not None
+            assert (m.low, m.high) == pytest.approx((expected.low, expected.high), abs=1e-6), m.key
+            n_checked += 1
+    assert n_checked >= 5
+
+
+def test_no_committed_interval_has_zero_width_and_bleu_of_both_kinds_is_there() -> None:
+    for path in sorted((ROOT / "leaderboards/results").iterdir()):
+        found = result_at(path).metrics
+        assert not [m.key for m in found if m.low is not None and m.low == m.high], path.name
+        assert {"bleu", "corpus_bleu"} <= {m.metric for m in found}, path.name
 
 
 def test_a_second_board_changes_no_byte(board: Path) -> None:

@@ -271,8 +271,27 @@ def answer_columns(path: Path, update: Callable[[bytes], object]) -> AnswerColum
     )
 
 
+def reference_columns(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Sample and reference answers of every line of a predictions.jsonl.
+
+    Raises:
+        Unusual: see the module, or a line without one of the two.
+    """
+    import pyarrow.compute
+
+    for table in _tables(path, ("sample_id",), (), lambda _: None, lists=("references",)):
+        samples, golds = table["sample_id"], table["references"]
+        if samples.null_count or golds.null_count or pyarrow.compute.list_flatten(golds).null_count:
+            raise Unusual(f"{path}: a line without a sample or references")
+        yield from zip(samples.to_pylist(), map(tuple, golds.to_pylist()), strict=True)
+
+
 def _tables(
-    path: Path, texts: Sequence[str], numbers: Sequence[str], update: Callable[[bytes], object]
+    path: Path,
+    texts: Sequence[str],
+    numbers: Sequence[str],
+    update: Callable[[bytes], object],
+    lists: Sequence[str] = (),
 ) -> Iterator[Any]:
     """The columns of a JSON Lines file, a block of whole lines at a time; null where a line has no such key.
 
@@ -281,7 +300,11 @@ def _tables(
     import pyarrow
     import pyarrow.json  # here, as threads that import one module at once wait for each other
 
-    kinds: Mapping[str, Any] = {**dict.fromkeys(texts, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
+    kinds: Mapping[str, Any] = {
+        **dict.fromkeys(texts, pyarrow.string()),
+        **dict.fromkeys(numbers, pyarrow.float64()),
+        **dict.fromkeys(lists, pyarrow.list_(pyarrow.string())),
+    }
     form = pyarrow.json.ParseOptions(explicit_schema=pyarrow.schema(kinds), unexpected_field_behavior="ignore")
     with ThreadPoolExecutor(_PARSERS) as pool:
         waiting: deque[Future[Any]] = deque()

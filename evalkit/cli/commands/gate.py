@@ -25,6 +25,7 @@ from evalkit.cli.factories import (
     with_letters,
 )
 from evalkit.core import console
+from evalkit.core.collector import collector_paused
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, GateFailed, Inconclusive
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ def main(config: Config) -> int:
         from evalkit.reports.sheet import form_of
 
         form_of(Path(config["to"]), None)  # a wrong suffix is refused before anything is computed
-    try:
-        content = compare_scores(config)
-    except EvalkitError as problem:
-        report.write(out, report.refusal(str(problem)))
-        raise
-    report.write(out, content)
+    with collector_paused():
+        try:
+            content = compare_scores(config)
+        except EvalkitError as problem:
+            report.write(out, report.refusal(str(problem)))
+            raise
+        report.write(out, content)
     if config["to"]:
         write_table(content, Path(config["to"]))
     return _report_verdicts(content)

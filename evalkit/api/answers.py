@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from evalkit.api.arguments import as_path
 from evalkit.api.frames import is_frame, plain_frame
 from evalkit.api.home import Home
 from evalkit.core.errors import DataError
@@ -50,7 +51,7 @@ def as_file(answers: Any, samples: Sequence[Sample], home: Home, where: str) -> 
         DataError: the answers are of another number than the samples, or one is no text.
     """
     if isinstance(answers, str | os.PathLike):
-        return AnswersFile(Path(answers).expanduser(), {}, None)
+        return AnswersFile(as_path("answers", answers, "the path of a file or run"), {}, None)
     if is_frame(answers):
         return _of_frame(answers, home)
     if is_frame(answers, "Series"):

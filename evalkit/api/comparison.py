@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.api.arguments import as_texts
 from evalkit.api.tables import list_html, table_html
 from evalkit.api.words import as_words
 from evalkit.core import console
@@ -59,11 +60,10 @@ def compare_runs(first: Path, second: Path, metrics: Sequence[str] | None) -> Co
     from evalkit.analysis.compare import compare, p_values, render
     from evalkit.analysis.run_scores import read_all
 
-    if isinstance(metrics, str):
-        raise ConfigError(f"metrics={metrics!r} is not possible: expected a list, such as ['strict open_recall'].")
+    wanted = as_texts("metrics", metrics, "strict open_recall")
     with console.captured(is_shown=False):
         runs = read_all([first, second])
-    (found,) = compare(runs, list(metrics) if metrics is not None else None)
+    (found,) = compare(runs, wanted)
     rows = [
         {
             "metric": str(p.key), "first": p.first, "second": p.second, "difference": p.difference,

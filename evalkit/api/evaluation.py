@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.api.arguments import as_flag, as_mapping, as_text
 from evalkit.api.home import Home
 from evalkit.api.models import ChosenModel, choose_model
 from evalkit.api.process import outside_event_loop, torch_settings
@@ -79,7 +80,7 @@ def evaluate(
         model, task, processor=processor, path=path, protocols=protocols, limit=limit, name=name, digest=digest,
         batch_size=batch_size, out=out, settings=merged_settings(settings, more),
     )  # fmt: skip
-    folder, said = _answered(call, progress=progress)
+    folder, said = _answered(call, progress=as_flag("progress", progress))
     return Result(folder, call.home, said.notes, said.warnings)
 
 
@@ -141,9 +142,11 @@ def _call(
     out: Any,
     settings: Mapping[str, Any],
 ) -> _Call:
+    name, digest = as_text("name", name), as_text("digest", digest)
     home = Home(out)
     chosen = choose_model(model, processor, name=name, digest=digest, batch_size=batch_size)
-    if settings.get("engine", own := chosen.settings.get("engine")) != own is not None:
+    own = chosen.settings.get("engine")
+    if own is not None and str(settings.get("engine", own)) != own:
         raise ConfigError(f"engine={settings['engine']} is not possible with a client, whose server engine={own} asks.")
     words = as_words(
         {
@@ -214,7 +217,7 @@ def merged_settings(settings: Mapping[str, Any] | None, more: Mapping[str, Any])
         ConfigError: one is given twice, or is an argument.
     """
     found: dict[str, Any] = {}
-    for key, value in (*dict(settings or {}).items(), *more.items()):
+    for key, value in (*as_mapping("settings", settings).items(), *more.items()):
         inner = (
             {f"{key}.{k}": v for k, v in value.items()}
             if key in GROUPS and isinstance(value, Mapping)

@@ -8,6 +8,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
+from evalkit.api.arguments import as_path
+
 
 class Home:
     """The folder that runs are written below.
@@ -22,7 +24,7 @@ class Home:
             self.path = Path(tempfile.mkdtemp(prefix="evalkit-")).resolve()
             weakref.finalize(self, _remove, self.path, os.getpid())
         else:
-            self.path = Path(path).expanduser().absolute()
+            self.path = as_path("out", path, "the path of a folder, or None for a temporary one").absolute()
 
     def file(self, folder: str, name: str, content: bytes) -> Path:
         """Keep what a run was given in Python, under a name made from its content; written once."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.api.arguments import WrongType, as_path, shown
 from evalkit.api.comparison import Comparison, Verdict, compare_runs, gate_runs
 from evalkit.api.home import Home
 from evalkit.api.tables import list_html, metric_frame, metrics_html, sample_frame, values_of
@@ -66,7 +67,7 @@ class Result:
     def __init__(
         self, folder: Path, home: Home | None = None, notes: Sequence[str] = (), warnings: Sequence[str] = ()
     ) -> None:
-        self.folder = folder.absolute()
+        self.folder = as_path("folder", folder, "the folder of a run").absolute()
         self._home = home
         self._run: StoredRun = open_run(self.folder)
         summary = self._run.summary
@@ -170,7 +171,7 @@ class Result:
         words = {
             "run": self.folder,
             "images": images,
-            "file": file,
+            "file": None if file is None else as_path("file", file, "the path of an HTML file, or None"),
             "against": None if against is None else _place(against),
         }
         from evalkit.api.words import as_words
@@ -187,7 +188,7 @@ class Result:
         Raises:
             StoreError: another run of this name is there.
         """
-        target = Path(folder).expanduser().absolute() / self.folder.name
+        target = as_path("folder", folder, "the path of a folder of runs").absolute() / self.folder.name
         if target == self.folder:
             return target
         if target.exists():
@@ -256,6 +257,6 @@ def _place(run: Result | str | os.PathLike[str]) -> Path:
     """The folder (or baseline file) of a run that a caller names."""
     if isinstance(run, Result):
         return run.folder
-    if isinstance(run, str | os.PathLike) and str(run).strip():
-        return Path(run).expanduser()
-    raise ConfigError(f"{str(run)[:80]!r} of type {type(run).__name__} is no run; expected a Result or a folder.")
+    if isinstance(run, str | os.PathLike):
+        return as_path("run", run, "a Result, or the folder of a run")
+    raise WrongType(f"{shown(run)} is no run; expected a Result or a folder.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.api.answers import ORIGIN, as_file
+from evalkit.api.arguments import as_flag, as_path, as_text
 from evalkit.api.evaluation import merged_settings
 from evalkit.api.home import Home
 from evalkit.api.result import Result
@@ -60,6 +60,7 @@ def score(
     from evalkit.cli.hydra_app import configuration, refused
 
     given = merged_settings(settings, more)
+    name, progress = as_text("name", name), as_flag("progress", progress)
     home = Home(out)
     common = {
         **task_settings(task, path, home, given, limit),
@@ -107,5 +108,5 @@ def _size(answers: Any, is_file: bool) -> int | None:
 
     if not is_file:
         return len(answers) if hasattr(answers, "__len__") else None
-    manifest = run_manifest(Path(answers))
+    manifest = run_manifest(as_path("answers", answers, "the path of a file or run"))
     return None if manifest is None else manifest.n

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
+from evalkit.api.arguments import NoSuchSample, WrongType, as_path, shown
 from evalkit.api.frames import is_frame, table_file
 from evalkit.api.home import Home
 from evalkit.api.words import as_words
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TABLE = "table"
+EXPECTED = "a name, the path of a table, a DataFrame, or what load_task returned"
 # Endings of files that are a table of questions.
 _ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx")
 
@@ -124,7 +127,7 @@ class TaskData:
         from evalkit.core.images import open_image
         from evalkit.engines.function import question_of
 
-        sample, messages = self.samples[place], self.messages[place]
+        sample, messages = self._at(place)
         images = [open_image(ref) for ref in sample.images]
         return Example(
             id=sample.id,
@@ -138,6 +141,15 @@ class TaskData:
             answer_type=sample.answer_type,
             tags=dict(sample.tags),
         )
+
+    def _at(self, place: Any) -> tuple[Sample, tuple[Message, ...]]:
+        try:
+            number = index(place)
+        except TypeError:
+            raise WrongType(f"{shown(place)} is no place in a task; expected a whole number or a slice.") from None
+        if not -len(self) <= number < len(self):
+            raise NoSuchSample(f"{self.name} ({self.split}) has {len(self)} samples here, and no number {number}.")
+        return self.samples[number], self.messages[number]
 
     def __iter__(self) -> Iterator[Example]:
         return (self[k] for k in range(len(self)))
@@ -180,16 +192,15 @@ def _place_of(
         columns = dict(settings.get("task.columns") or {})
         columns |= {k.removeprefix("task.columns."): v for k, v in settings.items() if k.startswith("task.columns.")}
         return {"task": TABLE, "task.path": table_file(task, home, columns), "task.name": TABLE}
-    if isinstance(task, os.PathLike) or (isinstance(task, str) and _is_place(task)):
-        if path is not None:
-            raise ConfigError(f"The table is given twice: task={os.fspath(task)} and path={os.fspath(path)}.")
-        return {"task": TABLE, "task.path": os.fspath(task)}
-    if not isinstance(task, str) or not task.strip():
-        raise ConfigError(
-            f"task={str(task)[:80]!r} of type {type(task).__name__} is not possible: expected a name, the path of a "
-            "table, a DataFrame, or what load_task returned."
-        )
-    return {"task": task, **({} if path is None else {"task.path": os.fspath(path)})}
+    if not isinstance(task, str | os.PathLike):
+        raise WrongType(f"task={shown(task)} is not possible: expected {EXPECTED}.")
+    given = os.fspath(as_path("task", task, EXPECTED))
+    place = None if path is None else os.fspath(as_path("path", path, "the path of a copy of the data set, or None"))
+    if isinstance(task, os.PathLike) or _is_place(given):
+        if place is not None:
+            raise ConfigError(f"The table is given twice: task={given} and path={place}.")
+        return {"task": TABLE, "task.path": given}
+    return {"task": task, **({} if place is None else {"task.path": place})}
 
 
 def _is_place(task: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from evalkit.api.arguments import WrongType, shown
 from evalkit.cli.command_words import quoted
 from evalkit.cli.config import MULTIPLE_CHOICE, options
 from evalkit.cli.typed_settings import GROUPS
@@ -47,10 +48,13 @@ def _option(group: str, value: Any) -> str:
         return "null"
     if isinstance(value, str | os.PathLike) and (text := os.fspath(value)).strip():
         return str(text)
-    if group in MULTIPLE_CHOICE and isinstance(value, Sequence) and all(isinstance(v, str) and v for v in value):
+    several = group in MULTIPLE_CHOICE
+    if several and isinstance(value, list | tuple) and value and all(isinstance(v, str) and v.strip() for v in value):
         return f"[{','.join(value)}]"
     known = ", ".join(name for name in options(group) if name != "all")
-    raise ConfigError(f"{group}={value!r} is not possible: expected one of {known}.")
+    some = "one of, or a list of some of," if several else "one of"
+    kind = ConfigError if isinstance(value, str | list | tuple) else WrongType
+    raise kind(f"{group}={shown(value)} is not possible: expected {some} {known}.")
 
 
 def written(key: str, value: Any) -> str:
@@ -75,7 +79,7 @@ def written(key: str, value: Any) -> str:
         return "{" + ",".join(f"{name}:{written(f'{key}.{name}', inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(written(key, inner) for inner in value)}]"
-    raise ConfigError(
+    raise WrongType(
         f"{key}={str(value)[:80]} is of type {type(value).__name__}, which no setting has; expected a text, a number, "
         "True, False, None, a list or a dict."
     )

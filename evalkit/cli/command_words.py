@@ -204,7 +204,9 @@ def quoted(value: str) -> str:
 
 def _model_option(value: str, sweeps: bool) -> str:
     """`model=PATH` or `model=OWNER/NAME` as an option of the group; several, comma-separated, in a sweep."""
-    value = value.strip().strip("'\"")
+    value = value.strip()
+    while len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":  # quotes around it, not those in a name
+        value = value[1:-1]
     values = value.split(",") if sweeps else [value]
     if not any(map(is_model_location, values)):
         return f"model={value}"

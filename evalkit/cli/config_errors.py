@@ -29,9 +29,9 @@ def explain(problem: Exception, verb: str, arguments: Sequence[str] = ()) -> Con
         return _unknown_key(match.group(2) or match.group(1), verb, arguments)
     if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
-        by_place = " A checkpoint that is not registered is model=DIR or model=OWNER/NAME." if group == "model" else ""
         near = did_you_mean(name, options(group))
-        return ConfigError(f"There is no {group} named {name!r}. {near}{by_place}".rstrip())
+        hint = _unregistered(name, arguments) if group == "model" else ""
+        return ConfigError(f"There is no {group} named {name!r}. {hint}{near}")
     if match := re.search(
         r"Multiple values for ([^\s]+)\. To override|^(\S+) appears more than once in the final", text
     ):
@@ -54,6 +54,17 @@ def explain(problem: Exception, verb: str, arguments: Sequence[str] = ()) -> Con
             "outer ones for the shell: \"task.path='DIR'\""
         )
     return ConfigError(f"The command line cannot be read: {first}. {remedy}.")
+
+
+def _unregistered(name: str, arguments: Sequence[str]) -> str:
+    """How a model is given that is not registered: by its place, or by its id on a server."""
+    words = dict(word.partition("=")[::2] for word in arguments)
+    if words.get("engine") == "server":
+        return (
+            f"A model on a server is named there: engine.served_model={name}, with model=OWNER/{name} (its maker) for "
+            "the name of its row. "
+        )
+    return "A checkpoint that is not registered is model=DIR or model=OWNER/NAME. "
 
 
 def _chosen_twice(key: str) -> ConfigError:

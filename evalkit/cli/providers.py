@@ -63,6 +63,8 @@ def _filled(node: Node, typed: Mapping[str, Any]) -> dict[str, Any]:
     known = preset(name) if name else {"url_env": URL_VARIABLE}
     is_own = name is None or (config_dir() / "provider" / f"{name}.yaml").is_file()
     given = settings.get("url")
+    if isinstance(given, str) and not given.strip():  # refused later; no other server may take its place
+        return settings
     variable = known.get("url_env") if is_own and not given else None
     from_environment = os.environ.get(str(variable), "").strip() if variable else ""
     url = given or from_environment or known.get("url")

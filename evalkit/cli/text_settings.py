@@ -10,8 +10,17 @@ from evalkit.core.plain_text import is_hidden, visible
 
 # Settings that become rows of tables and parts of the names of files; "*": each of a group's options.
 NAMES = ("name", "task.name", "task.split", "model.name", "judge.name", "protocol.*.name", "engine.served_model")
-# Settings that are folders: an empty text would be the current folder, or a part of the disk's root.
-FOLDERS = ("task.path", "task.images", "data.path")
+# Settings that no empty text can be, with what they are: an empty folder would be the current one, or a part of the
+# disk's root; an empty address or id another server or model than the one that is meant.
+FILLED = {
+    "task.path": "a folder",
+    "task.images": "a folder",
+    "data.path": "a folder",
+    "engine.url": "an address",
+    "engine.served_model": "the model's id on the server",
+    "judge.base_url": "an address",
+    "judge.model": "the model's id on the server",
+}
 
 
 def check_texts(config: Mapping[str, Any]) -> None:
@@ -19,7 +28,7 @@ def check_texts(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: a text has a character that UTF-8 files cannot hold, a name one that acts instead of being shown,
-            or a folder is empty.
+            or one is empty that cannot be.
     """
     for setting, text in _texts(config, ""):
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
@@ -34,8 +43,10 @@ def check_texts(config: Mapping[str, Any]) -> None:
             )
         if setting in ("task.name", "task.split") and "|" in text:
             raise ConfigError(f"{setting}={_shown(text)} is not possible: '|' separates the parts of a signature.")
-        if setting in FOLDERS and not text.strip():
-            raise ConfigError(f"{setting}= is empty: give a folder (an unset variable of the shell?), or null.")
+        if setting in FILLED and not text.strip():
+            raise ConfigError(
+                f"{setting}= is empty: give {FILLED[setting]} (an unset variable of the shell?), or null."
+            )
 
 
 def _shown(text: str) -> str:

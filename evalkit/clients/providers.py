@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from evalkit.clients.budget import Price
-from evalkit.clients.server_settings import Api
+from evalkit.clients.server_settings import ADDRESS, Api
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.setting_types import argument_kinds, parse_setting
 
@@ -28,6 +28,7 @@ class Provider:
     Args:
         name: as in `engine.provider=NAME`; empty without a preset.
         url: up to and including what stands before `/chat/completions`; None where each user has another.
+        url_form: how an address looks where each user has another.
         url_env: environment variable with the address, which takes the place of `url`.
         api_key_env: environment variable with the key; None for a server without keys.
         drop: parameters that the server refuses or ignores, which are not sent.
@@ -48,6 +49,7 @@ class Provider:
 
     name: str = ""
     url: str | None = None
+    url_form: str | None = None
     url_env: str | None = None
     api_key_env: str | None = None
     drop: Sequence[str] = ()
@@ -110,6 +112,17 @@ class Provider:
             )
         found: dict[str, Any] = _filled(self.reasoning[keys[0]], budget) if keys else {}
         return found
+
+    @property
+    def address(self) -> str:
+        """What to do where the preset has no address; empty where it has one, or is none."""
+        if not self.name or self.url:
+            return ""
+        variable = f", or the environment variable {self.url_env}" if self.url_env else ""
+        return (
+            f"with engine.provider={self.name} each user has an address of their own: set "
+            f"engine.url={self.url_form or ADDRESS}{variable}"
+        )
 
     def api(self, api_version: str | None = None) -> Api:
         """Paths and headers.

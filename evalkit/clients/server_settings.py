@@ -31,16 +31,26 @@ class Api:
         return f"{path}?{urlencode(self.query)}" if self.query else path
 
 
-def check_url(url: str | None, setting: str, caller: str) -> None:
-    """Raise ConfigError unless `url` is the address of a server and contains no credentials."""
+ADDRESS = "http://HOST:PORT/v1"
+
+
+def check_url(url: str | None, setting: str, caller: str, address: str = "") -> None:
+    """Raise ConfigError unless `url` is the address of a server and contains no credentials.
+
+    address: how the address is given with this caller's preset; empty without one.
+    """
     try:
         parts = urlsplit(url or "")
         _ = parts.port  # read, because a port out of range raises only then
     except ValueError as problem:
-        raise ConfigError(f"{setting} is no address ({problem}); expected http://HOST:PORT/v1.") from None
+        raise ConfigError(f"{setting} is no address ({problem}); expected {ADDRESS}.") from None
+    if not url:
+        known = address or f"set {setting}={ADDRESS} to the address of an OpenAI-compatible server"
+        raise ConfigError(f"{caller} has no server; {known}.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
+        # Not shown: what stands before the host may be a password.
         raise ConfigError(
-            f"{caller} has no server; set {setting}=http://HOST:PORT/v1 to the address of an OpenAI-compatible server."
+            f"{setting} is no address: it does not begin with http://HOST or https://HOST. Expected {ADDRESS}."
         )
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(

@@ -297,10 +297,13 @@ def rendered(view: Table, width: int | None, *, is_terminal: bool = False) -> st
     """A table of rich as text, in colour for a terminal.
 
     Into a text first, because rich ends the process with code 1 where a pipe has no reader.  Without markup and emoji:
-    a name like [bold] or :smile: is a name.
+    a name like [bold] or :smile: is a name.  Without rich's own display in notebooks, which would replace the text.
     """
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=width, force_terminal=is_terminal, markup=False, emoji=False).print(view)
+    printer = Console(
+        file=text, width=width, force_terminal=is_terminal, force_jupyter=False, markup=False, emoji=False
+    )
+    printer.print(view)
     return text.getvalue()

@@ -49,7 +49,7 @@ def natural_width(view: Table) -> int:
     from rich.console import Console
     from rich.measure import Measurement
 
-    console = Console(width=10_000, markup=False, emoji=False)
+    console = Console(width=10_000, force_jupyter=False, markup=False, emoji=False)
     return Measurement.get(console, console.options, view).maximum
 
 

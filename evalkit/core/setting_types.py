@@ -51,6 +51,19 @@ def parse_setting(value: Any, kind: Any, setting: str) -> Any:
     raise ConfigError(f"{setting}={shown(value)} is not possible: expected {describe(kind)}.{hint}")
 
 
+def check_ranges(group: str, *checks: tuple[str, Any, bool, str]) -> None:
+    """Check numbers that are of their type: a name, its value, whether the value is possible, and what is expected.
+
+    Raises:
+        ConfigError: one is not possible.
+
+    >>> check_ranges("engine", ("retries", 0, True, "a number of further attempts, 0 for none"))
+    """
+    for name, value, is_possible, expected in checks:
+        if not is_possible:
+            raise ConfigError(f"{group}.{name}={value} is not possible: expected {expected}.")
+
+
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a type as it is, without being made a text."""
     found = _parse(value, kind)

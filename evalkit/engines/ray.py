@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, EngineError, EvalkitError, first_line
+from evalkit.core.setting_types import check_ranges
 from evalkit.core.types import Prediction, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.metadata import merge_metadata
@@ -91,15 +92,14 @@ class RayEngine:
         retries: int = 2,
         runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, valid in (
-            ("workers", workers, workers is None or workers >= 1),
-            ("gpus", gpus, gpus is None or gpus >= 0),
-            ("cpus", cpus, cpus is None or cpus > 0),
-            ("chunk", chunk, chunk >= 1),
-            ("retries", retries, retries >= 0),
-        ):
-            if not valid:
-                raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/ray.yaml.")
+        check_ranges(
+            "engine",
+            ("workers", workers, workers is None or workers >= 1, "a number of workers from 1, or null for all"),
+            ("gpus", gpus, gpus is None or gpus >= 0, "a number of GPUs of each worker, 0 for none, or null"),
+            ("cpus", cpus, cpus is None or cpus > 0, "a number of processors of each worker above 0, or null"),
+            ("chunk", chunk, chunk >= 1, "a number of questions of 1 or more"),
+            ("retries", retries, retries >= 0, "a number of further attempts, 0 for none"),
+        )
         _import_ray()
         engine = inner()
         if not getattr(engine, "local_weights", True):

@@ -17,6 +17,7 @@ from evalkit.clients.response import CallFailed, Reply
 from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, EngineError, Partial
+from evalkit.core.setting_types import check_ranges
 from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines import chat_format
 from evalkit.engines.loaded_model import failed_prediction, prediction_of_error
@@ -36,6 +37,8 @@ from evalkit.engines.server_request import (
 from evalkit.engines.server_state import ServerState, upper_bound
 from evalkit.models.checkpoint import CheckpointSpec, refuse_changes
 
+PIXELS = "a number of pixels of 1 or more, or null for images in their full size"
+USD = "an amount above 0, or null for no limit; dry_run=true shows what would be asked without asking"
 CALLER = Caller(name="engine=server", group="engine", model_setting="engine.served_model", error=EngineError)
 
 
@@ -99,18 +102,17 @@ class ServerEngine:
     ) -> None:
         self.provider = Provider.of(provider or {})
         url = url or self.provider.url
-        check_url(url, "engine.url", "engine=server")
+        check_url(url, "engine.url", "engine=server", self.provider.address)
         check_key_name(api_key_env, "engine.api_key_env")
-        for name, value, valid in (
-            ("concurrency", concurrency, 1 <= concurrency <= 1000),
-            ("timeout", timeout, timeout > 0),
-            ("retries", retries, retries >= 0),
-            ("max_reply_bytes", max_reply_bytes, max_reply_bytes > 0),
-            ("max_pixels", max_pixels, max_pixels is None or max_pixels > 0),
-            ("budget_usd", budget_usd, budget_usd is None or budget_usd > 0),
-        ):
-            if not valid:
-                raise ConfigError(f"engine.{name}={value} is not a valid value; see conf/engine/server.yaml.")
+        check_ranges(
+            "engine",
+            ("concurrency", concurrency, 1 <= concurrency <= 1000, "a number of requests in flight, 1 to 1000"),
+            ("timeout", timeout, timeout > 0, "seconds above 0"),
+            ("retries", retries, retries >= 0, "a number of further attempts, 0 for none"),
+            ("max_reply_bytes", max_reply_bytes, max_reply_bytes > 0, "a number of bytes of 1 or more"),
+            ("max_pixels", max_pixels, max_pixels is None or max_pixels > 0, PIXELS),
+            ("budget_usd", budget_usd, budget_usd is None or budget_usd > 0, USD),
+        )
         refuse_changes(spec, "engine=server, whose server has the weights")
         self.spec = spec
         self.generation = spec.generation
@@ -141,6 +143,7 @@ class ServerEngine:
                 is_batch=batch is not None,
             ),
             waits=RateWaits(say=lambda text: console.note(f"engine=server: {text}")),
+            provider=self.provider.name,
         )
         self.served = asyncio.run(self._look_up(unlisted))
         self.identity = digest_json(

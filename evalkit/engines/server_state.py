@@ -28,12 +28,13 @@ class ServerState:
     """Refused parameters and spent tokens of a run.
 
     folder: of the run; None where there is none (a comparison of speed).  parameters, budget, waits: shared with the
-    client.
+    client.  provider: the preset; another one does not continue the run, whose answers it has not given.
     """
 
     parameters: Parameters
     budget: Budget
     waits: RateWaits
+    provider: str = ""
     folder: Path | None = None
     refused: set[str] = field(default_factory=set)
     _written: float = 0.0
@@ -44,7 +45,7 @@ class ServerState:
         """Take over what an earlier start of the run has learned and spent.
 
         Raises:
-            StoreError: the file is damaged.
+            StoreError: the file is damaged, or the answers are another provider's.
         """
         self.folder = folder
         path = folder / FILE
@@ -60,6 +61,12 @@ class ServerState:
                 f"{path} is damaged ({type(problem).__name__}): it holds what this run has spent. Restore it, or "
                 "remove it if the cost of earlier starts need not count."
             ) from None
+        other = content.get("provider")
+        if self.provider and other and other != self.provider:
+            raise StoreError(
+                f"{folder} has answers of engine.provider={other}, and this command asks engine.provider="
+                f"{self.provider} for a model of the same name. Give out= another folder for its answers."
+            )
         self.refused |= refused & set(self.parameters.dispensable)
         self.parameters.dropped |= self.refused
         self.parameters.renamed |= renamed
@@ -77,11 +84,12 @@ class ServerState:
             "tokens_in": self.budget.tokens_in,
             "tokens_out": self.budget.tokens_out,
             "usd": self.budget.spent,
+            **({"provider": self.provider} if self.provider else {}),
         }
 
     def save(self, *, now: bool = False) -> None:
         """Write what was learned or paid, if it has changed, some time after the last write."""
-        is_worth = self.refused or self.parameters.renamed or self.budget.price is not None
+        is_worth = self.provider or self.refused or self.parameters.renamed or self.budget.price is not None
         if self.folder is None or not is_worth or (content := self._content()) == self._saved:
             return
         if now or self.clock() - self._written >= SECONDS_BETWEEN_WRITES:

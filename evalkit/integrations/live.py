@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.api.arguments import WrongType, as_mapping, as_path, shown
 from evalkit.api.evaluation import evaluate, evaluate_part, merge_parts, merged_settings
 from evalkit.api.reading import read_run
 from evalkit.api.task import TaskData, load_task
@@ -107,9 +108,12 @@ def live_tasks(tasks: Any, **common: Any) -> list[LiveTask]:
         if unknown := [key for key in own if key not in OWN]:
             raise ConfigError(f"tasks: {label}: {unknown[0]!r} is not possible; expected some of {', '.join(OWN)}.")
         both = {**common, **own}
-        settings = merged_settings({**dict(common.get("settings") or {}), **dict(own.get("settings") or {})}, {})
+        given = (as_mapping("settings", found.get("settings")) for found in (common, own))
+        settings = merged_settings({key: value for one in given for key, value in one.items()}, {})
         for key in settings:
-            if key.startswith(tuple(REFUSED)):
+            if not isinstance(key, str):
+                raise WrongType(f"{key!r} is not the name of a setting; expected one such as 'engine.batch_size'.")
+            if key.startswith(REFUSED):
                 raise ConfigError(f"{key}= is not possible in a training loop, which makes a run for each step.")
         found.append(LiveTask(label, {**both, "settings": settings}))
     return found
@@ -149,7 +153,9 @@ def evaluate_live(
         EvalkitError: a setting or the data are wrong, or the model cannot be run; in every process, whichever failed.
     """
     plan = live_tasks(tasks, limit=limit, protocols=protocols, batch_size=batch_size, settings=settings)
-    folder = Path(out).expanduser().absolute() / f"step-{step:06d}"
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise WrongType(f"step={shown(step)} is not possible: expected a whole number from 0.")
+    folder = as_path("out", out).absolute() / f"step-{step:06d}"
     with training_processes() as processes, process_as_found():
         processes.each(lambda: _check_whole(model), "looking at the model")
         call = _Live(whole_model(model), processor, {"name": name, "digest": digest}, folder, processes)

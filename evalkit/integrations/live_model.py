@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from evalkit.api.arguments import WrongType, shown
 from evalkit.core.errors import ConfigError
 
 # Classes of wrappers and of parameters that hold a part of the weights only.
@@ -22,8 +23,13 @@ def whole_model(model: Any) -> Any:
     """The model inside DistributedDataParallel, DataParallel, torch.compile or DeepSpeed.
 
     Raises:
+        WrongType: it is no model.
         ConfigError: its weights are spread over the processes.
     """
+    from torch.nn import Module
+
+    if not isinstance(model, Module):
+        raise WrongType(f"model={shown(model)} is not possible: expected a model of transformers, wrapped or not.")
     from accelerate.utils import extract_model_from_parallel
 
     how = _sharding(model)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit.api.arguments import as_flag, as_path, as_text
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.integrations.best import Standing, bound_key, standing
@@ -62,10 +63,13 @@ class EvalCallback(_base()):  # type: ignore[misc]
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.every = _checked_every(every)
-        if patience is not None and (isinstance(patience, bool) or patience < 1 or best is None):
+        is_number = isinstance(patience, int) and not isinstance(patience, bool) and patience >= 1
+        if patience is not None and (not is_number or best is None):
             raise ConfigError(f"patience={patience} is not possible: expected a number from 1, and best= with it.")
+        if out is not None:
+            as_path("out", out)
         self.plan = live_tasks(tasks, limit=limit, protocols=protocols, batch_size=batch_size, settings=settings)
-        self.best, self.patience, self.at_start = best, patience, at_start
+        self.best, self.patience, self.at_start = as_text("best", best), patience, as_flag("at_start", at_start)
         self.processor, self.out = processor, out
         self.arguments: dict[str, Any] = {
             "tasks": tasks, "limit": limit, "protocols": protocols, "batch_size": batch_size, "settings": settings,

@@ -19,6 +19,7 @@ from evalkit.clients.openai_client import MAX_REPLY_BYTES
 from evalkit.clients.server_settings import check_key_name, check_url, server_label
 from evalkit.core.errors import ConfigError, JudgeError, did_you_mean
 from evalkit.core.files import cache_folder, expand_home
+from evalkit.core.setting_types import check_ranges
 from evalkit.core.types import digest_json
 from evalkit.judge.closed_rules import CLOSED_RULES, COUNTINGS, ONCE
 from evalkit.judge.config_checks import NAME, check_others, check_price
@@ -40,6 +41,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "closed": ("judge", *CLOSED_RULES),
     "counting": COUNTINGS,
 }
+# Words of engine.batch, which a judge does not have.
+ENGINE_BATCHES = ("write", "submit", "collect")
+NO_BATCH_SERVICE = (
+    "a judge's batches are not submitted by evalkit, as engine.batch=submit does for a model's. judge.transport=batch "
+    "writes the request files into RUN/judge-batch; upload them to the provider's batch service, put its output files "
+    "(.jsonl) beside them, and run the same command again."
+)
 HOSTED = ("api.openai.com",)
 # Settings that do not determine a judgment.
 NOT_IN_PLANS = (
@@ -135,6 +143,8 @@ class JudgeConfig:
             )
         for key, allowed in CHOICES.items():
             given = getattr(self, key)
+            if key == "transport" and given in ENGINE_BATCHES:
+                raise ConfigError(f"judge.transport={given} is not possible: {NO_BATCH_SERVICE}")
             if given not in allowed:
                 raise ConfigError(f"judge.{key}={given} is not a valid value. {did_you_mean(str(given), allowed)}")
         _check_numbers(self)
@@ -250,22 +260,21 @@ def check_lifetime(config: JudgeConfig, today: date, announced: str | None = Non
 
 
 def _check_numbers(config: JudgeConfig) -> None:
+    usd, tokens = config.budget_usd, config.budget_tokens
     rules = {
-        "replicates": config.replicates >= 1,
-        "rounds": 1 <= config.rounds <= 9 and config.rounds % 2 == 1,
-        "max_failed": 0 <= config.max_failed < 1,
-        "concurrency": 1 <= config.concurrency <= 1000,
-        "timeout": config.timeout > 0,
-        "retries": config.retries >= 0,
-        "max_reply_bytes": config.max_reply_bytes > 0,
-        "budget_usd": config.budget_usd is None or config.budget_usd > 0,
-        "budget_tokens": config.budget_tokens is None or config.budget_tokens > 0,
-        "prompt_version": config.prompt_version >= 1,
-        "image_tokens": config.image_tokens >= 0,
+        "replicates": (config.replicates >= 1, "a number of judgments of each answer, from 1"),
+        "rounds": (1 <= config.rounds <= 9 and config.rounds % 2 == 1, "an odd number from 1 to 9"),
+        "max_failed": (0 <= config.max_failed < 1, "a share from 0 to below 1, such as 0.02"),
+        "concurrency": (1 <= config.concurrency <= 1000, "a number of requests in flight, 1 to 1000"),
+        "timeout": (config.timeout > 0, "seconds above 0"),
+        "retries": (config.retries >= 0, "a number of further attempts, 0 for none"),
+        "max_reply_bytes": (config.max_reply_bytes > 0, "a number of bytes of 1 or more"),
+        "budget_usd": (usd is None or usd > 0, "an amount above 0, or null for no limit"),
+        "budget_tokens": (tokens is None or tokens > 0, "a number of tokens of 1 or more, or null for no limit"),
+        "prompt_version": (config.prompt_version >= 1, "a version from 1"),
+        "image_tokens": (config.image_tokens >= 0, "a number of tokens, 0 for none"),
     }
-    for key, is_valid in rules.items():
-        if not is_valid:
-            raise ConfigError(f"judge.{key}={getattr(config, key)} is out of range.")
+    check_ranges("judge", *((key, getattr(config, key), *rule) for key, rule in rules.items()))
     if config.shutdown is not None and not is_date(config.shutdown):
         raise ConfigError(f"judge.shutdown={config.shutdown} is not a date of the form 2027-01-14.")
 

@@ -99,7 +99,11 @@ def first_text(value: Any, where: str) -> str | None:
 
 
 def only_text(value: Any, where: str) -> str | None:
-    """The text inside nested lists of length one.  Raises DataError for a list of several items."""
+    """The text of an answer, inside nested lists of length one.
+
+    Raises:
+        DataError: a list of several items, or a truth value, into which the text was converted.
+    """
     while isinstance(value, (list, tuple)):
         if len(value) != 1:
             raise DataError(
@@ -107,6 +111,12 @@ def only_text(value: Any, where: str) -> str | None:
                 "scored with prediction=NAME, or keep one answer per record."
             )
         value = value[0]
+    if isinstance(value, bool):
+        raise DataError(
+            f"{where}: expected text or a number, found the truth value {value}: pandas, spreadsheets and JSON make "
+            "one of an answer such as 'True' or 'TRUE', and which it was is lost. Give the answers as texts: what the "
+            "model wrote, with pandas by read_csv(FILE, dtype=str), in a sheet by the column's format Text."
+        )
     return as_text(value, where)
 
 

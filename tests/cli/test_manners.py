@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import evalkit
 from evalkit.__main__ import main
 from evalkit.cli.help import read_settings, verb_help
 from evalkit.cli.hydra_app import configuration
 from evalkit.cli.typed_settings import setting_names
 from evalkit.cli.verbs import find_verbs, split_verb
+from evalkit.core.errors import ConfigError
 
 VERBS = {verb.name: verb for verb in find_verbs()}
 
@@ -109,3 +111,41 @@ def test_several_options_of_a_group_are_answered_with_how_to_give_them(
 
 def test_a_verb_without_suites_names_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "suite" not in refused(capsys, "score", "predictions=x", "task=phantom,slake")
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-4", "llama3.2-vision:11b"])
+def test_the_name_of_a_model_on_a_server_is_answered_with_how_to_give_it(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["engine=server"], ["engine=server", "engine.provider=openai"]):
+        said = refused(capsys, f"model={name}", "task=phantom", *words)
+        assert f"engine.served_model={name}, with model=OWNER/{name}" in said
+    said = refused(capsys, f"model={name}", "task=phantom")
+    assert "model=DIR or model=OWNER/NAME" in said and "served_model" not in said
+
+
+@pytest.mark.parametrize("word", ["max_pixels=0", "retries=-1", "budget_usd=0", "timeout=-1", "concurrency=0"])
+def test_a_number_out_of_its_range_is_answered_with_what_is_possible(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["engine=server", "engine.url=http://127.0.0.1:1/v1", "engine.served_model=x", f"engine.{word}"]
+    said = refused(capsys, "model=phantom-llava", "task=phantom", *words)
+    assert f"engine.{word}" in said and "is not possible: expected" in said
+
+
+@pytest.mark.parametrize("word", ["engine.url=", "engine.served_model=", "engine.url=' '"])
+@pytest.mark.parametrize("provider", [[], ["engine.provider=openai"]])
+def test_an_empty_address_or_id_is_no_other_one(
+    word: str, provider: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    assert main(["model=phantom-llava", "task=phantom", "engine=server", *provider, word]) == 2
+    assert f"evalkit: {word.partition('=')[0]}= is empty: give" in capsys.readouterr().err
+
+
+def test_quotes_in_the_name_of_a_folder_stay(tmp_path: Path) -> None:
+    for name in ("it's", 'a "ckpt"', "'x"):
+        with pytest.raises(ConfigError) as raised:
+            evalkit.evaluate(str(tmp_path / name), limit=1)
+        assert f"/{name}: there is no such folder" in str(raised.value)

@@ -62,6 +62,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         outputs = in_a_kernel(tmp_path)
         assert not [o for o in outputs if o["output_type"] == "error"]
         data = [o["data"] for o in outputs if "data" in o]
+        texts = [d["text/plain"] for d in data if "run always-no-phantom" in d.get("text/plain", "")]
+        assert len(texts) == 1 and "closed_accuracy" in texts[0], "a result is shown once, its text with the table"
         assert sum("image/png" in d for d in data) == 2  # a picture of the set, and the plot
         shown = "".join(d.get("text/html", "") or d.get("text/plain", "") for d in data)
     assert "<table>" in shown and "always no" in shown and "phantom-llava" in shown

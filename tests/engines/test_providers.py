@@ -85,7 +85,8 @@ def test_azure_gets_the_version_that_is_asked_for_and_others_none(tmp_path: Path
 
 def test_azure_takes_its_address_from_its_own_variable_and_needs_one(tmp_path: Path) -> None:
     missing = run(tmp_path, "engine.provider=azure")
-    assert missing.returncode == 2 and "set engine.url=" in missing.stderr
+    assert missing.returncode == 2 and "set engine.url=https://RESOURCE.openai.azure.com" in missing.stderr
+    assert "or the environment variable AZURE_OPENAI_ENDPOINT" in missing.stderr
     with ProviderServer(STAND_INS["azure"]) as server:
         result = run(tmp_path, "engine.provider=azure", AZURE_OPENAI_ENDPOINT=server.url)
         assert result.returncode == 0, result.stderr
@@ -102,6 +103,17 @@ def test_the_address_of_the_environment_is_used_said_and_recorded(tmp_path: Path
     found = manifest(result, tmp_path)
     assert found["facts"]["server_from"] == "OPENAI_BASE_URL"
     assert found["config"]["engine"]["url"] == server.url
+
+
+def test_another_providers_answers_are_not_continued(tmp_path: Path) -> None:
+    for name, code in (("openai", 0), ("openai", 0), ("azure", 2)):
+        with ProviderServer(STAND_INS[name]) as server:
+            result = run(tmp_path, f"engine.provider={name}", f"engine.url={server.url}")
+            assert result.returncode == code, result.stderr
+    assert "has answers of engine.provider=openai" in result.stderr and "out=" in result.stderr
+    with ProviderServer(STAND_INS["azure"]) as server:
+        elsewhere = run(tmp_path, "engine.provider=azure", f"engine.url={server.url}", "out=azure")
+        assert elsewhere.returncode == 0 and len(server.calls) == 4, elsewhere.stderr
 
 
 def test_an_address_that_is_given_goes_before_the_environment_and_takes_no_key_along(tmp_path: Path) -> None:

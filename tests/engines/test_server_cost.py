@@ -71,8 +71,11 @@ def test_a_budget_without_a_price_or_with_a_bad_one_is_refused_before_anything_i
             ({"budget_usd": 1.0}, "the price of lab/tiny-vlm is unknown"),
             ({"price_per_million": [1.0]}, "expected two prices"),
             ({"price_per_million": [1.0, -2.0]}, "expected two prices"),
-            ({"budget_usd": 0.0, "price_per_million": DEAR}, "engine.budget_usd=0.0 is not a valid value"),
-            ({"max_pixels": 0}, "engine.max_pixels=0 is not a valid value"),
+            (
+                {"budget_usd": 0.0, "price_per_million": DEAR},
+                "engine.budget_usd=0.0 is not possible: expected an amount above 0",
+            ),
+            ({"max_pixels": 0}, "engine.max_pixels=0 is not possible: expected a number of pixels"),
         ):
             with pytest.raises(ConfigError, match=words):
                 engine(server, **settings)

@@ -327,7 +327,7 @@ def test_an_address_without_v1_is_reported_as_such() -> None:
     ("settings", "words"),
     [
         ({"url": None}, "has no server"),
-        ({"url": "localhost:8000"}, "has no server"),
+        ({"url": "localhost:8000"}, "engine.url is no address"),
         ({"url": "http://me:pass@host/v1"}, "no user, password"),
         ({"url": "http://host/v1?key=1"}, "no user, password"),
         ({"api_key_env": KEY}, "name of an environment variable"),

@@ -311,7 +311,7 @@ def test_plans_of_judges_without_these_settings_keep_their_ids() -> None:
         ({"reply": {"form": "tag", "name": "j", "credit": {"0": True, "1": 0}}}, "from 0 to 1"),
         ({"reply": {"form": "tag", "name": "j", "credit": {"a": 1, "A": 0}}}, "differ in letters alone"),
         ({"reply": {"form": "tag", "name": "j", "credits": {}}}, "judge.reply.credits is not a setting"),
-        ({"rounds": 2}, "judge.rounds=2 is out of range"),
+        ({"rounds": 2}, "judge.rounds=2 is not possible: expected an odd number"),
         ({"rounds": 3}, "judge.rounds=3 needs"),
         ({"judged": "relative"}, "belong to judge.judged=correctness"),
         ({"closed": "medevalkit", "rows": "open"}, "judge.rows=open leaves out"),

@@ -100,6 +100,24 @@ def single_letters(reader: RowReader, records: Iterable[Record]) -> dict[str, st
     return {**BOOLEANS, **found} if found else {}
 
 
+def words_note(reader: RowReader, records: Iterable[Record]) -> list[str]:
+    """A note of the answers that are read as yes and no, such as True and False; none where there are none.
+
+    An answer in those words of a model is not scored as yes and no by every protocol.
+    """
+    if reader.columns.choices:
+        return []
+    n, found = 0, dict[str, None]()
+    for record in records:
+        answer = record.fields.get(reader.columns.answer)
+        items = listed(answer)
+        texts = [str(item).strip() for item in (items if items is not None else [answer])]
+        read = [text for text in texts if text.lower() in reader.words]
+        n += bool(read)
+        found |= dict.fromkeys(f"{text} as {reader.words[text.lower()]}" for text in read)
+    return [f"{n} answers are read as yes or no: {', '.join(list(found)[:6])}"] if n else []
+
+
 def _check_question(reader: RowReader, record: Record, answers: Iterable[str]) -> None:
     """Refuse an answer by the letter of an option that the question lists, where questions are not read so."""
     question, where = record.fields.get(reader.columns.question), f"{reader.where}: row {record.row}"

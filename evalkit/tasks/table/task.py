@@ -29,7 +29,7 @@ from evalkit.tasks.table.messages import Wording
 from evalkit.tasks.table.rows import RULE, RowReader, Rows, read_rows
 from evalkit.tasks.table.source import Source, open_files, open_source
 from evalkit.tasks.table.splits import RecordsOfSplit
-from evalkit.tasks.table.survey import check_numbers, names_in_options, single_letters
+from evalkit.tasks.table.survey import check_numbers, names_in_options, single_letters, words_note
 
 ON_BAD_ROW = ("error", "skip")
 ANY_TABLE = (
@@ -231,6 +231,7 @@ class TableTask:
             skipped=tuple(rows.skipped),
             notes=(
                 *self._notes(source, columns, rows, cluster),
+                *(words_note(reader, records) if any(s.answer_type == CLOSED for s in rows.samples) else ()),
                 *_other_split(source, columns, split),
                 *records.notes(len(rows.samples) + len(rows.skipped)),
             ),

@@ -198,9 +198,7 @@ def _read_correctness(body: str) -> Verdict | str:
     return Verdict(status="judged", label=label)
 
 
-def _read_option(
-    body: str, options: Sequence[str], matching: Callable[[str, Sequence[str]], str]
-) -> Verdict | str:
+def _read_option(body: str, options: Sequence[str], matching: Callable[[str, Sequence[str]], str]) -> Verdict | str:
     """The option, from a JSON object, else by the authors' own matching, whose Z is none of the options."""
     letters = LETTERS[: len(options)]
     if objects := [o for o in json_objects(body) if "option" in o]:

@@ -250,7 +250,9 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
         "question": question,
         "caption": sample.context.get("caption", ""),
         "mentions": sample.context.get("mentions" if is_plain else "mentions_repr", "" if is_plain else "None"),
-        "options": "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options_of(config, sample), strict=False)),
+        "options": "\n".join(
+            f"{letter}. {text}" for letter, text in zip(LETTERS, options_of(config, sample), strict=False)
+        ),
         "reference": reference,
         "candidate": candidate,
         "answer_1": reference if first else candidate,

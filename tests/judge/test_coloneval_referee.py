@@ -68,7 +68,8 @@ def test_only_answers_that_name_several_are_asked_about_and_the_rest_is_the_rule
     "act",
     [
         Act(status=500), Act(text=None, message={"refusal": "no"}), Act(text="analysisWe need to decide between"),
-        Act(text='{"reason": "x", "option": "'), Act(text="I'm sorry, I can't say. No."), Act(text="A or B"), Act(text=""),
+        Act(text='{"reason": "x", "option": "'), Act(text="I'm sorry, I can't say. No."), Act(text="A or B"),
+        Act(text=""),
         Act(text="B", finish="length"), Act(text="It is not the NBI.\nSo A"), Act(text="There is no answer"),
     ],
 )  # fmt: skip
@@ -82,8 +83,10 @@ def test_what_is_no_option_gives_no_number(tmp_path: Path, act: Act) -> None:
 @pytest.mark.parametrize(
     ("reply", "options", "letter"),
     [
-        ("<B> Narrow Band Imaging (NBI)", IMAGING, "B"), ("NBI", IMAGING, "B"), ("B.", IMAGING, "B"), ("(C)", IMAGING, "C"),
-        ("Undecidable.", IMAGING, "Z"), ("NBI and WLI", IMAGING, ""), ("", IMAGING, ""), ("<D> Ultrasound", IMAGING, ""),
+        ("<B> Narrow Band Imaging (NBI)", IMAGING, "B"), ("NBI", IMAGING, "B"), ("B.", IMAGING, "B"),
+        ("(C)", IMAGING, "C"),
+        ("Undecidable.", IMAGING, "Z"), ("NBI and WLI", IMAGING, ""), ("", IMAGING, ""),
+        ("<D> Ultrasound", IMAGING, ""),
         ("6mm ≤ polyp < 20mm", SIZES, "B"), ("Yes.", ("yes", "no"), "A"), ("No", ("yes", "no"), "B"),
         ("yes or no", ("yes", "no"), ""), ("There is no mass", ("yes", "no"), ""), ("not undecidable", IMAGING, ""),
     ],

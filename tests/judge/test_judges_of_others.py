@@ -178,7 +178,7 @@ def test_each_judge_end_to_end_asks_for_no_schema_and_gives_the_same_value_from_
 # The first characters of a right reply, which a server or a token limit may end there.
 HALVES = {
     "lingshu": "<judge>0", "vlmevalkit-shortqa": "[Begin Correctness]yes", "score-object": '{"score": 1',
-    "inspect-evals": '{"grade": "CORR', "lave": "The candidate names the same organ. rating=", "medix-r1": '{"score": 1',
+    "inspect-evals": '{"grade": "CORR', "lave": "It names the same organ. rating=", "medix-r1": '{"score": 1',
 }  # fmt: skip
 
 

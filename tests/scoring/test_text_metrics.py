@@ -96,7 +96,7 @@ def test_these_protocols_are_chosen_by_name_and_not_part_of_all():
     by_name = {name for name in options("protocol") if load_option("protocol", name).get("by_name")}
     assert by_name == {
         "helm-text", "medevalkit-text", "medevalkit-text-slake", "medvlmbench-text", "medvlmbench-text-slake",
-        "pmc-vqa",
+        "pmc-vqa", "vqa-official-list",
     }  # fmt: skip
     everything = protocols_for({"all": load_option("protocol", "all")}, task)
     assert not by_name & set(everything) and {"helm", "medevalkit", "karma"} <= set(everything)

@@ -83,7 +83,7 @@ def compare(
     wanted = metric_keys(metrics) if metrics else shared
     if not wanted:
         raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
-    allowed = PROMPT_PARTS | {"data_sha256"} if perturbed else PROMPT_PARTS
+    allowed = PROMPT_PARTS | {"data_sha256", "split"} if perturbed else PROMPT_PARTS
     for other in runs[1:]:
         if found := incompatibilities(first, other, wanted, allowed):
             raise DataError(f"Runs are not comparable: {first.origin} and {other.origin}: {'; '.join(found)}.")

@@ -89,6 +89,7 @@ def test_what_is_no_option_gives_no_number(tmp_path: Path, act: Act) -> None:
         ("<D> Ultrasound", IMAGING, ""),
         ("6mm ≤ polyp < 20mm", SIZES, "B"), ("Yes.", ("yes", "no"), "A"), ("No", ("yes", "no"), "B"),
         ("yes or no", ("yes", "no"), ""), ("There is no mass", ("yes", "no"), ""), ("not undecidable", IMAGING, ""),
+        ("(B) or undecidable", IMAGING, ""),
     ],
 )  # fmt: skip
 def test_options_named_by_a_reply(reply: str, options: tuple[str, ...], letter: str) -> None:

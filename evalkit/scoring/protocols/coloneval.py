@@ -219,8 +219,8 @@ def named_option(reply: str, options: Sequence[str]) -> str:
     low = reply.strip().lower()
     word = low.strip(" \"'`*_.,;:!")
     pairs = list(zip(LETTERS, options, strict=False))
-    if word == "undecidable":
-        return "Z"
+    if "undecidable" in low:  # beside an option it is wrong for the authors, and no plain statement
+        return "Z" if word == "undecidable" else ""
     if tuple(options) == ("yes", "no"):
         letters = [letter for letter, option in pairs if option == word]
     elif "\n" in low or _count_named(low, [_cut(letter, text) for letter, text in pairs]) > 1:

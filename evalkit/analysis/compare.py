@@ -173,11 +173,11 @@ def _with_shrunken(found: Sequence[SliceDifference]) -> list[SliceDifference]:
 
 
 def render_slices(found: Sequence[SliceDifference]) -> str:
-    """One line per slice and metric."""
+    """One line per slice and metric: both values, their difference, its interval."""
     width = max((len(d.slice) for d in found), default=0)
     return "\n".join(
-        f"  {d.slice:<{width}}  {d.paired.key}  {percent(d.paired.difference, signed=True):>6} {_of_slice(d)}  "
-        f"{_counts(d.paired)}{_worst_case(d.paired)}"
+        f"  {d.slice:<{width}}  {d.paired.key}  {' -> '.join(f'{percent(v):>6}' for v in d.paired.table_values)}  "
+        f"{percent(d.paired.difference, signed=True):>6} {_of_slice(d)}  {_counts(d.paired)}{_worst_case(d.paired)}"
         for d in found
     )
 

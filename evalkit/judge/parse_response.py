@@ -13,7 +13,7 @@ from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import SplitText, split
 from evalkit.core.types import CUT_IN_REASONING, LETTERS
 from evalkit.judge.config import REFEREE, RELATIVE
-from evalkit.judge.reply_forms import OPTION, ReplyForm, json_objects, majority
+from evalkit.judge.reply_forms import OPTION, ReplyForm, has_other_tags, json_objects, majority
 from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
 from evalkit.scoring.protocols.coloneval import named_option
 
@@ -107,7 +107,7 @@ def read_verdict(
     if kind == "length" and form is None and _weighs(body):
         return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
     if form is not None:
-        found = _read_form(body, form, kind == "length", options)
+        found = _read_form(body, form, kind == "length", options, text or "")
     elif judged == REFEREE:
         found = _read_option(body, options, exact_match)
     else:
@@ -121,13 +121,13 @@ def read_verdict(
     return Verdict(status="unreadable", why=found)
 
 
-def _read_form(body: str, form: ReplyForm, is_cut: bool, options: Sequence[str]) -> Verdict | str:
+def _read_form(body: str, form: ReplyForm, is_cut: bool, options: Sequence[str], whole: str) -> Verdict | str:
     """The label of a reply in another form; else the problem.  Of a cut reply it is not known what else it says."""
     if form.form == OPTION:
         if is_cut or _STARTS_WITH_REFUSAL.search(body[:200]):
             return f"no option: {_shown(body)}"
         return _read_option(body, options, named_option)
-    label = None if is_cut else form.label_of(body)
+    label = None if is_cut or has_other_tags(whole, body, form) else form.label_of(body)
     if label is None:
         return f"not one label in the form {form.described()}: {_shown(body)}"
     return Verdict(status="judged", label=label)

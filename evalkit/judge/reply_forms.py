@@ -112,17 +112,28 @@ def majority(labels: Sequence[str]) -> str | None:
     return label if 2 * count > len(labels) else None
 
 
+def has_other_tags(whole: str, body: str, form: ReplyForm) -> bool:
+    """Whether a reply in tags has more than its one label, thought included, or a label without tags after a thought.
+
+    MedEvalKit joins the contents of all tags of the whole reply, so that each of these is another label for it; a tag
+    that is only opened takes in what follows.
+    """
+    n = max(whole.count(f"<{form.name}>"), whole.count(f"</{form.name}>"))
+    is_bare = n == 0 and whole == body
+    return form.form == "tag" and not is_bare and (n != 1 or f"<{form.name}>" not in body)
+
+
 def _tags(body: str, name: str) -> Iterable[str]:
+    """The contents of the tags, whose letters are as the authors write them."""
     return _between(body, f"<{name}>", f"</{name}>")
 
 
 def _brackets(body: str, name: str) -> Iterable[str]:
-    return _between(body, f"[Begin {name}]", f"[End {name}]")
+    return _between(body.lower(), f"[begin {name.lower()}]", f"[end {name.lower()}]")
 
 
-def _between(body: str, opening: str, closing: str) -> Iterator[str]:
-    """The texts between two marks, whatever their case, in time proportional to the text."""
-    text, opening, closing = body.lower(), opening.lower(), closing.lower()
+def _between(text: str, opening: str, closing: str) -> Iterator[str]:
+    """The texts between two marks, in time proportional to the text."""
     start = text.find(opening)
     while start >= 0 and (end := text.find(closing, start)) >= 0:
         yield text[start + len(opening) : end]

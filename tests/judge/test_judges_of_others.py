@@ -37,7 +37,11 @@ REPLIES = {
 # Replies of which no label can be taken, by form; in each, something looks like one.
 UNREADABLE = {
     "lingshu": ["<judge>0", "<judge>2</judge>", "<judge>0/1</judge>", "<judge>0</judge><judge>1</judge>", "judge: 0",
-                "<think><judge>0</judge>", "", "It is correct.", "<judge>'0'</judge>", "judge 0."],
+                "<think><judge>0</judge>", "", "It is correct.", "<judge>'0'</judge>", "judge 0.",
+                # each is another label for MedEvalKit, which joins all tags of the whole reply
+                "<JUDGE>0</JUDGE>", "<judge>0</judge> so <judge>0</judge>", "<think>Same.</think>0", "</think>0",
+                "<think>not <judge>1</judge></think><judge>0</judge>", "<think>I write <judge></think>0",
+                "<think>I write <judge></think><judge>0</judge>", "0\n"],
     "vlmevalkit-shortqa": ["[Begin Correctness]yes", "[Begin Correctness]yes or no[End Correctness]", "yes",
                            "[Begin Correctness]not yes[End Correctness]",
                            "[Begin Correctness]yes, but not so[End Correctness]", '{"verdict": "correct"}'],
@@ -102,8 +106,6 @@ def test_a_cut_withheld_or_refused_reply_has_no_score(name: str, reply: dict[str
     ("name", "text", "credit"),
     [
         ("lingshu", "0", 1.0),  # MedEvalKit takes a reply without tags whole
-        ("lingshu", "<JUDGE>0</JUDGE>", 1.0),
-        ("lingshu", "<judge>0</judge> so <judge>0</judge>", 1.0),
         ("vlmevalkit-shortqa", "[Begin Correctness]yes, it is[End Correctness]", 1.0),
         ("vlmevalkit-shortqa", "[Begin Correctness]**Yes**.[End Correctness]", 1.0),
         ("score-object", '{"score": "1"}', 1.0),

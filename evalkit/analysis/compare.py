@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis.adjusted import (
@@ -21,6 +22,7 @@ from evalkit.analysis.run_scores import PROMPT_DIGESTS, RunScores
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.types import MetricKey, Sample
+from evalkit.runs.read import references_at
 from evalkit.scoring.aggregate import slice_tags
 from evalkit.stats import cluster_sums, equivalence_p, holm, sign_flip_p_of_sums
 from evalkit.tasks.draws import id_in_data
@@ -60,12 +62,15 @@ class SliceDifference:
         return self.paired.n_clusters < FEWEST_CLUSTERS
 
 
-def compare(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[RunComparison]:
+def compare(
+    runs: Sequence[RunScores], metrics: Sequence[str] | None, *, perturbed: bool = False
+) -> list[RunComparison]:
     """Paired differences of each run after the first.
 
     Args:
         runs: two or more; the first is the reference.
         metrics: `PROTOCOL METRIC` each; None for every metric that all runs have.
+        perturbed: the others are over changed copies of the first one's rows (`check_perturbed`): the data may differ.
 
     Raises:
         ConfigError: fewer than two runs, an invalid name of a metric, or no metric that all runs have.
@@ -78,10 +83,34 @@ def compare(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[Ru
     wanted = metric_keys(metrics) if metrics else shared
     if not wanted:
         raise ConfigError("The runs have no metric in common; score them under the same protocols first.")
+    allowed = PROMPT_PARTS | {"data_sha256", "split"} if perturbed else PROMPT_PARTS
     for other in runs[1:]:
-        if found := incompatibilities(first, other, wanted, PROMPT_PARTS):
+        if found := incompatibilities(first, other, wanted, allowed):
             raise DataError(f"Runs are not comparable: {first.origin} and {other.origin}: {'; '.join(found)}.")
     return [RunComparison(run=other, pairs=tuple(pair(first, other, k, LEVEL) for k in wanted)) for other in runs[1:]]
+
+
+def check_perturbed(runs: Sequence[RunScores], folders: Sequence[Path]) -> None:
+    """Check that a sample of the same id has the same reference answers in every run.
+
+    Raises:
+        ConfigError: an entry is no folder of a run.  DataError: the answers differ, so that the rows are no pair.
+    """
+    golds = []
+    for run, folder in zip(runs, folders, strict=True):
+        path = folder / "predictions.jsonl"
+        if not path.is_file():
+            raise ConfigError(f"perturbed=true compares folders of runs, and {folder} has no predictions.jsonl.")
+        golds.append(references_at(path, frozenset(run.ids)))
+    for run, other in zip(runs[1:], golds[1:], strict=True):
+        differing = [i for i in runs[0].ids if i in other and other[i] != golds[0].get(i)]
+        if differing:
+            i = differing[0]
+            raise DataError(
+                f"{runs[0].origin} and {run.origin} are no original and its perturbed copy: {len(differing)} samples "
+                f"have other reference answers, such as {i!r} ({golds[0].get(i)} and {other[i]}). Rows are paired by "
+                "their id; give both sets the same ids, or the same files in the same order."
+            )
 
 
 def metric_keys(names: Sequence[str]) -> list[MetricKey]:
@@ -144,11 +173,12 @@ def _with_shrunken(found: Sequence[SliceDifference]) -> list[SliceDifference]:
 
 
 def render_slices(found: Sequence[SliceDifference]) -> str:
-    """One line per slice and metric."""
+    """One line per slice and metric: both values, their difference, its interval."""
     width = max((len(d.slice) for d in found), default=0)
     return "\n".join(
-        f"  {d.slice:<{width}}  {shown_metric(str(d.paired.key))}  {percent(d.paired.difference, signed=True):>6} "
-        f"{_of_slice(d)}  {_counts(d.paired)}{_worst_case(d.paired)}"
+        f"  {d.slice:<{width}}  {shown_metric(str(d.paired.key))}  "
+        f"{' -> '.join(f'{percent(v):>6}' for v in d.paired.table_values)}  "
+        f"{percent(d.paired.difference, signed=True):>6} {_of_slice(d)}  {_counts(d.paired)}{_worst_case(d.paired)}"
         for d in found
     )
 

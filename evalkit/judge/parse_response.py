@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,9 @@ from evalkit.core.json_text import finite_number
 from evalkit.core.reasoning import SplitText, split
 from evalkit.core.types import CUT_IN_REASONING, LETTERS
 from evalkit.judge.config import REFEREE, RELATIVE
-from evalkit.judge.reply_forms import ReplyForm, json_objects, majority
+from evalkit.judge.reply_forms import OPTION, ReplyForm, has_other_tags, json_objects, majority
 from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
+from evalkit.scoring.protocols.coloneval import named_option
 
 VERDICTS = ("correct", "partly", "wrong", "cannot_tell")
 LOWEST, HIGHEST = 1, 10
@@ -83,7 +84,7 @@ def read_verdict(
         text: of the reply; None or empty where there is none.
         refusal: content of the API's field for refusals.
         finish: the server's finish reason.
-        options: texts of the options that a referee chooses from.
+        options: texts of the options that a referee, or a judge with the reply form option, chooses from.
         form: of the reply, where it is not evalkit's own.
         rounds: number of replies in the text, a JSON list where there are several; the label of most of them counts.
     """
@@ -106,9 +107,9 @@ def read_verdict(
     if kind == "length" and form is None and _weighs(body):
         return Verdict(status="unreadable", why=f"cut at the token limit before its verdict: {_shown(body)}")
     if form is not None:
-        found = _read_form(body, form, kind == "length")
+        found = _read_form(body, form, kind == "length", options, text or "")
     elif judged == REFEREE:
-        found = _read_option(body, options)
+        found = _read_option(body, options, exact_match)
     else:
         found = _read_relative(body) if judged == RELATIVE else _read_correctness(body)
     if isinstance(found, Verdict):
@@ -120,9 +121,13 @@ def read_verdict(
     return Verdict(status="unreadable", why=found)
 
 
-def _read_form(body: str, form: ReplyForm, is_cut: bool) -> Verdict | str:
+def _read_form(body: str, form: ReplyForm, is_cut: bool, options: Sequence[str], whole: str) -> Verdict | str:
     """The label of a reply in another form; else the problem.  Of a cut reply it is not known what else it says."""
-    label = None if is_cut else form.label_of(body)
+    if form.form == OPTION:
+        if is_cut or _STARTS_WITH_REFUSAL.search(body[:200]):
+            return f"no option: {_shown(body)}"
+        return _read_option(body, options, named_option)
+    label = None if is_cut or has_other_tags(whole, body, form) else form.label_of(body)
     if label is None:
         return f"not one label in the form {form.described()}: {_shown(body)}"
     return Verdict(status="judged", label=label)
@@ -193,13 +198,13 @@ def _read_correctness(body: str) -> Verdict | str:
     return Verdict(status="judged", label=label)
 
 
-def _read_option(body: str, options: Sequence[str]) -> Verdict | str:
-    """The option, from a JSON object, else as VLMEvalKit reads its referee: by its own exact matching."""
+def _read_option(body: str, options: Sequence[str], matching: Callable[[str, Sequence[str]], str]) -> Verdict | str:
+    """The option, from a JSON object, else by the authors' own matching, whose Z is none of the options."""
     letters = LETTERS[: len(options)]
     if objects := [o for o in json_objects(body) if "option" in o]:
         labels = {o["option"].strip().upper() if isinstance(o["option"], str) else "" for o in objects}
     else:
-        labels = {exact_match(body, options)}
+        labels = {matching(body, options)}
     if len(labels) > 1:
         return "several different judgments in one reply"
     label = labels.pop()

@@ -19,12 +19,14 @@ from evalkit.judge.config import CORRECTNESS, REFEREE, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.image_encoding import data_url
 from evalkit.judge.parse_response import response_format
 from evalkit.judge.prompts import Prompt, PromptMessage, load_prompt, render
+from evalkit.judge.reply_forms import OPTION
 from evalkit.scoring.protocols.choice_vlmevalkit import exact_match
 from evalkit.scoring.protocols.medevalkit import unwrap
-from evalkit.scoring.row_protocol import RowProtocol
+from evalkit.scoring.row_protocol import RowProtocol, answers_yes_or_no
 
 # The end of a question in LLaVA-Med's files: a line break and the image mark, which one of its scripts cuts off.
 IMAGE_MARK = "\n<image>"
+YES_OR_NO = ("yes", "no")
 
 ReadImage = Callable[[ImageRef], bytes]
 
@@ -248,7 +250,9 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
         "question": question,
         "caption": sample.context.get("caption", ""),
         "mentions": sample.context.get("mentions" if is_plain else "mentions_repr", "" if is_plain else "None"),
-        "options": "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, sample.choices, strict=False)),
+        "options": "\n".join(
+            f"{letter}. {text}" for letter, text in zip(LETTERS, options_of(config, sample), strict=False)
+        ),
         "reference": reference,
         "candidate": candidate,
         "answer_1": reference if first else candidate,
@@ -256,6 +260,12 @@ def variables(config: JudgeConfig, item: Item, order: str, has_image: bool) -> d
         "first_is_reference": first,
         "has_image": has_image,
     }
+
+
+def options_of(config: JudgeConfig, sample: Sample) -> Sequence[str]:
+    """The options that a judge is shown: the row's own; yes and no where it is asked which of them an answer means."""
+    is_referee = config.form is not None and config.form.form == OPTION
+    return sample.choices or (YES_OR_NO if is_referee and answers_yes_or_no(sample) else ())
 
 
 def call_key(plan: Plan, slot: Slot) -> str:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from evalkit.clients.response import Reply
+from evalkit.core.types import LETTERS
 from evalkit.judge.budget import price_of
 from evalkit.judge.columns import answers_digest
 from evalkit.judge.config import REFEREE, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.parse_response import Verdict, read_verdict
-from evalkit.judge.plan import Plan, Slot
+from evalkit.judge.plan import Plan, Slot, options_of
+from evalkit.judge.reply_forms import OPTION, RIGHT_OR_WRONG, ReplyForm
 from evalkit.runs.schema import JudgePlan, JudgeScores, Judgment, TokenUsage
 
 
@@ -39,7 +41,7 @@ def judgments_of(plan: Plan, replies: Mapping[str, Reply], *, cached: bool) -> I
     form = plan.config.form
     for key, reply in replies.items():
         for slot in plan.calls[key]:
-            options = plan.items[slot.item].sample.choices
+            options = options_of(plan.config, plan.items[slot.item].sample)
             verdict = read_verdict(
                 plan.judged, reply.text, refusal=reply.refusal, finish=reply.finish, options=options, form=form,
                 rounds=plan.config.rounds,
@@ -122,13 +124,24 @@ def _scores(plan: Plan, slot: Slot, verdict: Verdict) -> JudgeScores | None:
         return None if verdict.label is None else _hit(plan, slot, verdict.label)
     form = plan.config.form
     if form is not None and verdict.label is not None:
-        credit, added = form.credit[verdict.label], plan.items[slot.item].credit
+        credit, added = form.credit[_label_in(form, plan, slot, verdict.label)], plan.items[slot.item].credit
         return JudgeScores(reference=float(credit == 1.0) + added, candidate=credit + added)
     if plan.judged != RELATIVE or verdict.first is None or verdict.second is None:
         return None
     if slot.order == REFERENCE_FIRST:
         return JudgeScores(reference=verdict.first, candidate=verdict.second)
     return JudgeScores(reference=verdict.second, candidate=verdict.first)
+
+
+def _label_in(form: ReplyForm, plan: Plan, slot: Slot, label: str) -> str:
+    """The label that has a credit: of an option, whether it is the right one."""
+    if form.form != OPTION:
+        return label
+    sample = plan.items[slot.item].sample
+    options = options_of(plan.config, sample)
+    right = {reference if sample.choices else reference.strip().lower() for reference in sample.references}
+    hit = label in LETTERS[: len(options)] and options[LETTERS.index(label)] in right
+    return RIGHT_OR_WRONG[0 if hit else 1]
 
 
 def _now() -> str:

@@ -17,6 +17,9 @@ from typing import Any
 from evalkit.core.errors import ConfigError, did_you_mean
 
 _KEYS = ("form", "name", "credit")
+# A referee's form: its reply is read against the options of the row (`parse_response`), not out of a label.
+OPTION = "option"
+RIGHT_OR_WRONG = ("right", "wrong")
 # A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
 MAX_FAILED_BRACES = 100
 _QUOTES = " \t\r\n\"'`*_.,;:!"
@@ -27,8 +30,9 @@ class ReplyForm:
     """Where a reply has its label, and how a label becomes a credit.
 
     form: "tag" (<NAME>label</NAME>), "brackets" ([Begin NAME] label [End NAME]), "json" (the value of the key NAME of
-    an object), "line" (NAME: label, or NAME = label, at the end of a line) or "word" (the reply is the label).
-    name: of the tag, brackets, key or line; "" for a word.
+    an object), "line" (NAME: label, or NAME = label, at the end of a line), "word" (the reply is the label) or "option"
+    (the reply names one of the row's options; the labels are right and wrong).
+    name: of the tag, brackets, key or line; "" for a word and for an option.
     credit: label in lower case -> 0 to 1; a label that is not among them is unreadable.
     """
 
@@ -73,8 +77,9 @@ def reply_form(content: Any, where: str) -> ReplyForm:
     form, name = str(content.get("form")), str(content.get("name") or "")
     if form not in FORMS:
         raise ConfigError(f"{where}.form={form} is not a valid value. {did_you_mean(form, FORMS)}")
-    if bool(name) == (form == "word"):
-        rule = "has no name" if form == "word" else "needs the name of its tag, brackets, key or line"
+    is_bare = form in ("word", OPTION)
+    if bool(name) == is_bare:
+        rule = "has no name" if is_bare else "needs the name of its tag, brackets, key or line"
         raise ConfigError(f"{where}.name={name!r}: the form {form} {rule}.")
     given = content.get("credit")
     if not isinstance(given, Mapping) or len(given) < 2 or not all(map(_is_credit, given.values())):
@@ -85,6 +90,8 @@ def reply_form(content: Any, where: str) -> ReplyForm:
     credit = {_text(label): float(value) for label, value in given.items()}
     if len(credit) < len(given):
         raise ConfigError(f"{where}.credit has two labels that differ in letters alone: {', '.join(map(str, given))}.")
+    if form == OPTION and set(credit) != set(RIGHT_OR_WRONG):
+        raise ConfigError(f"{where}.credit is {given!r}; under the form option its labels are right and wrong.")
     return ReplyForm(form=form, name=name, credit=credit)
 
 
@@ -105,17 +112,28 @@ def majority(labels: Sequence[str]) -> str | None:
     return label if 2 * count > len(labels) else None
 
 
+def has_other_tags(whole: str, body: str, form: ReplyForm) -> bool:
+    """Whether a reply in tags has more than its one label, thought included, or a label without tags after a thought.
+
+    MedEvalKit joins the contents of all tags of the whole reply, so that each of these is another label for it; a tag
+    that is only opened takes in what follows.
+    """
+    n = max(whole.count(f"<{form.name}>"), whole.count(f"</{form.name}>"))
+    is_bare = n == 0 and whole == body
+    return form.form == "tag" and not is_bare and (n != 1 or f"<{form.name}>" not in body)
+
+
 def _tags(body: str, name: str) -> Iterable[str]:
+    """The contents of the tags, whose letters are as the authors write them."""
     return _between(body, f"<{name}>", f"</{name}>")
 
 
 def _brackets(body: str, name: str) -> Iterable[str]:
-    return _between(body, f"[Begin {name}]", f"[End {name}]")
+    return _between(body.lower(), f"[begin {name.lower()}]", f"[end {name.lower()}]")
 
 
-def _between(body: str, opening: str, closing: str) -> Iterator[str]:
-    """The texts between two marks, whatever their case, in time proportional to the text."""
-    text, opening, closing = body.lower(), opening.lower(), closing.lower()
+def _between(text: str, opening: str, closing: str) -> Iterator[str]:
+    """The texts between two marks, in time proportional to the text."""
     start = text.find(opening)
     while start >= 0 and (end := text.find(closing, start)) >= 0:
         yield text[start + len(opening) : end]
@@ -144,6 +162,7 @@ FORMS: Mapping[str, Callable[[str, str], Iterable[str]]] = {
     "json": _values,
     "line": _lines,
     "word": _whole,
+    OPTION: _whole,
 }
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evalkit.analysis.compare import compare, render
+from evalkit.analysis.compare import check_perturbed, compare, render
 from evalkit.analysis.run_scores import read_run_scores
+from evalkit.core.errors import ConfigError, DataError
 from evalkit.tasks.draws import draws_of
 from tests.support.command_line import environment, evalkit, folder_of, lines
 from tests.support.made_runs import answered, made_run, made_samples
@@ -111,3 +113,41 @@ def test_a_changed_draw_is_one_changed_answer(tmp_path: Path) -> None:
     assert "2 samples changed their score" in text
     listed = [row for row in text.splitlines() if " -> '?'" in row]
     assert len(listed) == 2 and all("#draw=2" in row for row in listed)
+
+
+def perturbed_pair(place: Path, *, right: int = 0) -> list[Path]:
+    """An original and its perturbed copy, of which the first three rows become wrong; `right` rows have other golds."""
+    original = made_samples(20)
+    copies = [
+        replace(s, question=f"I am afraid. {s.question}", references=("other",) if k < right else s.references)
+        for k, s in enumerate(original)
+    ]
+    given = [answered(s, s.references[0] if k >= 3 else "?") for k, s in enumerate(copies)]
+    return [
+        made_run(place / "a-toy-00000001", original, [answered(s, s.references[0]) for s in original]),
+        made_run(place / "b-toy-00000002", copies, given),
+    ]
+
+
+def test_perturbed_copies_are_paired_by_id_and_refused_without_the_setting(tmp_path: Path) -> None:
+    folders = perturbed_pair(tmp_path)
+    runs = [read_run_scores(folder) for folder in folders]
+    with pytest.raises(DataError, match="data_sha256"):
+        compare(runs, ["exact-match exact_match"])
+    check_perturbed(runs, folders)
+    ((pair,),) = (result.pairs for result in compare(runs, ["exact-match exact_match"], perturbed=True))
+    assert (pair.first, pair.second, pair.n, pair.n_worse, pair.n_better) == (1.0, 0.85, 20, 3, 0)
+    assert pair.difference == pytest.approx(-0.15) and pair.interval.low < -0.15 < pair.interval.high
+
+
+def test_rows_with_other_golds_or_other_ids_and_files_without_golds_are_no_pairs(tmp_path: Path) -> None:
+    folders = perturbed_pair(tmp_path, right=2)
+    runs = [read_run_scores(folder) for folder in folders]
+    with pytest.raises(DataError, match="2 samples have other reference answers, such as 'q0'"):
+        check_perturbed(runs, folders)
+    with pytest.raises(ConfigError, match=r"has no predictions\.jsonl"):
+        check_perturbed(runs, [folders[0], tmp_path / "baseline.json"])
+    fewer = made_samples(18)
+    short = made_run(tmp_path / "c-toy-00000003", fewer, [answered(s, "x") for s in fewer])
+    with pytest.raises(DataError, match="2 only in the first"):
+        compare([runs[0], read_run_scores(short)], ["exact-match exact_match"], perturbed=True)

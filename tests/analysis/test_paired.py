@@ -99,6 +99,8 @@ def test_a_slice_on_fewer_than_five_images_says_so_and_small_ones_are_shrunken()
     assert "too few images (3)" in ct and "q" not in ct.replace("accuracy", "")
     assert "shrunken" in mr and "q=" in mr
     assert "shrunken" not in xr and "q=" in xr
+    first, second = (f"{100 * value:.2f}" for value in (found[2].paired.first, found[2].paired.second))
+    assert f"{first} ->  {second}" in xr, "both values of a slice are shown"
     centre = found[2].paired.difference
     assert abs(found[1].shrunken - centre) <= abs(found[1].paired.difference - centre) + 1e-9
 

@@ -37,7 +37,11 @@ REPLIES = {
 # Replies of which no label can be taken, by form; in each, something looks like one.
 UNREADABLE = {
     "lingshu": ["<judge>0", "<judge>2</judge>", "<judge>0/1</judge>", "<judge>0</judge><judge>1</judge>", "judge: 0",
-                "<think><judge>0</judge>", "", "It is correct.", "<judge>'0'</judge>", "judge 0."],
+                "<think><judge>0</judge>", "", "It is correct.", "<judge>'0'</judge>", "judge 0.",
+                # each is another label for MedEvalKit, which joins all tags of the whole reply
+                "<JUDGE>0</JUDGE>", "<judge>0</judge> so <judge>0</judge>", "<think>Same.</think>0", "</think>0",
+                "<think>not <judge>1</judge></think><judge>0</judge>", "<think>I write <judge></think>0",
+                "<think>I write <judge></think><judge>0</judge>", "0\n"],
     "vlmevalkit-shortqa": ["[Begin Correctness]yes", "[Begin Correctness]yes or no[End Correctness]", "yes",
                            "[Begin Correctness]not yes[End Correctness]",
                            "[Begin Correctness]yes, but not so[End Correctness]", '{"verdict": "correct"}'],
@@ -102,8 +106,6 @@ def test_a_cut_withheld_or_refused_reply_has_no_score(name: str, reply: dict[str
     ("name", "text", "credit"),
     [
         ("lingshu", "0", 1.0),  # MedEvalKit takes a reply without tags whole
-        ("lingshu", "<JUDGE>0</JUDGE>", 1.0),
-        ("lingshu", "<judge>0</judge> so <judge>0</judge>", 1.0),
         ("vlmevalkit-shortqa", "[Begin Correctness]yes, it is[End Correctness]", 1.0),
         ("vlmevalkit-shortqa", "[Begin Correctness]**Yes**.[End Correctness]", 1.0),
         ("score-object", '{"score": "1"}', 1.0),
@@ -175,13 +177,30 @@ def test_each_judge_end_to_end_asks_for_no_schema_and_gives_the_same_value_from_
     assert signature is not None and signature["judge_reply"].startswith(str(shipped(name)["reply"]["form"]))
 
 
-@pytest.mark.parametrize("act", [Act(status=500), Act(text="<judge>0"), Act(text=None, message={"refusal": "no"})])
-def test_an_outage_a_half_reply_and_a_refusal_give_no_number(tmp_path: Path, act: Act) -> None:
-    for name in ("lingshu", "medix-r1"):
-        with FakeServer(lambda n, body: act) as server:
-            outcome = judge_run(tmp_path / name, judge(name, server.url), ROWS, answered(ROWS, TEXTS))
-        assert outcome.scores.problem
-        assert all(metric.value is None for metric in outcome.scores.metrics), "a failed judge gave a number"
+# The first characters of a right reply, which a server or a token limit may end there.
+HALVES = {
+    "lingshu": "<judge>0", "vlmevalkit-shortqa": "[Begin Correctness]yes", "score-object": '{"score": 1',
+    "inspect-evals": '{"grade": "CORR', "lave": "It names the same organ. rating=", "medix-r1": '{"score": 1',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("kind", ["outage", "half", "cut", "refusal", "withheld", "prose refusal"])
+def test_an_outage_a_half_reply_and_a_refusal_give_no_number(tmp_path: Path, name: str, kind: str) -> None:
+    whole = '{"score": 1}' if name == "medix-r1" else REPLIES[name][0]
+    act = {
+        "outage": Act(status=500),
+        "half": Act(text=HALVES[name]),
+        "cut": Act(text=whole, finish="length"),
+        "refusal": Act(text=None, message={"refusal": "no"}),
+        "withheld": Act(text=whole, finish="content_filter"),
+        "prose refusal": Act(text="I'm sorry, but I can't judge medical answers."),
+    }[kind]
+    with FakeServer(lambda n, body: act) as server:
+        made = judge(name, server.url, rows="all" if name == "score-object" else shipped(name)["rows"])
+        outcome = judge_run(tmp_path, made, ROWS, answered(ROWS, TEXTS))
+    assert outcome.scores.problem
+    assert all(metric.value is None for metric in outcome.scores.metrics), "a failed judge gave a number"
 
 
 def test_the_judge_of_lingshu_sees_what_medevalkit_shows(tmp_path: Path) -> None:
@@ -311,6 +330,8 @@ def test_plans_of_judges_without_these_settings_keep_their_ids() -> None:
         ({"reply": {"form": "tag", "name": "j", "credit": {"0": True, "1": 0}}}, "from 0 to 1"),
         ({"reply": {"form": "tag", "name": "j", "credit": {"a": 1, "A": 0}}}, "differ in letters alone"),
         ({"reply": {"form": "tag", "name": "j", "credits": {}}}, "judge.reply.credits is not a setting"),
+        ({"reply": {"form": "option", "name": "x", "credit": {"right": 1, "wrong": 0}}}, "has no name"),
+        ({"reply": {"form": "option", "credit": {"a": 1, "b": 0}}}, "labels are right and wrong"),
         ({"rounds": 2}, "judge.rounds=2 is not possible: expected an odd number"),
         ({"rounds": 3}, "judge.rounds=3 needs"),
         ({"judged": "relative"}, "belong to judge.judged=correctness"),

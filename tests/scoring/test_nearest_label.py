@@ -1,4 +1,4 @@
-"""MedVInT's nearest label: the list is that of the rows that are scored, open and closed apart."""
+"""Nearest labels: MedVInT's, open and closed apart, and the answer list of M2I2 and MUMC, one for all rows."""
 
 from __future__ import annotations
 
@@ -57,6 +57,35 @@ def test_other_rows_are_another_protocol_by_its_signature() -> None:
 
 def test_without_the_rows_an_answer_is_unscored_with_the_reason() -> None:
     found = scores("pmc-vqa", "left lung", "left lung")
+    assert {(score.value, bool(score.reason)) for score in found.values()} == {(None, True)}
+
+
+# answer, then the answer of the list that is taken, which is the same for open and closed rows
+LISTED = [
+    ("", ""), ("???", ""), ("The Left Lung.", "left lung"), ("It is the left lung, mostly", "left lung"),
+    ("LIVER", "liver"), ("the liver shows a mass", "liver"), ("yes.", "yes"), ("No", "no"),
+    ("left\tlung\n", "left lung"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "taken"), LISTED)
+def test_of_an_answer_list_the_most_alike_after_cleaning_is_taken(answer: str, taken: str) -> None:
+    (rule,) = with_rows(rows(), [protocol("vqa-official-list")])
+    for sample in rows():
+        for score in rule.score(sample, Prediction(sample_id=sample.id, text=answer)):
+            assert (score.extracted, score.value) == (taken, float(bool(taken) and taken == sample.references[0]))
+
+
+def test_a_list_leaves_an_answer_that_is_in_it_as_vqa_official_reads_it() -> None:
+    (rule,) = with_rows(rows(), [protocol("vqa-official-list")])
+    plain = protocol("vqa-official")
+    assert rule.settings()["labels"].startswith("5@") and rule.by_name
+    for said in rows():
+        for sample in rows():
+            given = Prediction(sample_id=sample.id, text=f" {said.references[0].upper()}. ")
+            values = [[s.value for s in p.score(sample, given)] for p in (rule, plain)]
+            assert values[0] == values[1]
+    found = scores("vqa-official-list", "left lung", "left lung")
     assert {(score.value, bool(score.reason)) for score in found.values()} == {(None, True)}
 
 

@@ -74,7 +74,7 @@ def test_data_of_nltks_that_is_missing_leaves_a_row_unscored_with_the_command_th
     for name, metric, needed in (("medvlmbench-text", "meteor", "wordnet"), ("helm-text", "bleu_1", "punkt_tab")):
         score = scores(name, "left lung", "spleen of the liver")[metric]
         # where the data is installed and was read before, there is a value
-        assert score.value is not None or score.reason == f"needs data of nltk's: python -m nltk.downloader {needed}"
+        assert score.value is not None or f"python -m nltk.downloader {needed}; without a network" in score.reason
 
 
 def test_helms_cider_is_0_for_every_answer_and_says_why():
@@ -96,12 +96,91 @@ def test_these_protocols_are_chosen_by_name_and_not_part_of_all():
     by_name = {name for name in options("protocol") if load_option("protocol", name).get("by_name")}
     assert by_name == {
         "helm-text", "medevalkit-text", "medevalkit-text-slake", "medvlmbench-text", "medvlmbench-text-slake",
-        "pmc-vqa",
+        "pmc-vqa", "vqa-official-list",
     }  # fmt: skip
     everything = protocols_for({"all": load_option("protocol", "all")}, task)
     assert not by_name & set(everything) and {"helm", "medevalkit", "karma"} <= set(everything)
     chosen = protocols_for({"helm-text": load_option("protocol", "helm-text")}, load_option("task", "slake"))
     assert set(chosen) == {"helm-text"}
+
+
+class Lemma:
+    """A word of a synset, as nltk's WordNet has it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+
+class Synset:
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def lemmas(self) -> list[Lemma]:
+        return [Lemma(name) for name in self._names]
+
+
+def stand_in_wordnet(monkeypatch):
+    """Three synsets in the place of WordNet's: of words with other stems, of stems with a phrase, of another word."""
+    from nltk.corpus import wordnet
+
+    known = (Synset("kidney", "nephros"), Synset("tumor", "growth", "new_growth"), Synset("liver"))
+    found = lambda word: [s for s in known if word in {lemma.name() for lemma in s.lemmas()}]  # noqa: E731
+    monkeypatch.setitem(vars(wordnet), "synsets", found)
+    return wordnet
+
+
+# gold, answer, METEOR of the two texts as one word each: one match of one word is 0.5
+METEOR = [
+    ("lung", "lung", 0.5), ("Left lung", "the left lung.", 0.5), ("lung", "lungs", 0.5), ("tumor", "growth", 0.5),
+    ("growth", "The tumors", 0.5), ("tumor", "new growth", 0.0), ("tumor", "liver", 0.0),
+    ("kidney", "nephros", 0.0),  # nltk looks for synonyms of the stem, and kidnei has none
+    ("left tumor", "left growth", 0.0), ("lung", "", 0.0), ("lung", "...", 0.0), ("2", "two", 0.5),
+    ("left lung", "lung left", 0.0), ("lung", "lung lung", 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer", "expected"), METEOR)
+def test_meteor_is_nltks_over_whole_texts(monkeypatch, gold, answer, expected):
+    from nltk.translate.meteor_score import single_meteor_score
+
+    from evalkit.scoring.text.normalise import vqa2
+
+    wordnet = stand_in_wordnet(monkeypatch)
+    assert value("medvlmbench-text", "meteor", gold, answer) == expected
+    texts = ([vqa2(gold.lower())], [vqa2(answer.lower())])
+    assert single_meteor_score(*texts, wordnet=wordnet, alpha=0.9, beta=3.0, gamma=0.5) == expected
+
+
+def test_without_wordnet_meteor_alone_is_unscored_and_says_what_to_do(monkeypatch):
+    from nltk.corpus import wordnet
+
+    def missing(word):
+        raise LookupError("Resource wordnet not found.")
+
+    monkeypatch.setitem(vars(wordnet), "synsets", missing)
+    found = scores("medvlmbench-text", "kidney", "liver")
+    unscored = {name for name, score in found.items() if score.value is None}
+    assert unscored == {"meteor"}
+    assert "nltk.downloader wordnet" in found["meteor"].reason and "corpora/wordnet.zip" in found["meteor"].reason
+
+
+def test_bertscore_without_its_weights_says_how_to_bring_them(monkeypatch):
+    import sys
+    from types import SimpleNamespace
+
+    from evalkit.scoring.protocols import text_metrics
+
+    def no_weights(**settings):
+        raise OSError("We couldn't connect to the hub to load the files, and couldn't find them in the cache.")
+
+    monkeypatch.setitem(sys.modules, "bert_score", SimpleNamespace(BERTScorer=no_weights))
+    text_metrics._scorer.cache_clear()
+    with pytest.raises(ConfigError, match=r"Bio_ClinicalBERT, which cannot be loaded .*hf download") as caught:
+        scores("medvlmbench-text", "lung", "lung", settings={"bertscore": True})
+    assert "\n" not in str(caught.value)
 
 
 def test_bertscore_without_its_library_says_how_to_get_it():

@@ -58,6 +58,10 @@ CASES: tuple[tuple[str, str, tuple[tuple[str, str, str, str, str], ...]], ...] =
             ("no", "both", "no", "yes and no", "so and no"),
             ("no", "both", "no", "yes and no", "yes and so"),
             ("yes", "both", "yes", "yes and no", "so and no"),
+            ("yes", "both", "yes", "no and yes", "so and yes"),
+            ("no", "both", "no", "no and yes", "no and so"),
+            ("no", "both", "no", "no and yes", "so and yes"),
+            ("yes", "both", "yes", "no and yes", "no and so"),
         ),
     ),
     (

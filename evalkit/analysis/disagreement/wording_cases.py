@@ -185,6 +185,8 @@ CASES: tuple[tuple[str, str, tuple[tuple[str, str, str, str, str], ...]], ...] =
         (("yes", "", "yes", "so last reply yes", "so Final Answer: yes"),
          ("no", "", "no", "so last reply no", "so Final Answer: no"),
          ("option", "", "left", "so last reply left", "so Final Answer: left"),
-         ("open", "", "left lung", "so last reply left lung", "so Final Answer: left lung")),
+         ("open", "", "left lung", "so last reply left lung", "so Final Answer: left lung"),
+         ("yes", "yes", "yes", "yes", "answer: yes"),
+         ("no", "no", "no", "no", "answer: no")),
     ),
 )  # fmt: skip

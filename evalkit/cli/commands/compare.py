@@ -17,12 +17,13 @@ HELP_ORDER = 30
 EXAMPLES = (
     "evalkit compare runs=[runs/A,runs/B]",
     "evalkit compare \"runs='runs/*-slake-*'\" slices=true",
+    "evalkit compare runs=[runs/ORIGINAL,runs/PERTURBED] perturbed=true slices=true",
 )
 
 
 def main(config: Config) -> int:
     """Print the paired differences of runs over the same samples."""
-    from evalkit.analysis.compare import compare, render, render_slices, slices_heading, slices_of
+    from evalkit.analysis.compare import check_perturbed, compare, render, render_slices, slices_heading, slices_of
     from evalkit.analysis.run_folders import find_runs
     from evalkit.analysis.run_scores import read_all
     from evalkit.pipeline.inputs import select
@@ -34,7 +35,9 @@ def main(config: Config) -> int:
     form = form_of(target, None)
     folders = find_runs([Path(p) for p in as_list(config["runs"])])
     runs = read_all(folders)
-    results = compare(runs, as_list(config["metrics"]) or None)
+    if config["perturbed"]:
+        check_perturbed(runs, folders)
+    results = compare(runs, as_list(config["metrics"]) or None, perturbed=bool(config["perturbed"]))
     console.out(render(results, runs[0], int(config["flips"]), config["equivalence"]))
     if target is not None:
         write_sheet(comparison_sheet(results, runs[0]), target, form)

@@ -208,6 +208,28 @@ def _word(text: str, said: str) -> bool:
     return re.search(rf"\b{re.escape(text)}\b", said, re.IGNORECASE) is not None
 
 
+def named_option(reply: str, options: Sequence[str]) -> str:
+    """The letter of the one option that a referee's reply names; Z for "undecidable", "" for none, several or prose.
+
+    The authors ask for the option, or the word, alone, and read the reply as the answer in whose place it stands.
+
+    >>> named_option("<B> Narrow Band Imaging (NBI)", ("White Light Imaging (WLI)", "Narrow Band Imaging (NBI)"))
+    'B'
+    """
+    low = reply.strip().lower()
+    word = low.strip(" \"'`*_.,;:!")
+    pairs = list(zip(LETTERS, options, strict=False))
+    if "undecidable" in low:  # beside an option it is wrong for the authors, and no plain statement
+        return "Z" if word == "undecidable" else ""
+    if tuple(options) == ("yes", "no"):
+        letters = [letter for letter, option in pairs if option == word]
+    elif "\n" in low or _count_named(low, [_cut(letter, text) for letter, text in pairs]) > 1:
+        return ""
+    else:
+        letters = [letter for letter, text in pairs if _names_gold(f"<{letter}> {text}", low)]
+    return letters[0] if len(letters) == 1 else ""
+
+
 def _names_gold(gold: str, said: str) -> bool:
     """Whether an answer has the letter of the right option in one of the authors' forms, its text or its short form."""
     letter, text, short = _named(gold) or ("", "", None)

@@ -1,4 +1,4 @@
-"""MedVInT's rule (PMC-VQA): the answer counts as the label of the split that is most alike."""
+"""Rules of models that choose from a list: the answer counts as the answer of the list that is most alike."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 from evalkit.core.types import CLOSED, OPEN, Sample, digest_json
+from evalkit.scoring.protocols.other_harnesses import one_line
 from evalkit.scoring.row_protocol import ACCURACIES, MetricResult, RowProtocol, all_accuracies, best_of, references
 from evalkit.scoring.text.nearest import nearest
 
+ALL = "ALL"
 _NO_LABELS = "the labels of the split are not known before all rows are scored"
 
 
@@ -31,13 +33,17 @@ class NearestLabel(RowProtocol):
     def with_rows(self, samples: Sequence[Sample]) -> Self:
         """The protocol with the labels of these rows, in order of first appearance."""
         made = copy.copy(self)
+        made.labels = self._lists(samples)
+        made._known = {}
+        return made
+
+    def _lists(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[str]]:
+        """The lists by kind of row, in order of first appearance."""
         kinds = {CLOSED: True, OPEN: False}
-        made.labels = {
+        return {
             kind: tuple(dict.fromkeys(g for s in samples if self.is_closed(s) is closed for g in references(s)))
             for kind, closed in kinds.items()
         }
-        made._known = {}
-        return made
 
     def settings(self) -> dict[str, str]:
         listed = (
@@ -56,4 +62,32 @@ class NearestLabel(RowProtocol):
             self._known[key] = "" if place is None else self.labels[kind][place]
         found = self._known[key]
         hits = (float(bool(found) and found == gold) for gold in references(sample))
+        return best_of((all_accuracies(hit) for hit in hits), found)
+
+
+class NearestAnswer(NearestLabel):
+    """M2I2's and MUMC's choice from an answer list, for models that write: the answer of the list most alike to it.
+
+    Both sides are cleaned as in `vqa-official`, whose equality then decides.  There is one list for all rows, the
+    answers of the rows that are scored; an answer that is in it stands for itself.
+    """
+
+    norm = "vqa2"
+
+    def gold_form(self, gold: str) -> str:
+        return one_line(gold)
+
+    def _lists(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[str]]:
+        return {ALL: tuple(dict.fromkeys(text for s in samples for g in references(s) if (text := one_line(g))))}
+
+    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
+        if not self.labels:
+            return {metric.name: MetricResult(value=None, reason=_NO_LABELS) for metric in self.metrics}
+        said = one_line(answer)
+        key = (ALL, said)
+        if key not in self._known:
+            place = nearest(self.labels[ALL], said)
+            self._known[key] = "" if place is None else self.labels[ALL][place]
+        found = self._known[key]
+        hits = (float(bool(found) and found == one_line(gold)) for gold in references(sample))
         return best_of((all_accuracies(hit) for hit in hits), found)

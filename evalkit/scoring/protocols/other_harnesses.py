@@ -150,15 +150,16 @@ class VqaOfficial(RowProtocol):
     norm = "vqa2"
 
     def gold_form(self, gold: str) -> str:
-        return _one_line(gold)
+        return one_line(gold)
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
-        predicted = _one_line(answer)
-        hits = (float(predicted == _one_line(gold)) for gold in references(sample))
+        predicted = one_line(answer)
+        hits = (float(predicted == one_line(gold)) for gold in references(sample))
         return best_of((all_accuracies(hit) for hit in hits), predicted)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text on one line after VQA-v2 cleaning, as M2I2's evaluation has it."""
     return vqa2(text.replace("\n", " ").replace("\t", " ").strip())
 
 

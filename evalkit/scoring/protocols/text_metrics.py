@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from evalkit.core.errors import ConfigError
+from evalkit.core.errors import ConfigError, first_line
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.protocols.medevalkit import MedEvalKit, final_part, unwrap
 from evalkit.scoring.protocols.other_harnesses import Helm, MedVLMBench
@@ -22,6 +22,8 @@ from evalkit.scoring.text.rouge import rouge_n, rouge_of_sets, rouge_words
 _ROUGE = ("rouge_1", "rouge_2", "rouge_l")
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 _AUTHORS_RAISE = "the authors' code raises on an answer without words; counted as wrong"
+_BERT = "emilyalsentzer/Bio_ClinicalBERT"
+_PLACES = {"wordnet": "corpora/wordnet.zip", "punkt_tab": "tokenizers/punkt_tab"}
 _NO_CORPUS = "0 for every answer: the authors compute it over a corpus of one row"
 
 
@@ -75,8 +77,9 @@ def _helm_bleu(said: str, gold: str) -> dict[str, float]:
 class MedVLMBenchText(MedVLMBench):
     """MedVLMBench's BLEU-1 to -4, ROUGE-1, -2, -L and METEOR of open rows, after VQA-v2 cleaning; BERTScore if asked.
 
-    METEOR is given the whole texts as one word each: 0.5 where they are equal, have one stem or are synonyms in
-    WordNet, else 0.  bertscore: also BERTScore with Bio_ClinicalBERT, which needs the extra bertscore and its weights.
+    METEOR is given the whole texts as one word each: 0.5 where they are equal, have one stem or their stems are
+    synonyms in WordNet, else 0.  bertscore: also BERTScore with Bio_ClinicalBERT, which needs the extra bertscore and
+    its weights.
     """
 
     norm = "vqa2/rouge"
@@ -120,7 +123,10 @@ def _with_nltk_data(compute: Callable[[], dict[str, MetricResult]], names: tuple
         return compute()
     except LookupError:
         needed = "wordnet" if names == ("meteor",) else "punkt_tab"
-        why = f"needs data of nltk's: python -m nltk.downloader {needed}"
+        why = (
+            f"needs data of nltk's: python -m nltk.downloader {needed}; without a network {_PLACES[needed]} in a "
+            "folder that NLTK_DATA names"
+        )
         return {name: MetricResult(value=None, reason=why) for name in names}
 
 
@@ -138,11 +144,18 @@ def _cut(text: str, scorer: Any) -> str:
 
 @cache
 def _scorer() -> Any:
-    """BERTScore's model.  Raises ConfigError without the library; its weights come from the hub or its cache."""
+    """BERTScore's model, from the hub or its cache.  Raises ConfigError without the library or the weights."""
     try:
         from bert_score import BERTScorer
     except ImportError:
         raise ConfigError(
             "bertscore=true needs the library bert-score: pip install 'evalkit-medvqa[bertscore]', or leave it false."
         ) from None
-    return BERTScorer(model_type="emilyalsentzer/Bio_ClinicalBERT", num_layers=12)
+    try:
+        return BERTScorer(model_type=_BERT, num_layers=12)
+    except OSError as problem:  # of transformers, where neither the hub nor its cache has the files
+        raise ConfigError(
+            f"bertscore=true needs the weights of {_BERT}, which cannot be loaded ({first_line(problem)}). Bring them "
+            f"into the cache of the hub once: hf download {_BERT}, and copy the cache to a machine without a network "
+            "(docs/protocols.md), or leave it false."
+        ) from None

@@ -240,6 +240,13 @@ def coloneval(folder: Path) -> None:
         (folder / f"{name}.png").write_bytes(png(colour))
 
 
+def colonpert(folder: Path) -> None:
+    coloneval(folder)
+    (folder / "JSON" / "ColonPert").mkdir()
+    (folder / "JSON" / "ColonEval" / "Task6.json").rename(folder / "JSON" / "ColonPert" / "TestA_on_image.json")
+    (folder / "JSON" / "ColonEval" / "Task16.json").rename(folder / "JSON" / "ColonPert" / "TestD_emotion.json")
+
+
 Expected = dict[str, tuple[str, tuple[str, ...], tuple[str, ...], list[tuple[int, int, int]]]]
 
 # The writer of the form, and of each row: the question, its options, the right letters, the images in order.
@@ -291,6 +298,11 @@ SETS: dict[str, tuple[Callable[[Path], None], Expected]] = {
         "3": ("Which technique?", ("Linked Color Imaging (LCI)", "Narrow Band Imaging (NBI)", "White Light"), ("B",),
               [RED]),
         "4": ("Is there a polyp?", (), (), [RED]),
+    }),
+    "colonpert": (colonpert, {
+        "1": ("Which technique?", ("Linked Color Imaging (LCI)", "Narrow Band Imaging (NBI)", "White Light"), ("B",),
+              [RED]),
+        "2": ("How large?", ("0mm < polyp < 6mm", "polyp ≥ 6mm"), ("B",), [GREEN]),
     }),
 }  # fmt: skip
 ROWS = {"mmmu-pro-med": 3}  # one of the copy's rows is left out
@@ -346,7 +358,7 @@ def test_rows_of_the_released_form_are_read(name: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cache")
 def test_a_copy_with_other_counts_is_refused_unless_allowed(name: str, tmp_path: Path) -> None:
     published = load_option("task", name)["counts"]
-    (n,) = published.values()
+    n = published[load_option("task", name)["split"]]
     with pytest.raises(DataError, match=rf"{name} .*this copy has \d rows, the published set {n}\..*allow_counts"):
         load(name, tmp_path / "copy", counts=published)
     _, loaded = load(name, tmp_path / "again", counts=published, allow_counts=True)

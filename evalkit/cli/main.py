@@ -119,7 +119,12 @@ def as_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def no_verb(word: str) -> ConfigError:
-    """The error about a first word that is no verb."""
+    """The error about a word that is neither a verb nor a setting; a path is told how settings are written."""
+    if "/" in word or "\\" in word:
+        return ConfigError(
+            f"{word!r} stands alone; a path is the value of a setting, as key=value: run={word} for report, "
+            "'runs=[RUN,RUN]' for compare, baseline=RUN candidate=RUN for gate. VERB --help lists the settings."
+        )
     known = [*(name.replace("_", " ") for name in verb_names()), "help", "version"]
     return ConfigError(f"There is no verb {word!r}. {did_you_mean(word, known)}")
 

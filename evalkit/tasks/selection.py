@@ -95,7 +95,8 @@ class Selection:
             if not counts:
                 known = sorted({t for s in loaded.samples for t in s.tags})
                 raise ConfigError(
-                    f"task.where.{tag}: no row of {loaded.name} has the tag {tag}. {did_you_mean(tag, known)}"
+                    f"task.where.{tag}: no row of {loaded.name} has the tag {tag}. {did_you_mean(tag, known)} "
+                    f"If {tag} is a column of a table of your own, task.tags=[{tag}] makes it a tag."
                 )
             for value in values:
                 if value not in counts:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.cli.help import help_text, read_settings, verb_help
+from evalkit.cli.main import no_verb
 from evalkit.cli.verbs import find_verbs, load, split_verb, verb_names
 from tests.support.command_line import environment, evalkit
 from tests.support.paths import CONF, ROOT
@@ -153,3 +154,14 @@ def test_the_environment_is_as_before_after_a_run_with_a_config_folder(
     monkeypatch.chdir(tmp_path)
     assert main(["--config-dir", str(tmp_path), "model=scripted", "task=phantom", "limit=2", "leaderboard=null"]) == 0
     assert "EVALKIT_CONF" not in os.environ
+
+
+@pytest.mark.parametrize("path", ["runs/llava-slake-1a2b3c4d", "/data/run", "runs/", r"C:\runs\one"])
+def test_a_path_that_stands_alone_is_told_how_settings_are_written(path: str) -> None:
+    problem = str(no_verb(path))
+    assert f"run={path}" in problem
+    assert "no verb" not in problem
+
+
+def test_a_misspelt_verb_is_told_the_verbs() -> None:
+    assert "There is no verb 'compar'." in str(no_verb("compar"))

@@ -63,6 +63,7 @@ def test_draws_of_two_seeds_differ_and_names_say_which() -> None:
     ("where", "draw", "problem"),
     [
         ({"modalty": "CT"}, None, "no row of t has the tag modalty.*modality"),
+        ({"ward": "4"}, None, r"task\.tags=\[ward\] makes it a tag"),
         ({"modality": "CTT"}, None, "no row of t has this value.*CT"),
         ({"modality": []}, None, "expected a value"),
         ({"modality": {"a": 1}}, None, "expected a value"),

@@ -30,7 +30,9 @@ RULE = "choice where options are given, closed where every accepted answer is ye
 # What spreadsheets and data frames make of yes and no.
 BOOLEANS = {"true": "yes", "false": "no"}
 _TYPES = {
-    **dict.fromkeys(("open", "openended", "freeform", "free", "short", "shortanswer", "text"), OPEN),
+    **dict.fromkeys(
+        ("open", "openended", "freeform", "freetext", "freeresponse", "free", "short", "shortanswer", "text"), OPEN
+    ),
     **dict.fromkeys(("closed", "close", "closedended", "yesno", "yn", "binary", "judgement", "judgment"), CLOSED),
     **dict.fromkeys(("choice", "multiplechoice", "mcq", "mcqa", "multichoice", "mc", "singlechoice"), CHOICE),
 }

@@ -299,3 +299,19 @@ def test_wordings_name_their_text(folder: Path) -> None:
     assert plain.load().prompt.startswith("short+letters@")
     assert TableTask(path=path, prompt="letters").load().prompt.startswith("letters@")
     assert own.load().prompt != TableTask(path=path, template="Q: {question}").load().prompt
+
+
+@pytest.mark.parametrize(
+    ("spelled", "answer_type"),
+    [
+        *((word, OPEN) for word in ("Open-ended", "free text", "Free_Response", "FREE-FORM", "short answer")),
+        *((word, CLOSED) for word in ("Yes/No", "y/n", "closed ended", "Binary")),
+        *((word, CHOICE) for word in ("Multiple-Choice", "MCQ", "single choice")),
+    ],
+)
+def test_a_type_of_answer_is_known_in_every_usual_spelling(folder: Path, spelled: str, answer_type: str) -> None:
+    row = {"question": "Is it?", "answer": "yes", "answer_type": spelled}
+    row |= {"options": ["yes", "no"]} if answer_type == CHOICE else {}
+    (folder / "s.json").write_text(json.dumps([row]), encoding="utf-8")
+    (sample,) = TableTask(path=str(folder / "s.json")).load().samples
+    assert sample.answer_type == answer_type

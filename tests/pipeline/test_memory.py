@@ -54,6 +54,16 @@ def test_scoring_takes_little_memory_for_each_sample_more(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_run_takes_little_memory_for_each_sample_more(tmp_path: Path) -> None:
+    """Requests are made one by one and answers held as columns; as objects they took over 1,100 bytes a sample."""
+    words = ("model=scripted", "model.rule=question", "task=phantom", "leaderboard=null")
+    found = {
+        images: peak(*words, f"task.n_test={images}", f"out={tmp_path / str(images)}") for images in (SMALL, 3 * LARGE)
+    }
+    assert (found[3 * LARGE] - found[SMALL]) / 10 / (3 * LARGE - SMALL) < 900, found
+
+
+@pytest.mark.slow
 def test_a_file_of_long_answers_takes_less_than_twice_its_size(tmp_path: Path) -> None:
     """Long answers, all different: neither the text of the file nor readings of the answers are kept."""
     images, path = 1_000, tmp_path / "answers.jsonl"

@@ -46,7 +46,8 @@ class PredictionLine:
 
     reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
     log-probabilities under scoring=loglikelihood; thought_forced: the thought was closed at its budget; logprob: that
-    of the answer under confidence=true; thought_tokens: those of the thought, where they are known.  All are left out of the line, like attempts, where there are none.
+    of the answer under confidence=true; thought_tokens: those of the thought, where they are known.  All are left out
+    of the line, like attempts, where there are none.
     """
 
     sample_id: str

@@ -26,22 +26,35 @@ def has_thought(prediction: Prediction) -> bool:
 def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Counts of thoughts, for the summary; empty for a run without any.
 
-    words: of a thought, the median and the largest number.
+    words: of a thought, the median and the largest number.  tokens: likewise, where the tokens of every thought are
+    known; a thought in which an answer was cut has all tokens of that answer.
     """
     found = [(len(p.reasoning.split()), p.is_cut, p.thought_forced) for p in predictions if has_thought(p)]
     if not found:
         return {}
     words, cut, forced = zip(*found, strict=True)
+    known = [n for p in predictions if has_thought(p) and (n := _tokens_of(p)) is not None]
+    tokens = {"tokens": {"median": median(known), "most": max(known)}} if len(known) == len(found) else {}
     return {
         "n": len(found),
         "cut": sum(cut),
         "forced": sum(forced),
         "words": {"median": median(words), "most": max(words)},
+        **tokens,
     }
+
+
+def _tokens_of(prediction: Prediction) -> int | None:
+    """Tokens of an answer's thought; None where they are not known."""
+    if prediction.thought_tokens is None and prediction.is_cut:
+        return prediction.n_tokens
+    return prediction.thought_tokens
 
 
 def thought_length_text(found: Mapping[str, Any]) -> str:
     """The length of thoughts and the shares that were cut or closed, for beside the table.
+
+    The length is in tokens where those of every thought are known, else in words.
 
     Args:
         found: see `thought_record`; not empty.
@@ -50,10 +63,11 @@ def thought_length_text(found: Mapping[str, Any]) -> str:
     'a thought has 3 words in the median, 3 at most; 0.0 % are cut, 0.0 % closed at their budget'
     """
     cut, forced = (percent(found[key] / found["n"], 1) for key in ("cut", "forced"))
-    words = found["words"]
+    unit = "tokens" if "tokens" in found else "words"
+    length = found[unit]
     return (
-        f"a thought has {words['median']:g} words in the median, {words['most']} at most; {cut} % are cut, {forced} % "
-        "closed at their budget"
+        f"a thought has {length['median']:g} {unit} in the median, {length['most']} at most; {cut} % are cut, "
+        f"{forced} % closed at their budget"
     )
 
 

@@ -35,7 +35,8 @@ class Reply:
     reasoning: the model's thought, where the server's reasoning parser has taken it out of the text.  reasoning_only:
     there is such a thought and no text.  tokens_in, tokens_out: the server's counts of prompt and answer tokens, None
     if not reported.  tokens_cached: prompt tokens that the server took from its cache.  dropped: parameters that the
-    server refused and that were left out.  logprob: the log-probability of all tokens of the reply.
+    server refused and that were left out.  logprob: the log-probability of all tokens of the reply.  tokens_thought:
+    the server's count of the thought's tokens.
     """
 
     text: str | None
@@ -52,11 +53,12 @@ class Reply:
     reasoning_only: bool = False
     reasoning: str | None = None
     logprob: float | None = None
+    tokens_thought: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """Convert to a JSON object; without `logprob` where there is none."""
+        """Convert to a JSON object; without `logprob` and `tokens_thought` where there are none."""
         found = {**asdict(self), "dropped": list(self.dropped)}
-        return found if self.logprob is not None else {k: v for k, v in found.items() if k != "logprob"}
+        return {k: v for k, v in found.items() if v is not None or k not in ("logprob", "tokens_thought")}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reply:
@@ -205,6 +207,8 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         reasoning=reasoning,
         reasoning_only=thought and not (text or "").strip(),
         logprob=_logprob(choice),
+        tokens_thought=json_text.count(_mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+        or None,
     )
 
 

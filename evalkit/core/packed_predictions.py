@@ -31,6 +31,7 @@ class _Rest(NamedTuple):
     options: tuple[OptionScore, ...]
     thought_forced: bool
     logprob: float | None
+    thought_tokens: int | None
     fingerprint: str | None  # None: it is a sha256, and held as its bytes
 
 
@@ -78,7 +79,7 @@ class PackedPredictions(Sequence[Prediction]):
         digest = _digest(p.fingerprint)
         rest = _Rest(
             p.error, p.finish_reason, p.n_tokens, p.attempts, p.reasoning, p.raw, p.options, p.thought_forced,
-            p.logprob, p.fingerprint if digest is None else None,
+            p.logprob, p.thought_tokens, p.fingerprint if digest is None else None,
         )  # fmt: skip
         is_common = not (p.reasoning or p.raw or p.options or p.logprob is not None or rest.fingerprint)
         self._texts[place] = self._once(p.text) if p.text is not None and len(p.text) <= _SHORT else p.text

@@ -285,6 +285,7 @@ class Prediction:
     continuations, in their order; `text` is then the continuation with the highest sum, empty where two tie.
     `thought_forced`: the thought reached its budget and was closed for the model.
     `logprob`: the log-probability of all generated tokens, where it was asked for (`Request.with_probability`).
+    `thought_tokens`: tokens of the thought with its marks, where the engine or server knows them.
     """
 
     sample_id: str
@@ -300,6 +301,7 @@ class Prediction:
     options: tuple[OptionScore, ...] = ()
     thought_forced: bool = False
     logprob: float | None = None
+    thought_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

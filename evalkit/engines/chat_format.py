@@ -169,6 +169,7 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
             fingerprint=request.fingerprint,
             attempts=_attempts(attempts),
             reasoning=reply.reasoning,
+            thought_tokens=reply.tokens_thought,
         )
     if reason := no_answer_reason(reply):
         return failed_prediction(request, reason, attempts, reply.seconds, reply.tokens_out)
@@ -189,6 +190,7 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
         fingerprint=request.fingerprint,
         attempts=_attempts(attempts),
         reasoning=reply.reasoning or "",
+        thought_tokens=reply.tokens_thought,
         logprob=reply.logprob if request.with_probability else None,
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 from evalkit.core.errors import EngineError, first_line
 from evalkit.core.reasoning import belongs_to_marks, is_thought_token
+from evalkit.core.thought_tokens import thought_tokens
 from evalkit.core.types import Generation, Prediction, Request
 
 # Generation settings of a checkpoint that change which token is chosen, with their neutral values.  The greedy loop of
@@ -182,7 +183,7 @@ def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], se
     answer = trim_answer(rules, finite)
     if len(finite) < len(ids) and not answer.ended:
         return failed_prediction(request, not_finite_reason(len(finite)), seconds=round(seconds, 4))
-    text = decode_answer(rules.processor.tokenizer, answer.ids)
+    text = whole = decode_answer(rules.processor.tokenizer, answer.ids)
     for stop in rules.generation.stop:
         text = text.split(stop)[0]
     return Prediction(
@@ -192,6 +193,7 @@ def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], se
         n_tokens=len(answer.ids),
         seconds=round(seconds, 4),
         fingerprint=request.fingerprint,
+        thought_tokens=thought_tokens(answer.ids, whole, partial(decode_answer, rules.processor.tokenizer)),
     )
 
 

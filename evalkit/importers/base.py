@@ -21,8 +21,8 @@ class Answer:
     image: the image's name, if the user names its column.
     keys: other short values of the record by their dotted names ("doc.qid"), among which an id, a row number or an
     image may be.
-    reasoning: the model's thought, where the file keeps it apart from the answer.  raw, options, logprob: as in
-    `Prediction`.
+    reasoning: the model's thought, where the file keeps it apart from the answer.  raw, options, logprob,
+    thought_tokens: as in `Prediction`.
     """
 
     row: int
@@ -41,6 +41,7 @@ class Answer:
     raw: str | None = None
     options: tuple[OptionScore, ...] = ()
     logprob: float | None = None
+    thought_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):

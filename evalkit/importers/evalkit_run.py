@@ -46,6 +46,7 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         raw=as_text(fields.get("raw"), f"{where}, raw"),
         options=_options(fields.get("options"), where),
         logprob=_logprob(fields.get("logprob"), f"{where}, logprob"),
+        thought_tokens=_number(fields.get("thought_tokens"), count, f"{where}, thought_tokens"),
     )
 
 
@@ -90,6 +91,7 @@ def to_prediction(answer: Answer, sample_id: str) -> Prediction:
         raw=answer.raw,
         options=answer.options,
         logprob=answer.logprob,
+        thought_tokens=answer.thought_tokens,
     )
 
 

@@ -46,7 +46,8 @@ class PredictionLine:
 
     reasoning, raw: the thought besides the answer, and the text as it came where a thought was split off it; options:
     log-probabilities under scoring=loglikelihood; thought_forced: the thought was closed at its budget; logprob: that
-    of the answer under confidence=true.  All are left out of the line, like attempts, where there are none.
+    of the answer under confidence=true; thought_tokens: those of the thought, where they are known.  All are left out
+    of the line, like attempts, where there are none.
     """
 
     sample_id: str
@@ -66,6 +67,7 @@ class PredictionLine:
     options: tuple[OptionScore, ...] = ()
     thought_forced: bool = False
     logprob: float | None = None
+    thought_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.error is None):
@@ -96,6 +98,7 @@ class PredictionLine:
             options=prediction.options,
             thought_forced=prediction.thought_forced,
             logprob=prediction.logprob,
+            thought_tokens=prediction.thought_tokens,
         )
 
     @property
@@ -115,6 +118,7 @@ class PredictionLine:
             options=self.options,
             thought_forced=self.thought_forced,
             logprob=self.logprob,
+            thought_tokens=self.thought_tokens,
         )
 
 

@@ -176,7 +176,7 @@ def prediction_text(line: PredictionLine) -> str:
     record = {key: getattr(line, key) for key in _LINE_KEYS}
     for key, none in (
         ("attempts", ()), ("reasoning", ""), ("raw", None), ("options", ()), ("thought_forced", False),
-        ("logprob", None),
+        ("logprob", None), ("thought_tokens", None),
     ):  # fmt: skip
         if record[key] == none:
             del record[key]

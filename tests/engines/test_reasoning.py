@@ -39,6 +39,24 @@ def test_a_servers_field_for_thoughts_is_kept_beside_the_answer(message: dict[st
     assert (made.text, made.reasoning, made.raw, made.attempts) == ("CT", "MRI or CT?", None, ())
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 6}}, 6),
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 0}}, None),
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": "six"}}, None),
+        ({"completion_tokens": 9, "completion_tokens_details": None}, None),
+        ({"completion_tokens": 9}, None),
+    ],
+)
+def test_a_servers_count_of_the_thoughts_tokens_is_kept(usage: dict[str, Any], expected: int | None) -> None:
+    message = {"content": "CT", "reasoning": "MRI or CT?"}
+    content = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+    given = read_completion(content, 0.1)
+    assert prediction_of(REQUEST, given, ["200"]).thought_tokens == expected
+    assert Reply.of(given.record()) == given and ("tokens_thought" in given.record()) == (expected is not None)
+
+
 @pytest.mark.parametrize("field", [{"reasoning_content": 3}, {"reasoning": {"a": 1}}, {"reasoning_details": [None, 3]}])
 def test_a_field_of_another_kind_is_no_thought(field: dict[str, Any]) -> None:
     assert prediction_of(REQUEST, reply(content="CT", **field), ["200"]).reasoning == ""

@@ -74,6 +74,8 @@ def test_every_answer_follows_the_rule(thinking: Path, requests: list[Request], 
         words, natural = str(one.text).split(), str(unlimited[name].text).split()
         closed = natural.index("</think>") if "</think>" in natural else None
         split = separate(one, opened=True)
+        if words.count("</think>") == 1:
+            assert one.thought_tokens == words.index("</think>") + 1
         if closed is not None and closed < BUDGET:
             kinds.add("closed by the model")
             assert words[: closed + 1] == natural[: closed + 1]

@@ -323,6 +323,7 @@ def test_a_missing_package_is_one_paragraph(folder: Path, monkeypatch: pytest.Mo
         ({"dtype": "int4"}, "engine.dtype=int4"),
         ({"image_processor": "slow"}, "engine.image_processor=slow"),
         ({"generation": {"num_beams": 4}}, "no beam search"),
+        ({"generation": {"reasoning_budget": 64}}, "generation.reasoning_budget=64 is not supported by engine=vllm"),
     ],
 )
 def test_invalid_settings_are_refused_before_anything_is_loaded(

@@ -11,10 +11,14 @@ import pytest
 
 from evalkit.analysis.compare import compare
 from evalkit.analysis.run_scores import read_run_scores
-from evalkit.analysis.thoughts import thought_warning
-from evalkit.core.types import Generation, Prediction
+from evalkit.analysis.thoughts import thought_length_text, thought_record, thought_warning
+from evalkit.core.packed_predictions import PackedPredictions
+from evalkit.core.types import CUT_IN_REASONING, Generation, Prediction
 from evalkit.engines.scripted import ScriptedEngine
 from evalkit.pipeline.conclude import caption_of
+from evalkit.runs.codec import decode
+from evalkit.runs.schema import PredictionLine
+from evalkit.runs.store import prediction_text
 from evalkit.tasks.prompts import prompt_id, render
 from tests.pipeline.test_evaluate import LOADED, lines, run
 
@@ -46,6 +50,28 @@ def test_lengths_and_shares_stand_beside_the_table_and_in_the_files(tmp_path: Pa
     stored = lines(outcome.folder / "predictions.jsonl")
     assert [line.get("thought_forced", False) for line in stored] == [True] * 5 + [False] * (len(SAMPLES) - 5)
     assert ".budget5-force" in outcome.summary.generation
+
+
+def test_lengths_are_in_tokens_where_those_of_every_thought_are_known() -> None:
+    known = Prediction(sample_id="1", text="CT", reasoning="MRI or CT?", raw="x", n_tokens=9, thought_tokens=7)
+    cut = Prediction(sample_id="2", error=CUT_IN_REASONING, reasoning="MRI", raw="x", n_tokens=11)
+    unknown = Prediction(sample_id="3", text="CT", reasoning="MRI or", raw="x", n_tokens=8)
+    silent = Prediction(sample_id="4", text="CT", n_tokens=1)
+    found = thought_record([known, cut, silent])
+    assert found["tokens"] == {"median": 9, "most": 11}
+    assert thought_length_text(found).startswith("a thought has 9 tokens in the median, 11 at most; 50.0 % are cut")
+    mixed = thought_record([known, cut, unknown, silent])
+    assert "tokens" not in mixed
+    assert thought_length_text(mixed).startswith("a thought has 2 words in the median, 3 at most")
+
+
+def test_tokens_of_a_thought_are_stored_and_read_again() -> None:
+    made = replace(Prediction(sample_id=SAMPLES[0].id, text="CT", reasoning="MRI?", raw="x"), thought_tokens=7)
+    text = prediction_text(PredictionLine.of(SAMPLES[0], made))
+    assert json.loads(text)["thought_tokens"] == 7
+    assert decode(PredictionLine, text.encode(), "here").prediction == made
+    assert PackedPredictions.of([made])[0] == made
+    assert "thought_tokens" not in prediction_text(PredictionLine.of(SAMPLES[0], replace(made, thought_tokens=None)))
 
 
 def test_with_and_without_thinking_is_one_comparison(tmp_path: Path) -> None:

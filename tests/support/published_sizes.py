@@ -1,4 +1,7 @@
-"""Sizes of registered models, as their published config.json has them, and the models built without weights."""
+"""Sizes of registered models, and the models built without weights.
+
+The sizes come from stored copies of configurations and from memory, not from the `config.json` beside the weights.
+"""
 
 from __future__ import annotations
 

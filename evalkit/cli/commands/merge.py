@@ -77,6 +77,6 @@ def merge_runs(config: Config) -> Conclusion:
         write_record(folder.manifest, manifest)  # last: it says that the run is finished
     for name in manifest.facts["differs_between_parts"]:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
-    stated = {**config, "regime": manifest.config.get("regime")}
+    stated = {**config, "task": task_config, "regime": manifest.config.get("regime")}
     add_to_leaderboard(stated, conclusion, limit=manifest.limit, model=manifest.section("model"))
     return conclusion

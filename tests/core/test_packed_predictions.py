@@ -1,6 +1,7 @@
 """Predictions held as columns are the predictions that were put in."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -26,10 +27,18 @@ def predictions(draw: Any) -> Prediction:
         "raw": draw(st.none() | TEXTS),
         "options": tuple(draw(st.lists(OPTIONS, max_size=2))),
         "thought_forced": draw(st.booleans()),
+        "thought_tokens": draw(st.none() | st.integers(0, 5)),
         "logprob": draw(st.none() | st.floats(max_value=0, min_value=-1e6)),
         ("text" if draw(st.booleans()) else "error"): draw(TEXTS),
     }
     return Prediction(sample_id=draw(st.sampled_from(["1", "x/2", "é"])), **fields)
+
+
+def test_every_field_of_a_prediction_is_tried() -> None:
+    assert {f.name for f in fields(Prediction)} == {
+        "sample_id", "text", "error", "finish_reason", "n_tokens", "seconds", "fingerprint", "attempts", "reasoning",
+        "raw", "options", "thought_forced", "thought_tokens", "logprob",
+    }  # fmt: skip
 
 
 def test_no_prediction_and_no_place() -> None:

@@ -3,8 +3,9 @@
 The random LLaVA of 80 million parameters of benchmarks/prefix.py in float32, 585 shared tokens, questions of 18 to 31
 words, answers of exactly 12 tokens, 11, 8, 2 and 1 questions per image.  Peers: transformers' `generate` in static
 batches of 8; vLLM and lmms-eval where `--vllm-python` and `--lmms-python` name the Python of an environment that has
-them.  Each engine runs in its own process with the same number of threads; one repetition asks every engine once, in
-turn, so that a ratio compares runs next to each other.  Loading and one warm-up are not timed.
+them; engine=hf of an earlier state of the code where `--before` names its folder.  Each engine runs in its own process
+with the same number of threads; one repetition asks every engine once, in turn, so that a ratio compares runs next to
+each other.  Loading and one warm-up are not timed.
 """
 
 from __future__ import annotations
@@ -53,12 +54,17 @@ class Peer:
         return found
 
 
-def start(name: str, python: str, folder: Path, threads: int) -> Peer | None:
-    """Start an engine and wait until it is loaded; None, with a sentence, if it does not start."""
+def start(name: str, python: str, folder: Path, threads: int, code: Path | None = None) -> Peer | None:
+    """Start an engine and wait until it is loaded; None, with a sentence, if it does not start.
+
+    code: the folder that evalkit is imported from.
+    """
     limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     limits["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
+    if code is not None:
+        limits["PYTHONPATH"] = str(code)
     process = subprocess.Popen(
-        [python, str(WORKER), name, str(folder), str(threads)],
+        [python, str(WORKER), "hf" if name == "before" else name, str(folder), str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -157,12 +163,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--vllm-python", help="Python of an environment with vLLM's CPU build")
     parser.add_argument("--lmms-python", help="Python of an environment with lmms-eval")
+    parser.add_argument("--before", type=Path, help="folder of an earlier state of this repository")
     parser.add_argument("--questions", type=int, nargs="+", default=list(IMAGES), choices=list(IMAGES))
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     pythons = {"hf": sys.executable, "static": sys.executable}
+    if arguments.before:
+        pythons["before"] = sys.executable
     for name in ("vllm", "lmms"):
         if python := getattr(arguments, f"{name}_python"):
             pythons[name] = python
@@ -172,7 +181,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build_fixed_length(folder / "model")
-        started = [start(key, python, folder, arguments.threads) for key, python in pythons.items()]
+        started = [
+            start(key, python, folder, arguments.threads, arguments.before if key == "before" else None)
+            for key, python in pythons.items()
+        ]
         peers = [peer for peer in started if peer is not None]
         few = requests(folder, 1, 2, Generation(max_new_tokens=NEW_TOKENS))
         measure(peers, write_questions(folder, few, "warm-up"), 1)

@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+# Models with fewer parameters run in one CPU thread, as they are.
+SMALL_MODEL_PARAMETERS = 5_000_000
 # Largest difference between a packed layer and torch's own, relative to the largest output of the layer.
 TOLERANCE = 1e-5
 # Blocks up to this many bytes are taken from memory that the process keeps; the second is glibc's own maximum in older
@@ -19,6 +21,19 @@ KEPT_BLOCKS = (2**30, 2**25)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
 # Rows of the products that are compared, and the seed of their values.
 COMPARED_ROWS, SEED = 4, 0
+
+
+def tune(model: Any) -> int:
+    """Apply both to the engine's own float32 model on a CPU unless it is small; the number of packed layers."""
+    if is_small(model):
+        return 0
+    keep_freed_memory()
+    return pack_linear_layers(model)
+
+
+def is_small(model: Any) -> bool:
+    """Whether a model is so small that a second thread, or a copy of its weights, costs more than it saves."""
+    return int(model.num_parameters()) < SMALL_MODEL_PARAMETERS
 
 
 def keep_freed_memory() -> bool:

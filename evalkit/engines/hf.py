@@ -12,7 +12,7 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines.answer_probability import WITH_PROBABILITY
 from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
-from evalkit.engines.cpu_tuning import keep_freed_memory, pack_linear_layers
+from evalkit.engines.cpu_tuning import is_small, tune
 from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
 from evalkit.engines.loglikelihood import LOG_LIKELIHOOD, NO_GENERATION, Collector, Whole, joined
@@ -25,8 +25,6 @@ from evalkit.models.components import Part
 
 DTYPES = ("float32", "bfloat16", "float16")
 SHARING_MODES = ("auto", "off", "require")
-# Models with fewer parameters run in one CPU thread, as they are.
-SMALL_MODEL_PARAMETERS = 5_000_000
 # Default number of samples answered again one at a time in half precision, where the order of sums may flip a near-tie.
 HALF_PRECISION_FLIP_SAMPLES = 32
 
@@ -217,9 +215,8 @@ class HfEngine:
     def _load_model(self) -> ModelAndProcessor:
         _check_device(self.device)  # and not before: a dry run is possible on a machine without the device
         loaded = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
-        if self.device == "cpu" and self.dtype == "float32" and not is_small(loaded.model):
-            keep_freed_memory()
-            self.packed_layers = pack_linear_layers(loaded.model)
+        if self.device == "cpu" and self.dtype == "float32":
+            self.packed_layers = tune(loaded.model)
         return loaded
 
     def use_model_of(self, other: HfEngine) -> None:
@@ -258,11 +255,6 @@ def _whole_answers(batch: Sequence[Answer], collector: Collector) -> list[Whole]
         elif (whole := collector.add(row, prediction)) is not None:
             answers.append(whole)
     return answers
-
-
-def is_small(model: Any) -> bool:
-    """Whether a model is so small that a second thread, or a copy of its weights, costs more than it saves."""
-    return int(model.num_parameters()) < SMALL_MODEL_PARAMETERS
 
 
 def use_full_float32() -> None:

@@ -161,9 +161,7 @@ def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:
     ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
     kept = ends.to(loaded.device) if whole else slice(-1, None)
     with only_needed(loaded, kept):
-        output = loaded.model(
-            **on_device, past_key_values=cache, use_cache=True, logits_to_keep=kept if whole else 1
-        )
+        output = loaded.model(**on_device, past_key_values=cache, use_cache=True, logits_to_keep=kept if whole else 1)
     if cache.get_seq_length() != width:
         raise CacheLayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
     tokens = sum(shared.length for shared in pack)

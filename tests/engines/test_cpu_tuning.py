@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines import cpu_tuning, hf
+from evalkit.engines import cpu_tuning
 from evalkit.engines.hf import HfEngine
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers
@@ -89,7 +89,7 @@ def test_a_packed_model_gives_the_answers_of_a_plain_one_in_every_mode(
 ) -> None:
     requests = tiny.requests(tmp_path, [4, 1, 2], tiny.spec(folder).generation)
     expected = answers(engine(share_prefix="off"), requests)
-    monkeypatch.setattr(hf, "SMALL_MODEL_PARAMETERS", 0)
+    monkeypatch.setattr(cpu_tuning, "SMALL_MODEL_PARAMETERS", 0)
     for settings in ({}, {"share_prefix": "off", "batch_size": 2}, {"exact": True}):
         packed = engine(**settings)
         assert answers(packed, requests) == expected

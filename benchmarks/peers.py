@@ -158,6 +158,21 @@ def measure(peers: Sequence[Peer], file: Path, repetitions: int) -> dict[str, li
     return runs
 
 
+def warmed_up(peers: Sequence[Peer], file: Path) -> list[Peer]:
+    """The engines that answer a few questions; the others are named and left out."""
+    kept = []
+    for peer in peers:
+        try:
+            peer.ask(file)
+        except (RuntimeError, BrokenPipeError) as problem:
+            if peer.name == "hf":
+                raise
+            print(f"{peer.name} is left out: {problem}", flush=True)
+        else:
+            kept.append(peer)
+    return kept
+
+
 def main() -> None:
     """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -187,7 +202,7 @@ def main() -> None:
         ]
         peers = [peer for peer in started if peer is not None]
         few = requests(folder, 1, 2, Generation(max_new_tokens=NEW_TOKENS))
-        measure(peers, write_questions(folder, few, "warm-up"), 1)
+        peers = warmed_up(peers, write_questions(folder, few, "warm-up"))
         results["workloads"] = {}
         for questions in arguments.questions:
             made = requests(folder, IMAGES[questions], questions, Generation(max_new_tokens=NEW_TOKENS))

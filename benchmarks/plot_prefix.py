@@ -196,12 +196,35 @@ def bench_table() -> str:
     return f"{table(head, rows)}\n\n{machine(result['machine'])}."
 
 
+def peers_table() -> str:
+    """Make the table of engine=hf beside other engines, by the number of questions an image."""
+    result = read("peers-cpu")
+    rows: list[tuple[Any, ...]] = []
+    for questions, engines in result["workloads"].items():
+        for name, found in engines.items():
+            speed, used = found["samples_per_second"], found["processor_seconds_per_sample"]
+            times = found.get("hf_over_it"), found.get("hf_over_it_processor")
+            shown = (f"{t['median']:.2f} ({t['least']:.2f} to {t['greatest']:.2f})" if t else "–" for t in times)
+            different = found["texts_unlike_hf"]
+            rows.append((questions, PEERS[name], f"{speed['median']:.2f}", f"{used['median']:.3f}", *shown, different))
+    head = ("questions an image", "engine", "samples/s", "processor seconds a sample", "hf is × as fast (range)",
+            "× as fast, processor time (range)", "other texts")  # fmt: skip
+    return f"{table(head, rows)}\n\n{machine(result['machine'])}."
+
+
 def gpu_table() -> str:
     """Make the table of a model of seven billion parameters on a GPU."""
     return prefix_table("prefix-h100")
 
 
-TABLES = {"prefix": prefix_table, "gpu": gpu_table, "flips": flips_table, "host": host_table, "bench": bench_table}
+PEERS = {
+    "hf": "hf", "before": "hf, before", "static": "static batches of 8", "vllm": "vLLM, CPU build",
+    "lmms": "lmms-eval's LLaVA class",
+}  # fmt: skip
+TABLES = {
+    "prefix": prefix_table, "gpu": gpu_table, "flips": flips_table, "host": host_table, "bench": bench_table,
+    "peers": peers_table,
+}  # fmt: skip
 
 
 def page(text: str) -> str:

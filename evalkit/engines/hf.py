@@ -12,6 +12,7 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines.answer_probability import WITH_PROBABILITY
 from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
+from evalkit.engines.cpu_tuning import is_small, tune
 from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
 from evalkit.engines.loglikelihood import LOG_LIKELIHOOD, NO_GENERATION, Collector, Whole, joined
@@ -24,8 +25,6 @@ from evalkit.models.components import Part
 
 DTYPES = ("float32", "bfloat16", "float16")
 SHARING_MODES = ("auto", "off", "require")
-# Models with fewer parameters run in one CPU thread.
-SINGLE_THREAD_PARAMETERS = 5_000_000
 # Default number of samples answered again one at a time in half precision, where the order of sums may flip a near-tie.
 HALF_PRECISION_FLIP_SAMPLES = 32
 
@@ -100,6 +99,7 @@ class HfEngine:
         self.weights_digest = self._digest()
         changes = [*(["exact"] if exact else []), *([spec.quantization] if spec.quantization else [])]
         self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *changes])
+        self.packed_layers = 0
         self._loaded: LoadedModel | None = None
         self._flips: Counter[str] = Counter()
         self._tally = Tally()
@@ -159,6 +159,8 @@ class HfEngine:
             record["device_name"] = torch.cuda.get_device_name(self.device)
         if (loaded := self._loaded) is not None:
             record["model_class"] = type(loaded.model).__name__
+            if self.packed_layers:
+                record["packed_layers"] = self.packed_layers
             record["attention"] = loaded.model.config._attn_implementation
             record["processor"] = type(loaded.processor).__name__
             record["image_processor"] = type(loaded.processor.image_processor).__name__
@@ -188,7 +190,7 @@ class HfEngine:
             if self.dtype == "float32":
                 use_full_float32()
             model, processor = self._load_model()
-            if self.device == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
+            if self.device == "cpu" and is_small(model):
                 import torch
 
                 # A second thread costs more than it saves for such small kernels: ten times as much on a busy machine.
@@ -212,13 +214,17 @@ class HfEngine:
 
     def _load_model(self) -> ModelAndProcessor:
         _check_device(self.device)  # and not before: a dry run is possible on a machine without the device
-        return checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
+        loaded = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
+        if self.device == "cpu" and self.dtype == "float32":
+            self.packed_layers = tune(loaded.model)
+        return loaded
 
     def use_model_of(self, other: HfEngine) -> None:
         """Use the model that another engine with the same checkpoint, dtype and device has loaded."""
         if other.loading != self.loading:
             raise ConfigError("Two engines can share a model only with the same checkpoint, dtype and device.")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
+        self.packed_layers = other.packed_layers
         self.limits.from_memory(self._loaded)
 
     def _flip_subset(self, requests: Sequence[Request]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from evalkit.engines.shared_prefix import PrefixGroup
 # Maximum places in the cache.  Decoding reads the weights once for all questions, so several images are decoded
 # together; but a question's tokens are multiplied with all places of its image's row before the mask hides them, so
 # rows must not grow without limit.
-MAX_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
+MAX_TOKENS = {"cpu": 8192, "cuda": 32768, "mps": 8192}
 # Maximum places in a forward pass over prompts.  One image is enough work for a few cores (two at once were 5 % slower
 # and took twice the memory); a large GPU needs this many.
 MAX_FORWARD_PLACES = {"cpu": 1024, "cuda": 32768, "mps": 8192}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
+from evalkit.engines.needed_layers import only_needed
 from evalkit.engines.plain_decode import limit_of, padded, seed
 from evalkit.engines.sampling import draw_tokens
 from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
@@ -158,9 +159,9 @@ def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:
     on_device = {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
     whole = pack[0].whole
     ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
-    output = loaded.model(
-        **on_device, past_key_values=cache, use_cache=True, logits_to_keep=ends.to(loaded.device) if whole else 1
-    )
+    kept = ends.to(loaded.device) if whole else slice(-1, None)
+    with only_needed(loaded, kept):
+        output = loaded.model(**on_device, past_key_values=cache, use_cache=True, logits_to_keep=kept if whole else 1)
     if cache.get_seq_length() != width:
         raise CacheLayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
     tokens = sum(shared.length for shared in pack)
@@ -313,14 +314,15 @@ class _PackDecoder:
         now = now & (within[:, None, :] <= within[:, :, None])
         self.owners = torch.cat([self.owners, new], dim=1)
         positions = self.starts[:, :, None] + offsets
-        output = self.loaded.model(
-            input_ids=ids.to(device),
-            attention_mask=self._mask(torch.cat([past, now], dim=2)),
-            position_ids=(positions if self.axes else positions[0]).to(device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
+        with only_needed(self.loaded, slice(-keep, None)):
+            output = self.loaded.model(
+                input_ids=ids.to(device),
+                attention_mask=self._mask(torch.cat([past, now], dim=2)),
+                position_ids=(positions if self.axes else positions[0]).to(device),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
         if self.cache.get_seq_length() != self.owners.shape[1]:
             raise CacheLayoutError("the cache did not grow by the tokens that were added")
         return output.logits[:, -keep:].float()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from evalkit.stats import mean_interval, paired_interval, sign_flip_p, wilson
-from tests.support.statistics import mcnemar
+from tests.support.other_statistics import mcnemar
 
 QUESTIONS, IMAGES, ICC = 451, 203, 0.2
 

@@ -53,12 +53,12 @@ class ItemResult:
 
 
 def item_results(judged: PlanJudgments) -> list[ItemResult]:
-    """The judgments grouped by sample, in order of first appearance."""
+    """The judgments grouped by sample, in order of the ids: sums do not hang on the order in which replies came."""
     orders = (REFERENCE_FIRST, CANDIDATE_FIRST) if judged.plan.config["order"] == "swap" else (REFERENCE_FIRST,)
     grouped: dict[str, list[Judgment]] = {}
     for judgment in judged.judgments:
         grouped.setdefault(judgment.sample_id, []).append(judgment)
-    return [_item(judgments, orders, judged.plan.judged == RELATIVE) for judgments in grouped.values()]
+    return [_item(judgments, orders, judged.plan.judged == RELATIVE) for _, judgments in sorted(grouped.items())]
 
 
 def _item(judgments: Sequence[Judgment], orders: Sequence[str], relative: bool) -> ItemResult:

@@ -19,7 +19,7 @@ from evalkit.stats import (
     sign_flip_p,
     unpaired_minimum_detectable_effect,
 )
-from tests.support.statistics import bootstrap_interval, mcnemar
+from tests.support.other_statistics import bootstrap_interval, mcnemar
 
 PAIRS = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from evalkit.stats import paired_interval
+from tests.support.other_statistics import bootstrap_interval, mcnemar
 from tests.support.paths import SHARED
-from tests.support.statistics import bootstrap_interval, mcnemar
 
 RUNS = SHARED / "data/predictions/qwen2-vl-2b-vqa-rad"
 pytestmark = [

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from evalkit.engines.base import Engine
     from evalkit.pipeline.conclude import Conclusion
 
+# The name of a suite that is a list of tasks, for its files.
+UNNAMED = "suite"
 # Settings of a task that mean the same for every task.
 SHARED = ("prompt", "split", "where", "on_missing_image", "closed_rule")
 # Makes the run of a configuration ready; its engine is made by a function that the second argument is given.
@@ -45,7 +47,7 @@ def tasks_of(suite: Any) -> tuple[str, list[str]]:
         name, tasks = suite, content.get("tasks")
     else:
         tasks = [suite] if isinstance(suite, str) else suite
-        name = "suite"
+        name = UNNAMED
     if not isinstance(tasks, list | tuple) or not tasks:
         raise ConfigError(f"suite {name}: tasks={tasks!r} must be a list of tasks, such as [vqa-rad,slake].")
     for task in tasks:
@@ -156,7 +158,7 @@ def _run_groups(
     found: dict[str, Conclusion] = {}
     while groups:
         group = groups.pop(0)
-        console.note(f"suite {name}: {', '.join(group)}")
+        console.note(f"{'suite' if name == UNNAMED else f'suite {name}'}: {', '.join(group)}")
         try:
             conclusions = run_jobs(list(group.values()))
         except EvalkitError as problem:

@@ -265,6 +265,7 @@ def test_chance_and_the_majority_letter_stand_beside_every_choice_number_without
     text = render(block, "strict")
     assert "chance              choice-strict choice_accuracy 37.5 (lift +29.2" in text
     assert "majority letter     always B: choice-strict choice_accuracy 66.7 (lift +0.0" in text
+    assert "; the 1 unscored count as the worst case)" in text
     assert "not known: no train file" in text
 
 

@@ -74,6 +74,7 @@ def test_a_task_that_cannot_run_keeps_no_other_from_running(place: Path) -> None
     result = evalkit(*words(place, "[first,slake,second]"), f"data={place / 'nothing'}", cwd=place)
     assert result.returncode == 3, result.stderr
     assert "1 of 3 tasks" in result.stderr and "slake" in result.stderr
+    assert "suite suite" not in result.stderr
     assert len(list((place / "runs").glob("*/summary.json"))) == 2
 
 

@@ -229,4 +229,5 @@ def _lift(
         "lift": (_sum(second) - _sum(first)) / len(others),
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
+        **({"n_unscored": n_unscored} if (n_unscored := int(np.isnan(run).sum())) else {}),
     }

@@ -86,7 +86,8 @@ def _slice_lines(slices: Sequence[Mapping[str, Any]], protocol_name: str) -> lis
 def _lift(m: Mapping[str, Any]) -> str:
     bounds = _bounds([m["low"], m["high"]], signed=True)
     lift = percent(m["lift"], DIGITS, signed=True)
-    return f"{m['protocol']} {shown_metric(m['metric'])} {_percent(m['value'])} (lift {lift}{bounds})"
+    unscored = f"; the {m['n_unscored']} unscored count as the worst case" if m.get("n_unscored") else ""
+    return f"{m['protocol']} {shown_metric(m['metric'])} {_percent(m['value'])} (lift {lift}{bounds}{unscored})"
 
 
 def _percent(value: float | None) -> str:

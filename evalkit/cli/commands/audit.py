@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task
@@ -38,8 +39,7 @@ def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
     task = dict(config["task"])
     if "split" not in task:
         return {}
-    if task.get("path") and Path(task["path"]).is_file():
-        task["path"] = str(Path(task["path"]).parent)
+    file = Path(task["path"]) if task.get("path") and Path(task["path"]).is_file() else None
     languages = ("en", "zh") if task.get("language") in ("en", "zh") else (task.get("language"),)
     found: dict[str, LoadedTask | str] = {}
     for language in languages:
@@ -49,11 +49,23 @@ def other_splits(config: Config, images: bool) -> dict[str, LoadedTask | str]:
                 continue
             name = split if same_language else f"{split}, {language}"
             changed = {"split": split} | ({"language": language} if language else {})
+            if file is not None:
+                changed["path"] = str(file if _is_alone(task, split) else file.parent)
             try:
                 found[name] = make_task({"task": task | changed}).load(images=images)
             except NO_SPLIT as problem:
                 found[name] = why_no_split(problem)
     return _without_itself(found, config)
+
+
+def _is_alone(task: Mapping[str, Any], split: str) -> bool:
+    """Whether a task reads a table, and no file beside it has the name of a split: those there are other sets."""
+    from evalkit.tasks.formats import names_split
+    from evalkit.tasks.table.task import TableTask
+
+    if not isinstance(make_task({"task": {**task, "split": split}}), TableTask):
+        return False
+    return not any(names_split(path, split) for path in Path(task["path"]).parent.iterdir())
 
 
 def _without_itself(found: dict[str, LoadedTask | str], config: Config) -> dict[str, LoadedTask | str]:

@@ -162,9 +162,14 @@ def _read(path: Path, sheet_of: SheetChoice) -> RawFile:
     if raw.torn or raw.tail:
         raise DataError(f"{path}: the file ends in the middle of a record, so rows would be missing. Copy it again.")
     if raw.kind != "records" or not raw.records:
+        archive = (
+            " It is an archive: unpack it, and give the table or the folder in it."
+            if path.suffix.lower() == ".zip"
+            else ""
+        )
         raise DataError(
             f"{path}: expected a table: a header line and rows, a JSON list of objects, an object of such lists, or "
-            "JSON lines."
+            f"JSON lines.{archive}"
         )
     return raw
 

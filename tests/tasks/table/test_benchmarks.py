@@ -479,3 +479,22 @@ def test_an_audit_finds_the_other_splits_of_a_table(tmp_path: Path) -> None:
     train = others["train"]
     assert not isinstance(train, str)
     assert len(train.samples) == 2
+
+
+def test_an_audit_of_a_file_takes_no_other_table_beside_it_for_its_split(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(f"question,answer\nCT in {name}?,yes\n", encoding="utf-8")
+    config = {"task": {**load_option("task", "table"), "path": str(tmp_path / "a.csv")}}
+    found = other_splits(config, images=False)
+    assert found["validation"] == "the table does not say which split its rows are of"
+    (tmp_path / "validation.csv").write_text("question,answer\nMRI?,no\n", encoding="utf-8")
+    validation = other_splits(config, images=False)["validation"]
+    assert not isinstance(validation, str)
+    assert [s.question for s in validation.samples] == ["MRI?"]
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("set.csv", "question,answer\nCT?,yes\n")
+    with pytest.raises(DataError, match=r"expected a table.* unpack it"):
+        TableTask(path=str(tmp_path / "set.zip")).load(images=False)

@@ -28,6 +28,9 @@ from evalkit.core.types import Generation, Request
 from evalkit.engines.profiling import machine
 
 IMAGES = {11: 2, 8: 2, 2: 4, 1: 8}
+# The side that the vision tower takes: image processors with and without torchvision shrink larger images differently,
+# and a random model then answers otherwise.
+SIDE = 336
 WORKER = Path(__file__).with_name("peers_worker.py")
 
 
@@ -201,11 +204,11 @@ def main() -> None:
             for key, python in pythons.items()
         ]
         peers = [peer for peer in started if peer is not None]
-        few = requests(folder, 1, 2, Generation(max_new_tokens=NEW_TOKENS))
+        few = requests(folder, 1, 2, Generation(max_new_tokens=NEW_TOKENS), side=SIDE)
         peers = warmed_up(peers, write_questions(folder, few, "warm-up"))
         results["workloads"] = {}
         for questions in arguments.questions:
-            made = requests(folder, IMAGES[questions], questions, Generation(max_new_tokens=NEW_TOKENS))
+            made = requests(folder, IMAGES[questions], questions, Generation(max_new_tokens=NEW_TOKENS), side=SIDE)
             runs = measure(peers, write_questions(folder, made, str(questions)), arguments.repetitions)
             results["workloads"][str(questions)] = summary(runs, len(made))
             print(questions, json.dumps(results["workloads"][str(questions)]), flush=True)

@@ -120,7 +120,7 @@ def vllm(folder: Path) -> Answerer:
             {"prompt": row["prompt"], "multi_modal_data": {"image": opened[row["image"]]}} for row in ordered
         ]
         found = engine.generate(prompts, settings, use_tqdm=False)
-        return {row["id"]: output.outputs[0].text for row, output in zip(ordered, found, strict=True)}
+        return {row["id"]: output.outputs[0].text.strip() for row, output in zip(ordered, found, strict=True)}
 
     return answer
 
@@ -152,7 +152,7 @@ def lmms(folder: Path) -> Answerer:
             for i, row in enumerate(rows)
         ]
         found = model.generate_until(asked)
-        return {row["id"]: str(text) for row, text in zip(rows, found, strict=True)}
+        return {row["id"]: str(text).strip() for row, text in zip(rows, found, strict=True)}
 
     return answer
 

@@ -124,8 +124,8 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=core, additional_special_tokens=["<image>"], **names)
 
 
-def requests(folder: Path, images: int, questions: int, generation: Generation) -> list[Request]:
-    """Make requests about images of 512 x 512 random pixels, in random order."""
+def requests(folder: Path, images: int, questions: int, generation: Generation, *, side: int = 512) -> list[Request]:
+    """Make requests about images of side x side random pixels, in random order."""
     import numpy as np
     from PIL import Image
 
@@ -133,7 +133,7 @@ def requests(folder: Path, images: int, questions: int, generation: Generation) 
     made = []
     for number in range(images):
         path = folder / f"{questions}-{number}.png"
-        pixels = np.random.default_rng(100 * questions + number).integers(0, 255, (512, 512, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(100 * questions + number).integers(0, 255, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         for i in range(questions):

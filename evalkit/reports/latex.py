@@ -45,6 +45,7 @@ def table(
     caption: str = "",
     label: str = "",
     notes: Sequence[str] = (),
+    dense: bool = False,
 ) -> str:
     r"""A table environment, ready to paste; needs `\usepackage{booktabs}`.
 
@@ -52,6 +53,7 @@ def table(
         rows: cells as text, one for each heading; None draws a rule between groups.
         align: one letter a column; empty: left for the first column, right for the others.
         notes: lines below the table.
+        dense: in small type with narrow gaps, for many columns.
 
     Raises:
         ValueError: a row or `align` has another number of columns than the header.
@@ -64,6 +66,7 @@ def table(
     # A label is no text: a character that LaTeX acts on would end it.
     label = re.sub(r"[^A-Za-z0-9:._-]", "-", label)
     lines += [rf"\caption{{{escape(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
+    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] * dense
     lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(header), r"\midrule"]
     lines += [r"\midrule" if row is None else _line(row) for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]

@@ -317,18 +317,21 @@ def csv_records(table: SuiteTable) -> list[dict[str, object]]:
 
 
 def to_latex(table: SuiteTable) -> str:
-    """The table as LaTeX with booktabs, best values bold."""
+    """The table as LaTeX with booktabs, best values bold, intervals small; three tasks fit on a page."""
     rows: list[list[str] | None] = []
     alone = len(table.rows) == 1
     for key in table.keys:
         rows += [None] if rows and not alone else []
         for number, row in enumerate(_rows_of(table, key)):
             head = [key.protocol, shown_metric(key.metric)] if not number else ["", ""]
-            rows.append([*head, row, *(_latex_cell(table, Place(key, row, task)) for task in table.tasks)])
+            name = [] if alone else [row]  # the caption names a model that is alone
+            rows.append([*head, *name, *(_latex_cell(table, Place(key, row, task)) for task in table.tasks)])
+    header = ["Protocol", "Metric", *([] if alone else ["Model"]), *table.tasks]
     return latex.table(
-        ["Protocol", "Metric", "Model", *table.tasks],
+        header,
         rows,
-        align="l" * (3 + len(table.tasks)),
+        align="l" * len(header),
+        dense=True,
         caption=f"{table.name}: {table.title}.",
         label=f"tab:{table.name}",
         notes=[how_to_read(table, "Bold"), *over_sets(table), *table.notes],
@@ -341,4 +344,13 @@ def _latex_cell(table: SuiteTable, place: Place) -> str:
         return MISSING
     shown = latex.escape(percent(m.value))
     value = rf"\textbf{{{shown}}}" if place in table.best else shown
-    return latex.Raw(" ".join([value, *map(latex.escape, _rest(m))]))
+    if not m.n_unscored:
+        return latex.Raw(f"{value} {_small(' '.join(_rest(m)))}")
+    unscored = (_small(_gaps(m)[0]), _small(f"worst case {_worst(m)}"))
+    lines = (" ".join([value, *map(_small, _bounds(m))]), *unscored)
+    below = r" \\ ".join(lines)
+    return latex.Raw(rf"\shortstack[l]{{{below}}}")
+
+
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {latex.escape(text)}}}"

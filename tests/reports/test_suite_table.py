@@ -74,6 +74,14 @@ def test_failed_samples_are_beside_each_value(tmp_path: Path) -> None:
     assert any("7 of 200 unscored" in cell for row in for_terminal(table).rows if row for cell in row)
 
 
+def test_latex_has_intervals_in_small_type_and_a_lone_model_in_the_caption(tmp_path: Path) -> None:
+    several = to_latex(suite_table("s", [run(tmp_path, "a", 150, n_failed=7), run(tmp_path, "b", 150)]))
+    assert r" \\ {\scriptsize 7 of 200 unscored} \\ {\scriptsize worst case " in several
+    assert "& Model &" in several
+    alone = to_latex(suite_table("s", [run(tmp_path, "c", 150)]))
+    assert "Model" not in alone and r"{\scriptsize [" in alone and r"\caption{s: c on 1 task.}" in alone
+
+
 @pytest.mark.parametrize("n_tasks", [1, 3, 9])
 @pytest.mark.few(2)
 def test_the_table_fits_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str], n_tasks: int) -> None:

@@ -17,7 +17,6 @@ HELP_ORDER = 30
 EXAMPLES = (
     "evalkit compare runs=[runs/A,runs/B]",
     "evalkit compare \"runs='runs/*-slake-*'\" slices=true",
-    "evalkit compare runs=[runs/ORIGINAL,runs/PERTURBED] perturbed=true slices=true",
 )
 
 

@@ -33,6 +33,15 @@ MakeJob = Callable[[Config, Callable[[Callable[[], "Engine"]], "Engine"]], "RunJ
 RunJobs = Callable[[Sequence["RunJob"]], Sequence["Conclusion | None"]]
 
 
+def called(name: str) -> str:
+    """A suite in messages.
+
+    >>> called("medvqa"), called(UNNAMED)
+    ('suite medvqa', 'suite')
+    """
+    return "suite" if name == UNNAMED else f"suite {name}"
+
+
 def tasks_of(suite: Any) -> tuple[str, list[str]]:
     """The name of a suite and its tasks: of `conf/suites/NAME.yaml`, or the tasks themselves.
 
@@ -49,12 +58,12 @@ def tasks_of(suite: Any) -> tuple[str, list[str]]:
         tasks = [suite] if isinstance(suite, str) else suite
         name = UNNAMED
     if not isinstance(tasks, list | tuple) or not tasks:
-        raise ConfigError(f"suite {name}: tasks={tasks!r} must be a list of tasks, such as [vqa-rad,slake].")
+        raise ConfigError(f"{called(name)}: tasks={tasks!r} must be a list of tasks, such as [vqa-rad,slake].")
     for task in tasks:
         if task not in options("task"):
-            raise ConfigError(f"suite {name}: there is no task {task!r}. {did_you_mean(str(task), options('task'))}")
+            raise ConfigError(f"{called(name)}: there is no task {task!r}. {did_you_mean(str(task), options('task'))}")
     if len(set(tasks)) != len(tasks):
-        raise ConfigError(f"suite {name} names a task twice: {', '.join(tasks)}.")
+        raise ConfigError(f"{called(name)} names a task twice: {', '.join(tasks)}.")
     return name, list(tasks)
 
 
@@ -158,7 +167,7 @@ def _run_groups(
     found: dict[str, Conclusion] = {}
     while groups:
         group = groups.pop(0)
-        console.note(f"{'suite' if name == UNNAMED else f'suite {name}'}: {', '.join(group)}")
+        console.note(f"{called(name)}: {', '.join(group)}")
         try:
             conclusions = run_jobs(list(group.values()))
         except EvalkitError as problem:
@@ -173,7 +182,7 @@ def _run_groups(
 
 def _report(suite: str, task: str, problem: EvalkitError, problems: dict[str, EvalkitError]) -> None:
     problems[task] = problem
-    console.warn(f"suite {suite}: {task}: {problem}")
+    console.warn(f"{called(suite)}: {task}: {problem}")
 
 
 def _check_complete(
@@ -186,7 +195,9 @@ def _check_complete(
     """
     texts = []
     if problems:
-        texts.append(f"{len(problems)} of {len(tasks)} tasks of the suite {name} could not run: {', '.join(problems)}.")
+        texts.append(
+            f"{len(problems)} of {len(tasks)} tasks of the {called(name)} could not run: {', '.join(problems)}."
+        )
     if failed := {task: c for task, c in found.items() if c.n_failed}:
         counts = ", ".join(
             f"{c.n_failed} {f'of {c.summary.n} ' if c.summary is not None else ''}of {task}"

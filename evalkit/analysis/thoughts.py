@@ -29,11 +29,13 @@ def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     words: of a thought, the median and the largest number.  tokens: likewise, where the tokens of every thought are
     known; a thought in which an answer was cut has all tokens of that answer.
     """
-    found = [(len(p.reasoning.split()), p.is_cut, p.thought_forced) for p in predictions if has_thought(p)]
+    found = [
+        (len(p.reasoning.split()), p.is_cut, p.thought_forced, _tokens_of(p)) for p in predictions if has_thought(p)
+    ]
     if not found:
         return {}
-    words, cut, forced = zip(*found, strict=True)
-    known = [n for p in predictions if has_thought(p) and (n := _tokens_of(p)) is not None]
+    words, cut, forced, counts = zip(*found, strict=True)
+    known = [n for n in counts if n is not None]
     tokens = {"tokens": {"median": median(known), "most": max(known)}} if len(known) == len(found) else {}
     return {
         "n": len(found),

@@ -51,17 +51,25 @@ class NearestLabel(RowProtocol):
         )
         return super().settings() | {"labels": listed}
 
+    def _kind(self, sample: Sample) -> str | None:
+        """The list that a row's answer is compared with; None for a row that has none."""
+        return {True: CLOSED, False: OPEN}.get(self.is_closed(sample))  # type: ignore[arg-type]
+
+    def _cleaned(self, text: str) -> str:
+        """An answer or a gold as it is compared."""
+        return text
+
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
-        kind = {True: CLOSED, False: OPEN}.get(self.is_closed(sample))  # type: ignore[arg-type]
+        kind = self._kind(sample)
         if not self.labels or kind is None:
             why = "the row is neither open nor closed" if self.labels else _NO_LABELS
             return {metric.name: MetricResult(value=None, reason=why) for metric in self.metrics}
-        key = (kind, answer)
+        key = (kind, self._cleaned(answer))
         if key not in self._known:
-            place = nearest(self.labels[kind], answer)
+            place = nearest(self.labels[kind], key[1])
             self._known[key] = "" if place is None else self.labels[kind][place]
         found = self._known[key]
-        hits = (float(bool(found) and found == gold) for gold in references(sample))
+        hits = (float(bool(found) and found == self._cleaned(gold)) for gold in references(sample))
         return best_of((all_accuracies(hit) for hit in hits), found)
 
 
@@ -80,14 +88,9 @@ class NearestAnswer(NearestLabel):
     def _lists(self, samples: Sequence[Sample]) -> Mapping[str, Sequence[str]]:
         return {ALL: tuple(dict.fromkeys(text for s in samples for g in references(s) if (text := one_line(g))))}
 
-    def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
-        if not self.labels:
-            return {metric.name: MetricResult(value=None, reason=_NO_LABELS) for metric in self.metrics}
-        said = one_line(answer)
-        key = (ALL, said)
-        if key not in self._known:
-            place = nearest(self.labels[ALL], said)
-            self._known[key] = "" if place is None else self.labels[ALL][place]
-        found = self._known[key]
-        hits = (float(bool(found) and found == one_line(gold)) for gold in references(sample))
-        return best_of((all_accuracies(hit) for hit in hits), found)
+    def _kind(self, sample: Sample) -> str | None:
+        del sample  # one list for all rows
+        return ALL
+
+    def _cleaned(self, text: str) -> str:
+        return one_line(text)

@@ -30,7 +30,7 @@ def explain(problem: Exception, verb: str, arguments: Sequence[str] = ()) -> Con
     if match := re.search(r"In '[^']*': Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, name = match.groups()
         near = did_you_mean(name, options(group))
-        hint = _unregistered(name, arguments) if group == "model" else ""
+        hint = _unregistered(name, arguments) if group == "model" else _own_table(name) if group == "task" else ""
         return ConfigError(f"There is no {group} named {name!r}. {hint}{near}")
     if match := re.search(
         r"Multiple values for ([^\s]+)\. To override|^(\S+) appears more than once in the final", text
@@ -65,6 +65,12 @@ def _unregistered(name: str, arguments: Sequence[str]) -> str:
             "the name of its row. "
         )
     return "A checkpoint that is not registered is model=DIR or model=OWNER/NAME. "
+
+
+def _own_table(name: str) -> str:
+    """How a table of questions is given, for a name that is the path of one."""
+    is_path = "/" in name or "\\" in name or bool(re.search(r"\.\w{2,7}$", name))
+    return f"Questions of your own are task=table task.path={name}. " if is_path else ""
 
 
 def _chosen_twice(key: str) -> ConfigError:

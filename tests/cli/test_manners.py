@@ -93,6 +93,14 @@ def test_an_unknown_setting_lists_those_of_the_chosen_option(capsys: pytest.Capt
     assert "task.n_test" in refused(capsys, "-m", "task=phantom,slake", "task.n_tst=3")
 
 
+@pytest.mark.parametrize("path", ["questions.csv", "./data/questions.xlsx", "/data/set", "my.jsonl"])
+def test_the_path_of_a_table_as_a_task_is_answered_with_the_task_that_reads_it(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"task=table task.path={path}." in refused(capsys, "model=scripted", f"task={path}")
+    assert "task.path=" not in refused(capsys, "model=scripted", "task=slke")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

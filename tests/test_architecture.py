@@ -8,8 +8,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from tests.support.paths import PACKAGE
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -75,18 +73,20 @@ def imports(path: Path, top_level_only: bool) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    tops = {name.split(".")[0] for name in imports(path, top_level_only=True)}
-    assert not tops & HEAVY, f"{name_of(path)} imports {tops & HEAVY} at module level"
+def tops(path: Path, top_level_only: bool) -> set[str]:
+    """The distributions' packages that a module imports."""
+    return {name.split(".")[0] for name in imports(path, top_level_only)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_edge_knows_hydra(path: Path) -> None:
-    if path.relative_to(PACKAGE).as_posix() in HYDRA_EDGE:
-        return
-    tops = {name.split(".")[0] for name in imports(path, top_level_only=False)}
-    assert not tops & {"hydra", "omegaconf"}
+def test_heavy_libraries_are_imported_where_they_are_used() -> None:
+    wrong = {name_of(path): found for path in MODULES if (found := tops(path, top_level_only=True) & HEAVY)}
+    assert not wrong, f"imported at module level: {wrong}"
+
+
+def test_only_the_edge_knows_hydra() -> None:
+    inner = [path for path in MODULES if path.relative_to(PACKAGE).as_posix() not in HYDRA_EDGE]
+    wrong = {name_of(path) for path in inner if tops(path, top_level_only=False) & {"hydra", "omegaconf"}}
+    assert not wrong
 
 
 def room_of(module: str) -> str:
@@ -102,14 +102,16 @@ def test_the_root_holds_the_package_and_its_rooms_alone() -> None:
     assert folders <= set(FLOOR), f"these rooms have no floor: {folders - set(FLOOR)}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_room_imports_rooms_of_lower_floors_only(path: Path) -> None:
+def from_above(path: Path) -> set[str]:
+    """What a module of a room imports of other rooms of its own floor or a higher one."""
     own = room_of(name_of(path))
-    if not own:
-        return
     rooms = {(name, room_of(name)) for name in imports(path, top_level_only=False) if name.startswith("evalkit.")}
-    wrong = {name for name, room in rooms if room and room != own and FLOOR[room] >= FLOOR[own]}
-    assert not wrong, f"{name_of(path)} imports {wrong} of its own floor or a higher one"
+    return {name for name, room in rooms if own and room and room != own and FLOOR[room] >= FLOOR[own]}
+
+
+def test_a_room_imports_rooms_of_lower_floors_only() -> None:
+    wrong = {name_of(path): found for path in MODULES if (found := from_above(path))}
+    assert not wrong, f"imports of the own floor or a higher one: {wrong}"
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -168,6 +168,7 @@ def test_the_known_faults_of_slake_are_found(shared):
     assert (by["train questions"].count, by["train answers"].count) == (998, 1059)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_known_faults_of_path_vqa_are_found(shared):
     by = found(PathVqa(name="p", path=str(shared / "pathvqa/hf"), closed_rule="yesno"))

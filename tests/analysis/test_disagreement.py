@@ -238,6 +238,7 @@ def test_the_matrix_the_files_and_the_text_agree() -> None:
     assert low.value is not None and high.value is not None and low.value <= high.value
 
 
+@pytest.mark.slow
 def test_every_published_protocol_on_generated_answers_adds_up_and_leaves_little_unexplained() -> None:
     rng = random.Random(3)
     words = [
@@ -396,6 +397,7 @@ def test_the_cause_of_a_difference_between_readings_of_multiple_choice(
     assert cause in CAUSES
 
 
+@pytest.mark.slow
 def test_differences_of_all_choice_protocols_add_up_and_few_are_unexplained() -> None:
     rng = random.Random(5)
     forms = ["{l}", "({l})", "{l}.", "{l}. {t}", "{t}", "The answer is {l}", "Answer: {t}", "**{l}**", "{f}", "{s}",

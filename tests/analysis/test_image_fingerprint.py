@@ -71,6 +71,7 @@ def test_the_distance_is_a_metric_of_64_bits(a, b):
     assert (distance(a, b) == 0) == (a == b)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -132,6 +133,7 @@ def test_the_audit_finds_a_renamed_picture_in_another_split(tmp_path):
     assert not [c for c in {f.check for f in audit(Copy(), images=False, others={"train": train})} if "pictures" in c]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_slake_test_shares_a_picture_with_its_english_train_split(shared):
     from evalkit.cli.config import build, load_option

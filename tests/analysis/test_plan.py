@@ -22,6 +22,7 @@ def rows_csv(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_set_to_be_made_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "plan.json", tmp_path / "plan.svg"
     words = ["plan", "n=600", "images=100", "metrics=2", "margin=0.04", f"file={out}", f"plot={plot}"]
@@ -69,6 +70,7 @@ def test_a_plan_of_a_set_says_how_many_of_its_references_contradict_each_other(
     assert found == {"pairs": 1, "rows": 3, "unmatched": 1, "n": 60}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("words", "message"),
     [

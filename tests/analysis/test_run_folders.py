@@ -63,12 +63,14 @@ def test_a_neighbour_that_is_no_run_stops_no_verb(runs: Path, tmp_path: Path) ->
     assert main([*MADE, f"out={runs}", "model.rule=digest"]) == 0
 
 
+@pytest.mark.few(1)
 def test_a_neighbour_that_is_no_part_stops_no_merge(runs: Path, tmp_path: Path) -> None:
     for index in (1, 2):
         assert main([*MADE, f"out={runs}", "model.rule=yes", f"engine.shard={index}/2"]) == 0
     assert main(["merge", f"runs={runs}", f"out={tmp_path / 'whole'}", "leaderboard=null"]) == 0
 
 
+@pytest.mark.slow
 def test_a_foreign_summary_among_the_runs_of_a_gate_is_left_out(tmp_path: Path) -> None:
     for name in ("a foreign summary", "a summary that is a list", "a summary that is no JSON"):
         runs = tmp_path / name / "runs"

@@ -182,6 +182,7 @@ def test_an_interrupt_of_a_function_ends_the_run_and_keeps_its_answers(tmp_path:
     assert len(asked) == 5 + N - 4 and result.summary.n_failed == 0
 
 
+@pytest.mark.slow
 def test_answers_of_a_function_are_continued_only_under_its_digest(tmp_path: Path) -> None:
     def runs(digest: str | None) -> str:
         return evalkit.evaluate(by_length, limit=N, out=tmp_path, digest=digest).run_id
@@ -217,6 +218,7 @@ def test_a_model_in_memory_answers_as_its_checkpoint_with_shared_prefixes(held: 
     assert ours.summary.model == "memory/phantom-llava"  # whatever the weights are now, not the registered model
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_left_as_it_was(held: tuple[Any, Any]) -> None:
     import torch
 
@@ -278,6 +280,7 @@ def test_a_step_of_training_is_possible_after_an_evaluation(held: tuple[Any, Any
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_two_threads_with_one_model_answer_as_one_does(held: tuple[Any, Any]) -> None:
     model, processor = held
     model.train()
@@ -352,6 +355,7 @@ REFUSED: list[tuple[Callable[[Any], dict[str, Any]], str]] = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("case", REFUSED, ids=[text[:40] for _, text in REFUSED])
 def test_a_model_or_setting_that_is_none_is_refused_in_one_paragraph(
     case: tuple[Callable[[Any], dict[str, Any]], str], held: tuple[Any, Any], capfd: pytest.CaptureFixture[str]

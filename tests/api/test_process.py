@@ -83,6 +83,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_it_works_inside_an_application_with_its_own_hydra(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "mine.yaml").write_text("limit: 3\nhydra: {run: {dir: .}, output_subdir: null}\n")
@@ -108,11 +109,13 @@ with initialize_config_dir(%r, version_base="1.3"):
 """
 
 
+@pytest.mark.slow
 def test_another_composition_is_read_from_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("limit: 3\n")
     assert in_python(COMPOSED % str(tmp_path), tmp_path).split() == ["7", str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_threads_have_results_notes_and_settings_of_their_own() -> None:
     found: dict[int, evalkit.Result] = {}
     problems: list[Exception] = []
@@ -161,6 +164,7 @@ print(result.folder)
 """
 
 
+@pytest.mark.slow
 def test_forks_work_while_other_threads_compose_and_remove_nothing_of_their_parent(tmp_path: Path) -> None:
     folder = Path(in_python(FORKED, tmp_path, TMPDIR=str(tmp_path)).strip())
     assert folder.is_relative_to(tmp_path) and not folder.exists()  # at the end of the process it is
@@ -176,6 +180,7 @@ def test_a_temporary_run_lives_as_long_as_its_result() -> None:
     assert not folder.parent.exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("progress", [False, True])
 def test_nothing_is_printed_but_progress_where_it_is_asked_for(progress: bool) -> None:
     out, err = io.StringIO(), io.StringIO()
@@ -279,6 +284,7 @@ UNFOLDS = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", UNFOLDS)
 def test_configurations_from_python_are_limited_as_on_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

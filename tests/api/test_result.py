@@ -88,6 +88,7 @@ def test_a_comparison_is_that_of_the_command_line(model: evalkit.Result, blind: 
         model.compare(blind, "strict exact_match")
 
 
+@pytest.mark.slow
 def test_a_gate_gives_a_verdict_and_never_exits(model: evalkit.Result, blind: evalkit.Result, tmp_path: Path) -> None:
     bad = blind.gate(model)
     assert bad.verdict == "fail" and not bad.passed and not bad
@@ -107,6 +108,7 @@ def test_a_gate_gives_a_verdict_and_never_exits(model: evalkit.Result, blind: ev
         model.gate(blind, save="x.json")
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_fit_are_refused(model: evalkit.Result) -> None:
     part = evalkit.evaluate("majority", limit=20)
     for ask in (model.compare, model.gate):

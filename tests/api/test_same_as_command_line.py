@@ -48,6 +48,7 @@ def test_a_run_without_times_is_the_same_to_the_byte(tmp_path: Path) -> None:
     same(theirs, ours)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_checkpoint_is_the_same_but_for_its_times(tmp_path: Path) -> None:
     theirs = command_run(tmp_path, "limit=20", "image=blank", "protocol=[strict,llava-med]", "engine.batch_size=3")
     ours = evalkit.evaluate(
@@ -121,6 +122,7 @@ def server() -> Any:
         yield running
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", [openai.OpenAI, openai.AsyncOpenAI])
 def test_a_client_is_asked_as_engine_server_asks(tmp_path: Path, server: FakeServer, kind: type) -> None:
     env = environment() | {"KEY_OF_TEST": "secret-key-4711"}

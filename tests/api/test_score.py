@@ -103,6 +103,7 @@ def test_a_missing_answer_is_a_failed_sample_and_no_text(kind: str, form: str) -
     assert "1 of 24 samples failed and are not in the values" in result.warnings
 
 
+@pytest.mark.slow
 def test_numbers_are_texts_as_in_a_file() -> None:
     frame = pd.DataFrame({"id": IDS, "prediction": [2] * N})
     floats = pd.DataFrame({"id": IDS, "prediction": [2.0] * (N - 1) + [np.nan]})  # as pandas reads a column with a gap
@@ -165,6 +166,7 @@ def test_the_record_says_that_the_answers_had_no_file(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(manifest["predictions"])
 
 
+@pytest.mark.slow
 def test_a_part_of_the_rows_is_scored_by_its_own_answers() -> None:
     part = [s for s in ALL.samples if s.tags["modality"] == "CT"]
     settings = {"task.where": {"modality": "CT"}}

@@ -58,6 +58,7 @@ def test_it_is_a_data_set_of_torch() -> None:
     assert pickle.loads(pickle.dumps(data))[3]["id"] == data[3]["id"]  # as workers that are spawned get it
 
 
+@pytest.mark.slow
 def test_a_loaded_task_brings_its_limit_and_its_selection() -> None:
     data = evalkit.load_task("phantom", limit=5, **{"task.where": {"modality": "CT"}})
     ids = [s.id for s in data.samples]
@@ -72,6 +73,7 @@ def test_settings_choose_the_split_and_the_prompt() -> None:
     assert train.split == "train" and train[0]["prompt"] == train[0]["question"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", ["images", "paths", "relative", "bytes"])
 def test_a_frame_is_a_table_of_questions(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

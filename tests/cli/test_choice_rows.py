@@ -131,6 +131,7 @@ def test_numbers_are_read_where_the_prompt_shows_them(
     assert f"labels:{'numbers' if prompt == 'numbers' else 'letters'}" in signature
 
 
+@pytest.mark.few(2)
 @pytest.mark.usefixtures("quiz")
 @pytest.mark.parametrize(
     ("prompt", "shown"),
@@ -150,6 +151,7 @@ def test_the_prompt_of_a_run_shows_the_options_and_names_itself(
     assert "does not letter them" not in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiz")
 def test_every_protocol_that_fits_includes_the_readings_of_choices_and_the_lens_explains_them(
     evalkit: Any, tmp_path: Path

@@ -51,6 +51,7 @@ def scored(evalkit: Any, folder: Path, name: str, *texts: str) -> str:
     return str(result.last_line)
 
 
+@pytest.mark.slow
 def test_compare_and_gate_show_the_value_of_the_table_then_the_worst_case(
     evalkit: Any, tiny: None, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_compare_and_gate_show_the_value_of_the_table_then_the_worst_case(
     assert "| 100.00 | 100.00 (worst case 50.00) |" in table
 
 
+@pytest.mark.few(1)
 @pytest.mark.data
 @pytest.mark.parametrize(("protocol", "lettered"), [(HUATUO, True), ("protocol=[huatuogpt-vision,strict]", False)])
 def test_options_are_lettered_where_every_chosen_protocol_reads_letters(

@@ -79,6 +79,7 @@ def test_a_place_that_cannot_be_written_is_one_paragraph(tmp_path: Path) -> None
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "evalkit", *SCRIPTED, "model.seconds=0.2"], cwd=tmp_path, env=environment(),

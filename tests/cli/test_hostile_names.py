@@ -86,6 +86,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return printed.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow([EVERY, *NAMES], [EVERY]), ids=lambda n: ascii(n[:20]))
 def test_every_verb_that_writes_keeps_a_name_a_name(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,6 +140,7 @@ def test_a_task_of_any_name_stays_in_its_folder_or_is_refused_before_anything_is
         assert folder.parent == Path("runs") and (folder / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_have_a_table_is_refused_before_anything_is_asked_and_harms_no_board(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_terminal_that_is_not_utf8_prints(variables: dict[str, str], tmp_path:
 WORDS = [("list",), ("--help",), (*SCRIPTED, "task.n_test=1", "leaderboard=null")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", mostly_slow(WORDS, WORDS[:1]), ids=len)
 def test_output_that_nobody_reads_or_that_cannot_be_written_is_no_traceback(
     words: tuple[str, ...], tmp_path: Path
@@ -227,6 +230,7 @@ def test_output_that_nobody_reads_or_that_cannot_be_written_is_no_traceback(
             assert "standard output cannot be written" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_a_closed_stream_would_print_goes_into_no_file(tmp_path: Path) -> None:
     shell = f'"{sys.executable}" -m evalkit {" ".join(SCRIPTED)} task.n_test=1 leaderboard=null >&- 2>&-'
     assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=environment()).returncode == 0

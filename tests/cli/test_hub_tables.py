@@ -76,6 +76,7 @@ def summary(result: Any, place: Path) -> dict[str, Any]:
 SCRIPTED = ("model=scripted", "model.rule=yes", "leaderboard=null", "protocol=strict")
 
 
+@pytest.mark.slow
 def test_the_newest_commit_is_read_and_recorded_and_a_revision_pins_it(hub: FakeHub, tmp_path: Path) -> None:
     newest = run(hub, tmp_path, "task=table", f"task.path={NAME}", *SCRIPTED)
     assert newest.returncode == 0, newest.stderr
@@ -142,6 +143,7 @@ def test_what_the_hub_does_not_give_is_one_paragraph(
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_fetch_brings_a_tables_files_also_for_a_part_of_its_rows(hub: FakeHub, tmp_path: Path) -> None:
     settings = (
         f"task.repo={NAME}",

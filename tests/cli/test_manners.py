@@ -38,6 +38,7 @@ def test_help_and_version_are_words_too(capsys: pytest.CaptureFixture[str]) -> N
     assert "help" in refused(capsys, "hlep")
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("name", sorted(VERBS))
 def test_the_help_of_each_verb_has_a_line_for_each_setting_and_two_examples(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -84,6 +85,7 @@ def test_flags_are_answered_with_the_right_spelling(
     assert said in refused(capsys, *words)
 
 
+@pytest.mark.slow
 def test_an_unknown_setting_lists_those_of_the_chosen_option(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "task=slake", "task.langage=en")
     assert "task slake" in said and "task.language" in said and "task.n_test" not in said

@@ -158,6 +158,7 @@ def test_a_copy_of_a_checkpoint_is_a_row_of_its_own(tmp_path: Path, capsys: pyte
     assert (registered["model"], own["regime"]) == ("phantom-llava", "fine-tuned")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_a_served_model_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as server:

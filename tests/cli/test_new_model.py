@@ -72,6 +72,7 @@ def test_an_adapter_keeps_its_base(folder: Path, capsys: pytest.CaptureFixture[s
     assert (content["source"], content["adapter"]) == ("../../my-ckpt", "../../mine")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -93,6 +94,7 @@ def test_what_is_no_new_model_is_refused_and_nothing_is_written(
     assert not list(folder.rglob("*.yaml"))
 
 
+@pytest.mark.slow
 def test_a_yaml_that_is_there_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["new", "model", "./my-ckpt"]
     assert main(words) == 0

@@ -204,6 +204,7 @@ def test_a_run_in_a_folder_that_is_a_number_is_read_by_every_verb(evalkit: Any, 
     assert evalkit("compare", "runs=[5,5]").code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_runs_and_a_pattern_are_compared(evalkit: Any) -> None:
     for rule in ("digest", "yes"):
         assert evalkit(*SCRIPTED, f"model.rule={rule}", f"name={rule}").code == 0
@@ -229,6 +230,7 @@ def test_repeated_ids_are_refused_before_anything_is_generated(evalkit: Any, tin
     assert audited.code == 0 and "rows without an id of their own" in audited.out
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("fault", ["", "key", "file"])
 def test_a_task_without_a_train_split_runs_and_is_audited(evalkit: Any, tiny: None, fault: str) -> None:
     run = evalkit("task=tiny", f"task.fault='{fault}'", "model=scripted", "model.rule=yes")

@@ -111,6 +111,7 @@ def test_a_strangers_yaml_may_name_nothing_else(tmp_path: Path, site: Path, targ
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_one_works_in_registers_nothing(tmp_path: Path) -> None:
     """Data of somebody else's may hold a distribution, which `python -m` would find in the current folder."""
     evil = "open('ran', 'w').close()\n\n\nclass Parrot:\n    pass\n"

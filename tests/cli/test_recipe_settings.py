@@ -26,6 +26,7 @@ def decoding(*words: str) -> Generation:
     return make_spec(configured(*words), "m").generation
 
 
+@pytest.mark.slow
 def test_decoding_settings_go_on_top_of_a_preset() -> None:
     greedy = decoding()
     assert greedy == decoding("generation=greedy") == Generation(max_new_tokens=16)

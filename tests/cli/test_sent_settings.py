@@ -197,6 +197,7 @@ def test_a_config_folder_chooses_no_key_and_no_file(
     assert sorted(path.name for path in run.iterdir()) == before and not (place / "runs").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "name",
     ["a judge", "a prompt file", "an engine", pytest.param("an engine that bench compares", marks=pytest.mark.slow)],

@@ -81,6 +81,7 @@ def test_a_wrong_key_in_a_task_stops_a_run_in_one_paragraph(
     assert not (tmp_path / "runs").exists(), "the settings are checked before the model answers anything"
 
 
+@pytest.mark.slow
 def test_the_baselines_are_scored_under_the_protocols_that_the_task_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

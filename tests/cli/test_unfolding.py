@@ -169,6 +169,7 @@ def test_what_unfolds_a_little_is_used(place: Path, capsys: pytest.CaptureFixtur
     assert "out: own-90" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_configuration_has_its_own_limit() -> None:
     from omegaconf import OmegaConf
 

@@ -48,6 +48,7 @@ def run_copy(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_module_and_a_yaml_make_a_verb_and_nothing_else_is_changed(copied_package: Path) -> None:
     (copied_package / "evalkit" / "cli" / "commands" / "count.py").write_text(MODULE, encoding="utf-8")
     (copied_package / "conf" / "count.yaml").write_text(SETTINGS, encoding="utf-8")

@@ -34,6 +34,7 @@ def test_an_edited_file(tmp_path: Path, content: bytes, edits: Any) -> None:
     check(tmp_path / "option.yaml", edited(content, edits))
 
 
+@pytest.mark.slow
 @FUZZED
 @given(content=st.sampled_from(FILES), grafts=GRAFTS)
 def test_a_file_with_other_values(tmp_path: Path, content: bytes, grafts: Any) -> None:

@@ -96,6 +96,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) 
     assert key not in str(caught.value) and "sk" not in str(caught.value)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("status", mostly_slow([301, 302, 303, 307, 308], [302, 307]))
 @pytest.mark.parametrize("other", ["another port", "another name", "no scheme", "a password"])
 def test_a_redirect_to_another_server_sends_it_nothing(either_transport: str, status: int, other: str) -> None:
@@ -203,6 +204,7 @@ def test_a_placeholder_instead_of_a_key_changes_no_answer(key: str) -> None:
         assert redactor(key)(f"got Bearer {key}, expected a key") == "got Bearer [key], expected a key"
 
 
+@pytest.mark.few(1)
 def test_a_key_in_any_field_escaped_or_not_is_in_no_part_of_a_reply(either_transport: str) -> None:
     escaped = "".join(f"\\u{ord(c):04x}" for c in KEY).encode()
 

@@ -20,6 +20,7 @@ def test_the_environment_has_versions_and_machine() -> None:
     assert "numpy" in text and "variables" not in text
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "name", ["HF_TOKEN", "EVALKIT_SHARED", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"]
 )

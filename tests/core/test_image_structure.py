@@ -133,6 +133,7 @@ MANY: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", MANY)
 def test_frames_and_pages_are_counted_within_a_limit(name: str) -> None:
     make, says = MANY[name]

@@ -329,6 +329,7 @@ def test_a_parquet_column_that_unpacks_to_too_much_is_refused(tmp_path: Path, mo
         list(parquet_rows([path]))
 
 
+@pytest.mark.slow
 def test_repeated_pictures_of_a_parquet_file_are_held_once(tmp_path: Path) -> None:
     content = png(64, 64) + bytes(1 << 19)
     path = tmp_path / "test.parquet"

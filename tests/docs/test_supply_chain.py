@@ -121,6 +121,7 @@ def test_everything_that_the_package_imports_is_declared() -> None:
     assert {name for name in imported() if distribution_of(name) not in allowed} == set()
 
 
+@pytest.mark.slow
 def test_everything_that_is_declared_is_imported() -> None:
     used = {distribution_of(name) for name in imported()}
     assert (declared() | declared("hf")) - used == WAITING

@@ -48,6 +48,7 @@ def expected(engine: HfEngine, request: Request) -> float:
     return float(logits.log_softmax(-1).gather(1, torch.tensor(ids[:length])[:, None]).sum())
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "settings",
     [{"share_prefix": "require"}, {"share_prefix": "off", "batch_size": 1}, {"share_prefix": "off", "batch_size": 4}],

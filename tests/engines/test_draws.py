@@ -34,6 +34,7 @@ def make(engine: Make, folder: Path) -> Make:
     return lambda **settings: engine(spec, **settings)
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_batch_order_or_sharing(make: Make, requests: list[Request]) -> None:
     run = make()
     found = answers(run, requests)

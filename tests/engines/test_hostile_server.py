@@ -155,6 +155,7 @@ def test_names_that_differ_with_every_reply_fill_neither_record_nor_terminal(
     assert capsys.readouterr().err.count("warning: ") in (4, 5)
 
 
+@pytest.mark.slow
 def test_what_a_server_writes_for_a_terminal_is_shown_and_not_obeyed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     assert record["counters"]["prefix_prefills"] == (len(QUESTIONS) if shared else len(requests))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("share", ["auto", "off"])
 def test_exact_logits_are_the_same_for_questions_without_a_common_prefix(
     engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, steps: dict[str, list[Any]], share: str
@@ -257,6 +258,7 @@ def test_half_precision_reports_how_many_answers_depend_on_the_batch(
     assert in_single.metadata()["flips"]["differ"] == 0
 
 
+@pytest.mark.few(1)
 def test_flips_are_measured_by_default_in_half_precision_only(
     engine: Callable[..., HfEngine], spec: CheckpointSpec, requests: list[Request]
 ) -> None:

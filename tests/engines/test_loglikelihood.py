@@ -48,6 +48,7 @@ def close(found: list[tuple[float, int]], expected: list[tuple[float, int]]) -> 
 # --- degenerate options
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "texts",
     [("w1",), ("w1", "w1 w2"), ("w1 w2 w3", "w1 w2", "w1"), ("w1", "w2"), ("w1 w2", "w1 w2 w3 w4", "w5")],

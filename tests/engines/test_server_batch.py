@@ -130,6 +130,7 @@ def test_written_requests_are_exchanged_by_hand(tmp_path: Path, run: Path) -> No
     assert why == "" and {p.text for p in found} == {f"seen: {r.question}" for r in requests}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches"])
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_service_that_refuses_is_one_paragraph_and_nothing_is_lost(

@@ -12,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import command_line
 from tests.support.command_line import environment, folder_of
 from tests.support.fake_server import Act, Body
@@ -143,6 +145,7 @@ def test_transient_faults_are_retried_and_permanent_ones_recorded_within_the_con
     assert "HTTP 503" in failed[0][1] and "2 s" in failed[1][1]
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
     with serving(lambda n, b: Act(text="x", delay=0.2)) as server:
         process = subprocess.Popen(

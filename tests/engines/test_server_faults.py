@@ -181,6 +181,7 @@ def test_twenty_failures_inside_a_success_are_twenty_failures(tmp_path: Path, na
     assert len(given) == 20 and all(p.error and p.text is None for p in given)
 
 
+@pytest.mark.slow
 def test_a_run_of_failures_inside_a_success_ends_with_exit_code_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.update(kept)
 
 
+@pytest.mark.slow
 def test_vllm_gets_the_images_in_the_order_of_their_places(
     engine: Make, folder: Path, pool: list[ImageRef], vllm: Any
 ) -> None:

@@ -133,6 +133,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_wrong_cache_is_detected_and_the_answers_stay_correct(
     engine: Make,
@@ -352,6 +353,7 @@ def memory_for(places: int, original: Any) -> Any:
     return answer
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("places", [200, 100, 50])
 def test_running_out_of_memory_makes_batches_smaller_and_changes_no_answer(
     engine: Make, requests: list[Request], monkeypatch: pytest.MonkeyPatch, places: int

@@ -47,6 +47,7 @@ def test_answers_are_those_of_each_prompt_alone(
     assert len({text for text, _, _ in found.values()}) > 8
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3"])
 def test_families_answer_as_each_prompt_alone(
     engine: Make, tmp_path: Path, requests: list[Request], family: str

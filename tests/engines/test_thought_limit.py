@@ -58,6 +58,7 @@ def answers(run: HfEngine, requests: list[Request], key: Generation | None = Non
     return {p.sample_id: replace(p, seconds=None) for batch in run.generate(asked) for p in batch}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("overflow", ["force", "fail"])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_every_answer_follows_the_rule(thinking: Path, requests: list[Request], overflow: Any, sampled: bool) -> None:
@@ -101,6 +102,7 @@ def test_every_answer_follows_the_rule(thinking: Path, requests: list[Request], 
     assert len(kinds) >= 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("overflow", ["force", "fail"])
 def test_sharing_and_batches_change_no_thought(thinking: Path, requests: list[Request], overflow: Any) -> None:
     limits = Generation(max_new_tokens=ANSWER, reasoning_budget=BUDGET, reasoning_overflow=overflow)

@@ -59,6 +59,7 @@ def passed(vllm: Any) -> list[dict[str, Any]]:
     return [prompt for call in vllm.MADE[-1].calls for prompt in call]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("stop", [(), ("w4",), ("w1", "w2")], ids=["greedy", "one", "two"])
 def test_answers_equal_those_of_engine_hf(
     make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, stop: Any
@@ -125,6 +126,7 @@ def test_requests_are_ordered_by_image_and_use_the_prefix_cache(
     assert scattered.metadata()["counters"]["cached_tokens"] < counters["cached_tokens"] / 2
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("window", "sizes"), [(512, [13]), (5, [4, 3, 5, 1]), (4, [4, 3, 3, 3]), (1, [1] * 13)])
 def test_windows_contain_whole_images_if_these_fit(
     make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, window: int, sizes: list[int]
@@ -198,6 +200,7 @@ def test_vllm_is_restarted_only_for_more_images_per_prompt(
     assert [llm.arguments["limit_mm_per_prompt"]["image"] for llm in vllm.MADE] == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_command_share_one_start(make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path) -> None:
     requests, shared, found = make_requests(tmp_path), SharedModel(), []
     for settings in ({}, {"window": 3}, {"generation": {"max_new_tokens": 2}}, {"max_model_len": 64}):
@@ -208,6 +211,7 @@ def test_the_jobs_of_a_command_share_one_start(make: Callable[..., VllmEngine], 
     assert found[0] == found[1] == answers(make(), requests)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_differs_from_transformers_stops_before_any_answer(
     make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
 ) -> None:
@@ -441,6 +445,7 @@ def test_without_a_pil_image_processor_vllm_chooses_and_the_user_is_told(
     assert "vLLM chooses" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pixels_are_normalised_if_mean_and_deviation_come_from_the_processor_class(
     make: Callable[..., VllmEngine], engine: Callable[..., HfEngine], vllm: Any, folder: Path, tmp_path: Path
 ) -> None:

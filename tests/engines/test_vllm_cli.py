@@ -69,6 +69,7 @@ def test_a_killed_run_resumes_without_repeating_saved_answers(tmp_path: Path) ->
     assert [kept[r["sample_id"]] for r in landed] == landed, "saved answers are unchanged, including their seconds"
 
 
+@pytest.mark.slow
 def test_without_the_package_the_error_says_what_to_do(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.mkdir()

@@ -47,6 +47,7 @@ STORED: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", mostly_slow(STORED, ["both", "truncation in the config", "in the processor"]))
 def test_stored_lengths_change_no_answer(engine: Make, folder: Path, tmp_path: Path, kind: str) -> None:
     copy = tmp_path / "copy"
@@ -164,6 +165,7 @@ def test_other_text_is_unchanged(text: str) -> None:
 TYPED = ("What is <image> w1", "<image> w2", "w1\n<image>", "<image><image>", "w3 <im_patch>")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("question", TYPED)
 def test_a_typed_mark_neither_fails_a_sample_nor_moves_the_image(
     engine: Make, folder: Path, tmp_path: Path, question: str
@@ -180,6 +182,7 @@ def test_a_typed_mark_neither_fails_a_sample_nor_moves_the_image(
     assert vllm.count(image) == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", sorted(p.stem for p in (PACKAGE / "models" / "templates").glob("*.jinja")))
 def test_every_chat_format_has_one_image_place_whatever_is_typed(name: str) -> None:
     template = read_template(f"file:{name}")
@@ -239,6 +242,7 @@ def test_an_engine_with_a_bad_template_stops_too(engine: Make, folder: Path, tmp
             list(engine(spec).generate(tiny.requests(tmp_path / "images", [2], spec.generation)))
 
 
+@pytest.mark.slow
 def test_what_only_transformers_renders_does_not_stop_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(PHANTOM, copy)

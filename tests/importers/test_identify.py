@@ -183,6 +183,7 @@ def test_a_space_before_the_question_mark_joins(tmp_path):
     assert [p.text for p in join(read(tmp_path, rows), TASK).predictions] == TRUTH
 
 
+@pytest.mark.few(2)
 @pytest.mark.data
 @pytest.mark.parametrize("shape", ["doc.qid", "index", "img_name", "img_id", "nothing"])
 def test_shuffled_files_of_slake_join_like_the_unshuffled_ones(tmp_path, shape):

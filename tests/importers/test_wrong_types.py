@@ -293,6 +293,7 @@ def test_a_file_of_one_format_read_as_another(name: str, path: Path) -> None:
     check(path, archive({}), name)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("samples", [True, 5, None, "", "x", [], {}, {"a": 1}, [5], [None], [[]], math.nan], ids=str)
 def test_samples_of_another_type_end_the_command(
     samples: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -70,6 +70,7 @@ def expected() -> evalkit.Result:
     return evalkit.evaluate("phantom-llava", **TASKS["phantom"])
 
 
+@pytest.mark.slow
 def test_a_model_in_training_has_the_numbers_of_its_checkpoint_and_is_left_as_found(
     model: Any, parts: tuple[Any, Any], expected: evalkit.Result, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_model_in_training_has_the_numbers_of_its_checkpoint_and_is_left_as_fo
     assert found.folders["phantom"].parent == tmp_path / "step-000007"
 
 
+@pytest.mark.slow
 def test_autocast_of_the_loop_does_not_change_the_numbers(
     model: Any, parts: tuple[Any, Any], expected: evalkit.Result, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_autocast_of_the_loop_does_not_change_the_numbers(
     assert list(found.result("phantom").samples.answer) == list(expected.samples.answer)
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_found_where_the_evaluation_fails(
     model: Any, parts: tuple[Any, Any], tmp_path: Path
 ) -> None:
@@ -124,6 +127,7 @@ def test_the_model_is_left_as_found_where_the_evaluation_fails(
     assert state_of(model) == before
 
 
+@pytest.mark.slow
 def test_other_weights_of_a_step_are_another_run(parts: tuple[Any, Any], tmp_path: Path) -> None:
     first = evaluate_live(*parts, TASKS, step=1, out=tmp_path)
     with torch.no_grad():

@@ -89,6 +89,7 @@ def fail(run: TrackedRun) -> str:
     raise RuntimeError(f"no route to the server\n{run.run_id}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [("run", *RUN), pytest.param(("run", *RUN, "suite=[phantom]"), marks=pytest.mark.slow)],
@@ -106,6 +107,7 @@ def test_a_tracker_that_fails_loses_nothing_and_is_exit_3(words: tuple[str, ...]
     assert "20 of 20 answers are already" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_answers_that_are_scored_are_sent_too(tracker: Any, tmp_path: Path) -> None:
     ids = [s.id for s in evalkit.load_task("phantom", limit=20).samples]
     file = tmp_path / "answers.jsonl"
@@ -119,6 +121,7 @@ def test_answers_that_are_scored_are_sent_too(tracker: Any, tmp_path: Path) -> N
     assert main(["score", *words]) == 3
 
 
+@pytest.mark.slow
 def test_from_python_a_failure_is_a_warning_of_the_result(tracker: Any) -> None:
     tracker(fail)
     for result in (
@@ -133,6 +136,7 @@ def test_from_python_a_failure_is_a_warning_of_the_result(tracker: Any) -> None:
     assert len(sent[0].samples) == 1 and "tracker=tensorboard: there" in result.notes
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_library_is_one_paragraph_before_anything_runs(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any

@@ -97,6 +97,7 @@ def test_a_training_that_is_resumed_goes_on_with_the_best_of_its_log(tmp_path: P
     assert callback.standing.best_step == 2 and callback.standing.n_since == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("settings", "processing", "said"),
     [

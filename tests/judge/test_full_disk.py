@@ -129,6 +129,7 @@ except Exception as problem:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits of processes")
 def test_a_real_limit_of_the_files_size_leaves_whole_lines_and_the_session_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -85,6 +85,7 @@ def test_a_candidate_without_judgments_is_refused_and_no_judge_is_called(
     assert not (other / "judgments.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_another_judge_model_is_refused_with_the_difference(judged: Path, other: Path, tmp_path: Path) -> None:
     judge_with_server(other, model="bigger")
     code, content = gate(judged, other, tmp_path)
@@ -107,6 +108,7 @@ def test_judgments_of_other_answers_are_refused(judged: Path, tmp_path: Path) ->
     assert "judged other answers than those that the run has now" in content["reason"]
 
 
+@pytest.mark.slow
 def test_a_missing_judgment_is_refused(judged: Path, tmp_path: Path) -> None:
     partial = tmp_path / "partial"
     shutil.copytree(judged, partial)

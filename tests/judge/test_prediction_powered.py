@@ -151,6 +151,7 @@ def test_labels_of_one_verdict_give_no_corrected_accuracy(tmp_path: Path, judged
     assert "label a random sample" in corrected.why
 
 
+@pytest.mark.slow
 def test_labels_of_another_run_correct_by_the_judges_errors_or_are_refused(tmp_path: Path, judged_run: Path) -> None:
     def elsewhere(n: int, right: int, **columns: object) -> Agreement:
         rows = [

@@ -151,6 +151,7 @@ def test_no_parameter_is_left_on_the_meta_device(v15):
     assert not [n for n, t in [*loaded.model.named_parameters(), *loaded.model.named_buffers()] if t.is_meta]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("block", [1, 100, 5000])
 def test_merging_a_few_rows_at_a_time_gives_the_same_weights(v10, lora, monkeypatch, block):
     cases = (

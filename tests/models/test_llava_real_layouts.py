@@ -114,6 +114,7 @@ def assert_covered(tmp_path, config: dict, source, *, stock: dict | None, grows:
         check(model, plan(model, original, short, chosen._replace(source=short) if stock is None else chosen))
 
 
+@pytest.mark.slow
 def test_all_686_tensors_of_v15_have_a_place(tmp_path):
     shapes = language(MISTRAL) | two_layers(4096) | tower(576, STORED)
     assert len(shapes) == 686

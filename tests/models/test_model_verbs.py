@@ -100,6 +100,7 @@ def test_an_unknown_preset_suggests_the_nearest(v10, capsys):
     assert "model=scripted is not a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_old_kind_scripted_of_a_model_yaml_still_works(capsys):
     new, _ = ran(capsys, "model=scripted")
     assert new["config"]["model"]["kind"] == "engine"
@@ -140,6 +141,7 @@ def test_local_folders_are_not_fetched(v15, capsys):
     assert "no public weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_network_and_cache_the_error_says_quickly_what_to_fetch():
     started = time.monotonic()
     # A port where nothing listens, as on a machine without a network.
@@ -151,6 +153,7 @@ def test_without_network_and_cache_the_error_says_quickly_what_to_fetch():
     assert "microsoft/llava-med-v1.5-mistral-7b (weights, 91bb16c1)" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_fetch_command_contains_the_local_folders_that_were_given(v10, tmp_path, capsys):
     folder = trained_with_a_local_tower(v10.full, tmp_path / "own")
     assert main(["model=llava-med-v1.0-coloninst", f"model.source={folder}", "task=phantom"]) == 2

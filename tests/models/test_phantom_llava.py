@@ -150,6 +150,7 @@ def test_every_answer_ends_by_itself(checkpoint, answered):
     assert all(end in row for row in answered[1])
 
 
+@pytest.mark.slow
 def test_the_shipped_tokenizer_equals_that_of_the_training_script(tmp_path):
     from evalkit.models.phantom_parts import make_tokenizer
     from evalkit.tasks.phantom_draw import make_scene

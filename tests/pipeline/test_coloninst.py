@@ -47,6 +47,7 @@ def counted(kind: str, n: int, k: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_predictions_file_with_the_recovered_count_prints_the_published_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_files_that_the_evaluator_wrote_into_are_scored(
         assert metric(content, name, "category=polyp")["n"] == 8 - (kind != "cls")
 
 
+@pytest.mark.slow
 def test_the_same_file_may_be_named_as_the_data_or_the_released_tree(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_missing_prediction_turn_is_named_and_shifts_nothing(
     assert metric(content, "unparsable_rate")["value_worst_case"] == 0.05
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -153,6 +156,7 @@ def test_what_upstream_passes_over_in_silence_is_an_error(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", ["cls", "reg", "rec", "cap"])
 @pytest.mark.parametrize("model", ["scripted", pytest.param("phantom-llava", marks=pytest.mark.slow)])
 def test_a_model_goes_through_the_whole_path(

@@ -297,6 +297,7 @@ def test_a_part_whose_answers_were_edited_is_not_merged(tmp_path: Path, capsys: 
     assert "was changed after the part ended" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scoring_refuses_a_run_whose_answers_were_edited(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = finished / "predictions.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"text": "', b'"text": "x', 1))
@@ -311,6 +312,7 @@ def limited_to(n_bytes: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("size", "name"), [(1_000, "manifest.json"), (9_000, "predictions.jsonl")])
 def test_a_file_that_cannot_be_written_is_named(size: int, name: str, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")} | {"PYTHONPATH": str(ROOT)}

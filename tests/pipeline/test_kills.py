@@ -78,6 +78,7 @@ def summary(folder: Path) -> dict[str, Any]:
     return {k: v for k, v in content.items() if k != "timing"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "kills"), [(60, 4), pytest.param(2000, 10, marks=pytest.mark.slow)], ids=["600", "20000"]
 )

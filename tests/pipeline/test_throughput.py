@@ -87,6 +87,7 @@ def test_the_limit_is_the_work_over_the_machine_s_speed(spec: Any, tmp_path: Pat
     assert steps["seconds_at_limit"] == pytest.approx(max(2 * 14, 4 * 7) * (layers + head) / 1e6, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_another_engine_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) -> None:
     asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
     other = ScriptedEngine(rule="yes", seconds=0.01, batch_size=2)
@@ -133,6 +134,7 @@ def test_the_verb_measures_a_server_beside_the_ways_of_this_process(
     assert result["machine"]["matmul_flops"] > 0
 
 
+@pytest.mark.slow
 def test_half_precision_is_measured_exactly_too(spec: Any, tmp_path: Path) -> None:
     asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
     result = bench(maker(spec, dtype="bfloat16"), asked, batch_sizes=())

@@ -115,6 +115,7 @@ def test_an_answer_is_read_back_from_a_run_as_it_was_given(text: str, tmp_path: 
     assert [a.text for a in found.answers] == [text] * 4
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("text", TEXTS, ids=lambda t: ascii(t[:20]))
 def test_the_gates_files(text: str, tmp_path: Path) -> None:
     one, two = (

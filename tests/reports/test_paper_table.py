@@ -218,6 +218,7 @@ def test_the_verb_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "scores.jsonl" in said.err and not said.out
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("word", ["intervals=wide", "digits=9", "format=word", "to=t.doc", "tasks=[none]"])
 def test_a_setting_that_is_not_possible_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str

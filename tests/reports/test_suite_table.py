@@ -28,6 +28,7 @@ def run(folder: Path, model: str, right: int, n: int = 200, n_failed: int = 0) -
     return SuiteRun(summary=open_run(path).summary, folder=RunFolder(path).path)
 
 
+@pytest.mark.slow
 def test_all_that_are_not_distinguishable_from_the_best_are_bold_and_no_others(tmp_path: Path) -> None:
     table = suite_table("s", [run(tmp_path, "a", 150), run(tmp_path, "b", 149), run(tmp_path, "c", 80)])
     assert {place.row for place in table.best if place.key == KEY} == {"a", "b"}
@@ -39,6 +40,7 @@ def test_all_that_are_not_distinguishable_from_the_best_are_bold_and_no_others(t
     assert sum(r["tied_with_best"] == "yes" for r in rows) == len(table.best)
 
 
+@pytest.mark.slow
 def test_one_clear_best_is_bold_alone_and_one_model_has_no_bold(tmp_path: Path) -> None:
     runs = [run(tmp_path, "a", 190), run(tmp_path, "b", 100)]
     assert {place.row for place in suite_table("s", runs).best if place.key == KEY} == {"a"}
@@ -67,6 +69,7 @@ def test_rows_without_a_cell_in_the_columns_that_are_shown_are_left_out(capsys: 
     assert "one" not in second and "b" in second
 
 
+@pytest.mark.slow
 def test_failed_samples_are_beside_each_value(tmp_path: Path) -> None:
     table = suite_table("s", [run(tmp_path, "a", 150, n_failed=7), run(tmp_path, "b", 150)])
     assert "a, toy (test): 200 samples on 100 images; failed 7" in table.notes[0]

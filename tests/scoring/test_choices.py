@@ -245,6 +245,7 @@ def test_no_answer_takes_long(answer: str) -> None:
     read_choice(answer * 5, OPTIONS)
 
 
+@pytest.mark.few(24)
 @pytest.mark.parametrize(
     "unit",
     ["\n", " ", "\t", "(", "the answer is ", "answer ", "correct ", "A. ", "A, ", "B\n", "MRI and ", "\\boxed{",

@@ -199,6 +199,7 @@ QUESTIONS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     answer=st.lists(st.sampled_from(PIECES), max_size=9).map(" ".join)

@@ -40,6 +40,7 @@ def test_every_protocol_but_coloninst_is_tested_here():
     assert set(CONFIGS) - set(ROW_PROTOCOLS) == {"all", "coloninst"}
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("name", ROW_PROTOCOLS)
 @given(gold=GOLDS, answer=TEXTS, answer_type=st.sampled_from(["OPEN", "CLOSED", None]))
 def test_each_metric_of_the_row_has_one_score_in_0_to_1_or_a_reason(name, gold, answer, answer_type):

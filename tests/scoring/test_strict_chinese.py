@@ -38,6 +38,7 @@ QUESTIONS = (
 OTHER = {"yes": "no", "no": "yes", None: None}
 
 
+@pytest.mark.few(14)
 @pytest.mark.parametrize("form", FORMS)
 def test_swapping_a_chinese_yes_for_its_no_swaps_the_reading(form):
     for question in QUESTIONS:

@@ -91,6 +91,7 @@ def test_helms_quasi_exact_match_that_leaves_articles(gold, answer, expected):
     assert value("helm-text", "quasi_leave_articles_exact_match", gold, answer) == expected
 
 
+@pytest.mark.slow
 def test_these_protocols_are_chosen_by_name_and_not_part_of_all():
     task = load_option("task", "vqa-rad")
     by_name = {name for name in options("protocol") if load_option("protocol", name).get("by_name")}

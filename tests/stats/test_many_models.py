@@ -29,6 +29,7 @@ def made(models: int, rows: int, images: int, kind: str, seed: int) -> tuple[dic
     return scores, [f"i{k * images // rows}" for k in range(rows)]
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(2, 5, 2), (7, 60, 20), (40, 90, 90)])
 @pytest.mark.parametrize("higher_is_better", [True, False])
@@ -105,6 +106,7 @@ print(len(ranks), int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_two_thousand_models_are_ranked_within_a_gigabyte() -> None:
     """Comparing every pair in every resample needs 40 GB."""

@@ -28,6 +28,7 @@ def read(run, field, kind=None):
     return [float(v) for v, q in zip(found[field], found["qtypes"], strict=True) if kind is None or q == kind]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("run", PRINTED)
 def test_the_bootstrap_intervals_are_reproduced_to_half_a_point(run):
     for values, printed in zip(

@@ -99,6 +99,7 @@ def test_an_edited_copy(form: str, tmp_path: Path, edits: Any) -> None:
     check(form, edited(FORMS[form][2], edits), tmp_path)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("form", [form for form in FORMS if "parquet" not in form])
 @FUZZED
 @given(grafts=GRAFTS)

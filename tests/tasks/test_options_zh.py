@@ -73,6 +73,7 @@ def counts(task: Slake | VqaRad, kind: str) -> tuple[int, int, int]:
     return len(rows), sum(bool(options) for _, options in offered), hits
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_coverage_on_the_labelled_sets(shared: Path) -> None:
     """Bounds, not exact figures: better rules may raise the hits; offering options for open rows must stay rare."""

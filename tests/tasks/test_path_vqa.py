@@ -182,6 +182,7 @@ def test_the_real_releases_have_their_own_counts(shared, folder, n, n_open, n_cl
     assert (s.id, s.image_id, s.references[0]) == first
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_flat_rows_are_in_file_order(shared):
     samples = task(shared / "pathvqa/hf", allow_counts=False).load(images=False).samples

@@ -35,6 +35,7 @@ def make(name: str, shared: Path, **settings: str) -> VqaTask:
     return kind(name=name, path=str(shared / place), **settings)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("name", "settings", "form", "opened", "closed", "images"),
     [
@@ -113,6 +114,7 @@ def test_the_leak_flags_are_the_known_ones(shared: Path) -> None:
     assert len(known) == 284
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("name", "train"), [("osf", 1797), ("mevf", 3064), ("slake", 4918), ("path", 19654)])
 def test_train_rows(shared: Path, name: str, train: int) -> None:
     """SLAKE's 4,919 English train rows include one without an answer, which is left out with a message."""
@@ -162,6 +164,7 @@ def test_the_audit_finds_the_known_defects(shared: Path) -> None:
     assert "not comparable" in path["train rows"].text
 
 
+@pytest.mark.slow
 def test_slake_s_languages_share_images_across_splits(shared: Path) -> None:
     slake = findings(make("slake", shared))
     assert (slake["closed"].count, slake["train images"].count, slake["train, zh images"].count) == (61, 0, 72)

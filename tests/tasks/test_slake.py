@@ -214,6 +214,7 @@ def real(shared: Path, **settings: Any) -> Slake:
     return task(shared / "slake", allow_counts=False, **settings)
 
 
+@pytest.mark.few(2)
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("settings", "n", "n_open", "n_closed"),

@@ -258,6 +258,7 @@ def test_a_damaged_run_is_refused_on_either_side(kind: str, side: str, runs: tup
     assert exit_code(**sides, out=str(tmp_path / "out")) == 2
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "evalkit gate baseline"}', damaged("no scores", 0.5)])
 def test_the_command_line_exits_with_2(text: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(text, encoding="utf-8")
@@ -303,6 +304,7 @@ def says_pass(out: Path) -> list[str]:
     return [n for n in report.FILES if (out / n).is_file() and "pass" in (out / n).read_text(encoding="utf-8")]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), KeyboardInterrupt()])
 @pytest.mark.parametrize("where", ["out", "run"])
 def test_after_a_crash_no_file_of_an_earlier_gate_says_pass(

@@ -63,6 +63,7 @@ def test_two_runs_of_one_task_on_a_side_are_refused(place: Path, tmp_path: Path)
     assert "are both of phantom" in read(tmp_path)["reason"]
 
 
+@pytest.mark.slow
 def test_a_leaderboard_result_selects_the_baseline_of_its_run_or_the_message_says_how_to_make_one(
     place: Path, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def gate(baseline: Path, candidate: Path, out: Path) -> tuple[int, dict]:
     return code, json.loads((out / "gate.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_same_code_gives_the_same_answers(baseline: Path, tmp_path: Path) -> None:
     code, content = gate(baseline, phantom_llava(tmp_path / "again"), tmp_path)
     assert (code, content["verdict"], content["comparisons"][0]["n_moved"]) == (0, "pass", 0)
@@ -72,6 +73,7 @@ def test_two_answers_with_each_others_images_fail_the_gate(
     assert {m["sample_id"] for m in content["comparisons"][0]["moved"]} == set(swapped)
 
 
+@pytest.mark.slow
 def test_two_samples_with_each_others_images_in_the_data_are_refused(
     baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

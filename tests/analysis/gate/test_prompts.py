@@ -53,6 +53,7 @@ def test_the_record_holds_the_rendered_prompt_of_every_sample_and_the_digest_of_
     assert key_a_line(encode(as_file(prompts))) == record.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_prompts_exit_with_0_and_no_model_library_is_loaded(record: Path) -> None:
     code = (
         "import sys; from evalkit.__main__ import main; "
@@ -111,6 +112,7 @@ def test_a_run_writes_its_prompt_record_and_two_runs_are_compared(tmp_path: Path
     assert main(["gate", "prompts=true", f"baseline={one}", f"candidate={two}"]) == 1
 
 
+@pytest.mark.slow
 def test_the_prompts_of_a_run_are_those_of_the_record_made_without_a_model(record: Path, tmp_path: Path) -> None:
     assert main(["model=phantom-llava", *SMALL, "leaderboard=null", f"out={tmp_path}"]) == 0
     (run,) = [p for p in tmp_path.iterdir() if p.is_dir()]
@@ -142,6 +144,7 @@ def test_the_recorded_prompt_is_the_one_that_the_engine_gives_the_model(record: 
     assert prompts.texts == tuple(render(processor, task.messages(s)) for s in samples)
 
 
+@pytest.mark.slow
 def test_a_template_that_cannot_be_rendered_here_is_reported_and_a_change_of_its_file_still_detected(
     record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_template_that_cannot_be_rendered_here_is_reported_and_a_change_of_its
     assert main(["gate", f"baseline={file}", *NOW, odd]) == 1
 
 
+@pytest.mark.slow
 def test_a_limited_record_is_refused(record: Path, tmp_path: Path) -> None:
     file = tmp_path / "limited.json"
     assert main(["gate", *NOW, "limit=5", f"save={file}"]) == 0

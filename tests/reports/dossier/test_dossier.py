@@ -147,6 +147,7 @@ def test_a_folder_without_a_chain_and_one_with_a_broken_chain_are_refused(small:
         verify_chain(small)
 
 
+@pytest.mark.slow
 def test_the_verbs_exit_codes(
     dossier: Path, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

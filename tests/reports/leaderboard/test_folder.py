@@ -132,6 +132,7 @@ def test_the_tables_do_not_depend_on_the_order_of_adding(board: Path, tmp_path: 
     assert contents(other) == contents(board)
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_writes_the_committed_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "board"
     shutil.copytree(ROOT / "leaderboards", folder)
@@ -172,6 +173,7 @@ def test_a_second_board_changes_no_byte(board: Path) -> None:
     assert contents(board) == before
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
 def test_a_figure_changed_in_a_table_is_detected(board: Path, name: str) -> None:
     text = (board / name).read_text("utf-8")

@@ -143,6 +143,7 @@ def test_without_script_every_number_is_there(page: Path) -> None:
     assert text.count('class="value') == 5 and 'id="filters" hidden' in text
 
 
+@pytest.mark.slow
 def test_a_lower_is_better_column_sorts_lowest_first(browser: Browser, tmp_path: Path) -> None:
     runs = [
         result(f"{name}-1", values, metrics=(metric("accuracy", values, higher_is_better=False),))

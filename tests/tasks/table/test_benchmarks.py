@@ -354,6 +354,7 @@ def test_rows_of_the_released_form_are_read(name: str, tmp_path: Path) -> None:
         assert text.count("Answer Choices") == 0
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.usefixtures("cache")
 def test_a_copy_with_other_counts_is_refused_unless_allowed(name: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Generic, TypeVar, overload
@@ -10,6 +11,8 @@ _T = TypeVar("_T")
 
 # Equal values are held once among so many different ones.
 _MOST = 1 << 16
+# What is held for None: no text in UTF-8 has this byte.
+_NO_TEXT = b"\xff"
 
 
 class SharedValues:
@@ -55,3 +58,35 @@ class OptionalValues(Sequence[_T | None], Generic[_T]):
 
     def __iter__(self) -> Iterator[_T | None]:
         return iter(self._values) if self._values else repeat(None, self._n)
+
+
+class PackedTexts(Sequence[str | None]):
+    """Texts that differ, of which each may be None, held by their bytes: a short one as a str takes 49 bytes more."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])  # a text is what is between the end of the one before it and its own
+
+    def append(self, value: str | None) -> None:
+        """Add a text."""
+        self._bytes += _NO_TEXT if value is None else value.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> str | None: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str | None]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str | None] | None:
+        if isinstance(place, slice):
+            return [self._at(k) for k in range(len(self))[place]]
+        return self._at(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[str | None]:
+        return map(self._at, range(len(self)))
+
+    def _at(self, place: int) -> str | None:
+        found = self._bytes[self._ends[place] : self._ends[place + 1]]
+        return None if found == _NO_TEXT else found.decode("utf-8", "surrogatepass")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
-from evalkit.core.columns import OptionalValues
+from evalkit.core.columns import OptionalValues, PackedTexts
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, Columns
@@ -24,7 +24,7 @@ class PackedAnswers(Sequence[Answer]):
     """
 
     def __init__(self, answers: Iterable[Answer] = ()) -> None:
-        self.ids = OptionalValues[str]()
+        self.ids = PackedTexts()
         self.questions = OptionalValues[str]()
         self.references = OptionalValues[str]()
         self.images = OptionalValues[str]()

@@ -143,8 +143,10 @@ def stream_lines(path: Path) -> RawFile | None:
     file, notes = open_text(path, "\n")
     try:
         with file:
-            first = file.readline(_LONGEST_FIRST)
-            if not first.startswith("{") or not file.read(1).strip() or not _is_json(first):
+            if file.read(1) != "{":  # an array may be one line
+                return None
+            first = "{" + file.readline(_LONGEST_FIRST)
+            if not file.read(1).strip() or not _is_json(first):
                 return None
             file.seek(0)
             return _lines(without_zeros(file), path, notes)

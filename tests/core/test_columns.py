@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.core.columns import OptionalValues, SharedValues
+from evalkit.core.columns import OptionalValues, PackedTexts, SharedValues
 
-VALUES = st.lists(st.none() | st.sampled_from(["", "yes", "no"]), max_size=6)
+VALUES = st.lists(st.none() | st.sampled_from(["", "yes", "Röntgen", "\x00", "ÿ", "\ud800"]), max_size=6)
 
 
+@pytest.mark.parametrize("kind", [OptionalValues, PackedTexts])
 @given(VALUES)
-def test_what_was_added_comes_out(values: list[str | None]) -> None:
-    column = OptionalValues[str]()
+def test_what_was_added_comes_out(
+    kind: type[OptionalValues[str]] | type[PackedTexts], values: list[str | None]
+) -> None:
+    column = kind()
     for value in values:
         column.append(value)
     n = len(values)

@@ -191,7 +191,9 @@ def stream(data: bytes) -> None:
     try:
         for read in (stream_lines, stream_array, stream_csv):
             found = _outcome(read, path)
-            assert found is None or found == _outcome(parse_text, path), (found, _outcome(parse_text, path))
+            whole = _outcome(parse_text, path)
+            # Of a file with several faults, either reader may name another one first.
+            assert found is None or found == whole or {type(found), type(whole)} == {str}, (found, whole)
     finally:
         path.unlink()
 

@@ -21,6 +21,7 @@ from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer
 from evalkit.importers.identify import Placed, by_ids, by_row_numbers, image_columns, position_agrees
 from evalkit.importers.packed_answers import NOWHERE, AnswerFile
+from evalkit.importers.pairs import Pairs
 from evalkit.importers.text_match import (
     MAX_MISMATCH,
     cannot_join_text,
@@ -57,44 +58,6 @@ class JoinResult:
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Pairs of samples and answers.
-
-    samples: for each answer, the index of its sample, or NOWHERE.  answers: for each sample, the index of its answer.
-    """
-
-    samples: array[int]
-    answers: array[int]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def none(cls, file: AnswerFile, task: LoadedTask) -> _Pairs:
-        """No pair yet."""
-        n_answers, n_samples = len(file.answers), len(task.samples)
-        return cls(array("q", [NOWHERE]) * n_answers, array("q", [NOWHERE]) * n_samples)
-
-    def add(self, answer: int, sample: int) -> None:
-        """Pair an answer with a sample."""
-        self.samples[answer] = sample
-        self.answers[sample] = answer
-
-    def has(self, sample: int) -> bool:
-        """Whether a sample has an answer."""
-        return self.answers[sample] != NOWHERE
-
-    @property
-    def n(self) -> int:
-        """The number of pairs."""
-        return len(self.answers) - self.answers.count(NOWHERE)
-
-    @property
-    def left(self) -> list[int]:
-        """The answers without a sample."""
-        return [k for k, sample in enumerate(self.samples) if sample == NOWHERE]
 
 
 def join(
@@ -146,7 +109,7 @@ def join(
     )  # fmt: skip
 
 
-def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> tuple[str, _Pairs]:
+def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> tuple[str, Pairs]:
     """The method of the join, and its pairs."""
     if order:
         return f"order:{order}", _by_order(file, task, order)
@@ -182,12 +145,12 @@ def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched:
         raise DataError(f"task {task.name} has no samples, so there is nothing to join answers to.")
 
 
-def _by_id(file: AnswerFile, task: LoadedTask) -> _Pairs:
+def _by_id(file: AnswerFile, task: LoadedTask) -> Pairs:
     place = {s.id: i for i, s in enumerate(task.samples)}
     return _by_key(file, task, lambda k: place.get(file.answers.ids[k] or "", NOWHERE))
 
 
-def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> _Pairs:
+def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> Pairs:
     rows = task.order[order]
     place = {s.id: i for i, s in enumerate(task.samples)}
 
@@ -204,9 +167,9 @@ def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> _Pairs:
     return _by_key(file, task, sample_of)
 
 
-def _by_key(file: AnswerFile, task: LoadedTask, sample_of: Callable[[int], int]) -> _Pairs:
+def _by_key(file: AnswerFile, task: LoadedTask, sample_of: Callable[[int], int]) -> Pairs:
     """Pairs by a function from the place of an answer to that of its sample, or NOWHERE."""
-    pairs, answers = _Pairs.none(file, task), file.answers
+    pairs, answers = Pairs.none(file, task), file.answers
     for k in range(len(answers)):
         sample = sample_of(k)
         if sample == NOWHERE:
@@ -221,8 +184,8 @@ def _by_key(file: AnswerFile, task: LoadedTask, sample_of: Callable[[int], int])
     return pairs
 
 
-def _by_places(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
-    pairs, answers = _Pairs.none(file, task), file.answers
+def _by_places(file: AnswerFile, task: LoadedTask, placed: Placed) -> Pairs:
+    pairs, answers = Pairs.none(file, task), file.answers
     for k, sample in enumerate(placed.places):
         if sample == NOWHERE:
             continue
@@ -235,7 +198,7 @@ def _by_places(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
     return pairs
 
 
-def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
+def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> Pairs:
     pairs = _by_places(file, task, placed)
     column = placed.by.partition(":")[2]
     note = f"joined by the row numbers in column {column!r}, under which questions and references agree"
@@ -249,13 +212,13 @@ def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
     return replace(pairs, notes=(note,))
 
 
-def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
+def _by_position(file: AnswerFile, task: LoadedTask) -> Pairs:
     n = len(task.samples)
     if len(file.answers) != n:
         raise DataError(
             f"{file.path}: {len(file.answers)} answers and {n} samples of {task.name}; by=position needs equal numbers."
         )
-    pairs = _Pairs(array("q", range(n)), array("q", range(n)))
+    pairs = Pairs(array("q", range(n)), array("q", range(n)))
     if not (any(file.answers.questions) or any(file.answers.references)):
         checked = f"the file has no questions to check it, so the order decides all {n} rows"
     else:
@@ -286,7 +249,7 @@ def _shared(with_image: bool, with_reference: bool) -> str:
     return "the same " + " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
+def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> Pairs:
     """Pair the k-th answer with the k-th sample of the same question, reference and image, if a column names images."""
     if not any(file.answers.questions):
         raise DataError(cannot_join_text(file, task))
@@ -306,12 +269,12 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
 
 def _by_texts(
     file: AnswerFile, task: LoadedTask, column: str, images: Sequence[str | None] | None, *, forced: bool
-) -> _Pairs:
+) -> Pairs:
     with_reference = any(file.answers.references)
     groups = _groups(task, [s.image_id for s in task.samples] if images else None, with_reference)
     _check_repeats(file, task, groups, with_reference=with_reference, forced=forced)
     known = {key[1] for key in groups}
-    pairs = _Pairs.none(file, task)
+    pairs = Pairs.none(file, task)
     for k, (question, reference) in enumerate(zip(file.answers.questions, file.answers.references, strict=True)):
         key = (
             images[k] if images else None,
@@ -346,7 +309,7 @@ def _order_warning(
     file: AnswerFile,
     task: LoadedTask,
     groups: Mapping[_Key, Sequence[int]],
-    pairs: _Pairs,
+    pairs: Pairs,
     with_image: bool,
     with_reference: bool,
 ) -> tuple[str, ...]:

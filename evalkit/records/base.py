@@ -49,6 +49,11 @@ class PackedRecords(Sequence[Record]):
         for record in records:
             self.append(record.row, record.fields)
 
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> PackedRecords:
+        """These records; without a copy if they are packed."""
+        return records if isinstance(records, cls) else cls(records)
+
     def append(self, row: int, fields: Mapping[str, Any]) -> None:
         """Add a record."""
         shape = tuple(fields)
@@ -132,8 +137,7 @@ class RawFile:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.records, PackedRecords):  # of a plug-in
-            object.__setattr__(self, "records", PackedRecords(self.records))
+        object.__setattr__(self, "records", PackedRecords.of(self.records))  # a plug-in may give a tuple
 
     @property
     def keys(self) -> frozenset[str]:

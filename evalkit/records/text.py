@@ -89,19 +89,22 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
 
     Returns the items, the text after the array, and notes.
     """
-    start = len(text) - len(text.lstrip())
-    source, notes = text, []
+    constants: list[str] = []
+    decoder = json_text.decoder(lambda name: constants.append(f"{name} read as null"))
+    source, notes = text, constants
     try:
-        items, end = json_text.decoder().raw_decode(source, start)
+        items, end = decoder.raw_decode(source, len(source) - len(source.lstrip()))
     except json.JSONDecodeError:
-        source, notes = _without_trailing_commas(text), ["trailing commas ignored"]
+        source = _without_trailing_commas(text)
+        constants.clear()
         try:
-            items, end = json_text.decoder().raw_decode(source, len(source) - len(source.lstrip()))
+            items, end = decoder.raw_decode(source, len(source) - len(source.lstrip()))
         except json.JSONDecodeError:
             raise DataError(
                 f"{path}: malformed JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array is "
                 "not read in part, because the number of missing answers is unknown. Repair the file or write it again."
             ) from None
+        notes = [*constants, "trailing commas ignored"]
     if not isinstance(items, list):
         raise DataError(f"{path}: expected an array, found {type(items).__name__}.")
     return items, source[end:].strip(), notes

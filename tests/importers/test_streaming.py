@@ -42,6 +42,7 @@ FILES = {
     "an array that does not end": f"[{ONE}, {TWO}",
     "an array that ends inside an item": f"[{ONE}, {TWO[:20]}",
     "an array with NaN": f'[{ONE}, {{"id": NaN, "prediction": Infinity}}]',
+    "an array with NaN and a control character after it": f'[{ONE}, {{"id": NaN, "prediction": -Infinity}}]\x1c',
     "an array of half a surrogate pair": '[{"id": "a", "prediction": "\\ud800"}]',
     "an array of numbers": "[1, 23, -4.5e3]",
     "an array of objects and others": f"[{ONE}, 23, null]",
@@ -88,6 +89,15 @@ def test_a_streamed_file_is_the_whole_file(name: str, suffix: str, tmp_path: Pat
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         path.write_bytes(FILES[name].encode(encoding))
         assert outcome(load, path) == outcome(parse_text, path)
+
+
+@pytest.mark.parametrize("end", ["]", "]\n", "]\x1c", "] 0.5", ",]", ",] 0.5"])
+def test_a_number_that_is_none_is_null_whatever_follows_the_array(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "answers.json"
+    path.write_text('[{"prediction": Infinity}' + end)
+    found = load(path)
+    assert [dict(record.fields) for record in found.records] == [{"prediction": None}]
+    assert found.notes[0] == "Infinity read as null"
 
 
 @pytest.mark.parametrize("block", [1, 2, 7, 33])

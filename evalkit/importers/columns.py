@@ -201,14 +201,17 @@ def _stop_word(fields: Mapping[str, Any]) -> str | None:
 
 def _check_cells(raw: RawFile, columns: Columns) -> None:
     """Raise DataError for a cell of a CSV or TSV file that a spreadsheet program has changed."""
-    for record in raw.records if raw.cells == "table" else ():
-        for name in (columns.id, columns.prediction):
-            text = record.fields.get(name or "")
+    if raw.cells != "table":
+        return
+    ids, texts, references = (
+        raw.records.column(name or "") for name in (columns.id, columns.prediction, columns.reference)
+    )
+    for k, (reference, *cells) in enumerate(zip(references, ids, texts, strict=True)):
+        for name, text in zip((columns.id, columns.prediction), cells, strict=True):
             if isinstance(text, str) and text:
-                reference = record.fields.get(columns.reference or "")
                 problem = table_problem(text, reference if isinstance(reference, str) else None)
                 if problem:
-                    raise DataError(f"{raw.path}: line {record.row}, column {name!r} {problem}")
+                    raise DataError(f"{raw.path}: line {raw.records.row(k)}, column {name!r} {problem}")
 
 
 def _reasoning(record: Record, prediction: str) -> str:

@@ -45,7 +45,8 @@ class PackedRecords(Sequence[Record]):
         self._shape_of = array("I")
         self._shapes: list[tuple[str, ...]] = []  # the names of a record's fields
         self._numbers: dict[tuple[str, ...], int] = {}  # of the shapes
-        self._shared: dict[str, SharedValues] = {}
+        self._shared: dict[str, SharedValues] = {}  # by name
+        self._shared_of: list[list[SharedValues]] = []  # of the names of a shape
         for record in records:
             self.append(record.row, record.fields)
 
@@ -61,10 +62,10 @@ class PackedRecords(Sequence[Record]):
         if number is None:
             number = self._numbers[shape] = len(self._shapes)
             self._shapes.append(shape)
-            self._shared |= {name: SharedValues() for name in shape if name not in self._shared}
-        for name, value in fields.items():
-            is_short = type(value) is str and len(value) <= _SHORT
-            self._values.append(self._shared[name].once(value) if is_short else value)
+            self._shared_of.append([self._shared.setdefault(name, SharedValues()) for name in shape])
+        values = self._values
+        for value, shared in zip(fields.values(), self._shared_of[number], strict=True):
+            values.append(shared.once(value) if type(value) is str and len(value) <= _SHORT else value)
         self._rows.append(row)
         self._ends.append(len(self._values))
         self._shape_of.append(number)

@@ -69,9 +69,9 @@ def loads(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = No
         raise TooDeepError from None
 
 
-def decoder() -> json.JSONDecoder:
+def decoder(parse_constant: Callable[[str], Any] | None = None) -> json.JSONDecoder:
     """A decoder with the same check, for `raw_decode`."""
-    return json.JSONDecoder(object_pairs_hook=unique_keys)
+    return json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=parse_constant)
 
 
 def lines_of(text: str) -> list[str]:

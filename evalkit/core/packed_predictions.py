@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from operator import eq
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, overload
 
+from evalkit.core.columns import SharedValues
 from evalkit.core.types import OptionScore, Prediction
 
-# Equal values are held once: among so many different ones, and texts of up to so many characters.
-_SHARED, _SHORT = 1 << 16, 200
+# Equal texts of up to so many characters are held once.
+_SHORT = 200
 # Bytes of a fingerprint, which is a sha256 in hexadecimal digits.
 _DIGEST = 32
 _NONE = math.nan
-_T = TypeVar("_T")
 
 
 class _Rest(NamedTuple):
@@ -42,13 +42,14 @@ class PackedPredictions(Sequence[Prediction]):
         ids: of the samples, by place.
     """
 
-    def __init__(self, ids: Sequence[str]) -> None:
-        self._ids = ids
-        self._texts: list[str | None] = [None] * len(ids)
-        self._rest: list[_Rest | None] = [None] * len(ids)  # None: a place that is not filled
-        self._seconds = array("d", [_NONE]) * len(ids)
-        self._digests = bytearray(_DIGEST * len(ids))
-        self._shared: dict[Any, Any] = {}
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._ids = list(ids)
+        n = len(self._ids)
+        self._texts: list[str | None] = [None] * n
+        self._rest: list[_Rest | None] = [None] * n  # None: a place that is not filled
+        self._seconds = array("d", [_NONE]) * n
+        self._digests = bytearray()  # empty while no fingerprint is a sha256
+        self._shared = SharedValues()
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> PackedPredictions:
@@ -57,6 +58,28 @@ class PackedPredictions(Sequence[Prediction]):
         for place, prediction in enumerate(predictions):
             packed[place] = prediction
         return packed
+
+    def append(self, prediction: Prediction) -> None:
+        """Add a place, filled with this prediction."""
+        self._ids.append(prediction.sample_id)
+        self._texts.append(None)
+        self._rest.append(None)
+        self._seconds.append(_NONE)
+        if self._digests:
+            self._digests.extend(bytes(_DIGEST))
+        self[len(self._ids) - 1] = prediction
+
+    def text(self, place: int) -> str | None:
+        """The text of the prediction of a place; None where it is an error, or not filled."""
+        return self._texts[place]
+
+    def of_sample(self, place: int, sample_id: str) -> Prediction:
+        """The prediction of a place, as that of another sample.
+
+        Raises:
+            LookupError: the place is not filled.
+        """
+        return self._at(place, sample_id)
 
     def has(self, place: int) -> bool:
         """Whether a place is filled."""
@@ -82,17 +105,12 @@ class PackedPredictions(Sequence[Prediction]):
             p.logprob, p.thought_tokens, p.fingerprint if digest is None else None,
         )  # fmt: skip
         is_common = not (p.reasoning or p.raw or p.options or p.logprob is not None or rest.fingerprint)
-        self._texts[place] = self._once(p.text) if p.text is not None and len(p.text) <= _SHORT else p.text
-        self._rest[place] = self._once(rest) if is_common else rest
+        self._texts[place] = self._shared.once(p.text) if p.text is not None and len(p.text) <= _SHORT else p.text
+        self._rest[place] = self._shared.once(rest) if is_common else rest
         self._seconds[place] = _NONE if p.seconds is None else p.seconds
         if digest is not None:
+            self._digests = self._digests or bytearray(_DIGEST * len(self._ids))
             self._digests[_DIGEST * place : _DIGEST * (place + 1)] = digest
-
-    def _once(self, value: _T) -> _T:
-        """The value, or the equal one that is held."""
-        is_full = len(self._shared) >= _SHARED
-        held: _T = self._shared.get(value, value) if is_full else self._shared.setdefault(value, value)
-        return held
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is a sequence of the same predictions."""
@@ -125,12 +143,13 @@ class PackedPredictions(Sequence[Prediction]):
             yield _made(sample_id, text, seconds, self._digests[start : start + _DIGEST], rest)
             start += _DIGEST
 
-    def _at(self, place: int) -> Prediction:
+    def _at(self, place: int, sample_id: str | None = None) -> Prediction:
         rest = self._rest[place]
         if rest is None:
             raise self._missing(place)
         digest = self._digests[_DIGEST * place : _DIGEST * (place + 1)]
-        return _made(self._ids[place], self._texts[place], self._seconds[place], digest, rest)
+        name = self._ids[place] if sample_id is None else sample_id
+        return _made(name, self._texts[place], self._seconds[place], digest, rest)
 
     def _missing(self, place: int) -> LookupError:
         return LookupError(f"there is no prediction for sample {self._ids[place]!r}")

@@ -7,15 +7,18 @@ Nothing is ever unpickled or evaluated.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, did_you_mean, first_line
 from evalkit.core.plugins import Plugin, broken, load, plugins
-from evalkit.importers.base import Answer, AnswerFile, Answers, Columns, Format
+from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
+from evalkit.importers.packed_answers import AnswerFile, PackedAnswers
+from evalkit.importers.repeats import repeated
 from evalkit.importers.text_match import comparable_text
 from evalkit.records.base import RawFile, first_few
 from evalkit.records.load import load as load_file
@@ -121,7 +124,7 @@ def read_answers(
     _check_complete(raw, reader)
     columns = Columns(id=id, prediction=prediction, question=question, reference=reference, image=image_id)
     found = reader.read(raw, columns)
-    answers, notes = found[:2]
+    answers, notes = PackedAnswers.of(found[0]), found[1]
     if not answers:
         raise DataError(f"{raw.path}: contains no answers (read as {name}).")
     kept, merged = _merge(answers, raw.path)
@@ -129,7 +132,7 @@ def read_answers(
     tail = [f"{len(raw.tail)} characters after the end of the array were ignored"] if raw.tail else []
     all_notes = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
     return AnswerFile(
-        path=str(raw.path), format=name, answers=tuple(kept), notes=tuple(all_notes),
+        path=str(raw.path), format=name, answers=kept, notes=tuple(all_notes),
         named=columns, id_column=getattr(found, "id_column", "id"),
     )  # fmt: skip
 
@@ -159,33 +162,45 @@ def _check_complete(raw: RawFile, reader: Format) -> None:
         )
 
 
-def _merge(answers: list[Answer], path: Path) -> tuple[list[Answer], list[str]]:
+def _merge(answers: PackedAnswers, path: Path) -> tuple[PackedAnswers, list[str]]:
     """Keep one answer per id, question and image: a text replaces an error; two different texts raise DataError."""
-    kept: dict[object, Answer] = {}
-    repeated, retried = 0, 0
+    first: dict[object, int] = {}  # of the answers whose key occurs more than once: key -> place of the first one
+    kept: dict[int, int] = {}  # place of a first one -> place of the answer that is kept
+    n_equal, n_retried = 0, 0
     conflicts: list[str] = []
-    for answer in answers:
-        key: object = answer.row
-        if answer.id is not None:
-            texts = (comparable_text(answer.question), comparable_text(answer.reference))
-            images = tuple(v for k, v in answer.keys.items() if names_image(k))
-            key = (answer.id, *texts, answer.image, images)
-        first = kept.get(key)
-        if first is None:
-            kept[key] = answer
-        elif first.text == answer.text:
-            repeated += 1
-        elif first.text is None or answer.text is None:
-            retried += 1
-            kept[key] = answer if first.text is None else first
+    key_of = partial(_key, answers, any(map(names_image, answers.keys.names)))
+    places = repeated(map(key_of, range(len(answers))))
+    for place in places:
+        k = first.setdefault(key_of(place), place)
+        one, other = answers.text(kept.setdefault(k, k)), answers.text(place)
+        if k == place:
+            continue
+        if one == other:
+            n_equal += 1
+        elif one is None or other is None:
+            n_retried += 1
+            kept[k] = place if one is None else kept[k]
         else:
-            conflicts.append(f"{answer.id} (rows {first.row} and {answer.row})")
+            conflicts.append(f"{answers.ids[place]} (rows {answers.row(kept[k])} and {answers.row(place)})")
     if conflicts:
         raise DataError(
             f"{path}: {len(conflicts)} ids have two answers with different texts: {first_few(conflicts)}. The file "
             "contains several runs (some tools append to it) or several answers per question. "
             "Keep one of them, or name the column that tells the rows apart with id=NAME."
         )
-    notes = [f"{repeated} rows repeat an earlier row with the same answer and were merged"] if repeated else []
-    notes += [f"{retried} rows have both an error and an answer; the answer was used"] if retried else []
-    return list(kept.values()), notes
+    notes = [f"{n_equal} rows repeat an earlier row with the same answer and were merged"] if n_equal else []
+    notes += [f"{n_retried} rows have both an error and an answer; the answer was used"] if n_retried else []
+    if not places:
+        return answers, notes
+    dropped = set(places) - kept.keys()
+    return PackedAnswers(answers[kept.get(k, k)] for k in range(len(answers)) if k not in dropped), notes
+
+
+def _key(answers: PackedAnswers, has_images: bool, place: int) -> object:
+    """What tells an answer from the others of its file, where any (or none) of its short values may be an image."""
+    name = answers.ids[place]
+    if name is None:
+        return answers.row(place)
+    texts = (comparable_text(answers.questions[place]), comparable_text(answers.references[place]))
+    values = answers.keys[place].fields if has_images else {}
+    return (name, *texts, answers.images[place], tuple(v for k, v in values.items() if names_image(k)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -51,24 +51,8 @@ class Answer:
 class Answers(NamedTuple):
     """Result of a format's reader: the answers in file order, notes for the user, and the column of the ids."""
 
-    answers: list[Answer]
+    answers: Sequence[Answer]
     notes: list[str]
-    id_column: str = "id"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFile:
-    """The answers of a file.
-
-    notes: irregularities of the file and how they were read, for the user.  named: the columns that the user named.
-    id_column: the one that the ids are from, for messages.
-    """
-
-    path: str
-    format: str
-    answers: tuple[Answer, ...]
-    notes: tuple[str, ...] = ()
-    named: Columns = field(default_factory=lambda: Columns())
     id_column: str = "id"
 
 

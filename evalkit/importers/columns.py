@@ -9,6 +9,7 @@ from evalkit.core.error_texts import looks_like_error
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.importers.base import Answer, Answers, Columns, answered
 from evalkit.importers.failures import failure, finish_reason, stop_error
+from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.records.base import RawFile, Record, as_id, first_text, only_text
 from evalkit.records.cells import control_decoded, table_problem
 
@@ -65,15 +66,17 @@ def read_columns(raw: RawFile, columns: Columns) -> Answers:
     """One answer per record.  A record without the prediction column is an error of that row, not an empty answer."""
     _check_names(raw, columns)
     _check_cells(raw, columns)
-    answers = [_answer(raw, record, columns) for record in raw.records]
-    notes = []
-    empty = sum(a.text == "" for a in answers)
+    answers, notes, empty, escaped = PackedAnswers(), [], 0, 0
+    for record in raw.records:
+        answer = _answer(raw, record, columns)
+        answers.append(answer)
+        empty += answer.text == ""
+        escaped += "_x000" in str(pick(record.fields, columns.prediction))
     if empty and raw.cells in ("table", "sheet"):
         notes.append(
             f"{empty} empty cells in column {columns.prediction!r} were read as empty answers (a table cannot "
             "distinguish them from missing ones)"
         )
-    escaped = sum("_x000" in str(pick(r.fields, columns.prediction)) for r in raw.records)
     if escaped:
         notes.append(f"{escaped} answers contain a spreadsheet's escapes such as _x000D_, which were decoded")
     return Answers(answers, notes, columns.id or "id")
@@ -100,7 +103,7 @@ def refuse_named(columns: Columns, name: str) -> None:
 
 
 def _check_names(raw: RawFile, columns: Columns) -> None:
-    known: set[str] = set().union(*(r.fields.keys() for r in raw.records))
+    known = set(raw.records.names)
     for role in ("id", "prediction", "question", "reference", "image"):
         name = getattr(columns, role)
         if name and not any(has(r.fields, name) for r in raw.records):
@@ -198,14 +201,17 @@ def _stop_word(fields: Mapping[str, Any]) -> str | None:
 
 def _check_cells(raw: RawFile, columns: Columns) -> None:
     """Raise DataError for a cell of a CSV or TSV file that a spreadsheet program has changed."""
-    for record in raw.records if raw.cells == "table" else ():
-        for name in (columns.id, columns.prediction):
-            text = record.fields.get(name or "")
+    if raw.cells != "table":
+        return
+    ids, texts, references = (
+        raw.records.column(name or "") for name in (columns.id, columns.prediction, columns.reference)
+    )
+    for k, (reference, *cells) in enumerate(zip(references, ids, texts, strict=True)):
+        for name, text in zip((columns.id, columns.prediction), cells, strict=True):
             if isinstance(text, str) and text:
-                reference = record.fields.get(columns.reference or "")
                 problem = table_problem(text, reference if isinstance(reference, str) else None)
                 if problem:
-                    raise DataError(f"{raw.path}: line {record.row}, column {name!r} {problem}")
+                    raise DataError(f"{raw.path}: line {raw.records.row(k)}, column {name!r} {problem}")
 
 
 def _reasoning(record: Record, prediction: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import count, finite_number, shown
-from evalkit.core.types import OptionScore, Prediction
+from evalkit.core.types import OptionScore
 from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import refuse_named
+from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.records.base import RawFile, Record, as_id, as_text, first_text
 
 Number = TypeVar("Number", int, float)
@@ -18,7 +19,7 @@ Number = TypeVar("Number", int, float)
 def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per line, with all fields of a Prediction."""
     refuse_named(columns, "evalkit")
-    return Answers([_answer(raw, record) for record in raw.records], [])
+    return Answers(PackedAnswers(_answer(raw, record) for record in raw.records), [])
 
 
 def _answer(raw: RawFile, record: Record) -> Answer:
@@ -75,24 +76,6 @@ def _options(value: Any, where: str) -> tuple[OptionScore, ...]:
         raise DataError(
             f"{where}, options: {problem}; expected a list of objects with text, logprob and n_tokens."
         ) from None
-
-
-def to_prediction(answer: Answer, sample_id: str) -> Prediction:
-    """Convert an answer to the prediction for a sample."""
-    return Prediction(
-        sample_id=sample_id,
-        text=answer.text,
-        error=answer.error,
-        finish_reason=answer.finish_reason,
-        n_tokens=answer.n_tokens,
-        seconds=answer.seconds,
-        fingerprint=answer.fingerprint,
-        reasoning=answer.reasoning,
-        raw=answer.raw,
-        options=answer.options,
-        logprob=answer.logprob,
-        thought_tokens=answer.thought_tokens,
-    )
 
 
 FORMAT = Format(

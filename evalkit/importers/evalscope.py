@@ -9,6 +9,7 @@ from evalkit.core.errors import DataError
 from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import pick, refuse_named
 from evalkit.importers.inspect_ai import sample_answer
+from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.records.base import RawFile
 
 _PREDICTIONS = frozenset(("index", "model_output", "messages"))
@@ -22,13 +23,13 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     in `metadata`.  Review files have the targets, prediction files have the stop reasons and token counts.
     """
     refuse_named(columns, "evalscope")
-    if not any("model_output" in r.fields or "sample_score" in r.fields for r in raw.records):
+    if not {"model_output", "sample_score"} & set(raw.records.names):
         raise DataError(
             f"{raw.path}: no line has model_output or sample_score. Expected a file of predictions/ or reviews/ in an "
             "EvalScope output folder."
         )
-    answers = [sample_answer(raw, r.row, _as_log_sample(r.fields)) for r in raw.records]
-    scored = any("sample_score" in r.fields for r in raw.records)
+    answers = PackedAnswers(sample_answer(raw, r.row, _as_log_sample(r.fields)) for r in raw.records)
+    scored = "sample_score" in raw.records.names
     note = "a review file: it has no stop reasons, so answers that were cut are not seen; the predictions file has them"
     return Answers(answers, [note] if scored else [], "index")
 

@@ -45,7 +45,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
 
 
 def _guess(raw: RawFile, named: Columns) -> Columns:
-    names = list(dict.fromkeys(k for r in raw.records for k in r.fields))
+    names = list(raw.records.names)
     prediction = named.prediction or _prediction(raw, names, named)
     free = [n for n in names if n != prediction]
     reference = _first(free, _REFERENCE) or _first(free, ("answer", "answers"))

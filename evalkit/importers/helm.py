@@ -10,6 +10,7 @@ from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
+from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.importers.prompts import prompt_text
 from evalkit.records.base import RawFile, as_id, as_text
 
@@ -24,7 +25,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     original = [(row, s) for row, s in states if not pick(s, "instance.perturbation")]
     left = len(states) - len(original)
     notes = [f"{left} requests for perturbed copies of questions left out"] if left else []
-    return Answers([_answer(raw, row, state) for row, state in original], notes)
+    return Answers(PackedAnswers(_answer(raw, row, state) for row, state in original), notes)
 
 
 def _answer(raw: RawFile, row: int, state: Any) -> Answer:

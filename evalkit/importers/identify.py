@@ -7,12 +7,15 @@ alone: `doc_id` is a row number in one tool's files and an id in another's.
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from evalkit.importers.base import AnswerFile
+from evalkit.importers.packed_answers import NOWHERE, AnswerFile
+from evalkit.importers.repeats import is_unique
 from evalkit.importers.text_match import MAX_MISMATCH, agrees
 
 if TYPE_CHECKING:
@@ -42,17 +45,18 @@ class Column(NamedTuple):
     """A column of the file.  name: "" for the ids as the format reads them; values: one for each answer."""
 
     name: str
-    values: tuple[str | None, ...]
+    values: Sequence[str | None]
 
 
 class Placed(NamedTuple):
-    """Answers placed by a column.  by: how, for the run's record.  places: index of the sample for each answer.
+    """Answers placed by a column.  by: how, for the run's record.  places: index of the sample for each answer, or
+    NOWHERE.
 
     share: share of the placed answers whose texts are those of their samples.
     """
 
     by: str
-    places: tuple[int | None, ...]
+    places: Sequence[int]
     share: float
 
 
@@ -61,12 +65,11 @@ def columns(file: AnswerFile) -> Iterator[Column]:
 
     Only the ids, if the user has named their column.
     """
-    yield Column("", tuple(a.id for a in file.answers))
+    yield Column("", file.answers.ids)
     if file.named.id:
         return
-    names = sorted(dict.fromkeys(k for a in file.answers for k in a.keys), key=_rank)
-    for name in names:
-        yield Column(name, tuple(a.keys.get(name) for a in file.answers))
+    for name in sorted(file.answers.keys.names, key=_rank):
+        yield Column(name, tuple(file.answers.keys.column(name)))
 
 
 def plain(name: str) -> str:
@@ -75,6 +78,7 @@ def plain(name: str) -> str:
     return last.strip().lower().replace(" ", "_").replace("-", "_")
 
 
+@lru_cache(maxsize=1024)
 def names_image(column: str) -> bool:
     """Whether a column's name says that it holds images or their names."""
     return bool(_IMAGE_NAME.search(plain(column)))
@@ -92,13 +96,13 @@ def by_ids(file: AnswerFile, task: LoadedTask) -> Placed | None:
     than the ids is used only if its name says id or if the texts agree.
     """
     find = _SampleIds(task)
-    asked = any(a.question for a in file.answers)
+    asked = any(file.answers.questions)
     best: Placed | None = None
     for column in columns(file):
-        if None in column.values or len(set(column.values)) < len(column.values):
+        if None in column.values or not is_unique(column.values):
             continue
-        places = tuple(find(v) for v in column.values)
-        hits = sum(p is not None for p in places)
+        places = array("q", map(find, column.values))
+        hits = len(places) - places.count(NOWHERE)
         if not hits or (hits * 2 < len(places) and (asked or column.name)):
             continue
         share = _agreement(file, task, places)
@@ -117,7 +121,7 @@ def by_row_numbers(file: AnswerFile, task: LoadedTask) -> Placed | None:
 
     The texts must agree: nothing else says that a number counts the task's rows.
     """
-    if not any(a.question for a in file.answers):
+    if not any(file.answers.questions):
         return None
     for column in columns(file):
         if column.name and plain(column.name) not in _ROW_NAMES:
@@ -149,7 +153,7 @@ def image_columns(file: AnswerFile, task: LoadedTask) -> list[tuple[str, tuple[s
     if find.n < 2:
         return []
     if file.named.image:
-        return [(file.named.image, tuple(find(a.image or "", numbers=True) for a in file.answers))]
+        return [(file.named.image, tuple(find(image or "", numbers=True) for image in file.answers.images))]
     found = []
     for column in columns(file):
         if column.name and plain(column.name) in ID_NAMES:
@@ -170,12 +174,16 @@ def position_agrees(file: AnswerFile, task: LoadedTask) -> bool:
 
 
 def _hits(placed: Placed) -> int:
-    return sum(p is not None for p in placed.places)
+    return sum(p != NOWHERE for p in placed.places)
 
 
-def _agreement(file: AnswerFile, task: LoadedTask, places: Sequence[int | None]) -> float:
-    pairs = [(a, task.samples[p]) for a, p in zip(file.answers, places, strict=True) if p is not None]
-    return sum(agrees(a, s) for a, s in pairs) / len(pairs) if pairs else 0.0
+def _agreement(file: AnswerFile, task: LoadedTask, places: Sequence[int]) -> float:
+    n_placed = n_agreeing = 0
+    for question, reference, p in zip(file.answers.questions, file.answers.references, places, strict=True):
+        if p != NOWHERE:
+            n_placed += 1
+            n_agreeing += agrees(question, reference, task.samples[p])
+    return n_agreeing / n_placed if n_placed else 0.0
 
 
 def _numbers(values: Sequence[str | None]) -> list[int] | None:
@@ -192,15 +200,22 @@ class _SampleIds:
 
     def __init__(self, task: LoadedTask) -> None:
         self.exact = {s.id: i for i, s in enumerate(task.samples)}
-        count = Counter(_as_number(i) for i in self.exact)
-        self.numbers = {n: i for s, i in self.exact.items() if (n := _as_number(s)) is not None and count[n] == 1}
 
-    def __call__(self, value: str | None) -> int | None:
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """The places of ids that are the only one of their number."""
+        count = Counter(_as_number(i) for i in self.exact)
+        return {n: i for s, i in self.exact.items() if (n := _as_number(s)) is not None and count[n] == 1}
+
+    def __call__(self, value: str | None) -> int:
+        """The place of an id; NOWHERE where there is none."""
         if value is None:
-            return None
+            return NOWHERE
         place = self.exact.get(value)
         number = _as_number(value) if place is None else None
-        return place if number is None else self.numbers.get(number)
+        if place is not None:
+            return place
+        return NOWHERE if number is None else self.numbers.get(number, NOWHERE)
 
 
 def _as_number(text: str) -> int | None:

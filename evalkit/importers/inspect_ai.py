@@ -10,6 +10,7 @@ from evalkit.core.json_text import count, finite_number, shown
 from evalkit.importers.base import Answer, Answers, Columns, Format
 from evalkit.importers.columns import identifiers, objects, pick, refuse_named
 from evalkit.importers.failures import failure, finish_reason, stop_error
+from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.importers.prompts import prompt_text
 from evalkit.records.base import RawFile, as_id, as_text, first_text
 
@@ -34,7 +35,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
             "contains only scores."
         )
     notes = [f"the log's status is {shown(status)}, not 'success'"] if status not in (None, "success") else []
-    return Answers([sample_answer(raw, row, sample) for row, sample in enumerate(samples, 1)], notes)
+    return Answers(PackedAnswers(sample_answer(raw, row, sample) for row, sample in enumerate(samples, 1)), notes)
 
 
 def sample_answer(raw: RawFile, row: int, sample: Any) -> Answer:

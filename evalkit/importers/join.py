@@ -7,9 +7,10 @@ how many these are.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_unmarked, separate
 from evalkit.core.types import Prediction
-from evalkit.importers.base import Answer, AnswerFile
-from evalkit.importers.evalkit_run import to_prediction
+from evalkit.importers.base import Answer
 from evalkit.importers.identify import Placed, by_ids, by_row_numbers, image_columns, position_agrees
+from evalkit.importers.packed_answers import NOWHERE, AnswerFile
+from evalkit.importers.pairs import Pairs
 from evalkit.importers.text_match import (
     MAX_MISMATCH,
     cannot_join_text,
@@ -58,16 +60,6 @@ class JoinResult:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Pairs of samples and answers.  of: index of a sample -> its answer.  left: answers without a sample."""
-
-    of: dict[int, Answer]
-    left: list[Answer]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
 def join(
     file: AnswerFile,
     task: LoadedTask,
@@ -93,29 +85,31 @@ def join(
     """
     _check_settings(task, order, by, max_unmatched)
     method, pairs = _paired(file, task, order, by)
-    notes = check_texts(file, task, pairs.of, method)
-    if not any(a.question or a.reference for a in pairs.of.values()):
+    notes = check_texts(file, task, pairs.samples, method)
+    answers = file.answers
+    if not any(k != NOWHERE and (answers.questions[k] or answers.references[k]) for k in pairs.answers):
         notes.append("the file has neither questions nor references, so the meaning of its ids could not be checked")
-    missing = tuple(s.id for i, s in enumerate(task.samples) if i not in pairs.of)
-    check_share(file, task, pairs.left, missing, max_unmatched, method)
-    if pairs.left or missing:
-        notes.append(unmatched_text(pairs.left, missing))
+    missing = tuple(s.id for i, s in enumerate(task.samples) if not pairs.has(i))
+    left = tuple(answers[k] for k in pairs.left)
+    check_share(file, task, left, missing, max_unmatched, method)
+    if left or missing:
+        notes.append(unmatched_text(left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
-    predictions = PackedPredictions([s.id for s in task.samples])
+    predictions = PackedPredictions(s.id for s in task.samples)
     for i, s in enumerate(task.samples):
         predictions[i] = (
-            separate(to_prediction(pairs.of[i], s.id), reasoning)
-            if i in pairs.of
+            separate(answers.prediction(pairs.answers[i], s.id), reasoning)
+            if pairs.has(i)
             else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
         )
     cut_unmarked(predictions, reasoning)
     return JoinResult(
-        predictions=predictions, by=method, n_matched=len(pairs.of), unmatched=tuple(pairs.left),
+        predictions=predictions, by=method, n_matched=pairs.n, unmatched=left,
         missing=missing, notes=(*pairs.notes, *notes), warnings=pairs.warnings,
     )  # fmt: skip
 
 
-def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> tuple[str, _Pairs]:
+def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> tuple[str, Pairs]:
     """The method of the join, and its pairs."""
     if order:
         return f"order:{order}", _by_order(file, task, order)
@@ -125,12 +119,12 @@ def _paired(file: AnswerFile, task: LoadedTask, order: str | None, by: str) -> t
         return by, _by_question(file, task, forced=True)
     ids = by_ids(file, task)
     if by == "id":
-        return (ids.by, _by_places(file, ids)) if ids else ("id", _by_id(file, task))
+        return (ids.by, _by_places(file, task, ids)) if ids else ("id", _by_id(file, task))
     if ids is None or ids.share < 1 - MAX_MISMATCH:
         rows = by_row_numbers(file, task)
         if rows is not None:
             return rows.by, _by_rows(file, task, rows)
-    return (ids.by, _by_places(file, ids)) if ids else ("question", _by_question(file, task, forced=False))
+    return (ids.by, _by_places(file, task, ids)) if ids else ("question", _by_question(file, task, forced=False))
 
 
 def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched: float) -> None:
@@ -151,92 +145,91 @@ def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched:
         raise DataError(f"task {task.name} has no samples, so there is nothing to join answers to.")
 
 
-def _by_id(file: AnswerFile, task: LoadedTask) -> _Pairs:
+def _by_id(file: AnswerFile, task: LoadedTask) -> Pairs:
     place = {s.id: i for i, s in enumerate(task.samples)}
-    return _by_key(file, lambda a: place.get(a.id) if a.id is not None else None)
+    return _by_key(file, task, lambda k: place.get(file.answers.ids[k] or "", NOWHERE))
 
 
-def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> _Pairs:
+def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> Pairs:
     rows = task.order[order]
     place = {s.id: i for i, s in enumerate(task.samples)}
 
-    def sample_of(answer: Answer) -> int | None:
-        if answer.id is None or not answer.id.isdecimal():
+    def sample_of(k: int) -> int:
+        name = file.answers.ids[k]
+        if name is None or not name.isdecimal():
             raise DataError(
-                f"{file.path}: row {answer.row} has the id {answer.id!r}, and task.order={order} needs row numbers. "
-                "Leave out task.order, or name the column with the row numbers with id=NAME."
+                f"{file.path}: row {file.answers.row(k)} has the id {name!r}, and task.order={order} needs row "
+                "numbers. Leave out task.order, or name the column with the row numbers with id=NAME."
             )
-        number = int(answer.id)
-        return place.get(rows[number]) if number < len(rows) else None
+        number = int(name)
+        return place.get(rows[number], NOWHERE) if number < len(rows) else NOWHERE
 
-    return _by_key(file, sample_of)
+    return _by_key(file, task, sample_of)
 
 
-def _by_key(file: AnswerFile, sample_of: Callable[[Answer], int | None]) -> _Pairs:
-    of: dict[int, Answer] = {}
-    left: list[Answer] = []
-    for answer in file.answers:
-        i = sample_of(answer)
-        if i is None:
-            left.append(answer)
-        elif i in of:
+def _by_key(file: AnswerFile, task: LoadedTask, sample_of: Callable[[int], int]) -> Pairs:
+    """Pairs by a function from the place of an answer to that of its sample, or NOWHERE."""
+    pairs, answers = Pairs.none(file, task), file.answers
+    for k in range(len(answers)):
+        sample = sample_of(k)
+        if sample == NOWHERE:
+            continue
+        if pairs.has(sample):
             raise DataError(
-                f"{file.path}: rows {of[i].row} and {answer.row} both have the id {answer.id!r} with different "
-                "questions or references, so the id does not identify a sample. Name another column with id=NAME, or "
-                "use by=question."
+                f"{file.path}: rows {answers.row(pairs.answers[sample])} and {answers.row(k)} both have the id "
+                f"{answers.ids[k]!r} with different questions or references, so the id does not identify a sample. "
+                "Name another column with id=NAME, or use by=question."
             )
-        else:
-            of[i] = answer
-    return _Pairs(of, left)
+        pairs.add(k, sample)
+    return pairs
 
 
-def _by_places(file: AnswerFile, placed: Placed) -> _Pairs:
-    of: dict[int, Answer] = {}
-    left: list[Answer] = []
-    for answer, place in zip(file.answers, placed.places, strict=True):
-        if place is None:
-            left.append(answer)
-        elif place in of:
+def _by_places(file: AnswerFile, task: LoadedTask, placed: Placed) -> Pairs:
+    pairs, answers = Pairs.none(file, task), file.answers
+    for k, sample in enumerate(placed.places):
+        if sample == NOWHERE:
+            continue
+        if pairs.has(sample):
             raise DataError(
-                f"{file.path}: rows {of[place].row} and {answer.row} have the same id, as numbers. Name another column "
-                "with id=NAME, or use by=question."
+                f"{file.path}: rows {answers.row(pairs.answers[sample])} and {answers.row(k)} have the same id, as "
+                "numbers. Name another column with id=NAME, or use by=question."
             )
-        else:
-            of[place] = answer
-    return _Pairs(of, left)
+        pairs.add(k, sample)
+    return pairs
 
 
-def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> _Pairs:
-    pairs = _by_places(file, placed)
+def _by_rows(file: AnswerFile, task: LoadedTask, placed: Placed) -> Pairs:
+    pairs = _by_places(file, task, placed)
     column = placed.by.partition(":")[2]
     note = f"joined by the row numbers in column {column!r}, under which questions and references agree"
-    with_reference = any(a.reference for a in file.answers)
+    with_reference = any(file.answers.references)
     alike = sum(len(g) for g in _groups(task, None, with_reference).values() if len(g) > 1)
     if alike:
         note += (
             f"; between {alike} of the {len(task.samples)} rows, which share {_shared(False, with_reference)} with "
             "another row, the number alone decides (a column with the task's ids, id=NAME, would settle it)"
         )
-    return _Pairs(pairs.of, pairs.left, (note,))
+    return replace(pairs, notes=(note,))
 
 
-def _by_position(file: AnswerFile, task: LoadedTask) -> _Pairs:
+def _by_position(file: AnswerFile, task: LoadedTask) -> Pairs:
     n = len(task.samples)
     if len(file.answers) != n:
         raise DataError(
             f"{file.path}: {len(file.answers)} answers and {n} samples of {task.name}; by=position needs equal numbers."
         )
-    if not any(a.question or a.reference for a in file.answers):
+    pairs = Pairs(array("q", range(n)), array("q", range(n)))
+    if not (any(file.answers.questions) or any(file.answers.references)):
         checked = f"the file has no questions to check it, so the order decides all {n} rows"
     else:
-        with_reference = any(a.reference for a in file.answers)
+        with_reference = any(file.answers.references)
         alike = sum(len(g) for g in _groups(task, None, with_reference).values() if len(g) > 1)
         if not alike:
-            return _Pairs(dict(enumerate(file.answers)), [], ("joined by row order (by=position)",))
+            return replace(pairs, notes=("joined by row order (by=position)",))
         shared = _shared(False, with_reference)
         checked = f"it alone decides between {alike} of the {n} rows, which share {shared} with another row"
     warning = f"joined by row order (by=position): {checked}; a column with the task's ids, id=NAME, would settle it"
-    return _Pairs(dict(enumerate(file.answers)), [], (), (warning,))
+    return replace(pairs, warnings=(warning,))
 
 
 _Key = tuple[str | None, ...]
@@ -256,9 +249,9 @@ def _shared(with_image: bool, with_reference: bool) -> str:
     return "the same " + " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
+def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> Pairs:
     """Pair the k-th answer with the k-th sample of the same question, reference and image, if a column names images."""
-    if not any(a.question for a in file.answers):
+    if not any(file.answers.questions):
         raise DataError(cannot_join_text(file, task))
     suggestion = order_that_fits(file, task)
     if suggestion and not forced:
@@ -268,46 +261,40 @@ def _by_question(file: AnswerFile, task: LoadedTask, *, forced: bool) -> _Pairs:
         )
     columns = image_columns(file, task)[:3]
     ways = [_by_texts(file, task, column, images, forced=forced) for column, images in columns]
-    if all(way.left for way in ways) and not any(column == file.id_column for column, _ in columns):
+    if all(NOWHERE in way.samples for way in ways) and not any(column == file.id_column for column, _ in columns):
         # A column with other names of images than the task's must not keep rows apart that their texts join.
         ways.append(_by_texts(file, task, "", None, forced=forced))
-    return max(ways, key=lambda way: len(way.of))
+    return max(ways, key=lambda way: way.n)
 
 
 def _by_texts(
     file: AnswerFile, task: LoadedTask, column: str, images: Sequence[str | None] | None, *, forced: bool
-) -> _Pairs:
-    with_reference = any(a.reference for a in file.answers)
+) -> Pairs:
+    with_reference = any(file.answers.references)
     groups = _groups(task, [s.image_id for s in task.samples] if images else None, with_reference)
     _check_repeats(file, task, groups, with_reference=with_reference, forced=forced)
     known = {key[1] for key in groups}
-    of: dict[int, Answer] = {}
-    left: list[Answer] = []
-    waiting = {key: list(places) for key, places in groups.items()}
-    for k, answer in enumerate(file.answers):
+    pairs = Pairs.none(file, task)
+    for k, (question, reference) in enumerate(zip(file.answers.questions, file.answers.references, strict=True)):
         key = (
             images[k] if images else None,
-            question_in(answer.question, known),
-            comparable_text(answer.reference) if with_reference else None,
+            question_in(question, known),
+            comparable_text(reference) if with_reference else None,
         )
-        free = next((i for i in waiting.get(key, ()) if i not in of), None)
-        if free is None:
-            loose = next((i for i in _loosely(key, waiting) if i not in of), None) if key not in waiting else None
-            if loose is None:
-                left.append(answer)
-                continue
-            free = loose
-        of[free] = answer
+        places = groups[key] if key in groups else _loosely(key, groups)
+        free = next((i for i in places if not pairs.has(i)), None)
+        if free is not None:
+            pairs.add(k, free)
     notes = []
     if images:
         notes.append(
             f"column {column!r} names images, so answers were joined by image, question"
             + (" and reference" if with_reference else "")
         )
-    elif any(a.id for a in file.answers):
+    elif any(file.answers.ids):
         notes.append(f"the file's ids are not those of {task.name} and were not used")
-    warnings = _order_warning(file, task, groups, of, bool(images), with_reference)
-    return _Pairs(of, left, tuple(notes), warnings)
+    warnings = _order_warning(file, task, groups, pairs, bool(images), with_reference)
+    return replace(pairs, notes=tuple(notes), warnings=warnings)
 
 
 def _loosely(key: _Key, waiting: Mapping[_Key, Sequence[int]]) -> Iterator[int]:
@@ -322,7 +309,7 @@ def _order_warning(
     file: AnswerFile,
     task: LoadedTask,
     groups: Mapping[_Key, Sequence[int]],
-    of: Mapping[int, Answer],
+    pairs: Pairs,
     with_image: bool,
     with_reference: bool,
 ) -> tuple[str, ...]:
@@ -331,7 +318,7 @@ def _order_warning(
     if not repeated:
         return ()
     rows = len({i for group in repeated for i in group})
-    answered = [{of[i].text for i in group if i in of} for group in repeated]
+    answered = [{file.answers.text(pairs.answers[i]) for i in group if pairs.has(i)} for group in repeated]
     differ = len({i for g, texts in zip(repeated, answered, strict=True) if len(texts) > 1 for i in g})
     order = "the file is in the task's order" if position_agrees(file, task) else "the file is in another order"
     order = order if len(file.answers) == len(task.samples) else "the file does not have all rows"

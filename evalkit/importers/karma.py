@@ -10,7 +10,7 @@ from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, read_columns
-from evalkit.records.base import RawFile, first_few
+from evalkit.records.base import PackedRecords, RawFile, first_few
 
 _KEYS = frozenset(("dataset_row_hash", "model_output", "ground_truth_output", "config_hash"))
 _COLUMNS = Columns(id="cache_key", prediction="model_output", reference="ground_truth_output")
@@ -29,7 +29,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
             f"{first_few([' '.join(p) for p in parts], 3)}. Export the rows of one config_hash only: in duckdb, COPY "
             "(FROM inference_results WHERE config_hash = '...') TO 'karma.parquet'."
         )
-    records = tuple(replace(r, fields=_with_metadata(r.fields)) for r in raw.records)
+    records = PackedRecords(replace(r, fields=_with_metadata(r.fields)) for r in raw.records)
     answers, notes, id_column = read_columns(replace(raw, records=records), override(_COLUMNS, columns))
     notes.append(
         "KARMA stores what it extracted from an answer, and no row for an answer without text, so such rows are missing"

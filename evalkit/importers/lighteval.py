@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, pick, read_columns
-from evalkit.records.base import RawFile, Record
+from evalkit.records.base import PackedRecords, RawFile, Record
 
 _NAMES = (("doc", "model_response"), ("__doc__", "__model_response__"))  # the second in releases before 0.11
 _COLUMNS = Columns(id="doc.id", prediction="prediction", question="question", reference="reference")
@@ -21,7 +21,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     The question is `doc.query`, the reference the choices of `doc.gold_index`, the id `doc.id`, which counts rows.
     """
     doc, response = next((names for names in _NAMES if raw.keys >= set(names)), _NAMES[0])
-    records = tuple(replace(r, fields=_fields(raw, r, doc, response)) for r in raw.records)
+    records = PackedRecords(replace(r, fields=_fields(raw, r, doc, response)) for r in raw.records)
     return read_columns(replace(raw, records=records), override(_COLUMNS, columns))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.importers.base import Answers, Columns, Format
 from evalkit.importers.columns import override, read_columns
 from evalkit.importers.prompts import prompt_text
-from evalkit.records.base import RawFile, Record
+from evalkit.records.base import PackedRecords, RawFile, Record
 
 _QUESTIONS = ("question", "query", "prompt", "input", "problem")
 
@@ -20,7 +20,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     `doc_id` numbers the rows after the task's own filtering, so it need not be the dataset's numbering; the join checks
     it against the question, which lmms-eval stores in `input` and lm-evaluation-harness in `doc`.
     """
-    records = tuple(replace(r, fields=_with_answer_and_question(r)) for r in raw.records)
+    records = PackedRecords(replace(r, fields=_with_answer_and_question(r)) for r in raw.records)
     known = Columns(id="doc_id", prediction="resps", question="question", reference="target")
     if not any(r.fields["question"] for r in records):
         known = replace(known, question=None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.core.errors import DataError
 from evalkit.core.types import Sample
-from evalkit.importers.base import Answer, AnswerFile
+from evalkit.importers.base import Answer
+from evalkit.importers.packed_answers import NOWHERE, AnswerFile
 from evalkit.records.base import first_few
 
 if TYPE_CHECKING:
@@ -37,43 +38,51 @@ def question_in(text: str | None, known: set[str | None]) -> str | None:
     return next((c for c in (*lines, *reversed(heads)) if c and c in known), whole)
 
 
-def agrees(answer: Answer, sample: Sample) -> bool:
+def agrees(asked: str | None, reference: str | None, sample: Sample) -> bool:
     """Whether the question and the reference of an answer are those of the sample; a prompt may contain more text."""
-    prompt, question = loose_text(answer.question), loose_text(sample.question) or ""
-    if prompt is not None and prompt != question and not (question and question in prompt):
-        return False
-    return answer.reference is None or comparable_text(answer.reference) in {
-        comparable_text(r) for r in sample.references
-    }
+    if asked is not None and asked != sample.question:
+        prompt, question = loose_text(asked) or "", loose_text(sample.question) or ""
+        if prompt != question and not (question and question in prompt):
+            return False
+    return reference is None or comparable_text(reference) in {comparable_text(r) for r in sample.references}
 
 
 def order_that_fits(file: AnswerFile, task: LoadedTask) -> str | None:
     """The task's numbering of rows (a key of `task.order`) under which the file's ids fit and the texts agree."""
-    by_id = {s.id: s for s in task.samples}
+    by_id = {s.id: s for s in task.samples} if task.order else {}
     for name, rows in task.order.items():
         pairs = [
-            (a, by_id[rows[int(a.id)]])
-            for a in file.answers
-            if a.id is not None and a.id.isdecimal() and int(a.id) < len(rows) and rows[int(a.id)] in by_id
+            (k, by_id[rows[int(i)]])
+            for k, i in enumerate(file.answers.ids)
+            if i is not None and i.isdecimal() and int(i) < len(rows) and rows[int(i)] in by_id
         ]
         enough = len(pairs) >= (1 - MAX_MISMATCH) * len(file.answers)
-        if enough and sum(not agrees(a, s) for a, s in pairs) <= MAX_MISMATCH * len(pairs):
+        if enough and sum(not _agrees(file, k, s) for k, s in pairs) <= MAX_MISMATCH * len(pairs):
             return name
     return None
 
 
-def check_texts(file: AnswerFile, task: LoadedTask, of: Mapping[int, Answer], method: str) -> list[str]:
-    """Compare the texts of the joined rows; a note for a few differences, DataError above MAX_MISMATCH."""
-    different = [(a, task.samples[i]) for i, a in of.items() if not agrees(a, task.samples[i])]
-    if not different:
+def _agrees(file: AnswerFile, place: int, sample: Sample) -> bool:
+    return agrees(file.answers.questions[place], file.answers.references[place], sample)
+
+
+def check_texts(file: AnswerFile, task: LoadedTask, places: Sequence[int], method: str) -> list[str]:
+    """Compare the texts of the joined rows; a note for a few differences, DataError above MAX_MISMATCH.
+
+    places: index of the sample for each answer, or NOWHERE.
+    """
+    unlike = [(k, i) for k, i in enumerate(places) if i != NOWHERE and not _agrees(file, k, task.samples[i])]
+    if not unlike:
         return []
+    different = [(file.answers[k], task.samples[i]) for k, i in unlike[:3]]
+    n, of = len(unlike), sum(i != NOWHERE for i in places)
     shown = "; ".join(
         f"row {a.row} (id {a.id}) has {a.question!r} -> {a.reference!r}, sample {s.id} has {s.question!r} -> "
         f"{s.references[0]!r}"
-        for a, s in different[:3]
+        for a, s in different
     )
-    if len(different) <= MAX_MISMATCH * len(of):
-        return [f"{len(different)} of {len(of)} rows differ in text between file and task, joined anyway: {shown}"]
+    if n <= MAX_MISMATCH * of:
+        return [f"{n} of {of} rows differ in text between file and task, joined anyway: {shown}"]
     order = order_that_fits(file, task)
     advice = (
         f"The ids are row numbers of another numbering: use task.order={order}."
@@ -84,7 +93,7 @@ def check_texts(file: AnswerFile, task: LoadedTask, of: Mapping[int, Answer], me
         )
     )
     raise DataError(
-        f"{file.path}: joined by {method}, {len(different)} of {len(of)} rows have another question or reference than "
+        f"{file.path}: joined by {method}, {n} of {of} rows have another question or reference than "
         f"the sample: {shown}. {advice}"
     )
 
@@ -117,7 +126,7 @@ def unmatched_text(left: Sequence[Answer], missing: Sequence[str]) -> str:
 
 def cannot_join_text(file: AnswerFile, task: LoadedTask) -> str:
     """Text of the error for a file that can be joined neither by id nor by question."""
-    ids = [a.id for a in file.answers if a.id is not None]
+    ids = [i for i in file.answers.ids if i is not None]
     problem = (
         f"its ids ({first_few(ids, 3)} …) are not those of {task.name} ({first_few([s.id for s in task.samples], 3)} …)"
         if ids

@@ -9,7 +9,7 @@ from evalkit.records.base import RawFile
 
 def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per row: `prediction`, verbatim.  Adds a note if the harness has split off `thinking`."""
-    reference = "answer" if any("answer" in r.fields for r in raw.records) else None
+    reference = "answer" if "answer" in raw.records.names else None
     known = Columns(id="index", prediction="prediction", question="question", reference=reference)
     answers, notes, id_column = read_columns(raw, override(known, columns))
     thoughts = sum(bool(r.fields.get("thinking")) for r in raw.records)

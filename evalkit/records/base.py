@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import eq
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
+from evalkit.core.columns import SharedValues
 from evalkit.core.errors import DataError
+
+# Equal texts of up to so many characters in a column are held once.
+_SHORT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,82 @@ class Record:
 
     row: int
     fields: Mapping[str, Any]
+
+
+class PackedRecords(Sequence[Record]):
+    """Records held by the values of their fields, each made when it is asked for: a dict of each line of a large file
+    would take more than the file."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._rows = array("q")
+        self._ends = array("q", [0])  # into the values: a record's are those from the end of the one before it
+        self._values: list[Any] = []
+        self._shape_of = array("I")
+        self._shapes: list[tuple[str, ...]] = []  # the names of a record's fields
+        self._numbers: dict[tuple[str, ...], int] = {}  # of the shapes
+        self._shared: dict[str, SharedValues] = {}  # by name
+        self._shared_of: list[list[SharedValues]] = []  # of the names of a shape
+        for record in records:
+            self.append(record.row, record.fields)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> PackedRecords:
+        """These records; without a copy if they are packed."""
+        return records if isinstance(records, cls) else cls(records)
+
+    def append(self, row: int, fields: Mapping[str, Any]) -> None:
+        """Add a record."""
+        shape = tuple(fields)
+        number = self._numbers.get(shape)
+        if number is None:
+            number = self._numbers[shape] = len(self._shapes)
+            self._shapes.append(shape)
+            self._shared_of.append([self._shared.setdefault(name, SharedValues()) for name in shape])
+        values = self._values
+        for value, shared in zip(fields.values(), self._shared_of[number], strict=True):
+            values.append(shared.once(value) if type(value) is str and len(value) <= _SHORT else value)
+        self._rows.append(row)
+        self._ends.append(len(self._values))
+        self._shape_of.append(number)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all fields, in the order in which they first occur."""
+        return tuple(dict.fromkeys(name for shape in self._shapes for name in shape))
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The value of a field in each record; None where a record has no such field."""
+        places = [shape.index(name) if name in shape else None for shape in self._shapes]
+        for k, shape in enumerate(self._shape_of):
+            place = places[shape]
+            yield None if place is None else self._values[self._ends[k] + place]
+
+    def row(self, place: int) -> int:
+        """The row of a record in its file."""
+        return self._rows[place]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return [self._at(k) for k in range(len(self))[place]]
+        return self._at(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(self._at, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a sequence of the same records."""
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    def _at(self, place: int) -> Record:
+        values = self._values[self._ends[place] : self._ends[place + 1]]
+        return Record(row=self._rows[place], fields=dict(zip(self._shapes[self._shape_of[place]], values, strict=True)))
 
 
 class ArchiveMember(NamedTuple):
@@ -48,12 +130,15 @@ class RawFile:
     path: Path
     kind: Literal["records", "whole", "archive"]
     cells: Literal["json", "table", "sheet", "parquet"] = "json"
-    records: tuple[Record, ...] = ()
+    records: PackedRecords = field(default_factory=PackedRecords)
     whole: Mapping[str, Any] | None = None
     members: Callable[[str], list[ArchiveMember]] | None = None
     torn: int = 0
     tail: str = ""
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "records", PackedRecords.of(self.records))  # a plug-in may give a tuple
 
     @property
     def keys(self) -> frozenset[str]:

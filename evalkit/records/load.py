@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit.core.archives import DAMAGE, check_archive
@@ -10,6 +11,8 @@ from evalkit.core.errors import DataError
 from evalkit.records import sheets, tables, text
 from evalkit.records.archive import json_members
 from evalkit.records.base import RawFile
+from evalkit.records.encoding import decode
+from evalkit.records.json_array import stream_array
 
 _PICKLES = frozenset((".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib", ".bin"))
 _IN_FOLDERS = ("predictions.jsonl", "scenario_state.json", "results.json", "predictions.json")
@@ -43,16 +46,19 @@ def load(path: Path, sheet_of: sheets.SheetChoice = sheets.first_sheet) -> RawFi
         return tables.parse_parquet(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip(path, sheet_of)
-    if (streamed := text.stream_lines(path)) is not None:
-        return streamed
-    content, notes = text.decode(path.read_bytes(), path)
+    for stream in (text.stream_lines, stream_array, tables.stream_csv):
+        if (streamed := stream(path)) is not None:
+            return streamed
+    return parse_text(path)
+
+
+def parse_text(path: Path) -> RawFile:
+    """Parse JSON, JSON lines or a table whose text is held as a whole: what no reader of a stream can read."""
+    content, notes = decode(path.read_bytes(), path)
     if not content.strip():
         raise DataError(f"{path}: the file contains only white space.")
-    raw = text.parse_json(content, path) or tables.parse_csv(content, path)
-    return RawFile(
-        path=raw.path, kind=raw.kind, cells=raw.cells, records=raw.records, whole=raw.whole, members=raw.members,
-        torn=raw.torn, tail=raw.tail, notes=(*notes, *raw.notes),
-    )  # fmt: skip
+    raw = text.parse_json(content, path) or tables.parse_csv(lambda: tables.lines_of(content), path)
+    return replace(raw, notes=(*notes, *raw.notes))
 
 
 def _file_in(folder: Path) -> Path:

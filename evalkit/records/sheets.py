@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core.errors import DataError
 from evalkit.records import cells
-from evalkit.records.base import BadCell, RawFile, Record, first_few
+from evalkit.records.base import BadCell, PackedRecords, RawFile, first_few
 from evalkit.records.tables import check_names, fields_of, is_blank
 
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?\bref="([A-Z]{1,3}[0-9]{1,7}:[A-Z]{1,3}[0-9]{1,7})"')
@@ -62,17 +62,17 @@ def parse_xlsx(path: Path, sheet_of: SheetChoice = first_sheet) -> RawFile:
     if bad := next((n for n in sheet.rows[header] if isinstance(n, BadCell)), None):
         raise DataError(f"{path}: row {header + 1}, the header: {bad.problem}")
     check_names(names, path)
-    records, beyond = [], []
+    records, beyond = PackedRecords(), []
     for number, row in enumerate(sheet.rows[header + 1 :], header + 2):
         if is_blank(row):
             continue
         padded = [*row, *[None] * (len(names) - len(row))]
         beyond += [number] if not is_blank(padded[len(names) :]) else []
-        records.append(Record(row=number, fields=fields_of(names, padded)))
+        records.append(number, fields_of(names, padded))
     notes = [*sheet.notes]
     if beyond:
         notes.append(f"cells to the right of the header were ignored in {len(beyond)} rows: {first_few(beyond)}")
-    return RawFile(path=path, kind="records", cells="sheet", records=tuple(records), notes=tuple(notes))
+    return RawFile(path=path, kind="records", cells="sheet", records=records, notes=tuple(notes))
 
 
 def _read(path: Path, sheet_of: SheetChoice) -> _Sheet:

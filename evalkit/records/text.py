@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -12,38 +10,14 @@ from typing import Any
 
 from evalkit.core import json_text
 from evalkit.core.errors import DataError
-from evalkit.records.base import RawFile, Record
+from evalkit.records.base import PackedRecords, RawFile
+from evalkit.records.encoding import open_text, without_zeros
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _STRING_OR_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
 _FIRST = re.compile(r"\S")
-# Bytes of a first line that is looked at.
+# Characters of a first line that is looked at.
 _LONGEST_FIRST = 1 << 24
 _LIST_KEYS = ("predictions", "results", "answers", "data", "samples", "records", "outputs")
-
-
-def decode(content: bytes, path: Path) -> tuple[str, list[str]]:
-    """The text of a file in UTF-8 or in the encoding of its byte order mark, and notes.  Raises DataError otherwise."""
-    encoding = next((name for bom, name in _BOMS if content.startswith(bom)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as e:
-        raise DataError(
-            f"{path}: byte {e.start} (line {content[: e.start].count(10) + 1}) is not {encoding.upper()}, and "
-            "no byte order mark names another encoding. Guessing the encoding could change answers: convert the "
-            f"file, for example with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
-        ) from None
-    if "\x00" in text:
-        raise DataError(
-            f"{path}: contains zero bytes, so it is not a text file in a known encoding. Convert it to UTF-8."
-        )
-    notes = [] if encoding == "utf-8" else [f"byte order mark read as {encoding.removesuffix('-sig').upper()}"]
-    return text, notes
 
 
 def parse_json(text: str, path: Path) -> RawFile | None:
@@ -54,7 +28,7 @@ def parse_json(text: str, path: Path) -> RawFile | None:
         if first == "[":
             return _array(text, path)
         if first == "{":
-            return _object(text, path) or _lines(io.StringIO(text, newline="\n"), path)
+            return _object(text, path) or _lines(_split(text), path)
     except json_text.DoubledKeyError as e:
         raise DataError(f"{path}{_line_of(text, e.key)}: {e}.") from None
     except (RecursionError, ValueError) as e:  # raised by json for thousands of nested brackets or of digits
@@ -100,7 +74,11 @@ def _array(text: str, path: Path) -> RawFile:
         items, notes = _loads(text)
     except json.JSONDecodeError as e:
         items, tail, notes = _array_with_tail(text, path, e)
-    records = _records(enumerate(items, 1), path, "item")
+    records = PackedRecords()
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, dict):
+            raise _no_object(path, "item", number, item)
+        records.append(number, item)
     if path.suffix == ".jsonl":
         notes.append("a JSON array in a file named .jsonl")
     return RawFile(path=path, kind="records", records=records, tail=tail, notes=_once(notes))
@@ -111,19 +89,22 @@ def _array_with_tail(text: str, path: Path, error: json.JSONDecodeError) -> tupl
 
     Returns the items, the text after the array, and notes.
     """
-    start = len(text) - len(text.lstrip())
-    source, notes = text, []
+    constants: list[str] = []
+    decoder = json_text.decoder(lambda name: constants.append(f"{name} read as null"))
+    source, notes = text, constants
     try:
-        items, end = json_text.decoder().raw_decode(source, start)
+        items, end = decoder.raw_decode(source, len(source) - len(source.lstrip()))
     except json.JSONDecodeError:
-        source, notes = _without_trailing_commas(text), ["trailing commas ignored"]
+        source = _without_trailing_commas(text)
+        constants.clear()
         try:
-            items, end = json_text.decoder().raw_decode(source, len(source) - len(source.lstrip()))
+            items, end = decoder.raw_decode(source, len(source) - len(source.lstrip()))
         except json.JSONDecodeError:
             raise DataError(
                 f"{path}: malformed JSON at line {error.lineno}, column {error.colno}: {error.msg}. A JSON array is "
                 "not read in part, because the number of missing answers is unknown. Repair the file or write it again."
             ) from None
+        notes = [*constants, "trailing commas ignored"]
     if not isinstance(items, list):
         raise DataError(f"{path}: expected an array, found {type(items).__name__}.")
     return items, source[end:].strip(), notes
@@ -162,32 +143,39 @@ def stream_lines(path: Path) -> RawFile | None:
     Raises:
         DataError: like `parse_json`.
     """
+    file, notes = open_text(path, "\n")
     try:
-        with path.open("rb") as file:
-            first = file.readline(_LONGEST_FIRST)
-            if not first.startswith(b"{") or not file.read(1).strip() or not _is_json(first.decode("utf-8")):
+        with file:
+            if file.read(1) != "{":  # an array may be one line
+                return None
+            first = "{" + file.readline(_LONGEST_FIRST)
+            if not file.read(1).strip() or not _is_json(first):
                 return None
             file.seek(0)
-            return _lines(_decoded(file), path)
-    except (UnicodeDecodeError, json_text.DoubledKeyError):  # the reader of a whole text says where
+            return _lines(without_zeros(file), path, notes)
+    except (UnicodeError, json_text.DoubledKeyError):  # the reader of a whole text says where
         return None
     except (RecursionError, ValueError) as e:
         raise _unreadable(path, e) from None
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    """Lines as texts; a zero byte counts as another encoding."""
-    for line in lines:
-        if b"\x00" in line:
-            raise UnicodeDecodeError("utf-8", line, 0, 1, "a zero byte")
-        yield line.decode("utf-8")
+def _split(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, split at LF alone; io.StringIO would hold four bytes a character."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
-def _lines(lines: Iterator[str], path: Path) -> RawFile:
-    """Parse JSON lines.  Split only at LF, because other Unicode line separators are legal inside a JSON string."""
-    notes: dict[str, None] = {}
-    values: list[tuple[int, Any]] = []
-    torn = 0
+def _lines(lines: Iterator[str], path: Path, found: Iterable[str] = ()) -> RawFile:
+    """Parse JSON lines.  Split only at LF, because other Unicode line separators are legal inside a JSON string.
+
+    found: notes before these.
+    """
+    notes: dict[str, None] = dict.fromkeys(found)
+    records, torn = PackedRecords(), 0
+    first_odd: DataError | None = None
     for number, line in enumerate(lines, 1):
         body = line.strip()
         if not body:
@@ -209,22 +197,22 @@ def _lines(lines: Iterator[str], path: Path) -> RawFile:
                 "Repair the line or write the file again."
             ) from None
         notes |= dict.fromkeys(line_notes)
-        values.append((number, value))
+        if isinstance(value, dict):
+            records.append(number, value)
+        elif first_odd is None:  # a line that is no JSON at all comes first
+            first_odd = _no_object(path, "line", number, value)
+    if first_odd is not None:
+        raise first_odd
     if path.suffix == ".json":
         notes["JSON lines in a file named .json"] = None
-    return RawFile(path=path, kind="records", records=_records(values, path, "line"), torn=torn, notes=tuple(notes))
+    return RawFile(path=path, kind="records", records=records, torn=torn, notes=tuple(notes))
 
 
-def _records(values: Iterable[tuple[int, Any]], path: Path, unit: str) -> tuple[Record, ...]:
-    found = []
-    for number, value in values:
-        if not isinstance(value, dict):
-            raise DataError(
-                f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields. A "
-                "bare list of answers does not say which questions they belong to."
-            )
-        found.append(Record(row=number, fields=value))
-    return tuple(found)
+def _no_object(path: Path, unit: str, number: int, value: Any) -> DataError:
+    return DataError(
+        f"{path}: {unit} {number} is {type(value).__name__}, expected an object with named fields. A "
+        "bare list of answers does not say which questions they belong to."
+    )
 
 
 def unwrap(raw: RawFile) -> RawFile:
@@ -236,20 +224,20 @@ def unwrap(raw: RawFile) -> RawFile:
         if isinstance(whole.get(k), list) and whole[k] and all(isinstance(v, dict) for v in whole[k])
     ]
     if len(lists) == 1:
-        records = tuple(Record(row=i, fields=v) for i, v in enumerate(whole[lists[0]], 1))
-        notes = (*raw.notes, f"answers read from the list in {lists[0]!r}")
-        return RawFile(path=raw.path, kind="records", records=records, notes=notes)
+        return _unwrapped(raw, whole[lists[0]], f"answers read from the list in {lists[0]!r}")
     if whole and all(v is None or isinstance(v, str) for v in whole.values()):
-        records = tuple(Record(row=i, fields={"id": k, "prediction": v}) for i, (k, v) in enumerate(whole.items(), 1))
-        return RawFile(
-            path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> answer")
-        )
+        answers = ({"id": k, "prediction": v} for k, v in whole.items())
+        return _unwrapped(raw, answers, "read as one object of id -> answer")
     if whole and all(isinstance(v, dict) for v in whole.values()):
-        records = tuple(Record(row=i, fields={"id": k, **v}) for i, (k, v) in enumerate(whole.items(), 1))
-        return RawFile(
-            path=raw.path, kind="records", records=records, notes=(*raw.notes, "read as one object of id -> record")
-        )
+        return _unwrapped(raw, ({"id": k, **v} for k, v in whole.items()), "read as one object of id -> record")
     return raw
+
+
+def _unwrapped(raw: RawFile, found: Iterable[dict[str, Any]], note: str) -> RawFile:
+    records = PackedRecords()
+    for number, fields in enumerate(found, 1):
+        records.append(number, fields)
+    return RawFile(path=raw.path, kind="records", records=records, notes=(*raw.notes, note))
 
 
 def _once(notes: list[str]) -> tuple[str, ...]:

@@ -114,13 +114,19 @@ def _samples(member: str, closed_rule: str) -> list[Sample]:
                 id=f"{member}/{number}",
                 image_id=member,
                 question=intern(question.text),
-                references=(question.answer,),
+                references=_references(question.answer),
                 images=images,
                 choices=question.choices if closed else (),
                 tags=_tags(CLOSED if closed else OPEN, scene.modality, scene.organ, question.kind),
             )
         )
     return samples
+
+
+@cache
+def _references(answer: str) -> tuple[str, ...]:
+    """The gold answers of a sample; samples with the same one share them."""
+    return (answer,)
 
 
 @cache

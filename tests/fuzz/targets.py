@@ -25,6 +25,11 @@ from evalkit.engines.chat_format import prediction_of
 from evalkit.importers import FORMATS, read_answers
 from evalkit.judge.parse_response import HIGHEST, LOWEST, VERDICTS, read_verdict
 from evalkit.judge.reply_forms import ReplyForm
+from evalkit.records.base import RawFile
+from evalkit.records.json_array import stream_array
+from evalkit.records.load import parse_text
+from evalkit.records.tables import stream_csv
+from evalkit.records.text import stream_lines
 from evalkit.scoring.base import ScoringProtocol
 from tests.support.protocols import CONF, protocol, row
 
@@ -179,6 +184,27 @@ def importer(data: bytes) -> None:
     read_file(data[1:], SUFFIXES[choice % 5], format=names[choice // 5 % len(names)])
 
 
+def stream(data: bytes) -> None:
+    """What is read line by line, or an object at a time, is what the reader of a whole text gives, or its error."""
+    path = _folder() / f"answers{SUFFIXES[(data[0] if data else 0) % 5]}"
+    path.write_bytes(data[1:])
+    try:
+        for read in (stream_lines, stream_array, stream_csv):
+            found = _outcome(read, path)
+            whole = _outcome(parse_text, path)
+            # Of a file with several faults, either reader may name another one first.
+            assert found is None or found == whole or {type(found), type(whole)} == {str}, (found, whole)
+    finally:
+        path.unlink()
+
+
+def _outcome(read: Callable[[Path], RawFile | None], path: Path) -> RawFile | str | None:
+    try:
+        return read(path)
+    except EvalkitError as problem:
+        return str(problem)
+
+
 def archive(data: bytes) -> None:
     """An archive: as it is, or made of members whose content is the input.
 
@@ -227,5 +253,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "judge-reply": judge_reply,
     "chat-reply": chat_reply,
     "importer": importer,
+    "stream": stream,
     "archive": archive,
 }

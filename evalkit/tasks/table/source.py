@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError, first_line
-from evalkit.records.base import RawFile, Record
+from evalkit.records.base import PackedRecords, RawFile, Record
 from evalkit.records.load import load
 from evalkit.records.nested import TURNS, nested_records, with_turns
 from evalkit.records.sheets import SheetChoice
@@ -134,7 +134,7 @@ def _of_files(files: Sequence[Path], split: str, folder: Path | None = None) -> 
     sheets = SheetOfSplit(split, shared["where"])
     raws = [_read(f, sheets) for f in files]
     shared["split"] = split if sheets.named else shared["split"]
-    names = dict.fromkeys(name for raw in raws for record in raw.records for name in record.fields)
+    names = dict.fromkeys(name for raw in raws for name in raw.records.names)
     names |= {FILE: None} if len(raws) > 1 else {}
     notes = tuple(dict.fromkeys(note for raw in raws for note in raw.notes))
     is_text = any(raw.cells == "table" for raw in raws)
@@ -156,9 +156,9 @@ def _read(path: Path, sheet_of: SheetChoice) -> RawFile:
     """A file as records.  Raises DataError where it is cut off, or no table."""
     raw = load(path, sheet_of)
     if raw.kind == "whole" and raw.whole is not None and (records := nested_records(raw.whole)):
-        return replace(raw, kind="records", records=with_split_column(records))
+        return replace(raw, kind="records", records=PackedRecords(with_split_column(records)))
     if raw.cells == "table":
-        raw = replace(raw, records=tuple(map(_as_numbers, raw.records)))
+        raw = replace(raw, records=PackedRecords(map(_as_numbers, raw.records)))
     if raw.torn or raw.tail:
         raise DataError(f"{path}: the file ends in the middle of a record, so rows would be missing. Copy it again.")
     if raw.kind != "records" or not raw.records:

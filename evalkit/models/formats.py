@@ -10,7 +10,9 @@ from evalkit.models.tensor_files import open_folder, read_json
 
 Form = Literal["hf", "llava-full", "llava-delta", "llava-lora"]
 
-ORIGINAL_TYPES = ("llava", "llava_llama", "llava_mistral", "llava_qwen2")
+# ColonGPT has the same layout; no difference to a base was published in it.
+COLONGPT = "colongpt-phi"
+ORIGINAL_TYPES = ("llava", "llava_llama", "llava_mistral", "llava_qwen2", COLONGPT)
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 # The scale of the last RMS norm is of order 1 in every working language model, and of order 1e-3 in a difference
@@ -45,7 +47,7 @@ def recognise(folder: Path) -> Form:
         )
     config = read_json(folder / "config.json")
     if is_original(config):
-        return "llava-delta" if is_delta(folder) else "llava-full"
+        return "llava-delta" if config["model_type"] != COLONGPT and is_delta(folder) else "llava-full"
     return _hf(folder, config)
 
 

@@ -30,6 +30,15 @@ def is_original(config: dict[str, Any]) -> bool:
     return flat and config.get("model_type") in ORIGINAL_TYPES
 
 
+def has_own_projector(folder: Path) -> bool:
+    """Whether a checkpoint in LLaVA's layout has ColonGPT's projector: it has no Hugging Face form.
+
+    transformers has no class for this projector, so that neither a conversion nor vLLM can represent it.
+    """
+    path = folder / "config.json"
+    return path.is_file() and str(read_json(path).get("mm_projector_type")).startswith("ppc_")
+
+
 def recognise(folder: Path) -> Form:
     """Recognise the form of the checkpoint in `folder`.  Reads config files, and one small tensor to detect a delta.
 

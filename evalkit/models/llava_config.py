@@ -44,7 +44,13 @@ _TEXT_KEYS = (
     "use_sliding_window",
     "vocab_size",
 )
-_TEXT_TYPES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen2": "qwen2", COLONGPT: "phi"}
+_TEXT_TYPES = {
+    "llava": "llama",
+    "llava_llama": "llama",
+    "llava_mistral": "mistral",
+    "llava_qwen2": "qwen2",
+    COLONGPT: "phi",
+}
 # Defaults in the code of a model type for keys that its config.json omits.  HuatuoGPT-Vision's uses -2 and always pads.
 _TYPE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "llava_qwen2": {"mm_vision_select_layer": -2, "image_aspect_ratio": "pad"},

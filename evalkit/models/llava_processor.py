@@ -141,7 +141,12 @@ def _read_tokenizer(folder: Path, original: OriginalConfig) -> Any:
         extra = folder / "added_tokens.json"
         _add_numbered(tokenizer, read_json(extra) if extra.is_file() else {}, extra)
     else:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, padding_side="left")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            folder,
+            local_files_only=True,
+            padding_side="left",
+            clean_up_tokenization_spaces=False,  # transformers does not clean up with such a tokenizer, and warns
+        )
     return tokenizer
 
 
@@ -213,8 +218,8 @@ def make_image_processor(original: OriginalConfig, vision: CLIPVisionConfig | Si
     """Make the tower's preprocessing at its size: pad to a square with the mean colour first, or resize and crop.
 
     Always the PIL version, so that pixels do not depend on whether torchvision is installed.  The padding colour is
-    (122, 116, 104) for CLIP, (127, 127, 127) for SigLIP, and the image is centred; LLaVA-Med v1.5's own code shifts it by
-    0 or 1 pixel at random.  SigLIP's resizes without a crop.
+    (122, 116, 104) for CLIP, (127, 127, 127) for SigLIP, and the image is centred; LLaVA-Med v1.5's own code shifts it
+    by 0 or 1 pixel at random.  SigLIP's resizes to the square without a crop.
     """
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 

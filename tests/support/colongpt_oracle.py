@@ -2,11 +2,11 @@
 
     python -m tests.support.colongpt_oracle CODE
 
-CODE: folder with the package `colongpt` of github.com/ai4colonoscopy/IntelliScope (stored at commit 573142f).  Needs the
-versions of its requirements (transformers 4.46.2, tokenizers 0.20.3, peft 0.13.2) and no network.  Their loader, prompt,
-image processing, forward pass and `generate` run as they are, but in float32 (their loader sets bfloat16 and float16)
-and without the vision towers that ColonGPT does not use and the packages (timm, einops, torchvision) that it imports
-and does not call.
+CODE: folder with the package `colongpt` of github.com/ai4colonoscopy/IntelliScope (stored at commit 573142f).  Needs
+the versions of its requirements (transformers 4.46.2, tokenizers 0.20.3, peft 0.13.2) and no network.  Their loader,
+prompt, image processing, forward pass and `generate` run as they are, but in float32 (their loader sets bfloat16 and
+float16) and without the vision towers that ColonGPT does not use and the packages (timm, einops, torchvision) that it
+imports and does not call.
 """
 
 from __future__ import annotations

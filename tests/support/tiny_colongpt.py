@@ -207,7 +207,7 @@ def write_merged(folder: Path, mm_vision_tower: str = TOWER) -> Path:
     write_safetensors(folder, language(1, tokens()) | adapter(2) | stored)
     write_json(folder / "config.json", config(tokens(), mm_vision_tower))
     end = text_config(0)["eos_token_id"]
-    write_json(folder / "generation_config.json", {"_from_model_config": True, "bos_token_id": end, "eos_token_id": end})
+    write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
     write_tokenizer(folder)
     return folder
 

@@ -86,8 +86,9 @@ def read_tower(folder: Path) -> TowerTensors:
             names[bare] = name
     if "embeddings.patch_embedding.weight" not in names:
         raise ModelError(
-            f"{folder} contains no CLIP or SigLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight; "
-            "give the folder of the tower that the checkpoint's config.json names"
+            f"{folder} contains no CLIP or SigLIP vision tower: no tensor "
+            "vision_model.embeddings.patch_embedding.weight; give the folder of the tower that the checkpoint's config.json "
+            "names"
         )
     return TowerTensors(clip, _without_tables(names))
 

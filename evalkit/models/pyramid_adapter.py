@@ -28,7 +28,7 @@ def _adapter_class() -> type:
     from torch import nn
     from torch.nn.functional import adaptive_avg_pool2d, gelu
 
-    class PyramidAdapter(nn.Module):
+    class PyramidAdapter(nn.Module):  # type: ignore[misc]
         """Patches (images, side * side, inner) to features (images, sum of the grids' places, outer).
 
         A convolution follows each average but the last.

@@ -104,6 +104,18 @@ def test_the_expected_values_depend_on_every_part(colongpt, tmp_path):
     assert not [note for note in stored.notes if "not used" in note]
 
 
+def test_without_padding_pixels_are_those_of_siglips_own_processor(colongpt, tmp_path):
+    from transformers import SiglipImageProcessorPil
+
+    side = tiny.VISION["image_size"]
+    own = SiglipImageProcessorPil(size={"height": side, "width": side})
+    made = load(colongpt, "merged", copied(colongpt.merged, tmp_path / "c", image_aspect_ratio=None)).processor
+    for number in range(3):
+        expected = own(images=[tiny.picture(number)], return_tensors="pt")["pixel_values"]
+        found = made.image_processor(images=[tiny.picture(number)], return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
 def test_the_code_of_the_model_fixes_layer_and_features_whatever_its_config_says(colongpt, tmp_path):
     stated = {"mm_vision_select_layer": -1, "mm_vision_select_feature": "patch"}
     other = load(colongpt, "merged", copied(colongpt.merged, tmp_path / "c", **stated))
@@ -212,7 +224,7 @@ def test_what_transformers_has_no_class_for_is_refused_with_what_to_do(colongpt,
     with pytest.raises(ModelError, match=r"vLLM has no class for\. Use engine=hf"):
         refuse_unsupported(spec, colongpt.merged)
     monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda name: name)
-    with pytest.raises(ModelError, match="ColonGPT's projector has none. Leave it out"):
+    with pytest.raises(ModelError, match=r"ColonGPT's projector has none\. Leave it out"):
         quantization.check_quantizable("colongpt", "4bit", colongpt.lora, "llava-lora")
 
 

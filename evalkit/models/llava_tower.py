@@ -87,8 +87,8 @@ def read_tower(folder: Path) -> TowerTensors:
     if "embeddings.patch_embedding.weight" not in names:
         raise ModelError(
             f"{folder} contains no CLIP or SigLIP vision tower: no tensor "
-            "vision_model.embeddings.patch_embedding.weight; give the folder of the tower that the checkpoint's config.json "
-            "names"
+            "vision_model.embeddings.patch_embedding.weight; give the folder of the tower that the checkpoint's "
+            "config.json names"
         )
     return TowerTensors(clip, _without_tables(names))
 

@@ -135,10 +135,10 @@ def test_no_row_without_a_token_is_generated(colongpt):
 @pytest.mark.few(1)
 def test_answers_share_the_image_and_depend_on_it_alone_or_in_batches(release, colongpt):
     def engine(**settings: Any) -> HfEngine:
+        name = {"merged": "colongpt", "lora": "colongpt-lora"}[release]
         local = {"source": str(getattr(colongpt, release)), "vision_tower_source": str(colongpt.siglip)}
-        if release == "lora":
-            local |= {"base": str(colongpt.phi), "form": "llava-lora"}
-        config = {**conf("colongpt"), **local, "name": "colongpt", "dtype": "float32"}
+        local |= {"base": str(colongpt.phi)} if release == "lora" else {}
+        config = {**conf(name), **local, "name": name, "dtype": "float32"}
         spec = CheckpointSpec.from_config(config | {"presets": {"greedy": {"max_new_tokens": 6}}})
         return HfEngine(spec=spec, device="cpu", workers=0, **settings)
 

@@ -83,7 +83,7 @@ def test_all_documented_models_are_registered():
         "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava", "qwen3-vl-4b", "qwen3-vl-8b",
         "qwen3-vl-30b-a3b", "qwen3.5-4b", "qwen3.5-9b", "internvl3.5-8b", "gemma-4-e4b", "medgemma-1.5-4b",
         "lingshu-32b", "medmo-4b", "medmo-8b", "medix-r1-8b", "medix-r1-30b", "octomed-7b", "qoq-med-7b",
-        "medvlthinker-7b", "colonr1", "colongpt", *SERVED,
+        "medvlthinker-7b", "colonr1", "colongpt", "colongpt-lora", *SERVED,
     }  # fmt: skip
 
 
@@ -155,6 +155,8 @@ def test_a_tiny_model_in_each_layout_answers(name, v15, v10, lora, huatuo, colon
         local = {"source": str(huatuo)}
     elif name == "colongpt":
         local = {"source": str(colongpt.merged), "vision_tower_source": str(colongpt.siglip)}
+    elif name == "colongpt-lora":
+        local = {"source": str(colongpt.lora), "base": str(colongpt.phi), "vision_tower_source": str(colongpt.siglip)}
     elif config["form"] == "llava-lora":
         local = {"source": str(lora.folder), "base": str(lora.base), "vision_tower_source": str(lora.clip)}
     elif config["form"] == "llava-delta":

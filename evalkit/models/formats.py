@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.core.errors import ModelError
-from evalkit.models.tensor_files import open_folder, read_json
+from evalkit.models.tensor_files import open_folder, read_json, weight_bytes
 
 Form = Literal["hf", "llava-full", "llava-delta", "llava-lora"]
 
@@ -19,6 +19,7 @@ PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 # between two models.  Nothing else in the files distinguishes released deltas from complete weights.
 _FINAL_NORM = "model.norm.weight"
 _DELTA_BELOW = 0.1
+_PROJECTOR = "mm_projector.bin"
 
 
 def is_original(config: dict[str, Any]) -> bool:
@@ -55,6 +56,11 @@ def recognise(folder: Path) -> Form:
             "its download is incomplete; fetch the checkpoint again"
         )
     config = read_json(folder / "config.json")
+    if is_original(config) and weight_bytes(folder) == 0 and (folder / _PROJECTOR).is_file():
+        raise ModelError(
+            f"{folder} contains a projector alone ({_PROJECTOR}), as the first stage of training saves it, and no "
+            "language model: use the checkpoint of the last stage"
+        )
     if is_original(config):
         return "llava-delta" if config["model_type"] != COLONGPT and is_delta(folder) else "llava-full"
     return _hf(folder, config)

@@ -131,7 +131,7 @@ def read_original(folder: Path) -> OriginalConfig:
         patch_token=_patch_token(raw),
         feature_layer=layer,
         feature_strategy=one_of("mm_vision_select_feature", "patch", _FEATURES),
-        tower=str(raw.get("mm_vision_tower") or raw.get("vision_tower") or ""),
+        tower=_tower(path, raw),
         aspect=one_of("image_aspect_ratio", "square", {"square": "square", "pad": "pad", None: "square"}),
         dtype=str(raw.get("torch_dtype") or raw.get("dtype") or "float16"),
     )
@@ -145,6 +145,17 @@ def _pools(raw: Mapping[str, Any]) -> tuple[int, ...]:
     """
     named = _PYRAMID.fullmatch(str(raw.get("mm_projector_type"))) if raw.get("model_type") == COLONGPT else None
     return tuple(map(int, named[1].split("_")[1:])) if named else ()
+
+
+def _tower(path: Path, raw: Mapping[str, Any]) -> str:
+    """Name of the vision tower; "" for none.  Raises ModelError for a ColonGPT with another tower than a SigLIP."""
+    tower = str(raw.get("mm_vision_tower") or raw.get("vision_tower") or "")
+    if raw.get("model_type") == COLONGPT and not is_siglip_tower(tower):
+        raise ModelError(
+            f"{path} names the vision tower {tower!r}: ColonGPT is loaded with a SigLIP only, whose name or folder has "
+            "siglip in it (google/siglip-so400m-patch14-384 in the published ones); correct mm_vision_tower there"
+        )
+    return tower
 
 
 def _patch_token(raw: Mapping[str, Any]) -> bool:

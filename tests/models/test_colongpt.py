@@ -236,13 +236,30 @@ def test_what_transformers_has_no_class_for_is_refused_with_what_to_do(colongpt,
         ({"mm_projector_type": "ppc_3_0"}, r"sets mm_projector_type to 'ppc_3_0'"),
         ({"mm_projector_type": "mlp2x_gelu"}, r"mm_projector\.model\..*has no place in the model"),
         ({"mm_vision_tower": "google/siglip-tiny-patch14-84"}, r"patches of 14 pixels and images of 70"),
-        ({"mm_vision_tower": "openai/clip-vit-tiny-patch14-70"}, r"model_type 'siglip': expected a CLIP vision tower"),
+        ({"mm_vision_tower": "openai/clip-vit-tiny-patch14-70"}, r"ColonGPT is loaded with a SigLIP only"),
+        ({"mm_vision_tower": None}, r"names the vision tower ''"),
         ({"num_hidden_layers": 3}, r"no tensor for .*layers\.2"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(changes, said, colongpt, tmp_path):
     with pytest.raises(ModelError, match=said):
         load(colongpt, "merged", copied(colongpt.merged, tmp_path / "changed", **changes))
+
+
+def test_the_first_stage_of_training_is_refused_as_a_projector_alone(colongpt, tmp_path):
+    shutil.copy(colongpt.merged / "config.json", tmp_path / "config.json")
+    torch.save(tiny.tensors(tiny.adapter(2)), tmp_path / "mm_projector.bin")
+    with pytest.raises(
+        ModelError, match=r"a projector alone \(mm_projector\.bin\).*use the checkpoint of the last stage"
+    ):
+        load(colongpt, "merged", tmp_path)
+
+
+def test_a_clip_is_not_taken_for_the_siglip(colongpt, v15):
+    with pytest.raises(ModelError, match="model_type 'clip': expected a SigLIP vision tower"):
+        load(colongpt, "merged", vision_tower_path=v15.clip)
+    with pytest.raises(ModelError, match="model_type 'siglip': expected a CLIP vision tower"):
+        load_llava(v15.folder, vision_tower="stock", vision_tower_path=colongpt.siglip)
 
 
 def test_the_tower_is_a_siglip_and_complete(colongpt, tmp_path):

@@ -24,7 +24,7 @@ from evalkit.engines.plain_decode import seed
 from evalkit.engines.preprocess import SAMPLE_FAULTS, PromptRow, continued, render, with_starts
 from evalkit.engines.prompt_check import PromptCheck
 from evalkit.models.checkpoint import CheckpointSpec, prepare_processor
-from evalkit.models.formats import recognise
+from evalkit.models.formats import has_own_projector, recognise
 from evalkit.models.processors import WHOLE_PROMPT, load_processor
 from evalkit.models.tensor_files import read_json
 
@@ -97,6 +97,11 @@ def refuse_unsupported(spec: CheckpointSpec, folder: Path) -> None:
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if config.get("mm_projector_type", "linear") == "linear" and form != "llava-lora":
             raise ModelError(_no_linear(spec.name))
+        if has_own_projector(folder):
+            raise ModelError(
+                f"{spec.name} has ColonGPT's projector, which vLLM has no class for. Use engine=hf, or engine=ray with "
+                "engine=hf workers for several GPUs."
+            )
         raise ModelError(
             f"{spec.name}: {folder} is in LLaVA's own layout ({form}), which vLLM does not load. Convert it to "
             f"Hugging Face form (`python -m evalkit convert model={spec.name} to=DIR`) and set model.source=DIR, or "

@@ -11,7 +11,7 @@ from typing import Any
 import evalkit
 from evalkit.core.errors import ModelError
 from evalkit.models.components import CONVERSION_RECORD
-from evalkit.models.formats import recognise
+from evalkit.models.formats import has_own_projector, recognise
 from evalkit.models.llava_original import LoadedLlava, load_llava
 from evalkit.models.processors import load_processor
 
@@ -27,13 +27,19 @@ def convert(folder: Path, to: Path, **options: Any) -> LoadedLlava:
         options: as for `load_llava`.
 
     Raises:
-        ModelError: `to` is in use, the disk is full, or the saved processor tokenises differently from the loaded one.
+        ModelError: the checkpoint has no Hugging Face form, `to` is in use, the disk is full, or the saved processor
+            tokenises differently from the loaded one.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ModelError(f"{to} exists and is not an empty folder: choose another folder, or empty it first")
     if recognise(folder) == "hf":
         raise ModelError(
             f"{folder} is already in Hugging Face form: there is nothing to convert; use it with model.source={folder}"
+        )
+    if has_own_projector(folder):
+        raise ModelError(
+            f"{folder} has ColonGPT's projector, for which transformers has no class: it has no Hugging Face form; use "
+            f"it as it is with model.source={folder}"
         )
     loaded = load_llava(folder, **options)
     to.parent.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.core.errors import ModelError
-from evalkit.models.tensor_files import open_folder, read_json
+from evalkit.models.tensor_files import open_folder, read_json, weight_bytes
 
 Form = Literal["hf", "llava-full", "llava-delta", "llava-lora"]
 
-ORIGINAL_TYPES = ("llava", "llava_llama", "llava_mistral", "llava_qwen2")
+# ColonGPT has the same layout; no difference to a base was published in it.
+COLONGPT = "colongpt-phi"
+ORIGINAL_TYPES = ("llava", "llava_llama", "llava_mistral", "llava_qwen2", COLONGPT)
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 # The scale of the last RMS norm is of order 1 in every working language model, and of order 1e-3 in a difference
 # between two models.  Nothing else in the files distinguishes released deltas from complete weights.
 _FINAL_NORM = "model.norm.weight"
 _DELTA_BELOW = 0.1
+_PROJECTOR = "mm_projector.bin"
 
 
 def is_original(config: dict[str, Any]) -> bool:
@@ -26,6 +29,15 @@ def is_original(config: dict[str, Any]) -> bool:
     """
     flat = any(key.startswith("mm_") for key in config) and "text_config" not in config
     return flat and config.get("model_type") in ORIGINAL_TYPES
+
+
+def has_own_projector(folder: Path) -> bool:
+    """Whether a checkpoint in LLaVA's layout has ColonGPT's projector: it has no Hugging Face form.
+
+    transformers has no class for this projector, so that neither a conversion nor vLLM can represent it.
+    """
+    path = folder / "config.json"
+    return path.is_file() and str(read_json(path).get("mm_projector_type")).startswith("ppc_")
 
 
 def recognise(folder: Path) -> Form:
@@ -44,8 +56,13 @@ def recognise(folder: Path) -> Form:
             "its download is incomplete; fetch the checkpoint again"
         )
     config = read_json(folder / "config.json")
+    if is_original(config) and weight_bytes(folder) == 0 and (folder / _PROJECTOR).is_file():
+        raise ModelError(
+            f"{folder} contains a projector alone ({_PROJECTOR}), as the first stage of training saves it, and no "
+            "language model: use the checkpoint of the last stage"
+        )
     if is_original(config):
-        return "llava-delta" if is_delta(folder) else "llava-full"
+        return "llava-delta" if config["model_type"] != COLONGPT and is_delta(folder) else "llava-full"
     return _hf(folder, config)
 
 

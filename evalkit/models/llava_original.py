@@ -27,7 +27,7 @@ from evalkit.models.tensor_files import ADAPTER_FILES, Shards, TensorSource, ope
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPVisionConfig, LlavaForConditionalGeneration, LlavaProcessor
+    from transformers import CLIPVisionConfig, LlavaForConditionalGeneration, LlavaProcessor, SiglipVisionConfig
 
 GENERATION_FILE = "generation_config.json"
 
@@ -51,7 +51,7 @@ class CheckedLlava:
     form: Form
     original: OriginalConfig
     vocabulary: Vocabulary
-    vision: CLIPVisionConfig
+    vision: CLIPVisionConfig | SiglipVisionConfig
     skipped: tuple[str, ...]
     model: LlavaForConditionalGeneration
     tensors: Mapping[str, StoredTensor | None]
@@ -152,7 +152,7 @@ def check_llava(
     shapes = {bare: tower.source.shapes[name] for bare, name in tower.names.items()}
     vision = tower_config(shapes, original, config_folder)
     config = llava_config(original, vision, vocab_size=vocabulary.size, image_token=vocabulary.image_id)
-    model = empty_model(config)
+    model = empty_model(config, original.pools)
     tensors = plan(model, original, source, tower)
     check(model, tensors)
     return CheckedLlava(
@@ -308,9 +308,14 @@ def _notes(original: OriginalConfig, vocabulary: Vocabulary, skipped: tuple[str,
             f"the checkpoint's own vision tower ({len(skipped)} tensors) is not used, but the stock {original.tower}, "
             "as in the authors' loader (vision_tower=stored uses the checkpoint's)"
         )
-    if original.aspect == "pad":
+    if original.aspect == "pad" and original.text_type != "phi":
         notes.append("images are centred when padded to a square; the authors' code shifts them by 0 or 1 pixel")
-    if vocabulary.added:
+    if original.text_type == "phi":
+        notes.append(
+            f"ids from {vocabulary.added[0]} on, of which {vocabulary.image_token} is one, are not tokens of the "
+            "published vocabulary and are never generated"
+        )
+    elif vocabulary.added:
         notes.append(
             f"{vocabulary.image_token} and {vocabulary.tokenizer.pad_token} are ids {vocabulary.added} after the "
             "published vocabulary; their rows are copies of that of id 0 and generation never emits them"

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ModelError
-from evalkit.models.llava_config import OriginalConfig
+from evalkit.models.llava_config import OriginalConfig, image_places
 from evalkit.models.tensor_files import read_json
 
 if TYPE_CHECKING:
-    from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerFast
+    from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerFast, SiglipVisionConfig
 
 IMAGE, PAD = "<image>", "<pad>"
+# Language models whose embeddings have more rows than their tokenizers have tokens.
+_PADDED = ("qwen2", "phi")
 # Text with words, runs of spaces, digits, and characters that a normaliser would change.
 _PROBE = "Is the left lung normal in this scan?  What is shown,\n\tand where: ﬁ ① é 漢 12.5 "
 PATCH, START, END, OLD_PAD = "<im_patch>", "<im_start>", "<im_end>", "[PAD]"
@@ -103,15 +105,17 @@ def _with_added_image_token(tokenizer: Any, original: OriginalConfig, folder: Pa
     image, pad = (tokenizer.convert_tokens_to_ids(token) for token in (IMAGE, PAD))
     tokenizer.pad_token = PAD
     size = max(original.vocab_size, image + 1, pad + 1)
-    return Vocabulary(tokenizer, IMAGE, image, pad, size, (image, pad))
+    # ColonGPT's loader cuts the unused rows off, so that none of them is ever generated.
+    added = tuple(range(image, size)) if original.text_type == "phi" else (image, pad)
+    return Vocabulary(tokenizer, IMAGE, image, pad, size, added)
 
 
 def _fillers(n: int, original: OriginalConfig) -> list[str]:
     """Placeholder tokens for embedding rows without a token in a LLaMA or Mistral tokenizer; new ids come after them.
 
-    Qwen's embedding is padded with unused rows; there the new tokens take two of those.
+    Qwen's and Phi's embeddings are padded with unused rows; there the new tokens take two of those.
     """
-    if original.text_type == "qwen2":
+    if original.text_type in _PADDED:
         return []
     return [f"<unused{i}>" for i in range(n, original.vocab_size)]
 
@@ -137,7 +141,12 @@ def _read_tokenizer(folder: Path, original: OriginalConfig) -> Any:
         extra = folder / "added_tokens.json"
         _add_numbered(tokenizer, read_json(extra) if extra.is_file() else {}, extra)
     else:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, padding_side="left")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            folder,
+            local_files_only=True,
+            padding_side="left",
+            clean_up_tokenization_spaces=False,  # transformers does not clean up with such a tokenizer, and warns
+        )
     return tokenizer
 
 
@@ -205,15 +214,24 @@ def _merges(pieces: Any, vocab: dict[str, int]) -> list[tuple[str, str]]:
     return [(left, right) for *_, left, right in sorted(found)]
 
 
-def make_image_processor(original: OriginalConfig, vision: CLIPVisionConfig) -> Any:
-    """Make CLIP's preprocessing at the tower's size: pad to a square with the mean colour first, or resize and crop.
+def make_image_processor(original: OriginalConfig, vision: CLIPVisionConfig | SiglipVisionConfig) -> Any:
+    """Make the tower's preprocessing at its size: pad to a square with the mean colour first, or resize and crop.
 
     Always the PIL version, so that pixels do not depend on whether torchvision is installed.  The padding colour is
-    (122, 116, 104) and the image is centred; LLaVA-Med v1.5's own code shifts it by 0 or 1 pixel at random.
+    (122, 116, 104) for CLIP, (127, 127, 127) for SigLIP, and the image is centred; LLaVA-Med v1.5's own code shifts it
+    by 0 or 1 pixel at random.  SigLIP's resizes to the square without a crop.
     """
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
     side = vision.image_size
+    if vision.model_type == "siglip_vision_model":
+        return LlavaImageProcessorPil(
+            do_pad=original.aspect == "pad",
+            do_center_crop=False,
+            size={"height": side, "width": side},
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        )
     return LlavaImageProcessorPil(
         do_pad=original.aspect == "pad",
         size={"shortest_edge": side},
@@ -222,17 +240,23 @@ def make_image_processor(original: OriginalConfig, vision: CLIPVisionConfig) -> 
 
 
 def make_processor(
-    vocabulary: Vocabulary, original: OriginalConfig, vision: CLIPVisionConfig, chat_template: str | None
+    vocabulary: Vocabulary,
+    original: OriginalConfig,
+    vision: CLIPVisionConfig | SiglipVisionConfig,
+    chat_template: str | None,
 ) -> LlavaProcessor:
     """Combine tokenizer and image processor in transformers' `LlavaProcessor`."""
     from transformers import LlavaProcessor
 
+    # The processor counts the patches and this number, less one for a class token that is left out.
+    class_token = original.feature_strategy == "default"
+    more = image_places(original, vision) + class_token - (vision.image_size // vision.patch_size) ** 2
     return LlavaProcessor(
         image_processor=make_image_processor(original, vision),
         tokenizer=vocabulary.tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=original.feature_strategy,
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=more,
         image_token=vocabulary.image_token,
         chat_template=chat_template,
     )

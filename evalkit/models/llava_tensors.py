@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from evalkit.core.errors import ModelError
 from evalkit.models.delta_lora import IGNORABLE
 from evalkit.models.llava_config import OriginalConfig
-from evalkit.models.llava_tower import ChosenTower
+from evalkit.models.llava_tower import UNREAD, ChosenTower
+from evalkit.models.pyramid_adapter import ADAPTER_PARTS, pyramid_adapter
 from evalkit.models.tensor_files import Shape, TensorSource
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ _PROJECTOR_PARTS = {
         "2.weight": "linear_2.weight",
         "2.bias": "linear_2.bias",
     },
+    "pyramid": ADAPTER_PARTS,
 }
+# phi-1.5's head has a bias, which ColonGPT's class leaves out.
+_LEFT_OUT = {"phi": ("lm_head.bias",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,20 @@ class StoredTensor:
     rows: int | None = None
 
 
-def empty_model(config: Any) -> LlavaForConditionalGeneration:
-    """Make the model without allocating its parameters; buffers such as rotary frequencies are real."""
+def empty_model(config: Any, pools: tuple[int, ...] = ()) -> LlavaForConditionalGeneration:
+    """Make the model without allocating its parameters; buffers such as rotary frequencies are real.
+
+    pools: sides of the grids of a pyramid projector, which replaces LLaVA's two layers; () keeps these.
+    """
     from accelerate import init_empty_weights
     from transformers import LlavaForConditionalGeneration
 
     with init_empty_weights(include_buffers=False):
-        return LlavaForConditionalGeneration(config)
+        model = LlavaForConditionalGeneration(config)
+        if pools:
+            sizes = config.vision_config.hidden_size, config.text_config.hidden_size
+            model.model.multi_modal_projector = pyramid_adapter(*sizes, pools)
+        return model
 
 
 def plan(
@@ -63,9 +74,10 @@ def plan(
     targets = model.state_dict()
     level = "model.vision_tower.vision_model." if _has_level(targets) else "model.vision_tower."
     taken = {*tower.names.values(), *tower.skipped} if tower.source is source else set(tower.skipped)
+    taken.update(_LEFT_OUT.get(original.text_type, ()))
     tensors: dict[str, StoredTensor | None] = {}
     for name in source.shapes:
-        if name in taken or IGNORABLE.search(name):
+        if name in taken or IGNORABLE.search(name) or UNREAD.search(name):
             continue
         target = hf_name(name, original)
         if target is None or target not in targets:
@@ -94,7 +106,7 @@ def hf_name(name: str, original: OriginalConfig) -> str | None:
     if name.startswith("model.mm_projector."):
         part = _PROJECTOR_PARTS[original.projector].get(name.removeprefix("model.mm_projector."))
         return f"{_PROJECTOR}{part}" if part else None
-    if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.")):
+    if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.", "model.final_layernorm.")):
         return f"model.language_model.{name.removeprefix('model.')}"
     return None
 

@@ -1,4 +1,4 @@
-"""CLIP vision tower of a LLaVA checkpoint: stored in the checkpoint, or the stock model that its config names."""
+"""Vision tower of a LLaVA checkpoint, CLIP or SigLIP: stored in it, or the stock model that its config names."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evalkit.core.errors import ModelError
 from evalkit.models.delta_lora import IGNORABLE
-from evalkit.models.llava_config import OriginalConfig, is_openai_tower
+from evalkit.models.llava_config import OriginalConfig, is_openai_tower, is_siglip_tower
 from evalkit.models.tensor_files import Shape, Shards, TensorSource, open_folder, read_json
 
 if TYPE_CHECKING:
-    from transformers import CLIPVisionConfig
+    from transformers import CLIPVisionConfig, SiglipVisionConfig
 
 TowerChoice = Literal["stored", "stock"]
 
 _STORED = "model.vision_tower.vision_tower.vision_model."
-# Prefixes of other tensors in a stock CLIP checkpoint: the text half and the projections.
-_NOT_VISION = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+# Prefixes of other tensors in a stock checkpoint: the text half and the projections.
+_NOT_VISION = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+# SigLIP's pooling, which no LLaVA reads: features are those of the patches.
+UNREAD = re.compile(r"(?:^|vision_model\.)head\.")
 
 # Width of an attention head in all of OpenAI's CLIP towers, which the tensors' shapes do not show.
 _CLIP_HEAD = 64
-# Their names end with the patch size and, if it is not 224, the image size.
-_CLIP_NAME = re.compile(r"clip-vit-\w+-patch(\d+)(?:-(\d+))?$")
+# Their names, and SigLIP's, end with the patch size and, if it is not 224, the image size.
+_TOWER_NAME = re.compile(r"(?:clip-vit|siglip)-\w+-patch(\d+)(?:-(\d+))?$")
 
 
 class TowerTensors(NamedTuple):
-    """Tensors of a stock CLIP vision tower.  names: bare name -> name in `source`."""
+    """Tensors of a stock vision tower.  names: bare name -> name in `source`."""
 
     source: Shards
     names: dict[str, str]
@@ -62,7 +64,7 @@ def choose_tower(
         return ChosenTower(source, stored, ())
     if stock is None:
         raise ModelError(
-            f"vision_tower=stock needs the folder of {original.tower or 'the CLIP tower'} (vision_tower_path), which "
+            f"vision_tower=stock needs the folder of {original.tower or 'the vision tower'} (vision_tower_path), which "
             "is not in the checkpoint" + (": fetch it, or use vision_tower=stored" if stored else ": fetch it")
         )
     clip = read_tower(stock)
@@ -75,7 +77,7 @@ def stored_tower(source: TensorSource) -> dict[str, str]:
 
 
 def read_tower(folder: Path) -> TowerTensors:
-    """Open the vision half of a CLIP checkpoint.  Raises ModelError if it has none."""
+    """Open the vision half of a CLIP or SigLIP checkpoint.  Raises ModelError if it has none."""
     clip = open_folder(folder)
     names = {}
     for name in clip.shapes:
@@ -84,18 +86,21 @@ def read_tower(folder: Path) -> TowerTensors:
             names[bare] = name
     if "embeddings.patch_embedding.weight" not in names:
         raise ModelError(
-            f"{folder} contains no CLIP vision tower: no tensor vision_model.embeddings.patch_embedding.weight; give "
-            "the folder of the tower that the checkpoint's config.json names"
+            f"{folder} contains no CLIP or SigLIP vision tower: no tensor "
+            "vision_model.embeddings.patch_embedding.weight; give the folder of the tower that the checkpoint's "
+            "config.json names"
         )
     return TowerTensors(clip, _without_tables(names))
 
 
 def _without_tables(names: dict[str, str]) -> dict[str, str]:
-    return {bare: name for bare, name in names.items() if not IGNORABLE.search(f".{name}")}
+    return {bare: name for bare, name in names.items() if not (IGNORABLE.search(f".{name}") or UNREAD.search(bare))}
 
 
-def tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None) -> CLIPVisionConfig:
-    """Make the CLIP tower's config: from its folder if there is one, else from the shapes of its tensors.
+def tower_config(
+    shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None
+) -> CLIPVisionConfig | SiglipVisionConfig:
+    """Make the tower's config: from its folder if there is one, else from the shapes of its tensors.
 
     Args:
         shapes: shapes of the tower's tensors by bare name (`embeddings.patch_embedding.weight`).
@@ -107,7 +112,7 @@ def tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: 
             from those in the name of the checkpoint's tower.
     """
     config = _tower_config(shapes, original, folder)
-    named = _CLIP_NAME.search(original.tower)
+    named = _TOWER_NAME.search(original.tower)
     if named and (int(named[1]), int(named[2] or 224)) != (config.patch_size, config.image_size):
         raise ModelError(
             f"the checkpoint's config.json names the vision tower {original.tower}, but the one "
@@ -118,17 +123,23 @@ def tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: 
     return config
 
 
-def _tower_config(shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None) -> CLIPVisionConfig:
-    from transformers import CLIPVisionConfig
+def _tower_config(
+    shapes: Mapping[str, Shape], original: OriginalConfig, folder: Path | None
+) -> CLIPVisionConfig | SiglipVisionConfig:
+    from transformers import CLIPVisionConfig, SiglipVisionConfig
 
     if folder is not None and (folder / "config.json").is_file():
         raw = read_json(folder / "config.json")
         vision = raw.get("vision_config", raw)
-        if raw.get("model_type") not in ("clip", "clip_vision_model"):
+        kind, siglip = str(raw.get("model_type")), is_siglip_tower(original.tower)
+        if kind.removesuffix("_vision_model") != ("siglip" if siglip else "clip"):
             raise ModelError(
-                f"{folder}/config.json has model_type {raw.get('model_type')!r}: expected a CLIP vision tower"
+                f"{folder}/config.json has model_type {raw.get('model_type')!r}: expected a "
+                f"{'SigLIP' if siglip else 'CLIP'} vision tower, as the checkpoint's config.json names "
+                f"{original.tower or 'none'}"
             )
-        return CLIPVisionConfig(**{key: vision[key] for key in _TOWER_KEYS if vision.get(key) is not None})
+        stated = {key: vision[key] for key in _TOWER_KEYS if vision.get(key) is not None}
+        return SiglipVisionConfig(**stated, vision_use_head=False) if siglip else CLIPVisionConfig(**stated)
     if not is_openai_tower(original.tower):
         raise ModelError(
             f"the checkpoint's vision tower is {original.tower!r}, not one of OpenAI's CLIP models: give the folder "

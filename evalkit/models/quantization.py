@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, ModelError
+from evalkit.models.formats import has_own_projector
 from evalkit.models.tensor_files import read_json
 
 KINDS = ("4bit", "8bit")
@@ -35,6 +36,11 @@ def check_quantizable(name: str, kind: str, folder: Path, form: str) -> None:
         raise ModelError(
             f"{name}: model.quantization={kind} needs the package bitsandbytes, which is not installed. Install it "
             "with `pip install 'evalkit-medvqa[quantization]'`, or leave model.quantization out."
+        )
+    if form != "hf" and has_own_projector(folder):
+        raise ModelError(
+            f"{name}: model.quantization={kind} needs a checkpoint in Hugging Face form, and ColonGPT's projector has "
+            "none. Leave it out."
         )
     if form != "hf":
         raise ModelError(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.support import tiny_checkpoints as tiny
+from tests.support import tiny_colongpt
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -113,3 +114,16 @@ def lora(tmp_path_factory, spm, v15):
     tiny.write_json(folder / "adapter_config.json", config)
     tiny.write_json(folder / "config.json", tiny.v15_config(spm.vocab))
     return SimpleNamespace(folder=folder, base=v15.folder, clip=v15.clip, known=known, vocab=spm.vocab)
+
+
+@pytest.fixture(scope="session")
+def colongpt(tmp_path_factory) -> SimpleNamespace:
+    """ColonGPT merged and as a LoRA over a Phi-1.5, and the stock SigLIP of both."""
+    root = tmp_path_factory.mktemp("colongpt")
+    phi = tiny_colongpt.write_phi(root / "phi-1_5")
+    return SimpleNamespace(
+        siglip=tiny_colongpt.write_siglip(root / "siglip"),
+        merged=tiny_colongpt.write_merged(root / "ColonGPT"),
+        lora=tiny_colongpt.write_lora(root / "ColonGPT-lora", phi),
+        phi=phi,
+    )

@@ -83,7 +83,7 @@ def test_all_documented_models_are_registered():
         "medgemma-4b", "huatuogpt-vision-7b", "internvl3-8b", "phantom-llava", "qwen3-vl-4b", "qwen3-vl-8b",
         "qwen3-vl-30b-a3b", "qwen3.5-4b", "qwen3.5-9b", "internvl3.5-8b", "gemma-4-e4b", "medgemma-1.5-4b",
         "lingshu-32b", "medmo-4b", "medmo-8b", "medix-r1-8b", "medix-r1-30b", "octomed-7b", "qoq-med-7b",
-        "medvlthinker-7b", "colonr1", *SERVED,
+        "medvlthinker-7b", "colonr1", "colongpt", "colongpt-lora", *SERVED,
     }  # fmt: skip
 
 
@@ -145,14 +145,18 @@ def test_the_yaml_of_v15_lists_the_digests_of_all_four_shards():
 
 
 ORIGINAL = [n for n, c in CONFIGS.items() if c["form"].startswith("llava")]
-FIRST = ("llava-med", "llava-med-v1.0", "llava-med-v1.5-coloninst-lora", "huatuogpt-vision-7b")
+FIRST = ("llava-med", "llava-med-v1.0", "llava-med-v1.5-coloninst-lora", "huatuogpt-vision-7b", "colongpt")
 
 
 @pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in ORIGINAL])
-def test_a_tiny_model_in_each_layout_answers(name, v15, v10, lora, huatuo):
+def test_a_tiny_model_in_each_layout_answers(name, v15, v10, lora, huatuo, colongpt):
     config = CONFIGS[name]
     if name == "huatuogpt-vision-7b":
         local = {"source": str(huatuo)}
+    elif name == "colongpt":
+        local = {"source": str(colongpt.merged), "vision_tower_source": str(colongpt.siglip)}
+    elif name == "colongpt-lora":
+        local = {"source": str(colongpt.lora), "base": str(colongpt.phi), "vision_tower_source": str(colongpt.siglip)}
     elif config["form"] == "llava-lora":
         local = {"source": str(lora.folder), "base": str(lora.base), "vision_tower_source": str(lora.clip)}
     elif config["form"] == "llava-delta":
@@ -307,7 +311,7 @@ COUNTED = [n for n, c in CONFIGS.items() if "parameters" in c]
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == "qwen3-vl-8b" else pytest.param(n, marks=pytest.mark.slow) for n in COUNTED]
+    "name", [n if n in ("qwen3-vl-8b", "colongpt") else pytest.param(n, marks=pytest.mark.slow) for n in COUNTED]
 )
 def test_the_parameters_of_a_yaml_are_those_of_its_class(name):
     model = published_sizes.built(name)

@@ -60,6 +60,16 @@ _MIXTURE = {
 _LARGE = _TOWER_3 | {"deepstack_visual_indexes": [8, 16, 24]}
 _SMALL = _SMALL_TOWER_3 | {"deepstack_visual_indexes": [5, 11, 17]}
 
+# Of ColonGPT's released config.json and that of the tower which it names.
+PHI_15 = {
+    "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+    "num_key_value_heads": 32, "max_position_embeddings": 2048, "vocab_size": 50295,
+}  # fmt: skip
+SO400M = {
+    "hidden_size": 1152, "image_size": 384, "intermediate_size": 4304, "model_type": "siglip_vision_model",
+    "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14,
+}  # fmt: skip
+
 # Registered model -> the one with the same sizes.
 SAME_SIZES = {
     "medmo-4b": "qwen3-vl-4b",
@@ -118,8 +128,19 @@ def built(name: str) -> Any:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
+    if name == "colongpt":
+        return _colongpt()
     kind, sizes = SIZES[SAME_SIZES.get(name, name)]
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](**sizes))
     model.tie_weights()
     return model
+
+
+def _colongpt() -> Any:
+    from transformers import LlavaConfig, PhiConfig, SiglipVisionConfig
+
+    from evalkit.models.llava_tensors import empty_model
+
+    tower = SiglipVisionConfig(**SO400M, vision_use_head=False)
+    return empty_model(LlavaConfig(text_config=PhiConfig(**PHI_15), vision_config=tower), (14, 7, 1))

@@ -35,10 +35,24 @@ BATCH = 1000
 
 
 class _Scores(NamedTuple):
-    """Scores of one metric, an unscored one as NaN, and the positions of their samples."""
+    """Scores of one metric of the rows that were scored, an unscored one as NaN, and which of them it covers.
 
-    places: np.ndarray[Any, Any]
+    kinds: the scored row of each sample; None where every sample was scored.
+    """
+
     values: np.ndarray[Any, Any]
+    covered: np.ndarray[Any, Any]
+    kinds: np.ndarray[Any, Any] | None
+
+    def by_sample(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The positions of the covered samples and their scores."""
+        import numpy as np
+
+        if self.kinds is None:
+            places = np.flatnonzero(self.covered)
+            return places, self.values[places]
+        places = np.flatnonzero(self.covered[self.kinds])
+        return places, self.values[self.kinds[places]]
 
 
 def baseline_lifts(
@@ -66,8 +80,9 @@ def baseline_lifts(
     for name, kind in (("majority", Majority()), ("lookup", Lookup())):
         fitted = kind.fit(train.samples)
         for key, baseline in _baseline_scores(fitted, samples, protocols, kinds).items():
-            run = column_of(table, key, len(samples))[baseline.places]
-            lift = _lift(run, baseline.values, images.at(baseline.places), direction[key])
+            places, values = baseline.by_sample()
+            run = column_of(table, key, len(samples))[places]
+            lift = _lift(run, values, images.at(places), direction[key])
             found["metrics"].append({"baseline": name, "protocol": key.protocol, "metric": key.metric, **lift})
     return found
 
@@ -130,10 +145,7 @@ def _baseline_scores(
         for key, column in table.metrics.items():
             values, covered = np.full(len(scored), np.nan), np.zeros(len(scored), dtype=bool)
             values[column.places], covered[column.places] = column.values, True
-            if is_by_row_content(protocol):
-                values, covered = values[of], covered[of]
-            places = np.flatnonzero(covered)
-            found[key] = _Scores(places, values[places])
+            found[key] = _Scores(values, covered, of if is_by_row_content(protocol) else None)
     # In the order in which a protocol after the other meets them, a batch of samples at a time.
     order = sorted(found, key=lambda key: (place_of_first[key][1] // BATCH, place_of_first[key]))
     return {key: found[key] for key in order}

@@ -19,6 +19,8 @@ from evalkit.core.files import LONGEST_NAME, write_whole
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import PublishedTable, load_published, published_names
 from evalkit.reports.leaderboard.exposure import TrainingExposure
+from evalkit.reports.leaderboard.generated import is_generated, locked
+from evalkit.reports.leaderboard.history import answers_sha256, stored_before, succeeded
 from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
 from evalkit.reports.leaderboard.page import page
@@ -35,7 +37,6 @@ from evalkit.stats import exact_sum
 StoredByRun = Mapping[str, RunScores | StoredScores]
 # Tables of so many results are rebuilt after each run, in about a second.
 REBUILT = 200
-GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
 TOLERANCE = 1e-5
@@ -55,24 +56,34 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
     check_task_name(summary.task)
     run_name(summary.run_id)
     result = leaderboard_result(summary, exposure)
-    write_record(folder / "results" / f"{result.run_id}.json", result)
     scores = scores_to_rank(result, run)
-    place = folder / "scores" / f"{result.run_id}.json"
+    result = replace(result, answers=answers_sha256(run, scores))
+    with locked(folder):
+        result = _store(folder, result, scores)
+        n_results = sum(1 for _ in (folder / "results").glob("*.json"))
+        if n_results > REBUILT:
+            console.note(
+                f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables "
+                f"are made on request only: python -m evalkit board leaderboard={folder}"
+            )
+            return
+        others = read_results(folder, skipped=result.run_id)
+        results = sorted([*others, result], key=lambda r: r.run_id)
+        stored = read_scores(folder, others, skipped=result.run_id)
+        _write_tables(folder, results, stored if scores is None else {**stored, result.run_id: scores})
+
+
+def _store(folder: Path, result: LeaderboardResult, scores: RunScores | None) -> LeaderboardResult:
+    """Write a result and its scores; returns the result with what it replaces in its history."""
+    path = folder / "results" / f"{result.run_id}.json"
+    result = succeeded(result, stored_before(path))
+    write_record(path, result)
+    place = folder / "scores" / path.name
     # Scores of an earlier scoring of the same answers would contradict the new result.
     place.unlink(missing_ok=True)
     if scores is not None:
         write_whole(place, baseline_file(scores, list(scores.columns), with_texts=False))
-    n_results = sum(1 for _ in (folder / "results").glob("*.json"))
-    if n_results > REBUILT:
-        console.note(
-            f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables are "
-            f"made on request only: python -m evalkit board leaderboard={folder}"
-        )
-        return
-    others = read_results(folder, skipped=result.run_id)
-    results = sorted([*others, result], key=lambda r: r.run_id)
-    stored = read_scores(folder, others, skipped=result.run_id)
-    _write_tables(folder, results, stored if scores is None else {**stored, result.run_id: scores})
+    return result
 
 
 def leaderboard_result(summary: Summary, exposure: TrainingExposure) -> LeaderboardResult:
@@ -94,8 +105,9 @@ def scores_to_rank(result: LeaderboardResult, run: Path | None) -> RunScores | N
 
 def rebuild(folder: Path) -> list[Path]:
     """Write every table of a leaderboard folder; returns the written files."""
-    results = read_results(folder)
-    return _write_tables(folder, results, read_scores(folder, results))
+    with locked(folder):
+        results = read_results(folder)
+        return _write_tables(folder, results, read_scores(folder, results))
 
 
 def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> list[Path]:
@@ -118,7 +130,7 @@ def check(folder: Path) -> list[str]:
 
 
 def _generated(folder: Path) -> set[str]:
-    return {p.name for p in folder.glob("*") if p.suffix in GENERATED and not p.name.startswith(".")}
+    return {p.name for p in folder.glob("*") if not p.name.startswith(".") and is_generated(p)}
 
 
 def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> dict[str, str]:

@@ -79,7 +79,8 @@ class Entry:
     kind: "baseline" answers without looking at the image, "control" is a model that was shown no or other images.  Only
     runs are ranked.  details: training, prompt and decoding.  cells: column -> cell.  short: `where` in a few words.
     scores: the scores of its answers, where they are stored.  notes: failed and truncated answers.  dependent: see
-    `PublishedTable`.  history: earlier results of the same run, newest first.
+    `PublishedTable`.  evalkit, added, answers: see `LeaderboardResult`; empty where they are not known.  history:
+    earlier results of the same run, newest first.
     """
 
     id: str
@@ -95,6 +96,9 @@ class Entry:
     notes: tuple[str, ...] = ()
     scores: StoredScores | None = None
     dependent: str = ""
+    evalkit: str = ""
+    added: str = ""
+    answers: str = ""
     history: tuple[EarlierRow, ...] = ()
 
 
@@ -137,6 +141,9 @@ def run_entry(result: LeaderboardResult, metrics: Sequence[MetricValue], scores:
         details=(*train, f"prompt {result.prompt}", result.generation, f"evalkit {result.evalkit}"),
         notes=_failures(result),
         scores=scores,
+        evalkit=result.evalkit,
+        added=result.added or "",
+        answers=result.answers or "",
         history=tuple(_earlier_rows(result, metrics)),
     )
 

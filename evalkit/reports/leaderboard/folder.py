@@ -7,7 +7,6 @@ table and manual edits of a table are detected (`board.check=true`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,12 @@ from evalkit.published import PublishedTable, load_published, published_names
 from evalkit.reports.leaderboard.exposure import TrainingExposure
 from evalkit.reports.leaderboard.generated import is_generated, locked
 from evalkit.reports.leaderboard.history import answers_sha256, stored_before, succeeded
+from evalkit.reports.leaderboard.index_page import pages
 from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
-from evalkit.reports.leaderboard.page import page
+from evalkit.reports.leaderboard.page import FILE_NAME, Surroundings
 from evalkit.reports.leaderboard.ranking import HEADLINES
-from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
+from evalkit.reports.leaderboard.render import size_text, to_csv, to_latex, to_markdown
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
@@ -40,7 +40,6 @@ REBUILT = 200
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
 TOLERANCE = 1e-5
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExposure) -> None:
@@ -239,7 +238,7 @@ def check_task_name(task: str) -> None:
     Raises:
         DataError: it cannot.
     """
-    if not _FILE_NAME.fullmatch(task) or len(task) > LONGEST_NAME or task.lower() in RESERVED:
+    if not FILE_NAME.fullmatch(task) or len(task) > LONGEST_NAME or task.lower() in RESERVED:
         raise DataError(
             f"The task {task[:80]!r} cannot name a file; expected letters, digits, '.', '_' and '-', at most "
             f"{LONGEST_NAME}. Give it another name (task.name=), or leaderboard=null for no table."
@@ -249,7 +248,7 @@ def check_task_name(task: str) -> None:
 def render(
     results: Sequence[LeaderboardResult], scores: StoredByRun, published: Sequence[PublishedTable]
 ) -> dict[str, str]:
-    """File name -> content: README.md, index.html, and TASK.md, TASK.csv and TASK.tex for each task.
+    """File name -> content: README.md, index.html, and TASK.md, TASK.csv, TASK.tex and TASK.html for each task.
 
     Raises:
         DataError: a task's name is not valid as the name of a file.
@@ -264,23 +263,17 @@ def render(
         files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}
     together = overviews(boards)
     files["README.md"] = _readme(boards, together)
-    files["index.html"] = page(boards, together)
-    return files
+    return files | pages(boards, together, Surroundings())
 
 
 def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
     lines = ["# Leaderboards", ""]
     lines += [
         "Made by `python -m evalkit board` from the figures of papers in `published/`, the results of runs in",
-        "`results/` and the scores of their answers in `scores/`; do not edit by hand. `index.html` has all of it on",
-        "one page.",
+        "`results/` and the scores of their answers in `scores/`; do not edit by hand. `index.html` has an overview,",
+        "a search over all rows and a link to the page of each task.",
         "",
     ]
-    lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
+    lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {size_text(b)}" for b in boards]
     lines += overviews_to_markdown(together)
     return "\n".join(lines if boards else [*lines, "There are no results and no figures yet."]) + "\n"
-
-
-def _size(board: Board) -> str:
-    kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
-    return f"{len(kinds) - kinds.count('paper')} rows of runs, {kinds.count('paper')} rows of papers"

@@ -36,21 +36,21 @@ def is_generated(path: Path) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that of two runs that are added at once no row and no history is lost.
 
-    Where the file system has no locks, or another process holds this one too long, it goes on without: a run that
-    has ended is stored in any case.
+    The lock is a file that is there meanwhile and on every file system shared by machines, and is gone afterwards.
+    Where it cannot be made, or another process holds it too long, it goes on without: a run that has ended is stored
+    in any case.
     """
-    from filelock import FileLock, Timeout
+    from filelock import SoftFileLock, Timeout
 
-    place = folder / ".evalkit"  # stays there, as a lock's file must; git does not show it
-    lock = FileLock(place / "lock")
+    lock = SoftFileLock(folder / ".lock")
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / ".gitignore").write_text("*\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
     except (Timeout, OSError, NotImplementedError) as problem:
         console.warn(
-            f"{folder} could not be locked ({first_line(problem)}): where another run is added at the same time, its "
-            f"tables may lack a row. Then make them again: python -m evalkit board leaderboard={folder}"
+            f"{folder} could not be locked ({first_line(problem)}). If no other process adds a run to it, remove "
+            f"{folder / '.lock'}, which a killed one left. Otherwise the tables may lack a row: make them again with "
+            f"python -m evalkit board leaderboard={folder}"
         )
     try:
         yield

@@ -104,6 +104,12 @@ def title(table: Table) -> str:
     return f"{table.protocol}, {table.heading}"
 
 
+def size_text(board: Board) -> str:
+    """The number of rows of a task, in words."""
+    kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
+    return f"{len(kinds) - kinds.count('paper')} rows of runs, {kinds.count('paper')} rows of papers"
+
+
 def to_markdown(board: Board) -> str:
     """The leaderboard of a task as Markdown."""
     md = markdown.escape

@@ -174,7 +174,7 @@ def test_a_second_board_changes_no_byte(board: Path) -> None:
     assert contents(board) == before
 
 
-@pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
+@pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "toy.html"])
 def test_a_figure_changed_in_a_table_is_detected(board: Path, name: str) -> None:
     text = (board / name).read_text("utf-8")
     old, new = ("0.6125", "0.6135") if name.endswith("csv") else ("61.25", "61.35")
@@ -196,7 +196,7 @@ def test_another_line_end_a_missing_table_and_a_left_over_one_are_detected(board
 
 def test_files_of_a_task_without_results_go_and_files_of_people_stay(board: Path) -> None:
     put(board, "gone-1", HALF, task="gone")
-    ours = {f"gone.{suffix}" for suffix in ("csv", "md", "tex")}
+    ours = {f"gone.{suffix}" for suffix in ("csv", "html", "md", "tex")}
     assert ours < set(contents(board))
     theirs = {
         "NOTES.md": "# gone\n\nours", "notes.html": "<title>gone</title>", "mine.csv": "task,value\n", "x.tex": "x",
@@ -216,7 +216,7 @@ def test_files_of_a_task_without_results_go_and_files_of_people_stay(board: Path
 def test_a_figure_changed_in_a_paper_changes_every_table(board: Path) -> None:
     path = board / "published" / "a.json"
     path.write_text(path.read_text("utf-8").replace("61.25", "62.25"), "utf-8")
-    assert check(board) == ["index.html", "toy.csv", "toy.md", "toy.tex"]
+    assert check(board) == ["toy.csv", "toy.html", "toy.md", "toy.tex"]
 
 
 def change(path: Path, edit: Any) -> None:

@@ -25,7 +25,7 @@ from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
 from evalkit.reports.leaderboard.page import FILE_NAME, Surroundings
 from evalkit.reports.leaderboard.ranking import HEADLINES
-from evalkit.reports.leaderboard.render import size_text, to_csv, to_latex, to_markdown
+from evalkit.reports.leaderboard.render import row_counts, to_csv, to_latex, to_markdown
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
@@ -274,6 +274,11 @@ def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
         "a search over all rows and a link to the page of each task.",
         "",
     ]
-    lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {size_text(b)}" for b in boards]
+    lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
     lines += overviews_to_markdown(together)
     return "\n".join(lines if boards else [*lines, "There are no results and no figures yet."]) + "\n"
+
+
+def _size(board: Board) -> str:
+    runs, papers = row_counts(board)
+    return f"{runs} rows of runs, {papers} rows of papers"

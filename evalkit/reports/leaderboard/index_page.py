@@ -15,7 +15,7 @@ from evalkit.reports.leaderboard.page import (
     order_text,
     task_page,
 )
-from evalkit.reports.leaderboard.render import bounds, size_text, title
+from evalkit.reports.leaderboard.render import bounds, row_counts, title
 from evalkit.reports.leaderboard.tables import Board
 
 # The ids of the page's own elements, which no task's anchor takes.
@@ -45,12 +45,17 @@ def index_page(boards: Sequence[Board], together: Sequence[Overview], around: Su
                 "name": board.task,
                 "anchor": "" if board.task in IDS else board.task,
                 "file": around.file(board.task),
-                "size": size_text(board),
+                "size": _size(board),
             }
             for board in boards
         ],
         rows=_rows(boards, around),
     )
+
+
+def _size(board: Board) -> str:
+    runs, papers = row_counts(board)
+    return ", ".join([f"{runs} of runs"] * bool(runs) + [f"{papers} of papers"] * bool(papers))
 
 
 def _rows(boards: Sequence[Board], around: Surroundings) -> dict[str, list[Any]]:

@@ -104,10 +104,10 @@ def title(table: Table) -> str:
     return f"{table.protocol}, {table.heading}"
 
 
-def size_text(board: Board) -> str:
-    """The number of rows of a task, in words."""
+def row_counts(board: Board) -> tuple[int, int]:
+    """The number of rows of a task that are of runs, and of papers; a row of several tables counts once."""
     kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
-    return f"{len(kinds) - kinds.count('paper')} rows of runs, {kinds.count('paper')} rows of papers"
+    return len(kinds) - kinds.count("paper"), kinds.count("paper")
 
 
 def to_markdown(board: Board) -> str:

@@ -325,6 +325,13 @@ def test_a_task_that_cannot_name_a_file_is_refused(task: str) -> None:
         render([result("a-1", task=task)], {}, [])
 
 
+@pytest.mark.parametrize("task", ["a.b", "0", "A_b-C", "x" * 100, "index.html", "a.html"])
+def test_every_task_that_can_name_a_file_has_four_files_of_its_own(task: str) -> None:
+    files = render([result("a-1", task=task), result("b-1", task="a")], {}, [])
+    assert {f"{t}.{suffix}" for t in (task, "a") for suffix in ("md", "csv", "tex", "html")} < set(files)
+    assert len(files) == 10
+
+
 def test_a_folder_without_papers_takes_the_built_in_ones_of_its_tasks_only(tmp_path: Path) -> None:
     summary = result("a-1", HALF, task="coloninst-cls", split="unseen")
     add(tmp_path, summary, None, ZERO_SHOT)

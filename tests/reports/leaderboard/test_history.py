@@ -22,6 +22,7 @@ from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult
 from evalkit.runs.store import write_record
 from tests.support.leaderboard import metric, result, with_metrics, write_run
+from tests.support.paths import ROOT
 
 EXPOSURE = TrainingExposure(role="model", regime="zero-shot")
 TODAY = datetime.now(UTC).date().isoformat()
@@ -156,6 +157,21 @@ def test_a_history_without_signatures_is_refused(folder: Path) -> None:
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(StoreError, match=r"history\.0.*has no signature"):
         rebuild(folder)
+
+
+def test_results_with_and_without_a_history_fit_the_published_schema(folder: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "docs/schemas/leaderboard-result.json").read_text("utf-8"))
+    put(folder, HALF)
+    put(folder, MOST)
+    path = folder / "results" / "a-1.json"
+    content = json.loads(path.read_text("utf-8"))
+    assert len(content["history"]) == 1
+    for stored in (path, *sorted((ROOT / "leaderboards" / "results").glob("*.json"))):
+        jsonschema.validate(json.loads(stored.read_text("utf-8")), schema)
+    del content["history"][0]["metrics"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)
 
 
 def test_a_large_board_keeps_histories_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

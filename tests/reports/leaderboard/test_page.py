@@ -148,6 +148,13 @@ def test_an_address_of_a_task_in_the_one_page_that_there_was_leads_to_its_page(
     assert f'<li id="{start}">' in (folder / "index.html").read_text("utf-8"), "the place without script"
 
 
+def test_a_task_with_the_name_of_an_element_of_the_page_has_a_page_and_no_second_id(tmp_path: Path) -> None:
+    written(tmp_path, [result(f"m-{task}", task=task, parts={"task": f"{task}.test"}) for task in ("rows", "text")])
+    text = (tmp_path / "index.html").read_text("utf-8")
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids)) and 'href="rows.html"' in text and (tmp_path / "text.html").is_file()
+
+
 def test_the_search_finds_rows_of_every_task_and_leads_to_them(browser: Browser, folder: Path) -> None:
     browser.open(folder / "index.html")
     assert browser.run("document.getElementById('count').textContent") == "5 of 5 rows"

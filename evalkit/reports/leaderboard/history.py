@@ -51,29 +51,31 @@ def stored_before(path: Path) -> LeaderboardResult | None:
 def succeeded(new: LeaderboardResult, old: LeaderboardResult | None) -> LeaderboardResult:
     """A result with its day and its history, in the place of an earlier one.
 
-    A result that says the same as the earlier one keeps its day; another one is of today, and the earlier one is the
-    first of its history.
+    A result that says the same as the earlier one keeps its day.  One with more metrics beside the same numbers is of
+    today, and has no need of the earlier one.  Of every other one the earlier one is the first of its history.
     """
     today = datetime.now(UTC).date().isoformat()
     if old is None or any(getattr(old, key) != getattr(new, key) for key in SAME_ROW):
         return replace(new, added=today)
-    if _says_the_same(new, old):
-        return replace(new, added=old.added, answers=new.answers or old.answers, history=old.history)
+    here, there = _numbers(new.metrics), _numbers(old.metrics)
+    if _is_same_scoring(new, old) and there <= here:
+        day = old.added if there == here else today
+        return replace(new, added=day, answers=new.answers or old.answers, history=old.history)
     earlier = EarlierResult(added=old.added, evalkit=old.evalkit, answers=old.answers, metrics=old.metrics)
     return replace(new, added=today, history=(earlier, *old.history))
 
 
-def _says_the_same(new: LeaderboardResult, old: LeaderboardResult) -> bool:
-    """Whether numbers, version and answers are equal; answers of which one digest is not known count as equal."""
+def _is_same_scoring(new: LeaderboardResult, old: LeaderboardResult) -> bool:
+    """Whether version and answers are equal; answers of which one digest is not known count as equal."""
     same_answers = None in (new.answers, old.answers) or new.answers == old.answers
-    return same_answers and new.evalkit == old.evalkit and _numbers(new.metrics) == _numbers(old.metrics)
+    return same_answers and new.evalkit == old.evalkit
 
 
-def _numbers(metrics: Sequence[MetricValue]) -> list[tuple[Any, ...]]:
-    return sorted(
+def _numbers(metrics: Sequence[MetricValue]) -> set[tuple[Any, ...]]:
+    return {
         (m.protocol, m.metric, m.slice, str(m.signature), m.n, m.n_unscored, *map(_rounded, (m.value, m.low, m.high)))
         for m in metrics
-    )
+    }
 
 
 def _rounded(value: float | None) -> str:

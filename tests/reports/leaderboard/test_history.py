@@ -94,9 +94,11 @@ def test_each_thing_that_differs_makes_an_earlier_result(folder: Path, what: str
         case "number":
             found = put(folder, MOST)
         case _:
-            put(folder, HALF, metrics=(metric("closed_accuracy", HALF), metric("bleu_1", HALF)))
+            more = put(folder, HALF, metrics=(metric("closed_accuracy", HALF), metric("bleu_1", HALF)))
+            assert more.history == (), "each earlier number is among the present ones"
             found = put(folder, HALF)
-    assert len(found.history) == (2 if what == "metrics" else 1)
+            assert [m.metric for m in found.history[0].metrics] == ["closed_accuracy", "bleu_1"]
+    assert len(found.history) == 1
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def _from_folder(path: Path) -> RunScores:
         ids=ids,
         image_ids=tuple(answers.image_ids),
         columns=columns | judged_scores,
-        answers=_answer_digests(answers),
+        answers=answer_digests(answers),
         questions=tuple(answers.questions),
         texts=tuple(map(_text_of, answers.texts, answers.errors)),
         refused={key: c.refused for key, c in judged.items() if c.refused},
@@ -285,8 +285,8 @@ def _from_folder(path: Path) -> RunScores:
     )
 
 
-def _answer_digests(answers: AnswerColumns) -> tuple[str | None, ...]:
-    """The digest of each answer, made once for equal answers."""
+def answer_digests(answers: AnswerColumns) -> tuple[str | None, ...]:
+    """The digest of each answer, None where generation failed; made once for equal answers."""
     texts = list(zip(answers.texts, answers.errors, answers.reasonings, strict=True))
     known = {text: _digest_of(*text) for text in set(texts)}
     return tuple(known[text] for text in texts)

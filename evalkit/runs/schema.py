@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -277,9 +277,7 @@ class Summary:
     digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for m in self.metrics:
-            if m.signature is None:
-                raise ValueError(f"the metric '{m.key}' has no signature")
+        _check_signatures(self.metrics)
         repeated = Counter((m.protocol, m.metric, m.slice) for m in self.metrics)
         if doubled := [" ".join(key) for key, n in repeated.items() if n > 1]:
             raise ValueError(f"the metric {doubled[0]!r} is there twice")
@@ -293,6 +291,12 @@ class Summary:
         return next((m for m in self.metrics if (m.protocol, m.metric, m.slice) == wanted), None)
 
 
+def _check_signatures(metrics: Iterable[MetricValue]) -> None:
+    for m in metrics:
+        if m.signature is None:
+            raise ValueError(f"the metric '{m.key}' has no signature")
+
+
 def _check_baselines(checks: Mapping[str, Any]) -> None:
     """Check the part of the sanity checks that leaderboards read."""
     baselines = checks.get("baselines") or {}
@@ -303,16 +307,34 @@ def _check_baselines(checks: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierResult:
+    """A result that a row of a leaderboard had before; the fields are those of `LeaderboardResult`."""
+
+    added: str | None = None
+    evalkit: str
+    answers: str | None = None
+    metrics: tuple[MetricValue, ...]
+
+    def __post_init__(self) -> None:
+        _check_signatures(self.metrics)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardResult(Summary):
     """A run's summary without its slices, as a leaderboard keeps it.
 
     role: "model" or "baseline".  regime: how the model was exposed to the data set before ("zero-shot", "fine-tuned",
-    "trained-on-this-split", "unknown").  train: the splits that it was trained on.
+    "trained-on-this-split", "unknown").  train: the splits that it was trained on.  added: the day (UTC, ISO 8601) on
+    which the result was stored.  answers: sha256 of the ids and the digests of the answers.  Both are None where an
+    earlier version stored the result.  history: what the result of this run was before, newest first.
     """
 
     role: str = "model"
     regime: str = "unknown"
     train: str = ""
+    added: str | None = None
+    answers: str | None = None
+    history: tuple[EarlierResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,8 +211,9 @@ def write_record(path: Path, record: Manifest | Summary | JudgedFile, *, sealed:
     Raises:
         StoreError: the record would not be read back; nothing is written.
     """
-    optional = ("files", "answers", "continuation", "digest")
-    content = {k: v for k, v in encode(record).items() if k != "digest" and (v is not None or k not in optional)}
+    # Left out where they are empty, as most records do not have them.
+    optional = ("files", "answers", "continuation", "digest", "added", "history")
+    content = {k: v for k, v in encode(record).items() if k != "digest" and not (k in optional and v in (None, []))}
     is_of_a_run = type(record) is Manifest or (type(record) is Summary and record.files is not None)
     if sealed and is_of_a_run:
         content["digest"] = record_digest(content)

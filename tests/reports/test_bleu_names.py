@@ -71,8 +71,8 @@ def test_boards_name_it_in_every_form() -> None:
     for name in ("toy.md", "toy.tex"):
         text = files[name].replace(r"\_", "_")
         assert SHOWN in text and UNSTATED in text, name
-    assert f">{SHOWN}</th>" in files["index.html"] and f">{UNSTATED}</th>" in files["index.html"]
-    assert ">corpus_bleu</th>" in files["index.html"]
+    assert f">{SHOWN}</th>" in files["toy.html"] and f">{UNSTATED}</th>" in files["toy.html"]
+    assert ">corpus_bleu</th>" in files["toy.html"]
     labels = {(r["kind"], r["protocol"], r["metric"]): r["metric_label"] for r in rows(files["toy.csv"])}
     assert labels["run", "llava-med", "bleu_1"] == labels["paper", "llava-med", "bleu_1"] == SHOWN
     assert labels["paper", "palm", "bleu_1"] == UNSTATED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -220,10 +221,33 @@ def test_the_board_ranks_the_runs_and_leads_to_their_pages(made: Path) -> None:
         is_live=True,
     )
     text = client(site).get("/board.html").text
+    assert 'href="board-toy.html"' in text and 'href="index.html"' in text
+    text = client(site).get("/board-toy.html").text
     assert 'href="run.html?run=one-toy"' in text and 'href="results/' not in text
-    assert "zero-shot" in text
+    assert "zero-shot" in text and 'href="board.html"' in text
+    assert client(site).get("/board-other.html").status_code == 404
     none = Site(RunList(made), Source(samples=lambda run: SAMPLES, exposure=lambda run: None), is_live=True)
     assert "run.html" not in client(none).get("/board.html").text
+    assert client(none).get("/board-toy.html").status_code == 404
+
+
+def test_tasks_of_any_name_have_pages_of_their_own(tmp_path: Path) -> None:
+    """Names that differ only in what a file name cannot have, that leave the folder, or that are a page's name."""
+    tasks = ["a/b", "a-b", "a b", "../up", "index", "board", "é" * 80, "<b>", "x" * 300, "a/b~1"]
+    runs = tmp_path / "runs"
+    for k, task in enumerate(tasks):
+        made_run(runs / f"r{k}", SAMPLES, mixed(SAMPLES, 1), model=f"m{k}", protocols=("strict",), task=task)
+    folder = tmp_path / "deep" / "site"
+    written = write_site(site_of(runs), folder)
+    pages = {p for p in written if p.name.startswith("board-")}
+    assert len(pages) == len(tasks) and {p.parent for p in pages} == {folder}
+    asked = client(site_of(runs))
+    for page in pages:
+        assert asked.get(f"/{page.name}").content == page.read_bytes()
+        assert len(re.findall('<tr class="run"', page.read_text("utf-8"))) >= 1
+    listed = set(re.findall('<a href="(board-[^"]*)"', (folder / "board.html").read_text("utf-8")))
+    assert listed == {p.name for p in pages}
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["site"]
 
 
 # What is read and answered.
@@ -318,7 +342,7 @@ def test_a_name_that_is_a_script_is_data(tmp_path: Path) -> None:
     name = "</script><script>hacked=1<" + "img>"
     made_run(tmp_path / "r", SAMPLES, mixed(SAMPLES, 1), model=name, protocols=("strict",))
     asked = client(site_of(tmp_path))
-    for address in ("/", "/board.html"):
+    for address in ("/", "/board.html", "/board-toy.html"):
         text = asked.get(address).text
         assert "<script>hacked" not in text and "<img>" not in text
 
@@ -341,7 +365,8 @@ def test_static_files_are_what_the_server_answers(made: Path, tmp_path: Path) ->
     folder = tmp_path / "site"
     written = write_site(Site(RunList(made), source_of(samples), is_live=False), folder)
     names = {p.relative_to(folder).as_posix() for p in written}
-    wanted = {"index.html", "runs.json", "run.html", "board.html", "data/one-toy.json", "data/two-toy.json"}
+    wanted = {"index.html", "runs.json", "run.html", "board.html", "board-toy.html"}
+    wanted |= {"data/one-toy.json", "data/two-toy.json"}
     assert wanted | {"pairs/one-toy/two-toy.json"} < names and sum(n.startswith("pictures/") for n in names) == 1
     assert names == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     asked = client(site_of(made, samples))
@@ -355,8 +380,11 @@ def test_static_files_of_a_run_that_is_gone_are_removed(runs: Path, tmp_path: Pa
     folder = tmp_path / "site"
     write_site(site_of(runs), folder)
     (folder / "CNAME").write_text("ours", encoding="utf-8")
+    (folder / "board-ours.html").write_text("<title>ours</title>", encoding="utf-8")
+    (folder / "board-toy.html").rename(folder / "board-gone.html")
     shutil.rmtree(runs / "two-toy")
     write_site(site_of(runs), folder)
+    assert not (folder / "board-gone.html").exists() and (folder / "board-ours.html").exists()
     assert not (folder / "data" / "two-toy.json").exists() and not list((folder / "pairs").rglob("*.json"))
     assert (folder / "CNAME").exists() and (folder / "data" / "one-toy.json").exists()
 
@@ -367,9 +395,10 @@ def test_a_damaged_run_is_left_out_of_static_files_and_the_rest_is_written(runs:
     with pytest.raises(Partial, match=r"is written without 1 file, first data/one-toy\.json"):
         write_site(site_of(runs), folder)
     assert [p.name for p in (folder / "data").iterdir()] == ["two-toy.json"]
-    board = (folder / "board.html").read_text()
-    assert "one-toy is left out: one-toy/scores.jsonl" in board and "run.html?run=two-toy" in board
-    assert str(tmp_path) not in board
+    overview, board = ((folder / name).read_text() for name in ("board.html", "board-toy.html"))
+    for text in (overview, board):
+        assert "one-toy is left out: one-toy/scores.jsonl" in text and str(tmp_path) not in text
+    assert "run.html?run=two-toy" in board
 
 
 @pytest.mark.parametrize("kind", ["runs", "file", "foreign"])

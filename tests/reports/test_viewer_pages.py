@@ -271,10 +271,11 @@ def test_an_answer_that_is_a_script_does_nothing_on_any_page(page: Browser, tmp_
     given = [answered(hostile[0], SCRIPT), failed(hostile[1], SCRIPT)]
     for name in ("a&b=c #1", "b%20'é"):
         made_run(tmp_path / name, hostile, given, model=SCRIPT + name, protocols=("exact-match",))
+    boards = ("board.html", "board-toy.html")
     with served(Site(RunList(tmp_path), source_of(hostile), is_live=True)) as address:
-        for place in ("", run_page(address, "a&b=c #1"), run_page(address, "a&b=c #1", "b%20'é"), "board.html"):
+        for place in ("", run_page(address, "a&b=c #1"), run_page(address, "a&b=c #1", "b%20'é"), *boards):
             page.visit(place if place.startswith("http") else address + place)
-            if place != "board.html":
+            if place not in boards:
                 page.wait(READY)
             if "run.html" in place:
                 page.run("document.querySelector('.row').click()")
@@ -327,7 +328,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.mark.parametrize(("width", "dark"), [(420, True), (2560, False)])
 def test_no_page_is_wider_than_the_screen(page: Browser, address: str, width: int, dark: bool) -> None:
     page.screen(width, 900, dark=dark)
-    for place in (address, run_page(address, "one-toy", "two-toy"), f"{address}board.html"):
+    for place in (address, run_page(address, "one-toy", "two-toy"), f"{address}board.html", f"{address}board-toy.html"):
         page.visit(place)
         if "board" not in place:
             page.wait(READY)

@@ -86,7 +86,7 @@ class Browser:
     def wait(self, condition: str) -> None:
         """Until an expression is true."""
         until = time.monotonic() + SECONDS
-        while not self.run(f"Boolean({condition})"):
+        while not self._holds(condition):
             if time.monotonic() > until:
                 raise RuntimeError(f"not true in {SECONDS} s: {condition}; {self.complaints()}")
             time.sleep(0.02)
@@ -121,6 +121,14 @@ class Browser:
         assert known is None or value in known, f"{element} offers {known}"
         kind = "input" if known is None else "change"
         self.run(f"{place}.value = {json.dumps(value)}; {place}.dispatchEvent(new Event('{kind}'))")
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.run(f"Boolean({condition})"))
+        except RuntimeError as problem:
+            if "navigated" not in str(problem):
+                raise
+            return False  # the page is about to be another one
 
     def text(self, selector: str) -> str:
         """What a person reads in the first such element."""

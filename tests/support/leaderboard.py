@@ -129,12 +129,12 @@ def paper(figures: Sequence[Mapping[str, Any]], **changes: Any) -> PublishedTabl
     return parse_published(content, "paper.json", changes.pop("name", "paper"))
 
 
-def write_run(folder: Path, summary: Summary, values: Sequence[float | None]) -> Path:
-    """A run's folder with the files that a leaderboard reads."""
+def write_run(folder: Path, summary: Summary, values: Sequence[float | None], answer: str = "yes") -> Path:
+    """A run's folder with the files that a leaderboard reads; every answer is the same."""
     run = RunFolder(folder)
     samples = [Sample(id=f"q{k}", image_id=f"i{k // 2}", question="?", references=("yes",)) for k in range(len(values))]
     write_record(run.summary, summary)
-    write_predictions(run.predictions, samples, [Prediction(sample_id=s.id, text="yes") for s in samples])
+    write_predictions(run.predictions, samples, [Prediction(sample_id=s.id, text=answer) for s in samples])
     first = summary.metrics[0]
     scores = [
         Score(

@@ -66,10 +66,11 @@ def made_run(
     model: str = "made",
     protocols: Sequence[str] = PROTOCOLS,
     config: dict[str, Any] | None = None,
+    task: str = "toy",
 ) -> Path:
     """A run's folder with predictions, scores, summary and manifest."""
     built: list[ScoringProtocol] = [build(load_option("protocol", p), p) for p in protocols]
-    return made_run_under(folder, samples, predictions, built, model=model, config=config)
+    return made_run_under(folder, samples, predictions, built, model=model, config=config, task=task)
 
 
 def made_run_under(
@@ -80,15 +81,16 @@ def made_run_under(
     *,
     model: str = "made",
     config: dict[str, Any] | None = None,
+    task: str = "toy",
 ) -> Path:
     """As `made_run`, with protocols that need not be registered."""
-    task = LoadedTask(
-        name="toy", split="test", form="made", samples=tuple(samples), closed_rule="label", prompt="plain@0"
+    loaded = LoadedTask(
+        name=task, split="test", form="made", samples=tuple(samples), closed_rule="label", prompt="plain@0"
     )
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
     write_predictions(run.predictions, samples, predictions)
-    provenance = RunProvenance(model=model, task=task)
+    provenance = RunProvenance(model=model, task=loaded)
     with contextlib.redirect_stderr(io.StringIO()):
         conclude(run, samples, predictions, protocols, provenance, None, AnalysisSettings())
     write_record(run.manifest, manifest_of(summary_at(run.summary), config or {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -58,13 +58,29 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRow:
+    """The numbers that an entry had before, newest of them first in its history.
+
+    added, answers: see `LeaderboardResult`; empty where they are not known.  recipe: the settings of the protocol where
+    they were others than today's, else empty.  cells: column -> cell.
+    """
+
+    added: str
+    evalkit: str
+    answers: str
+    recipe: str
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One row of a table: the numbers of a model under one protocol on the same data.
 
     kind: "baseline" answers without looking at the image, "control" is a model that was shown no or other images.  Only
     runs are ranked.  details: training, prompt and decoding.  cells: column -> cell.  short: `where` in a few words.
     scores: the scores of its answers, where they are stored.  notes: failed and truncated answers.  dependent: see
-    `PublishedTable`.
+    `PublishedTable`.  evalkit, added, answers: see `LeaderboardResult`; empty where they are not known.  history:
+    earlier results of the same run, newest first.
     """
 
     id: str
@@ -80,6 +96,10 @@ class Entry:
     notes: tuple[str, ...] = ()
     scores: StoredScores | None = None
     dependent: str = ""
+    evalkit: str = ""
+    added: str = ""
+    answers: str = ""
+    history: tuple[EarlierRow, ...] = ()
 
 
 def column_name(metric: str, slice_name: str) -> str:
@@ -104,8 +124,8 @@ def result_address(result: LeaderboardResult) -> str:
     return f"results/{quote(result.run_id, safe='')}.json"
 
 
-def run_entry(result: LeaderboardResult, metrics: Iterable[MetricValue], scores: StoredScores | None) -> Entry:
-    """The entry of a run with these of its metrics."""
+def run_entry(result: LeaderboardResult, metrics: Sequence[MetricValue], scores: StoredScores | None) -> Entry:
+    """The entry of a run with these of its metrics, which are of one protocol with the same settings."""
     kind: EntryKind = "baseline" if result.role == "baseline" else "run" if result.image == "original" else "control"
     suffix = "" if result.image == "original" else f", {result.image} images"
     train = [f"trained on {result.train}"] if result.train else []
@@ -121,7 +141,39 @@ def run_entry(result: LeaderboardResult, metrics: Iterable[MetricValue], scores:
         details=(*train, f"prompt {result.prompt}", result.generation, f"evalkit {result.evalkit}"),
         notes=_failures(result),
         scores=scores,
+        evalkit=result.evalkit,
+        added=result.added or "",
+        answers=result.answers or "",
+        history=tuple(_earlier_rows(result, metrics)),
     )
+
+
+def _earlier_rows(result: LeaderboardResult, now: Sequence[MetricValue]) -> Iterator[EarlierRow]:
+    """The earlier results of a run beside these of its metrics, one a setting of the protocol.
+
+    Metrics with the settings of another of its tables are in that one.
+    """
+    recipe, names = _recipe(now[0]), {m.metric for m in now}
+    elsewhere = {_recipe(m) for m in result.metrics if m.protocol == now[0].protocol} - {recipe}
+    for earlier in result.history:
+        by_recipe: dict[str, list[MetricValue]] = {}
+        for m in earlier.metrics:
+            found = _recipe(m)
+            if m.protocol == now[0].protocol and (found == recipe or (m.metric in names and found not in elsewhere)):
+                by_recipe.setdefault(found, []).append(m)
+        for found, metrics in by_recipe.items():
+            yield EarlierRow(
+                added=earlier.added or "",
+                evalkit=earlier.evalkit,
+                answers=earlier.answers or "",
+                recipe="" if found == recipe else found,
+                cells={column_name(m.metric, m.slice): run_cell(result, m) for m in metrics},
+            )
+
+
+def _recipe(metric: MetricValue) -> str:
+    assert metric.signature is not None
+    return metric.signature.recipe
 
 
 def _failures(result: LeaderboardResult) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ table and manual edits of a table are detected (`board.check=true`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,14 @@ from evalkit.core.files import LONGEST_NAME, write_whole
 from evalkit.core.types import MetricKey, MetricValue
 from evalkit.published import PublishedTable, load_published, published_names
 from evalkit.reports.leaderboard.exposure import TrainingExposure
+from evalkit.reports.leaderboard.generated import is_generated, locked
+from evalkit.reports.leaderboard.history import answers_sha256, stored_before, succeeded
+from evalkit.reports.leaderboard.index_page import pages
 from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
-from evalkit.reports.leaderboard.page import page
+from evalkit.reports.leaderboard.page import FILE_NAME, Surroundings
 from evalkit.reports.leaderboard.ranking import HEADLINES
-from evalkit.reports.leaderboard.render import to_csv, to_latex, to_markdown
+from evalkit.reports.leaderboard.render import row_counts, to_csv, to_latex, to_markdown
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.read import result_at
@@ -35,11 +37,9 @@ from evalkit.stats import exact_sum
 StoredByRun = Mapping[str, RunScores | StoredScores]
 # Tables of so many results are rebuilt after each run, in about a second.
 REBUILT = 200
-GENERATED = (".md", ".csv", ".tex", ".html")
 RESERVED = ("readme", "index")
 # Scores that an earlier version stored have six decimals.
 TOLERANCE = 1e-5
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExposure) -> None:
@@ -55,24 +55,34 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
     check_task_name(summary.task)
     run_name(summary.run_id)
     result = leaderboard_result(summary, exposure)
-    write_record(folder / "results" / f"{result.run_id}.json", result)
     scores = scores_to_rank(result, run)
-    place = folder / "scores" / f"{result.run_id}.json"
+    result = replace(result, answers=answers_sha256(run, scores))
+    with locked(folder):
+        result = _store(folder, result, scores)
+        n_results = sum(1 for _ in (folder / "results").glob("*.json"))
+        if n_results > REBUILT:
+            console.note(
+                f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables "
+                f"are made on request only: python -m evalkit board leaderboard={folder}"
+            )
+            return
+        others = read_results(folder, skipped=result.run_id)
+        results = sorted([*others, result], key=lambda r: r.run_id)
+        stored = read_scores(folder, others, skipped=result.run_id)
+        _write_tables(folder, results, stored if scores is None else {**stored, result.run_id: scores})
+
+
+def _store(folder: Path, result: LeaderboardResult, scores: RunScores | None) -> LeaderboardResult:
+    """Write a result and its scores; returns the result with what it replaces in its history."""
+    path = folder / "results" / f"{result.run_id}.json"
+    result = succeeded(result, stored_before(path))
+    write_record(path, result)
+    place = folder / "scores" / path.name
     # Scores of an earlier scoring of the same answers would contradict the new result.
     place.unlink(missing_ok=True)
     if scores is not None:
         write_whole(place, baseline_file(scores, list(scores.columns), with_texts=False))
-    n_results = sum(1 for _ in (folder / "results").glob("*.json"))
-    if n_results > REBUILT:
-        console.note(
-            f"note: the row is stored; {folder} has {n_results} results, and with more than {REBUILT} its tables are "
-            f"made on request only: python -m evalkit board leaderboard={folder}"
-        )
-        return
-    others = read_results(folder, skipped=result.run_id)
-    results = sorted([*others, result], key=lambda r: r.run_id)
-    stored = read_scores(folder, others, skipped=result.run_id)
-    _write_tables(folder, results, stored if scores is None else {**stored, result.run_id: scores})
+    return result
 
 
 def leaderboard_result(summary: Summary, exposure: TrainingExposure) -> LeaderboardResult:
@@ -94,8 +104,9 @@ def scores_to_rank(result: LeaderboardResult, run: Path | None) -> RunScores | N
 
 def rebuild(folder: Path) -> list[Path]:
     """Write every table of a leaderboard folder; returns the written files."""
-    results = read_results(folder)
-    return _write_tables(folder, results, read_scores(folder, results))
+    with locked(folder):
+        results = read_results(folder)
+        return _write_tables(folder, results, read_scores(folder, results))
 
 
 def _write_tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> list[Path]:
@@ -118,7 +129,7 @@ def check(folder: Path) -> list[str]:
 
 
 def _generated(folder: Path) -> set[str]:
-    return {p.name for p in folder.glob("*") if p.suffix in GENERATED and not p.name.startswith(".")}
+    return {p.name for p in folder.glob("*") if not p.name.startswith(".") and is_generated(p)}
 
 
 def _tables(folder: Path, results: Sequence[LeaderboardResult], scores: StoredByRun) -> dict[str, str]:
@@ -227,7 +238,7 @@ def check_task_name(task: str) -> None:
     Raises:
         DataError: it cannot.
     """
-    if not _FILE_NAME.fullmatch(task) or len(task) > LONGEST_NAME or task.lower() in RESERVED:
+    if not FILE_NAME.fullmatch(task) or len(task) > LONGEST_NAME or task.lower() in RESERVED:
         raise DataError(
             f"The task {task[:80]!r} cannot name a file; expected letters, digits, '.', '_' and '-', at most "
             f"{LONGEST_NAME}. Give it another name (task.name=), or leaderboard=null for no table."
@@ -237,7 +248,7 @@ def check_task_name(task: str) -> None:
 def render(
     results: Sequence[LeaderboardResult], scores: StoredByRun, published: Sequence[PublishedTable]
 ) -> dict[str, str]:
-    """File name -> content: README.md, index.html, and TASK.md, TASK.csv and TASK.tex for each task.
+    """File name -> content: README.md, index.html, and TASK.md, TASK.csv, TASK.tex and TASK.html for each task.
 
     Raises:
         DataError: a task's name is not valid as the name of a file.
@@ -252,16 +263,15 @@ def render(
         files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}
     together = overviews(boards)
     files["README.md"] = _readme(boards, together)
-    files["index.html"] = page(boards, together)
-    return files
+    return files | pages(boards, together, Surroundings())
 
 
 def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
     lines = ["# Leaderboards", ""]
     lines += [
         "Made by `python -m evalkit board` from the figures of papers in `published/`, the results of runs in",
-        "`results/` and the scores of their answers in `scores/`; do not edit by hand. `index.html` has all of it on",
-        "one page.",
+        "`results/` and the scores of their answers in `scores/`; do not edit by hand. `index.html` has an overview,",
+        "a search over all rows and a link to the page of each task.",
         "",
     ]
     lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
@@ -270,5 +280,5 @@ def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
 
 
 def _size(board: Board) -> str:
-    kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
-    return f"{len(kinds) - kinds.count('paper')} rows of runs, {kinds.count('paper')} rows of papers"
+    runs, papers = row_counts(board)
+    return f"{runs} rows of runs, {papers} rows of papers"

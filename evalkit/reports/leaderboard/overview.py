@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from evalkit.core.format import shown_metric
 from evalkit.reports import markdown
+from evalkit.reports.leaderboard.anchors import row_anchor
 from evalkit.reports.leaderboard.entries import Cell, Entry
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import LABELS, bounds, is_best, is_tied
-from evalkit.reports.leaderboard.tables import Board, Table
+from evalkit.reports.leaderboard.tables import Board, Section, Table
 
 # Headline metrics of a task that are shown, of those that its table has.
 METRICS_OF_A_TASK = 2
@@ -26,21 +27,29 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewCell:
-    """The number of a model in one task.  n_rows: the rows that the model has in the task's table."""
+    """The number of a model in one task.
+
+    n_rows: the rows that the model has in the task's table.  anchor: that of the row that is shown.
+    """
 
     cell: Cell
     best: bool
     tied: bool
     n_rows: int
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A metric of a task.  data: which of several splits; empty where the task has one."""
+    """A metric of a task.
+
+    data: which of several splits; empty where the task has one.  lower: whether a lower value is better.
+    """
 
     task: str
     data: str
     metric: str
+    lower: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +78,12 @@ class Overview:
 
 def overviews(boards: Sequence[Board]) -> list[Overview]:
     """The overviews of protocols that rank models in two tasks or more, those with most numbers first."""
-    groups: dict[tuple[str, str], list[tuple[str, str, Table]]] = {}
+    groups: dict[tuple[str, str], list[tuple[str, Section, Table]]] = {}
     for board in boards:
         for section in board.sections:
             for table in section.tables:
                 if not table.reason and any(e.kind != "baseline" for e in table.entries):
-                    found = (board.task, section.heading.partition(",")[0], table)
-                    groups.setdefault((table.protocol, table.heading), []).append(found)
+                    groups.setdefault((table.protocol, table.heading), []).append((board.task, section, table))
     made = [_overview(key, tables) for key, tables in groups.items()]
     return sorted(
         (o for o in made if any(not line.label for line in o.lines)),
@@ -83,15 +91,17 @@ def overviews(boards: Sequence[Board]) -> list[Overview]:
     )
 
 
-def _overview(key: tuple[str, str], tables: Sequence[tuple[str, str, Table]]) -> Overview:
+def _overview(key: tuple[str, str], tables: Sequence[tuple[str, Section, Table]]) -> Overview:
     protocol, heading = key
     several = {task for task in (t for t, _, _ in tables) if sum(t == task for t, _, _ in tables) > 1}
     columns: list[Column] = []
     cells: dict[tuple[str, str], dict[int, OverviewCell]] = {}
-    for task, split, table in tables:
+    for task, section, table in tables:
+        data = section.heading.partition(",")[0] if task in several else ""
         for metric in _metrics(table):
-            columns.append(Column(task=task, data=split if task in several else "", metric=metric))
-            for name, found in _cells(table, metric):
+            lower = table.higher_is_better[metric] is False
+            columns.append(Column(task=task, data=data, metric=metric, lower=lower))
+            for name, found in _cells(section, table, metric):
                 cells.setdefault(name, {})[len(columns) - 1] = found
     lines = [
         Line(name=name, label=label, cells=tuple(found.get(k) for k in range(len(columns))))
@@ -108,7 +118,7 @@ def _metrics(table: Table) -> list[str]:
     return [name for name in table.columns if name in HEADLINES][:METRICS_OF_A_TASK] or list(table.columns[:1])
 
 
-def _cells(table: Table, metric: str) -> Iterator[tuple[tuple[str, str], OverviewCell]]:
+def _cells(section: Section, table: Table, metric: str) -> Iterator[tuple[tuple[str, str], OverviewCell]]:
     """Label and name of each model of a table, with its number: of several rows the highest in the table's order."""
     rows: dict[tuple[str, str], list[Entry]] = {}
     for entry in table.entries:
@@ -117,7 +127,8 @@ def _cells(table: Table, metric: str) -> Iterator[tuple[tuple[str, str], Overvie
         cell = entries[0].cells.get(metric)
         if cell is not None and cell.number.value is not None:
             best, tied = is_best(table, metric, entries[0]), is_tied(table, metric, entries[0])
-            yield key, OverviewCell(cell=cell, best=best, tied=tied, n_rows=len(entries))
+            anchor = row_anchor(section, table, entries[0])
+            yield key, OverviewCell(cell=cell, best=best, tied=tied, n_rows=len(entries), anchor=anchor)
 
 
 def heading_of(column: Column) -> str:

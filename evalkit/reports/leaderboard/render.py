@@ -104,6 +104,12 @@ def title(table: Table) -> str:
     return f"{table.protocol}, {table.heading}"
 
 
+def row_counts(board: Board) -> tuple[int, int]:
+    """The number of rows of a task that are of runs, and of papers; a row of several tables counts once."""
+    kinds = list({entry.id: entry.kind for s in board.sections for t in s.tables for entry in t.entries}.values())
+    return len(kinds) - kinds.count("paper"), kinds.count("paper")
+
+
 def to_markdown(board: Board) -> str:
     """The leaderboard of a task as Markdown."""
     md = markdown.escape

@@ -7,7 +7,7 @@
 | `data/RUN.json` | the content of a run's page |
 | `pairs/A/B.json` | the paired differences, B minus A, for names in order |
 | `pictures/KEY-K.jpg` | the pictures of a sample, scaled down |
-| `board.html` | the leaderboard of the folder |
+| `board.html` | the leaderboard of the folder; `board-TASK.html` has the tables of a task |
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -31,7 +32,7 @@ from evalkit.reports.leaderboard import TrainingExposure
 from evalkit.reports.run_page import page_data, paired_differences
 from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, picture_key
 from evalkit.reports.run_page.page import page_shell, scaled_down
-from evalkit.reports.viewer.board import board_of
+from evalkit.reports.viewer.board import INDEX, PREFIX, board_of
 from evalkit.reports.viewer.list_page import list_page, run_records, script
 from evalkit.reports.viewer.run_list import RunList, Stamp
 from evalkit.runs.verify import StoredRun
@@ -90,9 +91,9 @@ class Site:
                 return Document(_json(self._records()), JSON)
             case ["run.html"]:
                 return Document(page_shell("await load()", script("load.js"), "index.html").encode("utf-8"), HTML)
-            case ["board.html"]:
-                with self._lock:
-                    return Document(self._board(self._stamps()), HTML)
+            case [file] if file == INDEX or (file.startswith(PREFIX) and file.endswith(".html")):
+                page = self._board_pages().get(file)
+                return None if page is None else Document(page, HTML)
             case ["data", file] if (name := _name(file)) and self.runs.finished(name):
                 with self._lock:
                     return Document(self._data(name, self.runs.stamp(name)), JSON)
@@ -107,7 +108,9 @@ class Site:
 
     def addresses(self) -> Iterator[str]:
         """Every address, pictures last: they are known once the data of their runs are made."""
-        yield from ("index.html", "runs.json", "run.html", "board.html")
+        yield from ("index.html", "runs.json", "run.html", INDEX)
+        with suppress(EvalkitError):  # which the board's own address raises too
+            yield from (name for name in self._board_pages() if name != INDEX)
         done = [run for run in self.runs.lines() if run.state == "done"]
         yield from (f"data/{run.name}.json" for run in done)
         groups: dict[tuple[str, str, str], list[str]] = {}
@@ -167,9 +170,14 @@ class Site:
         folders = self.runs.folders()
         return _json(difference_record(paired_differences([folders[first], folders[second]])))
 
-    def _made_board(self, stamps: tuple[Stamp, ...]) -> bytes:
+    def _board_pages(self) -> dict[str, bytes]:
+        with self._lock:
+            return self._board(self._stamps())
+
+    def _made_board(self, stamps: tuple[Stamp, ...]) -> dict[str, bytes]:
         del stamps
-        return board_of(self._finished(), self._source.exposure).encode("utf-8", "backslashreplace")
+        pages = board_of(self._finished(), self._source.exposure)
+        return {name: text.encode("utf-8", "backslashreplace") for name, text in pages.items()}
 
     def _picture_at(self, file: str) -> Document | None:
         key, _, number = file.removesuffix(".jpg").partition("-")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from evalkit.core.errors import ConfigError, EvalkitError, Partial
 from evalkit.core.files import naming
+from evalkit.reports.leaderboard.generated import is_generated
+from evalkit.reports.viewer.board import PREFIX
 from evalkit.reports.viewer.site import Site
 
 # What a folder has that this wrote before.
@@ -45,7 +47,8 @@ def write_site(site: Site, folder: Path) -> list[Path]:
 
 
 def _earlier(folder: Path) -> set[Path]:
-    return {p for name in _FOLDERS for p in (folder / name).rglob("*") if p.suffix in (".json", ".jpg") and p.is_file()}
+    made = {p for name in _FOLDERS for p in (folder / name).rglob("*") if p.suffix in (".json", ".jpg") and p.is_file()}
+    return made | {p for p in folder.glob(f"{PREFIX}*.html") if is_generated(p)}
 
 
 def _check(site: Site, folder: Path) -> None:

@@ -29,9 +29,11 @@ ZERO_SHOT = TrainingExposure(role="model", regime="zero-shot")
 HALF = [1.0, 0.0, 1.0, 0.0]
 
 
-def put(folder: Path, run_id: str, values: list[float | None] | list[float]) -> None:
+def put(folder: Path, run_id: str, values: list[float | None] | list[float], **changes: Any) -> None:
     """Add a run with the scores of its answers."""
-    summary = result(run_id, values, timing=Timing(seconds=3.0), skipped=("a row without an image",))
+    parts = {"task": f"{changes.get('task', 'toy')}.test"}
+    more = {"timing": Timing(seconds=3.0), "skipped": ("a row without an image",), **changes}
+    summary = result(run_id, values, parts=parts, **more)
     summary = with_metrics(summary, replace(summary.metrics[0], slice="modality=CT"))
     add(folder, summary, write_run(folder.parent / f"runs-{folder.name}" / run_id, summary, values), ZERO_SHOT)
 
@@ -174,7 +176,7 @@ def test_a_second_board_changes_no_byte(board: Path) -> None:
 
 
 @pytest.mark.few(2)
-@pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "index.html"])
+@pytest.mark.parametrize("name", ["toy.md", "toy.csv", "toy.tex", "toy.html"])
 def test_a_figure_changed_in_a_table_is_detected(board: Path, name: str) -> None:
     text = (board / name).read_text("utf-8")
     old, new = ("0.6125", "0.6135") if name.endswith("csv") else ("61.25", "61.35")
@@ -186,18 +188,37 @@ def test_a_figure_changed_in_a_table_is_detected(board: Path, name: str) -> None
 
 
 def test_another_line_end_a_missing_table_and_a_left_over_one_are_detected(board: Path) -> None:
+    (board / "old.tex").write_text((board / "toy.tex").read_text("utf-8").replace("tab:toy-", "tab:old-"), "utf-8")
     (board / "toy.md").write_bytes((board / "toy.md").read_bytes().replace(b"\n", b"\r\n"))
     (board / "toy.csv").unlink()
-    (board / "old.tex").write_text("x", "utf-8")
     assert check(board) == ["old.tex", "toy.csv", "toy.md"]
     rebuild(board)
     assert check(board) == [] and not (board / "old.tex").exists()
 
 
+def test_files_of_a_task_without_results_go_and_files_of_people_stay(board: Path) -> None:
+    put(board, "gone-1", HALF, task="gone")
+    ours = {f"gone.{suffix}" for suffix in ("csv", "html", "md", "tex")}
+    assert ours < set(contents(board))
+    theirs = {
+        "NOTES.md": "# gone\n\nours", "notes.html": "<title>gone</title>", "mine.csv": "task,value\n", "x.tex": "x",
+        # A copy under another name, as in a paper.
+        "paper.tex": (board / "gone.tex").read_text("utf-8"),
+    }  # fmt: skip
+    for name, text in theirs.items():
+        (board / name).write_text(text, "utf-8")
+    for place in ("results", "scores"):
+        (board / place / "gone-1.json").unlink()
+    assert ours < set(check(board)) and not set(theirs) & set(check(board))
+    rebuild(board)
+    assert check(board) == [] and not ours & set(contents(board))
+    assert {name: (board / name).read_text("utf-8") for name in theirs} == theirs
+
+
 def test_a_figure_changed_in_a_paper_changes_every_table(board: Path) -> None:
     path = board / "published" / "a.json"
     path.write_text(path.read_text("utf-8").replace("61.25", "62.25"), "utf-8")
-    assert check(board) == ["index.html", "toy.csv", "toy.md", "toy.tex"]
+    assert check(board) == ["toy.csv", "toy.html", "toy.md", "toy.tex"]
 
 
 def change(path: Path, edit: Any) -> None:
@@ -304,6 +325,13 @@ def test_an_invalid_signature_is_refused_with_file_and_key(board: Path) -> None:
 def test_a_task_that_cannot_name_a_file_is_refused(task: str) -> None:
     with pytest.raises(DataError, match="cannot name a file"):
         render([result("a-1", task=task)], {}, [])
+
+
+@pytest.mark.parametrize("task", ["a.b", "0", "A_b-C", "x" * 100, "index.html", "a.html"])
+def test_every_task_that_can_name_a_file_has_four_files_of_its_own(task: str) -> None:
+    files = render([result("a-1", task=task), result("b-1", task="a")], {}, [])
+    assert {f"{t}.{suffix}" for t in (task, "a") for suffix in ("md", "csv", "tex", "html")} < set(files)
+    assert len(files) == 10
 
 
 def test_a_folder_without_papers_takes_the_built_in_ones_of_its_tasks_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from evalkit.reports.leaderboard.folder import render
 from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.tables import Board, board
 from evalkit.runs.schema import LeaderboardResult
-from tests.support.leaderboard import result
+from tests.support.leaderboard import metric, result
 
 
 def of(task: str, model: str, values: tuple[float, ...] = (1.0, 0.0), **changes: Any) -> LeaderboardResult:
@@ -72,8 +73,20 @@ def test_names_are_text_in_markdown_and_on_the_page() -> None:
     assert files["index.html"].count("alert(1)") >= 2 and "a\\|b" in files["README.md"]
 
 
-def test_the_page_links_each_number_to_its_task() -> None:
-    text = render([of("a", "one"), of("b", "one")], {}, [])["index.html"]
-    overview = text[text.index('id="overview"') : text.index('class="contents"')]
-    assert overview.count('href="#a"') == overview.count('href="#b"') == 1
-    assert 'id="a"' in text and 'id="b"' in text
+def test_the_page_links_each_number_to_its_row_on_the_page_of_its_task() -> None:
+    files = render([of("a", "one"), of("b", "one")], {}, [])
+    text = files["index.html"]
+    overview = text[text.index('id="overview"') : text.index("</main>")]
+    for task in ("a", "b"):
+        (anchor,) = re.findall(rf'href="{task}\.html#(\w+)"', overview)
+        assert files[f"{task}.html"].count(f'id="{anchor}"') == 1
+
+
+def test_a_lower_is_better_column_of_an_overview_is_marked_as_such() -> None:
+    values = (1.0, 0.0)
+    lower = [
+        of(t, "one", metrics=(metric("accuracy", values, parts={"task": f"{t}.test"}, higher_is_better=t == "a"),))
+        for t in ("a", "b")
+    ]
+    text = render(lower, {}, [])["index.html"]
+    assert text.count('data-best="lowest"') == 1 and 'data-best="lowest">b accuracy</th>' in text

@@ -1,0 +1,58 @@
+"""The generated files of a leaderboard's folder: one process writes them at a time, and no other file is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evalkit.core import console
+from evalkit.core.errors import first_line
+
+# What the pages state as their generator.
+GENERATOR = "evalkit board"
+# A file by its suffix -> a text among its first LOOKED_AT characters, which `board` has written there since 0.1.0.
+MARKS = {
+    ".md": "\n\nPercent, with the 95 % interval and n. ",
+    ".csv": "task,data,protocol,counted,",
+    ".tex": r"\label{tab:{name}-1}",
+    ".html": f'<meta name="generator" content="{GENERATOR}">',
+}
+LOOKED_AT = 4000
+# Seconds; tables of REBUILT results are made in about one.
+PATIENCE = 60.0
+
+
+def is_generated(path: Path) -> bool:
+    """Whether a file is a table or page that `board` wrote, by how it begins: files of people stay where they are."""
+    mark = MARKS.get(path.suffix)
+    if mark is None or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return mark.replace("{name}", path.stem) in file.read(LOOKED_AT)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that of two runs that are added at once no row and no history is lost.
+
+    The lock is a file that is there meanwhile and on every file system shared by machines, and is gone afterwards.
+    Where it cannot be made, or another process holds it too long, it goes on without: a run that has ended is stored
+    in any case.
+    """
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=PATIENCE)
+    except (Timeout, OSError, NotImplementedError) as problem:
+        console.warn(
+            f"{folder} could not be locked ({first_line(problem)}). If no other process adds a run to it, remove "
+            f"{folder / '.lock'}, which a killed one left. Otherwise the tables may lack a row: make them again with "
+            f"python -m evalkit board leaderboard={folder}"
+        )
+    try:
+        yield
+    finally:
+        lock.release()

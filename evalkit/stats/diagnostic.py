@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.core.errors import ConfigError
 from evalkit.stats.clusters import cluster_codes, cluster_sums
 from evalkit.stats.fraction_interval import t_quantile
 from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
@@ -55,8 +56,13 @@ def diagnostic_measures(
         gold, said: whether the reference and the answer are yes, one a row.
         clusters: rows of one cluster may be dependent.
         prevalence: share of positives for which `ppv_at` and `npv_at` hold; None: that of the rows.
+
+    Raises:
+        ConfigError: the prevalence is not above 0 and below 1.
     """
     n = len(gold)
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ConfigError(f"prevalence={prevalence:g} is not possible: expected a fraction between 0 and 1.")
     at = prevalence if prevalence is not None else (sum(gold) / n if n else 0.5)
     rows = list(zip(gold, said, clusters, strict=True))
     found = [
@@ -171,10 +177,12 @@ def _delta_interval(
     slopes = np.array(_slopes(lambda c: scale.to(function(c)), at))
     cell = np.array([2 * (not g) + (not s) for g, s in zip(gold, said, strict=True)])
     influence = cluster_sums(slopes[cell], codes, k)
-    influence = influence - influence.mean()
+    influence, alone = influence - influence.mean(), slopes[cell] - slopes[cell].mean()
+    # Images whose influences cancel are no evidence of more rows: at least the variance of independent ones.
+    shown = max(k / (k - 1) * float(influence @ influence), len(gold) / (len(gold) - 1) * float(alone @ alone))
     # An added half stands for rows that were not seen; whole clusters of them may be of one kind.
     unseen = added * float(slopes @ slopes) * len(gold) / k
-    error = math.sqrt(k / (k - 1) * float(influence @ influence) + unseen)
+    error = math.sqrt(shown + unseen)
     middle, half = scale.to(function(at)), t_quantile(LEVEL, k - 1) * error
     low, high = scale.back(middle - half), scale.back(min(middle + half, 700.0))
     if not added:

@@ -1,7 +1,7 @@
 """Ranking with uncertainty: simultaneous intervals of all ranks, and the models that may be the best.
 
 Every pair of models is compared at once: the error is that any of the intervals is wrong.  References: Al Mohamad,
-Goeman & van Zwet 2017, arXiv 1708.02729, and Mogstad, Romano, Shaikh & Wilhelm 2023, doi 10.1093/restud/rdad006 (ranks
+van Zwet & Goeman 2017, arXiv 1708.02729, and Mogstad, Romano, Shaikh & Wilhelm 2023, doi 10.1093/restud/rdad006 (ranks
 from simultaneous comparisons of all pairs); Hansen, Lunde & Nason 2011, Econometrica 79:453 (the set of models of which
 none is worse than another).
 """

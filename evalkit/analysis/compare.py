@@ -135,7 +135,10 @@ def by_slice(
 def slices_of(
     first: RunScores, others: Sequence[RunScores], keys: Sequence[MetricKey], samples: Sequence[Sample]
 ) -> list[list[SliceDifference]]:
-    """The paired differences of each other run within each tag value; all of them are one family."""
+    """The paired differences of each other run within each tag value; all of them are one family.
+
+    A slice with every row of a metric is not a part of it: it would count in the family what is shown without slices.
+    """
     groups: dict[str, set[str]] = {}
     tags = slice_tags(samples)
     for sample in samples:
@@ -145,7 +148,8 @@ def slices_of(
     for other in others:
         for name in sorted(groups):
             one, two = (run.subset(frozenset(groups[name])) for run in (first, other))
-            parts += [(other, name, one, two, k) for k in keys if k in one.columns and k in two.columns]
+            shared = [k for k in keys if k in one.columns and k in two.columns]
+            parts += [(other, name, one, two, k) for k in shared if len(one.rows(k)) < len(first.rows(k))]
     level = 1 - (1 - LEVEL) / max(1, len(parts))
     pairs = [pair(one, two, key, level) for _, _, one, two, key in parts]
     sums = (_cluster_sums(one, two, key) for _, _, one, two, key in parts)
@@ -193,6 +197,8 @@ def _of_slice(d: SliceDifference) -> str:
 def slices_heading(found: Sequence[Sequence[SliceDifference]], cluster: str) -> str:
     """What the lines of slices are, and the family of their adjustment."""
     n = sum(map(len, found))
+    if not n:
+        return "slices: none, as no tag parts the rows of a metric"
     return (
         f"slices: {n} comparisons are one family; intervals hold together with 95 % (Bonferroni, clustered by "
         f"{cluster}), q: sign flips, false discovery rate (Benjamini-Hochberg); shrunken: drawn towards the mean of "

@@ -7,7 +7,7 @@ answer, and text that says neither or both.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from evalkit.scoring.text.normalise import word_set
 from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import singular
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
+from evalkit.stats import effective_clusters
 from evalkit.stats.diagnostic import Measure, diagnostic_measures
 from evalkit.stats.label_noise import Contradictions
 
@@ -57,13 +58,15 @@ class Verdict:
 class Block:
     """The measures of one group of questions.
 
-    table: reference -> answer (yes, no, unread) -> rows.  read: the measures over the answers that were read.
-    worst: where some were not, the measures with these as wrong (a missed yes, a false alarm).
+    n_effective: Kish's effective number of images.  table: reference -> answer (yes, no, unread) -> rows.  read: the
+    measures over the answers that were read.  worst: where some were not, the measures with these as wrong (a missed
+    yes, a false alarm).
     """
 
     group: str
     n: int
     n_images: int
+    n_effective: float
     n_unread: int
     prevalence: float
     table: Mapping[str, Mapping[str, int]]
@@ -139,7 +142,9 @@ def diagnose(run_id: str, found: Sequence[Verdict], by: str, prevalence: float |
 
 
 def _block(group: str, rows: Sequence[Verdict], prevalence: float | None) -> Block:
-    images = {row.image_id for row in rows}
+    import numpy as np
+
+    images = Counter(row.image_id for row in rows)
     read = [row for row in rows if row.said is not None]
     few = len(images) < MIN_IMAGES
     names = {True: "yes", False: "no", None: UNREAD}
@@ -152,6 +157,7 @@ def _block(group: str, rows: Sequence[Verdict], prevalence: float | None) -> Blo
         group=group,
         n=len(rows),
         n_images=len(images),
+        n_effective=effective_clusters(np.array(list(images.values()))),
         n_unread=len(rows) - len(read),
         prevalence=sum(r.gold for r in rows) / len(rows),
         table=table,

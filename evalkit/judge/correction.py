@@ -62,7 +62,14 @@ def corrected_accuracy(
     shift = 2 * z * z * (-(1 - theta) * q0 * (1 - q0) / n_wrong + theta * q1 * (1 - q1) / n_right)
     variance = ps * (1 - ps) / n + (1 - theta) ** 2 * q0 * (1 - q0) / n_wrong + theta**2 * q1 * (1 - q1) / n_right
     half = z * math.sqrt(variance) / gain
-    return CorrectedAccuracy(value=value, low=_clip(theta + shift - half), high=_clip(theta + shift + half))
+    low, high = theta + shift - half, theta + shift + half
+    if low >= 1 or high <= 0:
+        return CorrectedAccuracy(
+            value=None,
+            why=f"with sensitivity {sensitivity:.2f} and specificity {specificity:.2f} no accuracy gives a share of "
+            f"{p:.2f} judged right: the labels are not of answers like these",
+        )
+    return CorrectedAccuracy(value=value, low=min(value, _clip(low)), high=max(value, _clip(high)))
 
 
 def effective_size(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
@@ -93,7 +100,10 @@ def weighted_share(values: Sequence[float], clusters: Sequence[Hashable], weight
     k = len(sums)
     if k < 2:
         return Estimate(p, Interval(low=None, high=None, method=ONE_CLUSTER))
-    error = math.sqrt(k / (k - 1) * math.fsum(u * u for u in sums.values())) / (p * (1 - p))
+    # Clusters whose deviations cancel are no evidence of more rows: at least the variance of independent ones.
+    n, alone = len(values), (w * (v - p) / total for w, v in zip(weights, values, strict=True))
+    variance = max(k / (k - 1) * math.fsum(u * u for u in sums.values()), n / (n - 1) * math.fsum(u * u for u in alone))
+    error = math.sqrt(variance) / (p * (1 - p))
     middle, half = math.log(p / (1 - p)), t_quantile(0.95, k - 1) * error
     low, high = (1 / (1 + math.exp(-min(700.0, max(-700.0, x)))) for x in (middle - half, middle + half))
     return Estimate(p, Interval(low=low, high=high, method=f"weighted, {k} clusters"))

@@ -120,14 +120,18 @@ def _standard_error(judged: JudgedAnswers, labelled: LabelledAnswers, parts: Seq
     import numpy as np
 
     number = {image: k for k, image in enumerate(dict.fromkeys((*judged.images, *labelled.images)))}
-    sums = np.zeros(len(number))
+    sums, alone = np.zeros(len(number)), 0.0
     of_all = np.array([number[image] for image in judged.images])
     of_labelled = np.array([number[image] for image in labelled.images])
     for part in parts:
-        np.add.at(sums, of_all, np.where(part.all, (part.accuracy - value) / len(part.all), 0.0))
+        own = np.where(part.all, (part.accuracy - value) / len(part.all), 0.0)
+        np.add.at(sums, of_all, own)
         np.add.at(sums, of_labelled, part.pull)
+        alone += float(own @ own) + float(part.pull @ part.pull)
     k = len(set(labelled.images))
-    return math.sqrt(k / (k - 1) * float(sums @ sums) + math.fsum(part.unseen for part in parts))
+    # Images whose influences cancel are no evidence of more answers: at least the variance of independent ones.
+    variance = k / (k - 1) * max(float(sums @ sums), alone)
+    return math.sqrt(variance + math.fsum(part.unseen for part in parts))
 
 
 def picked_by_verdict(labelled: Sequence[bool], judged: Sequence[bool]) -> bool:

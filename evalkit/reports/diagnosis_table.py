@@ -5,7 +5,7 @@ from __future__ import annotations
 from evalkit.analysis.contradictions import in_words
 from evalkit.analysis.diagnosis import MIN_IMAGES, Block, Diagnosis
 from evalkit.core import console
-from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.format import FEW_CLUSTERS_NOTE, MISSING, interval, is_few, percent
 from evalkit.stats.diagnostic import Measure
 
 NAMES = {
@@ -37,6 +37,8 @@ def print_diagnosis(found: Diagnosis) -> None:
     at = found.prevalence if found.prevalence is not None else whole.prevalence
     if whole.read:
         console.grid(*measure_rows(whole, at), "95 % intervals clustered by image")
+        if is_few(whole.n_effective):
+            console.out(f"eff {whole.n_effective:.1f}{FEW_CLUSTERS_NOTE.removeprefix('eff')}")
     else:
         console.out(whole.note)
     if few := [f"{block.group} ({block.n_images})" for block in groups if not block.read]:
@@ -67,15 +69,25 @@ def _stated(prevalence: float) -> str:
 
 
 def shown(measure: Measure) -> str:
-    """Value and interval of a measure."""
+    """Value and interval of a measure, with as many digits as keep the bounds apart."""
     if measure.name not in PLAIN:
-        return f"{percent(measure.value, 1)} {interval(measure.low, measure.high, 1)}"
+        digits = _digits(measure, 1, 100)
+        return f"{percent(measure.value, digits)} {interval(measure.low, measure.high, digits)}"
     if measure.low is None:
         return MISSING if measure.value is None else f"{measure.value:.2f} {MISSING}"
+    digits = _digits(measure, 2, 1)
     if measure.value is None:
-        return f"infinite, above {measure.low:.2f}"
-    high = MISSING if measure.high is None else f"{measure.high:.2f}"
-    return f"{measure.value:.2f} [{measure.low:.2f}, {high}]"
+        return f"infinite, above {measure.low:.{digits}f}"
+    high = MISSING if measure.high is None else f"{measure.high:.{digits}f}"
+    return f"{measure.value:.{digits}f} [{measure.low:.{digits}f}, {high}]"
+
+
+def _digits(measure: Measure, least: int, factor: int) -> int:
+    """The digits of a measure: the predictive value of a rare condition is not 0.0 [0.0, 0.0]."""
+    if measure.low is None or measure.high is None:
+        return least
+    low, high = factor * measure.low, factor * measure.high
+    return next((d for d in range(least, 12) if f"{low:.{d}f}" != f"{high:.{d}f}"), least)
 
 
 def _group_row(block: Block) -> list[str]:

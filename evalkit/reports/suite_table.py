@@ -19,7 +19,7 @@ from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores, align
 from evalkit.runs.schema import Summary
 from evalkit.stats import rank_models
-from evalkit.stats.fraction_interval import t_quantile
+from evalkit.stats.fraction_interval import normal_quantile
 from evalkit.stats.intervals import LEVEL
 from evalkit.stats.random_effects import MIN_SETS, RandomEffects, random_effects
 
@@ -176,10 +176,14 @@ def over_sets(table: SuiteTable) -> list[str]:
 
 
 def _standard_error(m: MetricValue) -> float | None:
-    """The standard error behind an interval, from its width; None where there is none."""
-    if m.low is None or m.high is None or m.high <= m.low or m.n_clusters is None or m.n_clusters < 2:
+    """A standard error with which a normal interval is as wide as the printed one; None where there is none.
+
+    The printed one has an exact method or a t quantile: both make this error larger than the estimated one, never
+    smaller.  Over the t quantile of two clusters an exact interval would become the error of hundreds.
+    """
+    if m.low is None or m.high is None or m.high <= m.low:
         return None
-    return (m.high - m.low) / 2 / t_quantile(LEVEL, m.n_clusters - 1)
+    return (m.high - m.low) / 2 / normal_quantile(LEVEL)
 
 
 def _in_words(s: RandomEffects) -> str:

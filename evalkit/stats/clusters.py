@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -38,19 +37,63 @@ Codes: TypeAlias = "Sequence[int] | np.ndarray[Any, Any]"
 
 
 def cluster_codes(values: Sequence[object] | np.ndarray[Any, Any], clusters: Clusters) -> ClusterCodes:
-    """Number the clusters.  Raises ConfigError if there is not one label per value, or a label is NaN."""
+    """Number the clusters.
+
+    Raises ConfigError if there is not one label per value, or a label is missing (None, NaN) or not hashable.
+    """
     import numpy as np
 
     given = clusters.code if isinstance(clusters, ClusterCodes) else clusters
-    if len(values) != len(given):
-        raise ConfigError(f"{len(values)} values but {len(given)} cluster labels: expected one label per value.")
+    try:
+        n, labels = len(values), len(given)
+    except TypeError:
+        raise ConfigError("Values and cluster labels are sequences of the same length, one label per value.") from None
+    if n != labels:
+        raise ConfigError(f"{n} values but {labels} cluster labels: expected one label per value.")
     if isinstance(clusters, ClusterCodes):
         return clusters
     seen: dict[Hashable, int] = {}
-    code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
-    if any(isinstance(label, float) and math.isnan(label) for label in seen):
-        raise ConfigError("A cluster label is NaN, a missing value; expected a label for every value, such as its own.")
+    try:
+        code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
+    except TypeError as problem:
+        raise ConfigError(f"A cluster label is not possible ({problem}); expected texts or numbers.") from None
+    if any(map(_is_missing, seen)):
+        raise ConfigError(
+            "A cluster label is NaN or None, a missing value; expected a label for every value, such as its own."
+        )
     return ClusterCodes(np.array(code, dtype=np.intp), len(seen))
+
+
+def _is_missing(label: Hashable) -> bool:
+    """Whether a label is None, or no value is equal to it, itself included, as of NaN, NaT and pandas' NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # NA is neither equal nor unequal to itself
+        return True
+
+
+def finite_numbers(values: Values) -> np.ndarray[Any, Any]:
+    """The values as an array of floats, shape (n,).  Raises ConfigError for a text, a missing or an infinite value."""
+    import numpy as np
+
+    try:
+        given = np.asarray(values)
+        # Texts that look like numbers are a column that was read as text.
+        texts = given.dtype.kind not in "biufO" or (given.dtype.kind == "O" and any(isinstance(v, str) for v in given))
+        array = None if texts or given.ndim != 1 else given.astype(float)
+    except (TypeError, ValueError):
+        array = None
+    if array is None:
+        raise ConfigError(f"Values are a sequence of numbers, one a row; got {str(values)[:80]!r}.")
+    known = np.isfinite(array)
+    if not known.all():
+        wrong = int(np.argmin(known))
+        raise ConfigError(
+            f"Numbers are expected; value {wrong} is {array[wrong]:g}. Leave out what has no value, or count it as 0."
+        )
+    return array
 
 
 def cluster_sums(values: Any, code: Codes, k: int) -> np.ndarray[Any, Any]:

@@ -15,15 +15,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from evalkit.stats.clusters import cluster_codes, cluster_sums
-from evalkit.stats.intervals import LEVEL, NO_ESTIMATE, ONE_CLUSTER, Estimate, Interval, resampled_weights
+from evalkit.stats.fraction_interval import FEWEST_CLUSTERS
+from evalkit.stats.intervals import (
+    FEW_CLUSTERS,
+    LEVEL,
+    NO_ESTIMATE,
+    NO_SPREAD,
+    ONE_CLUSTER,
+    Estimate,
+    Interval,
+    resampled_weights,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
 ORDERS = 4
 RESAMPLES, SEED = 1000, 0
-# No answer has four words, or all are the reference: the data say nothing about the spread.
-NO_SPREAD = "undefined: all resamples have the same value"
 _ENTITIES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
 # Marks that are always a token.  Full stop, comma and hyphen depend on the digits beside them; an apostrophe is none.
 _MARK = re.compile(r"([!-&(-+:-@\[-`{-~/])")
@@ -86,7 +94,8 @@ def corpus_bleu(values: Sequence[float], labels: Sequence[tuple[str, str]], clus
     """Corpus BLEU of pairs of reference and answer, with a percentile interval over resampled clusters.
 
     An answer that failed is an empty text.  1,000 resamples with a fixed seed (Koehn 2004).  None for no pairs; no
-    bounds where all resamples have the same value.
+    bounds for fewer than five clusters, whose resamples hold too little of the spread, and where all resamples have the
+    same value.
     """
     import numpy as np
 
@@ -96,8 +105,8 @@ def corpus_bleu(values: Sequence[float], labels: Sequence[tuple[str, str]], clus
     rows = np.array([bleu_counts(answer, gold) for gold, answer in labels], dtype=float)
     value = bleu_of_counts(rows.sum(axis=0).tolist())
     codes, k = cluster_codes(labels, clusters)
-    if k == 1:
-        return Estimate(value, Interval(low=None, high=None, method=ONE_CLUSTER))
+    if k < FEWEST_CLUSTERS:
+        return Estimate(value, Interval(low=None, high=None, method=ONE_CLUSTER if k == 1 else FEW_CLUSTERS))
     sums = np.stack([cluster_sums(column, codes, k) for column in rows.T], axis=1)
     drawn = np.concatenate([_bleus(weights @ sums) for weights in resampled_weights(k, RESAMPLES, SEED)])
     if drawn.min() == drawn.max():

@@ -2,8 +2,9 @@
 
 Proportions have the interval of `evalkit.stats.mean_interval`.  Functions of the four counts (likelihood ratios,
 predictive values at a stated prevalence, balanced accuracy, MCC) have a delta-method interval on a scale without
-bounds: logarithm, logit or Fisher's z, t with K - 1 degrees of freedom, the variance from the sums of the first-order
-influence of the rows of each cluster.  Predictive values: Mercaldo, Lau and Zhou 2007, Stat. Med. 26:2170, clustered.
+bounds: logarithm, logit or Fisher's z, t with the degrees of freedom of a mean over the same clusters (K - 1 for equal
+ones), the variance from the sums of the first-order influence of the rows of each cluster, at least that of independent
+rows.  Predictive values: Mercaldo, Lau and Zhou 2007, Stat. Med. 26:2170, clustered.
 Where a count is 0, 0.5 is added to each for the interval (Haldane), with a variance as if whole clusters were added.
 """
 
@@ -14,9 +15,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalkit.core.errors import ConfigError
 from evalkit.stats.clusters import cluster_codes, cluster_sums
-from evalkit.stats.fraction_interval import t_quantile
-from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, mean_interval
+from evalkit.stats.fraction_interval import FEWEST_CLUSTERS, degrees_of_freedom, t_quantile
+from evalkit.stats.intervals import FEW_CLUSTERS, LEVEL, ONE_CLUSTER, Interval, mean_interval
 
 
 class Counts(NamedTuple):
@@ -55,8 +57,13 @@ def diagnostic_measures(
         gold, said: whether the reference and the answer are yes, one a row.
         clusters: rows of one cluster may be dependent.
         prevalence: share of positives for which `ppv_at` and `npv_at` hold; None: that of the rows.
+
+    Raises:
+        ConfigError: the prevalence is not above 0 and below 1.
     """
     n = len(gold)
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ConfigError(f"prevalence={prevalence:g} is not possible: expected a fraction between 0 and 1.")
     at = prevalence if prevalence is not None else (sum(gold) / n if n else 0.5)
     rows = list(zip(gold, said, clusters, strict=True))
     found = [
@@ -164,18 +171,23 @@ def _delta_interval(
     import numpy as np
 
     codes, k = cluster_codes(gold, clusters)
-    if k < 2:
-        return Interval(low=None, high=None, method=ONE_CLUSTER)
+    if k < FEWEST_CLUSTERS:
+        return Interval(low=None, high=None, method=ONE_CLUSTER if k == 1 else FEW_CLUSTERS)
     added = 0.5 if min(counts) == 0 else 0.0
     at = Counts(*(c + added for c in counts))
     slopes = np.array(_slopes(lambda c: scale.to(function(c)), at))
     cell = np.array([2 * (not g) + (not s) for g, s in zip(gold, said, strict=True)])
     influence = cluster_sums(slopes[cell], codes, k)
-    influence = influence - influence.mean()
+    influence, alone = influence - influence.mean(), slopes[cell] - slopes[cell].mean()
+    sizes = np.bincount(codes, minlength=k)
+    # The variance of a sum whose parts have the weights of the rows: 1 / (1 - w) is K / (K - 1) for equal images.
+    clustered = float(np.sum(influence * influence / (1 - sizes / len(gold))))
+    # Images whose influences cancel are no evidence of more rows: at least the variance of independent ones.
+    shown = max(clustered, len(gold) / (len(gold) - 1) * float(alone @ alone))
     # An added half stands for rows that were not seen; whole clusters of them may be of one kind.
     unseen = added * float(slopes @ slopes) * len(gold) / k
-    error = math.sqrt(k / (k - 1) * float(influence @ influence) + unseen)
-    middle, half = scale.to(function(at)), t_quantile(LEVEL, k - 1) * error
+    error = math.sqrt(shown + unseen)
+    middle, half = scale.to(function(at)), t_quantile(LEVEL, degrees_of_freedom(sizes)) * error
     low, high = scale.back(middle - half), scale.back(min(middle + half, 700.0))
     if not added:
         return Interval(low=low, high=high, method=f"delta method, {k} clusters")

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evalkit.core.errors import ConfigError
 from evalkit.stats.clusters import ClusterCodes, cluster_sums, effective_clusters
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def fraction_bounds(values: np.ndarray[Any, Any], clusters: ClusterCodes, level:
 
 def bounds_of(scores: ClusteredFractions, level: float) -> Bounds:
     """Bounds for a mean from what is known of each cluster."""
+    check_level(level)
     sizes, n, k = scores.sizes, int(scores.sizes.sum()), len(scores.sizes)
     units, mean = effective_clusters(sizes), float(scores.totals.sum()) / n
     inner_low, inner_high = outermost_bounds(scores.lowest, scores.highest, units, level)
@@ -110,7 +112,7 @@ def outermost_bounds(lowest: float, highest: float, units: float, level: float) 
     For hits alone these are the exact bounds of `units` out of `units` and of none.
     """
     seen = float(((1 - level) / 2) ** (1 / units))
-    return seen * highest, seen * lowest + 1 - seen
+    return seen * highest, 1 - seen * (1 - lowest)
 
 
 def exact_bounds(share: float, size: float, level: float) -> tuple[float, float]:
@@ -155,10 +157,17 @@ def degrees_of_freedom(sizes: np.ndarray[Any, Any]) -> float:
     return 1 / float(total)
 
 
+def check_level(level: object) -> None:
+    """Check the level of an interval.  Raises ConfigError if it is not a share between 0 and 1, such as 0.95."""
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise ConfigError(f"A level of {level} is not possible; expected a share between 0 and 1, such as 0.95.")
+
+
 def normal_quantile(level: float) -> float:
     """Half-width of a two-sided normal interval in standard errors."""
     from scipy.special import ndtri
 
+    check_level(level)
     return float(ndtri((1 + level) / 2))
 
 
@@ -166,4 +175,5 @@ def t_quantile(level: float, degrees: float) -> float:
     """Half-width of a two-sided t interval in standard errors."""
     from scipy.special import stdtrit
 
+    check_level(level)
     return float(stdtrit(degrees, (1 + level) / 2))

@@ -20,8 +20,9 @@ from evalkit.stats.clusters import (
     cluster_codes,
     cluster_sums,
     effective_clusters,
+    finite_numbers,
 )
-from evalkit.stats.fraction_interval import fraction_bounds, normal_quantile, t_quantile, wilson_bounds
+from evalkit.stats.fraction_interval import FEWEST_CLUSTERS, fraction_bounds, normal_quantile, t_quantile, wilson_bounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 ONE_CLUSTER = "undefined: one cluster"
 ALL_EQUAL = "undefined: all values are equal"
+# Of intervals from resamples.  Without a spread the data say nothing about other images.
+FEW_CLUSTERS = f"undefined: fewer than {FEWEST_CLUSTERS} clusters"
+NO_SPREAD = "undefined: all resamples have the same value"
 _ROUNDING = 1e-9  # by which sums of fractions may leave [0, 1]
 
 
@@ -59,8 +63,9 @@ def mean_interval(values: Values, clusters: Clusters, level: float = LEVEL, *, b
     coded = cluster_codes(values, clusters)
     if not len(values):
         return None
-    array = np.asarray(values, dtype=float)
-    _check_values(array, bounded)
+    array = finite_numbers(values)
+    if bounded:
+        _check_fractions(array)
     units = effective_clusters(np.bincount(coded.code, minlength=coded.k))
     if coded.k == 1:
         return Interval(low=None, high=None, method=ONE_CLUSTER, effective=units)
@@ -70,25 +75,28 @@ def mean_interval(values: Values, clusters: Clusters, level: float = LEVEL, *, b
     return _t_interval(array, coded, level, units)
 
 
-def _check_values(array: np.ndarray[Any, Any], bounded: bool) -> None:
+def _check_fractions(array: np.ndarray[Any, Any]) -> None:
     """Refuse numbers whose interval would be of something else."""
     import numpy as np
 
-    known = np.isfinite(array)
-    inside = known & (array >= -_ROUNDING) & (array <= 1 + _ROUNDING) if bounded else known
+    inside = (array >= -_ROUNDING) & (array <= 1 + _ROUNDING)
     if not inside.all():
         wrong = int(np.argmin(inside))
-        expected = "numbers in [0, 1] (bounded=False takes other scales)" if bounded and known[wrong] else "numbers"
         raise ConfigError(
-            f"An interval of a mean is not possible: value {wrong} is {array[wrong]:g}; expected {expected}. Leave out "
-            "what has no value, or count it as 0."
+            f"An interval of a mean of fractions is not possible: value {wrong} is {array[wrong]:g}; expected numbers "
+            "in [0, 1] (bounded=False takes other scales)."
         )
 
 
 def _t_interval(array: np.ndarray[Any, Any], clusters: ClusterCodes, level: float, units: float) -> Interval:
+    import numpy as np
+
     if (array == array[0]).all():
         return Interval(low=None, high=None, method=ALL_EQUAL, effective=units)
     mean, error = _mean_and_error(array, *clusters)
+    if error < _ROUNDING * float(np.abs(array - mean).max()):
+        # In each cluster the deviations cancel, which is no evidence of a mean without error: that of independent rows.
+        error = _mean_and_error(array, range(len(array)), len(array))[1]
     half = t_quantile(level, clusters.k - 1) * error
     method = "t" if clusters.k == len(array) else f"cluster-robust t, {clusters.k} clusters"
     return Interval(low=mean - half, high=mean + half, method=method, effective=units)
@@ -106,15 +114,15 @@ def cluster_standard_error(values: Values, clusters: Clusters) -> float:
 
 
 def wilson(hits: int, n: int, level: float = LEVEL) -> Interval:
-    """Wilson's score interval of a proportion, hits out of n > 0 independent rows."""
+    """Wilson's score interval of a proportion, hits out of n > 0 independent rows.  Raises ConfigError for others."""
+    if not 0 <= hits <= n or n < 1:
+        raise ConfigError(f"{hits} hits of {n} rows are not possible; expected 0 to n hits of at least one row.")
     low, high = wilson_bounds(hits / n, n, normal_quantile(level))
     return Interval(low=low, high=high, method="Wilson")
 
 
 def _mean_and_error(values: Values, code: Codes, k: int) -> tuple[float, float]:
-    import numpy as np
-
-    array = np.asarray(values, dtype=float)
+    array = finite_numbers(values)
     mean = float(array.mean())
     residual = cluster_sums(array - mean, code, k)
     return mean, math.sqrt(k / (k - 1) * float(residual @ residual)) / len(array)

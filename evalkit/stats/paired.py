@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.clusters import Clusters, Values, cluster_codes
+from evalkit.stats.clusters import Clusters, Values, cluster_codes, finite_numbers
 from evalkit.stats.intervals import LEVEL, Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -169,8 +169,7 @@ def _z_sum(tail: float, power: float) -> float:
 
 
 def _differences(first: Values, second: Values) -> np.ndarray[Any, Any]:
-    import numpy as np
-
     if len(first) != len(second):
         raise ConfigError(f"A paired comparison needs the same rows: {len(first)} values against {len(second)}.")
-    return np.subtract(second, first, dtype=float)
+    found: np.ndarray[Any, Any] = finite_numbers(second) - finite_numbers(first)
+    return found

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.core.errors import ConfigError
+from evalkit.stats.clusters import finite_numbers
 from evalkit.stats.fraction_interval import t_quantile
 from evalkit.stats.intervals import LEVEL
 
@@ -44,15 +45,18 @@ class RandomEffects:
 def random_effects(values: Sequence[float], errors: Sequence[float], level: float = LEVEL) -> RandomEffects:
     """The summary of values with their standard errors, one a set.
 
-    Raises ConfigError for fewer than MIN_SETS sets, or a standard error that is not above 0.
+    Raises ConfigError for fewer than MIN_SETS sets, a value that is no finite number, or a standard error that is not
+    above 0.
     """
     from scipy.special import chdtrc
 
     k = len(values)
-    if k < MIN_SETS or len(errors) != k or min(errors) <= 0:
+    numbers, known = finite_numbers(values), finite_numbers(errors)
+    if k < MIN_SETS or len(known) != k or known.min() <= 0:
         raise ConfigError(
             f"A summary over sets needs at least {MIN_SETS} values with standard errors above 0; got {k}."
         )
+    values, errors = numbers.tolist(), known.tolist()
     fixed = [1 / e**2 for e in errors]
     total = math.fsum(fixed)
     common = math.fsum(w * v for w, v in zip(fixed, values, strict=True)) / total

@@ -1,8 +1,9 @@
 """Ranking with uncertainty: simultaneous intervals of all ranks, and the models that may be the best.
 
-Every pair of models is compared at once: the error is that any of the intervals is wrong.  References: Klein, Wright &
-Wieczorek 2020, J. R. Stat. Soc. C 69:589 (ranks from simultaneous comparisons); Hansen, Lunde & Nason 2011,
-Econometrica 79:453 (the set of models of which none is worse than another).
+Every pair of models is compared at once: the error is that any of the intervals is wrong.  References: Al Mohamad,
+van Zwet & Goeman 2017, arXiv 1708.02729, and Mogstad, Romano, Shaikh & Wilhelm 2023, doi 10.1093/restud/rdad006 (ranks
+from simultaneous comparisons of all pairs); Hansen, Lunde & Nason 2011, Econometrica 79:453 (the set of models of which
+none is worse than another).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.clusters import Codes, cluster_codes, cluster_sums
+from evalkit.stats.clusters import Codes, cluster_codes, cluster_sums, finite_numbers
 from evalkit.stats.differences import different_pairs
+from evalkit.stats.fraction_interval import check_level
 from evalkit.stats.intervals import LEVEL, resampled_weights
 
 if TYPE_CHECKING:
@@ -56,17 +58,20 @@ def rank_models(
     """Rank models by their mean over the same rows, best first.
 
     With probability `level` no pair of equal models is called different, over all pairs (`different_pairs`), so that
-    all intervals of ranks hold together.  Raises ConfigError if the models have different numbers of rows, or none.
+    all intervals of ranks hold together.  Raises ConfigError if the models have different numbers of rows, or none, or
+    a score is no finite number.
 
     Args:
         resamples: for `p_best` alone, and of thousands of models most of the time; 0 where it is not used.
     """
     import numpy as np
 
+    check_level(level)
     if len({len(values) for values in scores.values()} | {len(clusters)}) != 1 or not len(clusters):
         raise ConfigError("A ranking needs the values of every model on the same rows, and at least one row.")
     names = list(scores)
-    rows = np.asarray([scores[name] for name in names], dtype=float) * (1 if higher_is_better else -1)
+    numbers = np.stack([finite_numbers(scores[name]) for name in names])
+    rows = numbers * (1 if higher_is_better else -1)
     code, k = cluster_codes(clusters, clusters)
     means = rows.mean(axis=1)
     best = (_resampled_ranks(rows, code, k, resamples, seed) == 1).mean(axis=1) if resamples else [math.nan] * len(rows)
@@ -75,7 +80,7 @@ def rank_models(
     found = [
         Rank(
             name=name,
-            value=float(np.mean(scores[name])),
+            value=float(numbers[place].mean()),
             rank=1 + int((means > means[place] + 1e-12).sum()),
             low=1 + int(better[place]),
             high=len(names) - int(worse[place]),

@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit.stats.clusters import Clusters, Values, cluster_codes, cluster_sums
+from evalkit.core.errors import ConfigError
+from evalkit.stats.clusters import Clusters, Values, cluster_codes, cluster_sums, finite_numbers
 from evalkit.stats.fraction_interval import t_quantile
 from evalkit.stats.intervals import LEVEL, ONE_CLUSTER, Interval, exact_sum
 
@@ -42,9 +43,10 @@ class ClusteredDifferences:
 
 
 def group_by_cluster(differences: Values, clusters: Clusters) -> ClusteredDifferences:
-    """Group the differences (at least one) by cluster."""
+    """Group the differences (at least one) by cluster.  Raises ConfigError for one that is no finite number."""
     import numpy as np
 
+    differences = finite_numbers(differences)
     code, k = cluster_codes(differences, clusters)
     totals = np.round(cluster_sums(differences, code, k), 12)
     sizes = np.bincount(code, minlength=k).astype(float)
@@ -135,10 +137,13 @@ def equivalence_p(differences: Values, clusters: Clusters, margin: float) -> flo
     """p of the hypothesis that the mean difference is not within (-margin, margin): two one-sided tests (TOST).
 
     The larger of both p values (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657), each by the restricted t
-    statistic with K - 1 degrees of freedom.  1.0 for no rows and for a single cluster.
+    statistic with K - 1 degrees of freedom.  1.0 for no rows and for a single cluster.  Raises ConfigError for a
+    margin that is not above 0.
     """
     from scipy.special import stdtr
 
+    if not margin > 0:
+        raise ConfigError(f"A margin of equivalence of {margin} is not possible; expected a number above 0.")
     if not len(differences):
         return 1.0
     data = group_by_cluster(differences, clusters)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
-from evalkit.stats.clusters import Clusters, Values, cluster_codes
-from evalkit.stats.intervals import ALL_EQUAL, LEVEL, Interval, mean_interval
+from evalkit.stats.clusters import Clusters, Values, cluster_codes, finite_numbers
+from evalkit.stats.fraction_interval import FEWEST_CLUSTERS, check_level
+from evalkit.stats.intervals import ALL_EQUAL, FEW_CLUSTERS, LEVEL, NO_SPREAD, Interval, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 BINS = 15
 # Resamples of clusters for the intervals of AURC and of the calibration error.
 RESAMPLES = 1000
-MIN_CLUSTERS = 5
+# Resampled values that differ by rounding only.
+_SAME = 1e-12
 SEED = 0
 
 
@@ -64,7 +66,7 @@ def risk_curve(confidence: Values, loss: Values) -> RiskCurve:
     import numpy as np
 
     order, ends = _order(confidence)
-    total = np.cumsum(np.asarray(loss, dtype=float)[order])[ends]
+    total = np.cumsum(finite_numbers(loss)[order])[ends]
     return RiskCurve((ends + 1) / len(order), total / (ends + 1))
 
 
@@ -77,21 +79,22 @@ def aurc(confidence: Values, loss: Values) -> float:
     import numpy as np
 
     order, ends = _order(confidence)
-    return _aurc(np.asarray(loss, dtype=float)[order], ends, np.ones(len(order)))
+    return _aurc(finite_numbers(loss)[order], ends, np.ones(len(order)))
 
 
 def excess_aurc(confidence: Values, loss: Values) -> float:
     """AURC above that of the best possible order of the same losses."""
-    import numpy as np
 
-    return aurc(confidence, loss) - aurc(-np.asarray(loss, dtype=float), loss)
+    return aurc(confidence, loss) - aurc(-finite_numbers(loss), loss)
 
 
 def _order(confidence: Values) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Positions from the highest confidence down, and the places in that order at which a group of equals ends."""
     import numpy as np
 
-    values = np.asarray(confidence, dtype=float)
+    values = finite_numbers(confidence)
+    if not len(values):
+        raise ConfigError("Selective measures need at least one answer with a confidence; there is none.")
     order = np.argsort(-values, kind="stable")
     ends = np.flatnonzero(np.append(values[order][1:] != values[order][:-1], True))
     return order, ends
@@ -112,10 +115,9 @@ def _aurc(loss: np.ndarray[Any, Any], ends: np.ndarray[Any, Any], weight: np.nda
 
 def aurc_interval(confidence: Values, loss: Values, clusters: Clusters, level: float = LEVEL) -> Interval:
     """Percentile interval of AURC from resampled clusters; no bounds where all losses are equal."""
-    import numpy as np
 
     order, ends = _order(confidence)
-    ordered = np.asarray(loss, dtype=float)[order]
+    ordered = finite_numbers(loss)[order]
     if len(ordered) and (ordered == ordered[0]).all():
         # Every resample has the same value: its zero width would say nothing about other images.
         return Interval(low=None, high=None, method=ALL_EQUAL)
@@ -136,11 +138,11 @@ def selected(confidence: Values, score: Values, clusters: Clusters, coverage: fl
     wanted = math.ceil(coverage * len(order) - 1e-9)
     end = int(ends[np.searchsorted(ends, wanted - 1)])
     rows = np.sort(order[: end + 1])
-    values = np.asarray(score, dtype=float)[rows]
+    values = finite_numbers(score)[rows]
     return Selected(
         coverage=len(rows) / len(order),
         n=len(rows),
-        threshold=float(np.asarray(confidence, dtype=float)[order[end]]),
+        threshold=float(finite_numbers(confidence)[order[end]]),
         value=float(values.mean()),
         interval=mean_interval(values, cluster_codes(confidence, clusters).at(rows)),
     )
@@ -150,7 +152,7 @@ def calibration_bins(confidence: Values, right: Values, bins: int = BINS) -> lis
     """The bins of equal width that hold an answer; a bin holds its upper edge and not its lower one, the first both."""
     import numpy as np
 
-    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    p, y = finite_numbers(confidence), finite_numbers(right)
     code = _bin_codes(p, bins)
     return [
         CalibrationBin(
@@ -174,7 +176,7 @@ def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> fl
     """Expected calibration error: the mean over answers of |accuracy - mean confidence| of their bin."""
     import numpy as np
 
-    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    p, y = finite_numbers(confidence), finite_numbers(right)
     return _calibration_error(p - y, _bin_codes(p, bins), np.ones(len(p)), bins)
 
 
@@ -194,9 +196,8 @@ def calibration_interval(
     The error is an absolute value, so that it and its interval lie above 0 also for a calibrated model; the fewer the
     answers of a bin, the higher.
     """
-    import numpy as np
 
-    p, y = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    p, y = finite_numbers(confidence), finite_numbers(right)
     code = _bin_codes(p, bins)
     return _resampled(p, clusters, lambda weight: _calibration_error(p - y, code, weight, bins), level)
 
@@ -206,14 +207,23 @@ def _resampled(
 ) -> Interval:
     """Percentile interval of a statistic of the rows' weights; a row counts as often as its cluster was drawn.
 
-    No bounds for fewer than five clusters, whose resamples are few and hold too little of the spread.
+    It holds the value of the data.  No bounds for fewer than five clusters, whose resamples are few and hold too little
+    of the spread, and where all resamples have the same value.
     """
     import numpy as np
 
     code, k = cluster_codes(values, clusters)
-    if k < MIN_CLUSTERS:
-        return Interval(low=None, high=None, method=f"undefined: fewer than {MIN_CLUSTERS} clusters")
+    check_level(level)
+    if k < FEWEST_CLUSTERS:
+        return Interval(low=None, high=None, method=FEW_CLUSTERS)
     rng = np.random.RandomState(SEED)
     found = [statistic(np.bincount(rng.randint(0, k, k), minlength=k)[code].astype(float)) for _ in range(RESAMPLES)]
+    if max(found) - min(found) < _SAME:
+        return Interval(low=None, high=None, method=NO_SPREAD)
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(low=low, high=high, method=f"bootstrap of {k} clusters, percentile, {RESAMPLES} resamples")
+    value = statistic(np.ones(len(code)))  # resamples of a biased statistic may all lie on one side of it
+    return Interval(
+        low=min(low, value),
+        high=max(high, value),
+        method=f"bootstrap of {k} clusters, percentile, {RESAMPLES} resamples",
+    )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evalkit.analysis.contradictions import contradictions_of_verdicts
-from evalkit.analysis.diagnosis import diagnose, finding_of, verdicts
+from evalkit.analysis.diagnosis import Verdict, diagnose, finding_of, verdicts
 from evalkit.cli.main import main
 from evalkit.core.types import Sample
+from evalkit.reports.diagnosis_table import print_diagnosis, shown
 from evalkit.runs.schema import PredictionLine
+from evalkit.stats.diagnostic import diagnostic_measures
 from tests.support.made_runs import answered, failed, made_run, made_samples
 
 
@@ -140,3 +143,24 @@ def test_a_stated_prevalence_is_never_printed_as_0_or_100(
 ) -> None:
     assert main(["diagnose", f"run={run}", f"prevalence={prevalence}"]) == 0
     assert f"at {text} % prevalence" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prevalence", [1e-9, 1e-4, 0.05, 0.9999, 1 - 1e-9])
+def test_bounds_that_are_printed_differ(prevalence: float) -> None:
+    gold, said = [True] * 100 + [False] * 400, [k % 7 != 0 for k in range(100)] + [k % 5 == 0 for k in range(400)]
+    for measure in diagnostic_measures(gold, said, range(500), prevalence):
+        low, high = re.findall(r"\[([-\d.]+), ([-\d.]+)\]", shown(measure))[0]
+        assert low != high, measure
+
+
+@pytest.mark.parametrize(("largest", "marked"), [(1, False), (200, True)])
+def test_few_images_that_carry_the_rows_are_said(
+    largest: int, marked: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = ["0"] * largest + [str(k) for k in range(1, 40)]
+    rows = [
+        Verdict(sample_id=str(k), image_id=i, question="?", group="", gold=k % 2 > 0, said=k % 3 > 0)
+        for k, i in enumerate(images)
+    ]
+    print_diagnosis(diagnose("r", rows, "", None))
+    assert ("effective number of clusters" in capsys.readouterr().out) == marked

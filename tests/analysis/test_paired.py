@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -209,3 +211,18 @@ def test_null_is_the_only_score_of_an_unscored_sample() -> None:
     assert (column.listed(), column.scored().tolist()) == ([0.5, None, 1.0], [0.5, 1.0])
     with pytest.raises(ValueError, match="score nan"):
         run([0.5, float("nan"), None])
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_slice_with_every_row_of_a_metric_is_no_part_of_the_family(others: int) -> None:
+    samples = [replace(s, tags=s.tags | {"split": "test"}) for s in tagged({"CT": 60, "MR": 60})]
+    first, runs = run(noisy(120, 0)), [run(noisy(120, k), str(k)) for k in range(1, others + 1)]
+    found = slices_of(first, runs, [METRIC], samples)
+    assert [[d.slice for d in of_run] for of_run in found] == [["modality=CT", "modality=MR"]] * others
+    assert found == slices_of(first, runs, [METRIC], tagged({"CT": 60, "MR": 60}))
+    # Of a metric over the rows of one modality, that modality is the whole too.
+    of_ct = replace(first.columns[METRIC], rows=np.arange(60))
+    parts = [replace(r, columns={METRIC: replace(r.columns[METRIC], rows=of_ct.rows)}) for r in (first, *runs)]
+    none = slices_of(parts[0], parts[1:], [METRIC], samples)
+    assert none == [[]] * others
+    assert slices_heading(none, "image").startswith("slices: none")

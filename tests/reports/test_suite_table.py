@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 
 from evalkit.core import console
 from evalkit.core.types import MetricKey
-from evalkit.reports.suite_table import Place, SuiteRun, for_terminal, suite_table, to_csv, to_latex, to_markdown
+from evalkit.reports.suite_table import (
+    Place,
+    SuiteRun,
+    for_terminal,
+    over_sets,
+    suite_table,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import open_run
 from tests.support.made_runs import answered, failed, made_run, made_samples
@@ -109,3 +119,16 @@ def test_three_sets_have_a_summary_with_their_heterogeneity_and_two_have_none(tm
     assert "standard deviation between sets 0.0 points, I2 0 %" in caption
     assert "over 3 sets" in to_markdown(suite_table("s", tasks))
     assert "over " not in for_terminal(suite_table("s", tasks[:2])).caption.replace("over all", "")
+
+
+@pytest.mark.parametrize("images", [2, 3, 4, 12])
+def test_sets_of_few_images_weigh_little_in_the_summary_over_sets(tmp_path: Path, images: int) -> None:
+    """Half of the answers right on three sets of a few images: the summary is no narrower than of all their images."""
+    table = suite_table("s", [run(tmp_path, "a", images, n=2 * images)])
+    (place,) = (place for place in table.values if place.key == KEY)
+    tasks = ("t1", "t2", "t3")
+    values = {place._replace(task=task): table.values[place] for task in tasks}
+    assert table.values[place].n_clusters == images and table.values[place].value == 0.5
+    (sentence,) = over_sets(replace(table, tasks=tasks, values=values))
+    low, high = (float(part) for part in re.findall(r"mean 50\.0 \[([\d.]+), ([\d.]+)\]", sentence)[0])
+    assert high - low >= min(100.0, 100 * 2 * 1.96 * 0.5 / (3 * images) ** 0.5)

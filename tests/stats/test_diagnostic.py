@@ -96,3 +96,22 @@ def test_clustered_intervals_cover() -> None:
             if m.name in covered:
                 covered[m.name] += bool(m.low <= true[m.name] <= m.high)
     assert min(covered.values()) >= 180, covered
+
+
+def test_an_image_with_most_rows_widens_every_interval() -> None:
+    """Eleven images of which one has 90 of 100 rows show hardly more than one does."""
+    cells = [(True, True)] * 4 + [(True, False), (False, True)] + [(False, False)] * 4
+    gold, said = zip(*cells * 10, strict=True)
+    equal = diagnostic_measures(gold, said, [k // 10 for k in range(100)])
+    giant = diagnostic_measures(gold, said, [max(0, k - 89) for k in range(100)])
+    for even, uneven in zip(equal, giant, strict=True):
+        assert even.value == uneven.value
+        assert uneven.high - uneven.low > 1.5 * (even.high - even.low), even.name
+
+
+@pytest.mark.parametrize("images", [2, 3, 4])
+def test_functions_of_the_counts_need_five_images(images: int) -> None:
+    gold, said = [True, True, False, False] * 6, [True, False, True, False] * 6
+    found = {m.name: m for m in diagnostic_measures(gold, said, [k % images for k in range(24)])}
+    assert found["mcc"].value is not None and found["mcc"].low is None and "fewer than 5" in found["mcc"].why
+    assert found["sensitivity"].low is not None, "exact, with images as units"

@@ -193,3 +193,16 @@ def test_the_totals_of_clusters_give_the_interval_of_the_rows(drawn, graded):
     )  # fmt: skip
     low, high = bounds_of(made, 0.95).low, bounds_of(made, 0.95).high
     assert (low, high) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["slake", "vqa-rad"])
+def test_one_more_wrong_answer_hardly_raises_a_bound(name) -> None:
+    """Image after image; the variance falls when an image becomes all wrong, so that a bound may rise by a little."""
+    image = np.repeat(np.arange(len(sizes(name))), sizes(name))
+    values, bounds = np.ones(len(image)), []
+    for wrong in range(len(image)):
+        found = mean_interval(values, image)
+        assert 0 <= found.low <= values.mean() <= found.high <= 1
+        bounds.append((found.low, found.high))
+        values[wrong] = 0.0
+    assert np.diff(bounds, axis=0).max() < 0.003

@@ -53,6 +53,8 @@ def main(config: Config) -> int:
         found = slices_of(runs[0], [r.run for r in results], [p.key for p in results[0].pairs], samples)
         console.out(slices_heading(found, runs[0].cluster))
         for result, differences in zip(results, found, strict=True):
+            if not differences:
+                continue
             console.out(f"by slice, {result.run.header.model} ({result.run.header.run_id}):")
             console.out(render_slices(differences))
     return 0

@@ -1,9 +1,8 @@
 """Forward passes over prompts without the work that nothing reads.
 
-The last decoder layer's MLP, its queries and what it makes of their attention are computed only for the tokens whose
-logits are needed; its keys and values for all.  Layers of the vision tower after the one that the model takes its
-features from are left out.  The check of prefix sharing compares the logits with those of a plain forward pass, which
-computes everything.
+The last decoder layer's MLP is computed only for the tokens whose logits are needed: keys and values are made before
+it.  Layers of the vision tower after the one that the model takes its features from are left out.  The check of prefix
+sharing compares the logits with those of a plain forward pass, which computes everything.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from evalkit.engines.profiling import vision_tower
 
 @contextmanager
 def only_needed(loaded: LoadedModel, places: Any) -> Iterator[None]:
-    """Compute the last layer at these places of the sequence only, and no layer of the vision tower that is not read.
+    """Compute the last MLP at these places of the sequence only, and no layer of the vision tower that is not read.
 
     places: a slice, or a tensor of indices; the output of the last layer is of no use elsewhere.  Parts that are not
     where transformers' models have them are computed as always.
     """
     with ExitStack() as stack:
-        for part in _last_parts(loaded.model):
-            stack.enter_context(_replaced(part, _at_places(part.forward, places)))
+        if (mlp := _last_mlp(loaded.model)) is not None:
+            stack.enter_context(_replaced(mlp, _at_places(mlp.forward, places)))
         for layer in _unread_layers(loaded.model):
             stack.enter_context(_replaced(layer, _unchanged))
         yield
@@ -50,31 +49,27 @@ def _unchanged(hidden: Any, *_: Any, **__: Any) -> Any:
 
 
 def _at_places(own: Callable[..., Any], places: Any) -> Callable[..., Any]:
-    """The forward `own` of a part applied to these places of (rows, places, size); the output is 0 elsewhere."""
+    """The forward `own` of an MLP applied to these places of (rows, places, size); the output is 0 elsewhere."""
 
     def forward(hidden: Any, *args: Any, **kwargs: Any) -> Any:
         chosen = hidden[:, places] if hidden.ndim == 3 else hidden
         if chosen.shape == hidden.shape:
             return own(hidden, *args, **kwargs)
         found = own(chosen, *args, **kwargs)
-        if getattr(found, "shape", ())[:-1] != chosen.shape[:-1]:  # with router logits, for instance
+        if getattr(found, "shape", None) != chosen.shape:  # with router logits, for instance
             return own(hidden, *args, **kwargs)
-        output = found.new_zeros((*hidden.shape[:-1], found.shape[-1]))
+        output = hidden.new_zeros(hidden.shape, dtype=found.dtype)
         output[:, places] = found
         return output
 
     return forward
 
 
-def _last_parts(model: Any) -> list[Any]:
-    """The language model's last MLP, query and output projection, as far as they are where transformers has them."""
+def _last_mlp(model: Any) -> Any:
+    """The MLP of the language model's last layer; None if it is not where transformers' decoders have it."""
     decoder = getattr(model, "get_decoder", lambda: None)()
     layers = getattr(decoder, "layers", None)
-    if layers is None or not len(layers):
-        return []
-    attention = getattr(layers[-1], "self_attn", None)
-    parts = [getattr(layers[-1], "mlp", None), *(getattr(attention, name, None) for name in ("q_proj", "o_proj"))]
-    return [part for part in parts if part is not None]
+    return getattr(layers[-1], "mlp", None) if layers is not None and len(layers) else None
 
 
 def _unread_layers(model: Any) -> list[Any]:

@@ -114,6 +114,8 @@ def vllm(folder: Path) -> Answerer:
         engine.reset_prefix_cache()
         with contextlib.suppress(AttributeError):
             engine.reset_mm_cache()
+        # Outputs of the vision tower are kept by the hash of the image, apart from the other two caches.
+        engine.llm_engine.reset_encoder_cache()
         ordered = sorted(rows, key=lambda row: str(row["image"]))
         opened = {path: Image.open(path).convert("RGB") for path in {row["image"] for row in ordered}}
         prompts: list[Any] = [

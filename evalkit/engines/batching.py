@@ -13,7 +13,7 @@ from evalkit.core.types import Prediction
 from evalkit.engines.decoding import GENERATION, Decoding, RowResult
 from evalkit.engines.loaded_model import LoadedModel, prediction_of_error
 from evalkit.engines.packing import Limits, Packer, expected_new
-from evalkit.engines.prefix_decode import CacheLayoutError
+from evalkit.engines.prefix_prefill import CacheLayoutError
 from evalkit.engines.preprocess import SAMPLE_FAULTS, PromptGroup, PromptRow
 from evalkit.engines.shared_prefix import PrefixGroup
 

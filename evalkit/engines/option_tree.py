@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from evalkit.engines import prefix_decode
 from evalkit.engines.loaded_model import LoadedModel
-from evalkit.engines.prefix_decode import CacheLayoutError, attention_mask
+from evalkit.engines.prefix_decode import attention_mask
+from evalkit.engines.prefix_prefill import CacheLayoutError, prefill
 from evalkit.engines.preprocess import PromptRow, equal_start
 from evalkit.engines.shared_prefix import PrefixGroup
 
@@ -80,7 +80,7 @@ def score(
     assert len(pack) == 1 or size >= n_rows, "one prefix is used again, those of several images are not"
     found: list[list[list[float]]] = [[] for _ in pack]
     with torch.inference_mode():
-        cache = prefix_decode.prefill(loaded, pack, forward_places).cache
+        cache = prefill(loaded, pack, forward_places).cache
         width = cache.get_seq_length()
         for start in range(0, max(len(shared.group.rows) for shared in pack), size):
             layouts = [layout(shared.group.rows[start : start + size], shared.length) for shared in pack]

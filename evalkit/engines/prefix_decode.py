@@ -14,11 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+from evalkit.engines.decode_memory import with_room
+from evalkit.engines.grouped_attention import grouped_heads
 from evalkit.engines.loaded_model import NOT_FINITE, LoadedModel, contains_stop
 from evalkit.engines.needed_layers import only_needed
-from evalkit.engines.plain_decode import limit_of, padded, seed
+from evalkit.engines.plain_decode import limit_of, seed
+from evalkit.engines.prefix_prefill import CacheLayoutError, prefill
 from evalkit.engines.sampling import draw_tokens
 from evalkit.engines.shared_prefix import PrefixGroup, common_prefix
 from evalkit.engines.thought_limit import ThoughtLimit
@@ -28,17 +31,6 @@ PREFIX, PADDING, NO_OWNER = -1, -2, -3
 
 # Called with (image in the batch, question in the image, logits (vocabulary,)) at every step.
 Recorder = Callable[[int, int, Any], None]
-
-
-class CacheLayoutError(Exception):
-    """Raised if the model's cache does not behave as sharing needs; the message is the reason for falling back."""
-
-
-class Prefilled(NamedTuple):
-    """Cache with one row per image, and the logits (images, 1, vocabulary) after prefixes that are whole prompts."""
-
-    cache: Any
-    logits: Any | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +82,7 @@ def answer(
     with torch.inference_mode():
         cache, first_logits = prefill(loaded, pack, forward_places)
         width = cache.get_seq_length()
+        cache = with_room(cache)
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
             set_stems(part, pack)
@@ -111,93 +104,6 @@ def set_stems(questions: Sequence[_Question], pack: Sequence[PrefixGroup]) -> No
         if len(group) > 1 and (common := common_prefix([q.suffix for q in group])) > 0:
             for q in group:
                 q.stem, q.n_stem = first + number, common
-
-
-def prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup], forward_places: int | None = None) -> Prefilled:
-    """Compute the prefixes of the pack's images, one cache row per image, shorter ones padded on the right.
-
-    forward_places: token places in one forward pass; None: all in one pass.
-    """
-    import torch
-    from transformers import DynamicCache
-
-    longest = max(shared.length for shared in pack)
-    size = len(pack) if forward_places is None else max(1, forward_places // longest)
-    parts = [_prefill(loaded, pack[i : i + size]) for i in range(0, len(pack), size)]
-    if len(parts) == 1:
-        return parts[0]
-    caches = [part.cache for part in parts]
-    layers = []
-    for number in range(len(caches[0].layers)):
-        keys = _joined([cache.layers[number].keys for cache in caches], longest)
-        values = _joined([cache.layers[number].values for cache in caches], longest)
-        layers.append((keys, values))
-        for cache in caches:  # free each layer at once, so that only one layer is held twice
-            cache.layers[number].keys = cache.layers[number].values = None
-    logits = None if parts[0].logits is None else torch.cat([part.logits for part in parts])
-    return Prefilled(DynamicCache(layers), logits)
-
-
-def _joined(states: Sequence[Any], width: int) -> Any:
-    """Concatenate keys or values (images, heads, places, size) of several caches, padded to `width` places."""
-    import torch
-
-    return torch.cat([torch.nn.functional.pad(s, (0, 0, 0, width - s.shape[-2])) for s in states])
-
-
-def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:
-    """Run one forward pass of `prefill`."""
-    import torch
-    from transformers import DynamicCache
-
-    started = time.perf_counter()
-    width = max(shared.length for shared in pack)
-    inputs = _prefix_inputs(loaded, pack, width)
-    # Made without the model's configuration: a layer with a sliding window would drop places that the mask refers to,
-    # and `find_prefix` has made sure that no prompt exceeds a window.
-    cache = DynamicCache()
-    on_device = {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
-    whole = pack[0].whole
-    ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
-    kept = ends.to(loaded.device) if whole else slice(-1, None)
-    with only_needed(loaded, kept):
-        output = loaded.model(**on_device, past_key_values=cache, use_cache=True, logits_to_keep=kept if whole else 1)
-    if cache.get_seq_length() != width:
-        raise CacheLayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
-    tokens = sum(shared.length for shared in pack)
-    loaded.counters.prefix_prefills += len(pack)
-    loaded.counters.vision_encodes += sum(len(shared.group.rows[0].request.images) for shared in pack)
-    loaded.counters.prefill_tokens += tokens
-    loaded.counters.padding_tokens += inputs["input_ids"].numel() - tokens
-    loaded.counters.prefix_seconds += time.perf_counter() - started
-    if not whole:
-        return Prefilled(cache, None)
-    if output.logits.shape[1] != len(ends):
-        raise CacheLayoutError("the model does not return the logits of the requested places")
-    place = torch.tensor([int((ends == shared.length - 1).nonzero()) for shared in pack])
-    return Prefilled(cache, output.logits[torch.arange(len(pack)), place][:, None].float())
-
-
-def _prefix_inputs(loaded: LoadedModel, pack: Sequence[PrefixGroup], width: int) -> dict[str, Any]:
-    """Make the model's inputs for the prefixes of a pack, padded on the right to (images, width)."""
-    import torch
-
-    firsts = [shared.group.rows[0] for shared in pack]
-    ids = torch.full((len(pack), width), loaded.pad_id)
-    mask = torch.zeros((len(pack), width), dtype=torch.long)
-    for m, (shared, row) in enumerate(zip(pack, firsts, strict=True)):
-        ids[m, : shared.length] = torch.tensor(row.ids[: shared.length])
-        mask[m, : shared.length] = 1
-    starts = [shared.positions[..., : shared.length].reshape(-1, shared.length).T.unsqueeze(0) for shared in pack]
-    positions = padded(starts, width, left=False).permute(2, 0, 1)  # (axes, images, width)
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    inputs["position_ids"] = positions if pack[0].positions.ndim > 1 else positions[0]
-    for name in firsts[0].sequences:
-        parts = [r.sequences[name][:, : s.length] for r, s in zip(firsts, pack, strict=True)]
-        inputs[name] = padded(parts, width, left=False)
-    for name in firsts[0].images:
-        inputs[name] = torch.cat([row.images[name] for row in firsts])
-    return inputs
 
 
 def attention_mask(loaded: LoadedModel, visible: Any) -> Any:
@@ -314,7 +220,7 @@ class _PackDecoder:
         now = now & (within[:, None, :] <= within[:, :, None])
         self.owners = torch.cat([self.owners, new], dim=1)
         positions = self.starts[:, :, None] + offsets
-        with only_needed(self.loaded, slice(-keep, None)):
+        with only_needed(self.loaded, slice(-keep, None)), grouped_heads(self.loaded):
             output = self.loaded.model(
                 input_ids=ids.to(device),
                 attention_mask=self._mask(torch.cat([past, now], dim=2)),

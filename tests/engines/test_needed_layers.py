@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines import needed_layers, prefix_check, prefix_decode, shared_prefix
+from evalkit.engines import needed_layers, prefix_check, prefix_decode, prefix_prefill, shared_prefix
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.needed_layers import only_needed
 from evalkit.engines.preprocess import Preprocessor, group_by_image
@@ -47,7 +47,8 @@ def test_the_first_logits_are_those_of_a_full_pass(
     logits: dict[str, list[Any]] = {"needed": [], "full": []}
     for name, found in logits.items():
         if name == "full":
-            monkeypatch.setattr(prefix_decode, "only_needed", _everything)
+            for module in (prefix_prefill, prefix_decode):
+                monkeypatch.setattr(module, "only_needed", _everything)
         prefix_decode.answer(made.load(), pack, record=lambda _m, _i, v, found=found: found.append(v.clone()))
     assert len(logits["needed"]) == len(logits["full"]) > 4
     for a, b in zip(logits["needed"], logits["full"], strict=True):

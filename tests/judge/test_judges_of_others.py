@@ -46,9 +46,22 @@ UNREADABLE = {
                            "[Begin Correctness]not yes[End Correctness]",
                            "[Begin Correctness]yes, but not so[End Correctness]", '{"verdict": "correct"}'],
     "score-object": ['{"score": 1', '{"score": 0.5}', '{"score": 1} {"score": 0}', '{"score": null}', '{"score": [1]}',
-                     '{"score": NaN}', "1"],
-    "inspect-evals": ["CORRECT", '{"grade": "C"}', '{"grade": "NOT CORRECT"}', '{"grades": "CORRECT"}'],
-    "lave": ["3", "rating=4", "rating=2.5", "rating=", "rating=3 of 3"],
+                     '{"score": NaN}', "1",
+                     # of a key that occurs twice it is not known which value holds, whatever stands between or around
+                     '{"score": 1, "score": 0}', '{"score": 0, "reason": "", "score": 1}', '[{"score": 1, "score": 0}]',
+                     '{"score": 1, "score": 0, "score": 1}', '{"score": 1, "score": 0} {"score": 0}',
+                     # half a reply: the object inside of it is not its label
+                     '{"first": {"score": 1}, "score": 0', '{"rounds": [{"score": 1}], "score": 0',
+                     '{"reason": "no end, "x": {"score": 1}', '```json\n{"was": {"score": 0}, "score":\n```',
+                     '{"reason": "he said "left"", "was": {"score": 0}, "score": 1}',
+                     # numbers beside the labels
+                     '{"score": ".1"}', '{"score": ",1"}', '{"score": "!1"}', '{"score": 0.9999999}',
+                     '{"score": 1.0000001}', '{"score": 2}', '{"score": -1}', '{"score": Infinity}',
+                     '{"score": 1e400}', '{"score": "1/1"}', '{"Score": 1}', '{"score": "１"}'],
+    "inspect-evals": ['{"grade": "CORRECT", "grade": "INCORRECT"}', '{"was": {"grade": "CORRECT"}, "grade": "INCO',
+                      "CORRECT", '{"grade": "C"}', '{"grade": "NOT CORRECT"}', '{"grades": "CORRECT"}'],
+    "lave": ["3", "rating=4", "rating=2.5", "rating=", "rating=3 of 3", "rating=.3", "rating=,3", "rating=:2",
+             "rating=!3", "rating=-3", "rating=3/3", "rating=3\nrating=1?"],
     "medix-r1": [json.dumps(['{"score": 1}'] * 2), json.dumps(['{"score": 1}', "", '{"score": 1}']), '{"score": 1}',
                  json.dumps(['{"score": 1}', '{"score": 0', '{"score": 1}']), json.dumps([1, 1, 1])],
 }  # fmt: skip
@@ -112,6 +125,12 @@ def test_a_cut_withheld_or_refused_reply_has_no_score(name: str, reply: dict[str
         ("score-object", '{"score": 1.0}', 1.0),
         ("score-object", '{"score": true}', 1.0),
         ("inspect-evals", '{"grade": "incorrect"}', 0.0),
+        ("score-object", '{"score": 1, "score": 1}', 1.0),  # twice the same
+        ("score-object", '{"reason": "he said "left"", "score": 0}\nIn JSON: {"score": 1}', 1.0),
+        ("score-object", 'The set {a, b} and \\frac{1}{2} {"score": 1}', 1.0),
+        ("score-object", '{{"score": 1}}', 1.0),
+        ("score-object", '{"score": "1."}', 1.0),
+        ("vlmevalkit-shortqa", "[Begin Correctness]: yes[End Correctness]", 1.0),
         ("lave", "rating=2", 0.5),
         ("lave", "**Rating: 3**", 1.0),
         ("lave", "rating=1\nrating=3.", 1.0),  # the last line decides

@@ -111,6 +111,15 @@ def only_text(value: Any, where: str) -> str | None:
                 "scored with prediction=NAME, or keep one answer per record."
             )
         value = value[0]
+    return answer_text(value, where)
+
+
+def answer_text(value: Any, where: str) -> str | None:
+    """The text of an answer.
+
+    Raises:
+        DataError: a truth value, into which the text was converted, and like as_text.
+    """
     if isinstance(value, bool):
         raise DataError(
             f"{where}: expected text or a number, found the truth value {value}: pandas, spreadsheets and JSON make "

@@ -131,10 +131,10 @@ def test_medvlthinker_takes_the_option_its_letter_or_both(answer, tag, regraded,
 )
 @pytest.mark.parametrize("name", ["medvlthinker", "medvlthinker-regraded"])
 def test_medvlthinker_s_letter_is_that_of_the_option_equal_to_the_gold(name, choices, gold, right, wrong):
-    for answers, value in ((right, 1), (wrong, 0)):
+    for answers, credit in ((right, 1), (wrong, 0)):
         for answer in answers:
             said = f"<answer>{answer}</answer>"
-            assert scores(name, gold, said, "CLOSED", choices=choices)["closed_accuracy"].value == value, answer
+            assert scores(name, gold, said, "CLOSED", choices=choices)["closed_accuracy"].value == credit, answer
 
 
 def test_medvlthinker_reads_the_raw_text_and_counts_closed_rows_with_a_right_option_alone():

@@ -62,6 +62,14 @@ class RawFile:
         return frozenset.intersection(*first) if first else frozenset()
 
 
+def check_whole(raw: RawFile) -> None:
+    """Raise DataError for a file that ends in the middle of a record, or goes on behind its array."""
+    if raw.torn or raw.tail:
+        raise DataError(
+            f"{raw.path}: the file ends in the middle of a record, so rows would be missing. Copy it again."
+        )
+
+
 def as_text(value: Any, where: str) -> str | None:
     """A scalar as text; None for null.  The strings "None", "NA" and "" are kept as text.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.commands.judge import rule_of_another_task
 from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Prediction, Sample
@@ -375,3 +376,15 @@ def test_every_judge_of_others_says_where_its_form_is_from() -> None:
     assert len(others) >= 12
     for name in others:
         assert len(str(load_option("judge", name).get("source"))) > 40, name
+
+
+def test_each_judge_with_a_rule_for_closed_rows_names_its_tasks_and_warns_on_any_other() -> None:
+    with_rule = {name: load_option("judge", name) for name in options("judge")}
+    with_rule = {name: judge for name, judge in with_rule.items() if judge.get("closed", "judge") != "judge"}
+    assert {"lingshu", "lingshu-slake", "hulu-med", "medmo-slake", "inspect-evals", "coloneval"} <= set(with_rule)
+    for name, found in with_rule.items():
+        assert found["tasks"] and set(found["tasks"]) <= set(options("task")), name
+        assert not any(rule_of_another_task(found, task) for task in found["tasks"])
+        assert f"judge={name} scores closed rows" in rule_of_another_task(found, "gmai-mmbench")
+    assert "Judges for slake: " in rule_of_another_task(with_rule["lingshu"], "slake")
+    assert rule_of_another_task(load_option("judge", "score-object"), "slake") == ""

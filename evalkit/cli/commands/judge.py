@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ def main(config: Config) -> int:
     predictions = [line.prediction for line in run.predictions()]
     task = make_task({"task": saved_task(manifest, config["data"])})
     loaded = task.load(images=bool(config["judge"].get("send_images")))
+    if task_note := rule_of_another_task(config["judge"], loaded.name):
+        console.warn(task_note)
     samples = select(loaded.samples, [p.sample_id for p in predictions], str(folder.path))
     complete = local_judge(judge_config) if judge_config.transport == "local" else None
     with watched(config["offline"]):
@@ -55,6 +57,19 @@ def main(config: Config) -> int:
     console.out(str(folder.path))
     outcome.check()
     return 0
+
+
+def rule_of_another_task(judge: Mapping[str, Any], task: str) -> str:
+    """The warning where the judge's authors score this task's closed rows by another rule; empty where they do not."""
+    known = [str(name) for name in judge.get("tasks") or ()]
+    if not known or task in known:
+        return ""
+    others = [name for name in options("judge") if task in load_option("judge", name).get("tasks", ())]
+    instead = f" Judges for {task}: {', '.join(others)}." if others else ""
+    return (
+        f"judge={judge.get('name')} scores closed rows by its authors' rule for {', '.join(known)}, and "
+        f"the run's task is {task}, so its numbers are not those of their tables.{instead}"
+    )
 
 
 def local_judge(judge_config: JudgeConfig) -> Callable[[list[dict[str, Any]]], str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.cli.commands.judge import rule_of_another_task
+from evalkit.cli.commands.judge import rule_of_another_task, without_facts_of_another_model
 from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Prediction, Sample
@@ -388,3 +388,17 @@ def test_each_judge_with_a_rule_for_closed_rows_names_its_tasks_and_warns_on_any
         assert f"judge={name} scores closed rows" in rule_of_another_task(found, "gmai-mmbench")
     assert "Judges for slake: " in rule_of_another_task(with_rule["lingshu"], "slake")
     assert rule_of_another_task(load_option("judge", "score-object"), "slake") == ""
+
+
+def test_another_model_has_neither_the_price_nor_the_shutdown_of_the_shipped_one() -> None:
+    ours = load_option("judge", "lingshu")
+    assert ours["price"] and ours["shutdown"]
+    assert without_facts_of_another_model(ours, ours) == (dict(ours), "")
+    found, note = without_facts_of_another_model({**ours, "model": "my-judge"}, ours)
+    assert (found["price"], found["shutdown"], found["model"]) == (None, None, "my-judge")
+    assert "judge.price and judge.shutdown of lingshu" in note and "my-judge" in note
+    own = {"input": 1.0, "output": 1.0, "date": "2026-11-01"}
+    found, note = without_facts_of_another_model({**ours, "model": "my-judge", "price": own}, ours)
+    assert found["price"] == own and found["shutdown"] is None
+    plain = load_option("judge", "score-object")  # it has no model of its own
+    assert without_facts_of_another_model({**plain, "model": "m", "price": own}, plain)[1] == ""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from evalkit.judge.config import JudgeConfig
 
 HELP_ORDER = 50
+# What a judge's YAML says of its model alone.
+_OF_A_MODEL = ("price", "shutdown", "revision")
 EXAMPLES = (
     "evalkit judge run=RUN judge=local",
     "evalkit judge run=RUN judge=gpt-4.1-2025-04-14",
@@ -34,7 +36,12 @@ def main(config: Config) -> int:
 
     if config["judge"].get("name") == "none":
         raise ConfigError(f"Choose a judge with judge=NAME. Known: {', '.join(options('judge'))}.")
-    judge_config = build(config["judge"], f"judge {config['judge'].get('name')}")
+    settings, left_out = without_facts_of_another_model(
+        config["judge"], load_option("judge", config["choices"]["judge"])
+    )
+    if left_out:
+        console.note(left_out)
+    judge_config = build(settings, f"judge {settings.get('name')}")
     folder = RunFolder(Path(config["run"]))
     if not folder.manifest.is_file():
         raise ConfigError(f"{folder.path} is not the folder of a run (it has no manifest.json).")
@@ -57,6 +64,23 @@ def main(config: Config) -> int:
     console.out(str(folder.path))
     outcome.check()
     return 0
+
+
+def without_facts_of_another_model(judge: Mapping[str, Any], shipped: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A judge's settings without the price, shutdown and commit of the model in its YAML, where judge.model is another.
+
+    Returns:
+        The settings, and a note that says what was left out; "" where nothing was.
+    """
+    settings = dict(judge)
+    if not shipped.get("model") or settings.get("model") == shipped["model"]:
+        return settings, ""
+    facts = [key for key in _OF_A_MODEL if shipped.get(key) is not None and settings.get(key) == shipped[key]]
+    note = (
+        f"note: {' and '.join(f'judge.{key}' for key in facts)} of {shipped.get('name')} left out: stated for "
+        f"{shipped['model']}, and judge.model is {settings.get('model')}"
+    )
+    return settings | dict.fromkeys(facts), note if facts else ""
 
 
 def rule_of_another_task(judge: Mapping[str, Any], task: str) -> str:

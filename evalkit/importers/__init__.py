@@ -15,6 +15,7 @@ from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, did_you_mean, first_line
 from evalkit.core.plugins import Plugin, broken, load, plugins
 from evalkit.importers.base import Answer, Answers, Columns, Format
+from evalkit.importers.columns import refuse_named
 from evalkit.importers.identify import names_image
 from evalkit.importers.join import JoinResult, join
 from evalkit.importers.packed_answers import AnswerFile, PackedAnswers
@@ -123,11 +124,13 @@ def read_answers(
     name, reader = (format, _chosen(format)) if format != "auto" else _recognise(raw)
     _check_complete(raw, reader)
     columns = Columns(id=id, prediction=prediction, question=question, reference=reference, image=image_id)
+    if reader.has_fixed_columns:
+        refuse_named(columns, name)
     found = reader.read(raw, columns)
     answers, notes = PackedAnswers.of(found[0]), found[1]
     if not answers:
         raise DataError(f"{raw.path}: contains no answers (read as {name}).")
-    kept, merged = _merge(answers, raw.path)
+    kept, merged = _merge(answers, raw.path, reader)
     torn = [f"line {raw.torn} is incomplete and was dropped; resuming the run writes it again"] if raw.torn else []
     tail = [f"{len(raw.tail)} characters after the end of the array were ignored"] if raw.tail else []
     all_notes = dict.fromkeys((*raw.notes, *tail, *torn, *notes, *merged))
@@ -162,7 +165,7 @@ def _check_complete(raw: RawFile, reader: Format) -> None:
         )
 
 
-def _merge(answers: PackedAnswers, path: Path) -> tuple[PackedAnswers, list[str]]:
+def _merge(answers: PackedAnswers, path: Path, reader: Format) -> tuple[PackedAnswers, list[str]]:
     """Keep one answer per id, question and image: a text replaces an error; two different texts raise DataError."""
     first: dict[object, int] = {}  # of the answers whose key occurs more than once: key -> place of the first one
     kept: dict[int, int] = {}  # place of a first one -> place of the answer that is kept
@@ -185,8 +188,8 @@ def _merge(answers: PackedAnswers, path: Path) -> tuple[PackedAnswers, list[str]
     if conflicts:
         raise DataError(
             f"{path}: {len(conflicts)} ids have two answers with different texts: {first_few(conflicts)}. The file "
-            "contains several runs (some tools append to it) or several answers per question. "
-            "Keep one of them, or name the column that tells the rows apart with id=NAME."
+            "contains several runs (some tools append to it) or several answers per question. Keep one of them"
+            + ("." if reader.has_fixed_columns else ", or name the column that tells the rows apart with id=NAME.")
         )
     notes = [f"{n_equal} rows repeat an earlier row with the same answer and were merged"] if n_equal else []
     notes += [f"{n_retried} rows have both an error and an answer; the answer was used"] if n_retried else []

@@ -78,6 +78,7 @@ class Format:
 
     drops_torn: an incomplete last record is left out with a note, because the writer is known to append and to resume;
     for other formats it is an error.  allows_tail: text after the end of a JSON array is ignored.
+    has_fixed_columns: its columns cannot be named by the user.
     """
 
     about: str
@@ -85,6 +86,7 @@ class Format:
     read: Callable[[RawFile, Columns], Answers]
     drops_torn: bool = False
     allows_tail: bool = False
+    has_fixed_columns: bool = False
 
 
 def answered(text: str | None) -> tuple[str | None, str | None]:

@@ -9,22 +9,21 @@ from evalkit.core.errors import DataError
 from evalkit.core.json_text import count, finite_number, shown
 from evalkit.core.types import OptionScore
 from evalkit.importers.base import Answer, Answers, Columns, Format
-from evalkit.importers.columns import refuse_named
 from evalkit.importers.packed_answers import PackedAnswers
-from evalkit.records.base import RawFile, Record, as_id, as_text, first_text
+from evalkit.records.base import RawFile, Record, answer_text, as_id, as_text, first_text
 
 Number = TypeVar("Number", int, float)
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per line, with all fields of a Prediction."""
-    refuse_named(columns, "evalkit")
+    del columns  # they are fixed
     return Answers(PackedAnswers(_answer(raw, record) for record in raw.records), [])
 
 
 def _answer(raw: RawFile, record: Record) -> Answer:
     fields, where = record.fields, f"{raw.path}: line {record.row}"
-    text, error = (as_text(fields.get(k), f"{where}, {k}") for k in ("text", "error"))
+    text, error = answer_text(fields.get("text"), f"{where}, text"), as_text(fields.get("error"), f"{where}, error")
     if (text is None) == (error is None):
         raise DataError(
             f"{where}: expected exactly one of text and error in evalkit's predictions; the file was edited."
@@ -83,4 +82,5 @@ FORMAT = Format(
     recognises=lambda raw: raw.kind == "records" and {"sample_id", "text", "error"} <= raw.keys,
     read=read,
     drops_torn=True,
+    has_fixed_columns=True,
 )

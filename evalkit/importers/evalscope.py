@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.importers.base import Answers, Columns, Format
-from evalkit.importers.columns import pick, refuse_named
+from evalkit.importers.columns import pick
 from evalkit.importers.inspect_ai import sample_answer
 from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.records.base import RawFile
@@ -22,7 +22,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
     `index` counts the rows of one subset, so files of several subsets may be joined to one; the ids of the data set are
     in `metadata`.  Review files have the targets, prediction files have the stop reasons and token counts.
     """
-    refuse_named(columns, "evalscope")
+    del columns  # they are fixed
     if not {"model_output", "sample_score"} & set(raw.records.names):
         raise DataError(
             f"{raw.path}: no line has model_output or sample_score. Expected a file of predictions/ or reviews/ in an "
@@ -51,4 +51,5 @@ FORMAT = Format(
     about="EvalScope, predictions/*/*.jsonl (index, model_output) or reviews/*/*.jsonl (index, sample_score)",
     recognises=lambda raw: raw.kind == "records" and (raw.keys >= _PREDICTIONS or raw.keys >= _REVIEWS),
     read=read,
+    has_fixed_columns=True,
 )

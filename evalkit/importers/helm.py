@@ -8,16 +8,16 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import finite_number
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
-from evalkit.importers.columns import identifiers, objects, pick, refuse_named
+from evalkit.importers.columns import identifiers, objects, pick
 from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.importers.prompts import prompt_text
-from evalkit.records.base import RawFile, as_id, as_text
+from evalkit.records.base import RawFile, answer_text, as_id, as_text
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per request; requests for perturbed copies of an instance are left out, with a note."""
-    refuse_named(columns, "helm")
+    del columns  # they are fixed
     found = pick(raw.whole or {}, "request_states")
     if not isinstance(found, list):
         raise DataError(f"{raw.path}: request_states is not a list. Expected HELM's scenario_state.json.")
@@ -39,7 +39,7 @@ def _answer(raw: RawFile, row: int, state: Any) -> Answer:
         )
     reason = _reason(completions[0]) if completions else None
     if pick(state, "result.success") and completions:
-        text, error = answered(as_text(completions[0].get("text"), f"{where}, completion"))
+        text, error = answered(answer_text(completions[0].get("text"), f"{where}, completion"))
         error = error or stop_error(reason, text, _reasoning(completions)) or failure(text or "")
         text = None if error else text
     else:
@@ -97,4 +97,5 @@ FORMAT = Format(
     about="HELM / VHELM, the folder of a run or its scenario_state.json",
     recognises=lambda raw: raw.whole is not None and isinstance(raw.whole.get("request_states"), list),
     read=read,
+    has_fixed_columns=True,
 )

@@ -8,18 +8,18 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.json_text import count, finite_number, shown
 from evalkit.importers.base import Answer, Answers, Columns, Format
-from evalkit.importers.columns import identifiers, objects, pick, refuse_named
+from evalkit.importers.columns import identifiers, objects, pick
 from evalkit.importers.failures import failure, finish_reason, stop_error
 from evalkit.importers.packed_answers import PackedAnswers
 from evalkit.importers.prompts import prompt_text
-from evalkit.records.base import RawFile, as_id, as_text, first_text
+from evalkit.records.base import RawFile, as_id, as_text, first_few, first_text
 
 _ATTACHMENT = "attachment://"
 
 
 def read(raw: RawFile, columns: Columns) -> Answers:
     """One answer per sample and epoch; a failed sample is an error.  Adds a note if the log is not a success."""
-    refuse_named(columns, "inspect")
+    del columns  # they are fixed
     if raw.members:
         samples = [member.content for member in raw.members("samples/")]
         header = next((member.content for member in raw.members("header.json")), None)
@@ -34,8 +34,25 @@ def read(raw: RawFile, columns: Columns) -> Answers:
             f"{raw.path}: contains no samples. Expected an inspect log with samples/*.json; a log without samples "
             "contains only scores."
         )
+    answers = PackedAnswers(sample_answer(raw, row, sample) for row, sample in enumerate(samples, 1))
+    _check_epochs(raw, samples, answers)
     notes = [f"the log's status is {shown(status)}, not 'success'"] if status not in (None, "success") else []
-    return Answers(PackedAnswers(sample_answer(raw, row, sample) for row, sample in enumerate(samples, 1)), notes)
+    return Answers(answers, notes)
+
+
+def _check_epochs(raw: RawFile, samples: Sequence[Mapping[str, Any]], answers: Sequence[Answer]) -> None:
+    """Raise DataError where the epochs of a log have different answers to one sample."""
+    texts: dict[str | None, set[str]] = {}
+    for answer in answers:
+        texts.setdefault(answer.id, set()).update([answer.text] if answer.text is not None else [])
+    epochs = {shown(sample.get("epoch")) for sample in samples}
+    differ = [str(name) for name, found in texts.items() if name is not None and len(found) > 1]
+    if len(epochs) > 1 and differ:
+        raise DataError(
+            f"{raw.path}: the log has {len(epochs)} epochs, with different answers to {len(differ)} samples: "
+            f"{first_few(differ)}. One answer a sample is scored: write a log of one epoch (inspect eval --epochs 1), "
+            "or a copy of this one without the samples of the other epochs."
+        )
 
 
 def sample_answer(raw: RawFile, row: int, sample: Any) -> Answer:
@@ -119,4 +136,5 @@ FORMAT = Format(
         or (raw.whole is not None and "eval" in raw.whole and isinstance(raw.whole.get("samples"), list))
     ),
     read=read,
+    has_fixed_columns=True,
 )

@@ -11,8 +11,8 @@ from evalkit.core.errors import DataError
 from evalkit.core.json_text import shown
 from evalkit.core.types import LETTERS
 from evalkit.importers.base import Answer, Answers, Columns, Format, answered
-from evalkit.importers.columns import identifiers, objects, refuse_named
-from evalkit.records.base import RawFile, Record, as_id, as_text
+from evalkit.importers.columns import identifiers, objects
+from evalkit.records.base import RawFile, Record, answer_text, as_id, as_text
 from evalkit.tasks.coloninst_records import unique_ids
 from evalkit.tasks.table.options import options_in_question
 
@@ -22,7 +22,7 @@ def read(raw: RawFile, columns: Columns) -> Answers:
 
     With --write_to_json the evaluator appends its result after the array, which is not valid JSON; it is ignored.
     """
-    refuse_named(columns, "intelliscope")
+    del columns  # they are fixed
     answers = [_answer(raw, record) for record in raw.records]
     if not any(a.text is not None for a in answers):
         raise DataError(
@@ -53,7 +53,7 @@ def _answer(raw: RawFile, record: Record) -> Answer:
         turns[who] = turn.get("value")
     # Colon-X's evaluator renames the model's turn where it asks a referee, and adds the referee's word as "prediction".
     own = "prediction_ori" if "prediction_ori" in turns else "prediction"
-    text = as_text(turns.get(own), f"{where}, {own}")
+    text = answer_text(turns.get(own), f"{where}, {own}")
     text, error = answered(text) if own in turns else (None, "no prediction turn")
     question = (as_text(turns.get("human"), f"{where}, human") or "").replace("<image>", "").strip()
     question, reference = _without_options(question, as_text(turns.get("gpt"), f"{where}, gpt"), where)
@@ -97,4 +97,5 @@ FORMAT = Format(
     recognises=lambda raw: bool(raw.records) and all(_turns(r.fields) for r in raw.records[:20]),
     read=read,
     allows_tail=True,
+    has_fixed_columns=True,
 )

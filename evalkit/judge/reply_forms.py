@@ -7,7 +7,6 @@ out of prose: a reply without exactly one label is unreadable and gives no numbe
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,10 @@ OPTION = "option"
 RIGHT_OR_WRONG = ("right", "wrong")
 # A failed attempt to parse JSON takes time proportional to the text, so a reply of braces alone would take too long.
 MAX_FAILED_BRACES = 100
-_QUOTES = " \t\r\n\"'`*_.,;:!"
+_QUOTES = " \t\r\n\"'`*_"
+_ENDS = _QUOTES + ".,;:!"
+_BROKEN_OBJECT = re.compile(r'\{\s*"')
+_BRACE = re.compile(r"[{}]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +56,10 @@ class ReplyForm:
         As the authors' readers do, a tag's is taken as it is, and one in brackets may be followed by words that hold
         the letters of no other label.
         """
-        bare = text.strip(None if self.form == "tag" else _QUOTES).lower()
+        bare = (text.strip() if self.form == "tag" else _bare(text)).lower()
         if bare in self.credit:
             return bare
-        first = bare.split()[0].strip(_QUOTES) if bare and self.form == "brackets" else ""
+        first = bare.split()[0].strip(_ENDS) if bare and self.form == "brackets" else ""
         holds_another = any(label in bare for label in self.credit if label != first)
         return first if first in self.credit and not holds_another else None
 
@@ -100,10 +102,19 @@ def _is_credit(value: Any) -> bool:
 
 
 def _text(label: Any) -> str:
-    """A label as text: 1.0 and true are 1, as a judge that replies in JSON may write either."""
-    if isinstance(label, bool | int | float) and math.isfinite(label):
-        return f"{float(label):g}"
-    return str(label).strip().lower()
+    """A label as text: 1.0 and true are 1, as a judge that replies in JSON may write either; 0.9999999 is not."""
+    is_whole = isinstance(label, bool | int) or (isinstance(label, float) and label.is_integer())
+    return str(int(label)) if is_whole else str(label).strip().lower()
+
+
+def _bare(text: str) -> str:
+    """A text without the signs around it; those in front of a digit stay, as .1 is not 1.
+
+    >>> _bare(' **Yes**. '), _bare("'3',"), _bare(".3")
+    ('Yes', '3', '.3')
+    """
+    inner = text.lstrip(_ENDS)
+    return (text.lstrip(_QUOTES) if inner[:1].isdecimal() else inner).rstrip(_ENDS)
 
 
 def majority(labels: Sequence[str]) -> str | None:
@@ -167,17 +178,36 @@ FORMS: Mapping[str, Callable[[str, str], Iterable[str]]] = {
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The outermost JSON objects in a text, in order; skips text that is not JSON, up to MAX_FAILED_BRACES times."""
-    decoder = json.JSONDecoder()
+    """The outermost JSON objects in a text, in order; skips text that is not JSON, up to MAX_FAILED_BRACES times.
+
+    An object that has begun and is no JSON is skipped whole: what it holds is not outermost, nor is anything behind it
+    where it never closes.  One that has a key twice comes once for each value of the key.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_readings)
     position = text.find("{")
     failed = 0
     while position >= 0 and failed < MAX_FAILED_BRACES:
         try:
-            value, end = decoder.raw_decode(text, position)
+            readings, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             failed += 1
-            end = position + 1
+            end = _closing(text, position) if _BROKEN_OBJECT.match(text, position) else position + 1
         else:
-            if isinstance(value, dict):
-                yield value
+            yield from readings
         position = text.find("{", end)
+
+
+def _readings(pairs: Sequence[tuple[str, Any]]) -> list[Mapping[str, Any]]:
+    """An object as its values can be read: one where each key occurs once, else one for each of its pairs."""
+    whole = dict(pairs)
+    return [whole] if len(whole) == len(pairs) else [whole | {key: value} for key, value in pairs]
+
+
+def _closing(text: str, start: int) -> int:
+    """The place behind the brace that closes the one at `start`, or the end of the text."""
+    depth = 0
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.end()
+    return len(text)

@@ -147,6 +147,14 @@ class RawFile:
         return frozenset.intersection(*first) if first else frozenset()
 
 
+def check_whole(raw: RawFile) -> None:
+    """Raise DataError for a file that ends in the middle of a record, or goes on behind its array."""
+    if raw.torn or raw.tail:
+        raise DataError(
+            f"{raw.path}: the file ends in the middle of a record, so rows would be missing. Copy it again."
+        )
+
+
 def as_text(value: Any, where: str) -> str | None:
     """A scalar as text; None for null.  The strings "None", "NA" and "" are kept as text.
 
@@ -196,6 +204,15 @@ def only_text(value: Any, where: str) -> str | None:
                 "scored with prediction=NAME, or keep one answer per record."
             )
         value = value[0]
+    return answer_text(value, where)
+
+
+def answer_text(value: Any, where: str) -> str | None:
+    """The text of an answer.
+
+    Raises:
+        DataError: a truth value, into which the text was converted, and like as_text.
+    """
     if isinstance(value, bool):
         raise DataError(
             f"{where}: expected text or a number, found the truth value {value}: pandas, spreadsheets and JSON make "

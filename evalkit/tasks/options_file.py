@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from evalkit.core import json_text
 from evalkit.core.errors import DataError
 from evalkit.core.types import CLOSED, LETTERS, Sample
-from evalkit.records.base import Record, first_few
+from evalkit.records.base import Record, check_whole, first_few
 from evalkit.records.load import load
 
 _FIELDS = ("question", "answer", "options")
@@ -68,6 +68,7 @@ def asked(question: str, answer: str) -> Asked:
 def read_options(path: Path) -> Mapping[Asked, Sequence[tuple[str, ...]]]:
     """The different lists of options of each question with its answer.  Raises DataError, which names the row."""
     raw = load(path)
+    check_whole(raw)
     if not raw.records:
         raise DataError(f"{path}: expected records with {', '.join(_FIELDS)}, one a question.")
     found: dict[Asked, dict[tuple[str, ...], None]] = defaultdict(dict)

@@ -346,8 +346,26 @@ def test_inspect_epochs_with_different_answers_are_refused(tmp_path):
     path = tmp_path / "log.eval"
     other = inspect_sample(0, epoch=2)
     eval_archive(path, [inspect_sample(0), other | {"output": other["output"] | {"completion": "no"}}])
-    with pytest.raises(DataError, match="1 ids have two answers with different texts"):
+    with pytest.raises(DataError, match=r"2 epochs, with different answers to 1 samples: 1\. One answer") as refused:
         read_answers(path)
+    assert "id=NAME" not in str(refused.value)  # an inspect log has no columns to name
+
+
+def test_inspect_epochs_with_the_same_answers_are_merged_and_an_epoch_that_failed_is_left_out(tmp_path):
+    path = tmp_path / "log.eval"
+    failed = inspect_sample(1, epoch=2) | {"error": {"message": "boom"}}
+    eval_archive(path, [inspect_sample(0), inspect_sample(1), inspect_sample(0, epoch=2), failed])
+    file = read_answers(path)
+    assert [a.text for a in file.answers] == [QA[0][2], QA[1][2]]
+    assert any("1 rows repeat" in n for n in file.notes) and any("both an error and an answer" in n for n in file.notes)
+
+
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.has_fixed_columns])
+def test_a_format_with_fixed_columns_takes_no_names_of_columns(tmp_path, name):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"a": 1}]))
+    with pytest.raises(ConfigError, match=f"the columns of format '{name}' are fixed"):
+        read_answers(path, format=name, id="a")
 
 
 def test_an_archive_without_samples_and_a_broken_one_are_refused(tmp_path):

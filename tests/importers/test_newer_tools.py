@@ -92,6 +92,14 @@ def test_evalscope_reviews_without_a_prediction_give_no_answer(tmp_path: Path, s
     assert [(a.text, a.error) for a in read_answers(path).answers] == [(None, "no completion")]
 
 
+def test_evalscope_with_two_answers_a_question_does_not_advise_to_name_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    other = {"choices": [{"message": {"role": "assistant", "content": "no"}, "stop_reason": "stop"}]}
+    path.write_text(lines([prediction(0), prediction(0, **other)]))
+    with pytest.raises(DataError, match=r"1 ids have two answers .* Keep one of them\.$"):
+        read_answers(path)
+
+
 # --- lighteval 0.13
 
 
@@ -225,6 +233,16 @@ def test_colon_x_questions_with_options_are_joined_to_the_task_that_cuts_them(tm
     )
     joined = join(read_answers(path), task)
     assert [p.text for p in joined.predictions] == ["It is 0", "It is 1", "It is 2", "It is 3"]
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_colon_x_answers_that_became_truth_values_are_refused(tmp_path: Path, said: bool) -> None:
+    row = turns(0, ("prediction", "x"))
+    row["conversations"][2]["value"] = said
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([row]))
+    with pytest.raises(DataError, match=f"item 1, prediction: expected text or a number, found the truth value {said}"):
+        read_answers(path)
 
 
 @pytest.mark.parametrize("gold", ["<C> x", "<B>", "<B> none", "plain"])

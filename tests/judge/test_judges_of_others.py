@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.cli.commands.judge import rule_of_another_task, without_facts_of_another_model
 from evalkit.cli.config import load_option, options
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Prediction, Sample
@@ -46,9 +47,22 @@ UNREADABLE = {
                            "[Begin Correctness]not yes[End Correctness]",
                            "[Begin Correctness]yes, but not so[End Correctness]", '{"verdict": "correct"}'],
     "score-object": ['{"score": 1', '{"score": 0.5}', '{"score": 1} {"score": 0}', '{"score": null}', '{"score": [1]}',
-                     '{"score": NaN}', "1"],
-    "inspect-evals": ["CORRECT", '{"grade": "C"}', '{"grade": "NOT CORRECT"}', '{"grades": "CORRECT"}'],
-    "lave": ["3", "rating=4", "rating=2.5", "rating=", "rating=3 of 3"],
+                     '{"score": NaN}', "1",
+                     # of a key that occurs twice it is not known which value holds, whatever stands between or around
+                     '{"score": 1, "score": 0}', '{"score": 0, "reason": "", "score": 1}', '[{"score": 1, "score": 0}]',
+                     '{"score": 1, "score": 0, "score": 1}', '{"score": 1, "score": 0} {"score": 0}',
+                     # half a reply: the object inside of it is not its label
+                     '{"first": {"score": 1}, "score": 0', '{"rounds": [{"score": 1}], "score": 0',
+                     '{"reason": "no end, "x": {"score": 1}', '```json\n{"was": {"score": 0}, "score":\n```',
+                     '{"reason": "he said "left"", "was": {"score": 0}, "score": 1}',
+                     # numbers beside the labels
+                     '{"score": ".1"}', '{"score": ",1"}', '{"score": "!1"}', '{"score": 0.9999999}',
+                     '{"score": 1.0000001}', '{"score": 2}', '{"score": -1}', '{"score": Infinity}',
+                     '{"score": 1e400}', '{"score": "1/1"}', '{"Score": 1}', '{"score": "１"}'],
+    "inspect-evals": ['{"grade": "CORRECT", "grade": "INCORRECT"}', '{"was": {"grade": "CORRECT"}, "grade": "INCO',
+                      "CORRECT", '{"grade": "C"}', '{"grade": "NOT CORRECT"}', '{"grades": "CORRECT"}'],
+    "lave": ["3", "rating=4", "rating=2.5", "rating=", "rating=3 of 3", "rating=.3", "rating=,3", "rating=:2",
+             "rating=!3", "rating=-3", "rating=3/3", "rating=3\nrating=1?"],
     "medix-r1": [json.dumps(['{"score": 1}'] * 2), json.dumps(['{"score": 1}', "", '{"score": 1}']), '{"score": 1}',
                  json.dumps(['{"score": 1}', '{"score": 0', '{"score": 1}']), json.dumps([1, 1, 1])],
 }  # fmt: skip
@@ -112,6 +126,12 @@ def test_a_cut_withheld_or_refused_reply_has_no_score(name: str, reply: dict[str
         ("score-object", '{"score": 1.0}', 1.0),
         ("score-object", '{"score": true}', 1.0),
         ("inspect-evals", '{"grade": "incorrect"}', 0.0),
+        ("score-object", '{"score": 1, "score": 1}', 1.0),  # twice the same
+        ("score-object", '{"reason": "he said "left"", "score": 0}\nIn JSON: {"score": 1}', 1.0),
+        ("score-object", 'The set {a, b} and \\frac{1}{2} {"score": 1}', 1.0),
+        ("score-object", '{{"score": 1}}', 1.0),
+        ("score-object", '{"score": "1."}', 1.0),
+        ("vlmevalkit-shortqa", "[Begin Correctness]: yes[End Correctness]", 1.0),
         ("lave", "rating=2", 0.5),
         ("lave", "**Rating: 3**", 1.0),
         ("lave", "rating=1\nrating=3.", 1.0),  # the last line decides
@@ -356,3 +376,29 @@ def test_every_judge_of_others_says_where_its_form_is_from() -> None:
     assert len(others) >= 12
     for name in others:
         assert len(str(load_option("judge", name).get("source"))) > 40, name
+
+
+def test_each_judge_with_a_rule_for_closed_rows_names_its_tasks_and_warns_on_any_other() -> None:
+    with_rule = {name: load_option("judge", name) for name in options("judge")}
+    with_rule = {name: judge for name, judge in with_rule.items() if judge.get("closed", "judge") != "judge"}
+    assert {"lingshu", "lingshu-slake", "hulu-med", "medmo-slake", "inspect-evals", "coloneval"} <= set(with_rule)
+    for name, found in with_rule.items():
+        assert found["tasks"] and set(found["tasks"]) <= set(options("task")), name
+        assert not any(rule_of_another_task(found, task) for task in found["tasks"])
+        assert f"judge={name} scores closed rows" in rule_of_another_task(found, "gmai-mmbench")
+    assert "Judges for slake: " in rule_of_another_task(with_rule["lingshu"], "slake")
+    assert rule_of_another_task(load_option("judge", "score-object"), "slake") == ""
+
+
+def test_another_model_has_neither_the_price_nor_the_shutdown_of_the_shipped_one() -> None:
+    ours = load_option("judge", "lingshu")
+    assert ours["price"] and ours["shutdown"]
+    assert without_facts_of_another_model(ours, ours) == (dict(ours), "")
+    found, note = without_facts_of_another_model({**ours, "model": "my-judge"}, ours)
+    assert (found["price"], found["shutdown"], found["model"]) == (None, None, "my-judge")
+    assert "judge.price and judge.shutdown of lingshu" in note and "my-judge" in note
+    own = {"input": 1.0, "output": 1.0, "date": "2026-11-01"}
+    found, note = without_facts_of_another_model({**ours, "model": "my-judge", "price": own}, ours)
+    assert found["price"] == own and found["shutdown"] is None
+    plain = load_option("judge", "score-object")  # it has no model of its own
+    assert without_facts_of_another_model({**plain, "model": "m", "price": own}, plain)[1] == ""

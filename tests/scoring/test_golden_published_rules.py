@@ -119,6 +119,24 @@ def test_medvlthinker_takes_the_option_its_letter_or_both(answer, tag, regraded,
     assert found("medvlthinker-regraded", substring=True) == substring
 
 
+@pytest.mark.parametrize(
+    ("choices", "gold", "right", "wrong"),
+    [
+        (("Left", "left", "Right"), "left", ("B", "b. LEFT", "Left"), ("A", "A. left", "C")),  # equal but for case
+        (("Left", "left", "Right"), "Left", ("A", "left"), ("B",)),
+        (("Left", "LEFT", "Right"), "left", ("A", "B", "left"), ("C",)),  # which of the two is not known
+        (("lung", "left lung", "lung, left"), "lung", ("A", "Lung"), ("B", "left lung", "lung, left", "lungs")),
+        (("a+b", "(.*)", "1,000"), "(.*)", ("B", "b. (.*)"), ("a+b", "anything", "1,000")),
+    ],
+)
+@pytest.mark.parametrize("name", ["medvlthinker", "medvlthinker-regraded"])
+def test_medvlthinker_s_letter_is_that_of_the_option_equal_to_the_gold(name, choices, gold, right, wrong):
+    for answers, credit in ((right, 1), (wrong, 0)):
+        for answer in answers:
+            said = f"<answer>{answer}</answer>"
+            assert scores(name, gold, said, "CLOSED", choices=choices)["closed_accuracy"].value == credit, answer
+
+
 def test_medvlthinker_reads_the_raw_text_and_counts_closed_rows_with_a_right_option_alone():
     rule = protocol("medvlthinker")
     assert rule.reads == "raw"

@@ -1,11 +1,16 @@
 """Properties of every protocol on any answer."""
 
+import re
+import time
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.types import Prediction
+from evalkit.scoring.protocols.coloneval import _tagged
+from evalkit.scoring.text.normalise import without_enclosed
 from tests.support.protocols import CONF, protocol, row
 
 CONFIGS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONF.glob("*.yaml")}
@@ -80,3 +85,44 @@ def test_a_score_depends_only_on_its_row(name):
     rows = [(row(gold, kind), Prediction(sample_id="1", text=answer)) for gold, kind, answer in cases]
     forward = [protocol(name).score(*pair) for pair in rows]
     assert [protocol(name).score(*pair) for pair in reversed(rows)] == forward[::-1]
+
+
+# Answers of a model that repeats itself up to its token limit: 64 kB of one word, clause, sign or tag.
+LOOPS = [
+    "yes ",
+    "no ",
+    "there is no mass, and ",
+    "(",
+    "（",
+    "<answer>",
+    "answer: ",
+    "\\boxed{",
+    "left or right ",
+    "A ",
+    "是",
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["strict", "evalscope", "lmms-eval", "coloneval", "medvlthinker-regraded", "medevalkit"]
+)
+def test_an_answer_that_repeats_itself_is_read_in_time_proportional_to_it(name):
+    chosen, samples = protocol(name), [row("yes", "CLOSED"), row("left lung", "OPEN")]
+    started = time.process_time()
+    for loop in LOOPS:
+        for sample in samples:
+            chosen.score(sample, Prediction(sample_id="1", text=loop * (64_000 // len(loop.encode()))))
+    assert time.process_time() - started < 6  # minutes where a search begins again at each repetition
+
+
+@given(st.text(alphabet="()（）ab", max_size=12))
+def test_enclosed_text_is_what_a_regular_expression_finds(text):
+    assert without_enclosed(text, {"(": ")"}) == re.sub(r"\([^)]*\)", " ", text)
+    assert without_enclosed(text, {"(": ")", "（": "）"}) == re.sub(r"\([^)]*\)|（[^）]*）", " ", text)
+
+
+@given(st.lists(st.sampled_from(["<answer>", "</answer>", "<ANSWER>", "</Answer>", " ", "\n", "a", "<"]), max_size=9))
+def test_coloneval_s_tag_is_what_the_authors_expression_finds(parts):
+    text = "".join(parts)
+    found = re.search(r"<answer>\s*(.*?)\s*</answer>", text, re.DOTALL | re.IGNORECASE)
+    assert _tagged(text).strip() == (found[1] if found else text).strip()

@@ -53,6 +53,17 @@ def test_a_closed_row_that_the_file_lacks_is_named_and_has_no_options(tmp_path: 
     assert "offers no options" in protocol("medvlthinker").uncounted(found[0])
 
 
+@pytest.mark.parametrize(("form", "kept"), [("lines", 0.8), ("lines", 0.5), ("array", 0.8), ("two arrays", 1.0)])
+def test_a_file_that_was_cut_is_refused_and_not_read_in_part(tmp_path: Path, form: str, kept: float) -> None:
+    array = json.dumps(RECORDS)
+    text = {"lines": "\n".join(map(json.dumps, RECORDS)), "array": array, "two arrays": array + array}[form]
+    path = tmp_path / "o.jsonl"
+    path.write_text(text[: int(len(text) * kept)], encoding="utf-8")
+    with pytest.raises(DataError, match=r"o\.jsonl") as refused:
+        with_options(ROWS, path, "toy (test)")
+    assert "\n" not in str(refused.value)
+
+
 def test_a_parquet_file_with_images_is_read(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

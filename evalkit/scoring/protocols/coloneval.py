@@ -9,7 +9,7 @@ from typing import NamedTuple
 from evalkit.core.types import CHOICE, LETTERS, Metric, Sample
 from evalkit.scoring.row_protocol import MetricResult, RowProtocol
 
-_TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL | re.IGNORECASE)
+_OPENING, _CLOSING = re.compile("<answer>", re.IGNORECASE), re.compile("</answer>", re.IGNORECASE)
 _OPTION = re.compile(r"<([A-Z])>\s*(.*?)(?=\s*<[A-Z]>|$)")
 _NAMED = re.compile(r"<([A-Z])>(.*?)(?:\s*\((.*)\))?\s*$", re.DOTALL)
 _RANGE = re.compile(r"([><]=?)\s*(\d+)|(\d+)\s*([><]=?)")
@@ -59,8 +59,7 @@ class ColonEval(RowProtocol):
         return None
 
     def metric_results(self, sample: Sample, answer: str) -> Mapping[str, MetricResult]:
-        tag = _TAG.search(answer)
-        said = (tag[1] if tag else answer).strip()
+        said = _tagged(answer).strip()
         gold = sample.references[0]
         if sample.answer_type == CHOICE:
             return {"accuracy": _choice(sample, said)}
@@ -69,6 +68,13 @@ class ColonEval(RowProtocol):
         if re.match(r"(?:yes|no)\b\W+\w", gold.strip(), re.IGNORECASE):
             return {"accuracy": MetricResult(value=landmark(gold, said), extracted=said)}
         return {"accuracy": MetricResult(value=longest_run(gold, said), extracted=said)}
+
+
+def _tagged(answer: str) -> str:
+    """The content of the first <answer> tag that closes, else the whole answer."""
+    opening = _OPENING.search(answer)
+    closing = _CLOSING.search(answer, opening.end()) if opening else None
+    return answer[opening.end() : closing.start()] if opening and closing else answer
 
 
 def longest_run(gold: str, answer: str) -> float:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from evalkit.core.types import Sample
 from evalkit.scoring.row_protocol import ACCURACIES, MetricResult, RowProtocol, all_accuracies, best_of, references
-from evalkit.scoring.text.normalise import ARTICLES, LMMS_WIDE_PUNCTUATION, ZERO_TO_TEN, word_set
+from evalkit.scoring.text.normalise import ARTICLES, LMMS_WIDE_PUNCTUATION, ZERO_TO_TEN, without_enclosed, word_set
 from evalkit.scoring.text.remembered import remembered
 
 _ANSWER = re.compile(r"ANSWER:\s*(.*)", re.IGNORECASE)
-_ROUND = re.compile(r"\([^)]*\)|（[^）]*）")
+_ROUND = {"(": ")", "（": "）"}
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + LMMS_WIDE_PUNCTUATION, " "))
 _YES = word_set("yes yeah yep true 是 是的 有 包含 存在 可以 能 会")
 _NO = word_set("no nope false 否 不是 没有 无 不包含 不存在 不可以 不能 不会 不正常")
@@ -52,7 +52,7 @@ def evalscope(text: str) -> str:
     >>> evalscope("An X-Ray."), evalscope("存在"), evalscope("两个"), evalscope("None"), evalscope("CT (axial)")
     ('xray', 'yes', '2', '0', 'ct')
     """
-    bare = _ROUND.sub(" ", text.strip().lower()).translate(_PUNCTUATION)
+    bare = without_enclosed(text.strip().lower(), _ROUND).translate(_PUNCTUATION)
     words = " ".join(word for word in map(_digit, bare.split()) if word not in ARTICLES)
     if words in _X_RAY:
         return "xray"

@@ -64,10 +64,13 @@ class MedVLThinker(RowProtocol):
 
 
 def _right_options(sample: Sample) -> list[tuple[str, str]]:
-    """Letter and text of each option that equals a gold answer, whatever their case."""
-    golds = {gold.strip().casefold() for gold in references(sample)}
-    options = zip(LETTERS, sample.choices, strict=False)
-    return [(letter, option) for letter, option in options if option.strip().casefold() in golds]
+    """Letter and text of each option that equals a gold answer; where none does, whatever their case."""
+    golds = {gold.strip() for gold in references(sample)}
+    options = list(zip(LETTERS, sample.choices, strict=False))
+    if exact := [(letter, option) for letter, option in options if option.strip() in golds]:
+        return exact
+    folded = {gold.casefold() for gold in golds}
+    return [(letter, option) for letter, option in options if option.strip().casefold() in folded]
 
 
 def _forms(letter: str, option: str) -> tuple[str, str, str]:

@@ -34,9 +34,10 @@ _SIGNS = (
     (re.compile(r"(?:^|(?<=[\s:,]))\?+\s*(?=\w)"), " query "),
     (re.compile(r"\b(there|it|that|here)'s\b"), r"\1 is"),
     (re.compile(r"(?<=[^\W\d_])-(?=[^\W_])"), " "),
-    # one denial: "neither a nor b"
-    (re.compile(r"\b((?:neither|not|no|yes)\b[^.;!?\n]*?)\bnor\b"), r"\1or"),
 )
+_NOR = re.compile(r"\bnor\b")
+# One denial: "neither a nor b".
+_DENIED_NOR = re.compile(r"\b((?:neither|not|no|yes)\b[^.;!?\n]*?)\bnor\b")
 # "</s>", "<|im_end|>", "<answer>": ends of text and marks around an answer, which are not words of it.
 _TAG = re.compile(r"<[|/]?\s?[a-z][^<>\n]{0,30}>")
 _SENTENCE = re.compile(
@@ -77,7 +78,8 @@ def spelled_out(text: str) -> str:
     """A folded text with words for the signs that stand for them, without hyphens between words."""
     for sign, words in _SIGNS:
         text = sign.sub(words, text)
-    return text
+    # Without the word, each denial of a long answer would be searched to its end.
+    return _DENIED_NOR.sub(r"\1or", text) if _NOR.search(text) else text
 
 
 def sentences(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Mapping
 
 from evalkit.scoring.text.remembered import remembered
 
@@ -122,8 +123,23 @@ def quac_words(text: str) -> str:
     return " ".join(text.lower().translate(_ASCII_PUNCTUATION).split())
 
 
-_LMMS_ROUND = re.compile(r"\([^)]*\)")
-_LMMS_ROUND_WIDE = re.compile(r"（[^）]*）")
+def without_enclosed(text: str, pairs: Mapping[str, str]) -> str:
+    """The text with a space for each opening mark up to its closing one, in time proportional to the text.
+
+    pairs: opening mark -> closing mark.
+
+    >>> without_enclosed("CT (axial (left)) a", {"(": ")"}), without_enclosed("((", {"(": ")"})
+    ('CT  ) a', '((')
+    """
+    last = {opening: text.rfind(closing) for opening, closing in pairs.items()}
+    kept, done = [], 0
+    for mark in re.finditer(f"[{re.escape(''.join(pairs))}]", text):
+        if done <= mark.start() < last[mark[0]]:
+            kept += [text[done : mark.start()], " "]
+            done = text.index(pairs[mark[0]], mark.start()) + 1
+    return "".join((*kept, text[done:]))
+
+
 # The marks of lmms-eval's table that are not ASCII; EvalScope's table has the same but the half-width full stop.
 LMMS_WIDE_PUNCTUATION = "！？。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～、《》【】"
 _LMMS_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + LMMS_WIDE_PUNCTUATION + "｡", " "))
@@ -138,7 +154,7 @@ def lmms(text: str) -> str:
     >>> lmms("Yes."), lmms("X-Ray"), lmms("CT (axial)"), lmms("没有"), lmms("正常")
     ('yes', 'xray', 'ct', 'no', 'yes')
     """
-    bare = _LMMS_ROUND_WIDE.sub(" ", _LMMS_ROUND.sub(" ", text.strip().lower()))
+    bare = without_enclosed(without_enclosed(text.strip().lower(), {"(": ")"}), {"（": "）"})
     bare = " ".join(bare.translate(_LMMS_PUNCTUATION).split())
     if bare in {"x ray", "xray"}:
         return "xray"

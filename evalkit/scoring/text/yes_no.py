@@ -143,6 +143,7 @@ def _yes_no_words(tokens: list[str], in_question: set[str], free: bool) -> set[P
     """
     found: set[Polarity] = set()
     said = "yes" in tokens or "no" in tokens
+    ends = _next_marks(tokens)
     for place, token in enumerate(tokens):
         polarity: Polarity | None = "yes" if token in _YES else "no" if token in _NO else None
         synonym = token not in ("yes", "no")
@@ -150,30 +151,35 @@ def _yes_no_words(tokens: list[str], in_question: set[str], free: bool) -> set[P
             continue
         if token not in _PLAIN_YES_NO and (place or token in in_question):
             continue
-        if not free and _labels_another(tokens[:place], in_question):
+        if not free and _labels_another(tokens, place, in_question):
             continue
-        end = _next_mark(tokens, place)
-        if end == place + 1 or (token in _PLAIN_YES_NO and (free or _is_apart(tokens[place + 1 : end]))):
+        end = ends[place]
+        if end == place + 1 or (token in _PLAIN_YES_NO and (free or _is_apart(tokens, place + 1, end))):
             found.add(opposite(polarity) if place and tokens[place - 1] == "not" else polarity)
     return found
 
 
-def _labels_another(before: list[str], in_question: set[str]) -> bool:
+def _labels_another(tokens: list[str], place: int, in_question: set[str]) -> bool:
     """Whether a yes or no stands behind the label of another finding: "pneumothorax: no" to "is there an effusion?"."""
-    if before[-1:] != [":"]:
+    if not place or tokens[place - 1] != ":":
         return False
-    label = takewhile(lambda token: token[0].isalnum(), reversed(before[:-1]))
+    label = takewhile(lambda token: token[0].isalnum(), (tokens[at] for at in range(place - 2, -1, -1)))
     known = {singular(token) for token in in_question}
     return any(is_finding(word) and singular(word) not in known for word in label)
 
 
-def _next_mark(tokens: list[str], place: int) -> int:
-    """The place of the next mark after a word; the number of tokens where there is none."""
-    return next((at for at in range(place + 1, len(tokens)) if not tokens[at][0].isalnum()), len(tokens))
+def _next_marks(tokens: list[str]) -> list[int]:
+    """For each token the place of the next mark after it; the number of tokens where there is none."""
+    ends, following = [0] * len(tokens), len(tokens)
+    for place in range(len(tokens) - 1, -1, -1):
+        ends[place] = following
+        if not tokens[place][0].isalnum():
+            following = place
+    return ends
 
 
-def _is_apart(following: list[str]) -> bool:
-    """Whether the words after a yes or no are no noun phrase of which it is the determiner."""
-    first = following[0]
+def _is_apart(tokens: list[str], start: int, end: int) -> bool:
+    """Whether the words from start to end, after a yes or no, are no noun phrase of which it is the determiner."""
+    first = tokens[start]
     starts_clause = first.partition("'")[0] in _CLAUSE_STARTS or first.endswith("n't")
-    return starts_clause or _MODIFIERS.issuperset(following)
+    return starts_clause or all(tokens[at] in _MODIFIERS for at in range(start, end))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError, first_line
-from evalkit.records.base import PackedRecords, RawFile, Record
+from evalkit.records.base import PackedRecords, RawFile, Record, check_whole
 from evalkit.records.load import load
 from evalkit.records.nested import TURNS, nested_records, with_turns
 from evalkit.records.sheets import SheetChoice
@@ -159,8 +159,7 @@ def _read(path: Path, sheet_of: SheetChoice) -> RawFile:
         return replace(raw, kind="records", records=PackedRecords(with_split_column(records)))
     if raw.cells == "table":
         raw = replace(raw, records=PackedRecords(map(_as_numbers, raw.records)))
-    if raw.torn or raw.tail:
-        raise DataError(f"{path}: the file ends in the middle of a record, so rows would be missing. Copy it again.")
+    check_whole(raw)
     if raw.kind != "records" or not raw.records:
         archive = (
             " It is an archive: unpack it, and give the table or the folder in it."

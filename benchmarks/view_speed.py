@@ -8,12 +8,8 @@ the page alone, and until the second frame after it.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.page_speed import FILTERS, PAINT, made, summary, timed
+from benchmarks.page_speed import FILTERS, PAINT, arguments, made, reported, summary, timed
 from evalkit.reports.viewer import RunList, Site
-from tests.support.browser import CHROMIUM, Browser, browsers
+from tests.support.browser import Browser, browsers
 from tests.support.made_runs import made_run
 from tests.support.viewer import served, source_of
 
@@ -82,23 +78,11 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=200_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = arguments(__doc__, 200_000, 3, "view-speed.json")
     parser.add_argument("--run", type=Path, help="a folder to keep the made run in, and to take it from")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "view-speed.json")
     given = parser.parse_args()
-    if CHROMIUM is None:
-        sys.exit("This needs Chromium: apt install chromium.")
-    version = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.run or Path(folder), given.n, given.repeats)
-    machine = {"chromium": version, "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))}
-    machine |= {"load_before": round(before, 1), "load_after": round(os.getloadavg()[0], 1)}
-    text = json.dumps({**found, "repeats": given.repeats, "machine": machine}, indent=1)
-    given.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+        reported(lambda: measure(given.run or Path(folder), given.n, given.repeats), given.repeats, given.out)
 
 
 if __name__ == "__main__":

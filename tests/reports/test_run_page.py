@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ from evalkit.reports.run_page import page as page_module
 from evalkit.reports.run_page.data import Picture, picture_key, pooled
 from evalkit.reports.run_page.page import pictures
 from evalkit.stats import Interval
-from tests.support.browser import Browser, browsers
+from tests.support.browser import Browser
 from tests.support.made_runs import ErrorRates, answered, failed, made_run, made_run_under, made_samples, mixed
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></script>"
@@ -186,21 +186,6 @@ def test_the_scripts_of_the_page_declare_no_name_twice() -> None:
 
 
 # In the browser.
-
-
-@pytest.fixture(scope="module")
-def new_page() -> Iterator[Callable[[], Browser]]:
-    with browsers() as new:
-        yield new
-
-
-@pytest.fixture
-def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
-    """A new page; at the end nothing was logged and nothing was requested from a network."""
-    opened = new_page()
-    opened.screen(1300, 900)
-    yield opened
-    assert opened.complaints() == []
 
 
 @pytest.fixture(scope="module")

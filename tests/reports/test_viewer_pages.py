@@ -8,7 +8,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.run_page import page_data, paired_differences, write_page
 from evalkit.reports.viewer import RunList, Site, write_site
-from tests.support.browser import Browser, browsers
+from tests.support.browser import Browser
 from tests.support.made_runs import answered, failed, made_run, made_samples, mixed
 from tests.support.viewer import picture_file, running_run, served, source_of
 
@@ -30,21 +30,6 @@ CELLS = "[...r.cells].map((c) => c.innerText)"
 READY = "document.documentElement?.dataset.ready === '1'"  # null between two pages
 ROWS = "[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[1].innerText.split('\\n')[0])"
 COPY = "navigator.clipboard.writeText = async (text) => { window.taken = text; }"
-
-
-@pytest.fixture(scope="module")
-def new_page() -> Iterator[Callable[[], Browser]]:
-    with browsers() as new:
-        yield new
-
-
-@pytest.fixture
-def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
-    """A new page; at the end nothing was logged and nothing was requested from another server."""
-    opened = new_page()
-    opened.screen(1300, 900)
-    yield opened
-    assert opened.complaints() == []
 
 
 @pytest.fixture(scope="module")

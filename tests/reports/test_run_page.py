@@ -108,7 +108,7 @@ def test_a_model_that_answers_in_sentences_is_told_why_its_exact_match_is_low(
 ) -> None:
     samples = made_samples(6)
     run = made_run(tmp_path / "run", samples, [answered(s, text) for s in samples], protocols=("strict",))
-    said = page_data([run], {}, {})["runs"][0]["wordy"]
+    said = page_data([run], {}, {})["wordy"][0]
     assert bool(said) is is_said and ("7 words in the median, references 1" in said) is is_said
 
 
@@ -180,7 +180,8 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
 
 def test_the_scripts_of_the_page_declare_no_name_twice() -> None:
     parts = files("evalkit.reports.run_page")
-    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("helpers.js", *page_module.SCRIPTS))
+    names = ("helpers.js", *page_module.NUMBERS, *page_module.SAMPLES)
+    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in names)
     names = re.findall(r"^(?:const|let|function) (\w+)", script, flags=re.M)
     assert len(names) > 30 and len(set(names)) == len(names)
 

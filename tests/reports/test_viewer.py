@@ -131,6 +131,12 @@ def test_the_data_of_a_run_are_those_of_its_page(made: Path) -> None:
     assert client(site_of(made)).get("/data/one-toy.json").json() == json.loads(json.dumps(wanted))
 
 
+def test_the_head_of_a_run_is_the_part_of_its_data_that_needs_no_answers(made: Path) -> None:
+    asked = client(site_of(made))
+    head, data = (asked.get(f"/{kind}/one-toy.json").json() for kind in ("heads", "data"))
+    assert head == {"runs": data["runs"], "lens": data["lens"]} and head["runs"][0]["metrics"]
+
+
 def test_differences_are_those_of_compare_and_turn_their_signs_with_the_order(made: Path) -> None:
     found = client(site_of(made)).get("/pairs/one-toy/two-toy.json").json()
     one, two = made / "one-toy", made / "two-toy"
@@ -156,7 +162,7 @@ def test_a_run_whose_data_cannot_be_read_is_shown_with_the_reason(made: Path) ->
 
     site = Site(RunList(made), Source(samples=unreadable, exposure=lambda run: None), is_live=True)
     data = client(site).get("/data/one-toy.json").json()
-    assert "no data here." in data["runs"][0]["notes"][-1] and len(data["ids"]) == 12
+    assert "no data here." in data["remarks"][-1] and len(data["ids"]) == 12
 
 
 def test_static_files_name_no_folder_of_the_machine_where_data_cannot_be_read(

@@ -8,7 +8,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -159,6 +159,45 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(
             page.visit(run_page(address, *names))
             page.wait("document.getElementById('loading').textContent.startsWith('Nothing to show')")
             assert reason in page.text("#loading")
+
+
+def test_numbers_are_shown_before_the_answers_and_a_link_to_one_waits(
+    page: Browser, tmp_path: Path, samples: list[Sample]
+) -> None:
+    answers = [answered(s, "It is not normal" if s.answer_type == "CLOSED" else s.references[0]) for s in samples]
+    made_run(tmp_path / "runs" / "one-toy", samples, answers, protocols=("llava-med", "exact-match", "medevalkit"))
+    site, wait = Site(RunList(tmp_path / "runs"), source_of(samples), is_live=True), threading.Event()
+
+    class Slow(Site):
+        def find(self, address: str) -> Any:
+            if address.startswith("data/"):
+                wait.wait(60)
+            return site.find(address)
+
+    with served(Slow(site.runs, source_of(samples), is_live=True)) as slow:
+        page.visit(run_page(slow, "one-toy"))
+        page.wait("document.documentElement?.dataset.numbers === '1'")
+        assert page.run("document.querySelectorAll('#numbers tbody tr').length") > 2
+        assert "loading" in page.text("#loading") and page.run("document.getElementById('samples').hidden")
+        page.run("document.querySelector('#causes button.link').click()")
+        name = page.run("document.querySelector('#causes button.link').textContent")
+        wait.set()
+        page.wait(READY)
+        assert name in page.text("#detail") and page.text("#loading") == ""
+
+
+def test_numbers_whose_answers_cannot_be_read_do_not_stay(
+    new_page: Callable[[], Browser], tmp_path: Path, samples: list[Sample]
+) -> None:
+    page = new_page()  # that the browser logs the failed request is right here
+    run = made_run(tmp_path / "runs" / "changed", samples, mixed(samples, 1), protocols=PROTOCOLS)
+    (run / "scores.jsonl").write_text((run / "scores.jsonl").read_text().replace("1.0", "0.0", 1))
+    with served(Site(RunList(tmp_path / "runs"), source_of(samples), is_live=True)) as changed:
+        page.visit(run_page(changed, "changed"))
+        page.wait("document.getElementById('loading')?.textContent.startsWith('Nothing')")
+        assert "is not the file that the numbers" in page.text("#loading")
+        assert page.run("[...document.querySelectorAll('main > section')].every((s) => s.hidden)")
+        assert page.text("#about") == ""
 
 
 def test_filters_order_and_open_sample_are_in_the_address_and_come_back(page: Browser, address: str) -> None:

@@ -4,6 +4,7 @@
 |---|---|
 | `index.html` | the list of runs; `runs.json` has its lines |
 | `run.html?run=A` | the page of a run, or of up to six side by side (`?run=A&run=B`) |
+| `heads/RUN.json` | what a run's page shows before its samples: small and at hand |
 | `data/RUN.json` | the content of a run's page |
 | `pairs/A/B.json` | the paired differences, B minus A, for names in order |
 | `pictures/KEY-K.jpg` | the pictures of a sample, scaled down |
@@ -29,7 +30,7 @@ from evalkit.core.errors import DataError, EvalkitError
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.leaderboard import TrainingExposure
 from evalkit.reports.run_page import page_data, paired_differences
-from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, picture_key
+from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, page_head, picture_key
 from evalkit.reports.run_page.page import page_shell, scaled_down
 from evalkit.reports.viewer.board import board_of
 from evalkit.reports.viewer.list_page import list_page, run_records, script
@@ -89,10 +90,12 @@ class Site:
             case ["runs.json"]:
                 return Document(_json(self._records()), JSON)
             case ["run.html"]:
-                return Document(page_shell("await load()", script("load.js"), "index.html").encode("utf-8"), HTML)
+                return Document(_run_page().encode("utf-8"), HTML)
             case ["board.html"]:
                 with self._lock:
                     return Document(self._board(self._stamps()), HTML)
+            case ["heads", file] if (name := _name(file)) and (run := self.runs.finished(name)):
+                return Document(_json(page_head(run)), JSON)
             case ["data", file] if (name := _name(file)) and self.runs.finished(name):
                 with self._lock:
                     return Document(self._data(name, self.runs.stamp(name)), JSON)
@@ -109,7 +112,7 @@ class Site:
         """Every address, pictures last: they are known once the data of their runs are made."""
         yield from ("index.html", "runs.json", "run.html", "board.html")
         done = [run for run in self.runs.lines() if run.state == "done"]
-        yield from (f"data/{run.name}.json" for run in done)
+        yield from (f"{kind}/{run.name}.json" for run in done for kind in ("heads", "data"))
         groups: dict[tuple[str, str, str], list[str]] = {}
         for run in done:
             groups.setdefault((run.task, run.split, run.data), []).append(run.name)
@@ -141,7 +144,7 @@ class Site:
             else:  # the reason names folders of this machine, which static files do not
                 console.warn(f"{name}: no pictures and no slices, because its data cannot be read: {problem}")
         data = page_data([run], {s.id: s for s in samples}, self._addressed(samples))
-        data["runs"][0]["notes"] += [note] if note else []
+        data["remarks"] += [note] if note else []
         return _json(data)
 
     def _addressed(self, samples: Sequence[Sample]) -> dict[str, Picture]:
@@ -177,6 +180,11 @@ class Site:
         if not file.endswith(".jpg") or not number.isascii() or not number.isdigit() or int(number) >= len(refs):
             return None
         return Document(self._picture(refs[int(number)]), JPEG)
+
+
+def _run_page() -> str:
+    """The page of runs, whose script reads their files: first the numbers, then the samples."""
+    return page_shell("await numbersOf()", script("load.js"), "index.html", "await withSamples(D)")
 
 
 def _name(file: str) -> str:

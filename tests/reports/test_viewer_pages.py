@@ -165,7 +165,12 @@ def test_numbers_are_shown_before_the_answers_and_a_link_to_one_waits(
     page: Browser, tmp_path: Path, samples: list[Sample]
 ) -> None:
     answers = [answered(s, "It is not normal" if s.answer_type == "CLOSED" else s.references[0]) for s in samples]
-    made_run(tmp_path / "runs" / "one-toy", samples, answers, protocols=("llava-med", "exact-match", "medevalkit"))
+    made_run(
+        tmp_path / "runs" / "one-toy",
+        samples,
+        answers,
+        protocols=("llava-med", "strict", "exact-match", "medevalkit", "cares"),
+    )
     site, wait = Site(RunList(tmp_path / "runs"), source_of(samples), is_live=True), threading.Event()
 
     class Slow(Site):
@@ -183,7 +188,7 @@ def test_numbers_are_shown_before_the_answers_and_a_link_to_one_waits(
         name = page.run("document.querySelector('#causes button.link').textContent")
         wait.set()
         page.wait(READY)
-        assert name in page.text("#detail") and page.text("#loading") == ""
+        assert name in page.text("#detail") and page.run("document.getElementById('loading').hidden")
 
 
 def test_numbers_whose_answers_cannot_be_read_do_not_stay(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +106,16 @@ def test_a_part_of_a_run_is_listed_as_one(runs: Path) -> None:
     write_record(RunFolder(runs / "part").manifest, replace(manifest, shard=shard, status="done"))
     found = listed(runs)["part"]
     assert (found["state"], found["n_answered"], found["n"]) == ("part", 6, 6) and "part=1/2" in found["tags"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["predictions.jsonl", "scores.jsonl", "summary.json", "more.json", "notes.txt"])
+def test_a_named_pipe_in_a_run_is_not_waited_for(runs: Path, name: str) -> None:
+    (runs / "one-toy" / name).unlink(missing_ok=True)
+    os.mkfifo(runs / "one-toy" / name)
+    line = listed(runs)["one-toy"]
+    assert line["state"] == "unusable" and (name in line["problem"] or name == "summary.json")
+    assert client(site_of(runs)).get("/data/one-toy.json").status_code == 404
 
 
 def test_the_folder_of_one_run_is_a_list_of_it(made: Path) -> None:
@@ -376,6 +388,37 @@ def test_a_damaged_run_is_left_out_of_static_files_and_the_rest_is_written(runs:
     board = (folder / "board.html").read_text()
     assert "one-toy is left out: one-toy/scores.jsonl" in board and "run.html?run=two-toy" in board
     assert str(tmp_path) not in board
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("scores.jsonl", "gone"), ("predictions.jsonl", "gone"), ("predictions.jsonl", "folder"),
+        ("predictions.jsonl", "cut"), ("lens.json", "{"), ("judgments.jsonl", "{\n{"), ("summary.json", "{"),
+        ("manifest.json", "null"),
+    ],
+)  # fmt: skip
+def test_whatever_is_damaged_the_rest_is_written_and_no_folder_of_the_machine_is_named(
+    runs: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    path = runs / "one-toy" / name
+    before = path.read_bytes() if path.is_file() else b""
+    path.unlink(missing_ok=True)
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "cut":
+        path.write_bytes(before[:-40])
+    elif damage != "gone":
+        path.write_text(damage, encoding="utf-8")
+    folder = tmp_path / "site"
+    with contextlib.suppress(Partial):
+        write_site(Site(RunList(runs), source_of(SAMPLES), is_live=False), folder)
+    written = [p for p in folder.rglob("*") if p.is_file()]
+    assert {"index.html", "board.html", "runs.json", "two-toy.json"} <= {p.name for p in written}
+    for file in written:
+        assert str(tmp_path) not in file.read_text(encoding="utf-8"), file
+    answer = client(site_of(runs)).get("/data/one-toy.json")
+    assert answer.status_code in (200, 404, 500) and str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize("kind", ["runs", "file", "foreign"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.boxes import read_box
-from evalkit.core.errors import DataError, EvalkitError
+from evalkit.core.errors import DataError, EvalkitError, StoreError
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.leaderboard import TrainingExposure
 from evalkit.reports.run_page import page_data, paired_differences
@@ -82,8 +83,15 @@ class Site:
         """The document at an address; None where there is none.
 
         Raises:
-            EvalkitError: it cannot be made, because a run is damaged or a picture cannot be opened.
+            EvalkitError: it cannot be made, because a run is damaged or a file cannot be read.
         """
+        try:
+            return self._found(address)
+        except OSError as problem:
+            name = Path(str(problem.filename or address)).name
+            raise StoreError(f"{name} of a run cannot be read: {problem.strerror or problem}.") from problem
+
+    def _found(self, address: str) -> Document | None:
         match address.split("/"):
             case [""] | ["index.html"]:
                 return Document(list_page(self._records()).encode("utf-8", "backslashreplace"), HTML)
@@ -95,7 +103,8 @@ class Site:
                 with self._lock:
                     return Document(self._board(self._stamps()), HTML)
             case ["heads", file] if (name := _name(file)) and (run := self.runs.finished(name)):
-                return Document(_json(page_head(run)), JSON)
+                head = page_head(run)
+                return Document(_json(self._with_shown_notes(head)), JSON)
             case ["data", file] if (name := _name(file)) and self.runs.finished(name):
                 with self._lock:
                     return Document(self._data(name, self.runs.stamp(name)), JSON)
@@ -119,6 +128,16 @@ class Site:
         for names in groups.values():
             yield from (f"pairs/{a}/{b}.json" for a, b in combinations(sorted(names, key=in_order), 2))
         yield from (f"pictures/{key}-{k}.jpg" for key, refs in self._pictures.items() for k in range(len(refs)))
+
+    def shown(self, text: str) -> str:
+        """A message without the place of the runs on this machine, which pages that others read do not say."""
+        root = str(self.runs.root)
+        return text.replace(f"{root}{os.sep}", "").replace(root, self.runs.root.name)
+
+    def _with_shown_notes(self, data: dict[str, Any]) -> dict[str, Any]:
+        for run in data["runs"]:
+            run["notes"] = [self.shown(note) for note in run["notes"]]
+        return data
 
     def _records(self) -> dict[str, Any]:
         records = run_records(self.runs.lines())
@@ -145,7 +164,7 @@ class Site:
                 console.warn(f"{name}: no pictures and no slices, because its data cannot be read: {problem}")
         data = page_data([run], {s.id: s for s in samples}, self._addressed(samples))
         data["remarks"] += [note] if note else []
-        return _json(data)
+        return _json(self._with_shown_notes(data))
 
     def _addressed(self, samples: Sequence[Sample]) -> dict[str, Picture]:
         """The pictures of samples by address; opened only where boxes are drawn over them, whose unit is a pixel."""
@@ -168,7 +187,8 @@ class Site:
     def _made_pair(self, first: str, second: str, stamps: tuple[Stamp, Stamp]) -> bytes:
         del stamps
         folders = self.runs.folders()
-        return _json(difference_record(paired_differences([folders[first], folders[second]])))
+        found = paired_differences([folders[first], folders[second]])
+        return _json(difference_record(found._replace(incomparable=self.shown(found.incomparable))))
 
     def _made_board(self, stamps: tuple[Stamp, ...]) -> bytes:
         del stamps

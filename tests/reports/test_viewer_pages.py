@@ -154,7 +154,7 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(
     with served(Site(RunList(tmp_path), source_of(samples), is_live=True)) as address:
         for names, reason in (
             (("a", "b"), "sample q0 has another question or reference"), ((), "names 0 runs"),
-            (tuple("abcdefg"), "names 7 runs"),
+            (tuple("abcdefg"), "names 7 runs"), (("../runs",), "../runs is no name"), (("a", "..\\b"), "is no name"),
         ):  # fmt: skip
             page.visit(run_page(address, *names))
             page.wait("document.getElementById('loading').textContent.startsWith('Nothing to show')")

@@ -14,6 +14,8 @@ async function numbersOf() {
   try {
     if (location.protocol === "file:") throw new Error("a browser lets no page read files from disk: serve this folder with a web server, such as `python -m http.server`, or write one run's page with `evalkit report`");
     if (!NAMES.length || NAMES.length > MOST) throw new Error(`the address names ${NAMES.length} runs; choose one to ${MOST} in the list`);
+    // A file server takes an escaped slash for a folder.
+    for (const name of NAMES) if (/[/\\]/.test(name)) throw new Error(`${name} is no name of a run`);
     const all = await files("heads");
     const head = { ...all[0], runs: all.map((d) => d.runs[0]) };
     const title = head.runs.map((r) => `${r.model} on ${r.task}`).join(" against ");

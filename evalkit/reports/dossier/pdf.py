@@ -1,4 +1,4 @@
-"""The page of a dossier as a PDF, printed by WeasyPrint or by a Chromium of this machine."""
+"""The page of a dossier as a PDF, printed by a program of this machine: WeasyPrint or a Chromium."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from evalkit.core.errors import ConfigError, Partial, first_line
 
 NAME = "dossier.pdf"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Seconds after which a browser that does not end is stopped.
+# Seconds after which a program that does not end is stopped.
 LIMIT = 120
 
 Printer = Callable[[Path, Path], None]
@@ -26,25 +26,20 @@ def printer() -> Printer:
     Raises:
         ConfigError: this machine has nothing that prints pages.
     """
-    if find_spec("weasyprint") is not None:
-        return _by_weasyprint
+    if found := shutil.which("weasyprint"):
+        return partial(_by_weasyprint, found)
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise ConfigError(
-            "pdf=true needs Chromium (apt install chromium) or WeasyPrint (pip install weasyprint), and neither is "
-            "here. Without pdf=true the dossier is written as a page, whose print style is for A4: any browser prints "
-            "it into a PDF, which then is no part of the hash chain."
+            "pdf=true needs the program chromium (apt install chromium) or weasyprint (pip install weasyprint), and "
+            "neither is here. Without pdf=true the dossier is written as a page, whose print style is for A4: any "
+            "browser prints it into a PDF, which then is no part of the hash chain."
         )
-    return lambda page, target: _by_browser(browser, page, target)
+    return partial(_by_browser, browser)
 
 
-def _by_weasyprint(page: Path, target: Path) -> None:
-    import weasyprint
-
-    try:
-        weasyprint.HTML(filename=str(page)).write_pdf(str(target))
-    except Exception as problem:  # any of its libraries, fonts among them
-        raise _unprinted("WeasyPrint", first_line(problem), target) from problem
+def _by_weasyprint(program: str, page: Path, target: Path) -> None:
+    _run([program, str(page.resolve()), str(target.resolve())], target)
 
 
 def _by_browser(browser: str, page: Path, target: Path) -> None:
@@ -57,17 +52,21 @@ def _by_browser(browser: str, page: Path, target: Path) -> None:
     if os.name == "posix" and os.geteuid() == 0:
         flags.append("--no-sandbox")  # Chromium has no sandbox for this user, and ends
     with tempfile.TemporaryDirectory(prefix="evalkit-pdf-", ignore_cleanup_errors=True) as profile:
-        words = [browser, *flags, f"--user-data-dir={profile}", f"--print-to-pdf={target.resolve()}"]
-        try:
-            words.append(page.resolve().as_uri())
-            done = subprocess.run(words, capture_output=True, timeout=LIMIT, check=False)  # noqa: S603 - no shell, own words
-        except subprocess.TimeoutExpired:
-            raise _unprinted(browser, f"it did not end in {LIMIT} s", target) from None
-        except OSError as problem:
-            raise _unprinted(browser, first_line(problem), target) from problem
+        files = [f"--user-data-dir={profile}", f"--print-to-pdf={target.resolve()}", page.resolve().as_uri()]
+        _run([browser, *flags, *files], target)
+
+
+def _run(words: Sequence[str], target: Path) -> None:
+    """Run a program that writes a PDF.  Raises Partial where it does not."""
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=LIMIT, check=False)  # noqa: S603 - no shell, own words
+    except subprocess.TimeoutExpired:
+        raise _unprinted(words[0], f"it did not end in {LIMIT} s", target) from None
+    except OSError as problem:
+        raise _unprinted(words[0], first_line(problem), target) from problem
     if done.returncode != 0 or not target.is_file() or not target.read_bytes().startswith(b"%PDF"):
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _unprinted(browser, said[-1] if said else f"exit code {done.returncode}", target)
+        raise _unprinted(words[0], said[-1] if said else f"exit code {done.returncode}", target)
 
 
 def _unprinted(program: str, reason: str, target: Path) -> Partial:

@@ -14,6 +14,7 @@ from evalkit.reports.dossier.chain import verify_chain
 from tests.support.made_runs import answered, made_run, made_samples
 
 # A browser that is stood in for: what it does with the file that it is to print.
+WEASY = 'printf "%%PDF-1.4 w" > "$2"'
 PRINTS = 'for w in "$@"; do case "$w" in --print-to-pdf=*) printf "%%PDF-1.4 x" > "${w#*=}";; esac; done'
 
 
@@ -24,18 +25,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_run(tmp_path_factory.mktemp("runs") / "made-toy", samples, answers, protocols=("strict",))
 
 
-def only(program: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `chromium` be a shell script, or let there be none; and no WeasyPrint."""
-    monkeypatch.setattr(pdf, "find_spec", lambda name: None)
-    found = folder / "chromium"
+def only(program: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = "chromium") -> None:
+    """Let a shell script be the only program that prints, or let there be none."""
+    found = folder / name
     if program is not None:
         found.write_text(f"#!/bin/sh\n{program}\n")
         found.chmod(0o755)
-    monkeypatch.setattr(pdf.shutil, "which", lambda name: str(found) if program and name == "chromium" else None)
+    monkeypatch.setattr(pdf.shutil, "which", lambda asked: str(found) if program and asked == name else None)
 
 
-def test_the_pdf_is_in_the_chain(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(PRINTS, tmp_path, monkeypatch)
+@pytest.mark.parametrize(("name", "program"), [("chromium", PRINTS), ("google-chrome", PRINTS), ("weasyprint", WEASY)])
+def test_the_pdf_is_in_the_chain(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, program: str
+) -> None:
+    only(program, tmp_path, monkeypatch, name)
     out = tmp_path / "a new folder" / "d"
     assert main(["dossier", f"run={run}", "pdf=true", f"to={out}"]) == 0
     verify_chain(out)

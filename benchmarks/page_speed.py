@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,22 +112,32 @@ def summary(times: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(times), 1), "max": round(max(times), 1)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=45_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "page-speed.json")
-    given = parser.parse_args()
+def arguments(doc: str | None, n: int, repeats: int, out: str) -> argparse.ArgumentParser:
+    """What both benchmarks of pages are told: how many samples, how often, where the figures go."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=n)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / out)
+    return parser
+
+
+def reported(measured: Callable[[], dict[str, Any]], repeats: int, out: Path) -> None:
+    """Write and print what `measured` finds, with the machine and its load before and after."""
     if CHROMIUM is None:
         sys.exit("This needs Chromium: apt install chromium.")
     version = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     before = os.getloadavg()[0]
-    found = measure(given.n, given.repeats)
+    found = measured()
     machine = {"chromium": version, "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))}
     machine |= {"load_before": round(before, 1), "load_after": round(os.getloadavg()[0], 1)}
-    text = json.dumps({**found, "repeats": given.repeats, "machine": machine}, indent=1)
-    given.out.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({**found, "repeats": repeats, "machine": machine}, indent=1)
+    out.write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def main() -> None:
+    given = arguments(__doc__, 45_000, 5, "page-speed.json").parse_args()
+    reported(lambda: measure(given.n, given.repeats), given.repeats, given.out)
 
 
 if __name__ == "__main__":

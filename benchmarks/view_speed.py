@@ -1,19 +1,16 @@
-"""How fast the viewer is with a large run, in headless Chromium: first paint, the page's data, filters.
+"""How fast the viewer is with a large run, in headless Chromium: first paint, numbers, samples, filters.
 
     python benchmarks/view_speed.py [--n 200000] [--run DIR] [--out benchmarks/results/view-speed.json]
 
-The run is that of page_speed.py: answers of 25 words, no two wrong ones alike.  A filter is timed twice: the work of
-the page alone, and until the second frame after it.
+The run is that of page_speed.py: answers of 25 words, no two wrong ones alike.  Numbers are shown
+before the samples are there; the page is ready when they are.  A filter is timed twice: the work of the page alone, and
+until the second frame after it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.page_speed import FILTERS, PAINT, made, summary, timed
+from benchmarks.page_speed import FILTERS, PAINT, arguments, made, reported, summary, timed
 from evalkit.reports.viewer import RunList, Site
-from tests.support.browser import CHROMIUM, Browser, browsers
+from tests.support.browser import Browser, browsers
 from tests.support.made_runs import made_run
 from tests.support.viewer import served, source_of
 
@@ -59,7 +56,7 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
     assert data is not None
     found: dict[str, Any] = {"n": n, "data_mb": round(len(data.content) / 1e6, 1)}
     found["data_seconds"] = round(time.perf_counter() - started, 1)
-    times: dict[str, list[float]] = {"list_paint_ms": [], "page_paint_ms": [], "ready_ms": []}
+    times: dict[str, list[float]] = {name: [] for name in ("list_paint_ms", "page_paint_ms", "numbers_ms", "ready_ms")}
     filters: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in FILTERS}
     with served(site) as address, browsers() as new:
         for _ in range(repeats):
@@ -67,8 +64,9 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
             page.screen(1300, 900)
             times["list_paint_ms"].append(painted(page, address))
             times["page_paint_ms"].append(painted(page, f"{address}run.html?run=big-toy"))
-            page.wait("document.documentElement.dataset.ready === '1'")
-            times["ready_ms"].append(page.run("performance.now()"))
+            for name, mark in (("numbers_ms", "numbers"), ("ready_ms", "ready")):
+                page.wait(f"document.documentElement.dataset.{mark} === '1'")
+                times[name].append(page.run(f"performance.getEntriesByName('{mark}')[0].startTime"))
             time.sleep(2)  # as long as nobody types, the texts are prepared for the search
             for k, timer in enumerate((work, timed)):
                 for name, (element, value) in FILTERS.items():
@@ -82,23 +80,11 @@ def measure(folder: Path, n: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=200_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = arguments(__doc__, 200_000, 3, "view-speed.json")
     parser.add_argument("--run", type=Path, help="a folder to keep the made run in, and to take it from")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "view-speed.json")
     given = parser.parse_args()
-    if CHROMIUM is None:
-        sys.exit("This needs Chromium: apt install chromium.")
-    version = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.run or Path(folder), given.n, given.repeats)
-    machine = {"chromium": version, "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))}
-    machine |= {"load_before": round(before, 1), "load_after": round(os.getloadavg()[0], 1)}
-    text = json.dumps({**found, "repeats": given.repeats, "machine": machine}, indent=1)
-    given.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+        reported(lambda: measure(given.run or Path(folder), given.n, given.repeats), given.repeats, given.out)
 
 
 if __name__ == "__main__":

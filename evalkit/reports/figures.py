@@ -1,11 +1,14 @@
-"""Figures for papers as SVG and PDF, in a journal's column width: values with intervals by slice or by protocol."""
+"""Figures for papers as SVG and PDF, in a journal's column width: values with intervals by slice or by protocol.
+
+`risk_figure` has the risk-coverage curves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.format import shown_metric
@@ -13,7 +16,7 @@ from evalkit.core.types import MetricKey, MetricValue
 from evalkit.reports.numbers import is_in_percent
 from evalkit.reports.suite_table import SuiteRun, run_labels
 
-KINDS = ("slices", "protocols")
+KINDS = ("slices", "protocols", "risk")
 SUFFIXES = (".svg", ".pdf")
 # Inches: one column and two columns of most journals (85 mm and 174 mm).
 WIDTHS = {"single": 3.35, "double": 6.85}
@@ -24,6 +27,13 @@ SERIES = (
 ROW_INCHES, FRAME_INCHES = 0.22, 0.9
 # More rows do not fit on a page.
 MOST_ROWS = 60
+
+
+class Drawable(Protocol):
+    """The content of a figure that draws itself."""
+
+    def drawn(self, width: float) -> Any:
+        """The figure, drawn with matplotlib.  width: in inches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,24 @@ class FigureData:
         """The series in order of first use."""
         return list(dict.fromkeys(p.series for p in self.points))
 
+    def drawn(self, width: float) -> Any:
+        """The figure, drawn with matplotlib.  width: in inches."""
+        return _drawn(self, width)
+
+
+def parsed_key(metric: str) -> MetricKey:
+    """The key that `PROTOCOL METRIC` names.  Raises ConfigError for another text."""
+    try:
+        return MetricKey.parse(metric)
+    except ValueError as problem:
+        raise ConfigError(f"metric: {problem}.") from None
+
+
+def check_series(n: int) -> None:
+    """Refuse more series than there are colours."""
+    if n > len(SERIES):
+        raise ConfigError(f"{n} runs cannot be told apart in one figure; give up to {len(SERIES)}.")
+
 
 def slice_data(runs: Sequence[SuiteRun], metric: str, tags: Sequence[str]) -> FigureData:
     """A metric over all samples and in each slice, a series a run.
@@ -65,10 +93,7 @@ def slice_data(runs: Sequence[SuiteRun], metric: str, tags: Sequence[str]) -> Fi
     Raises:
         ConfigError: no run has the metric, or no slice by a tag.
     """
-    try:
-        key = MetricKey.parse(metric)
-    except ValueError as problem:
-        raise ConfigError(f"metric: {problem}.") from None
+    key = parsed_key(metric)
     labels = run_labels([run.summary for run in runs])
     values = [(labels[r.summary.run_id], m) for r in runs for m in r.summary.metrics if m.key == key]
     if not values:
@@ -126,12 +151,11 @@ def _data(values: Sequence[tuple[str, str, MetricValue]], name: str) -> FigureDa
         raise ConfigError(f"{name} has no value in any run, so there is nothing to draw.")
     if len(found.rows) > MOST_ROWS:
         raise ConfigError(f"{name} has {len(found.rows)} rows, more than fit on a page ({MOST_ROWS}): choose tags=[…].")
-    if len(found.series) > len(SERIES):
-        raise ConfigError(f"{len(found.series)} runs cannot be told apart in one figure; give up to {len(SERIES)}.")
+    check_series(len(found.series))
     return found
 
 
-def write_figure(data: FigureData, target: Path, width: str) -> None:
+def write_figure(data: Drawable, target: Path, width: str) -> None:
     """Write a figure as SVG or PDF; the same data give the same bytes.
 
     Raises:
@@ -151,7 +175,7 @@ def write_figure(data: FigureData, target: Path, width: str) -> None:
     }  # fmt: skip
     with mpl.rc_context(settings):
         undated = {"Date": None} if target.suffix == ".svg" else {"CreationDate": None}
-        _drawn(data, WIDTHS[width]).savefig(target, bbox_inches=None, metadata=undated)
+        data.drawn(WIDTHS[width]).savefig(target, bbox_inches=None, metadata=undated)
 
 
 def _drawn(data: FigureData, width: float) -> Any:
@@ -179,5 +203,10 @@ def _drawn(data: FigureData, width: float) -> Any:
     axes.grid(visible=True, axis="x", linewidth=0.4, color="#cccccc")
     axes.set_axisbelow(True)
     if len(series) > 1:
-        figure.legend(loc="outside upper left", frameon=False, ncols=1 if width < WIDTHS["double"] else 3)
+        add_legend(figure, width)
     return figure
+
+
+def add_legend(figure: Any, width: float) -> None:
+    """Name the series above the figure."""
+    figure.legend(loc="outside upper left", frameon=False, ncols=1 if width < WIDTHS["double"] else 3)

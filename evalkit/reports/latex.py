@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 # For text mode of any engine: characters with a meaning in LaTeX, and those that its default fonts lack or change.
@@ -13,6 +14,8 @@ _CHARACTERS = {
     "×": r"$\times$", "±": r"$\pm$", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "·": r"$\cdot$",
     "→": r"$\rightarrow$", "κ": r"$\kappa$",
 }  # fmt: skip
+# The last letter that pdfLaTeX's fonts have (Latin Extended-A), with the encoding T1.
+LAST_LETTER = 0x17F
 _TRANSLATION = str.maketrans(_CHARACTERS)
 
 
@@ -30,7 +33,7 @@ def escape(text: str) -> str:
     """
     if isinstance(text, Raw):
         return str(text)
-    clean = " ".join(text.split())
+    clean = " ".join(unicodedata.normalize("NFC", text).split())
     if not clean.isprintable():
         clean = "".join(c for c in clean if c.isprintable())
     # Two hyphens would become a dash.
@@ -71,6 +74,9 @@ def table(
     lines += [r"\midrule" if row is None else _line(row) for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\footnotesize {escape(note)}" for note in notes]
+    # pdfLaTeX has no letters of most scripts and stops at each.
+    others = "".join(sorted({c for line in lines for c in line if ord(c) > LAST_LETTER}))
+    lines[1:1] = [f"% needs XeLaTeX or LuaLaTeX and a font that has {others}"] * bool(others)
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 

@@ -26,6 +26,7 @@ from evalkit.reports.latex import Raw, escape, table
         ("1–2 × 3", r"1--2 $\times$ 3"),
         ("a<b>c|d", r"a\textless{}b\textgreater{}c\textbar{}d"),
         ("中文 é", "中文 é"),
+        ("e\u0301", "é"),
     ],
 )
 def test_every_sign_that_latex_acts_on_is_escaped(text: str, escaped: str) -> None:
@@ -48,6 +49,12 @@ def test_a_table_has_booktabs_rules_caption_label_and_notes() -> None:
         r"\begin{tabular}{lr}", r"\toprule", r"a & b \\", r"\midrule", r"x\_1 & 2 \\", r"\midrule", r"{}[y & 3 \\",
         r"\bottomrule", r"\end{tabular}", r"\par\footnotesize n \& m", r"\end{table}",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "missing"), [("é × κ — §", ""), ("中文", "中文"), ("β \U0001f600", "β\U0001f600")])
+def test_letters_that_pdflatex_lacks_are_named_above_the_table(name: str, missing: str) -> None:
+    lines = table(["a", "b"], [[name, "1"]]).splitlines()
+    assert lines[1] == (f"% needs XeLaTeX or LuaLaTeX and a font that has {missing}" if missing else r"\begin{table}")
 
 
 @pytest.mark.parametrize(("row", "align"), [(["x"], ""), (["x", "y", "z"], ""), (["x", "y"], "lrr")])

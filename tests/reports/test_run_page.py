@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ from evalkit.reports.run_page import page as page_module
 from evalkit.reports.run_page.data import Picture, picture_key, pooled
 from evalkit.reports.run_page.page import pictures
 from evalkit.stats import Interval
-from tests.support.browser import Browser, browsers
+from tests.support.browser import Browser
 from tests.support.made_runs import ErrorRates, answered, failed, made_run, made_run_under, made_samples, mixed
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'></script>"
@@ -108,7 +108,7 @@ def test_a_model_that_answers_in_sentences_is_told_why_its_exact_match_is_low(
 ) -> None:
     samples = made_samples(6)
     run = made_run(tmp_path / "run", samples, [answered(s, text) for s in samples], protocols=("strict",))
-    said = page_data([run], {}, {})["runs"][0]["wordy"]
+    said = page_data([run], {}, {})["wordy"][0]
     assert bool(said) is is_said and ("7 words in the median, references 1" in said) is is_said
 
 
@@ -180,27 +180,13 @@ def test_judged_numbers_and_judgments_are_shown(tmp_path: Path) -> None:
 
 def test_the_scripts_of_the_page_declare_no_name_twice() -> None:
     parts = files("evalkit.reports.run_page")
-    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in ("helpers.js", *page_module.SCRIPTS))
+    names = ("helpers.js", *page_module.NUMBERS, *page_module.SAMPLES)
+    script = "".join(parts.joinpath(name).read_text(encoding="utf-8") for name in names)
     names = re.findall(r"^(?:const|let|function) (\w+)", script, flags=re.M)
     assert len(names) > 30 and len(set(names)) == len(names)
 
 
 # In the browser.
-
-
-@pytest.fixture(scope="module")
-def new_page() -> Iterator[Callable[[], Browser]]:
-    with browsers() as new:
-        yield new
-
-
-@pytest.fixture
-def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
-    """A new page; at the end nothing was logged and nothing was requested from a network."""
-    opened = new_page()
-    opened.screen(1300, 900)
-    yield opened
-    assert opened.complaints() == []
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -107,6 +109,16 @@ def test_a_part_of_a_run_is_listed_as_one(runs: Path) -> None:
     assert (found["state"], found["n_answered"], found["n"]) == ("part", 6, 6) and "part=1/2" in found["tags"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["predictions.jsonl", "scores.jsonl", "summary.json", "more.json", "notes.txt"])
+def test_a_named_pipe_in_a_run_is_not_waited_for(runs: Path, name: str) -> None:
+    (runs / "one-toy" / name).unlink(missing_ok=True)
+    os.mkfifo(runs / "one-toy" / name)
+    line = listed(runs)["one-toy"]
+    assert line["state"] == "unusable" and (name in line["problem"] or name == "summary.json")
+    assert client(site_of(runs)).get("/data/one-toy.json").status_code == 404
+
+
 def test_the_folder_of_one_run_is_a_list_of_it(made: Path) -> None:
     assert set(listed(made / "one-toy")) == {"one-toy"}
     assert client(site_of(made / "one-toy")).get("/data/two-toy.json").status_code == 404
@@ -130,6 +142,12 @@ def test_an_empty_folder_has_an_empty_list_and_board(tmp_path: Path) -> None:
 def test_the_data_of_a_run_are_those_of_its_page(made: Path) -> None:
     wanted = page_data([made / "one-toy"], {s.id: s for s in SAMPLES}, {})
     assert client(site_of(made)).get("/data/one-toy.json").json() == json.loads(json.dumps(wanted))
+
+
+def test_the_head_of_a_run_is_the_part_of_its_data_that_needs_no_answers(made: Path) -> None:
+    asked = client(site_of(made))
+    head, data = (asked.get(f"/{kind}/one-toy.json").json() for kind in ("heads", "data"))
+    assert head == {"runs": data["runs"], "lens": data["lens"]} and head["runs"][0]["metrics"]
 
 
 def test_differences_are_those_of_compare_and_turn_their_signs_with_the_order(made: Path) -> None:
@@ -157,7 +175,7 @@ def test_a_run_whose_data_cannot_be_read_is_shown_with_the_reason(made: Path) ->
 
     site = Site(RunList(made), Source(samples=unreadable, exposure=lambda run: None), is_live=True)
     data = client(site).get("/data/one-toy.json").json()
-    assert "no data here." in data["runs"][0]["notes"][-1] and len(data["ids"]) == 12
+    assert "no data here." in data["remarks"][-1] and len(data["ids"]) == 12
 
 
 def test_static_files_name_no_folder_of_the_machine_where_data_cannot_be_read(
@@ -399,6 +417,37 @@ def test_a_damaged_run_is_left_out_of_static_files_and_the_rest_is_written(runs:
     for text in (overview, board):
         assert "one-toy is left out: one-toy/scores.jsonl" in text and str(tmp_path) not in text
     assert "run.html?run=two-toy" in board
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("scores.jsonl", "gone"), ("predictions.jsonl", "gone"), ("predictions.jsonl", "folder"),
+        ("predictions.jsonl", "cut"), ("lens.json", "{"), ("judgments.jsonl", "{\n{"), ("summary.json", "{"),
+        ("manifest.json", "null"),
+    ],
+)  # fmt: skip
+def test_whatever_is_damaged_the_rest_is_written_and_no_folder_of_the_machine_is_named(
+    runs: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    path = runs / "one-toy" / name
+    before = path.read_bytes() if path.is_file() else b""
+    path.unlink(missing_ok=True)
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "cut":
+        path.write_bytes(before[:-40])
+    elif damage != "gone":
+        path.write_text(damage, encoding="utf-8")
+    folder = tmp_path / "site"
+    with contextlib.suppress(Partial):
+        write_site(Site(RunList(runs), source_of(SAMPLES), is_live=False), folder)
+    written = [p for p in folder.rglob("*") if p.is_file()]
+    assert {"index.html", "board.html", "runs.json", "two-toy.json"} <= {p.name for p in written}
+    for file in written:
+        assert str(tmp_path) not in file.read_text(encoding="utf-8"), file
+    answer = client(site_of(runs)).get("/data/one-toy.json")
+    assert answer.status_code in (200, 404, 500) and str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize("kind", ["runs", "file", "foreign"])

@@ -20,7 +20,7 @@ import pytest
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.run_page import page_data, paired_differences, write_page
 from evalkit.reports.viewer import RunList, Site, write_site
-from tests.support.browser import Browser, browsers
+from tests.support.browser import Browser
 from tests.support.made_runs import answered, failed, made_run, made_samples, mixed
 from tests.support.viewer import picture_file, running_run, served, source_of
 
@@ -30,21 +30,6 @@ CELLS = "[...r.cells].map((c) => c.innerText)"
 READY = "document.documentElement?.dataset.ready === '1'"  # null between two pages
 ROWS = "[...document.querySelectorAll('#runs tbody tr')].map((r) => r.cells[1].innerText.split('\\n')[0])"
 COPY = "navigator.clipboard.writeText = async (text) => { window.taken = text; }"
-
-
-@pytest.fixture(scope="module")
-def new_page() -> Iterator[Callable[[], Browser]]:
-    with browsers() as new:
-        yield new
-
-
-@pytest.fixture
-def page(new_page: Callable[[], Browser]) -> Iterator[Browser]:
-    """A new page; at the end nothing was logged and nothing was requested from another server."""
-    opened = new_page()
-    opened.screen(1300, 900)
-    yield opened
-    assert opened.complaints() == []
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +154,55 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(
     with served(Site(RunList(tmp_path), source_of(samples), is_live=True)) as address:
         for names, reason in (
             (("a", "b"), "sample q0 has another question or reference"), ((), "names 0 runs"),
-            (tuple("abcdefg"), "names 7 runs"),
+            (tuple("abcdefg"), "names 7 runs"), (("../runs",), "../runs is no name"), (("a", "..\\b"), "is no name"),
         ):  # fmt: skip
             page.visit(run_page(address, *names))
             page.wait("document.getElementById('loading').textContent.startsWith('Nothing to show')")
             assert reason in page.text("#loading")
+
+
+def test_numbers_are_shown_before_the_answers_and_a_link_to_one_waits(
+    page: Browser, tmp_path: Path, samples: list[Sample]
+) -> None:
+    answers = [answered(s, "It is not normal" if s.answer_type == "CLOSED" else s.references[0]) for s in samples]
+    made_run(
+        tmp_path / "runs" / "one-toy",
+        samples,
+        answers,
+        protocols=("llava-med", "strict", "exact-match", "medevalkit", "cares"),
+    )
+    site, wait = Site(RunList(tmp_path / "runs"), source_of(samples), is_live=True), threading.Event()
+
+    class Slow(Site):
+        def find(self, address: str) -> Any:
+            if address.startswith("data/"):
+                wait.wait(60)
+            return site.find(address)
+
+    with served(Slow(site.runs, source_of(samples), is_live=True)) as slow:
+        page.visit(run_page(slow, "one-toy"))
+        page.wait("document.documentElement?.dataset.numbers === '1'")
+        assert page.run("document.querySelectorAll('#numbers tbody tr').length") > 2
+        assert "loading" in page.text("#loading") and page.run("document.getElementById('samples').hidden")
+        page.run("document.querySelector('#causes button.link').click()")
+        name = page.run("document.querySelector('#causes button.link').textContent")
+        wait.set()
+        page.wait(READY)
+        assert name in page.text("#detail") and page.run("document.getElementById('loading').hidden")
+
+
+def test_numbers_whose_answers_cannot_be_read_do_not_stay(
+    new_page: Callable[[], Browser], tmp_path: Path, samples: list[Sample]
+) -> None:
+    page = new_page()  # that the browser logs the failed request is right here
+    run = made_run(tmp_path / "runs" / "changed", samples, mixed(samples, 1), protocols=PROTOCOLS)
+    (run / "scores.jsonl").write_text((run / "scores.jsonl").read_text().replace("1.0", "0.0", 1))
+    with served(Site(RunList(tmp_path / "runs"), source_of(samples), is_live=True)) as changed:
+        page.visit(run_page(changed, "changed"))
+        page.wait("document.getElementById('loading')?.textContent.startsWith('Nothing')")
+        assert "is not the file that the numbers" in page.text("#loading")
+        assert page.run("[...document.querySelectorAll('main > section')].every((s) => s.hidden)")
+        assert page.text("#about") == ""
 
 
 def test_filters_order_and_open_sample_are_in_the_address_and_come_back(page: Browser, address: str) -> None:

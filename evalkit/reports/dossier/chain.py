@@ -38,7 +38,7 @@ def chain_of(folder: Path) -> dict[str, Any]:
     """The content of the chain over the files that a folder has now.
 
     Raises:
-        DataError: a link or something else that is no file; its content may be anywhere.
+        DataError: a link or something else that is no file, whose content may be anywhere; a name that is no text.
     """
     entries = []
     before = START
@@ -47,6 +47,15 @@ def chain_of(folder: Path) -> dict[str, Any]:
         before = hashlib.sha256(json.dumps([before, path, found.bytes, found.sha256]).encode()).hexdigest()
         entries.append({"path": path, "bytes": found.bytes, "sha256": found.sha256, "chain": before})
     return {"kind": KIND, "schema": SCHEMA, "files": entries, "head": before}
+
+
+def is_text(name: str) -> bool:
+    """Whether a name has a UTF-8 form, in which the chain is written."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files(folder: Path) -> list[str]:
@@ -59,6 +68,10 @@ def _files(folder: Path) -> list[str]:
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise DataError(
                     f"{path} is no plain file, which a dossier consists of: it was added after it was made."
+                )
+            if not is_text(relative):
+                raise DataError(
+                    f"{relative!a} in {folder} has a name that is not UTF-8: it was added after it was made."
                 )
             if path.is_file() and relative != NAME:
                 found.append(relative)

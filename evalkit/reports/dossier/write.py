@@ -17,6 +17,8 @@ from evalkit.reports.dossier.chain import write_chain
 from evalkit.reports.dossier.checklists import Checklist, checklists
 from evalkit.reports.dossier.content import Evidence, sections
 from evalkit.reports.dossier.facts import checklist_facts, files_of_run
+from evalkit.reports.dossier.pdf import NAME as PDF
+from evalkit.reports.dossier.pdf import Printer
 from evalkit.reports.dossier.sections import FactTable
 from evalkit.reports.export import writer
 from evalkit.runs.codec import encode
@@ -28,16 +30,26 @@ OF_NUMBERS, OF_ANSWERS = ("hf-model-index", "hf-eval-results", "croissant"), ("e
 CHECKLIST_HEADER = ("item", "topic", "status", "given by the run", "to write")
 
 
-def write_dossier(e: Evidence, bill: Mapping[str, Any], out: Path, *, answers: bool, plan: Path | None) -> str:
+def write_dossier(
+    e: Evidence,
+    bill: Mapping[str, Any],
+    out: Path,
+    *,
+    answers: bool,
+    plan: Path | None,
+    print_page: Printer | None = None,
+) -> str:
     """Write a dossier into a new or empty folder; returns the head of its hash chain.
 
     Args:
         bill: the software bill of materials.
         answers: also the files of the run, which have questions and answers.
         plan: the file of the registered plan.
+        print_page: what makes the PDF of the page; None for a dossier without one.
 
     Raises:
         ConfigError: the folder has content.
+        Partial: everything is written but the PDF.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"to={out} exists and is not an empty folder; a dossier is made in a folder of its own.")
@@ -56,7 +68,12 @@ def write_dossier(e: Evidence, bill: Mapping[str, Any], out: Path, *, answers: b
         (out / "run").mkdir()
         for name, _, _ in listed:
             shutil.copyfile(e.run.folder.path / name, out / "run" / name)
-    return write_chain(out)
+    try:
+        if print_page is not None:
+            print_page(out / "dossier.html", out / PDF)
+    finally:
+        head = write_chain(out)
+    return head
 
 
 def _write_exports(e: Evidence, out: Path, forms: Sequence[str]) -> None:

@@ -81,25 +81,15 @@ function rowsOfView() {
     return row;
   })];
 }
-// The numbers of the runs, without slices.
-const rowsOfNumbers = () => [
-  ["run", "protocol", "metric", "value", "low", "high", "n", "unscored", "signature", "metric_label"],
-  ...D.runs.flatMap((r) => whole(r).map((m) => [r.run_id, m.protocol, m.metric, m.value, m.low, m.high, m.n, m.n_unscored, m.signature, m.label ?? m.metric])),
-];
-
-about();
-notes();
-numbers();
-baselines();
+remarks();
 differences();
-protocols(show);
-slices();
-confidence();
+$("samples").hidden = false;
 $("pictures").addEventListener("change", filter);
 $("pictures").disabled = !D.pictures.length;
 $("copy-samples").addEventListener("click", () => copyRows(rowsOfView(), $("copied")));
-$("copy-numbers").addEventListener("click", () => copyRows(rowsOfNumbers(), $("numbers-copied")));
 samples();
 window.addEventListener("hashchange", restore);
+isComplete = true;
+if (wanted !== null) show(wanted);
 // Before the first letter is typed, while nothing else is to do.
 (window.requestIdleCallback || setTimeout)(prepareSearch);

@@ -85,7 +85,9 @@ def page_data(
     in_order = [[a[i] for i in ids] for a in answers]
     texts: dict[str, int] = {}
     return {
-        "runs": [_run(s, j, lines) for s, j, lines in zip(summaries, judges, in_order, strict=True)],
+        "runs": [_run(s, j) for s, j in zip(summaries, judges, strict=True)],
+        "remarks": [],
+        "wordy": [_wordy(s, lines) for s, lines in zip(summaries, in_order, strict=True)],
         "differences": [difference_record(found)] if len(runs) > 1 else [],
         "left_out": [len(a) - len(ids) for a in answers],
         "lens": _protocol_comparison(stored[0]),
@@ -95,6 +97,19 @@ def page_data(
         "answers": [_answers(lines) for lines in in_order],
         "scores": [_scores(_all_scores(s, j, ids), len(ids), texts) for s, j in zip(stored, judges, strict=True)],
         "texts": list(texts),
+    }
+
+
+def page_head(run: Path) -> dict[str, Any]:
+    """The part of `page_data` that needs no answers, for a page that shows the numbers while it loads the samples.
+
+    Raises:
+        StoreError: the run is not finished, or its comparison of protocols is not the summary's.
+    """
+    stored = open_run(run)
+    return {
+        "runs": [_run(stored.summary, judged_numbers(run, stored.summary))],
+        "lens": _protocol_comparison(stored),
     }
 
 
@@ -156,7 +171,7 @@ def _protocol_comparison(run: StoredRun) -> Any:
     return read_json(path, "comparison of protocols") if path.is_file() else None
 
 
-def _run(summary: Summary, judges: Sequence[JudgedNumbers], lines: Sequence[PredictionLine]) -> dict[str, Any]:
+def _run(summary: Summary, judges: Sequence[JudgedNumbers]) -> dict[str, Any]:
     s = summary
     metrics = [*s.metrics, *(m for j in judges for m in j.metrics)]
     notes = [*(f"warning: {text}" for text in s.warnings), *s.notes]
@@ -170,7 +185,7 @@ def _run(summary: Summary, judges: Sequence[JudgedNumbers], lines: Sequence[Pred
         "n_failed": s.n_failed, "n_empty": s.n_empty, "n_truncated": s.n_truncated, "n_skipped": s.n_skipped,
         "limit": s.limit, "data_sha256": s.data_sha256, "evalkit": s.evalkit, "unscored": encode(s.unscored),
         "timing": encode(s.timing), "metrics": [_metric(m) for m in metrics], "notes": notes,
-        "baselines": _baselines(s), "wordy": _wordy(s, lines),
+        "baselines": _baselines(s),
         "confidence": s.sanity_checks.get("confidence"),
     }  # fmt: skip
 

@@ -1,6 +1,5 @@
-// Everything above the samples: numbers, baselines, differences, protocols, slices.  DATA: the content of the page.
-const D = DATA;
-const N = D.ids.length, R = D.runs.length;
+// Everything above the samples: numbers, baselines, differences, protocols, slices.  D: the content of the page.
+const R = D.runs.length;
 const whole = (run) => run.metrics.filter((m) => m.slice === "all");
 const keyOf = (m) => `${m.protocol} ${m.metric}`;
 // The name of a metric where its key does not say what it is; what is shown of a key, and of its metric alone.
@@ -56,12 +55,19 @@ function notes() {
       why.append(el("p", `${of}${keyText(keyOf(u))}: ${u.count} unscored: ${u.reason}`, "note"));
     }
   }
-  D.left_out.forEach((n, k) => {
-    if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in every run and not listed below`, "note"));
-  });
   if (new Set(D.runs.map((r) => r.image)).size > 1) $("notes").append(el("p", `the pictures are those of ${D.runs[0].model} (${D.runs[0].image})`, "note"));
   why.hidden = !reasons;
   why.firstElementChild.textContent = `Reasons for unscored samples (${reasons})`;
+}
+
+// What is known once the answers are read.
+function remarks() {
+  for (const text of D.remarks) $("notes").append(el("p", text, "note"));
+  D.left_out.forEach((n, k) => {
+    if (n) $("notes").append(el("p", `${n} samples of ${D.runs[k].model} are not in every run and not listed below`, "note"));
+  });
+  D.wordy.forEach((said, k) => { if (said) $("wordy").append(el("p", R > 1 ? `${D.runs[k].model}: ${said}` : said, "note")); });
+  if (D.wordy.some(Boolean)) $("baselines").hidden = false;
 }
 
 // An interval on a line from `from` to `to`.
@@ -137,8 +143,7 @@ function baselines() {
     return { cells: R > 1 ? [cell(nameOf(k)), ...cells] : cells };
   }));
   const heads = ["protocol", "metric", "baseline", "baseline's value", "lift of the run", "95 % interval"];
-  $("baselines").hidden = !rows.length && !D.runs.some((r) => r.wordy);
-  D.runs.forEach((r) => { if (r.wordy) $("wordy").append(el("p", R > 1 ? `${r.model}: ${r.wordy}` : r.wordy, "note")); });
+  $("baselines").hidden = !rows.length;
   if (rows.length) sortable($("lifts"), R > 1 ? ["run", ...heads] : heads, rows);
 }
 
@@ -245,3 +250,8 @@ function runLegend() {
   });
   return line;
 }
+// The numbers of the runs, without slices.
+const rowsOfNumbers = () => [
+  ["run", "protocol", "metric", "value", "low", "high", "n", "unscored", "signature", "metric_label"],
+  ...D.runs.flatMap((r) => whole(r).map((m) => [r.run_id, m.protocol, m.metric, m.value, m.low, m.high, m.n, m.n_unscored, m.signature, m.label ?? m.metric])),
+];

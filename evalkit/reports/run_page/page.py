@@ -21,8 +21,9 @@ from evalkit.reports.run_page.data import Picture, picture_key
 # Up to so many pictures are inside the file; more are in a folder next to it.
 MAX_INLINE = 120
 LONGEST_SIDE = 512
-# The scripts of the page, in order, after helpers.js.
-SCRIPTS = ("numbers.js", "confidence.js", "samples.js", "search.js", "address.js")
+# The scripts of the page, in order, after helpers.js: those of the numbers, then those of the samples.
+NUMBERS = ("numbers.js", "confidence.js", "start.js")
+SAMPLES = ("samples.js", "search.js", "address.js")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -34,24 +35,26 @@ def write_page(path: Path, data: Mapping[str, Any]) -> None:
     write_whole(path, _rendered(title=names, script=script, policy=policy, data=embedded(data), back=""))
 
 
-def page_shell(source: str, loader: str, back: str) -> str:
+def page_shell(source: str, loader: str, back: str, complete: str) -> str:
     """The page without data, for a site that has them in files of their own.
 
     Args:
-        source: the JavaScript expression of the data; null where there are none to show.
-        loader: what defines the functions that `source` calls.
+        source: the JavaScript expression of the data, or of those that the numbers need; null where nothing is to show.
+        loader: what defines the functions that `source` and `complete` call.
         back: the address of the list of runs.
+        complete: the expression that adds the samples to the data D; false where that fails.
     """
-    script = page_script(source, loader)
+    script = page_script(source, loader, complete)
     return _rendered(title="Run", script=script, policy=site_policy(script), data="", back=back)
 
 
-def page_script(source: str, loader: str = "") -> str:
+def page_script(source: str, loader: str = "", complete: str = "true") -> str:
     """The script of the page over the data that an expression gives; see `page_shell`."""
-    parts = "\n".join(resource(name) for name in SCRIPTS)
+    first, then = ("\n".join(resource(name) for name in names) for names in (NUMBERS, SAMPLES))
     return (
-        f'"use strict";(async () => {{\n{resource("helpers.js")}\n{loader}\nconst DATA = {source};\n'
-        f'if (!DATA) return;\n{parts}\ndocument.documentElement.dataset.ready = "1";\n}})();'
+        f'"use strict";(async () => {{\n{resource("helpers.js")}\n{loader}\nconst D = {source};\nif (!D) return;\n'
+        f'{first}\nif (!({complete})) return;\n{then}\ndocument.documentElement.dataset.ready = "1";\n'
+        'performance.mark("ready");\n})();'
     )
 
 

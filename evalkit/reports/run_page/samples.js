@@ -1,5 +1,5 @@
 // The samples: filters that test each distinct value once, a list that draws only visible rows, and one sample.
-const ROW = 58;
+const ROW = 58, N = D.ids.length;
 const get = (column, i) => column.of[column.at[i]];
 
 // A score is a number, [reason] (unscored), [value, extracted, note] (positions in D.texts), or null (no such score).

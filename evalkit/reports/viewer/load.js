@@ -1,29 +1,49 @@
-// The data of the runs that the address names (?run=A&run=B), one file a run, put together as one page's data.
-const MOST = 6;
+// The data of the runs that the address names (?run=A&run=B), put together as one page's data: first what the numbers
+// need, which is small, then the samples.
+const MOST = 6, NAMES = [...new Set(new URLSearchParams(location.search).getAll("run"))];
 async function json(place) {
   const found = await fetch(place);
   if (!found.ok) throw new Error(found.status === 404 ? "it is not there" : (await found.text()).slice(0, 2000));
   return found.json();
 }
-async function load() {
-  const names = [...new Set(new URLSearchParams(location.search).getAll("run"))];
+// The files of one kind, one a run.
+const files = (kind) => Promise.all(NAMES.map(async (name) => {
+  try { return await json(`${kind}/${encodeURIComponent(name)}.json`); } catch (problem) { throw new Error(`${name}: ${problem.message}`); }
+}));
+async function numbersOf() {
   try {
     if (location.protocol === "file:") throw new Error("a browser lets no page read files from disk: serve this folder with a web server, such as `python -m http.server`, or write one run's page with `evalkit report`");
-    if (!names.length || names.length > MOST) throw new Error(`the address names ${names.length} runs; choose one to ${MOST} in the list`);
-    const all = await Promise.all(names.map(async (name) => {
-      try { return await json(`data/${encodeURIComponent(name)}.json`); } catch (problem) { throw new Error(`${name}: ${problem.message}`); }
-    }));
-    const data = merged(all, names);
-    data.differences = await Promise.all(names.slice(1).map((name, k) => differencesOf(names[0], name, k + 1)));
-    const title = data.runs.map((r) => `${r.model} on ${r.task}`).join(" against ");
+    if (!NAMES.length || NAMES.length > MOST) throw new Error(`the address names ${NAMES.length} runs; choose one to ${MOST} in the list`);
+    // A file server takes an escaped slash for a folder.
+    for (const name of NAMES) if (/[/\\]/.test(name)) throw new Error(`${name} is no name of a run`);
+    const all = await files("heads");
+    const head = { ...all[0], runs: all.map((d) => d.runs[0]) };
+    const title = head.runs.map((r) => `${r.model} on ${r.task}`).join(" against ");
     document.title = title;
     document.querySelector("h1").textContent = title;
-    $("loading").hidden = true;
-    return data;
+    return head;
   } catch (problem) {
-    $("loading").textContent = `Nothing to show: ${problem.message}`;
-    return null;
+    return nothing(problem);
   }
+}
+// Add the samples to the data whose numbers are shown.  Numbers whose answers cannot be read are taken from the page.
+async function withSamples(data) {
+  try {
+    const all = await files("data");
+    all.forEach((d, k) => { if (JSON.stringify(d.runs[0]) !== JSON.stringify(data.runs[k])) throw new Error(`${NAMES[k]}: the run changed while the page was loaded; reload the page`); });
+    const differences = await Promise.all(NAMES.slice(1).map((name, k) => differencesOf(NAMES[0], name, k + 1)));
+    Object.assign(data, merged(all, NAMES), { runs: data.runs, lens: data.lens, differences });
+    $("loading").hidden = true;
+    return true;
+  } catch (problem) {
+    return nothing(problem);
+  }
+}
+function nothing(problem) {
+  $("loading").textContent = `Nothing to show: ${problem.message}`;
+  $("about").textContent = "";
+  for (const section of document.querySelectorAll("main > section")) section.hidden = true;
+  return null;
 }
 // A pair is stored once, under the names in order; the other direction has the signs turned.
 async function differencesOf(first, second, run) {
@@ -56,7 +76,8 @@ function merged(all, names) {
   });
   return {
     ...first, ids, texts, scores,
-    runs: all.map((d) => d.runs[0]),
+    remarks: [...new Set(all.flatMap((d) => d.remarks))],
+    wordy: all.map((d) => d.wordy[0]),
     left_out: all.map((d) => d.ids.length - ids.length),
     image_ids: only(first.image_ids, 0), questions: only(first.questions, 0), references: only(first.references, 0),
     tags: every(first.tags, 0),

@@ -100,6 +100,9 @@ class RunList:
         return known[1]
 
     def _read(self, name: str, path: Path, changed: float) -> ListedRun:
+        if strange := next((p.name for p in path.iterdir() if not (p.is_file() or p.is_dir() or p.is_symlink())), ""):
+            problem = f"{strange} is no plain file but a pipe or a device, which reading could wait for"
+            return ListedRun(name=name, state="unusable", changed=changed, problem=problem)
         if link := _leads_out(path, self.root):
             problem = f"{link} is a link to a place outside of {self.root.name}, which is not read: give its own folder"
             return ListedRun(name=name, state="unusable", changed=changed, problem=problem)

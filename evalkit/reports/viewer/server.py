@@ -58,10 +58,7 @@ def application(site: Site, host: str) -> Starlette:
         try:
             found = site.find(request.path_params["address"])
         except EvalkitError as problem:
-            folder = str(site.runs.root)
-            return PlainTextResponse(
-                str(problem).replace(folder, site.runs.root.name), status_code=500, headers=HEADERS
-            )
+            return PlainTextResponse(site.shown(str(problem)), status_code=500, headers=HEADERS)
         if found is None:
             return PlainTextResponse("There is nothing at this address.\n", status_code=404, headers=HEADERS)
         kept = "private, max-age=600" if found.media_type == JPEG else "no-store"

@@ -4,6 +4,7 @@
 |---|---|
 | `index.html` | the list of runs; `runs.json` has its lines |
 | `run.html?run=A` | the page of a run, or of up to six side by side (`?run=A&run=B`) |
+| `heads/RUN.json` | what a run's page shows before its samples: small and at hand |
 | `data/RUN.json` | the content of a run's page |
 | `pairs/A/B.json` | the paired differences, B minus A, for names in order |
 | `pictures/KEY-K.jpg` | the pictures of a sample, scaled down |
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,11 +28,11 @@ from typing import Any, NamedTuple
 
 from evalkit.core import console
 from evalkit.core.boxes import read_box
-from evalkit.core.errors import DataError, EvalkitError
+from evalkit.core.errors import DataError, EvalkitError, StoreError
 from evalkit.core.types import ImageRef, Sample
 from evalkit.reports.leaderboard import TrainingExposure
 from evalkit.reports.run_page import page_data, paired_differences
-from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, picture_key
+from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, page_head, picture_key
 from evalkit.reports.run_page.page import page_shell, scaled_down
 from evalkit.reports.viewer.board import INDEX, PREFIX, board_of
 from evalkit.reports.viewer.list_page import list_page, run_records, script
@@ -82,18 +84,28 @@ class Site:
         """The document at an address; None where there is none.
 
         Raises:
-            EvalkitError: it cannot be made, because a run is damaged or a picture cannot be opened.
+            EvalkitError: it cannot be made, because a run is damaged or a file cannot be read.
         """
+        try:
+            return self._found(address)
+        except OSError as problem:
+            name = Path(str(problem.filename or address)).name
+            raise StoreError(f"{name} of a run cannot be read: {problem.strerror or problem}.") from problem
+
+    def _found(self, address: str) -> Document | None:
         match address.split("/"):
             case [""] | ["index.html"]:
                 return Document(list_page(self._records()).encode("utf-8", "backslashreplace"), HTML)
             case ["runs.json"]:
                 return Document(_json(self._records()), JSON)
             case ["run.html"]:
-                return Document(page_shell("await load()", script("load.js"), "index.html").encode("utf-8"), HTML)
+                return Document(_run_page().encode("utf-8"), HTML)
             case [file] if file == INDEX or (file.startswith(PREFIX) and file.endswith(".html")):
                 page = self._board_pages().get(file)
                 return None if page is None else Document(page, HTML)
+            case ["heads", file] if (name := _name(file)) and (run := self.runs.finished(name)):
+                head = page_head(run)
+                return Document(_json(self._with_shown_notes(head)), JSON)
             case ["data", file] if (name := _name(file)) and self.runs.finished(name):
                 with self._lock:
                     return Document(self._data(name, self.runs.stamp(name)), JSON)
@@ -112,13 +124,23 @@ class Site:
         with suppress(EvalkitError):  # which the board's own address raises too
             yield from (name for name in self._board_pages() if name != INDEX)
         done = [run for run in self.runs.lines() if run.state == "done"]
-        yield from (f"data/{run.name}.json" for run in done)
+        yield from (f"{kind}/{run.name}.json" for run in done for kind in ("heads", "data"))
         groups: dict[tuple[str, str, str], list[str]] = {}
         for run in done:
             groups.setdefault((run.task, run.split, run.data), []).append(run.name)
         for names in groups.values():
             yield from (f"pairs/{a}/{b}.json" for a, b in combinations(sorted(names, key=in_order), 2))
         yield from (f"pictures/{key}-{k}.jpg" for key, refs in self._pictures.items() for k in range(len(refs)))
+
+    def shown(self, text: str) -> str:
+        """A message without the place of the runs on this machine, which pages that others read do not say."""
+        root = str(self.runs.root)
+        return text.replace(f"{root}{os.sep}", "").replace(root, self.runs.root.name)
+
+    def _with_shown_notes(self, data: dict[str, Any]) -> dict[str, Any]:
+        for run in data["runs"]:
+            run["notes"] = [self.shown(note) for note in run["notes"]]
+        return data
 
     def _records(self) -> dict[str, Any]:
         records = run_records(self.runs.lines())
@@ -144,8 +166,8 @@ class Site:
             else:  # the reason names folders of this machine, which static files do not
                 console.warn(f"{name}: no pictures and no slices, because its data cannot be read: {problem}")
         data = page_data([run], {s.id: s for s in samples}, self._addressed(samples))
-        data["runs"][0]["notes"] += [note] if note else []
-        return _json(data)
+        data["remarks"] += [note] if note else []
+        return _json(self._with_shown_notes(data))
 
     def _addressed(self, samples: Sequence[Sample]) -> dict[str, Picture]:
         """The pictures of samples by address; opened only where boxes are drawn over them, whose unit is a pixel."""
@@ -168,7 +190,8 @@ class Site:
     def _made_pair(self, first: str, second: str, stamps: tuple[Stamp, Stamp]) -> bytes:
         del stamps
         folders = self.runs.folders()
-        return _json(difference_record(paired_differences([folders[first], folders[second]])))
+        found = paired_differences([folders[first], folders[second]])
+        return _json(difference_record(found._replace(incomparable=self.shown(found.incomparable))))
 
     def _board_pages(self) -> dict[str, bytes]:
         with self._lock:
@@ -185,6 +208,11 @@ class Site:
         if not file.endswith(".jpg") or not number.isascii() or not number.isdigit() or int(number) >= len(refs):
             return None
         return Document(self._picture(refs[int(number)]), JPEG)
+
+
+def _run_page() -> str:
+    """The page of runs, whose script reads their files: first the numbers, then the samples."""
+    return page_shell("await numbersOf()", script("load.js"), "index.html", "await withSamples(D)")
 
 
 def _name(file: str) -> str:

@@ -12,7 +12,7 @@ from evalkit.reports.viewer.site import Site
 
 # What a folder has that this wrote before.
 _MARK = "evalkit view"
-_FOLDERS = ("data", "pairs", "pictures")
+_FOLDERS = ("heads", "data", "pairs", "pictures")
 
 
 def write_site(site: Site, folder: Path) -> list[Path]:

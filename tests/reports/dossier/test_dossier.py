@@ -105,7 +105,9 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "d"
 
 
-@pytest.mark.parametrize("kind", ["added", "removed", "renamed", "swapped", "cut", "link", "blank in the chain"])
+@pytest.mark.parametrize(
+    "kind", ["added", "removed", "renamed", "swapped", "cut", "link", "blank in the chain", "no text"]
+)
 def test_other_changes_are_found(small: Path, kind: str) -> None:
     a, b = small / "a.txt", small / "sub" / "b.txt"
     if kind == "added":
@@ -120,6 +122,9 @@ def test_other_changes_are_found(small: Path, kind: str) -> None:
         b.write_bytes(first)
     elif kind == "cut":
         os.truncate(b, 0)
+    elif kind == "no text":
+        with open(os.path.join(os.fsencode(small), b"sub", b"\xff.txt"), "w"):  # noqa: PTH118 - bytes
+            pass
     elif kind == "link":
         a.rename(small.parent / "elsewhere.txt")
         a.symlink_to(small.parent / "elsewhere.txt")
@@ -155,6 +160,10 @@ def test_the_verbs_exit_codes(
     head = capsys.readouterr().out.split("chain: ")[1].split(";")[0]
     assert main(["verify", f"dossier={dossier}", f"head={head}"]) == 0
     assert main(["verify", f"dossier={dossier}", f"head={'0' * 64}"]) == 2
+    for wrong in ("", head[:12], f"{head}0", "xyz", "null-and-void"):
+        assert main(["verify", f"dossier={dossier}", f"head='{wrong}'"]) == 2, wrong
+        assert "64 hexadecimal digits" in capsys.readouterr().err
+    assert main(["verify", f"dossier={dossier}", f"head= {head.upper()} "]) == 0
     assert main(["verify", f"dossier={tmp_path}"]) == 2
     assert main(["dossier", f"run={runs[0]}", f"to={dossier}"]) == 2
     assert "not an empty folder" in capsys.readouterr().err

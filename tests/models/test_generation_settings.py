@@ -35,7 +35,8 @@ def test_a_value_that_is_not_possible_is_named_with_what_is_expected(key: str, v
         ("top_k", None, None),
         ("top_k", 1, 1), ("num_beams", 1, 1), ("repetition_penalty", 1.2, 1.2),
         ("stop", "###", ("###",)), ("stop", [], ()),
-        ("seed", 0, 0), ("seed", 2**63 - 1, 2**63 - 1), ("n", 1, 1), ("reasoning_budget", None, None), ("reasoning_budget", 1, 1),
+        ("seed", 0, 0), ("seed", 2**63 - 1, 2**63 - 1), ("n", 1, 1),
+        ("reasoning_budget", None, None), ("reasoning_budget", 1, 1),
     ],
 )  # fmt: skip
 def test_a_possible_value_is_taken_as_it_is(key: str, value: Any, found: Any) -> None:

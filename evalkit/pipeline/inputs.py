@@ -80,8 +80,8 @@ def check_no_thought(generation: Generation) -> None:
         if value not in ("auto", "off", None):
             raise ConfigError(
                 f"generation.{name}={value} is not possible together with scoring=loglikelihood, which ranks the "
-                "options right after the prompt and generates no thought. Leave it out; generation.reasoning=off closes the "
-                "thought of a model whose template opens one."
+                "options right after the prompt and generates no thought. Leave it out; generation.reasoning=off "
+                "closes the thought of a model whose template opens one."
             )
 
 

@@ -115,11 +115,13 @@ def test_a_forced_mark_leaves_the_models_own_logits_as_they_are(thinking: Path, 
     import torch
 
     loaded = engine(thinking, Generation(max_new_tokens=4, reasoning_budget=1)).load()
-    rows = [row for group in Preprocessor(loaded, workers=1).process_all(group_by_image(requests)) for row in group.rows]
+    rows = [
+        row for group in Preprocessor(loaded, workers=1).process_all(group_by_image(requests)) for row in group.rows
+    ]
     limits = plain_decode._ThoughtLimits(loaded, rows[:2], width=3)
     for limit in limits.limits:
-        limit.add(int(loaded.processor.tokenizer.convert_tokens_to_ids("look")))
-    own = torch.rand(2, 50)
+        limit.take([int(loaded.processor.tokenizer.convert_tokens_to_ids("look"))])
+    own = torch.rand(2, len(loaded.processor.tokenizer))
     before = own.clone()
     forced = limits._force(None, own)
     assert torch.isinf(forced).any(), "no mark is forced in the test"

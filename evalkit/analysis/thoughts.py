@@ -19,30 +19,36 @@ SHOWN_CUT = 5
 
 
 def has_thought(prediction: Prediction) -> bool:
-    """Whether an answer came with a thought."""
+    """Whether an answer came with a thought that is in the record."""
     return bool(prediction.reasoning) or prediction.raw is not None
+
+
+def is_hidden(prediction: Prediction) -> bool:
+    """Whether a server counted the tokens of a thought that it did not show."""
+    return not has_thought(prediction) and bool(prediction.thought_tokens)
 
 
 def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Counts of thoughts, for the summary; empty for a run without any.
 
-    words: of a thought, the median and the largest number.  tokens: likewise, where the tokens of every thought are
-    known; a thought in which an answer was cut has all tokens of that answer.
+    words: of a thought that is shown, the median and the largest number.  tokens: likewise of all thoughts, where those
+    of every one are known; a thought in which an answer was cut has all tokens of that answer.  hidden: thoughts that a
+    server counted and did not show, where there are any.
     """
-    found = [
-        (len(p.reasoning.split()), p.is_cut, p.thought_forced, _tokens_of(p)) for p in predictions if has_thought(p)
-    ]
+    hidden = sum(map(is_hidden, predictions))
+    found = [p for p in predictions if has_thought(p) or is_hidden(p)]
     if not found:
         return {}
-    words, cut, forced, counts = zip(*found, strict=True)
+    counts = [_tokens_of(p) for p in found]
     known = [n for n in counts if n is not None]
-    tokens = {"tokens": {"median": median(known), "most": max(known)}} if len(known) == len(found) else {}
+    words = [len(p.reasoning.split()) for p in found if has_thought(p)]
     return {
         "n": len(found),
-        "cut": sum(cut),
-        "forced": sum(forced),
-        "words": {"median": median(words), "most": max(words)},
-        **tokens,
+        "cut": sum(p.is_cut for p in found),
+        "forced": sum(p.thought_forced for p in found),
+        **({"hidden": hidden} if hidden else {}),
+        **({"words": {"median": median(words), "most": max(words)}} if words else {}),
+        **({"tokens": {"median": median(known), "most": max(known)}} if len(known) == len(found) else {}),
     }
 
 
@@ -66,10 +72,11 @@ def thought_length_text(found: Mapping[str, Any]) -> str:
     """
     cut, forced = (percent(found[key] / found["n"], 1) for key in ("cut", "forced"))
     unit = "tokens" if "tokens" in found else "words"
-    length = found[unit]
+    length, hidden = found[unit], found.get("hidden", 0)
+    which = "a thought that is shown" if hidden and unit == "words" else "a thought"
     return (
-        f"a thought has {length['median']:g} {unit} in the median, {length['most']} at most; {cut} % are cut, "
-        f"{forced} % closed at their budget"
+        f"{which} has {length['median']:g} {unit} in the median, {length['most']} at most; {cut} % are cut, "
+        f"{forced} % closed at their budget" + (f"; {hidden} are hidden by the server" if hidden else "")
     )
 
 
@@ -87,12 +94,13 @@ def thought_warning(predictions: Sequence[Prediction], generation: str, prompt: 
                 f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
                 f"answer, first for sample {unmarked[0]}: their whole text was scored"
             )
-    if ASKED in generation and len(predictions) and not any(map(has_thought, predictions)):
+    n = sum(has_thought(p) or is_hidden(p) for p in predictions)
+    if ASKED in generation and len(predictions) and not n:
         return (
             "generation.reasoning=on, and no answer came with a thought: the model or its server has not followed the "
-            "switch, or marks its thoughts in a way that is not known"
+            "switch, marks its thoughts in a way that is not known, or neither shows nor counts them"
         )
-    if REFUSED in generation and (n := sum(map(has_thought, predictions))):
+    if REFUSED in generation and n:
         return f"generation.reasoning=off, and {n} of {len(predictions)} answers came with a thought all the same"
     return None
 
@@ -101,16 +109,16 @@ def reasoning_texts(
     predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
 ) -> tuple[str, ...]:
     """Lines about reasoning in the answers and how it was handled; empty for a run without any."""
-    if not provenance.has_thoughts or provenance.reasoning != "auto":
+    n, thoughts, hidden = len(predictions), sum(map(has_thought, predictions)), sum(map(is_hidden, predictions))
+    if not (thoughts or hidden) or provenance.reasoning != "auto":
         return ()
-    n = len(predictions)
-    thoughts = sum(map(has_thought, predictions))
-    texts = [
-        f"reasoning           {thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)",
-    ]
+    shown = f"{thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)"
+    unseen = f"{hidden} of {n} answers came after a thought that the server counts and does not show"
+    found = [text for text, count in ((shown, thoughts), (unseen, hidden)) if count]
+    texts = [f"{'' if k else 'reasoning':<20}{text}" for k, text in enumerate(found)]
     if cut := [p.sample_id for p in predictions if p.is_cut]:
-        shown = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
-        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {shown}")
-    if raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]:
+        named = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
+        texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {named}")
+    if thoughts and (raw := [p.name for p in protocols if getattr(p, "reads", "answer") == "raw"]):
         texts.append(f"                    {', '.join(raw)}: the text as it came, as the authors' code reads it")
     return ("\n".join(texts),)

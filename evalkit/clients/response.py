@@ -25,6 +25,9 @@ _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 # Fields with the model's thought: vLLM, SGLang and DeepSeek; vLLM, OpenRouter and Ollama; Ollama; and lists of parts.
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_LISTS = ("reasoning_details", "thinking_blocks")
+# Where servers count the tokens of a thought: in an object of details of `usage`, or in `usage` itself.
+_TOKEN_DETAILS = ("completion_tokens_details", "output_tokens_details")
+_THOUGHT_TOKENS = ("reasoning_tokens", "thinking_tokens", "thoughts_token_count", "thoughtsTokenCount")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +36,10 @@ class Reply:
 
     text: the text, the parts of a list joined.  error: the server's own words about a failure inside the reply.
     reasoning: the model's thought, where the server's reasoning parser has taken it out of the text.  reasoning_only:
-    there is such a thought and no text.  tokens_in, tokens_out: the server's counts of prompt and answer tokens, None
-    if not reported.  tokens_cached: prompt tokens that the server took from its cache.  dropped: parameters that the
-    server refused and that were left out.  logprob: the log-probability of all tokens of the reply.  tokens_thought:
-    the server's count of the thought's tokens.
+    there is a thought, shown or only counted, and no text.  tokens_in, tokens_out: the server's counts of prompt and
+    answer tokens, None if not reported.  tokens_cached: prompt tokens that the server took from its cache.  dropped:
+    parameters that the server refused and that were left out.  logprob: the log-probability of all tokens of the reply.
+    tokens_thought: the server's count of the thought's tokens.
     """
 
     text: str | None
@@ -191,7 +194,10 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
     usage = _mapping(content.get("usage"))
     text = _content(message.get("content"))
     reasoning = _reasoning(message)
-    thought = bool(reasoning) or any(has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS))
+    tokens_thought = _thought_tokens(usage)
+    thought = bool(reasoning or tokens_thought) or any(
+        has_words(message.get(name)) for name in (*_THOUGHTS, *_THOUGHT_LISTS)
+    )
     return Reply(
         text=text,
         refusal=_words(message.get("refusal")) or _refusal_part(message.get("content")),
@@ -207,9 +213,15 @@ def read_completion(content: Any, seconds: float | None, dropped: tuple[str, ...
         reasoning=reasoning,
         reasoning_only=thought and not (text or "").strip(),
         logprob=_logprob(choice),
-        tokens_thought=json_text.count(_mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
-        or None,
+        tokens_thought=tokens_thought,
     )
+
+
+def _thought_tokens(usage: Mapping[str, Any]) -> int | None:
+    """The server's count of the thought's tokens; None where it states none, or 0."""
+    holders = (*(_mapping(usage.get(name)) for name in _TOKEN_DETAILS), usage)
+    counts = (json_text.count(holder.get(name)) for holder in holders for name in _THOUGHT_TOKENS)
+    return next((n for n in counts if n), None)
 
 
 def _logprob(choice: Mapping[str, Any]) -> float | None:

@@ -173,6 +173,11 @@ class Generation:
     def __post_init__(self) -> None:
         if self.n < 1 or (self.reasoning_budget is not None and self.reasoning_budget < 1):
             raise ValueError(f"n={self.n}, reasoning_budget={self.reasoning_budget}: expected 1 or more")
+        if self.reasoning_overflow != "force" and self.reasoning_budget is None:
+            raise ValueError(
+                f"reasoning_overflow={self.reasoning_overflow} says what happens to a thought that reaches its budget, "
+                "and reasoning_budget is not set"
+            )
         if self.reasoning_budget is not None and self.num_beams > 1:
             raise ValueError(f"reasoning_budget needs one beam, and num_beams is {self.num_beams}")
         if self.n > 1 and (self.temperature <= 0 or self.num_beams > 1):

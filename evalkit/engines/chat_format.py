@@ -159,7 +159,7 @@ def message(turn: Message, urls: Sequence[str]) -> dict[str, Any]:
 def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Prediction:
     """Make the prediction of a reply; a reply without an answer becomes an error with the reason."""
     kind = finish_kind(reply.finish)
-    if reply.reasoning and kind == "length" and not (reply.text or "").strip():
+    if (reply.reasoning or reply.tokens_thought) and kind == "length" and not (reply.text or "").strip():
         return Prediction(
             sample_id=request.sample_id,
             error=CUT_IN_REASONING,
@@ -168,7 +168,7 @@ def prediction_of(request: Request, reply: Reply, attempts: Sequence[str]) -> Pr
             seconds=reply.seconds,
             fingerprint=request.fingerprint,
             attempts=_attempts(attempts),
-            reasoning=reply.reasoning,
+            reasoning=reply.reasoning or "",
             thought_tokens=reply.tokens_thought,
         )
     if reason := no_answer_reason(reply):

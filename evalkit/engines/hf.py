@@ -15,7 +15,7 @@ from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
 from evalkit.engines.cpu_tuning import is_small, tune
 from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
-from evalkit.engines.loglikelihood import LOG_LIKELIHOOD, NO_GENERATION, Collector, Whole, joined
+from evalkit.engines.loglikelihood import LOG_LIKELIHOOD, Collector, Whole, joined, no_generation
 from evalkit.engines.packing import Limits
 from evalkit.engines.preprocess import Preprocessor, group_by_image
 from evalkit.engines.shared_prefix import model_obstacle, structural_obstacle
@@ -111,7 +111,8 @@ class HfEngine:
         loaded, obstacle = self.load(), model_obstacle
         decoding: Decoding = WITH_PROBABILITY if requests[0].with_probability else GENERATION
         if requests[0].continuations:
-            loaded, decoding, obstacle = replace(loaded, generation=NO_GENERATION), LOG_LIKELIHOOD, structural_obstacle
+            loaded = replace(loaded, generation=no_generation(loaded.generation))
+            decoding, obstacle = LOG_LIKELIHOOD, structural_obstacle
         elif requests[0].draw is None:  # not of a run that draws several answers, such as a measurement of speed
             loaded = replace(loaded, generation=replace(loaded.generation, n=1))
         if self.sharing.allowed is None and (reason := obstacle(loaded)):

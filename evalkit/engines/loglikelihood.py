@@ -28,12 +28,15 @@ from evalkit.engines.prefix_check import (
 from evalkit.engines.preprocess import PromptGroup, PromptRow
 from evalkit.engines.shared_prefix import PrefixGroup
 
-# The decoding settings of requests that generate nothing.
-NO_GENERATION = Generation(max_new_tokens=1)
 NOT_FINITE = (
     "the model's logits are NaN or infinite, or give a token of an option no probability: its weights hold such "
     "values, or they overflow in its dtype (engine.dtype=float32 shows which)"
 )
+
+
+def no_generation(given: Generation) -> Generation:
+    """The decoding settings of requests that generate nothing: of a model's own, the switch of its chat template."""
+    return Generation(max_new_tokens=1, reasoning=given.reasoning)
 
 
 class Forced(NamedTuple):
@@ -106,7 +109,7 @@ def forced(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0) 
     inputs = plain_decode.collate(loaded, prompts, padding=padding)
     width = inputs["input_ids"].shape[1]
     config = plain_decode.generation_config(
-        replace(loaded, generation=replace(NO_GENERATION, max_new_tokens=max(map(len, wanted)))),
+        replace(loaded, generation=Generation(max_new_tokens=max(map(len, wanted)))),
         output_logits=True,
         return_dict_in_generate=True,
     )

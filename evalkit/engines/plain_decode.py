@@ -171,10 +171,13 @@ class _ThoughtLimits:
 
     def _force(self, _ids: Any, scores: Any) -> Any:
         """Leave only the token that closes a thought, in the rows (rows, vocabulary) where one does."""
-        for number, limit in enumerate(self.limits):
-            if not self.done[number] and (token := limit.next_token()) is not None:
-                scores[number] = float("-inf")
-                scores[number, token] = 0.0
+        tokens = {n: limit.next_token() for n, limit in enumerate(self.limits) if not self.done[n]}
+        forced = {n: token for n, token in tokens.items() if token is not None}
+        if forced:
+            scores = scores.clone()  # transformers records the model's own, with which the check of sharing compares
+        for number, token in forced.items():
+            scores[number] = float("-inf")
+            scores[number, token] = 0.0
         return scores
 
     def _at_limit(self, ids: Any, _scores: Any, **_: Any) -> Any:

@@ -161,6 +161,7 @@ def _control(loaded: LoadedModel, shared: PrefixGroup, found: dict[int, Trace], 
     """Largest change of the first logits of the same questions when the image is a different one."""
     changed = with_changed_image(shared, list(found))
     first: dict[int, Any] = {}  # question -> its first logits (vocabulary,)
-    short = replace(loaded, generation=replace(loaded.generation, max_new_tokens=1, reasoning_budget=None))
+    plain = replace(loaded.generation, max_new_tokens=1, reasoning_budget=None, reasoning_overflow="force")
+    short = replace(loaded, generation=plain)
     prefix_decode.answer(short, [changed], record=lambda _, number, values: first.setdefault(number, values.clone()))
     return max(_distance(first[i], alone[n].logits[0]) for i, n in enumerate(found))

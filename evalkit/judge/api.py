@@ -17,6 +17,7 @@ from evalkit.judge.budget import Estimate, budget_of, estimate, tokens_spent
 from evalkit.judge.cache import ReplyCache
 from evalkit.judge.client import JudgeClient, LocalClient, ServerClient
 from evalkit.judge.config import JudgeConfig, check_lifetime
+from evalkit.judge.draws import run_metrics
 from evalkit.judge.executor import Session
 from evalkit.judge.journal import Journal, PlanJudgments, choose_judge, latest_judgments
 from evalkit.judge.known_replies import known_replies, missing_calls
@@ -202,15 +203,23 @@ def _scores(folder: RunFolder, session: Session) -> JudgedFile:
     plan = session.plan
     judgments = tuple(latest_judgments(journal_at(folder.judgments), plan.id).values())
     judged = PlanJudgments(plan=plan_line(plan), judgments=judgments)
-    return compute(judged, max_failed=plan.config.max_failed, stopped=session.stopped)
+    return compute(
+        judged,
+        run_metrics=run_metrics(folder.path),
+        max_failed=plan.config.max_failed,
+        stopped=session.stopped,
+    )
 
 
 def recompute(path: Path, judge: str | None = None, *, max_failed: float | None = None) -> JudgedFile:
-    """The judged scores of a run from its judgments.jsonl alone, without answers, task or judge.
+    """The judged scores of a run from its judgments.jsonl, without answers, task or judge.
+
+    Of a run with several answers a sample, the scores of the answers that the judge rates best are read from the run's
+    scores.jsonl.
 
     Args:
         path: the run's folder, or the file.
         judge: the judge's name, where there are several.
         max_failed: limit for the share of failed answers; by default the one that the plan records.
     """
-    return compute(choose_judge(path, judge), max_failed=max_failed)
+    return compute(choose_judge(path, judge), run_metrics=run_metrics(path), max_failed=max_failed)

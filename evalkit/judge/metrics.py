@@ -16,6 +16,7 @@ from evalkit.core.signature import Signature, plain_parts
 from evalkit.core.types import MAX_SLICE_VALUES, MetricKey, MetricValue
 from evalkit.judge.closed_rules import ONCE
 from evalkit.judge.config import RELATIVE
+from evalkit.judge.draws import RunMetric, drawn_metrics
 from evalkit.judge.items import ItemResult, item_results
 from evalkit.judge.journal import PlanJudgments
 from evalkit.judge.metric_definitions import JudgedMetric, metrics_of
@@ -47,10 +48,17 @@ def protocol_of(judge: str) -> str:
     return f"judge:{judge}"
 
 
-def compute(judged: PlanJudgments, *, max_failed: float | None = None, stopped: str = "") -> JudgedFile:
+def compute(
+    judged: PlanJudgments,
+    *,
+    run_metrics: Sequence[RunMetric] = (),
+    max_failed: float | None = None,
+    stopped: str = "",
+) -> JudgedFile:
     """Every value of a plan from its judgments, without signatures; see `signed_metrics`.
 
     Args:
+        run_metrics: the metrics in which the answer that the judge rates best is scored, for several answers a sample.
         max_failed: limit for the share of failed answers; by default the one that the plan records.
         stopped: reason why the session ended early, for the message.
     """
@@ -66,7 +74,7 @@ def compute(judged: PlanJudgments, *, max_failed: float | None = None, stopped: 
         judge=plan.judge,
         judged=plan.judged,
         plan=plan.plan,
-        metrics=tuple(_values(plan, items, n_unseen, without_values=too_many)),
+        metrics=tuple(_values(plan, items, run_metrics, without_values=too_many)),
         n=plan.n_items,
         n_failed=n_failed,
         n_no_answer=counts["no_answer"],
@@ -88,15 +96,24 @@ def check_complete(scores: JudgedFile) -> None:
 
 
 def _values(
-    plan: JudgePlan, items: Sequence[ItemResult], n_unseen: int, *, without_values: bool
+    plan: JudgePlan, items: Sequence[ItemResult], run_metrics: Sequence[RunMetric], *, without_values: bool
 ) -> Iterator[MetricValue]:
-    slices = _slices(items)
-    for metric in metrics_of(plan.judged, str(plan.config["order"]), counting_of(plan)):
-        for name, members in slices.items():
-            scored = [] if without_values else [i for i in members if i.status == "judged"]
-            # Answers without any judgment have no known tags, so they count in the slice `all` only.
-            n = len(members) + (n_unseen if name == "all" else 0)
-            yield _value(metric, plan.judge, name, members, scored, n)
+    own = metrics_of(plan.judged, str(plan.config["order"]), counting_of(plan))
+    for metric in own:
+        yield from _values_of(metric, plan, items, plan.n_items - len(items), without_values=without_values)
+    for drawn in drawn_metrics(plan, own, items, run_metrics):
+        yield from _values_of(drawn.metric, plan, drawn.items, drawn.n_unseen, without_values=without_values)
+
+
+def _values_of(
+    metric: JudgedMetric, plan: JudgePlan, items: Sequence[ItemResult], n_unseen: int, *, without_values: bool
+) -> Iterator[MetricValue]:
+    """The value of a metric over every slice of its items."""
+    for name, members in _slices(items).items():
+        scored = [] if without_values else [i for i in members if i.status == "judged"]
+        # Answers without any judgment have no known tags, so they count in the slice `all` only.
+        n = len(members) + (n_unseen if name == "all" else 0)
+        yield _value(metric, plan.judge, name, members, scored, n)
 
 
 def _value(

@@ -22,6 +22,11 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "num_beams": ("a whole number from 1", lambda v: v >= 1),
     "repetition_penalty": ("a number above 0 (1: no penalty)", lambda v: 0 < v < math.inf),
     "stop": ("texts of one character or more", all),
+    "n": ("a number of answers of each sample, from 1", lambda v: v >= 1),
+    "reasoning_budget": (
+        "a number of tokens from 1, or null for no limit (generation.reasoning=off is no thought)",
+        lambda v: v is None or v >= 1,
+    ),
     "seed": ("a whole number from 0, below 2**63", lambda v: 0 <= v < 2**63),
 }
 

@@ -10,7 +10,7 @@ from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.image_changes import stated_digest
 from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
-from evalkit.engines.loglikelihood import NO_GENERATION
+from evalkit.engines.loglikelihood import no_generation
 from evalkit.pipeline.image_modes import with_images
 from evalkit.pipeline.requests import Requests
 from evalkit.pipeline.settings import Settings
@@ -52,6 +52,8 @@ def build_input(
             f"scoring=loglikelihood is not possible with {settings.model} under engine={engine.name}, which gives no "
             "log-probabilities of options. Use engine=hf or engine=vllm with a checkpoint."
         )
+    if settings.continuation is not None:
+        check_no_thought(engine.generation)
     image_digests = digests if engine.needs_images else None
     generation = generation_of(engine, settings)
     if settings.confidence and settings.continuation is None:
@@ -66,6 +68,21 @@ def build_input(
         return request(sample, messages, engine, digests, single, settings.continuation, settings.confidence)
 
     return Input(prompts=prompts, requests=Requests.of(make, len(prompts.samples)))
+
+
+def check_no_thought(generation: Generation) -> None:
+    """Check that no thought is asked for where options are ranked.
+
+    Raises:
+        ConfigError: one is, or it has a budget.
+    """
+    for name, value in (("reasoning", generation.reasoning), ("reasoning_budget", generation.reasoning_budget)):
+        if value not in ("auto", "off", None):
+            raise ConfigError(
+                f"generation.{name}={value} is not possible together with scoring=loglikelihood, which ranks the "
+                "options right after the prompt and generates no thought. Leave it out; generation.reasoning=off "
+                "closes the thought of a model whose template opens one."
+            )
 
 
 def check_confidence(engine: Engine, generation: Generation, model: str) -> None:
@@ -95,7 +112,7 @@ def check_confidence(engine: Engine, generation: Generation, model: str) -> None
 
 def generation_of(engine: Engine, settings: Settings) -> Generation:
     """The decoding settings of a run: the engine's, or those of a run that generates nothing."""
-    return engine.generation if settings.continuation is None else NO_GENERATION
+    return engine.generation if settings.continuation is None else no_generation(engine.generation)
 
 
 def build_prompts(

@@ -72,10 +72,11 @@ def protocol_versions(protocols: Sequence[ScoringProtocol]) -> tuple[ProtocolVer
 def generation_text(engine: Engine, settings: Settings) -> str:
     """Decoding settings in short, with what the engine asks in another way, which is known in full after generation.
 
-    "none" for a run that generates nothing; for an engine that cannot state its settings, its word for them.
+    "none" for a run that generates nothing, with the switch of its chat template; for an engine that cannot state its
+    settings, its word for them.
     """
     if settings.continuation is not None:
-        return "none"
+        return f"none{_switch(engine.generation)}"
     stated: str | None = getattr(engine, "decoding", None)
     return (stated or describe_generation(engine.generation)) + str(getattr(engine, "generation_suffix", ""))
 
@@ -92,6 +93,10 @@ def describe_generation(generation: Generation) -> str:
     penalty = f".rep{g.repetition_penalty:g}" if g.repetition_penalty != 1.0 else ""
     stop = f".stop{digest_json(list(g.stop))[:4]}" if g.stop else ""
     draws = f".n{g.n}" if g.n > 1 else ""
-    thought = f".think-{g.reasoning}" if g.reasoning != "auto" else ""
     budget = f".budget{g.reasoning_budget}-{g.reasoning_overflow}" if g.reasoning_budget is not None else ""
-    return f"{how}.max{g.max_new_tokens}{beams}{penalty}{stop}{draws}{thought}{budget}"
+    return f"{how}.max{g.max_new_tokens}{beams}{penalty}{stop}{draws}{_switch(g)}{budget}"
+
+
+def _switch(generation: Generation) -> str:
+    """The switch of the chat template, as part of the settings in short."""
+    return f".think-{generation.reasoning}" if generation.reasoning != "auto" else ""

@@ -66,9 +66,16 @@ def derived_metrics(metric: Metric, n: int) -> tuple[Metric, ...]:
     return (made(f"vote@{n}", higher), *passes, made("flip_rate", False), made("agreement", True, is_secondary=True))
 
 
+def averaged_metrics(protocol: ScoringProtocol, *, with_secondary: bool = False) -> list[Metric]:
+    """The metrics of a protocol whose value is the mean of scores."""
+    return [
+        m for m in protocol.metrics if not m.of and m.aggregate in _MEANS and (with_secondary or not m.is_secondary)
+    ]
+
+
 def drawn_metrics(protocol: ScoringProtocol, table: ScoreTable, *, with_secondary: bool = False) -> list[Metric]:
     """The metrics of a protocol whose scores are averaged, and which have some."""
-    own = [m for m in protocol.metrics if not m.of and m.aggregate in _MEANS and (with_secondary or not m.is_secondary)]
+    own = averaged_metrics(protocol, with_secondary=with_secondary)
     return [m for m in own if MetricKey(protocol.name, m.name) in table.metrics]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,8 +61,13 @@ def draw_number(sample: Sample) -> int | None:
 
 def drawn_sample(sample: Sample) -> str:
     """The id that a sample has in the data, whatever its draw."""
-    number = sample.tags.get(DRAW_TAG, "0")
-    return sample.id if number == "0" else sample.id.removesuffix(f"{_MARK}{number}")
+    return drawn_id(sample.id, sample.tags)
+
+
+def drawn_id(sample_id: str, tags: Mapping[str, str]) -> str:
+    """The id in the data of a sample with these tags, whatever its draw."""
+    number = tags.get(DRAW_TAG, "0")
+    return sample_id if number == "0" else sample_id.removesuffix(f"{_MARK}{number}")
 
 
 def id_in_data(sample_id: str) -> str:

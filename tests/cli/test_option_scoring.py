@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import evalkit as evalkit_package
+from evalkit.cli.main import main
 from tests.support.command_line import evalkit
 from tests.support.tiny_llava import draw
 
@@ -192,3 +195,28 @@ def test_such_runs_are_compared_reported_and_kept_off_a_leaderboard(table: Path,
     assert compared.returncode == 0 and "loglikelihood-byte position_dependence" in compared.stdout, compared.stderr
     report = evalkit("report", f"run={folder}", cwd=tmp_path)
     assert report.returncode == 0 and (folder / "report.html").is_file(), report.stderr
+
+
+SWITCH = "{% if enable_thinking is not defined or enable_thinking %}<think>{% else %}<think></think>{% endif %}"
+
+
+def test_the_switch_of_a_template_that_opens_a_thought_is_in_the_prompt_and_the_signature(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(Path(evalkit_package.__file__).parent / "models/phantom-llava", tmp_path / "thinker"))
+    with (model / "chat_template.jinja").open("a", encoding="utf-8") as file:
+        file.write(SWITCH)
+    common = ["task=table", f"task.path={table}", f"model={model}", "scoring=loglikelihood", "leaderboard=null"]
+    common += [f"out={tmp_path / 'runs'}", "loglikelihood.continuation=text", "limit=2"]
+    scored = {}
+    for switch in ("auto", "off"):
+        assert main([*common, f"generation.reasoning={switch}"]) == 0
+        folder = Path(capsys.readouterr().out.splitlines()[-1])
+        text = "none" if switch == "auto" else "none.think-off"
+        assert summary(folder)["generation"] == text
+        assert all(f":{text}|" in m["signature"] for m in summary(folder)["metrics"])
+        scored[switch] = [line["options"] for line in lines(folder)]
+    assert scored["auto"] != scored["off"], "the switch is not in the prompt"
+    for setting in ("reasoning=on", "reasoning_budget=4"):
+        assert main([*common, f"generation.{setting}"]) == 2
+        assert "ranks the options right after the prompt" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalkit.clients.response import Reply, read_completion
-from evalkit.core.types import CUT_IN_REASONING, Generation, Request
+from evalkit.core.types import CUT_IN_REASONING, Generation, Prediction, Request
 from evalkit.engines.chat_format import prediction_of
 from evalkit.engines.loaded_model import decode_answer
 
@@ -44,6 +44,13 @@ def test_a_servers_field_for_thoughts_is_kept_beside_the_answer(message: dict[st
     [
         ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 6}}, 6),
         ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 0}}, None),
+        ({"completion_tokens": 9, "output_tokens_details": {"reasoning_tokens": 6}}, 6),
+        ({"output_tokens": 9, "output_tokens_details": {"thinking_tokens": 6}}, 6),
+        ({"completion_tokens": 9, "reasoning_tokens": 6}, 6),
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 0}, "reasoning_tokens": 6}, 6),
+        ({"completion_tokens": 9, "thoughts_token_count": 6}, 6),
+        ({"completion_tokens": 9, "thoughtsTokenCount": 6}, 6),
+        ({"completion_tokens": 9, "reasoning_tokens": True}, None),
         ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": "six"}}, None),
         ({"completion_tokens": 9, "completion_tokens_details": None}, None),
         ({"completion_tokens": 9}, None),
@@ -69,6 +76,28 @@ def test_a_reply_that_ends_inside_its_thought_is_cut_and_no_failure(content: str
     assert (made.text, made.error, made.finish_reason) == (None, CUT_IN_REASONING, "length")
     assert (made.reasoning, made.attempts) == ("Perhaps CT", ("503", "200"))
     assert made.is_cut
+
+
+HIDDEN = {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 9}}
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_a_reply_that_ends_inside_a_hidden_thought_is_cut_and_without_a_text_it_is_no_answer(
+    content: str | None,
+) -> None:
+    def made(finish: str) -> Prediction:
+        choice = {"message": {"content": content}, "finish_reason": finish}
+        return prediction_of(REQUEST, read_completion({"choices": [choice], "usage": HIDDEN}, 0.1), ["200"])
+
+    cut, alone = made("length"), made("stop")
+    assert (cut.error, cut.is_cut, cut.reasoning, cut.thought_tokens) == (CUT_IN_REASONING, True, "", 9)
+    assert "reasoning and no answer" in str(alone.error) and not alone.is_cut
+
+
+def test_an_answer_after_a_hidden_thought_is_the_answer_with_its_tokens() -> None:
+    choice = {"message": {"content": "CT"}, "finish_reason": "stop"}
+    made = prediction_of(REQUEST, read_completion({"choices": [choice], "usage": HIDDEN}, 0.1), ["200"])
+    assert (made.text, made.reasoning, made.raw, made.thought_tokens) == ("CT", "", None, 9)
 
 
 def test_a_stop_string_inside_a_thought_ends_nothing() -> None:

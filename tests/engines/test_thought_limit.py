@@ -12,7 +12,9 @@ import pytest
 from evalkit.core.reasoning import separate
 from evalkit.core.thought_ends import closing_mark
 from evalkit.core.types import CUT_IN_REASONING, Generation, Prediction, Request
+from evalkit.engines import plain_decode
 from evalkit.engines.hf import HfEngine
+from evalkit.engines.preprocess import Preprocessor, group_by_image
 from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
 
@@ -109,6 +111,23 @@ def test_sharing_and_batches_change_no_thought(thinking: Path, requests: list[Re
     found = answers(engine(thinking, limits), requests)
     assert found == answers(engine(thinking, limits, share_prefix="off", batch_size=1), requests)
     assert found == answers(engine(thinking, limits, share_prefix="off"), requests)
+
+
+def test_a_forced_mark_leaves_the_models_own_logits_as_they_are(thinking: Path, requests: list[Request]) -> None:
+    import torch
+
+    loaded = engine(thinking, Generation(max_new_tokens=4, reasoning_budget=1)).load()
+    rows = [
+        row for group in Preprocessor(loaded, workers=1).process_all(group_by_image(requests)) for row in group.rows
+    ]
+    limits = plain_decode._ThoughtLimits(loaded, rows[:2], width=3)
+    for limit in limits.limits:
+        limit.take([int(loaded.processor.tokenizer.convert_tokens_to_ids("look"))])
+    own = torch.rand(2, len(loaded.processor.tokenizer))
+    before = own.clone()
+    forced = limits._force(None, own)
+    assert torch.isinf(forced).any(), "no mark is forced in the test"
+    assert torch.equal(own, before), "transformers records these, and the check of sharing compares with them"
 
 
 def test_thinking_that_is_switched_off_needs_no_budget(thinking: Path, requests: list[Request]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evalkit.core.errors import ConfigError
-from evalkit.models.generation_presets import check_settings
+from evalkit.models.generation_presets import check_settings, choose_preset
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from evalkit.models.generation_presets import check_settings
         ("top_p", float("nan")), ("top_k", 0), ("top_k", -1), ("num_beams", 0), ("repetition_penalty", 0),
         ("repetition_penalty", -1), ("repetition_penalty", float("inf")), ("stop", ""), ("stop", ["", "###"]),
         ("seed", -1), ("seed", 2**63), ("seed", 0.5), ("foo", 1),
+        ("n", 0), ("n", -1), ("n", 1.5), ("reasoning_budget", 0), ("reasoning_budget", -3), ("reasoning_budget", 1.5),
+        ("reasoning_overflow", "cut"), ("reasoning", "high"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_possible_is_named_with_what_is_expected(key: str, value: Any) -> None:
@@ -33,8 +35,15 @@ def test_a_value_that_is_not_possible_is_named_with_what_is_expected(key: str, v
         ("top_k", None, None),
         ("top_k", 1, 1), ("num_beams", 1, 1), ("repetition_penalty", 1.2, 1.2),
         ("stop", "###", ("###",)), ("stop", [], ()),
-        ("seed", 0, 0), ("seed", 2**63 - 1, 2**63 - 1),
+        ("seed", 0, 0), ("seed", 2**63 - 1, 2**63 - 1), ("n", 1, 1),
+        ("reasoning_budget", None, None), ("reasoning_budget", 1, 1),
     ],
 )  # fmt: skip
 def test_a_possible_value_is_taken_as_it_is(key: str, value: Any, found: Any) -> None:
     assert check_settings({key: value}, "generation") == {key: found}
+
+
+def test_an_overflow_rule_without_a_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match="reasoning_budget is not set"):
+        choose_preset({"a": {"reasoning_overflow": "fail"}}, "a")
+    assert choose_preset({"a": {"reasoning_overflow": "fail", "reasoning_budget": 4}}, "a").reasoning_overflow == "fail"

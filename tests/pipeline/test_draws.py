@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.judge.draws import run_metrics
 from tests.support.command_line import evalkit, folder_of, lines
 
 N = 4
@@ -102,6 +103,15 @@ def test_the_run_states_draws_in_its_signature_and_clusters_by_image(whole: Path
     passed, mean = metrics["strict", "exact_match.pass@4"], metrics["strict", "exact_match"]
     assert (passed["n"], mean["n"], passed["n_clusters"], mean["n_clusters"]) == (20, 80, 2, 2)
     assert ".n4" in passed["signature"] and "phantom[n=4]" in passed["signature"]
+
+
+def test_a_judge_has_the_scores_of_every_metric_that_is_averaged_over_draws(whole: Path) -> None:
+    found = run_metrics(whole)
+    voted = {(m["protocol"], m["metric"]) for m in summary(whole)["metrics"] if m["metric"].endswith(f".vote@{N}")}
+    assert {(m.key.protocol, f"{m.key.metric}.vote@{N}") for m in found} == voted and found
+    for metric in found:
+        lines_of = (x for x in lines(whole / "scores.jsonl") if (x["protocol"], x["metric"]) == tuple(metric.key))
+        assert metric.scores == {x["sample_id"]: x["value"] for x in lines_of} and metric.bounded
 
 
 @pytest.mark.slow

@@ -65,6 +65,35 @@ def test_lengths_are_in_tokens_where_those_of_every_thought_are_known() -> None:
     assert thought_length_text(mixed).startswith("a thought has 2 words in the median, 3 at most")
 
 
+def test_a_thought_that_a_server_counts_and_does_not_show_is_hidden_and_no_missing_one() -> None:
+    hidden = [Prediction(sample_id=str(k), text="CT", n_tokens=9, thought_tokens=n) for k, n in enumerate((7, 5, 9))]
+    found = thought_record(hidden)
+    assert found == {"n": 3, "cut": 0, "forced": 0, "hidden": 3, "tokens": {"median": 7, "most": 9}}
+    assert thought_length_text(found) == (
+        "a thought has 7 tokens in the median, 9 at most; 0.0 % are cut, 0.0 % closed at their budget; 3 are hidden by "
+        "the server"
+    )
+    shown = Prediction(sample_id="s", text="CT", reasoning="MRI or CT?", raw="x", n_tokens=8)
+    mixed = thought_record([*hidden, shown])
+    assert (mixed["n"], mixed["hidden"], mixed["words"]) == (4, 3, {"median": 3, "most": 3})
+    assert thought_length_text(mixed).startswith("a thought that is shown has 3 words")
+    assert thought_warning(hidden, "greedy.max64.think-on", "short@1") is None
+    assert "3 of 3 answers came with a thought" in str(thought_warning(hidden, "greedy.max64.think-off", "short@1"))
+
+
+def test_hidden_thoughts_are_named_below_the_table_and_change_no_signature(tmp_path: Path) -> None:
+    class Hidden(ScriptedEngine):
+        def generate(self, requests: Any) -> Any:
+            for batch in super().generate(requests):
+                yield [replace(p, thought_tokens=7) for p in batch]
+
+    outcome = run(tmp_path, Hidden(answers={s.id: "no" for s in SAMPLES}))
+    n = len(SAMPLES)
+    assert any(f"{n} of {n} answers came after a thought that the server counts" in text for text in outcome.texts)
+    assert f"{n} are hidden by the server" in caption_of(outcome.summary)
+    assert all("reasoning:" not in str(m.signature) for m in outcome.summary.metrics)
+
+
 def test_tokens_of_a_thought_are_stored_and_read_again() -> None:
     made = replace(Prediction(sample_id=SAMPLES[0].id, text="CT", reasoning="MRI?", raw="x"), thought_tokens=7)
     text = prediction_text(PredictionLine.of(SAMPLES[0], made))

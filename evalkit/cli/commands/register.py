@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from evalkit import __version__
 from evalkit.cli.config import Config, build, checked_choice, load_option, options
-from evalkit.cli.factories import as_list, make_task, model_name, with_letters
+from evalkit.cli.factories import as_list, is_checkpoint, make_spec, make_task, model_name, with_letters
+from evalkit.cli.option_settings import with_draws
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import MetricKey
@@ -24,12 +25,14 @@ HELP_ORDER = 122
 EXAMPLES = (
     "evalkit register task=phantom model=phantom-llava metric='strict closed_accuracy' to=plan.json",
     "evalkit register task=phantom metric='strict closed_accuracy' margin=0.02 to=plan.json",
+    "evalkit register metric='strict exact_match.vote@8' generation.n=8 generation.temperature=0.7 to=plan.json",
 )
 
 
 def main(config: Config) -> int:
     """Write a plan."""
     from evalkit.pipeline.image_modes import IMAGE_MODES
+    from evalkit.pipeline.manifest import describe_generation
     from evalkit.reports.dossier.plan import Plan, write_plan
 
     target = Path(config["to"])
@@ -39,7 +42,10 @@ def main(config: Config) -> int:
     margin = config["margin"]
     if margin is not None and not 0 < margin < 1:
         raise ConfigError(f"margin={margin:g} is not possible: expected a fraction, such as 0.02 for two points.")
-    versions = [protocol_version(str(name)) for name in (config["metric"], *as_list(config["secondary"]))]
+    spec = make_spec(config, model_name(config)) if is_checkpoint(config) else None
+    n = 1 if spec is None else spec.generation.n
+    config = with_draws(config, n)
+    versions = [protocol_version(str(name), n) for name in (config["metric"], *as_list(config["secondary"]))]
     loaded = make_task(config).load(images=False)
     model = config["model"] or {}
     plan = Plan(
@@ -60,6 +66,7 @@ def main(config: Config) -> int:
         subgroups=_subgroups(as_list(config["subgroups"]), loaded),
         margin=margin,
         hypothesis=config["hypothesis"] or "",
+        generation="" if spec is None else describe_generation(spec.generation),
     )
     digest = write_plan(plan, target)
     console.note(
@@ -80,12 +87,17 @@ def _subgroups(tags: Sequence[str], loaded: LoadedTask) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def protocol_version(name: str) -> int | None:
+def protocol_version(name: str, n: int = 1) -> int | None:
     """The version of a metric's protocol; None for a judge, whose prompt and model are its version.
+
+    Args:
+        n: answers that are drawn of each sample; above 1 there are metrics over them.
 
     Raises:
         ConfigError: there is no such protocol or metric.
     """
+    from evalkit.scoring.draws import averaged_metrics, derived_metrics
+
     try:
         key = MetricKey.parse(name)
     except ValueError as problem:
@@ -100,8 +112,10 @@ def protocol_version(name: str) -> int | None:
         raise ConfigError(f"metric={name}: there is no protocol {key.protocol!r}. {did_you_mean(key.protocol, known)}")
     protocol = build(load_option("protocol", key.protocol), f"protocol {key.protocol}")
     metrics = [m.name for m in protocol.metrics]
+    metrics += [d.name for m in averaged_metrics(protocol) if n > 1 for d in derived_metrics(m, n)]
     if key.metric not in metrics:
         raise ConfigError(
-            f"metric={name}: {key.protocol} has no metric {key.metric!r}. {did_you_mean(key.metric, metrics)}"
+            f"metric={name}: {key.protocol} has no metric {key.metric!r} with generation.n={n}. "
+            f"{did_you_mean(key.metric, metrics)}"
         )
     return int(protocol.version)

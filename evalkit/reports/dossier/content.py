@@ -111,7 +111,8 @@ def _plan(e: Evidence) -> Section:
     facts = {
         "primary metric": p.primary, "secondary": ", ".join(p.secondary) or MISSING,
         "subgroups": ", ".join(p.subgroups) or MISSING, "margin": percent(p.margin),
-        "hypothesis": p.hypothesis or MISSING, "registered": p.created, "digest": p.digest,
+        "decoding": p.generation or MISSING, "hypothesis": p.hypothesis or MISSING, "registered": p.created,
+        "digest": p.digest,
     }  # fmt: skip
     verdict = "The run followed the plan." if e.plan.followed else "The run did not follow the plan:"
     return Section(id="plan", title="Plan", statements=(verdict, *e.plan.deviations, *e.plan.remarks), facts=facts)

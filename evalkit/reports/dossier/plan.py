@@ -11,6 +11,7 @@ from typing import Any, Literal
 from evalkit.core.errors import StoreError
 from evalkit.core.files import read_json, write_json
 from evalkit.core.types import MetricKey, digest_json
+from evalkit.judge.results import judged_numbers
 from evalkit.runs.codec import decode_object, encode
 from evalkit.runs.schema import Summary
 from evalkit.runs.store import RunFolder
@@ -26,8 +27,9 @@ class Plan:
 
     created: time of this machine's clock, ISO 8601 in UTC.  primary: the metric that decides, `PROTOCOL METRIC`.
     protocol_version: of its protocol.  hypothesis: in the user's words, empty where none was given.  subgroups: tags
-    whose slices will be reported.  margin: accepted loss against a baseline; None where there is none.  digest:
-    checksum of all else.
+    whose slices will be reported.  margin: accepted loss against a baseline; None where there is none.  generation:
+    decoding settings in short, as in signatures; empty in plans of earlier versions and for a model without any.
+    digest: checksum of all else.
     """
 
     kind: Literal["evalkit plan"] = "evalkit plan"
@@ -49,6 +51,7 @@ class Plan:
     subgroups: tuple[str, ...] = ()
     margin: float | None = None
     hypothesis: str = ""
+    generation: str = ""
     digest: str = ""
 
     @property
@@ -104,16 +107,19 @@ def check_plan(plan: Plan, summary: Summary, folder: RunFolder) -> PlanCheck:
         for name in COMPARED
         if getattr(plan, name) != getattr(summary, name)
     ]
+    if not _decodes_as_planned(plan.generation, summary.generation):
+        deviations.append(f"generation: planned {plan.generation}, run {summary.generation}")
     if summary.limit is not None:
         deviations.append(f"limit: planned all samples, run the first {summary.limit}")
-    value = summary.find(*plan.key)
+    values = [*summary.metrics, *(m for judge in judged_numbers(folder.path, summary) for m in judge.metrics)]
+    value = next((m for m in values if m.key == plan.key and m.slice == "all"), None)
     if value is None or not value.n:
         deviations.append(f"primary metric {plan.primary}: the run has no such number")
     elif value.signature is not None and plan.protocol_version is not None:
         planned = f"{plan.key.protocol}.{plan.protocol_version}"
         if (found := value.signature["protocol"]) != planned:
             deviations.append(f"protocol: planned {planned}, run {found}")
-    known = {str(m.key) for m in summary.metrics}
+    known = {str(m.key) for m in values}
     deviations += [
         f"secondary metric {name}: the run has no such number" for name in plan.secondary if name not in known
     ]
@@ -132,6 +138,12 @@ def check_plan(plan: Plan, summary: Summary, folder: RunFolder) -> PlanCheck:
                 f"time: the run's first file is of {started.isoformat(timespec='seconds')}, before the plan"
             )
     return PlanCheck(plan=plan, followed=not deviations, deviations=tuple(deviations), remarks=tuple(remarks))
+
+
+def _decodes_as_planned(planned: str, found: str) -> bool:
+    """Whether a run's decoding is the planned one; an engine may add how its server was asked (`.without-seed`)."""
+    ranked = found.partition(".")[0] == "none"  # nothing is generated; the metric says whether that was planned
+    return not planned or ranked or found == planned or found.startswith(f"{planned}.")
 
 
 def _first_written(folder: RunFolder) -> datetime | None:

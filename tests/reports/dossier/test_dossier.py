@@ -12,15 +12,20 @@ import yaml
 
 from evalkit.cli.main import main
 from evalkit.core.errors import ConfigError, DataError, StoreError
+from evalkit.core.types import Sample
+from evalkit.judge.api import judge_run
 from evalkit.reports.dossier.chain import NAME, verify_chain, write_chain
 from evalkit.reports.dossier.checklists import GIVEN, PARTLY, PERSON
 from evalkit.reports.dossier.content import Evidence, limits
-from evalkit.reports.dossier.plan import Plan, check_plan, plan_digest, read_plan, write_plan
+from evalkit.reports.dossier.plan import Plan, PlanCheck, check_plan, plan_digest, read_plan, write_plan
 from evalkit.reports.dossier.read import hosts_of, read_evidence
 from evalkit.reports.dossier.sbom import bill_of_materials
 from evalkit.reports.export.run import read_run
 from evalkit.runs.read import summary_at
 from evalkit.runs.store import RunFolder
+from evalkit.runs.verify import open_run
+from tests.support.fake_server import Act, FakeServer
+from tests.support.judge_samples import config
 from tests.support.made_runs import answered, failed, made_run, made_samples
 
 N = 40
@@ -245,6 +250,7 @@ def planned(run: Path, **changes: object) -> Plan:
         ({"n": 41}, "n: planned 41"),
         ({"prompt": "short@1"}, "prompt"),
         ({"primary": "strict bleu_1"}, "no such number"),
+        ({"generation": "sample.t0.7.p1.k0.seed0.max64.n8"}, "generation: planned sample.t0.7.p1.k0.seed0.max64.n8"),
         ({"protocol_version": 9}, "planned exact-match.9"),
         ({"subgroups": ("organ", "sex")}, "subgroup sex"),
         ({"secondary": ("cares closed_accuracy",)}, "secondary metric cares"),
@@ -295,6 +301,59 @@ def test_register_writes_a_plan_once_and_the_run_follows_it(tmp_path: Path, caps
     run = Path(capsys.readouterr().out.strip().splitlines()[-1])
     found = check_plan(read_plan(tmp_path / "p.json"), summary_at(run / "summary.json"), RunFolder(run))
     assert found.followed, found.deviations
+
+
+# Settings of a run with several answers a sample, which a plan must state too.
+DRAWS = ("model=phantom-llava", "task=phantom", "task.n_test=1", "generation.n=2", "generation.temperature=0.9")
+
+
+def test_a_run_of_several_answers_a_sample_follows_its_plan_and_others_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "p.json"
+    words = [*DRAWS, "metric=strict exact_match.pass@2", "secondary=[strict exact_match.flip_rate]"]
+    assert main(["register", *words, f"to={plan}"]) == 0
+    found = read_plan(plan)
+    assert (found.task, found.n, found.generation) == ("phantom[n=2]", 20, "sample.t0.9.p1.k0.seed0.max16.n2")
+
+    def check(*changes: str) -> PlanCheck:
+        capsys.readouterr()
+        assert main([*DRAWS, *changes, f"out={tmp_path / 'runs'}", "protocol=strict", "leaderboard=null"]) == 0
+        run = Path(capsys.readouterr().out.strip().splitlines()[-1])
+        return check_plan(found, summary_at(run / "summary.json"), RunFolder(run))
+
+    followed = check()
+    assert followed.followed, followed.deviations
+    assert [d.partition(":")[0] for d in check("generation.seed=1").deviations] == ["generation"]
+
+
+@pytest.mark.parametrize(
+    "metric", ["strict exact_match.pass@3", "strict exact_match.vote@8", "strict exact_match.best"]
+)
+def test_a_metric_over_other_draws_than_planned_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str
+) -> None:
+    assert main(["register", *DRAWS, f"metric={metric}", f"to={tmp_path / 'p.json'}"]) == 2
+    assert "generation.n=2" in capsys.readouterr().err and not (tmp_path / "p.json").exists()
+
+
+def test_a_planned_judged_metric_is_read_from_the_judge_s_numbers(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    plan = planned(run, primary="judge:server judged_accuracy", protocol_version=None)
+
+    def deviations() -> tuple[str, ...]:
+        return check_plan(plan, summary_at(run / "summary.json"), RunFolder(run)).deviations
+
+    assert len(deviations()) == 1 and "no such number" in deviations()[0]
+    answers = [line.prediction for line in open_run(run).predictions()]
+    samples = [
+        Sample(id=a.sample_id, image_id="i", question="?", references=("yes",), tags={"answer_type": "OPEN"})
+        for a in answers
+    ]
+    verdict = Act(text=json.dumps({"reason": "", "verdict": "correct"}))
+    with FakeServer(lambda n, body: verdict) as server:
+        judge_run(run, config(server.url, api_key_env=None, cache=None), samples, answers)
+    assert deviations() == ()
 
 
 @pytest.mark.parametrize(

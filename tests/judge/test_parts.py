@@ -35,6 +35,7 @@ PROMPTS = {
     "graded/v1.j2": "cbc36064164e4d7c0a1229b6ea893038bcd7189c12f4ffb44ca3cab4ab022288",
     "rating/v1.j2": "bacc6847fc95d025e2a4792267f27647e43d67bc7d41ca1f82d758e7bcad553b",
     "score-object/v1.j2": "72e87489b9a21b27246e2b04d23ad9d3050a5ea28e5ff171ee05f676cfb13276",
+    "without-reference/v1.j2": "1cad05bb018a99020403694c5a92eac2e8846820ca1f0264d33691ad01acc977",
     "zero-is-right/v1.j2": "beac765abe19927edc4e0a7829d37ad4c0bfe4d1802bbe978fd5bd684c7ece6c",
 }
 

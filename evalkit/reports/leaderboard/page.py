@@ -66,7 +66,7 @@ class Surroundings:
         Another name than that of a file is told apart by a digest after ~, which no task's file name has.
 
         >>> Surroundings().file("vqa-rad"), Surroundings(prefix="board-").file("../a b")
-        ('vqa-rad.html', 'board-a-b~2dd17aab.html')
+        ('vqa-rad.html', 'board-a-b~2c2c791a.html')
         """
         if FILE_NAME.fullmatch(task) and len(task) <= LONGEST_NAME:
             return f"{self.prefix}{task}.html"

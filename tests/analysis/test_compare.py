@@ -32,6 +32,7 @@ def test_two_runs_are_compared_overall_and_by_slice(tmp_path: Path) -> None:
     assert "no sample changed its score" in same.stdout
 
 
+@pytest.mark.slow
 def test_runs_over_different_samples_are_refused_with_the_difference(tmp_path: Path) -> None:
     first = folder_of(evalkit(*RUN, cwd=tmp_path), tmp_path)
     second = folder_of(evalkit("model=scripted", "task=phantom", "limit=50", cwd=tmp_path), tmp_path)
@@ -86,6 +87,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [{"sample_id": a["sample_id"], "text": a["references"][0]} for a in found]
 
 
+@pytest.mark.slow
 def test_a_plug_in_protocol_of_which_lower_is_better_is_compared_and_gated_by_its_direction(
     answers: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_run_without_yes_no_questions_is_refused(tmp_path: Path, capsys: pytes
     assert "nothing to diagnose" in capsys.readouterr().err
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("prevalence", "text"), [(0.05, "5"), (1 / 3, "33.3"), (0.9996, "99.96"), (0.999999, "99.9999"), (1e-6, "0.0001")]
 )

@@ -117,7 +117,7 @@ CLOSED, RECALL, F1, OVERALL, OPEN = "closed", "open recall", "open F1", "overall
         ("左肺", "左肺。", False, RECALL, "strict", "medevalkit", "Chinese text"),
     ],
 )  # fmt: skip
-@pytest.mark.few(14)
+@pytest.mark.few(7)
 def test_the_cause_of_a_difference(
     gold: str, answer: str, closed: bool, column: str, first: str, second: str, cause: str
 ) -> None:
@@ -319,6 +319,7 @@ def test_the_documented_causes_exist_and_add_up() -> None:
     assert all(f"| {cause} | {text} |" in listed for cause, text in CAUSES.items())
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> None:
     from tests.support.command_line import evalkit, folder_of
@@ -386,7 +387,7 @@ def choice_comparison(cases: list[tuple[str, str]], names: tuple[str, ...]) -> P
         ("MRI", "no idea", "choice-strict", "choice-mmmu", "states no option"),
     ],
 )  # fmt: skip
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_the_cause_of_a_difference_between_readings_of_multiple_choice(
     gold: str, answer: str, first: str, second: str, cause: str
 ) -> None:

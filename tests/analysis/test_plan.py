@@ -39,6 +39,7 @@ def test_a_set_to_be_made_is_planned(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "All 2 metrics together" in printed
 
 
+@pytest.mark.slow
 def test_a_users_table_is_planned_by_answer_type_and_tag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = rows_csv(tmp_path)
     table = ["plan", "task=table", f"task.path={file}", "task.tags=[modality]", f"file={tmp_path / 'plan.json'}"]
@@ -50,6 +51,7 @@ def test_a_users_table_is_planned_by_answer_type_and_tag(tmp_path: Path, capsys:
     assert "Note: modality=CT: 10 images count as 10" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_set_says_how_many_of_its_references_contradict_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,7 @@ def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return out
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_neighbour_that_is_no_run_stops_no_verb(runs: Path, tmp_path: Path) -> None:
     one = made(runs, "model.rule=digest")
     two = made(runs, "model.rule=yes")
@@ -108,7 +108,7 @@ def blank_and_original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         lambda p: (p / "scores.jsonl").write_bytes((p / "scores.jsonl").read_bytes().replace(b"0.0", b"1.0")),
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_damaged_run_on_blank_images_stops_no_run_and_lends_it_no_number(
     damage: Callable[[Path], Any], blank_and_original: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_sensitivity_and_specificity_have_intervals_clustered_by_image() -> None
     assert found["specificity_interval"] == pytest.approx([0.0, 1 - low])
 
 
+@pytest.mark.slow
 def test_a_run_on_blank_images_in_the_same_folder_is_found_and_compared_sample_by_sample(tmp_path: Path) -> None:
     from tests.support.command_line import SCRIPTED, evalkit, folder_of
 
@@ -188,6 +189,7 @@ def test_the_lift_of_an_error_rate_is_positive_where_the_run_makes_fewer_errors(
     assert lookup["low"] <= lookup["lift"] <= lookup["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_leak_tags_of_the_real_sets(shared: Path) -> None:
     slake = build(load_option("task", "slake") | {"path": str(shared / "slake")}, "slake").load(images=False)

@@ -55,6 +55,7 @@ PATHS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.few(24)
 @pytest.mark.parametrize(
     "value", [*NOTHING_KNOWN, *IMPOSSIBLE_PATHS], ids=lambda v: f"{type(v).__name__}-{str(v)[:6]!r}"
 )
@@ -138,11 +139,13 @@ TRUTHS = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", TRUTHS)
 def test_a_truth_value_is_no_answer(kind: str, data: evalkit.TaskData) -> None:
     refused(lambda: evalkit.score(TRUTHS[kind]([s.id for s in data.samples]), **SMALL), "True")
 
 
+@pytest.mark.slow
 def test_a_truth_value_in_a_file_is_no_answer_and_its_text_is_one(data: evalkit.TaskData, tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     for value, is_refused in ((True, True), ("True", False)):
@@ -153,6 +156,7 @@ def test_a_truth_value_in_a_file_is_no_answer_and_its_text_is_one(data: evalkit.
             assert set(evalkit.score(file, **SMALL, max_unmatched=1).samples.answer) == {"True"}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("answers", [[True, False], ["True", "false"], ["yes", "no"]])
 def test_truth_values_of_a_table_are_yes_and_no_and_a_note_says_so(answers: list[Any]) -> None:
     data = evalkit.load_task(pd.DataFrame({"id": ["a", "b"], "question": ["q?", "r?"], "answer": answers}))

@@ -70,11 +70,12 @@ FORMS: list[tuple[Any, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("form", FORMS, ids=range(len(FORMS)))
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 def test_every_form_of_a_function_gives_the_same_answers(form: tuple[Any, dict[str, Any]]) -> None:
     assert answers(form[0], **form[1]) == answers(by_length)
 
 
+@pytest.mark.slow
 def test_a_function_sees_the_prompt_and_the_image_that_engines_see() -> None:
     seen: list[tuple[Image.Image, str]] = []
 
@@ -89,6 +90,7 @@ def test_a_function_sees_the_prompt_and_the_image_that_engines_see() -> None:
     assert all(image.mode == "RGB" and question.endswith("phrase.") for image, question in seen)
 
 
+@pytest.mark.slow
 def test_what_a_function_draws_on_its_image_is_not_seen_by_the_next_question() -> None:
     seen: list[bytes] = []
 
@@ -147,7 +149,7 @@ def test_what_a_function_raises_or_returns_besides_texts_is_a_failed_sample() ->
     ids=["short", "empty", "long", "text", "bytes", "none", "dict", "set", "number"],
 )
 @pytest.mark.parametrize("later", [False, True], ids=["sync", "async"])
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 def test_a_batch_of_another_length_or_kind_fails_whole(returned: Any, later: bool) -> None:
     def at_once(images: list[Any], questions: list[str]) -> Any:
         return ["fine"] * 3 if "modality" in questions[0].lower() else returned

@@ -284,7 +284,7 @@ UNFOLDS = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNFOLDS)
 def test_configurations_from_python_are_limited_as_on_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

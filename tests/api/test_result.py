@@ -75,6 +75,7 @@ def test_the_samples_are_one_row_a_sample_and_protocol(model: evalkit.Result) ->
             assert scores.mean() == pytest.approx(rows.value.iloc[0])
 
 
+@pytest.mark.slow
 def test_a_comparison_is_that_of_the_command_line(model: evalkit.Result, blind: evalkit.Result, tmp_path: Path) -> None:
     found = model.compare(blind)
     said = command("compare", f"runs=[{model.folder},{blind.folder}]", cwd=tmp_path).stdout
@@ -137,6 +138,7 @@ def test_a_saved_run_is_read_as_it_was(model: evalkit.Result, tmp_path: Path) ->
         evalkit.read_run(place)
 
 
+@pytest.mark.slow
 def test_another_run_of_the_same_name_is_not_replaced(tmp_path: Path) -> None:
     one = evalkit.evaluate("scripted", limit=3, settings={"model.rule": "yes"})
     place = one.save(tmp_path)

@@ -40,6 +40,7 @@ def same(one: Path, two: Path) -> None:
     assert summaries[0] == summaries[1]
 
 
+@pytest.mark.slow
 def test_a_run_without_times_is_the_same_to_the_byte(tmp_path: Path) -> None:
     theirs = command_run(tmp_path, "model=scripted", "model.rule=digest", "limit=30")
     ours = evalkit.evaluate("scripted", "phantom", out=tmp_path / "api", **SEED).folder
@@ -57,6 +58,7 @@ def test_a_run_of_a_checkpoint_is_the_same_but_for_its_times(tmp_path: Path) -> 
     same(theirs, ours.folder)
 
 
+@pytest.mark.slow
 def test_the_settings_reach_the_manifest_as_from_the_command_line(tmp_path: Path) -> None:
     theirs = command_run(tmp_path, "model=scripted", "model.rule=yes", "limit=3", "name=1.10", "regime=zero-shot")
     ours = evalkit.evaluate(
@@ -70,6 +72,7 @@ def test_the_settings_reach_the_manifest_as_from_the_command_line(tmp_path: Path
     assert ours.summary.model == "1.10"
 
 
+@pytest.mark.slow
 def test_each_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
     whole = command_run(tmp_path, "model=scripted", "model.rule=digest", "limit=30")
     answers = (whole / "predictions.jsonl").read_bytes()
@@ -80,6 +83,7 @@ def test_each_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
     assert any("11 of 30 answers are already in" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_the_leaderboard_row_is_written_where_the_command_line_writes_it(tmp_path: Path) -> None:
     evalkit.evaluate("scripted", settings={"model.rule": "yes"}, out=tmp_path / "api")
     theirs = command("run", "model=scripted", "model.rule=yes", "out=cli", cwd=tmp_path)
@@ -122,7 +126,7 @@ def server() -> Any:
         yield running
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [openai.OpenAI, openai.AsyncOpenAI])
 def test_a_client_is_asked_as_engine_server_asks(tmp_path: Path, server: FakeServer, kind: type) -> None:
     env = environment() | {"KEY_OF_TEST": "secret-key-4711"}

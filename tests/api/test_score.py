@@ -49,7 +49,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 def test_every_form_gives_the_same_scores(name: str, expected: bytes) -> None:
     assert scores(FORMS[name]) == expected
 
@@ -58,6 +58,7 @@ def test_a_generator_is_a_list(expected: bytes) -> None:
     assert scores(text for text in TEXTS) == expected
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 def test_a_file_is_read_as_on_the_command_line(ending: str, tmp_path: Path, expected: bytes) -> None:
     every = pd.DataFrame({"id": [s.id for s in ALL.samples], "prediction": TEXTS + ["x"] * (len(ALL) - N)})
@@ -73,6 +74,7 @@ def test_all_answers_with_a_limit_are_taken_too(expected: bytes) -> None:
     assert (result.folder / "scores.jsonl").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_under_other_protocols() -> None:
     run = evalkit.evaluate("scripted", limit=N, settings={"model.rule": "yes"}, protocols="strict")
     for given in (run, run.folder, str(run.folder)):
@@ -88,7 +90,7 @@ MISSING = {"none": None, "nan": float("nan"), "numpy nan": np.float32("nan"), "n
 
 @pytest.mark.parametrize("kind", MISSING)
 @pytest.mark.parametrize("form", ["list", "dict", "series", "frame"])
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 def test_a_missing_answer_is_a_failed_sample_and_no_text(kind: str, form: str) -> None:
     answers = [MISSING[kind], *TEXTS[1:]]
     given = {
@@ -151,7 +153,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_answers_that_do_not_fit_are_refused_in_one_paragraph(name: str) -> None:
     with pytest.raises((DataError, ConfigError), match=REFUSED[name][1]) as caught:
         scored(REFUSED[name][0])

@@ -102,6 +102,7 @@ def test_each_kind_of_row_has_its_own_metric_and_the_rest_is_named(evalkit: Any,
     assert "chance" in result.out and "majority letter" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiz")
 def test_a_run_without_a_choice_protocol_says_that_its_choice_rows_have_no_number(evalkit: Any, tmp_path: Path) -> None:
     _, summary = scored(evalkit, tmp_path, RIGHT, "protocol=strict")
@@ -109,6 +110,7 @@ def test_a_run_without_a_choice_protocol_says_that_its_choice_rows_have_no_numbe
     assert "no chosen protocol does, so they have no number; add protocol=choice-strict" in note
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiz")
 def test_two_options_or_none_are_unscored_with_the_reason(evalkit: Any, tmp_path: Path) -> None:
     wrong = RIGHT | {"a": "A or B", "b": "", "c": "A", "d": "A"}
@@ -131,7 +133,7 @@ def test_numbers_are_read_where_the_prompt_shows_them(
     assert f"labels:{'numbers' if prompt == 'numbers' else 'letters'}" in signature
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.usefixtures("quiz")
 @pytest.mark.parametrize(
     ("prompt", "shown"),
@@ -177,6 +179,7 @@ def test_a_random_draw_is_written_as_one(evalkit: Any, tmp_path: Path) -> None:
     assert "fallback:expected-random" in next(m["signature"] for m in summary["metrics"])
 
 
+@pytest.mark.slow
 def test_all_takes_the_readings_of_choices_only_where_the_task_has_one_of_them() -> None:
     every = {"all": {}}
     task = {"name": "t", "protocols": ["strict"]}

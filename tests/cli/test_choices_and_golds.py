@@ -29,6 +29,7 @@ def letter_golds(tiny: None, tmp_path: Path) -> None:
     (tmp_path / "conf" / "task" / "lettered.yaml").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("verb", ["run", "score", "dry run"])
 def test_golds_that_normalise_to_nothing_are_refused_for_a_users_task(
     evalkit: Any, letter_golds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str

@@ -15,6 +15,7 @@ from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow
 def test_a_run_prints_a_table_then_its_folder_and_writes_the_row(tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -25,6 +26,7 @@ def test_a_run_prints_a_table_then_its_folder_and_writes_the_row(tmp_path: Path)
     assert {p.name for p in tmp_path.iterdir()} == {"runs"}, "Hydra must leave no folders of its own"
 
 
+@pytest.mark.slow
 def test_a_limited_run_enters_no_leaderboard(tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, "limit=5", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -41,6 +43,7 @@ def test_failed_samples_are_shown_and_the_exit_code_is_3(tmp_path: Path) -> None
     assert "scripted failure" in result.stderr
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -71,6 +74,7 @@ def test_bad_input_gets_one_paragraph_and_exit_code_2(
         assert word in result.stderr
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("x", encoding="utf-8")
     result = evalkit(*SCRIPTED, "limit=4", "out=afile", cwd=tmp_path)
@@ -96,6 +100,7 @@ def test_an_interrupt_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> No
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_own_yamls_are_found_in_a_folder_of_the_user(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "task"
     folder.mkdir(parents=True)
@@ -112,6 +117,7 @@ def test_the_configuration_can_be_printed(tmp_path: Path) -> None:
     assert "name: slake" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_each_job_and_returns_the_worst_code(tmp_path: Path) -> None:
     result = evalkit("-m", "model=scripted", "task=phantom", "limit=4,0,8", cwd=tmp_path)
     assert result.returncode == 2
@@ -137,6 +143,7 @@ def test_own_answers_score_to_the_same_numbers_again(tmp_path: Path) -> None:
     assert before == after
 
 
+@pytest.mark.slow
 def test_protocol_choice_and_its_settings(tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, "limit=8", "protocol=[exact-match,strict]", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -144,6 +151,7 @@ def test_protocol_choice_and_its_settings(tmp_path: Path) -> None:
     assert {m["protocol"] for m in summary["metrics"]} == {"exact-match", "strict"}
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_into_its_own_folder_and_another_form_is_refused(tmp_path: Path) -> None:
     run = folder_of(evalkit(*SCRIPTED, "limit=6", cwd=tmp_path), tmp_path)
     result = evalkit("export", f"run={run}", "format=latex", cwd=tmp_path)
@@ -154,6 +162,7 @@ def test_a_run_is_exported_into_its_own_folder_and_another_form_is_refused(tmp_p
     assert "format=latx is not possible" in refused.stderr and "'latex'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_page_of_a_blank_run_shows_what_the_model_saw_and_of_a_limited_run_only_its_samples(tmp_path: Path) -> None:
     shown = {}
     for image in ("original", "blank"):
@@ -190,6 +199,7 @@ def test_a_run_without_any_scored_metric_enters_the_leaderboard(tmp_path: Path) 
     assert (tmp_path / "runs" / "leaderboards" / "results").is_dir()
 
 
+@pytest.mark.slow
 def test_a_limit_of_score_is_recorded(tmp_path: Path) -> None:
     whole = evalkit(*SCRIPTED, "leaderboard=null", cwd=tmp_path)
     run = folder_of(whole, tmp_path)
@@ -222,6 +232,7 @@ def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "another chosen protocol has the name 'same' too" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_neighbour_does_not_end_a_run(tmp_path: Path) -> None:
     first = folder_of(evalkit(*SCRIPTED, "limit=5", cwd=tmp_path), tmp_path)
     (first / "manifest.json").write_text('{"schema"', encoding="utf-8")

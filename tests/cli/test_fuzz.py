@@ -78,7 +78,7 @@ CHANGES = {"edits": EDITS, "grafts": st.none() | GRAFTS}
 @pytest.mark.parametrize("name", COMMANDS)
 @settings(max_examples=1, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), **CHANGES)
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 def test_a_verb_over_a_damaged_file(name: str, folder: Path, data: st.DataObject, edits: Any, grafts: Any) -> None:
     fuzz(name, data.draw(st.sampled_from(files_of(name))), edits, grafts)
 

@@ -125,7 +125,7 @@ def test_every_verb_that_writes_keeps_a_name_a_name(
     mostly_slow([n for n in NAMES if n != "null"], [*QUICK, "..", "a b", "模型", "x" * 5000]),
     ids=lambda n: ascii(n[:20]),
 )
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 def test_a_task_of_any_name_stays_in_its_folder_or_is_refused_before_anything_is_asked(
     name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,7 +175,7 @@ def test_a_name_of_characters_that_act_is_refused(
     ],
     ids=" ".join,
 )  # fmt: skip
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_an_empty_path_is_refused_and_nothing_is_written(
     words: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +247,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_in_one_paragraph(tmp_path: Pa
     assert result.returncode == 2 and "is not UTF-8" in result.stderr and result.stderr.count("\n") <= 2
 
 
+@pytest.mark.slow
 def test_a_run_of_someone_else_whose_id_is_a_path_writes_nowhere(tmp_path: Path) -> None:
     done = evalkit(*SCRIPTED, "task.n_test=1", "leaderboard=null", cwd=tmp_path)
     folder = folder_of(done, tmp_path)

@@ -49,7 +49,7 @@ BOTH_WAYS = [(name, WAYS[0]) for name in CASES] + [
 
 
 @pytest.mark.parametrize(("name", "way"), BOTH_WAYS)
-@pytest.mark.few(40)
+@pytest.mark.few(20)
 def test_it_is_refused_in_one_paragraph_and_nothing_runs(
     name: str, way: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,7 +132,7 @@ def test_images_of_the_hub_reach_the_model(hub: FakeHub, tmp_path: Path) -> None
         ((f"task.path={NAME}",), (403, "GatedRepo"), "could not be read from the hub"),
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_what_the_hub_does_not_give_is_one_paragraph(
     hub: FakeHub, tmp_path: Path, words: tuple[str, ...], status: tuple[int, str] | None, message: str
 ) -> None:

@@ -134,6 +134,7 @@ def test_the_name_of_a_model_on_a_server_is_answered_with_how_to_give_it(
     assert "model=DIR or model=OWNER/NAME" in said and "served_model" not in said
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("word", ["max_pixels=0", "retries=-1", "budget_usd=0", "timeout=-1", "concurrency=0"])
 def test_a_number_out_of_its_range_is_answered_with_what_is_possible(
     word: str, capsys: pytest.CaptureFixture[str]
@@ -143,6 +144,7 @@ def test_a_number_out_of_its_range_is_answered_with_what_is_possible(
     assert f"engine.{word}" in said and "is not possible: expected" in said
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("word", ["engine.url=", "engine.served_model=", "engine.url=' '"])
 @pytest.mark.parametrize("provider", [[], ["engine.provider=openai"]])
 def test_an_empty_address_or_id_is_no_other_one(

@@ -72,6 +72,7 @@ def same(found: dict[str, dict[str, Any]], expected: dict[str, dict[str, Any]]) 
     return logprobs(found) == pytest.approx(logprobs(expected), abs=1e-5)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -94,12 +95,14 @@ def test_settings_that_cannot_be_are_refused_in_one_paragraph(
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_without_log_probabilities_is_refused_by_name(table: Path, tmp_path: Path) -> None:
     more = ("model=majority", f"task.train={table}", "scoring=loglikelihood")
     done = evalkit(*words(table), *more, cwd=tmp_path)
     assert done.returncode == 2 and "gives no log-probabilities of options" in done.stderr
 
 
+@pytest.mark.slow
 def test_protocol_all_of_generated_answers_has_none_that_reads_log_probabilities(table: Path, tmp_path: Path) -> None:
     folder, _ = run(table, tmp_path, "protocol=all", "limit=2")
     assert not any("loglikelihood" in protocol for protocol, _, _ in values(folder))
@@ -139,6 +142,7 @@ def test_a_run_ranks_the_options_and_goes_on_from_the_answers_that_it_has(table:
     assert values(tmp_path / scored.stdout.splitlines()[-1]) == values(folder)
 
 
+@pytest.mark.slow
 def test_texts_and_yes_no_rows_are_ranked_where_that_is_asked_for(table: Path, tmp_path: Path) -> None:
     more = ("scoring=loglikelihood", "loglikelihood.continuation=text", "loglikelihood.yes_no=true")
     folder, text = run(table, tmp_path, *more, "task.choice_prompt=plain")
@@ -151,6 +155,7 @@ def test_texts_and_yes_no_rows_are_ranked_where_that_is_asked_for(table: Path, t
         assert found[f"loglikelihood-{name}", "choice_accuracy", "all"][1] == 8
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("more", [(), ("scoring=loglikelihood",)], ids=["generation", "loglikelihood"])
 def test_every_question_is_asked_in_each_order_and_resumed_by_order(
     table: Path, tmp_path: Path, more: tuple[str, ...]
@@ -200,6 +205,7 @@ def test_such_runs_are_compared_reported_and_kept_off_a_leaderboard(table: Path,
 SWITCH = "{% if enable_thinking is not defined or enable_thinking %}<think>{% else %}<think></think>{% endif %}"
 
 
+@pytest.mark.slow
 def test_the_switch_of_a_template_that_opens_a_thought_is_in_the_prompt_and_the_signature(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,7 +143,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )  # fmt: skip
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 def test_wrong_input_is_one_paragraph_and_exit_code_2(evalkit: Any, arguments: tuple[str, ...], words: Any) -> None:
     result = evalkit(*arguments)
     assert result.code == 2

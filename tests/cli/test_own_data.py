@@ -88,6 +88,7 @@ def test_each_kind_of_row_has_its_own_metric_and_patients_are_the_clusters(run: 
     assert "prompt:short+letters@" in choice["signature"]
 
 
+@pytest.mark.slow
 def test_each_letter_is_right_for_its_own_row_alone(run: Path, words: list[str], table: Path, place: Path) -> None:
     """Answers that are the letters of the file score 1; the next letter scores 0."""
     answers = lines(run / "predictions.jsonl")
@@ -116,6 +117,7 @@ def test_a_dry_run_shows_how_columns_and_rows_are_read(words: list[str], place: 
     assert "row 6, CHOICE: 'Which modality is it?'; options A CT, B MRI, C X-ray; gold 'CT' (A)" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_part_of_the_rows_has_a_name_of_its_own_and_no_row_on_a_board(words: list[str], place: Path) -> None:
     part = evalkit(*words[:-1], "task.where.modality=CT", "sample=10", f"out={place / 'part'}", cwd=place)
     assert part.returncode == 0, part.stderr
@@ -149,6 +151,7 @@ def test_compare_gate_and_report_work_on_it(run: Path, words: list[str], place: 
     assert (run / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_new_task_writes_a_yaml_that_gives_the_same_numbers(
     run: Path, table: Path, words: list[str], place: Path
 ) -> None:
@@ -162,6 +165,7 @@ def test_new_task_writes_a_yaml_that_gives_the_same_numbers(
     assert twice.returncode == 2 and "force=true" in twice.stderr
 
 
+@pytest.mark.slow
 def test_columns_and_names_may_have_any_letters(tmp_path: Path) -> None:
     text = "question,answer,Gerät,Scan type\nIs it?,yes,CT,ax 1\nIs it big?,no,MRT,cor\nIs it red?,no,MRT,ax 1\n"
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")

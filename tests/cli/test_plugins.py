@@ -40,6 +40,7 @@ def summary(folder: Path) -> dict[str, Any]:
 SCRIPTED = ("model=scripted", "task=phantom", "limit=3", "leaderboard=null")
 
 
+@pytest.mark.slow
 def test_each_kind_of_plug_in_is_listed_with_its_package(tmp_path: Path, site: Path) -> None:
     result = evalkit("list", cwd=tmp_path, path=site)
     assert result.returncode == 0 and result.stderr == ""
@@ -73,6 +74,7 @@ def test_an_engine_a_task_and_a_protocol_of_a_package_work_together(tmp_path: Pa
     assert typed.returncode == 2 and "expected a whole number" in typed.stderr
 
 
+@pytest.mark.slow
 def test_an_importer_and_an_export_of_a_package_are_used(tmp_path: Path, site: Path) -> None:
     rows = [json.dumps({"case": str(k), "says": str(k + 1)}) for k in range(5)]
     (tmp_path / "log.jsonl").write_text("\n".join(rows), encoding="utf-8")
@@ -142,7 +144,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 def test_a_broken_plug_in_is_one_paragraph_and_the_others_go_on(tmp_path: Path, site: Path, name: str) -> None:
     value, module, words = BROKEN[name]
     wheel = build_wheel(
@@ -167,6 +169,7 @@ def test_two_packages_with_one_name_are_told_apart_by_the_user(tmp_path: Path, s
     assert used.returncode == 2 and "rival registers the same name" in used.stderr
 
 
+@pytest.mark.slow
 def test_a_built_in_name_stays_built_in(tmp_path: Path) -> None:
     built_in = {"engines": "hf", "importers": "plain", "exports": "latex", "protocols": "strict", "tasks": "phantom"}
     names = {group: {name: "usurper.engine:Parrot"} for group, name in built_in.items()}

@@ -66,6 +66,7 @@ def test_invalid_settings_are_refused(n: int, require: float | None) -> None:
         Settings(model="m", preflight=n, preflight_require=require)
 
 
+@pytest.mark.slow
 def test_a_run_stops_after_the_first_answers_and_goes_on_from_them(tmp_path: Path) -> None:
     words = ["model=scripted", "model.rule=question", "task=phantom", "protocol=strict", f"out={tmp_path}", "limit=60"]
     stopped = evalkit(*words, "preflight.require=0.95", cwd=tmp_path)
@@ -78,6 +79,7 @@ def test_a_run_stops_after_the_first_answers_and_goes_on_from_them(tmp_path: Pat
     assert f"{kept[0]} of 60 answers are already" in again.stderr
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("word", ["preflight=16", "preflight=null", "preflight.n=3", "preflight.require=0.01"])
 def test_the_settings_have_short_forms(tmp_path: Path, word: str) -> None:
     result = evalkit(
@@ -86,6 +88,7 @@ def test_the_settings_have_short_forms(tmp_path: Path, word: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("word", ["preflight=0", "preflight.require=2", "preflight.n=x", "preflight.requires=0.5"])
 def test_a_wrong_setting_is_one_paragraph(tmp_path: Path, word: str) -> None:
     result = evalkit("model=phantom-llava", "task=phantom", "limit=2", word, f"out={tmp_path}", cwd=tmp_path)

@@ -63,6 +63,7 @@ def test_each_prompt_is_the_run_that_it_is_apart(table: Path, tmp_path: Path, mo
         assert alone.name == folder.name and content(alone) == content(folder)
 
 
+@pytest.mark.slow
 def test_a_command_with_several_prompts_goes_on_from_the_answers_of_each(table: Path, tmp_path: Path) -> None:
     first, _ = run(table, tmp_path, "task.prompt=plain")
     kept = (first / "predictions.jsonl").read_text().splitlines(keepends=True)[:-3]
@@ -74,6 +75,7 @@ def test_a_command_with_several_prompts_goes_on_from_the_answers_of_each(table: 
     assert found[0] == first and values(first) == before and len(found) == 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("given", ["[]", "[plain,plain]", "[plain,brief]"])
 def test_a_list_of_prompts_that_cannot_be_is_refused(table: Path, tmp_path: Path, given: str) -> None:
     done = evalkit(*words(table, f"task.prompt={given}"), cwd=tmp_path)
@@ -98,6 +100,7 @@ baseline_protocols: [strict]
 """
 
 
+@pytest.mark.slow
 def test_tasks_over_the_same_pictures_share_their_prefills_and_are_the_runs_that_they_are_alone(
     table: Path, tmp_path: Path
 ) -> None:

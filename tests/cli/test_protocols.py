@@ -56,6 +56,7 @@ def test_no_built_in_protocol_has_the_line() -> None:
             assert "@package" not in path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("with_the_line", [False, True])
 @pytest.mark.parametrize("flags", [("--config-dir", "own"), ("--config-dir=own",), ("-cd", "own")], ids=lambda f: f[0])
 def test_a_protocol_of_the_user_needs_no_first_line_and_may_have_it(
@@ -103,6 +104,7 @@ def test_all_and_null_choose_every_protocol_that_fits_and_the_ones_of_the_task(o
     assert used(evalkit(*RUN, cwd=tmp_path), tmp_path) == default
 
 
+@pytest.mark.slow
 def test_a_sweep_over_protocols_makes_a_run_each(own: Path, tmp_path: Path) -> None:
     result = evalkit("-m", "--config-dir", "own", *RUN, "protocol=mine,strict", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -116,6 +118,7 @@ def test_a_setting_of_a_built_in_protocol_of_another_task_is_changed(tmp_path: P
     assert "  coloninst:\n" in result.stdout and "unscored: wrong" in result.stdout
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -141,6 +144,7 @@ def test_a_mistake_in_the_file_is_one_paragraph_and_exit_code_2(
         assert word in result.stderr
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -179,7 +179,7 @@ def with_folder(words: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WAYS)
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_a_config_folder_chooses_no_key_and_no_file(
     name: str, place: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

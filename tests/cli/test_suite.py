@@ -46,6 +46,7 @@ def words(place: Path, suite: str) -> list[str]:
     return ["--config-dir", str(place / "conf"), f"suite={suite}", "model=scripted", "model.rule=digest", "out=runs"]
 
 
+@pytest.mark.slow
 def test_each_task_is_the_run_that_it_is_alone_and_one_table_has_all(place: Path) -> None:
     result = evalkit(*words(place, "[first,second]"), cwd=place)
     assert result.returncode == 0, result.stderr
@@ -70,6 +71,7 @@ def test_each_task_is_the_run_that_it_is_alone_and_one_table_has_all(place: Path
     assert r"\toprule" in (place / "runs" / "suite-scripted.tex").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_run_keeps_no_other_from_running(place: Path) -> None:
     result = evalkit(*words(place, "[first,slake,second]"), f"data={place / 'nothing'}", cwd=place)
     assert result.returncode == 3, result.stderr
@@ -87,6 +89,7 @@ def test_a_setting_that_is_typed_holds_though_the_default_task_has_the_same(plac
     assert json.loads(summary.read_text(encoding="utf-8"))["prompt"].startswith("short")
 
 
+@pytest.mark.slow
 def test_a_setting_of_one_task_is_refused_and_one_that_a_task_lacks_is_named(place: Path) -> None:
     refused = evalkit(*words(place, "[first,second]"), "task.n_test=4", cwd=place)
     assert refused.returncode == 2 and "task.n_test" in refused.stderr and "Traceback" not in refused.stderr
@@ -114,6 +117,7 @@ def test_the_shipped_suite_and_single_tasks() -> None:
     assert tasks_of("phantom") == ("suite", ["phantom"])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("failed", [["2/test/0/0"], ["1/test/0/0", "2/test/0/1"]])
 def test_failed_samples_are_in_the_table_with_their_counts_and_end_the_suite_with_3(
     place: Path, failed: list[str]
@@ -151,6 +155,7 @@ def test_a_sweep_over_models_ends_in_one_table_of_models_and_tasks(place: Path) 
     assert "lookup" in table and "scripted" in table and "*" in table
 
 
+@pytest.mark.slow
 def test_two_prompts_of_a_model_are_two_rows(place: Path) -> None:
     result = evalkit("-m", "task.prompt=plain,short", *words(place, "[first]"), cwd=place)
     assert result.returncode == 0, result.stderr
@@ -203,7 +208,7 @@ def test_another_template_or_dtype_is_loaded_anew(tmp_path: Path) -> None:
         (("suite=[first,second]", "task.prompt=plain,short"), 1),
     ],
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_a_sweep_loads_each_checkpoint_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, sweep: tuple[str, ...], n_loads: int
 ) -> None:

@@ -138,7 +138,7 @@ def lay_out(files: dict[str, str], place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_it_is_refused_in_one_paragraph_and_in_time(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files, words, says = CASES[name]
     lay_out(files, place)

@@ -64,7 +64,7 @@ ONE_FOR_EACH_REASON = {why: name for name, (_, why) in reversed(FAULTS.items())}
 
 
 @pytest.mark.parametrize("name", mostly_slow(FAULTS, ONE_FOR_EACH_REASON.values()))
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 def test_each_hostile_reply_is_a_failure_with_its_reason(either_transport: str, name: str) -> None:
     why = FAULTS[name][1]
     with HostileServer(lambda text: "yes") as server:

@@ -42,6 +42,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torch" else object())
 
 
+@pytest.mark.slow
 def test_a_light_install_answers_with_a_baseline_and_scores(tmp_path: Path) -> None:
     done = light("model=majority", "limit=20", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stderr

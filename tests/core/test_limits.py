@@ -148,7 +148,7 @@ def on_disk(folder: Path, content: bytes) -> ImageRef:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.few(5)
+@pytest.mark.few(2)
 def test_a_small_file_that_unfolds_to_a_large_picture_takes_little_memory(name: str, tmp_path: Path) -> None:
     ref = on_disk(tmp_path, HOSTILE[name]())
     process = subprocess.run(

@@ -168,6 +168,7 @@ def test_an_oblique_volume_is_shown_along_its_nearest_axes(tmp_path: Path) -> No
 # --- damage and limits
 
 
+@pytest.mark.slow
 def test_damage_is_named_without_the_headers_texts(tmp_path: Path) -> None:
     content = bytearray(nifti(VALUES, descrip=b"ZZDESCRIPTION", aux_file=b"ZZFILE"))
     rng = np.random.default_rng(0)

@@ -53,7 +53,7 @@ def either_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     return str(request.param)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_each_hostile_reply_fails_its_own_call_and_the_run_is_finished_later(
     tmp_path: Path, either_transport: str
 ) -> None:
@@ -181,6 +181,7 @@ def test_what_a_server_writes_for_a_terminal_is_shown_and_not_obeyed(
     assert "\\x1b]0;owned\\x07" in shown.err and "[red]:smile:" in shown.err
 
 
+@pytest.mark.slow
 def test_a_key_that_comes_back_in_any_field_is_in_no_file_page_or_message(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_any_token_budget_gives_the_same_texts(
     assert answers(engine(spec, share_prefix="require", **settings), requests) == alone
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_any_order_gives_the_same_texts(
     engine: Callable[..., HfEngine],
@@ -193,7 +194,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize("settings", mostly_slow(EXACT, [EXACT[1], EXACT[4]]), ids=str)
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     engine: Callable[..., HfEngine],
     spec: CheckpointSpec,
@@ -219,7 +220,7 @@ def test_exact_logits_are_the_same_to_the_last_bit_in_half_precision(
     assert record["counters"]["prefix_prefills"] == (len(QUESTIONS) if shared else len(requests))
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("share", ["auto", "off"])
 def test_exact_logits_are_the_same_for_questions_without_a_common_prefix(
     engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, steps: dict[str, list[Any]], share: str
@@ -258,7 +259,7 @@ def test_half_precision_reports_how_many_answers_depend_on_the_batch(
     assert in_single.metadata()["flips"]["differ"] == 0
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_flips_are_measured_by_default_in_half_precision_only(
     engine: Callable[..., HfEngine], spec: CheckpointSpec, requests: list[Request]
 ) -> None:

@@ -108,7 +108,7 @@ def test_one_space_joins_an_option_unless_the_prompt_ends_with_white_space(promp
      {"exact": True, "share_prefix": "off"}, {"workers": 0}],
     ids=str,
 )  # fmt: skip
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 def test_scores_equal_a_plain_forward_whatever_the_batch(
     engine: Make, requests: list[Request], settings: dict[str, Any]
 ) -> None:
@@ -151,7 +151,7 @@ def test_settings_of_generation_move_no_log_probability(
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", pytest.param("internvl", marks=pytest.mark.slow)])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_families_equal_a_plain_forward(engine: Make, tmp_path: Path, requests: list[Request], family: str) -> None:
     spec = CheckpointSpec(
         name=family, config={"source": str(tiny_hf.save(family, tmp_path / family))}, chat_template=None,

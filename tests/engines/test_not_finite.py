@@ -62,7 +62,7 @@ def test_a_model_whose_logits_are_never_finite_stops_the_run(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 def test_a_question_that_makes_nan_fails_alone(engine: Make, folder: Path, tmp_path: Path, way: str) -> None:
     settings, generation = WAYS[way]
     spec = tiny.spec(folder, **generation)

@@ -45,6 +45,7 @@ def test_every_preset_has_a_stand_in_and_sources_for_what_it_says() -> None:
         assert all(url.startswith("https://") for url in content["sources"].values())
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", STAND_INS)
 @pytest.mark.parametrize("generation", ["greedy", "sampled"])
 def test_a_preset_is_answered_by_its_provider(tmp_path: Path, name: str, generation: str) -> None:
@@ -65,6 +66,7 @@ def test_a_preset_is_answered_by_its_provider(tmp_path: Path, name: str, generat
     assert KEY not in "".join(p.read_text(encoding="utf-8") for p in folder_of(result, tmp_path).glob("*.json*"))
 
 
+@pytest.mark.slow
 def test_a_refused_value_of_a_local_server_is_an_error_and_not_left_out(tmp_path: Path) -> None:
     with ProviderServer(STAND_INS["vllm"]) as server:
         words = ("+model.presets.long={max_new_tokens: 900}", "generation=long")
@@ -73,6 +75,7 @@ def test_a_refused_value_of_a_local_server_is_an_error_and_not_left_out(tmp_path
     assert (result.returncode == 3 and "4 samples failed" in result.stderr) or "too large" in result.stderr
 
 
+@pytest.mark.slow
 def test_azure_gets_the_version_that_is_asked_for_and_others_none(tmp_path: Path) -> None:
     with ProviderServer(STAND_INS["azure"]) as server:
         words = ("engine.provider=azure", f"engine.url={server.url}", "engine.api_version=2023-05-15")
@@ -83,6 +86,7 @@ def test_azure_gets_the_version_that_is_asked_for_and_others_none(tmp_path: Path
     assert result.returncode == 2 and "engine.api_version is for servers with dated versions" in result.stderr
 
 
+@pytest.mark.slow
 def test_azure_takes_its_address_from_its_own_variable_and_needs_one(tmp_path: Path) -> None:
     missing = run(tmp_path, "engine.provider=azure")
     assert missing.returncode == 2 and "set engine.url=https://RESOURCE.openai.azure.com" in missing.stderr
@@ -94,6 +98,7 @@ def test_azure_takes_its_address_from_its_own_variable_and_needs_one(tmp_path: P
     assert manifest(result, tmp_path)["facts"]["server_from"] == "AZURE_OPENAI_ENDPOINT"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("provider", [(), ("engine.provider=openai",)])
 def test_the_address_of_the_environment_is_used_said_and_recorded(tmp_path: Path, provider: tuple[str, ...]) -> None:
     with ProviderServer(STAND_INS["openai"]) as server:
@@ -105,6 +110,7 @@ def test_the_address_of_the_environment_is_used_said_and_recorded(tmp_path: Path
     assert found["config"]["engine"]["url"] == server.url
 
 
+@pytest.mark.slow
 def test_another_providers_answers_are_not_continued(tmp_path: Path) -> None:
     for name, code in (("openai", 0), ("openai", 0), ("azure", 2)):
         with ProviderServer(STAND_INS[name]) as server:
@@ -116,6 +122,7 @@ def test_another_providers_answers_are_not_continued(tmp_path: Path) -> None:
         assert elsewhere.returncode == 0 and len(server.calls) == 4, elsewhere.stderr
 
 
+@pytest.mark.slow
 def test_an_address_that_is_given_goes_before_the_environment_and_takes_no_key_along(tmp_path: Path) -> None:
     with ProviderServer(STAND_INS["openai"]) as other, ProviderServer(STAND_INS["vllm"]) as server:
         result = run(tmp_path, f"engine.url={server.url}", OPENAI_BASE_URL=other.url)
@@ -157,6 +164,7 @@ FOLDERS = {
 ENGINE = "about: mine\ntarget: evalkit.engines.server:ServerEngine\nserved_model: some-model\nunlisted: true\n"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_shared_folder_gets_no_key_through_a_preset(tmp_path: Path, name: str) -> None:
     with ProviderServer(STAND_INS["openai"]) as server:
@@ -172,6 +180,7 @@ def test_a_shared_folder_gets_no_key_through_a_preset(tmp_path: Path, name: str)
     assert "api_key_env" in result.stderr and KEY not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_preset_of_a_folder_works_with_the_key_that_the_command_line_names(tmp_path: Path) -> None:
     with ProviderServer(STAND_INS["openai"]) as server:
         path = tmp_path / "mine" / "provider" / "lab.yaml"

@@ -68,6 +68,7 @@ def test_a_batch_is_submitted_once_and_brings_the_answers_of_the_direct_path(tmp
     assert sorted(json.dumps(body, sort_keys=True) for body in sent) == plain, "the same requests, byte for byte"
 
 
+@pytest.mark.slow
 def test_requests_that_fail_in_a_batch_are_named_and_submitted_again(tmp_path: Path, run: Path) -> None:
     requests = make_requests(tmp_path, [1] * 5)
     bad = requests[2].question
@@ -192,6 +193,7 @@ def test_the_cost_of_a_batch_has_the_price_of_batches_and_fits_the_budget_before
     assert cost["usd"] == pytest.approx(4 * 320 * 1000 / 1e6 / 2)
 
 
+@pytest.mark.slow
 def test_a_run_by_batches_on_the_command_line_has_the_records_of_a_direct_run(tmp_path: Path) -> None:
     common = ("task=phantom", "limit=8", "model=phantom-llava", "leaderboard=null", "engine=server")
     with BatchServer(echo) as server:

@@ -38,6 +38,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(line) for line in lines), key=lambda record: record["sample_id"])
 
 
+@pytest.mark.slow
 def test_a_run_has_the_same_records_and_files_as_engine_hf(tmp_path: Path) -> None:
     with serving() as server:
         result = evalkit(*at(server.url, "limit=20"), cwd=tmp_path)
@@ -60,6 +61,7 @@ def test_a_run_has_the_same_records_and_files_as_engine_hf(tmp_path: Path) -> No
     assert again.returncode == 2 and "does not answer" in again.stderr and "Traceback" not in again.stderr
 
 
+@pytest.mark.slow
 def test_weights_need_not_be_local(tmp_path: Path) -> None:
     with serving() as server:
         there = evalkit(*at(server.url, "limit=2", "model=llava-med", "engine.extra_body={min_p: 0}"), cwd=tmp_path)
@@ -68,6 +70,7 @@ def test_weights_need_not_be_local(tmp_path: Path) -> None:
     assert "the server uses its own" in there.stderr
 
 
+@pytest.mark.slow
 def test_answers_that_never_leave_the_thought_that_their_prompt_opened_are_cut(tmp_path: Path) -> None:
     def reply(n: int, body: Body) -> Act:
         cut = Act(text="Okay, so it could be yes or", finish="length")
@@ -83,6 +86,7 @@ def test_answers_that_never_leave_the_thought_that_their_prompt_opened_are_cut(t
     assert {r["raw"] for r in kept if r["error"]} == {"Okay, so it could be yes or"}
 
 
+@pytest.mark.slow
 def test_answers_that_read_like_errors_are_said_beside_the_table(tmp_path: Path) -> None:
     def reply(n: int, body: Body) -> Act:
         return Act(text="<think>Hm</think>Error: 429 Too Many Requests") if n % 2 else echo(n, body)
@@ -96,6 +100,7 @@ def test_answers_that_read_like_errors_are_said_beside_the_table(tmp_path: Path)
     assert any("read like error messages" in text for text in summary["warnings"])
 
 
+@pytest.mark.slow
 def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Path) -> None:
     def sick(n: int, body: Body) -> Act:
         return Act(status=400, error={"message": "no"}) if n in (3, 4) else echo(n, body)
@@ -161,6 +166,7 @@ def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
     assert "goes on from there" in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_an_outage_ends_with_code_3_and_says_how_to_continue(tmp_path: Path) -> None:
     def dying(n: int, body: Body) -> Act:
         return echo(n, body) if n < 30 else Act(status=503, headers=SOON)
@@ -177,6 +183,7 @@ def key_of(body: Body) -> str:
     return hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_repeating_saved_answers(tmp_path: Path) -> None:
     def slow(n: int, body: Body) -> Act:
         return Act(text=key_of(body), delay=0.03)

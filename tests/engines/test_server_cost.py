@@ -94,6 +94,7 @@ def run(cwd: Path, url: str, *words: str) -> Any:
     return command_line.evalkit(*at, f"engine.url={url}", f"engine.served_model={MODEL}", *words, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_cost_at_the_end_and_stops_at_the_budget(tmp_path: Path) -> None:
     with serving() as server:
         words = ("engine.price_per_million=[1000,1000]", "engine.budget_usd=4")
@@ -107,6 +108,7 @@ def test_the_command_line_shows_cost_at_the_end_and_stops_at_the_budget(tmp_path
     assert facts["cost"]["prompt_tokens"] == 3600 and facts["cost"]["prices_of"] == "the user"
 
 
+@pytest.mark.slow
 def test_without_a_price_the_tokens_are_shown_and_the_price_is_unknown(tmp_path: Path) -> None:
     with serving() as server:
         result = run(tmp_path, server.url)
@@ -158,6 +160,7 @@ def test_images_are_sent_within_the_stated_size_and_the_signature_says_so(tmp_pa
     assert small.metadata()["max_pixels"] == 600 and full.metadata()["max_pixels"] is None
 
 
+@pytest.mark.slow
 def test_a_run_with_a_stated_size_is_another_run_with_another_signature(tmp_path: Path) -> None:
     with serving() as server:
         plain = run(tmp_path, server.url)

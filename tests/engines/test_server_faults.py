@@ -36,6 +36,7 @@ def once(act: Act) -> Callable[[int, Body], Act]:
     return behave
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("fault", "attempt"),
     [
@@ -60,6 +61,7 @@ def test_a_transient_fault_is_retried_and_recorded(tmp_path: Path, fault: Act, a
     assert made.metadata()["attempts"] == {attempt: 2, "200": 2}
 
 
+@pytest.mark.slow
 def test_retry_after_is_respected(tmp_path: Path) -> None:
     with serving(once(Act(status=429, headers={"retry-after": "1"}))) as server:
         started = time.monotonic()
@@ -153,7 +155,7 @@ def test_a_thought_that_the_token_limit_cut_is_no_answer_and_counts_as_truncated
 
 
 @pytest.mark.parametrize("name", LASTING)
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 def test_a_permanent_fault_of_one_request_is_an_error_with_a_reason(tmp_path: Path, name: str) -> None:
     fault, why, attempts = LASTING[name]
     requests = make_requests(tmp_path, [3, 2, 1])

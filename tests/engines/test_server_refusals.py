@@ -70,7 +70,7 @@ def refusing(refused: dict[str, Act]) -> Any:
 
 @pytest.mark.parametrize("parameter", ["temperature", "top_p", "seed", "stop"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_a_refused_parameter_costs_one_call_in_all_and_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, parameter: str
 ) -> None:
@@ -169,6 +169,7 @@ def test_a_setting_of_open_models_that_was_chosen_is_not_left_out_by_itself() ->
     assert refused_parameters(error, None, sent, ("top_k",)) == ["top_k"]
 
 
+@pytest.mark.slow
 def test_a_slow_first_answer_does_not_hold_up_the_others(tmp_path: Path) -> None:
     with serving(lambda n, body: Act(text="x", delay=1.5 if n == 0 else 0.0)) as server:
         made = engine(server, concurrency=4)
@@ -205,6 +206,7 @@ def run(server: FakeServer, out: Path, *words: str) -> Any:
     return evalkit(*at, f"engine.url={server.url}", f"engine.served_model={MODEL}", *words, cwd=out)
 
 
+@pytest.mark.slow
 def test_a_later_start_of_the_run_asks_without_what_was_refused(tmp_path: Path) -> None:
     refusal = FORMS["openai"]("temperature")
 

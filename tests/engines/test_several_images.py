@@ -100,7 +100,7 @@ def questions(pool: list[ImageRef], family: str, n: int = 4) -> list[Request]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_sharing_gives_the_answers_of_plain_prompts(
     engine: Make, checkpoints: dict[str, Path], pool: list[ImageRef], family: str
 ) -> None:

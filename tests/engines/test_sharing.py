@@ -267,7 +267,7 @@ def test_sampling_differs_from_greedy_and_from_another_seed(engine: Make, folder
         {"typical_p": 0.01},
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_the_checkpoints_own_decoding_settings_do_not_apply(
     engine: Make, folder: Path, tmp_path: Path, own: dict[str, Any]
 ) -> None:

@@ -36,7 +36,7 @@ def requests(tmp_path: Path) -> list[Request]:
 @pytest.mark.parametrize(
     "settings", [{}, {"batch_size": 3}, {"max_batch_tokens": 64}, {"exact": True}, {"workers": 0}], ids=str
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_answers_are_those_of_each_prompt_alone(
     engine: Make, requests: list[Request], settings: dict[str, Any]
 ) -> None:

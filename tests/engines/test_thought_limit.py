@@ -104,7 +104,7 @@ def test_every_answer_follows_the_rule(thinking: Path, requests: list[Request], 
     assert len(kinds) >= 2
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("overflow", ["force", "fail"])
 def test_sharing_and_batches_change_no_thought(thinking: Path, requests: list[Request], overflow: Any) -> None:
     limits = Generation(max_new_tokens=ANSWER, reasoning_budget=BUDGET, reasoning_overflow=overflow)

@@ -28,6 +28,7 @@ def evalkit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProc
     return in_fork(*arguments, cwd=cwd, env=settings(**more))
 
 
+@pytest.mark.slow
 def test_a_run_has_the_same_records_answers_and_files_as_engine_hf(tmp_path: Path) -> None:
     result = evalkit(*VLLM, "engine.engine_args={enforce_eager: true}", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

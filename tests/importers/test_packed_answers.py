@@ -107,6 +107,7 @@ def test_a_conflict_names_the_row_whose_text_was_kept(tmp_path: Path) -> None:
         read_answers(_lines(tmp_path / "a.jsonl", *rows))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 def test_reading_short_answers_takes_less_than_twice_the_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

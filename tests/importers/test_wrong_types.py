@@ -261,6 +261,7 @@ def check_archives(path: Path, types: tuple[Any, ...]) -> None:
             check(path, archive(header, replaced(INSPECT_SAMPLE, place, new)), "auto")
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FILES)
 def test_every_field_as_every_type(name: str, path: Path) -> None:
     check_types(path, name, TYPES)

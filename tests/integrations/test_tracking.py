@@ -72,6 +72,7 @@ def test_what_is_sent_is_what_was_asked_for(tracker: Any) -> None:
     assert [s.picture for s in sent[0].samples] == [None] * 3 and sent[0].files == ()
 
 
+@pytest.mark.slow
 def test_a_tracker_changes_nothing_of_the_run(tracker: Any) -> None:
     tracker(lambda run: "there")
     for words in (RUN, RUN[:-1]):

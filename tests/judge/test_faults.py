@@ -36,6 +36,7 @@ def once(act: Act) -> Callable[[int, Body], Act]:
     return behave
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -56,6 +57,7 @@ def test_a_passing_fault_is_retried_and_costs_no_judgment(tmp_path: Path, fault:
     assert outcome.scores.find("relative_score").value == 0.5
 
 
+@pytest.mark.slow
 def test_retry_after_is_respected(tmp_path: Path) -> None:
     samples = chat(1)
     started = time.monotonic()

@@ -68,6 +68,7 @@ def judge_until_full(folder: Path, settings: JudgeConfig, n: int) -> EvalkitErro
 NUMBERS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("number", mostly_slow(NUMBERS, [errno.ENOSPC]), ids=errno.errorcode.get)
 @pytest.mark.parametrize("room", [2, 3, 6])
 def test_the_first_reply_that_cannot_be_written_stops_new_calls(

@@ -38,7 +38,7 @@ def asked(names: list[str]) -> list[Sample]:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_each_hostile_reply_fails_its_own_call_and_judging_is_finished_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:

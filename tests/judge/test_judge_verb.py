@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support import command_line
 from tests.support.fake_server import Act, FakeServer, verdict
 from tests.support.paths import ROOT
@@ -40,6 +42,7 @@ def test_a_run_is_judged_and_judging_it_again_makes_no_call(tmp_path: Path) -> N
     assert any(m["metric"] == "judged_accuracy" and m["value"] is not None for m in judged["metrics"])
 
 
+@pytest.mark.slow
 def test_an_outage_prints_no_score_and_exits_with_3(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
     with FakeServer(lambda n, body: Act(status=500)) as server:
@@ -50,6 +53,7 @@ def test_an_outage_prints_no_score_and_exits_with_3(tmp_path: Path) -> None:
     assert row.split()[2:4] == ["–", "–"], "no value and no interval"
 
 
+@pytest.mark.slow
 def test_no_judge_is_one_paragraph(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
     result = evalkit("judge", f"run={run}", cwd=tmp_path)
@@ -58,6 +62,7 @@ def test_no_judge_is_one_paragraph(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_this_process_can_judge_and_its_invalid_replies_are_unreadable(tmp_path: Path) -> None:
     run = scripted_run(tmp_path)
     result = evalkit(
@@ -69,6 +74,7 @@ def test_a_checkpoint_in_this_process_can_judge_and_its_invalid_replies_are_unre
     assert any('"raw"' in line or '"text"' in line for line in lines)
 
 
+@pytest.mark.slow
 def test_captions_are_judged_with_rows_all(tmp_path: Path) -> None:
     tree = tmp_path / "cap.json"
     records = [

@@ -204,6 +204,7 @@ HALVES = {
 }  # fmt: skip
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("name", HALVES)
 @pytest.mark.parametrize("kind", ["outage", "half", "cut", "refusal", "withheld", "prose refusal"])
 def test_an_outage_a_half_reply_and_a_refusal_give_no_number(tmp_path: Path, name: str, kind: str) -> None:
@@ -378,6 +379,7 @@ def test_every_judge_of_others_says_where_its_form_is_from() -> None:
         assert len(str(load_option("judge", name).get("source"))) > 40, name
 
 
+@pytest.mark.slow
 def test_each_judge_with_a_rule_for_closed_rows_names_its_tasks_and_warns_on_any_other() -> None:
     with_rule = {name: load_option("judge", name) for name in options("judge")}
     with_rule = {name: judge for name, judge in with_rule.items() if judge.get("closed", "judge") != "judge"}

@@ -192,6 +192,7 @@ def test_a_cell_is_no_formula_and_has_no_thought() -> None:
     assert (row["answer"], row["weight"], row["label"]) == ("'=cmd()", "2", "")
 
 
+@pytest.mark.slow
 def test_the_verb_writes_a_file_that_judge_check_reads(
     tmp_path: Path, judged_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,7 +118,7 @@ def test_the_engines_identity_depends_on_the_model_and_the_train_data():
     assert BaselineEngine(baseline=Lookup(), model="x", trained_on="t").metadata()["trained_on"] == "t"
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("task", "folder", "settings", "closed", "recall"),

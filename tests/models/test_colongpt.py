@@ -132,7 +132,7 @@ def test_no_row_without_a_token_is_generated(colongpt):
 
 
 @pytest.mark.parametrize("release", ["merged", "lora"])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_answers_share_the_image_and_depend_on_it_alone_or_in_batches(release, colongpt):
     def engine(**settings: Any) -> HfEngine:
         name = {"merged": "colongpt", "lora": "colongpt-lora"}[release]

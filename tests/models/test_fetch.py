@@ -77,6 +77,7 @@ def test_a_second_fetch_downloads_nothing_and_reports_it(hub, lock):
     assert "0 B to fetch" in messages[0]
 
 
+@pytest.mark.slow
 def test_a_broken_download_resumes_where_it_stopped(hub, lock, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)  # 10 MB otherwise
     hub.cut["model.safetensors"] = 90_000

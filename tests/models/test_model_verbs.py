@@ -59,7 +59,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("case", mostly_slow(CASES, ["delta", "lora"]))
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_run_gives_the_answers_of_its_conversion_and_of_the_hugging_face_form(case, v15, v10, lora, tmp_path, capsys):
     from evalkit.models.processors import load_processor
 

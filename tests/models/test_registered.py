@@ -148,6 +148,7 @@ ORIGINAL = [n for n, c in CONFIGS.items() if c["form"].startswith("llava")]
 FIRST = ("llava-med", "llava-med-v1.0", "llava-med-v1.5-coloninst-lora", "huatuogpt-vision-7b", "colongpt")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in ORIGINAL])
 def test_a_tiny_model_in_each_layout_answers(name, v15, v10, lora, huatuo, colongpt):
     config = CONFIGS[name]
@@ -222,7 +223,7 @@ BY_CLASS = [n for n, kind in CLASSES.items() if kind in tiny_hf.SPECIAL]
 @pytest.mark.parametrize(
     "name", [n if n in FIRST_OF_ITS_CLASS.values() else pytest.param(n, marks=pytest.mark.slow) for n in BY_CLASS]
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
     def engine(**settings) -> HfEngine:
         config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[CLASSES[name]])}
@@ -251,7 +252,7 @@ def test_a_tiny_model_of_each_class_answers_without_torchvision(name, classes):
 @pytest.mark.parametrize(
     "kind", [k if k in ("qwen3_vl", "gemma4") else pytest.param(k, marks=pytest.mark.slow) for k in tiny_hf.SPECIAL]
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_batch_size_and_order_change_no_answer_of_a_class(kind, classes):
     name = FIRST_OF_ITS_CLASS[kind]
     config = CONFIGS[name] | {"name": name, "dtype": "float32", "source": str(classes[kind])}

@@ -116,7 +116,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "how", "step"), CASES)
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_an_interruption_at_any_moment_leaves_a_run_that_is_old_new_or_refused(
     name: str, how: How, step: int, tmp_path: Path
 ) -> None:
@@ -225,7 +225,7 @@ def finished(tmp_path: Path) -> Path:
         pytest.param("full disk", 1, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_scoring_that_is_interrupted_keeps_no_earlier_scoring_of_the_folder(
     finished: Path, how: How, step: int, tmp_path: Path
 ) -> None:
@@ -312,7 +312,7 @@ def limited_to(n_bytes: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "name"), [(1_000, "manifest.json"), (9_000, "predictions.jsonl")])
 def test_a_file_that_cannot_be_written_is_named(size: int, name: str, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EVALKIT_")} | {"PYTHONPATH": str(ROOT)}

@@ -123,6 +123,7 @@ def test_parts_joined_are_the_run(of: int, whole: Path, tmp_path: Path) -> None:
     assert_same_run(folder_of(result, tmp_path), whole)
 
 
+@pytest.mark.slow
 def test_parts_named_in_any_order_are_the_run_and_merging_twice_changes_nothing(
     three: list[Path], whole: Path, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_part_is_not_scored_as_if_it_were_the_task(three: list[Path]) -> None:
     assert "have no answer" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_part_killed_and_resumed_joins_to_the_run(whole: Path, tmp_path: Path) -> None:
     slow = (*ASKED, "model.batch_size=2", "model.seconds=0.05")
     command = [sys.executable, "-m", "evalkit", *slow, "engine.shard=2/2"]
@@ -227,6 +229,7 @@ def other_protocol(parts: list[Path]) -> None:
     change(parts[1] / "manifest.json", config=manifest["config"] | {"protocol": {"strict": {}}})
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -261,6 +264,7 @@ def test_a_merge_of_nothing_is_refused_in_one_paragraph(runs: str, tmp_path: Pat
     assert len(result.stderr.strip().splitlines()) == 1 and "No part of a run was named" in result.stderr
 
 
+@pytest.mark.slow
 def test_failed_samples_of_a_part_are_partial_there_and_in_the_whole(tmp_path: Path) -> None:
     failing = (*ASKED, "model.fail=[0/test/1/0,0/test/2/1]")
     codes = [evalkit(*failing, f"engine.shard={i}/2", cwd=tmp_path).returncode for i in (1, 2)]

@@ -36,6 +36,7 @@ def maker(spec: Any, **fixed: Any) -> Any:
     return lambda **settings: HfEngine(**{"spec": spec, "device": "cpu", "dtype": "float32", **fixed, **settings})
 
 
+@pytest.mark.slow
 def test_every_mode_is_measured_on_the_same_requests(spec: Any, tmp_path: Path) -> None:
     asked = tiny.requests(tmp_path / "images", [4, 3], spec.generation)
     result = bench(maker(spec), asked, batch_sizes=(3,), repetitions=2)

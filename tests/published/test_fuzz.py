@@ -30,6 +30,7 @@ def test_a_table(table: Path, tmp_path: Path, edits: Any, grafts: Any) -> None:
         assert found is None or isinstance(found, PublishedTable)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", PAPERS)
 @FUZZED
 @given(grafts=GRAFTS)

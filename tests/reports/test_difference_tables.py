@@ -33,6 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return made[0], made[1]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("suffix", [".tex", ".md", ".csv", ".html"])
 def test_a_comparison_goes_into_a_file(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str

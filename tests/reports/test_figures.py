@@ -139,6 +139,7 @@ def plain_risks(run: SuiteRun) -> dict[float, float]:
     return found
 
 
+@pytest.mark.slow
 def test_risk_curves_are_those_of_the_answers(sure: list[SuiteRun], capsys: pytest.CaptureFixture[str]) -> None:
     data = risk_data(sure, KEY)
     assert sorted(s.name for s in data.series) == ["careful", "rash"]

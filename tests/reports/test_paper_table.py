@@ -202,6 +202,7 @@ def test_the_form_is_given_or_that_of_the_suffix() -> None:
             form_of(target, given)
 
 
+@pytest.mark.slow
 def test_the_verb_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of_runs(tmp_path / "runs")
     target = tmp_path / "new" / "t.tex"

@@ -585,6 +585,7 @@ def test_a_lower_is_better_metric_is_right_where_its_score_is_zero(page: Browser
     assert count(page) == 2
 
 
+@pytest.mark.slow
 def test_differences_are_shown_even_where_there_is_no_interval(
     page: Browser, run: Path, other: Path, tmp_path: Path
 ) -> None:

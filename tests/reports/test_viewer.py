@@ -249,6 +249,7 @@ def test_the_board_ranks_the_runs_and_leads_to_their_pages(made: Path) -> None:
     assert client(none).get("/board-toy.html").status_code == 404
 
 
+@pytest.mark.slow
 def test_tasks_of_any_name_have_pages_of_their_own(tmp_path: Path) -> None:
     """Names that differ only in what a file name cannot have, that leave the folder, or that are a page's name."""
     tasks = ["a/b", "a-b", "a b", "../up", "index", "board", "é" * 80, "<b>", "x" * 300, "a/b~1"]

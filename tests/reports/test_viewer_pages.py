@@ -116,6 +116,7 @@ def test_two_to_six_runs_of_one_task_are_chosen_by_keyboard_and_compared(page: B
     assert page.text("h1").startswith(f"{first} on toy against ")
 
 
+@pytest.mark.slow
 def test_three_runs_are_compared_with_differences_flips_and_overlaid_slices(
     page: Browser, address: str, runs: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_three_runs_are_compared_with_differences_flips_and_overlaid_slices(
     assert len(set(colours)) == 3
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_compared_are_refused_in_words(
     page: Browser, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def test_runs_that_cannot_be_compared_are_refused_in_words(
             assert reason in page.text("#loading")
 
 
+@pytest.mark.slow
 def test_numbers_are_shown_before_the_answers_and_a_link_to_one_waits(
     page: Browser, tmp_path: Path, samples: list[Sample]
 ) -> None:
@@ -265,6 +268,7 @@ def test_a_copy_as_csv_has_the_filtered_rows_and_no_formulas(page: Browser, tmp_
     page.wait(f"document.getElementById('copied').textContent === '{n} rows copied'")
 
 
+@pytest.mark.slow
 def test_progress_of_a_running_run_is_seen_without_a_reload(page: Browser, runs: Path, samples: list[Sample]) -> None:
     with served(Site(RunList(runs), source_of(samples), is_live=True)) as address:
         opened(page, address)
@@ -331,6 +335,7 @@ def test_judged_scores_are_folded(page: Browser, tmp_path: Path) -> None:
     assert "another organ" in page.text("#detail")
 
 
+@pytest.mark.slow
 def test_static_files_are_pages_under_any_path(
     page: Browser, runs: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -354,6 +359,7 @@ class Quiet(SimpleHTTPRequestHandler):
         """Log nothing."""
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("width", "dark"), [(420, True), (2560, False)])
 def test_no_page_is_wider_than_the_screen(page: Browser, address: str, width: int, dark: bool) -> None:
     page.screen(width, 900, dark=dark)
@@ -364,6 +370,7 @@ def test_no_page_is_wider_than_the_screen(page: Browser, address: str, width: in
         assert page.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name(page: Browser, address: str) -> None:
     unnamed = """[...document.querySelectorAll("input, select, button, a, progress, [tabindex='0'], img")]
         .filter((e) => !(e.labels && e.labels.length) && !e.getAttribute("aria-label") && !e.innerText.trim())

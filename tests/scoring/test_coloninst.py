@@ -227,7 +227,7 @@ def test_macro_metrics_agree_with_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("aggregate", [macro_accuracy, macro_f1])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_macro_intervals_are_those_of_a_cluster_bootstrap(aggregate) -> None:  # type: ignore[no-untyped-def]
     values, labels, clusters = drawn(3, n=3000)
     rows: dict[str, list[int]] = {}

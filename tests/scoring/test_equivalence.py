@@ -307,7 +307,7 @@ SECOND = {
 
 
 @pytest.mark.parametrize("name", SECOND)
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_a_protocol_equals_its_second_implementation_on_5500_answers(name):
     chosen, differing = protocol(name), []
     for gold, answer, kind in generated():

@@ -29,7 +29,7 @@ def test_the_protocols_that_read_the_raw_text_are_those_whose_authors_do():
 @pytest.mark.parametrize("name", sorted(set(ROW_PROTOCOLS) - set(RAW)))
 @settings(max_examples=40)
 @given(gold=GOLDS, answer=ANSWERS, thought=THOUGHTS, form=st.sampled_from(sorted(FORMS)), kind=ANSWER_TYPES)
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 def test_any_thought_before_any_answer_gives_the_same_scores(name, gold, answer, thought, form, kind):
     answer, sample, chosen = answer.strip(), row(gold, kind), protocol(name)
     plain = separate(Prediction(sample_id="1", text=answer))

@@ -58,6 +58,7 @@ def test_unclustered_numbers_without_a_scale_get_t():
     assert found.method == "t"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_clustered_interval_is_statsmodels(seed):
     import statsmodels.api as sm

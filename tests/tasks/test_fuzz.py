@@ -92,6 +92,7 @@ def test_a_valid_copy_is_read(form: str, tmp_path: Path) -> None:
     assert loaded is not None and loaded.samples
 
 
+@pytest.mark.few(2)
 @every_form
 @FUZZED
 @given(edits=EDITS)

@@ -133,7 +133,7 @@ def words_found(gold: str, answer: str) -> float:
     # VQA-RAD's open figure moves between 15 and 20 with how ties between equally frequent answers are broken.
     [("path", 81.8, 15.3), ("slake", 66.6, 52.6), ("osf", 52.2, 18.5)],
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_scores_of_a_lookup_baseline_without_images(shared: Path, name: str, closed: float, opened: float) -> None:
     task = make(name, shared)
     table = Lookup().fit(task.load_train().samples)

@@ -191,6 +191,7 @@ def test_the_undamaged_baseline_passes(runs: tuple[Path, Path], tmp_path: Path) 
     assert main(["gate", f"baseline={folder}", f"candidate={folder}", f"out={tmp_path}"]) == 0
 
 
+@pytest.mark.few(14)
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_of_damage_exits_with_2_and_overwrites_an_earlier_pass(
     kind: str, runs: tuple[Path, Path], tmp_path: Path
@@ -248,6 +249,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("side", ["baseline", "candidate"])
 @pytest.mark.parametrize("kind", sorted(FOLDERS))
 def test_a_damaged_run_is_refused_on_either_side(kind: str, side: str, runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -284,7 +286,7 @@ def test_the_command_line_exits_with_2(text: str, runs: tuple[Path, Path], tmp_p
         ["prompts=true", "baseline={folder}", "candidate={empty}"],
     ],
 )  # fmt: skip
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 def test_an_incomplete_or_wrong_command_exits_with_2(
     arguments: list[str], runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -371,7 +373,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.few(15)
+@pytest.mark.few(7)
 def test_a_command_line_that_is_refused_leaves_no_pass_of_an_earlier_gate(
     kind: str, output: str, runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,7 +423,7 @@ def test_a_candidate_that_is_no_run_any_more_keeps_no_pass_in_its_folder(
 
 
 @pytest.mark.parametrize("how", ["kill", "full disk"])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_gate_that_is_interrupted_at_any_moment_leaves_no_earlier_verdict(
     how: How, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

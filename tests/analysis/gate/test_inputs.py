@@ -35,6 +35,7 @@ def read(out: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_folders_of_runs_and_of_baselines_are_matched_by_task_and_split(place: Path, tmp_path: Path) -> None:
     assert len(list((place / "base").glob("*.json"))) == 2
     sides = (f"baseline={place / 'base'}", f"candidate={place / 'new'}")

@@ -40,7 +40,7 @@ def test_the_simulated_pairs_have_the_difference_and_the_error_that_theory_takes
         assert np.std(means) == pytest.approx(simulation.standard_error(setting), rel=0.07)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("worse", "least", "most"), [(0, 0.65, 0.95), (1, 0.0, 0.11), (2, 0.0, 0.02)])
 def test_pairs_of_the_size_of_vqa_rad_pass_as_often_as_they_should(
     simulation: ModuleType, worse: int, least: float, most: float

@@ -492,7 +492,7 @@ def sides() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "edit", "kind", "side"), [*sides()])
-@pytest.mark.few(90)
+@pytest.mark.few(45)
 def test_an_edited_run_is_refused_on_either_side(
     name: str, edit: Edit, kind: str, side: str, pair: Pair, tmp_path: Path, counts: dict[str, int]
 ) -> None:
@@ -567,6 +567,7 @@ SAVED_CASES = [(n, e, k) for n, e in SAVED.items() for k in ("raw", "signed")] +
 ]
 
 
+@pytest.mark.few(14)
 @pytest.mark.parametrize(("name", "edit", "kind"), SAVED_CASES, ids=[f"{n}, {k}" for n, _, k in SAVED_CASES])
 def test_an_edited_baseline_file_is_refused(
     name: str, edit: Callable[[Record], Any], kind: str, pair: Pair, tmp_path: Path, counts: dict[str, int]

@@ -56,6 +56,7 @@ def content(dossier: Path) -> dict[str, dict[str, object]]:
     return {section["id"]: section for section in found["sections"]}
 
 
+@pytest.mark.slow
 def test_it_has_every_section_and_the_numbers_of_the_run(dossier: Path, runs: tuple[Path, Path]) -> None:
     sections = content(dossier)
     assert list(sections) == [
@@ -291,6 +292,7 @@ def test_the_dossier_says_whether_the_plan_was_followed(runs: tuple[Path, Path],
     assert (tmp_path / "d" / "plan.json").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_register_writes_a_plan_once_and_the_run_follows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["register", "task=phantom", "model=majority", "metric=strict closed_accuracy", f"to={tmp_path / 'p.json'}"]
     assert main(words) == 0
@@ -307,6 +309,7 @@ def test_register_writes_a_plan_once_and_the_run_follows_it(tmp_path: Path, caps
 DRAWS = ("model=phantom-llava", "task=phantom", "task.n_test=1", "generation.n=2", "generation.temperature=0.9")
 
 
+@pytest.mark.slow
 def test_a_run_of_several_answers_a_sample_follows_its_plan_and_others_do_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,6 +369,7 @@ def test_a_metric_that_no_protocol_has_is_refused(
     assert "metric" in capsys.readouterr().err and not (tmp_path / "p.json").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("words", "message"),
     [

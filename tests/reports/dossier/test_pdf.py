@@ -34,6 +34,7 @@ def only(program: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch, nam
     monkeypatch.setattr(pdf.shutil, "which", lambda asked: str(found) if program and asked == name else None)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("name", "program"), [("chromium", PRINTS), ("google-chrome", PRINTS), ("weasyprint", WEASY)])
 def test_the_pdf_is_in_the_chain(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, program: str
@@ -47,6 +48,7 @@ def test_the_pdf_is_in_the_chain(
         verify_chain(out)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("program", "reason"),
     [

@@ -261,6 +261,7 @@ def test_names_and_texts_that_are_markup_do_nothing(browser: Browser, folder: Pa
     assert EVIL in browser.run("document.body.textContent")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("width", "dark"), [(360, True), (420, False), (2560, True)])
 @pytest.mark.parametrize("name", ["index.html", "slake.html"])
 def test_a_page_fits_its_window_and_can_be_read(browser: Browser, name: str, width: int, dark: bool) -> None:

@@ -139,6 +139,7 @@ def test_scores_over_other_rows_are_refused() -> None:
         board("toy", results, stored, [])
 
 
+@pytest.mark.slow
 @given(st.integers(2, 4), st.integers(0, 2**31), st.integers(4, 30))
 @settings(max_examples=25, deadline=None)
 def test_bold_is_alone_and_the_tie_set_has_all_that_none_is_better_than(models: int, seed: int, images: int) -> None:

@@ -65,6 +65,7 @@ def verdicts(root: Path, *arguments: str) -> dict[tuple[str, str, str], list[dic
     return found
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("task", ["vqa-rad", "slake", pytest.param("pathvqa", marks=pytest.mark.slow)])
 def test_answers_with_llava_meds_counts_reproduce_its_cells_and_one_more_deviates(tmp_path: Path, task: str) -> None:
     score(tmp_path, task)
@@ -80,6 +81,7 @@ def test_answers_with_llava_meds_counts_reproduce_its_cells_and_one_more_deviate
     assert closed["deviates"]["why"] == f"{right + 1} right, published are {right} of {SETS[task][1]}"
 
 
+@pytest.mark.slow
 def test_answers_with_coloninsts_count_reproduce_its_cell_and_one_less_deviates(tmp_path: Path) -> None:
     n, right = 8929, 8379
     for folder, k in (("a", right), ("b", right - 1)):
@@ -99,6 +101,7 @@ def test_answers_with_coloninsts_count_reproduce_its_cell_and_one_less_deviates(
     assert counts == {"reproduced": "8379", "deviates": "8378"}
 
 
+@pytest.mark.slow
 def test_a_users_paper_is_one_yaml_and_its_missing_runs_are_started(tmp_path: Path) -> None:
     first = evalkit("model=majority", "task=phantom", "protocol=llava-med", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -122,6 +125,7 @@ def test_a_users_paper_is_one_yaml_and_its_missing_runs_are_started(tmp_path: Pa
     assert "can be run: 0" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_start_leaves_the_table_and_exit_code_three(tmp_path: Path) -> None:
     conf = tmp_path / "conf" / "paper"
     conf.mkdir(parents=True)

@@ -107,8 +107,10 @@ def some(channels: int, depth: int) -> np.ndarray:
 
 
 def ref_to(folder: Path, content: bytes) -> ImageRef:
-    (folder / "image").write_bytes(content)
-    return ImageRef(kind="file", path=str(folder / "image"))
+    # A file of its own for each content: two of one size, written within a tick of the clock, look like one file.
+    path = folder / hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+    return ImageRef(kind="file", path=str(path))
 
 
 def pixels(folder: Path, content: bytes) -> np.ndarray:

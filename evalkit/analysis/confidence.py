@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.packed_predictions import column
 from evalkit.core.types import MetricKey, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.score_table import MetricScores, ScoreTable
@@ -66,6 +67,8 @@ def confidence_block(
     """
     import numpy as np
 
+    if not any(column(predictions, "options")) and all(logprob is None for logprob in column(predictions, "logprob")):
+        return None
     found = [answer_confidence(p) for p in predictions]
     if all(c is None for c in found):
         return None

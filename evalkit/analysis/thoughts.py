@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from evalkit.core.format import percent
+from evalkit.core.packed_predictions import column
 from evalkit.core.types import Prediction
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
@@ -28,6 +29,16 @@ def is_hidden(prediction: Prediction) -> bool:
     return not has_thought(prediction) and bool(prediction.thought_tokens)
 
 
+def with_thoughts(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The answers that came with a thought, shown or hidden, in order."""
+    marks = zip(*(column(predictions, name) for name in ("reasoning", "raw", "thought_tokens")), strict=True)
+    return [
+        predictions[place]
+        for place, (reasoning, raw, tokens) in enumerate(marks)
+        if reasoning or raw is not None or tokens
+    ]
+
+
 def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Counts of thoughts, for the summary; empty for a run without any.
 
@@ -35,8 +46,8 @@ def thought_record(predictions: Sequence[Prediction]) -> dict[str, Any]:
     of every one are known; a thought in which an answer was cut has all tokens of that answer.  hidden: thoughts that a
     server counted and did not show, where there are any.
     """
-    hidden = sum(map(is_hidden, predictions))
-    found = [p for p in predictions if has_thought(p) or is_hidden(p)]
+    found = with_thoughts(predictions)
+    hidden = sum(map(is_hidden, found))
     if not found:
         return {}
     counts = [_tokens_of(p) for p in found]
@@ -94,7 +105,7 @@ def thought_warning(predictions: Sequence[Prediction], generation: str, prompt: 
                 f"{len(unmarked)} of {len(predictions)} answers to task.prompt=cot have no heading of a thought and an "
                 f"answer, first for sample {unmarked[0]}: their whole text was scored"
             )
-    n = sum(has_thought(p) or is_hidden(p) for p in predictions)
+    n = len(with_thoughts(predictions)) if ASKED in generation or REFUSED in generation else 0
     if ASKED in generation and len(predictions) and not n:
         return (
             "generation.reasoning=on, and no answer came with a thought: the model or its server has not followed the "
@@ -109,13 +120,14 @@ def reasoning_texts(
     predictions: Sequence[Prediction], protocols: Sequence[ScoringProtocol], provenance: RunProvenance
 ) -> tuple[str, ...]:
     """Lines about reasoning in the answers and how it was handled; empty for a run without any."""
-    n, thoughts, hidden = len(predictions), sum(map(has_thought, predictions)), sum(map(is_hidden, predictions))
-    if not (thoughts or hidden) or provenance.reasoning != "auto":
+    found = with_thoughts(predictions) if provenance.reasoning == "auto" else []
+    if not found:
         return ()
+    n, thoughts, hidden = len(predictions), sum(map(has_thought, found)), sum(map(is_hidden, found))
     shown = f"{thoughts} of {n} answers came with a thought, not scored (reasoning=keep scores it)"
     unseen = f"{hidden} of {n} answers came after a thought that the server counts and does not show"
-    found = [text for text, count in ((shown, thoughts), (unseen, hidden)) if count]
-    texts = [f"{'' if k else 'reasoning':<20}{text}" for k, text in enumerate(found)]
+    said = [text for text, count in ((shown, thoughts), (unseen, hidden)) if count]
+    texts = [f"{'' if k else 'reasoning':<20}{text}" for k, text in enumerate(said)]
     if cut := [p.sample_id for p in predictions if p.is_cut]:
         named = ", ".join(cut[:SHOWN_CUT]) + (f" and {len(cut) - SHOWN_CUT} more" if len(cut) > SHOWN_CUT else "")
         texts.append(f"                    {len(cut)} of {n} end inside their reasoning and are unscored: {named}")

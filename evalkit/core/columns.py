@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Generic, TypeVar, overload
 
 _T = TypeVar("_T")
+_Value = TypeVar("_Value", covariant=True)
 
 # Equal values are held once among so many different ones.
 _MOST = 1 << 16
@@ -28,7 +30,26 @@ class SharedValues:
         return held
 
 
-class OptionalValues(Sequence[_T | None], Generic[_T]):
+class Packed(Sequence[_Value]):
+    """A sequence held as columns, whose values are made when they are asked for, by a subclass's `value_at`."""
+
+    @abstractmethod
+    def value_at(self, place: int) -> _Value:
+        """The value of a place, which is not below 0 and not beyond the end."""
+
+    @overload
+    def __getitem__(self, place: int) -> _Value: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[_Value]: ...
+    def __getitem__(self, place: int | slice) -> _Value | list[_Value]:
+        found = range(len(self))[place]  # raises IndexError
+        return self.value_at(found) if isinstance(found, int) else list(map(self.value_at, found))
+
+    def __iter__(self) -> Iterator[_Value]:
+        return map(self.value_at, range(len(self)))
+
+
+class OptionalValues(Packed[_T | None], Generic[_T]):
     """Values of which each may be None, in the order in which they were added."""
 
     def __init__(self) -> None:
@@ -46,21 +67,15 @@ class OptionalValues(Sequence[_T | None], Generic[_T]):
     def __len__(self) -> int:
         return self._n
 
-    @overload
-    def __getitem__(self, place: int) -> _T | None: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[_T | None]: ...
-    def __getitem__(self, place: int | slice) -> _T | list[_T | None] | None:
-        if isinstance(place, slice):
-            return [self[k] for k in range(self._n)[place]]
-        k = range(self._n)[place]  # raises IndexError
-        return self._values[k] if self._values else None
+    def value_at(self, place: int) -> _T | None:
+        """The value of a place."""
+        return self._values[place] if self._values else None
 
     def __iter__(self) -> Iterator[_T | None]:
         return iter(self._values) if self._values else repeat(None, self._n)
 
 
-class PackedTexts(Sequence[str | None]):
+class PackedTexts(Packed[str | None]):
     """Texts that differ, of which each may be None, held by their bytes: a short one as a str takes 49 bytes more."""
 
     def __init__(self) -> None:
@@ -75,18 +90,7 @@ class PackedTexts(Sequence[str | None]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> str | None: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str | None]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str | None] | None:
-        if isinstance(place, slice):
-            return [self._at(k) for k in range(len(self))[place]]
-        return self._at(range(len(self))[place])
-
-    def __iter__(self) -> Iterator[str | None]:
-        return map(self._at, range(len(self)))
-
-    def _at(self, place: int) -> str | None:
+    def value_at(self, place: int) -> str | None:
+        """The text of a place."""
         found = self._bytes[self._ends[place] : self._ends[place + 1]]
         return None if found == _NO_TEXT else found.decode("utf-8", "surrogatepass")

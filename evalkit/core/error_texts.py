@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from evalkit.core.packed_predictions import column
 from evalkit.core.types import Prediction
 
 _STATUS = r"(?:40[0-9]|41[0-9]|42[0-9]|43[0-9]|45[0-9]|50[0-9]|52[0-9])"
@@ -59,13 +60,15 @@ def looks_like_error(text: str) -> bool:
 
 def error_text_warning(predictions: Sequence[Prediction]) -> str | None:
     """A warning with the number of answers that look like error messages and the first of them; None without any."""
-    found = [p for p in predictions if p.text is not None and looks_like_error(p.text)]
+    texts = enumerate(column(predictions, "text"))
+    found = [place for place, text in texts if text is not None and looks_like_error(text)]
     if not found:
         return None
-    first = " ".join((found[0].text or "").split())
+    example = predictions[found[0]]
+    first = " ".join((example.text or "").split())
     shown = first if len(first) <= 100 else first[:99] + "…"
     return (
-        f"{len(found)} of {len(predictions)} answers read like error messages, first for sample {found[0].sample_id}: "
+        f"{len(found)} of {len(predictions)} answers read like error messages, first for sample {example.sample_id}: "
         f"{shown!r}. They were scored as the model's answers; if they are failed requests, ask them again, or set them "
         "to null, which is counted as failed"
     )

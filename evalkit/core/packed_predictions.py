@@ -6,10 +6,10 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from operator import eq
-from typing import Any, NamedTuple, overload
+from operator import attrgetter, eq
+from typing import Any, NamedTuple
 
-from evalkit.core.columns import SharedValues
+from evalkit.core.columns import Packed, SharedValues
 from evalkit.core.types import OptionScore, Prediction
 
 # Equal texts of up to so many characters are held once.
@@ -35,7 +35,7 @@ class _Rest(NamedTuple):
     fingerprint: str | None  # None: it is a sha256, and held as its bytes
 
 
-class PackedPredictions(Sequence[Prediction]):
+class PackedPredictions(Packed[Prediction]):
     """One prediction a place, each made when it is asked for; places may be filled in any order.
 
     Args:
@@ -72,6 +72,20 @@ class PackedPredictions(Sequence[Prediction]):
     def text(self, place: int) -> str | None:
         """The text of the prediction of a place; None where it is an error, or not filled."""
         return self._texts[place]
+
+    def column(self, name: str) -> Iterable[Any]:
+        """The values of one field (or property) of the predictions, in a tenth of the time that making them takes.
+
+        Raises:
+            LookupError: a place is not filled.
+        """
+        if self.n_missing:
+            raise self._missing(self._rest.index(None))
+        if name == "text":
+            return self._texts
+        if name == "sample_id":
+            return self._ids
+        return map(attrgetter(name), self._rest if name in _COMMON else self)
 
     def of_sample(self, place: int, sample_id: str) -> Prediction:
         """The prediction of a place, as that of another sample.
@@ -119,19 +133,13 @@ class PackedPredictions(Sequence[Prediction]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    @overload
-    def __getitem__(self, place: int) -> Prediction: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Prediction]: ...
-    def __getitem__(self, place: int | slice) -> Prediction | list[Prediction]:
+    def value_at(self, place: int) -> Prediction:
         """The prediction of a place.
 
         Raises:
             LookupError: the place is not filled.
         """
-        if isinstance(place, slice):
-            return [self._at(k) for k in range(len(self))[place]]
-        return self._at(range(len(self))[place])
+        return self._at(place)
 
     def __iter__(self) -> Iterator[Prediction]:
         start = 0
@@ -153,6 +161,17 @@ class PackedPredictions(Sequence[Prediction]):
 
     def _missing(self, place: int) -> LookupError:
         return LookupError(f"there is no prediction for sample {self._ids[place]!r}")
+
+
+# Fields that are read from `_Rest` as they are.
+_COMMON = frozenset(_Rest._fields) - {"fingerprint"}
+
+
+def column(predictions: Sequence[Prediction], name: str) -> Iterable[Any]:
+    """The values of one field (or property) of some predictions, in order."""
+    return (
+        predictions.column(name) if isinstance(predictions, PackedPredictions) else map(attrgetter(name), predictions)
+    )
 
 
 _NEW = object.__new__

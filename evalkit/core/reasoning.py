@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from evalkit.core.packed_predictions import PackedPredictions
+from evalkit.core.packed_predictions import PackedPredictions, column
 from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 MODES = ("auto", "keep")
@@ -60,6 +61,10 @@ _HARMONY_ANY = re.compile(r"(?:<\|start\|>assistant)|<\|(?:start|message|end|ret
 # Harmony whose special tokens were dropped in decoding: "analysisWe need …assistantfinalCT".
 _BARE_HARMONY = re.compile(r"\s*(?:assistant)?analysis")
 _BARE_FINAL = "assistantfinal"
+
+
+# Characters of texts whose parts are remembered.
+_SHORT = 64
 
 
 class _Lead(NamedTuple):
@@ -134,6 +139,16 @@ def split(text: str, *, opened: bool = False) -> SplitText:
     >>> split("No mass is seen.").found, split("<think>Perhaps CT, but").is_cut
     (False, True)
     """
+    return _split_short(text, opened) if len(text) <= _SHORT else _split(text, opened)
+
+
+@lru_cache(maxsize=1 << 14)
+def _split_short(text: str, opened: bool) -> SplitText:
+    """`_split` of a short text, which often comes up again."""
+    return _split(text, opened)
+
+
+def _split(text: str, opened: bool) -> SplitText:
     if opened:
         return _split_marked(text, opened=True)
     if _CHANNEL in text:
@@ -260,7 +275,8 @@ def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:
 
 def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:
     """How many answers have a closing mark without an opening one, and the places of those without any thought."""
-    n = sum(p.text is not None and p.raw is not None and _begins_inside(p.raw) for p in predictions)
+    said = zip(column(predictions, "text"), column(predictions, "raw"), strict=True)
+    n = sum(text is not None and raw is not None and _begins_inside(raw) for text, raw in said)
     if not n:
         return 0, []
     return n, [

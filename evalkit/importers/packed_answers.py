@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import overload
 
-from evalkit.core.columns import OptionalValues, PackedTexts
+from evalkit.core.columns import OptionalValues, Packed, PackedTexts
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.types import Prediction
 from evalkit.importers.base import Answer, Columns
@@ -16,7 +15,7 @@ from evalkit.records.base import PackedRecords
 NOWHERE = -1
 
 
-class PackedAnswers(Sequence[Answer]):
+class PackedAnswers(Packed[Answer]):
     """One answer a place, each made when it is asked for.
 
     ids, questions, references, images: the values of these fields, by place.  keys: the other short values, as records
@@ -62,19 +61,8 @@ class PackedAnswers(Sequence[Answer]):
     def __len__(self) -> int:
         return len(self._said)
 
-    @overload
-    def __getitem__(self, place: int) -> Answer: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Answer]: ...
-    def __getitem__(self, place: int | slice) -> Answer | list[Answer]:
-        if isinstance(place, slice):
-            return [self._at(k) for k in range(len(self))[place]]
-        return self._at(range(len(self))[place])
-
-    def __iter__(self) -> Iterator[Answer]:
-        return map(self._at, range(len(self)))
-
-    def _at(self, place: int) -> Answer:
+    def value_at(self, place: int) -> Answer:
+        """The answer of a place."""
         said, keys = self._said[place], self.keys[place]
         return Answer(
             row=keys.row, id=self.ids[place], question=self.questions[place], reference=self.references[place],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from evalkit.core.errors import DataError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MAX_MISMATCH = 0.02  # highest share of joined rows whose question or reference may differ (reworded releases)
 
 
+@lru_cache(maxsize=1 << 12)
 def comparable_text(text: str | None) -> str | None:
     """A text in the form in which texts are compared: without "<image>", case-folded, white space as single spaces."""
     return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())

@@ -11,14 +11,21 @@ from evalkit import __version__
 from evalkit.analysis import confidence, disagreement, sanity_checks
 from evalkit.analysis.disagreement import ProtocolComparison
 from evalkit.analysis.draw_texts import draw_texts
-from evalkit.analysis.thoughts import has_thought, reasoning_texts, thought_length_text, thought_warning
+from evalkit.analysis.thoughts import (
+    has_thought,
+    reasoning_texts,
+    thought_length_text,
+    thought_warning,
+    with_thoughts,
+)
 from evalkit.core import console
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.format import FEW_CLUSTERS_NOTE, SENTENCE_BLEU_NOTE, has_sentence_bleu, is_few
+from evalkit.core.packed_predictions import column
 from evalkit.core.reasoning import inside_a_thought
-from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
+from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, Prediction, Sample
 from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
 from evalkit.pipeline.headline import headline, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
@@ -88,7 +95,7 @@ def conclude(
     settings: AnalysisSettings,
 ) -> Conclusion:
     """Score answers, analyse the scores, write the files that `run`, `merge` and `score` all end with."""
-    provenance = replace(provenance, has_thoughts=any(map(has_thought, predictions)))
+    provenance = replace(provenance, has_thoughts=any(map(has_thought, with_thoughts(predictions))))
     check_golds(samples, protocols, f"{provenance.task.name} ({provenance.task.split})")
     protocols = with_rows(samples, protocols)
     kinds = RowKinds.among(samples)
@@ -260,10 +267,13 @@ class _Ends(NamedTuple):
 
 def _ends(predictions: Sequence[Prediction]) -> _Ends:
     failed, empty, truncated = 0, 0, 0
-    for p in predictions:
-        failed += p.failed
-        empty += p.text is not None and not p.text.strip()
-        truncated += p.finish_reason == "length" or p.is_cut
+    for text, error, reason in zip(
+        *(column(predictions, name) for name in ("text", "error", "finish_reason")), strict=True
+    ):
+        is_cut = error == CUT_IN_REASONING
+        failed += error is not None and not is_cut
+        empty += text is not None and not text.strip()
+        truncated += reason == "length" or is_cut
     return _Ends(failed, empty, truncated)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import eq
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
-from evalkit.core.columns import SharedValues
+from evalkit.core.columns import Packed, SharedValues
 from evalkit.core.errors import DataError
 
 # Equal texts of up to so many characters in a column are held once.
@@ -34,7 +34,7 @@ class Record:
     fields: Mapping[str, Any]
 
 
-class PackedRecords(Sequence[Record]):
+class PackedRecords(Packed[Record]):
     """Records held by the values of their fields, each made when it is asked for: a dict of each line of a large file
     would take more than the file."""
 
@@ -89,23 +89,12 @@ class PackedRecords(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, place: int) -> Record: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Record]: ...
-    def __getitem__(self, place: int | slice) -> Record | list[Record]:
-        if isinstance(place, slice):
-            return [self._at(k) for k in range(len(self))[place]]
-        return self._at(range(len(self))[place])
-
-    def __iter__(self) -> Iterator[Record]:
-        return map(self._at, range(len(self)))
-
     def __eq__(self, other: object) -> bool:
         """Whether the other is a sequence of the same records."""
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
 
-    def _at(self, place: int) -> Record:
+    def value_at(self, place: int) -> Record:
+        """The record of a place."""
         values = self._values[self._ends[place] : self._ends[place + 1]]
         return Record(row=self._rows[place], fields=dict(zip(self._shapes[self._shape_of[place]], values, strict=True)))
 

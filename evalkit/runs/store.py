@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from evalkit.runs.schema import Baseline, JudgedFile, Manifest, PredictionLine, 
 
 # Errors of `flock` on file systems without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
-_LINE_KEYS = tuple(PredictionLine.__dataclass_fields__)
+# Fields of a line that are left out where they have nothing.
+_RARE = {f.name: f.default for f in fields(PredictionLine) if f.default is not MISSING}
 # Bytes: two names and a digest, and room for what is added to them.
 MAX_RUN_ID = 230
 # Bytes that are read at a time in search of the last line break.
@@ -173,13 +174,15 @@ def _answer_in(line: bytes, where: str) -> Prediction:
 
 def prediction_text(line: PredictionLine) -> str:
     """A line of predictions.jsonl; fields that few answers have are left out where they have nothing."""
-    record = {key: getattr(line, key) for key in _LINE_KEYS}
-    for key, none in (
-        ("attempts", ()), ("reasoning", ""), ("raw", None), ("options", ()), ("thought_forced", False),
-        ("logprob", None), ("thought_tokens", None),
-    ):  # fmt: skip
-        if record[key] == none:
-            del record[key]
+    record: dict[str, Any] = {
+        "sample_id": line.sample_id, "image_id": line.image_id, "question": line.question,
+        "references": line.references, "answer_type": line.answer_type, "text": line.text, "error": line.error,
+        "finish_reason": line.finish_reason, "n_tokens": line.n_tokens, "seconds": line.seconds,
+        "fingerprint": line.fingerprint,
+    }  # fmt: skip
+    for key, none in _RARE.items():
+        if (value := getattr(line, key)) != none:
+            record[key] = value
     if line.options:
         record["options"] = [asdict(option) for option in line.options]
     return json_line(record)

@@ -15,6 +15,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.core.errors import ConfigError
+from evalkit.core.packed_predictions import column
 from evalkit.core.types import MetricKey, Prediction, Sample, Score, UnscoredCount
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.row_protocol import RowProtocol
@@ -82,11 +83,16 @@ class ScoreTable:
             table.add(MetricKey(score.protocol, score.metric), place[score.sample_id], score, keep_text=True)
         return table
 
+    def column(self, key: MetricKey) -> MetricScores:
+        """The scores of a metric, a new one where there are none yet."""
+        found = self.metrics.get(key)
+        if found is None:
+            found = self.metrics[key] = MetricScores()
+        return found
+
     def add(self, key: MetricKey, place: int, score: Score, *, keep_text: bool) -> None:
         """Add a score of a metric for the sample at a position."""
-        column = self.metrics.get(key)
-        if column is None:
-            column = self.metrics[key] = MetricScores()
+        column = self.column(key)
         column.add(place, score.value)
         if score.value is None:
             self.reasons[key.protocol, key.metric, score.reason] += 1
@@ -147,32 +153,19 @@ def score_table(
     """
     table, keep_texts = ScoreTable(), is_ordered(samples) or is_drawn(samples)
     for protocol in protocols:
-        results = _Results(protocol)
-        heads: dict[tuple[str, str], _Head] = {}
-        for place, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
-            sample_id = encode_basestring(sample.id)
-            for score in results.of(kinds.of[place], sample, prediction):
-                head = heads.get((score.protocol, score.metric))
-                if head is None:
-                    head = heads[score.protocol, score.metric] = _Head.of(protocol, score)
-                table.add(head.key, place, score, keep_text=keep_texts or head.keep_text)
-                write(_line(sample_id, head.text, score))
+        results = _Results(protocol, table, keep_texts)
+        said = zip(*(column(predictions, name) for name in ("text", "error", "raw")), strict=True)
+        for place, (sample, kind, (text, error, raw)) in enumerate(zip(samples, kinds.of, said, strict=True)):
+            key = (kind, text, error) if raw is None else None
+            found = results.known.get(key) or results.new(key, sample, predictions[place])
+            for scores, value in found.values:
+                scores.add(place, value)
+            for reason in found.reasons:
+                table.reasons[reason] += 1
+            for scores, extracted in found.texts:
+                scores.extracted.append(extracted)
+            write(f'{{"sample_id": {encode_basestring(sample.id)}, '.join(found.lines))
     return table
-
-
-class _Head(NamedTuple):
-    """What all scores of a metric share: its key, the beginning of its lines, and whether extracted texts are kept."""
-
-    key: MetricKey
-    text: str
-    keep_text: bool
-
-    @classmethod
-    def of(cls, protocol: ScoringProtocol, score: Score) -> _Head:
-        """The head of the scores of a metric."""
-        name = score.metric
-        used = any(m.aggregate in LABEL_AGGREGATES and (m.of or m.name) == name for m in protocol.metrics)
-        return cls(MetricKey(score.protocol, name), _head_text(score.protocol, name), used)
 
 
 def score_line(score: Score) -> str:
@@ -181,45 +174,67 @@ def score_line(score: Score) -> str:
     >>> score_line(Score(sample_id="1", protocol="p", metric="m", value=None, reason="unread")).strip()
     '{"sample_id": "1", "protocol": "p", "metric": "m", "value": null, "reason": "unread"}'
     """
-    return _line(encode_basestring(score.sample_id), _head_text(score.protocol, score.metric), score)
+    return f'{{"sample_id": {encode_basestring(score.sample_id)}, {_after_id(score)}'
 
 
-def _head_text(protocol: str, metric: str) -> str:
-    return f'"protocol": {encode_basestring(protocol)}, "metric": {encode_basestring(metric)}, "value": '
-
-
-def _line(sample_id: str, head: str, score: Score) -> str:
+def _after_id(score: Score) -> str:
+    """The line of a score behind its id, which scores of equal answers share."""
     value = score.value
     text = "null" if value is None else float.__repr__(value) if isinstance(value, float) else json.dumps(value)
     for name, more in (("extracted", score.extracted), ("reason", score.reason), ("note", score.note)):
         if more:
             text += f', "{name}": {encode_basestring(more)}'
-    return f'{{"sample_id": {sample_id}, {head}{text}}}\n'
+    protocol, metric = encode_basestring(score.protocol), encode_basestring(score.metric)
+    return f'"protocol": {protocol}, "metric": {metric}, "value": {text}}}\n'
+
+
+class _Result(NamedTuple):
+    """The scores of an answer, as what is added for them.
+
+    values: to the columns of the metrics.  reasons: of those that are missing.  texts: what was extracted, where it is
+    held.  lines: "", and what each line of scores.jsonl has behind the id; empty without scores.
+    """
+
+    values: tuple[tuple[MetricScores, float | None], ...]
+    reasons: tuple[tuple[str, str, str], ...]
+    texts: tuple[tuple[MetricScores, str], ...]
+    lines: tuple[str, ...]
 
 
 class _Results:
-    """The results of a protocol; those of a kind of row and a short answer are computed once."""
+    """The results of a protocol; those of a kind of row and a short answer are made once.
 
-    def __init__(self, protocol: ScoringProtocol) -> None:
+    known: by kind, text and error of the answer.
+    """
+
+    def __init__(self, protocol: ScoringProtocol, table: ScoreTable, keep_texts: bool) -> None:
         self.protocol = protocol
-        self.known: dict[tuple[int, str | None, str | None], Sequence[Score]] = {}
+        self.table = table
+        self.keep_texts = keep_texts
+        self.known: dict[tuple[int, str | None, str | None] | None, _Result] = {}
         self.by_content = is_by_row_content(protocol)
+        labels = {m.of or m.name for m in protocol.metrics if m.aggregate in LABEL_AGGREGATES}
+        self.by_label = frozenset(labels)
 
-    def of(self, kind: int, sample: Sample, prediction: Prediction) -> Sequence[Score]:
-        """The score of each metric that covers the sample; its id may be that of another sample of the kind."""
-        if not self.by_content or len(prediction.text or "") > _SHORT or prediction.raw is not None:
-            return self.new(sample, prediction)
-        key = (kind, prediction.text, prediction.error)
-        found = self.known.get(key)
-        if found is None:
+    def new(self, key: tuple[int, str | None, str | None] | None, sample: Sample, prediction: Prediction) -> _Result:
+        """The scores from the protocol; kept under the key where another answer with the key has the same ones."""
+        scored = checked_scores(self.protocol, sample, prediction)
+        columns = [self.table.column(MetricKey(s.protocol, s.metric)) for s in scored]
+        found = _Result(
+            values=tuple((column, s.value) for column, s in zip(columns, scored, strict=True)),
+            reasons=tuple((s.protocol, s.metric, s.reason) for s in scored if s.value is None),
+            texts=tuple(
+                (column, s.extracted)
+                for column, s in zip(columns, scored, strict=True)
+                if self.keep_texts or s.metric in self.by_label
+            ),
+            lines=("", *map(_after_id, scored)) if scored else (),
+        )
+        if self.by_content and key is not None and len(prediction.text or "") <= _SHORT:
             if len(self.known) >= _KEPT_RESULTS:
                 self.known.clear()
-            found = self.known[key] = self.new(sample, prediction)
+            self.known[key] = found
         return found
-
-    def new(self, sample: Sample, prediction: Prediction) -> Sequence[Score]:
-        """The scores, from the protocol."""
-        return checked_scores(self.protocol, sample, prediction)
 
 
 def checked_scores(protocol: ScoringProtocol, sample: Sample, prediction: Prediction) -> list[Score]:

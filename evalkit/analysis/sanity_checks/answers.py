@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from evalkit.core.types import MetricKey, Prediction, Sample, Score
+from evalkit.core.packed_predictions import column
+from evalkit.core.types import CUT_IN_REASONING, MetricKey, Prediction, Sample, Score
 from evalkit.models.text_only_baselines import fold_text
 from evalkit.scoring.score_table import ScoreTable
 from evalkit.scoring.text.medical import read_list
@@ -33,14 +34,14 @@ def rates(
     """
     n = len(samples)
     closed = ScoreTable.of(scores, samples).metrics.get(MetricKey("strict", "closed_accuracy"))
-    ends = [(p.text, p.failed, p.finish_reason == "length" or p.is_cut, p.finish_reason) for p in predictions]
-    texts = [text for text, *_ in ends if text is not None]
+    texts = [text for text in column(predictions, "text") if text is not None]
     is_refusal = remembered(contains_refusal)
-    truncated = sum(is_truncated for _, _, is_truncated, _ in ends)
+    ends = Counter(zip(column(predictions, "error"), column(predictions, "finish_reason"), strict=True))
+    truncated = sum(k for (error, reason), k in ends.items() if reason == "length" or error == CUT_IN_REASONING)
     return {
-        "failed": sum(failed for _, failed, *_ in ends) / n,
+        "failed": sum(k for (error, _), k in ends.items() if error not in (None, CUT_IN_REASONING)) / n,
         "empty": sum(not t.strip() for t in texts) / n,
-        "truncated": truncated / n if truncated or any(reason != "unknown" for *_, reason in ends) else None,
+        "truncated": truncated / n if truncated or any(reason != "unknown" for _, reason in ends) else None,
         "refusal": sum(is_refusal(t) for t in texts) / n,
         "unparsable": int((closed.values != closed.values).sum()) / len(closed.values) if closed else None,
         "words": sum(len(t.split()) for t in texts) / len(texts) if texts else None,
@@ -69,7 +70,7 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
 
     The same answer to all is said from `MIN_EQUAL` answers on, to questions with different references.
     """
-    texts = [p.text for p in predictions if p.text is not None]
+    texts = [text for text in column(predictions, "text") if text is not None]
     if texts and not any(t.strip() for t in texts):
         return (
             f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
@@ -106,12 +107,12 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
     read: list[_Verdict] = []
     n = 0
     verdict_of = remembered(lambda text, question: read_yes_no(text, question).polarity)
-    for sample, prediction in zip(samples, predictions, strict=True):
+    for sample, said in zip(samples, column(predictions, "text"), strict=True):
         gold = sample.references[0].strip().lower().rstrip(".")
         if gold not in ("yes", "no"):
             continue
         n += 1
-        text = prediction.text or ""
+        text = said or ""
         verdict = verdict_of(text, sample.question) if text.strip() else None
         if verdict is not None:
             read.append(_Verdict(gold == "yes", verdict == "yes", sample.image_id))
@@ -163,9 +164,9 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
     from both: the verdict where the reference is yes or no, else the list after aliases.
     """
     groups: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
-    for sample, prediction in zip(samples, predictions, strict=True):
-        if (pair := sample.tags.get("pair")) and prediction.text is not None:
-            groups[sample.image_id, pair].append(_Answer(sample, prediction.text))
+    for sample, text in zip(samples, column(predictions, "text"), strict=True):
+        if (pair := sample.tags.get("pair")) and text is not None:
+            groups[sample.image_id, pair].append(_Answer(sample, text))
     linked = [(a, b) for group in groups.values() for k, a in enumerate(group) for b in group[k + 1 :]]
     if not linked:
         return None

@@ -12,8 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.format import MISSING, interval, percent
-from evalkit.core.packed_predictions import column
 from evalkit.core.types import MetricKey, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.score_table import MetricScores, ScoreTable
@@ -67,7 +67,9 @@ def confidence_block(
     """
     import numpy as np
 
-    if not any(column(predictions, "options")) and all(logprob is None for logprob in column(predictions, "logprob")):
+    if not any(column_values(predictions, "options")) and all(
+        logprob is None for logprob in column_values(predictions, "logprob")
+    ):
         return None
     found = [answer_confidence(p) for p in predictions]
     if all(c is None for c in found):
@@ -75,7 +77,7 @@ def confidence_block(
     known = np.array([np.nan if c is None else c for c in found])
     is_abstention = remembered(abstains)
     open_ = np.array([p.text is not None and not p.options and is_abstention(p.text) for p in predictions])
-    images = cluster_codes(samples, [s.image_id for s in samples])
+    images = cluster_codes(samples, tuple(column_values(samples, "image_id")))
     metrics = [
         _metric(MetricKey(p.name, m.name), scores.metrics[MetricKey(p.name, m.name)], known, open_, images)
         for p in protocols

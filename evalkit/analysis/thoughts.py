@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.format import percent
-from evalkit.core.packed_predictions import column
 from evalkit.core.types import Prediction
 from evalkit.scoring.aggregate import RunProvenance
 from evalkit.scoring.base import ScoringProtocol
@@ -31,7 +31,7 @@ def is_hidden(prediction: Prediction) -> bool:
 
 def with_thoughts(predictions: Sequence[Prediction]) -> list[Prediction]:
     """The answers that came with a thought, shown or hidden, in order."""
-    marks = zip(*(column(predictions, name) for name in ("reasoning", "raw", "thought_tokens")), strict=True)
+    marks = zip(*(column_values(predictions, name) for name in ("reasoning", "raw", "thought_tokens")), strict=True)
     return [
         predictions[place]
         for place, (reasoning, raw, tokens) in enumerate(marks)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
 _T = TypeVar("_T")
@@ -47,6 +48,15 @@ class Packed(Sequence[_Value]):
 
     def __iter__(self) -> Iterator[_Value]:
         return map(self.value_at, range(len(self)))
+
+    def column(self, name: str) -> Iterable[Any]:
+        """One attribute of all values, in order; a subclass may have it without making them."""
+        return map(attrgetter(name), self)
+
+
+def column_values(values: Sequence[Any], name: str) -> Iterable[Any]:
+    """One attribute of all values, in order."""
+    return values.column(name) if isinstance(values, Packed) else map(attrgetter(name), values)
 
 
 class OptionalValues(Packed[_T | None], Generic[_T]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evalkit.core.packed_predictions import column
+from evalkit.core.columns import column_values
 from evalkit.core.types import Prediction
 
 _STATUS = r"(?:40[0-9]|41[0-9]|42[0-9]|43[0-9]|45[0-9]|50[0-9]|52[0-9])"
@@ -60,7 +60,7 @@ def looks_like_error(text: str) -> bool:
 
 def error_text_warning(predictions: Sequence[Prediction]) -> str | None:
     """A warning with the number of answers that look like error messages and the first of them; None without any."""
-    texts = enumerate(column(predictions, "text"))
+    texts = enumerate(column_values(predictions, "text"))
     found = [place for place, text in texts if text is not None and looks_like_error(text)]
     if not found:
         return None

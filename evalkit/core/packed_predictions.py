@@ -85,7 +85,7 @@ class PackedPredictions(Packed[Prediction]):
             return self._texts
         if name == "sample_id":
             return self._ids
-        return map(attrgetter(name), self._rest if name in _COMMON else self)
+        return map(attrgetter(name), self._rest) if name in _COMMON else super().column(name)
 
     def of_sample(self, place: int, sample_id: str) -> Prediction:
         """The prediction of a place, as that of another sample.
@@ -165,13 +165,6 @@ class PackedPredictions(Packed[Prediction]):
 
 # Fields that are read from `_Rest` as they are.
 _COMMON = frozenset(_Rest._fields) - {"fingerprint"}
-
-
-def column(predictions: Sequence[Prediction], name: str) -> Iterable[Any]:
-    """The values of one field (or property) of some predictions, in order."""
-    return (
-        predictions.column(name) if isinstance(predictions, PackedPredictions) else map(attrgetter(name), predictions)
-    )
 
 
 _NEW = object.__new__

@@ -20,7 +20,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from evalkit.core.packed_predictions import PackedPredictions, column
+from evalkit.core.columns import column_values
+from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 MODES = ("auto", "keep")
@@ -275,7 +276,7 @@ def cut_before_answer(prediction: Prediction, mode: str = "auto") -> Prediction:
 
 def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]:
     """How many answers have a closing mark without an opening one, and the places of those without any thought."""
-    said = zip(column(predictions, "text"), column(predictions, "raw"), strict=True)
+    said = zip(column_values(predictions, "text"), column_values(predictions, "raw"), strict=True)
     n = sum(text is not None and raw is not None and _begins_inside(raw) for text, raw in said)
     if not n:
         return 0, []

@@ -95,6 +95,9 @@ class Sample:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("a Sample needs a non-empty id")
+        for name in ("references", "images", "choices"):  # a task of the user's may give a list
+            if type(given := getattr(self, name)) is list:
+                object.__setattr__(self, name, tuple(given))
         if not any(ref.strip() for ref in self.references):
             raise ValueError(f"sample {self.id!r}: no reference answer with any text in it")
         if self.answer_type == CHOICE:

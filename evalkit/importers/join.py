@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError, DataError, did_you_mean
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_unmarked, separate
@@ -95,7 +96,7 @@ def join(
     if left or missing:
         notes.append(unmatched_text(left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
-    predictions = PackedPredictions(s.id for s in task.samples)
+    predictions = PackedPredictions(column_values(task.samples, "id"))
     for i, s in enumerate(task.samples):
         predictions[i] = (
             separate(answers.prediction(pairs.answers[i], s.id), reasoning)

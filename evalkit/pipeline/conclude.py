@@ -19,11 +19,11 @@ from evalkit.analysis.thoughts import (
     with_thoughts,
 )
 from evalkit.core import console
+from evalkit.core.columns import column_values
 from evalkit.core.error_texts import error_text_warning
 from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.format import FEW_CLUSTERS_NOTE, SENTENCE_BLEU_NOTE, has_sentence_bleu, is_few
-from evalkit.core.packed_predictions import column
 from evalkit.core.reasoning import inside_a_thought
 from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, Prediction, Sample
 from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
@@ -268,7 +268,7 @@ class _Ends(NamedTuple):
 def _ends(predictions: Sequence[Prediction]) -> _Ends:
     failed, empty, truncated = 0, 0, 0
     for text, error, reason in zip(
-        *(column(predictions, name) for name in ("text", "error", "finish_reason")), strict=True
+        *(column_values(predictions, name) for name in ("text", "error", "finish_reason")), strict=True
     ):
         is_cut = error == CUT_IN_REASONING
         failed += error is not None and not is_cut
@@ -279,11 +279,11 @@ def _ends(predictions: Sequence[Prediction]) -> _Ends:
 
 def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
     """Numbers of images, and of clusters where they are not the images."""
-    images = {"n_images": len({s.pictures for s in samples})}
+    images = {"n_images": len(set(column_values(samples, "pictures")))}
     return (
         images
         if cluster == "image"
-        else {**images, "cluster": cluster, "n_clusters": len({s.image_id for s in samples})}
+        else {**images, "cluster": cluster, "n_clusters": len(set(column_values(samples, "image_id")))}
     )
 
 

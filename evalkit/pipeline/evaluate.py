@@ -8,8 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError, StoreError
 from evalkit.core.network import contacted
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Sample
 from evalkit.engines.base import Engine
@@ -123,7 +125,7 @@ class _Run:
     given: Input
     manifest: Manifest
     folder: RunFolder
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     requests: Requests
     earlier: Timing | None = None
     earlier_hosts: tuple[str, ...] = ()
@@ -188,7 +190,7 @@ class _Run:
         if manifest.shard is not None:
             answers_file = digest_of(self.folder.predictions)
             write_record(self.folder.manifest, replace(manifest, status="done", answers=answers_file))
-            return Conclusion(folder=self.folder.path, n_failed=sum(p.failed for p in predictions))
+            return Conclusion(folder=self.folder.path, n_failed=sum(column_values(predictions, "failed")))
         write_record(self.folder.manifest, manifest)
         loaded = self.given.prompts.loaded
         provenance = RunProvenance(
@@ -229,14 +231,14 @@ def _inside_thoughts(record: PromptRecord) -> frozenset[str]:
     return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
-def _own_part(given: Input, manifest: Manifest, settings: Settings) -> tuple[RunFolder, tuple[Sample, ...], Requests]:
+def _own_part(given: Input, manifest: Manifest, settings: Settings) -> tuple[RunFolder, Sequence[Sample], Requests]:
     """The folder, samples and requests of this process: the whole run, or its shard."""
     shard = settings.shard
     if shard is None:
         return RunFolder(settings.out / manifest.run_id), given.prompts.samples, given.requests
     folder = RunFolder(settings.out / f"{manifest.run_id}-{shard.name}")
     places = shard.places(given.requests)
-    return folder, tuple(given.prompts.samples[k] for k in places), given.requests.at(places)
+    return folder, PackedSamples(given.prompts.samples[k] for k in places), given.requests.at(places)
 
 
 def _timing(seconds: float, n_asked: int, engine: Engine) -> Timing:

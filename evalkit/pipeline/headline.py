@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from evalkit.analysis.sanity_checks.answers import wordiness
+from evalkit.core.columns import column_values
 from evalkit.core.format import percent, shown_metric
-from evalkit.core.packed_predictions import column
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 
@@ -40,7 +40,7 @@ def wordy_text(
     """A line that says why exact matches are 0.00 where answers are sentences; empty for all other runs."""
     exact = [v for v in values if v.slice == "all" and "exact" in v.metric and v.n > v.n_unscored]
     zero = [v for v in exact if percent(v.value) == percent(0.0)]
-    words = wordiness(column(predictions, "text"), (s.references for s in samples)) if zero else None
+    words = wordiness(column_values(predictions, "text"), column_values(samples, "references")) if zero else None
     if words is None:
         return ()
     names = ", ".join(dict.fromkeys(f"{v.protocol} {v.metric}" for v in zero))

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from evalkit.core.errors import DataError
 from evalkit.core.image_changes import CHANGES
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import ImageRef, Sample
 
 SHUFFLED, SIMILAR = "shuffled", "similar"
@@ -36,7 +37,7 @@ class _Picture(NamedTuple):
     n: int
 
 
-def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
+def with_images(samples: Sequence[Sample], mode: str) -> Sequence[Sample]:
     """The samples with the images that the model sees, one of IMAGE_MODES.
 
     blank, blurred, noisy: every image is changed (`evalkit.core.image_changes`).  shuffled: every image is replaced by
@@ -47,12 +48,15 @@ def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
         DataError: fewer than two different images to shuffle.
     """
     if mode == "original":
-        return tuple(samples)
+        return samples
     if mode in CHANGES:
-        return tuple(replace(s, images=tuple(ImageRef(kind=mode, of=ref) for ref in s.images)) for s in samples)  # type: ignore[arg-type]
+        return PackedSamples(
+            replace(s, images=tuple(ImageRef(kind=mode, of=ref) for ref in s.images))  # type: ignore[arg-type]
+            for s in samples
+        )
     if mode == SIMILAR:
         found = similar_images(samples)
-        return tuple(replace(s, images=found[_picture(s)].images) if s.images else s for s in samples)
+        return PackedSamples(replace(s, images=found[_picture(s)].images) if s.images else s for s in samples)
     swapped: dict[Images, Images] = {}
     # A question keeps its number of images, whose places may be marked in its text.
     for n in sorted({len(s.images) for s in samples}):
@@ -60,7 +64,7 @@ def with_images(samples: Sequence[Sample], mode: str) -> tuple[Sample, ...]:
         if len(distinct) < 2:
             raise _too_few(SHUFFLED, n)
         swapped |= dict(zip(distinct, _rotated(distinct, random.Random(SHUFFLE_SEED)), strict=True))
-    return tuple(replace(s, images=swapped[s.images]) for s in samples)
+    return PackedSamples(replace(s, images=swapped[s.images]) for s in samples)
 
 
 def similar_images(samples: Sequence[Sample]) -> Mapping[_Picture, Replacement]:

@@ -25,7 +25,7 @@ class Prompts:
     """The prompts of a run: the limited split, its samples with the images that the model sees, their messages."""
 
     loaded: LoadedTask
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     messages: tuple[tuple[Message, ...], ...]
     record: PromptRecord
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
+from evalkit.core.columns import column_values
 from evalkit.core.files import safe_name
-from evalkit.core.packed_predictions import column
 from evalkit.core.types import Prediction, digest_json_items
 from evalkit.pipeline.manifest import protocol_versions
 from evalkit.runs.read import manifest_at
@@ -103,7 +103,7 @@ def scored_manifest(
 
 def folder_for(out: Path, provenance: RunProvenance, predictions: Sequence[Prediction]) -> RunFolder:
     """The folder of a re-scoring, named like a run's by the digest of its content: the data and the answers."""
-    fields = zip(*(column(predictions, name) for name in ("sample_id", "text", "error", "raw")), strict=True)
+    fields = zip(*(column_values(predictions, name) for name in ("sample_id", "text", "error", "raw")), strict=True)
     answers = ([*said, raw] if raw is not None else said for *said, raw in fields)
     content = digest_json_items(answers, f'["{provenance.task.data_sha256}",', "]")
     names = f"{safe_name(provenance.model)}-{safe_name(provenance.task.name)}"

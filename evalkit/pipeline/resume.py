@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import console
+from evalkit.core.columns import column_values
 from evalkit.core.errors import StoreError
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.reasoning import cut_before_answer, cut_unmarked, separate
@@ -147,7 +148,7 @@ class _Part:
             set_aside(path)
             run.folder.summary.unlink(missing_ok=True)  # a folder with a summary is a finished run
         cut_torn_line(path)
-        ids = [sample.id for sample in run.samples]
+        ids = tuple(column_values(run.samples, "id"))
         self.place_of = {sample_id: place for place, sample_id in enumerate(ids)}
         self.answers = PackedPredictions(ids)
         self.is_changed = False

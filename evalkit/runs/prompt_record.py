@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import StoreError
 from evalkit.core.image_changes import stated_digest
 from evalkit.core.images import CONVERSION
@@ -128,7 +129,7 @@ def collect(
         if digests is None
         else tuple(tuple(stated_digest(r, digests, SHOWN_DIGITS) for r in s.images) for s in samples)
     )
-    ids = tuple(s.id for s in samples)
+    ids = tuple(column_values(samples, "id"))
     header = PromptHeader(
         model=model,
         task=loaded.name,
@@ -150,7 +151,7 @@ def collect(
         origin=f"{model} on {loaded.name} as configured now",
         header=header,
         ids=ids,
-        image_ids=tuple(s.image_id for s in samples),
+        image_ids=tuple(column_values(samples, "image_id")),
         texts=tuple(shown[m] for m in messages),
         messages=digests_of,
         images=images,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit import __version__
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError
 from evalkit.core.reasoning import RULE
 from evalkit.core.signature import REASONING, REASONING_KEPT, Signature, plain_parts
@@ -137,12 +138,14 @@ class _Slices:
     def __init__(self, samples: Sequence[Sample]) -> None:
         import numpy as np
 
-        self.images = cluster_codes(samples, [s.image_id for s in samples])
+        self.images = cluster_codes(samples, tuple(column_values(samples, "image_id")))
         # For each tag that makes slices: its values, and for each sample the number of its value, or -1.
         self.tags: dict[str, tuple[list[str], np.ndarray[Any, Any]]] = {}
         for tag in slice_tags(samples):
             known: dict[str, int] = {}
-            found = (known.setdefault(s.tags[tag], len(known)) if tag in s.tags else -1 for s in samples)
+            found = (
+                known.setdefault(of[tag], len(known)) if tag in of else -1 for of in column_values(samples, "tags")
+            )
             numbers = np.fromiter(found, dtype=np.int16, count=len(samples))
             self.tags[tag] = list(known), numbers
 
@@ -166,8 +169,9 @@ class _Slices:
 def slice_tags(samples: Sequence[Sample]) -> frozenset[str]:
     """The tags whose values make slices: few enough values to be groups rather than names of samples."""
     values: dict[str, set[str]] = {}
-    for sample in samples:
-        for tag, value in sample.tags.items():
+    # Samples of one kind have one mapping of tags.
+    for tags in {id(tags): tags for tags in column_values(samples, "tags")}.values():
+        for tag, value in tags.items():
             values.setdefault(tag, set()).add(value)
     return frozenset(tag for tag, seen in values.items() if len(seen) <= MAX_SLICE_VALUES and tag not in LINKING_TAGS)
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError
-from evalkit.core.packed_predictions import column
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import MetricKey, Prediction, Sample, Score, UnscoredCount
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.row_protocol import RowProtocol
@@ -115,17 +116,9 @@ class RowKinds(NamedTuple):
 
     @classmethod
     def among(cls, samples: Sequence[Sample]) -> RowKinds:
-        """The kinds of samples: two samples of one kind differ in id and image only."""
-        numbers: dict[Any, int] = {}
-        of: array[int] = array("q")
-        first: list[int] = []
-        for place, s in enumerate(samples):
-            key = (s.question, s.references, s.choices, *s.tags.items(), s.verbatim, *s.context.items())
-            number = numbers.setdefault(key, len(first))
-            if number == len(first):
-                first.append(place)
-            of.append(number)
-        return cls(of, first)
+        """The kinds of samples: two samples of one kind differ in id and images only."""
+        packed = PackedSamples.of(samples)
+        return cls(packed.kind_of, packed.first)
 
 
 def is_by_row_content(protocol: ScoringProtocol) -> bool:
@@ -154,7 +147,7 @@ def score_table(
     table, keep_texts = ScoreTable(), is_ordered(samples) or is_drawn(samples)
     for protocol in protocols:
         results = _Results(protocol, table, keep_texts)
-        said = zip(*(column(predictions, name) for name in ("text", "error", "raw")), strict=True)
+        said = zip(*(column_values(predictions, name) for name in ("text", "error", "raw")), strict=True)
         for place, (sample, kind, (text, error, raw)) in enumerate(zip(samples, kinds.of, said, strict=True)):
             key = (kind, text, error) if raw is None else None
             found = results.known.get(key) or results.new(key, sample, predictions[place])

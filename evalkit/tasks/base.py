@@ -7,12 +7,15 @@ The class implements `load`, `load_train` and `messages`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import DataError, EvalkitError
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import Message, Sample, digest_json_items
 
 # Ids named in a message.
@@ -39,13 +42,17 @@ class LoadedTask:
     name: str
     split: str
     form: str
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     closed_rule: str
     prompt: str
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     cluster: str = "image"
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if set(map(type, self.samples)) <= {Sample}:  # a class of the user's may have samples of its own
+            object.__setattr__(self, "samples", PackedSamples.of(self.samples))
 
     @cached_property
     def data_sha256(self) -> str:
@@ -54,8 +61,15 @@ class LoadedTask:
         Image bytes have their own digest (`images_sha256` in the manifest), so that a run and a re-scoring of its
         answers on a machine without images are recognised as being over the same rows.
         """
-        rows = sorted([s.id, s.image_id, s.question, list(s.references), s.answer_type or ""] for s in self.samples)
-        return digest_json_items(rows)
+        ids = tuple(column_values(self.samples, "id"))
+        places = sorted(range(len(ids)), key=ids.__getitem__)
+        if any(ids[k] == ids[following] for k, following in pairwise(places)):
+            places.sort(key=self._row)
+        return digest_json_items(map(self._row, places))
+
+    def _row(self, place: int) -> list[Any]:
+        s = self.samples[place]
+        return [s.id, s.image_id, s.question, list(s.references), s.answer_type or ""]
 
 
 def check_ids(loaded: LoadedTask) -> None:
@@ -64,7 +78,7 @@ def check_ids(loaded: LoadedTask) -> None:
     Raises:
         DataError: some have; names the first ones.
     """
-    counts = Counter(s.id for s in loaded.samples)
+    counts = Counter(column_values(loaded.samples, "id"))
     if repeated := [i for i, n in counts.items() if n > 1]:
         rows = sum(counts[i] for i in repeated)
         raise DataError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import Sample
 from evalkit.tasks.base import LoadedTask, Task
@@ -82,13 +83,14 @@ def id_in_data(sample_id: str) -> str:
 
 def is_drawn(samples: Sequence[Sample]) -> bool:
     """Whether several answers of each sample are drawn."""
-    return any(DRAW_TAG in sample.tags for sample in samples)
+    return any(DRAW_TAG in tags for tags in column_values(samples, "tags"))
 
 
-def first_samples(samples: Sequence[Sample], n: int) -> tuple[Sample, ...]:
+def first_samples(samples: Sequence[Sample], n: int) -> Sequence[Sample]:
     """The first n samples of the data, each with all its draws."""
-    starts = [place for place, sample in enumerate(samples) if sample.tags.get(DRAW_TAG, "0") == "0"]
-    return tuple(samples[: starts[n]] if n < len(starts) else samples)
+    tags = column_values(samples, "tags")
+    starts = [place for place, of in enumerate(tags) if of.get(DRAW_TAG, "0") == "0"]
+    return samples[: starts[n]] if n < len(starts) else samples
 
 
 def task_without_draws(name: str) -> str:

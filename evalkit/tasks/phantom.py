@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from sys import intern
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError, did_you_mean
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import CLOSED, OPEN, ImagePlace, ImageRef, Message, Sample
 from evalkit.tasks.base import LoadedTask
 from evalkit.tasks.phantom_draw import MODALITIES, ORGANS, Dice, Scene, draw, make_scene
@@ -86,7 +88,7 @@ class Phantom:
         return (Message(role="user", content=(ImagePlace(0), text)),)
 
     def _load(self, split: str) -> LoadedTask:
-        samples = tuple(
+        samples = PackedSamples(
             sample
             for index in range(self._sizes[split])
             for sample in _samples(f"{self._seed}/{split}/{index}", self._closed_rule)
@@ -98,7 +100,7 @@ class Phantom:
             samples=samples,
             closed_rule=self._closed_rule,
             prompt=self._prompt_id,
-            notes=tuple(options_note(self._prompt, [sample.choices for sample in samples])),
+            notes=tuple(options_note(self._prompt, column_values(samples, "choices"))),
         )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.tasks.options_zh import chinese_options
@@ -132,13 +132,14 @@ def asks_for_thought(prompt: str) -> bool:
     return "cot@" in prompt
 
 
-def options_note(prompt: str, options: Sequence[tuple[str, ...]]) -> list[str]:
+def options_note(prompt: str, options: Iterable[tuple[str, ...]]) -> list[str]:
     """A note on how many questions list their options, one entry of `options` a question; none for other prompts."""
     if prompt not in _LISTING:
         return []
-    n = sum(map(bool, options))
+    listed = [bool(of) for of in options]
     return [
-        f"prompt {prompt}: {n} of {len(options)} questions list {_LISTING[prompt]}, the others are asked as they are"
+        f"prompt {prompt}: {sum(listed)} of {len(listed)} questions list {_LISTING[prompt]}, the others are asked as "
+        "they are"
     ]
 
 

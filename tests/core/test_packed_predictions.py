@@ -92,3 +92,15 @@ def test_equal_answers_cost_little() -> None:
     assert size / len(ids) < 80
     assert packed[7].fingerprint == f"{7:064x}"
     assert math.isnan(packed._seconds[7])
+
+
+@given(st.lists(predictions(), max_size=4))
+def test_every_column_has_the_values_of_its_field(given_: list[Prediction]) -> None:
+    packed = PackedPredictions.of(given_)
+    for name in (*(f.name for f in fields(Prediction)), "failed", "is_cut"):
+        assert list(packed.column(name)) == [getattr(p, name) for p in given_], name
+
+
+def test_a_column_with_a_place_that_is_not_filled_is_refused() -> None:
+    with pytest.raises(LookupError, match="'1'"):
+        PackedPredictions(["1"]).column("text")

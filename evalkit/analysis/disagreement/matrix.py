@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evalkit.analysis.disagreement.causes import LABEL, NO_SUCH_ROW, OTHER, UNREAD, UNSCORED, Causes
 from evalkit.analysis.disagreement.components import Components, components, difference_interval, influences
 from evalkit.analysis.disagreement.features import AnswerFeatures, features_of
+from evalkit.core.columns import column_values
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.score_table import ScoreTable
@@ -96,7 +97,7 @@ def compare_protocols(
     columns = tuple(c for c in COLUMNS if any((p, c) in cells for p in names))
     explainer = _Explainer(samples, predictions, protocols)
     levels = _levels(ScoreTable.of(scores, samples), cells, len(samples))
-    images = cluster_codes(samples, [s.image_id for s in samples])
+    images = cluster_codes(samples, tuple(column_values(samples, "image_id")))
     alike: dict[str, tuple[tuple[str, ...], ...]] = {}
     differences: list[Difference] = []
     parts: dict[str, Components] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from evalkit.core.packed_predictions import column
+from evalkit.core.columns import column_values
 from evalkit.core.types import CUT_IN_REASONING, MetricKey, Prediction, Sample, Score
 from evalkit.models.text_only_baselines import fold_text
 from evalkit.scoring.score_table import ScoreTable
@@ -34,9 +34,9 @@ def rates(
     """
     n = len(samples)
     closed = ScoreTable.of(scores, samples).metrics.get(MetricKey("strict", "closed_accuracy"))
-    texts = [text for text in column(predictions, "text") if text is not None]
+    texts = [text for text in column_values(predictions, "text") if text is not None]
     is_refusal = remembered(contains_refusal)
-    ends = Counter(zip(column(predictions, "error"), column(predictions, "finish_reason"), strict=True))
+    ends = Counter(zip(column_values(predictions, "error"), column_values(predictions, "finish_reason"), strict=True))
     truncated = sum(k for (error, reason), k in ends.items() if reason == "length" or error == CUT_IN_REASONING)
     return {
         "failed": sum(k for (error, _), k in ends.items() if error not in (None, CUT_IN_REASONING)) / n,
@@ -70,7 +70,7 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
 
     The same answer to all is said from `MIN_EQUAL` answers on, to questions with different references.
     """
-    texts = [text for text in column(predictions, "text") if text is not None]
+    texts = [text for text in column_values(predictions, "text") if text is not None]
     if texts and not any(t.strip() for t in texts):
         return (
             f"all {len(texts)} answers are empty: the numbers say nothing about the model. Check the prompt, the token "
@@ -78,7 +78,7 @@ def uniform_answers(samples: Sequence[Sample], predictions: Sequence[Prediction]
         )
     if len(texts) < MIN_EQUAL or any(t != texts[0] and _ending_off(t) != _ending_off(texts[0]) for t in texts):
         return ()
-    references = {fold_text(s.references[0]) for s in samples}
+    references = {fold_text(references[0]) for references in set(column_values(samples, "references"))}
     if len(references) > 1:
         return (
             f"all {len(texts)} answers are the same ({' '.join(texts[0].split())[:SHOWN_ANSWER]!r}), to questions with "
@@ -107,7 +107,7 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
     read: list[_Verdict] = []
     n = 0
     verdict_of = remembered(lambda text, question: read_yes_no(text, question).polarity)
-    for sample, said in zip(samples, column(predictions, "text"), strict=True):
+    for sample, said in zip(samples, column_values(predictions, "text"), strict=True):
         gold = sample.references[0].strip().lower().rstrip(".")
         if gold not in ("yes", "no"):
             continue
@@ -164,7 +164,7 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
     from both: the verdict where the reference is yes or no, else the list after aliases.
     """
     groups: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
-    for sample, text in zip(samples, column(predictions, "text"), strict=True):
+    for sample, text in zip(samples, column_values(predictions, "text"), strict=True):
         if (pair := sample.tags.get("pair")) and text is not None:
             groups[sample.image_id, pair].append(_Answer(sample, text))
     linked = [(a, b) for group in groups.values() for k, a in enumerate(group) for b in group[k + 1 :]]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import StoreError
 from evalkit.core.types import MetricKey, MetricValue, Prediction, Sample, Score, worst_score
 from evalkit.models.text_only_baselines import Lookup, Majority, most_frequent_letter
@@ -67,7 +68,7 @@ def baseline_lifts(
     An unscored sample counts as the worst case on either side.  Multiple choice has two more, which no train split is
     needed for: see `choice_lifts`.
     """
-    images = cluster_codes(samples, [s.image_id for s in samples])
+    images = cluster_codes(samples, tuple(column_values(samples, "image_id")))
     table = ScoreTable.of(scores, samples)
     choices = choice_lifts(samples, table, images)
     if train is None or isinstance(train, str):
@@ -128,7 +129,7 @@ def _baseline_scores(
     """
     import numpy as np
 
-    of = np.frombuffer(kinds.of, dtype=np.int64) if len(kinds.of) else np.empty(0, dtype=np.int64)
+    of = np.array(kinds.of, dtype=np.int32)
     found: dict[MetricKey, _Scores] = {}
     place_of_first: dict[MetricKey, tuple[int, int, int]] = {}
     for number, protocol in enumerate(protocols):
@@ -166,8 +167,8 @@ def blank_image_lifts(
         return {"unknown": "no run of this model with image=blank over the same samples and prompt is in this folder"}
     import numpy as np
 
-    place = {s.id: k for k, s in enumerate(samples)}
-    images = cluster_codes(samples, [s.image_id for s in samples])
+    place = {name: k for k, name in enumerate(column_values(samples, "id"))}
+    images = cluster_codes(samples, tuple(column_values(samples, "image_id")))
     direction = {v.key: v.higher_is_better is not False for v in values}
     blank = _columns(found.scores)
     table = ScoreTable.of(scores, samples)

@@ -57,7 +57,7 @@ def write_report(config: Config) -> Path:
     return target
 
 
-def samples_as_seen(run: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+def samples_as_seen(run: Path, samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
     from evalkit.pipeline.image_modes import with_images
     from evalkit.pipeline.inputs import select

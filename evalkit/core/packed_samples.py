@@ -65,6 +65,11 @@ class PackedSamples(Packed[Sample]):
         """These samples; without a copy if they are packed."""
         return samples if isinstance(samples, cls) else cls(samples)
 
+    @property
+    def kinds(self) -> list[Sample]:
+        """The first sample of each kind."""
+        return [self[place] for place in self.first]
+
     def column(self, name: str) -> Iterable[Any]:
         """The values of one field (or property) of the samples, without the objects."""
         if name == "id":
@@ -73,7 +78,7 @@ class PackedSamples(Packed[Sample]):
             return map([getattr(p, name) for p in self._pictures].__getitem__, self._pictures_of)
         if name == "pictures":
             return map([p.image_name or p.image_id for p in self._pictures].__getitem__, self._pictures_of)
-        return map([getattr(self[place], name) for place in self.first].__getitem__, self.kind_of)
+        return map([getattr(sample, name) for sample in self.kinds].__getitem__, self.kind_of)
 
     def __len__(self) -> int:
         return len(self.ids)

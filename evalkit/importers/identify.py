@@ -14,9 +14,10 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from evalkit.core.columns import column_values
 from evalkit.importers.packed_answers import NOWHERE, AnswerFile
 from evalkit.importers.repeats import is_unique
-from evalkit.importers.text_match import MAX_MISMATCH, agrees
+from evalkit.importers.text_match import MAX_MISMATCH, agreeing
 
 if TYPE_CHECKING:
     from evalkit.tasks.base import LoadedTask
@@ -149,7 +150,7 @@ def by_row_numbers(file: AnswerFile, task: LoadedTask) -> Placed | None:
 
 def image_columns(file: AnswerFile, task: LoadedTask) -> list[tuple[str, tuple[str | None, ...]]]:
     """The columns whose values name images of the task, with the image id for each answer, the best first."""
-    find = _ImageIds(s.image_id for s in task.samples)
+    find = _ImageIds(column_values(task.samples, "image_id"))
     if find.n < 2:
         return []
     if file.named.image:
@@ -178,12 +179,8 @@ def _hits(placed: Placed) -> int:
 
 
 def _agreement(file: AnswerFile, task: LoadedTask, places: Sequence[int]) -> float:
-    n_placed = n_agreeing = 0
-    for question, reference, p in zip(file.answers.questions, file.answers.references, places, strict=True):
-        if p != NOWHERE:
-            n_placed += 1
-            n_agreeing += agrees(question, reference, task.samples[p])
-    return n_agreeing / n_placed if n_placed else 0.0
+    found = Counter(agreeing(file, task, places))
+    return found[True] / found.total() if found else 0.0
 
 
 def _numbers(values: Sequence[str | None]) -> list[int] | None:
@@ -199,7 +196,7 @@ class _SampleIds:
     """Places of the task's ids: exact, else as numbers (a sheet drops leading zeros, a data frame adds .0)."""
 
     def __init__(self, task: LoadedTask) -> None:
-        self.exact = {s.id: i for i, s in enumerate(task.samples)}
+        self.exact = {name: i for i, name in enumerate(column_values(task.samples, "id"))}
 
     @cached_property
     def numbers(self) -> dict[int, int]:

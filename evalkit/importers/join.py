@@ -90,18 +90,19 @@ def join(
     answers = file.answers
     if not any(k != NOWHERE and (answers.questions[k] or answers.references[k]) for k in pairs.answers):
         notes.append("the file has neither questions nor references, so the meaning of its ids could not be checked")
-    missing = tuple(s.id for i, s in enumerate(task.samples) if not pairs.has(i))
+    ids = tuple(column_values(task.samples, "id"))
+    missing = tuple(name for i, name in enumerate(ids) if not pairs.has(i))
     left = tuple(answers[k] for k in pairs.left)
     check_share(file, task, left, missing, max_unmatched, method)
     if left or missing:
         notes.append(unmatched_text(left, missing))
     no_answer = f"no answer in {Path(file.path).name}"
-    predictions = PackedPredictions(column_values(task.samples, "id"))
-    for i, s in enumerate(task.samples):
+    predictions = PackedPredictions(ids)
+    for i, name in enumerate(ids):
         predictions[i] = (
-            separate(answers.prediction(pairs.answers[i], s.id), reasoning)
+            separate(answers.prediction(pairs.answers[i], name), reasoning)
             if pairs.has(i)
-            else Prediction(sample_id=s.id, error=no_answer, finish_reason="error")
+            else Prediction(sample_id=name, error=no_answer, finish_reason="error")
         )
     cut_unmarked(predictions, reasoning)
     return JoinResult(
@@ -147,13 +148,13 @@ def _check_settings(task: LoadedTask, order: str | None, by: str, max_unmatched:
 
 
 def _by_id(file: AnswerFile, task: LoadedTask) -> Pairs:
-    place = {s.id: i for i, s in enumerate(task.samples)}
+    place = {name: i for i, name in enumerate(column_values(task.samples, "id"))}
     return _by_key(file, task, lambda k: place.get(file.answers.ids[k] or "", NOWHERE))
 
 
 def _by_order(file: AnswerFile, task: LoadedTask, order: str) -> Pairs:
     rows = task.order[order]
-    place = {s.id: i for i, s in enumerate(task.samples)}
+    place = {name: i for i, name in enumerate(column_values(task.samples, "id"))}
 
     def sample_of(k: int) -> int:
         name = file.answers.ids[k]

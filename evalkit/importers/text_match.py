@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import DataError
 from evalkit.core.types import Sample
 from evalkit.importers.base import Answer
@@ -40,13 +41,25 @@ def question_in(text: str | None, known: set[str | None]) -> str | None:
     return next((c for c in (*lines, *reversed(heads)) if c and c in known), whole)
 
 
-def agrees(asked: str | None, reference: str | None, sample: Sample) -> bool:
-    """Whether the question and the reference of an answer are those of the sample; a prompt may contain more text."""
-    if asked is not None and asked != sample.question:
-        prompt, question = loose_text(asked) or "", loose_text(sample.question) or ""
-        if prompt != question and not (question and question in prompt):
+def agrees(asked: str | None, reference: str | None, question: str, references: Sequence[str]) -> bool:
+    """Whether the question and the reference of an answer are those of a sample; a prompt may contain more text."""
+    if asked is not None and asked != question:
+        prompt, wanted = loose_text(asked) or "", loose_text(question) or ""
+        if prompt != wanted and not (wanted and wanted in prompt):
             return False
-    return reference is None or comparable_text(reference) in {comparable_text(r) for r in sample.references}
+    return reference is None or comparable_text(reference) in {comparable_text(r) for r in references}
+
+
+def agreeing(file: AnswerFile, task: LoadedTask, places: Sequence[int]) -> Iterator[bool]:
+    """Whether the texts of each answer are those of its sample; nothing for an answer without one.
+
+    Args:
+        places: index of the sample for each answer, or NOWHERE.
+    """
+    questions, references = (tuple(column_values(task.samples, name)) for name in ("question", "references"))
+    for asked, reference, place in zip(file.answers.questions, file.answers.references, places, strict=True):
+        if place != NOWHERE:
+            yield agrees(asked, reference, questions[place], references[place])
 
 
 def order_that_fits(file: AnswerFile, task: LoadedTask) -> str | None:
@@ -65,7 +78,7 @@ def order_that_fits(file: AnswerFile, task: LoadedTask) -> str | None:
 
 
 def _agrees(file: AnswerFile, place: int, sample: Sample) -> bool:
-    return agrees(file.answers.questions[place], file.answers.references[place], sample)
+    return agrees(file.answers.questions[place], file.answers.references[place], sample.question, sample.references)
 
 
 def check_texts(file: AnswerFile, task: LoadedTask, places: Sequence[int], method: str) -> list[str]:
@@ -73,7 +86,8 @@ def check_texts(file: AnswerFile, task: LoadedTask, places: Sequence[int], metho
 
     places: index of the sample for each answer, or NOWHERE.
     """
-    unlike = [(k, i) for k, i in enumerate(places) if i != NOWHERE and not _agrees(file, k, task.samples[i])]
+    placed = ((k, i) for k, i in enumerate(places) if i != NOWHERE)
+    unlike = [pair for pair, same in zip(placed, agreeing(file, task, places), strict=True) if not same]
     if not unlike:
         return []
     different = [(file.answers[k], task.samples[i]) for k, i in unlike[:3]]

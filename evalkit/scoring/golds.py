@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
+from evalkit.core.columns import Packed, column_values
 from evalkit.core.errors import DataError
+from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import CHOICE, CLOSED, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
+from evalkit.scoring.row_protocol import RowProtocol
 from evalkit.stats.labels import FEW_ROWS, MACRO_AGGREGATES
 
 # So many samples are named in a message.
@@ -29,6 +33,7 @@ def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol],
     Raises:
         DataError: there are some; names the samples, the gold answers and the protocols.
     """
+    kinds = PackedSamples.of(samples).kinds
     empty: dict[str, str] = {}
     affected: dict[str, None] = {}
     for protocol in protocols:
@@ -36,11 +41,11 @@ def check_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol],
         form = getattr(protocol, "gold_form", None)
         if form is None:
             continue
-        scored = [sample for sample in samples if sample.answer_type != CHOICE or reads_choices(protocol)]
-        texts = {gold for sample in scored for gold in sample.references if gold.strip()}
-        lost = {gold for gold in texts if not form(gold)}
-        for sample in scored if lost else ():
-            if found := lost & set(sample.references):
+        reads = reads_choices(protocol)
+        scored = (s for s in kinds if s.answer_type != CHOICE or reads)
+        lost = {gold for s in scored for gold in s.references if gold.strip() and not form(gold)}
+        for sample in samples if lost else ():
+            if (sample.answer_type != CHOICE or reads) and (found := lost & set(sample.references)):
                 empty.setdefault(sample.id, sorted(found)[0])
                 affected[protocol.name] = None
     if empty:
@@ -61,12 +66,29 @@ def uncounted_rows(samples: Sequence[Sample], protocols: Sequence[ScoringProtoco
     protocols that score no CHOICE row.
     """
     notes = []
-    closed = [sample for sample in samples if sample.answer_type == CLOSED]
-    choices = [sample for sample in samples if sample.answer_type == CHOICE]
+    closed, choices = _Typed(samples, CLOSED), _Typed(samples, CHOICE)
     for protocol in protocols:
-        notes += _left_out(protocol, [] if is_choice_only(protocol) else closed, "closed")
-        notes += _left_out(protocol, choices if reads_choices(protocol) else [], "multiple-choice")
-    return notes + _unread_choices(choices, protocols)
+        if not is_choice_only(protocol):
+            notes += _left_out(protocol, closed, "closed")
+        if reads_choices(protocol):
+            notes += _left_out(protocol, choices, "multiple-choice")
+    return notes + _unread_choices(len(choices), protocols)
+
+
+class _Typed(Packed[Sample]):
+    """The samples with an answer type."""
+
+    def __init__(self, samples: Sequence[Sample], answer_type: str) -> None:
+        types = column_values(samples, "answer_type")
+        self._places = array("q", (place for place, found in enumerate(types) if found == answer_type))
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def value_at(self, place: int) -> Sample:
+        """The sample of a place."""
+        return self._samples[self._places[place]]
 
 
 def is_choice_only(protocol: ScoringProtocol) -> bool:
@@ -83,7 +105,7 @@ def reads_choices(protocol: ScoringProtocol) -> bool:
 def _left_out(protocol: ScoringProtocol, rows: Sequence[Sample], kind: str) -> list[str]:
     """One note on the rows of a kind that a protocol does not count, by its own reasons; none where it counts all."""
     reason_of: Callable[[Sample], str] | None = getattr(protocol, "uncounted", None)
-    if reason_of is None:
+    if reason_of is None or getattr(reason_of, "__func__", None) is RowProtocol.uncounted:
         return []
     left_out: dict[str, list[str]] = defaultdict(list)
     for sample in rows:
@@ -96,10 +118,10 @@ def _left_out(protocol: ScoringProtocol, rows: Sequence[Sample], kind: str) -> l
     return [f"{protocol.name} does not count {n} of {len(rows)} {kind} rows ({reasons})"]
 
 
-def _unread_choices(choices: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
+def _unread_choices(n_choices: int, protocols: Sequence[ScoringProtocol]) -> list[str]:
     """One note on the protocols that score no multiple-choice row; none where there is no such row or protocol."""
     others = [protocol.name for protocol in protocols if not reads_choices(protocol)]
-    if not choices or not others:
+    if not n_choices or not others:
         return []
     read = [protocol.name for protocol in protocols if reads_choices(protocol)]
     also = (
@@ -108,16 +130,12 @@ def _unread_choices(choices: Sequence[Sample], protocols: Sequence[ScoringProtoc
         else "no chosen protocol does, so they have no number; add protocol=choice-strict"
     )
     verb = "does" if len(others) == 1 else "do"
-    return [f"{', '.join(others)} {verb} not score the {len(choices)} multiple-choice rows; {also}"]
+    return [f"{', '.join(others)} {verb} not score the {n_choices} multiple-choice rows; {also}"]
 
 
 def letter_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
     """One note for each protocol under which a gold answer that is one letter is found inside of words."""
-    rows = [
-        s
-        for s in samples
-        if s.answer_type != CHOICE and any(len(gold.strip()) == 1 and gold.strip().isalpha() for gold in s.references)
-    ]
+    rows = [s for s in samples if _has_letter(s)] if any(map(_has_letter, PackedSamples.of(samples).kinds)) else []
     notes = []
     for protocol in protocols:
         found = [sample.id for sample in rows if _reads_letters_in_words(protocol, sample)]
@@ -127,6 +145,12 @@ def letter_golds(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]
                 f"answer is right for them: {_named(found)}. Give the text of the option in place of its letter"
             )
     return notes
+
+
+def _has_letter(sample: Sample) -> bool:
+    """Whether a gold answer of a row that is no multiple choice is one letter."""
+    golds = (gold.strip() for gold in sample.references)
+    return sample.answer_type != CHOICE and any(len(gold) == 1 and gold.isalpha() for gold in golds)
 
 
 def _reads_letters_in_words(protocol: ScoringProtocol, sample: Sample) -> bool:
@@ -140,9 +164,11 @@ def _reads_letters_in_words(protocol: ScoringProtocol, sample: Sample) -> bool:
 def small_classes(samples: Sequence[Sample], protocols: Sequence[ScoringProtocol]) -> list[str]:
     """One note where a protocol averages over classes and some of them have few rows: each weighs as much as others."""
     averaged = [m.name for p in protocols for m in p.metrics if m.aggregate in MACRO_AGGREGATES]
-    support = Counter(sample.references[0].lower() for sample in samples)
+    if not averaged:
+        return []
+    support = Counter(references[0].lower() for references in column_values(samples, "references"))
     few = sorted((n, name) for name, n in support.items() if n < FEW_ROWS)
-    if not averaged or not few:
+    if not few:
         return []
     return [
         f"{', '.join(dict.fromkeys(averaged))}: {len(few)} of {len(support)} classes have fewer than {FEW_ROWS} rows "

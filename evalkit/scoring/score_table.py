@@ -79,7 +79,7 @@ class ScoreTable:
         """The table of some scores of these samples; a table as it is."""
         if isinstance(scores, ScoreTable):
             return scores
-        table, place = cls(), {s.id: k for k, s in enumerate(samples)}
+        table, place = cls(), {name: k for k, name in enumerate(column_values(samples, "id"))}
         for score in scores:
             table.add(MetricKey(score.protocol, score.metric), place[score.sample_id], score, keep_text=True)
         return table
@@ -148,16 +148,17 @@ def score_table(
     for protocol in protocols:
         results = _Results(protocol, table, keep_texts)
         said = zip(*(column_values(predictions, name) for name in ("text", "error", "raw")), strict=True)
-        for place, (sample, kind, (text, error, raw)) in enumerate(zip(samples, kinds.of, said, strict=True)):
+        ids = column_values(samples, "id")
+        for place, (sample_id, kind, (text, error, raw)) in enumerate(zip(ids, kinds.of, said, strict=True)):
             key = (kind, text, error) if raw is None else None
-            found = results.known.get(key) or results.new(key, sample, predictions[place])
+            found = results.known.get(key) or results.new(key, samples[place], predictions[place])
             for scores, value in found.values:
                 scores.add(place, value)
             for reason in found.reasons:
                 table.reasons[reason] += 1
             for scores, extracted in found.texts:
                 scores.extracted.append(extracted)
-            write(f'{{"sample_id": {encode_basestring(sample.id)}, '.join(found.lines))
+            write(f'{{"sample_id": {encode_basestring(sample_id)}, '.join(found.lines))
     return table
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError
 from evalkit.core.types import CHOICE, Sample
 from evalkit.tasks.base import LoadedTask, Task
@@ -96,4 +97,4 @@ def question_of(sample: Sample) -> str:
 
 def is_ordered(samples: Sequence[Sample]) -> bool:
     """Whether the samples are of a task in several orders."""
-    return any(ORDER_TAG in sample.tags for sample in samples)
+    return any(ORDER_TAG in tags for tags in column_values(samples, "tags"))

@@ -107,15 +107,16 @@ def yes_no(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> dict
     read: list[_Verdict] = []
     n = 0
     verdict_of = remembered(lambda text, question: read_yes_no(text, question).polarity)
-    for sample, said in zip(samples, column_values(predictions, "text"), strict=True):
-        gold = sample.references[0].strip().lower().rstrip(".")
+    columns = (column_values(samples, name) for name in ("references", "question", "image_id"))
+    for references, question, image_id, said in zip(*columns, column_values(predictions, "text"), strict=True):
+        gold = references[0].strip().lower().rstrip(".")
         if gold not in ("yes", "no"):
             continue
         n += 1
         text = said or ""
-        verdict = verdict_of(text, sample.question) if text.strip() else None
+        verdict = verdict_of(text, question) if text.strip() else None
         if verdict is not None:
-            read.append(_Verdict(gold == "yes", verdict == "yes", sample.image_id))
+            read.append(_Verdict(gold == "yes", verdict == "yes", image_id))
     if not read:
         return {"n": n, "n_read": 0} if n else None
     hits = {gold: [float(v.answer == gold) for v in read if v.gold == gold] for gold in (True, False)}
@@ -164,8 +165,10 @@ def consistency(samples: Sequence[Sample], predictions: Sequence[Prediction]) ->
     from both: the verdict where the reference is yes or no, else the list after aliases.
     """
     groups: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
-    for sample, text in zip(samples, column_values(predictions, "text"), strict=True):
-        if (pair := sample.tags.get("pair")) and text is not None:
+    texts = column_values(predictions, "text")
+    for place, (tags, text) in enumerate(zip(column_values(samples, "tags"), texts, strict=True)):
+        if (pair := tags.get("pair")) and text is not None:
+            sample = samples[place]
             groups[sample.image_id, pair].append(_Answer(sample, text))
     linked = [(a, b) for group in groups.values() for k, a in enumerate(group) for b in group[k + 1 :]]
     if not linked:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from glob import escape
@@ -164,20 +164,24 @@ def _pieces(content: Any, level: int, in_lines: Collection[str]) -> Iterator[str
 def _entries(values: Sequence[Any], level: int) -> Iterator[str]:
     """The pieces of a list, an entry a line."""
     start = f"\n{' ' * level}"
+    compact = _compact_encoder()
     yield "["
     for number, value in enumerate(values):
-        yield f"{',' if number else ''}{start}{_compact(value)}"
+        yield f"{',' if number else ''}{start}{compact(value)}"
     yield f"\n{' ' * (level - 1)}]"
 
 
-def _compact(value: Any) -> str:
-    """A value as JSON in one line, without spaces between its parts."""
+def _compact_encoder() -> Callable[[Any], str]:
+    """What writes a value as JSON in one line, without spaces between its parts."""
     from pydantic_core import PydanticSerializationError, to_json
 
-    try:
-        return to_json(value, inf_nan_mode="constants").decode()
-    except PydanticSerializationError:  # half a surrogate pair
-        return _COMPACT.encode(value)
+    def compact(value: Any) -> str:
+        try:
+            return to_json(value, inf_nan_mode="constants").decode()
+        except PydanticSerializationError:  # half a surrogate pair
+            return _COMPACT.encode(value)
+
+    return compact
 
 
 # Of single values.

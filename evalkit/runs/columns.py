@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -281,9 +282,12 @@ def reference_columns(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
     for table in _tables(path, ("sample_id",), (), lambda _: None, lists=("references",)):
         samples, golds = table["sample_id"], table["references"]
-        if samples.null_count or golds.null_count or pyarrow.compute.list_flatten(golds).null_count:
+        texts = pyarrow.compute.list_flatten(golds)
+        if samples.null_count or golds.null_count or texts.null_count:
             raise Unusual(f"{path}: a line without a sample or references")
-        yield from zip(samples.to_pylist(), map(tuple, golds.to_pylist()), strict=True)
+        # The texts and how many each line has: a list a line would take three times as long.
+        rest, counts = iter(texts.to_pylist()), pyarrow.compute.list_value_length(golds).to_pylist()
+        yield from zip(samples.to_pylist(), (tuple(islice(rest, n)) for n in counts), strict=True)
 
 
 def _tables(

@@ -131,12 +131,13 @@ def _changes(c: GateComparison, golds: Golds) -> dict[str, list[dict[str, Any]]]
     # A sample may be in several lists: its entry is made once.
     changed = set(c.changed_answers).union(*(v.paired.flipped for v in c.verdicts))
     samples = {k: _sample(c, k, place, golds) for k in changed}
-    flipped = []
+    flipped: list[dict[str, Any]] = []
+    ids = c.baseline.ids
     for v in c.verdicts:
         name = str(v.key)
         one, two = (run.columns[v.key].listed() for run in (c.baseline, c.candidate))
         flipped += [
-            {"metric": name, **samples[k], "baseline": one[k], "candidate": two[place[c.baseline.ids[k]]]}
+            {"metric": name, **samples[k], "baseline": one[k], "candidate": two[place[ids[k]]]}
             for k in v.paired.flipped
         ]
     return {"flipped": flipped, "moved": [samples[k] for k in c.changed_answers]}

@@ -7,7 +7,7 @@ compares two records.  Making one loads no weights.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,11 +124,7 @@ def collect(
     shown = {m: _plain(m) if template.text is None else render(template.text, m, variables) for m in distinct}
     short = {ms: digest_json([[m.role, [_part(p) for p in m.content]] for m in ms])[:16] for ms in distinct}
     digests_of = tuple(short[ms] for ms in messages)
-    images = (
-        None
-        if digests is None
-        else tuple(tuple(stated_digest(r, digests, SHOWN_DIGITS) for r in s.images) for s in samples)
-    )
+    images = None if digests is None else _shown_digests(column_values(samples, "images"), digests)
     ids = tuple(column_values(samples, "id"))
     header = PromptHeader(
         model=model,
@@ -156,6 +152,19 @@ def collect(
         messages=digests_of,
         images=images,
     )
+
+
+def _shown_digests(
+    images: Iterable[tuple[ImageRef, ...]], digests: Mapping[ImageRef, str]
+) -> tuple[tuple[str, ...], ...]:
+    """The digests of the images of each sample, held once for all questions about them."""
+    known: dict[tuple[ImageRef, ...], tuple[str, ...]] = {}
+    found = []
+    for of in images:
+        if of not in known:
+            known[of] = tuple(stated_digest(ref, digests, SHOWN_DIGITS) for ref in of)
+        found.append(known[of])
+    return tuple(found)
 
 
 def _part(part: str | ImagePlace) -> object:

@@ -157,10 +157,10 @@ class _Slices:
         for tag, (names, numbers) in self.tags.items():
             found = numbers[covered]
             for number, name in enumerate(names):
-                places = np.flatnonzero(found == number)
+                places = np.flatnonzero(found == number).astype(np.int32)
                 if 0 < len(places) < len(covered):
                     parts[f"{tag}={name}"] = places
-        every = {"all": np.arange(len(covered)), **{name: parts[name] for name in sorted(parts)}}
+        every = {"all": np.arange(len(covered), dtype=np.int32), **{name: parts[name] for name in sorted(parts)}}
         return [
             _Group(name=name, places=places, clusters=self.images.at(covered[places])) for name, places in every.items()
         ]

@@ -25,7 +25,7 @@ class ClusterCodes(NamedTuple):
         first = np.full(self.k, len(code))
         first[code[::-1]] = np.arange(len(code))[::-1]  # of several places of a cluster the last written, the first
         present = np.flatnonzero(first < len(code))
-        number = np.empty(self.k, dtype=np.intp)
+        number = np.empty(self.k, dtype=np.int32)
         number[present[np.argsort(first[present])]] = np.arange(len(present))
         return ClusterCodes(number[code], len(present))
 
@@ -54,14 +54,14 @@ def cluster_codes(values: Sequence[object] | np.ndarray[Any, Any], clusters: Clu
         return clusters
     seen: dict[Hashable, int] = {}
     try:
-        code = [seen.setdefault(cluster, len(seen)) for cluster in clusters]
+        code = np.fromiter((seen.setdefault(cluster, len(seen)) for cluster in clusters), dtype=np.int32, count=n)
     except TypeError as problem:
         raise ConfigError(f"A cluster label is not possible ({problem}); expected texts or numbers.") from None
     if any(map(_is_missing, seen)):
         raise ConfigError(
             "A cluster label is NaN or None, a missing value; expected a label for every value, such as its own."
         )
-    return ClusterCodes(np.array(code, dtype=np.intp), len(seen))
+    return ClusterCodes(code, len(seen))
 
 
 def _is_missing(label: Hashable) -> bool:

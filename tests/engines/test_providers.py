@@ -28,7 +28,7 @@ def env(**more: str) -> dict[str, str]:
 
 def run(cwd: Path, *words: str, **more: str) -> Any:
     at = ("task=phantom", "limit=4", "model=phantom-llava", "leaderboard=null", "engine=server")
-    return command_line.evalkit(*at, "engine.served_model=some-model", *words, cwd=cwd, env=env(**more))
+    return command_line.in_this_process(*at, "engine.served_model=some-model", *words, cwd=cwd, env=env(**more))
 
 
 def manifest(result: Any, cwd: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from evalkit.judge.draws import run_metrics
-from tests.support.command_line import evalkit, folder_of, lines
+from tests.support.command_line import folder_of, lines
+from tests.support.command_line import in_this_process as evalkit
 
 N = 4
 MODEL = ("model=phantom-llava", "task=phantom", "generation.temperature=0.9", f"generation.n={N}")

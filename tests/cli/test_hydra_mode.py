@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from evalkit.cli import config
 from evalkit.cli.main import main
 from tests.support.command_line import SCRIPTED
 from tests.support.paths import ROOT
@@ -55,3 +56,11 @@ def test_a_word_or_a_file_of_the_user_makes_a_sweep(composed: list[str], tmp_pat
 def test_no_yaml_of_evalkit_sets_anything_of_hydra() -> None:
     for file in (ROOT / "conf").rglob("*.yaml"):
         assert "hydra" not in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}), file
+
+
+def test_a_built_in_file_is_parsed_once_and_nobody_changes_it_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "conf" / "task" / "phantom.yaml"
+    first = config.read_yaml(path)
+    monkeypatch.setattr(config, "_parsed", None)  # not called again
+    first["n_test"] = 1
+    assert config.read_yaml(path)["n_test"] == 60

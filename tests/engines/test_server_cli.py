@@ -25,7 +25,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def evalkit(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return command_line.evalkit("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
+    return command_line.in_this_process("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
 
 
 def at(url: str, *more: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import evalkit, folder_of
+from tests.support.command_line import folder_of, in_this_process
 from tests.support.paths import ROOT
 
 QUESTIONS_PER_IMAGE = 10
@@ -82,12 +82,12 @@ def summary(folder: Path) -> dict[str, Any]:
 def test_a_run_that_is_killed_once_goes_on_and_ends_as_if_it_never_was(tmp_path: Path) -> None:
     """The case of the default suite; those below kill at every stage of longer runs."""
     model = ("model=scripted", "model.rule=digest", "model.batch_size=5", "model.seconds=0.01")
-    whole = folder_of(evalkit(*model, "task=phantom", "task.n_test=4", "out=whole", cwd=tmp_path), tmp_path)
+    whole = folder_of(in_this_process(*model, "task=phantom", "task.n_test=4", "out=whole", cwd=tmp_path), tmp_path)
     folder = tmp_path / "killed" / whole.name
     killed_when(10, 0, model, 4, folder / "predictions.jsonl", tmp_path)
     kept = whole_lines(folder / "predictions.jsonl")
     assert 10 <= kept.count(b"\n") < 40 and not (folder / "summary.json").exists()
-    again = evalkit(*model, "task=phantom", "task.n_test=4", "out=killed", cwd=tmp_path)
+    again = in_this_process(*model, "task=phantom", "task.n_test=4", "out=killed", cwd=tmp_path)
     n_kept = kept.count(b"\n")
     assert again.returncode == 0 and f"{n_kept} of 40 answers are already in" in again.stderr, again.stderr
     for name in ("predictions.jsonl", "scores.jsonl"):

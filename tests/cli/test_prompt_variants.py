@@ -42,6 +42,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "more",
     [("task.prompt=[plain,short,options]",), ("task.prompt=[plain,short]", "task.choice_prompt=[letters,numbers]")],

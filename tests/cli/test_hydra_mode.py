@@ -32,6 +32,12 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep leaves Hydra's `multirun.yaml` in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 def runs(place: Path, *words: str) -> int:
     """The number of runs that a command makes."""
     assert main([*PLAIN, f"out={place / 'runs'}", *words]) == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Hundreds of tests start a process; each would compile the whole package again if none may keep what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell without job control has its background processes ignore interrupts, and the commands that they start do so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # jsonschema imports this, where it is installed, to check the forms of addresses: that takes seconds, and no test does.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]

@@ -159,7 +159,7 @@ def test_the_run_is_scored_again_with_its_draws(whole: Path, tmp_path: Path) -> 
     ("settings", "said"),
     [
         (("generation.n=8",), "temperature above 0"),
-        (("generation.n=0",), "1 or more"),
+        (("generation.n=0",), "generation.n=0 is not possible: expected a number of answers of each sample, from 1"),
         (("generation.n=2", "generation.temperature=0.5", "generation.num_beams=2"), "no beams"),
         (("generation.n=2", "generation.temperature=0.5", "scoring=loglikelihood"), "scoring=loglikelihood"),
     ],

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
 from tests.support.paths import ROOT
@@ -19,6 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# A shell without job control has background processes, and with them the commands that they start, ignore interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# jsonschema imports this, where it is installed, to check the forms of addresses: that takes seconds, and no test does.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 # --doctest-modules imports every file of the folders that it visits: these include programs and a stand-in for vLLM.
 collect_ignore = ["support"]
 
@@ -27,6 +38,13 @@ collect_ignore = ["support"]
 settings.register_profile("evalkit", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("evalkit")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in docstrings in the package alone: the tests have none."""
+    found = yield
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
 
 
 @pytest.hookimpl(tryfirst=True)

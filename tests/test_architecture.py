@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.paths import PACKAGE
 
@@ -39,6 +41,7 @@ HYDRA_EDGE = {
     "cli/defaults_tree.py",
     "cli/expansion.py",
     "cli/hydra_app.py",
+    "cli/hydra_mode.py",
     "cli/interpolation.py",
 }
 
@@ -47,30 +50,35 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".")
 
 
-@cache
+class Import(NamedTuple):
+    """A dotted name that a module imports, and whether the import is at the top level, outside of functions."""
+
+    name: str
+    at_top: bool
+
+
 def imports(path: Path, top_level_only: bool) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for child in ast.walk(node)
-    }
-    inside = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for child in ast.walk(node)
-    }
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only or (top_level_only and id(node) in inside):
-            continue
+    return {found.name for found in all_imports(path) if found.at_top or not top_level_only}
+
+
+@cache
+def all_imports(path: Path) -> frozenset[Import]:
+    """Every import of a module but those for type checkers alone."""
+    return frozenset(imports_of(ast.parse(path.read_text(encoding="utf-8")).body, at_top=True))
+
+
+def imports_of(body: Iterable[ast.AST], at_top: bool) -> Iterator[Import]:
+    """The imports of statements and of those inside of them; expressions, which have none, are not walked through."""
+    for node in body:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (Import(alias.name, at_top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            yield Import(node.module, at_top)
+            yield from (Import(f"{node.module}.{alias.name}", at_top) for alias in node.names)
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+                yield from imports_of(getattr(node, part, ()), at_top and not is_function)
 
 
 def tops(path: Path, top_level_only: bool) -> set[str]:

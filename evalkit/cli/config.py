@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,25 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ConfigError: the file cannot be read, is not a YAML mapping, or says something to Hydra (`check_file`).
     """
+    if path.is_relative_to(config_dir()) and path.is_file():
+        from omegaconf import OmegaConf
+
+        return OmegaConf.create(_built_in(path, path.stat().st_mtime_ns))
+    return _parsed(path)
+
+
+@lru_cache(maxsize=512)
+def _built_in(path: Path, changed: int) -> dict[Any, Any]:
+    """The content of a file of the built-in tree, parsed and checked once a process: every command reads a dozen."""
+    del changed  # a key of the cache: a file that is edited is read again
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(_parsed(path), resolve=False)
+    assert isinstance(content, dict)
+    return content
+
+
+def _parsed(path: Path) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError

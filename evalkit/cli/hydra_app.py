@@ -15,6 +15,7 @@ from evalkit.cli.completion import is_completion
 from evalkit.cli.compose import VERSION_BASE, compose, import_hydra
 from evalkit.cli.config import MULTIPLE_CHOICE, config_dir
 from evalkit.cli.config_source import check_user_folders, register
+from evalkit.cli.hydra_mode import known_mode
 from evalkit.cli.hydra_words import check_words
 from evalkit.cli.interpolation import guarded, resolve_node
 from evalkit.cli.jobs import jobs_of_one_command, shared_by_jobs, with_models_first
@@ -73,9 +74,10 @@ def _run_verb(verb: str, arguments: Sequence[str], begun: list[str]) -> int:
         try:
             words = with_models_first(readable(command.arguments, groups_of(verb)))
             sys.argv = ["evalkit", *with_settings(words)]
-            hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(
-                make_job(verb, codes, begun)
-            )()
+            with known_mode(words):
+                hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=verb)(
+                    make_job(verb, codes, begun)
+                )()
         except (HydraException, OmegaConfBaseException) as problem:
             from evalkit.cli.config_errors import explain
 

@@ -123,8 +123,10 @@ def _is_address(host: str) -> bool:
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     """Record or refuse a connection.  Called for every audit event of the process, so that it returns at once."""
+    if event not in ("socket.connect", "socket.sendto"):
+        return  # before anything of this module is read: at the end of the process, there is nothing left of it
     contacts = _State.current
-    if contacts is None or event not in ("socket.connect", "socket.sendto"):
+    if contacts is None:
         return
     found, address = arguments[0], arguments[1]
     if not isinstance(address, tuple) or (event == "socket.connect" and found.type != socket.SOCK_STREAM):

@@ -23,9 +23,9 @@ def most_frequent(answers: Iterable[str]) -> str:
     """Most frequent answer after normalising case and white space, in its first spelling; ties go to the first seen."""
     counts: Counter[str] = Counter()
     written: dict[str, str] = {}
-    for answer in answers:
-        counts[fold_text(answer)] += 1
-        written.setdefault(fold_text(answer), answer)
+    for answer, n in Counter(answers).items():  # in order of appearance; most answers of a split repeat
+        counts[key := fold_text(answer)] += n
+        written.setdefault(key, answer)
     return written[max(counts, key=lambda key: counts[key])]  # max takes the first of equals, in order of appearance
 
 

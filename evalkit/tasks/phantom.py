@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from sys import intern
 
 from evalkit.core.columns import column_values
@@ -24,6 +24,8 @@ __all__ = ["QUESTIONS_PER_IMAGE", "Phantom", "draw", "questions"]
 QUESTIONS_PER_IMAGE = 10
 YES_NO = ("Yes", "No")
 SIDES = ("Left", "Right")
+# Images whose samples a process keeps, under 1 MB: both splits in their default size.
+N_REMEMBERED = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,9 @@ class Phantom:
         )
 
 
-def _samples(member: str, closed_rule: str) -> list[Sample]:
+@lru_cache(N_REMEMBERED)
+def _samples(member: str, closed_rule: str) -> tuple[Sample, ...]:
+    """The samples of one image; several jobs of a process share those of the train split, which each of them reads."""
     scene = make_scene(member)
     image = ImageRef(kind="draw", path="evalkit.tasks.phantom:draw", member=member)
     images = (image,)
@@ -122,7 +126,7 @@ def _samples(member: str, closed_rule: str) -> list[Sample]:
                 tags=_tags(CLOSED if closed else OPEN, scene.modality, scene.organ, question.kind),
             )
         )
-    return samples
+    return tuple(samples)
 
 
 @cache

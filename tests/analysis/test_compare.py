@@ -13,22 +13,22 @@ from evalkit.analysis.compare import check_perturbed, compare, render
 from evalkit.analysis.run_scores import read_run_scores
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.tasks.draws import draws_of
-from tests.support.command_line import environment, evalkit, folder_of, lines
+from tests.support.command_line import environment, evalkit, folder_of, in_this_process, lines
 from tests.support.made_runs import answered, made_run, made_samples
 
 RUN = ("model=scripted", "task=phantom", "limit=60")
 
 
 def test_two_runs_are_compared_overall_and_by_slice(tmp_path: Path) -> None:
-    first = folder_of(evalkit(*RUN, "model.rule=yes", cwd=tmp_path), tmp_path)
-    second = folder_of(evalkit(*RUN, "model.rule=question", cwd=tmp_path), tmp_path)
+    first = folder_of(in_this_process(*RUN, "model.rule=yes", cwd=tmp_path), tmp_path)
+    second = folder_of(in_this_process(*RUN, "model.rule=question", cwd=tmp_path), tmp_path)
     metric = "metrics=['strict closed_accuracy']"
-    result = evalkit("compare", f"runs=[{first},{second}]", metric, "slices=true", "flips=2", cwd=tmp_path)
+    result = in_this_process("compare", f"runs=[{first},{second}]", metric, "slices=true", "flips=2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "strict closed_accuracy" in result.stdout
     assert "organ=Lung" in result.stdout
     assert "modality=CT" not in result.stdout, "all of the first 60 rows: no part of the set"
-    same = evalkit("compare", f"runs=[{first},{first}]", metric, cwd=tmp_path)
+    same = in_this_process("compare", f"runs=[{first},{first}]", metric, cwd=tmp_path)
     assert "no sample changed its score" in same.stdout
 
 

@@ -279,7 +279,8 @@ def test_every_published_protocol_on_generated_answers_adds_up_and_leaves_little
 
 
 def test_a_run_under_every_protocol_shows_the_lens_and_writes_it(tmp_path: Path) -> None:
-    from tests.support.command_line import SCRIPTED, evalkit, folder_of
+    from tests.support.command_line import SCRIPTED, folder_of
+    from tests.support.command_line import in_this_process as evalkit
 
     result = evalkit(*SCRIPTED, "protocol=all", "limit=40", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -322,7 +323,8 @@ def test_the_documented_causes_exist_and_add_up() -> None:
 @pytest.mark.slow
 @pytest.mark.data
 def test_real_answers_through_the_command_line(shared: Path, tmp_path: Path) -> None:
-    from tests.support.command_line import evalkit, folder_of
+    from tests.support.command_line import folder_of
+    from tests.support.command_line import in_this_process as evalkit
 
     file = shared / "predictions" / "qwen2-vl-2b-vqa-rad" / "lora_rank4" / "lora_predictions.jsonl"
     result = evalkit(

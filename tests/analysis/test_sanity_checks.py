@@ -102,7 +102,8 @@ def test_sensitivity_and_specificity_have_intervals_clustered_by_image() -> None
 
 @pytest.mark.slow
 def test_a_run_on_blank_images_in_the_same_folder_is_found_and_compared_sample_by_sample(tmp_path: Path) -> None:
-    from tests.support.command_line import SCRIPTED, evalkit, folder_of
+    from tests.support.command_line import SCRIPTED, folder_of
+    from tests.support.command_line import in_this_process as evalkit
 
     blank = evalkit(*SCRIPTED, "image=blank", "model.rule=yes", cwd=tmp_path)
     assert "this is the run with blank images" in blank.stdout, blank.stderr
@@ -203,7 +204,8 @@ def test_the_leak_tags_of_the_real_sets(shared: Path) -> None:
 
 @pytest.mark.data
 def test_the_sanity_checks_of_real_answers(shared: Path, tmp_path: Path) -> None:
-    from tests.support.command_line import evalkit, folder_of
+    from tests.support.command_line import folder_of
+    from tests.support.command_line import in_this_process as evalkit
 
     file = shared / "predictions" / "qwen2-vl-2b-vqa-rad" / "lora_rank4" / "lora_predictions.jsonl"
     result = evalkit(

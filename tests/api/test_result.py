@@ -12,7 +12,7 @@ import pytest
 
 import evalkit
 from evalkit.errors import ConfigError, DataError, EvalkitError, StoreError
-from tests.support.command_line import evalkit as command
+from tests.support.command_line import in_this_process as command
 
 
 @pytest.fixture(scope="module")

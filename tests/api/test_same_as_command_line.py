@@ -40,7 +40,6 @@ def same(one: Path, two: Path) -> None:
     assert summaries[0] == summaries[1]
 
 
-@pytest.mark.slow
 def test_a_run_without_times_is_the_same_to_the_byte(tmp_path: Path) -> None:
     theirs = command_run(tmp_path, "model=scripted", "model.rule=digest", "limit=30")
     ours = evalkit.evaluate("scripted", "phantom", out=tmp_path / "api", **SEED).folder
@@ -95,6 +94,7 @@ def test_the_leaderboard_row_is_written_where_the_command_line_writes_it(tmp_pat
     assert places[0] == places[1] != []
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_scores_of_slake_are_the_same_to_the_byte(tmp_path: Path, shared: Path) -> None:
     data = shared / "slake"

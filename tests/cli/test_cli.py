@@ -15,7 +15,6 @@ from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of
 from tests.support.paths import ROOT
 
 
-@pytest.mark.slow
 def test_a_run_prints_a_table_then_its_folder_and_writes_the_row(tmp_path: Path) -> None:
     result = evalkit(*SCRIPTED, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

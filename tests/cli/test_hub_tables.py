@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,18 @@ def csv_text(some: list[dict[str, Any]]) -> bytes:
     return "\n".join([",".join(names), *(",".join(f'"{r[n]}"' for n in names) for r in some), ""]).encode()
 
 
-FILES = {
-    "data/test-00000-of-00001.parquet": parquet(rows(6)),
-    "data/train-00000-of-00001.parquet": parquet(rows(4, 100)),
-}
+@cache
+def files() -> dict[str, bytes]:
+    return {
+        "data/test-00000-of-00001.parquet": parquet(rows(6)),
+        "data/train-00000-of-00001.parquet": parquet(rows(4, 100)),
+    }
 
 
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
     newer = {"data/test-00000-of-00001.parquet": parquet(rows(8))}
-    with FakeHub({REPO: {COMMIT: dict(FILES), NEWER: {**FILES, **newer}}}) as running:
+    with FakeHub({REPO: {COMMIT: files(), NEWER: {**files(), **newer}}}) as running:
         yield running
 
 
@@ -94,7 +97,7 @@ def test_the_newest_commit_is_read_and_recorded_and_a_revision_pins_it(hub: Fake
 def test_the_same_rows_from_the_hub_and_from_its_files_have_the_same_numbers(hub: FakeHub, tmp_path: Path) -> None:
     place = tmp_path / "copy" / "data"
     place.mkdir(parents=True)
-    for name, content in FILES.items():
+    for name, content in files().items():
         (tmp_path / "copy" / name).write_bytes(content)
     pinned = (f"task.revision={COMMIT}", "task.name=hospital", "task.tags=[modality]")
     one = run(hub, tmp_path, "task=table", f"task.path={NAME}", *pinned, *SCRIPTED)

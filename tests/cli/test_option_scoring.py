@@ -11,7 +11,7 @@ import pytest
 
 import evalkit as evalkit_package
 from evalkit.cli.main import main
-from tests.support.command_line import evalkit
+from tests.support.command_line import in_this_process as evalkit
 from tests.support.tiny_llava import draw
 
 QUESTIONS = (("Which modality is it?", "CT", "MRI", "X-ray"), ("Which plane is it?", "axial", "coronal", "sagittal"))

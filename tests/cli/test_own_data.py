@@ -11,7 +11,8 @@ import pytest
 
 from evalkit.cli.main import main
 from evalkit.tasks import selection
-from tests.support.command_line import environment, evalkit, folder_of, lines
+from tests.support.command_line import environment, folder_of, lines
+from tests.support.command_line import in_this_process as evalkit
 
 MODALITIES = ("CT", "MRI", "X-ray")
 

@@ -11,7 +11,8 @@ from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction, Sa
 from evalkit.pipeline.preflight import LONG, Preflight
 from evalkit.pipeline.settings import Settings
 from evalkit.scoring.protocols.strict import Strict
-from tests.support.command_line import evalkit, lines
+from tests.support.command_line import in_this_process as evalkit
+from tests.support.command_line import lines
 
 PROTOCOLS = [Strict(name="strict", version=2)]
 SAMPLES = {

@@ -10,7 +10,8 @@ import pytest
 from evalkit.cli.commands.run import answer_task
 from evalkit.cli.probe import CONTROLS, probe_of
 from evalkit.core.errors import ConfigError
-from tests.support.command_line import SCRIPTED, evalkit, folder_of
+from tests.support.command_line import SCRIPTED, folder_of
+from tests.support.command_line import in_this_process as evalkit
 
 COMMAND = ("model=phantom-llava", "task=phantom", "protocol=exact-match", "limit=12", "probe=image")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_option_scoring import run, table, values, words
-from tests.support.command_line import evalkit
+from tests.support.command_line import in_this_process as evalkit
 
 __all__ = ["table"]
 # What differs between a run in one pass with others and the run alone.
@@ -42,6 +42,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "more",
     [("task.prompt=[plain,short,options]",), ("task.prompt=[plain,short]", "task.choice_prompt=[letters,numbers]")],

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from evalkit.cli.config_source import MULTIPLE_CHOICE
-from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of
+from tests.support.command_line import SCRIPTED, environment, folder_of
+from tests.support.command_line import evalkit as in_fork
+from tests.support.command_line import in_this_process as evalkit
 from tests.support.paths import CONF
 
 RUN = (*SCRIPTED, "limit=8", "leaderboard=null")
@@ -77,7 +79,7 @@ def test_several_folders_of_the_user_are_named_in_the_environment(own: Path, tmp
     text = "# @package _global_\ndefaults:\n  - override /protocol: [mine, helm]\nlimit: 4\n"
     (tmp_path / "other" / "experiment" / "mix.yaml").write_text(text, encoding="utf-8")
     where = environment() | {"EVALKIT_CONF": os.pathsep.join(["own", "other"])}
-    result = evalkit(*RUN[:-2], "leaderboard=null", "experiment=mix", cwd=tmp_path, env=where)
+    result = in_fork(*RUN[:-2], "leaderboard=null", "experiment=mix", cwd=tmp_path, env=where)
     assert used(result, tmp_path) == {"mine", "helm"}
     assert summary(result, tmp_path)["n"] == 4
 

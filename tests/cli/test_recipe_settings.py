@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
         ("chat_template.json", json.dumps({"chat_template": [{"name": "default", "template": JINJA}]})),
     ],
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_a_chat_template_comes_from_any_file(name: str, content: str, tmp_path: Path) -> None:
     file = tmp_path / "a, b" / name
     file.parent.mkdir()

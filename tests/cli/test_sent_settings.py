@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.cli.config import load_option, options
@@ -370,7 +370,6 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, TREES, max_size=4))
 def test_any_configuration_is_accepted_or_refused_in_one_paragraph(tree: dict[str, Any]) -> None:
     value_or_error(lambda: check_sent_settings(tree, []))

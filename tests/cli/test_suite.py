@@ -17,7 +17,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.engines.hf import HfEngine
 from evalkit.models import checkpoint
 from tests.support import tiny_llava as tiny
-from tests.support.command_line import evalkit
+from tests.support.command_line import in_this_process as evalkit
 
 YAML = """
 about: drawn questions

@@ -191,9 +191,9 @@ def test_texts_without_the_key_stay_as_they_are() -> None:
 @pytest.mark.few(3)
 def test_a_long_text_is_searched_in_a_second_or_two(piece: str) -> None:
     text = piece * (4_000_000 // len(piece))
-    started = time.monotonic()
+    started = time.thread_time()
     assert redactor(KEY)(text) == text
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize("key", ["none", "EMPTY", "yes", "a", ""])

@@ -18,7 +18,7 @@ from evalkit.core.image_structure import MAX_HEADER, MAX_PARTS, MAX_PASSES, MAX_
 from evalkit.core.images import Broken, open_image, probe
 from evalkit.core.types import ImageRef
 
-LONGEST = 5.0  # seconds, on a loaded machine
+LONGEST = 5.0  # seconds of the processor, on a loaded machine
 
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
@@ -118,12 +118,12 @@ def test_a_file_that_takes_minutes_is_refused_in_time_with_its_limit(name: str, 
     path = tmp_path / "picture.png"
     path.write_bytes(make())
     ref = ImageRef(kind="file", path=str(path))
-    started = time.monotonic()
+    started = time.process_time()
     found = probe([ref])[ref]
     assert isinstance(found, Broken) and says in str(found)
     with pytest.raises(DataError, match=says):
         open_image(ref)
-    assert time.monotonic() - started < LONGEST
+    assert time.process_time() - started < LONGEST
 
 
 MANY: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -138,12 +138,12 @@ MANY: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_frames_and_pages_are_counted_within_a_limit(name: str) -> None:
     make, says = MANY[name]
     content = make()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ValueError, match=says):
         count_frames(content)
     with pytest.raises(ValueError, match=says), opened(content, 1):
         pass
-    assert time.monotonic() - started < LONGEST
+    assert time.process_time() - started < LONGEST
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])

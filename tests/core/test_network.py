@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from evalkit.core import network
 from evalkit.core.errors import ConfigError
 from evalkit.core.network import SWITCHES, Refused, begin_with, contacted, watched
 
@@ -102,3 +103,8 @@ def test_switches_of_libraries_are_restored(monkeypatch: pytest.MonkeyPatch) -> 
 def test_another_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="true, false or local"), watched("never"):
         pass
+
+
+def test_at_the_end_of_the_process_files_are_removed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_State", None)  # as Python leaves it, before temporary folders are removed
+    network._hook("os.remove", ("file", -1))

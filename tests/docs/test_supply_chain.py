@@ -264,6 +264,7 @@ def test_the_program_ends_with_1_and_names_each_problem(
 # --- the bill of materials
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_names_everything_that_evalkit_installs(tmp_path: Path) -> None:
     pytest.importorskip("cyclonedx_py")
     out = tmp_path / "sbom.json"

@@ -28,7 +28,7 @@ def env(**more: str) -> dict[str, str]:
 
 def run(cwd: Path, *words: str, **more: str) -> Any:
     at = ("task=phantom", "limit=4", "model=phantom-llava", "leaderboard=null", "engine=server")
-    return command_line.evalkit(*at, "engine.served_model=some-model", *words, cwd=cwd, env=env(**more))
+    return command_line.in_this_process(*at, "engine.served_model=some-model", *words, cwd=cwd, env=env(**more))
 
 
 def manifest(result: Any, cwd: Path) -> dict[str, Any]:
@@ -174,7 +174,9 @@ def test_a_shared_folder_gets_no_key_through_a_preset(tmp_path: Path, name: str)
             head = ENGINE if file.startswith("engine/") else ""
             path.write_text(head + text.replace("@URL@", server.url), encoding="utf-8")
         words = ("task=phantom", "limit=2", "model=phantom-llava", "leaderboard=null", "engine=lab")
-        result = command_line.evalkit(*words, "--config-dir", "theirs", cwd=tmp_path, env=env(LAB_URL=server.url))
+        result = command_line.in_this_process(
+            *words, "--config-dir", "theirs", cwd=tmp_path, env=env(LAB_URL=server.url)
+        )
         assert not server.requests, "nothing was sent"
     assert result.returncode == 2, result.stderr
     assert "api_key_env" in result.stderr and KEY not in result.stderr

@@ -198,10 +198,10 @@ def test_a_run_by_batches_on_the_command_line_has_the_records_of_a_direct_run(tm
     common = ("task=phantom", "limit=8", "model=phantom-llava", "leaderboard=null", "engine=server")
     with BatchServer(echo) as server:
         at = (*common, f"engine.url={server.url}", f"engine.served_model={MODEL}")
-        direct = command_line.evalkit(*at, "out=direct", cwd=tmp_path)
-        submitted = command_line.evalkit(*at, "out=batch", "engine.batch=submit", cwd=tmp_path)
+        direct = command_line.in_this_process(*at, "out=direct", cwd=tmp_path)
+        submitted = command_line.in_this_process(*at, "out=batch", "engine.batch=submit", cwd=tmp_path)
         assert submitted.returncode == 3 and "8 requests were submitted" in submitted.stderr
-        collected = command_line.evalkit(*at, "out=batch", "engine.batch=collect", cwd=tmp_path)
+        collected = command_line.in_this_process(*at, "out=batch", "engine.batch=collect", cwd=tmp_path)
         assert collected.returncode == 0, collected.stderr
     one, two = folder_of(direct, tmp_path), folder_of(collected, tmp_path)
     assert one.name == two.name

@@ -25,7 +25,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def evalkit(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return command_line.evalkit("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
+    return command_line.in_this_process("model=phantom-llava", "task=phantom", *arguments, cwd=cwd, env=env)
 
 
 def at(url: str, *more: str) -> tuple[str, ...]:
@@ -100,7 +100,6 @@ def test_answers_that_read_like_errors_are_said_beside_the_table(tmp_path: Path)
     assert any("read like error messages" in text for text in summary["warnings"])
 
 
-@pytest.mark.slow
 def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Path) -> None:
     def sick(n: int, body: Body) -> Act:
         return Act(status=400, error={"message": "no"}) if n in (3, 4) else echo(n, body)
@@ -120,6 +119,7 @@ def test_failed_requests_are_counted_recorded_and_retried_on_resume(tmp_path: Pa
     assert not any(r["error"] for r in records(folder_of(second, tmp_path)))
 
 
+@pytest.mark.slow
 def test_transient_faults_are_retried_and_permanent_ones_recorded_within_the_concurrency(
     tmp_path: Path,
 ) -> None:

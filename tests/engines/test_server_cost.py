@@ -91,7 +91,7 @@ def test_replies_without_counts_are_taken_for_the_most_that_they_can_be(tmp_path
 
 def run(cwd: Path, url: str, *words: str) -> Any:
     at = ("task=phantom", "limit=12", "model=phantom-llava", "leaderboard=null", "engine=server")
-    return command_line.evalkit(*at, f"engine.url={url}", f"engine.served_model={MODEL}", *words, cwd=cwd)
+    return command_line.in_this_process(*at, f"engine.url={url}", f"engine.served_model={MODEL}", *words, cwd=cwd)
 
 
 @pytest.mark.slow

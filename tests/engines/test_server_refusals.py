@@ -10,7 +10,7 @@ import pytest
 
 from evalkit.clients.parameters import refused_parameters
 from evalkit.core.errors import ConfigError, EngineError
-from tests.support.command_line import evalkit
+from tests.support.command_line import in_this_process as evalkit
 from tests.support.engine_answers import answers
 from tests.support.fake_server import Act, Body, FakeServer
 from tests.support.server_engine import MODEL, echo, engine, make_requests, serving, spec

@@ -108,7 +108,7 @@ def test_a_prompt_contains_unexpanded_tokens_the_image_and_its_digest(
 def test_requests_are_ordered_by_image_and_use_the_prefix_cache(
     make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path
 ) -> None:
-    requests = make_requests(tmp_path, [6] * 8)
+    requests = make_requests(tmp_path, [6] * 8, max_new_tokens=1)
     made = make(window=10)
     answers(made, requests)
     order = [p["multi_modal_uuids"]["image"][0] for p in passed(vllm)]
@@ -131,7 +131,7 @@ def test_requests_are_ordered_by_image_and_use_the_prefix_cache(
 def test_windows_contain_whole_images_if_these_fit(
     make: Callable[..., VllmEngine], vllm: Any, tmp_path: Path, window: int, sizes: list[int]
 ) -> None:
-    requests = make_requests(tmp_path)
+    requests = make_requests(tmp_path, max_new_tokens=1)
     got = [len(batch) for batch in make(window=window).generate(requests)]
     assert got == [len(call) for call in vllm.MADE[-1].calls]
     assert sum(got) == 13 and max(got) <= window

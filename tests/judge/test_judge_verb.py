@@ -1,4 +1,4 @@
-"""The verb `judge` in a subprocess: on a finished run, with a server on loopback."""
+"""The verb `judge` as a command: on a finished run, with a server on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 def evalkit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("EVALKIT_", "OPENAI_"))}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cwd / "cache")}
-    return command_line.evalkit(*arguments, cwd=cwd, env=environment)
+    return command_line.in_this_process(*arguments, cwd=cwd, env=environment)
 
 
 def scripted_run(tmp_path: Path) -> str:

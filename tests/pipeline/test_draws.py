@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from evalkit.judge.draws import run_metrics
-from tests.support.command_line import evalkit, folder_of, lines
+from tests.support.command_line import folder_of, lines
+from tests.support.command_line import in_this_process as evalkit
 
 N = 4
 MODEL = ("model=phantom-llava", "task=phantom", "generation.temperature=0.9", f"generation.n={N}")
@@ -158,7 +159,7 @@ def test_the_run_is_scored_again_with_its_draws(whole: Path, tmp_path: Path) -> 
     ("settings", "said"),
     [
         (("generation.n=8",), "temperature above 0"),
-        (("generation.n=0",), "1 or more"),
+        (("generation.n=0",), "generation.n=0 is not possible: expected a number of answers of each sample, from 1"),
         (("generation.n=2", "generation.temperature=0.5", "generation.num_beams=2"), "no beams"),
         (("generation.n=2", "generation.temperature=0.5", "scoring=loglikelihood"), "scoring=loglikelihood"),
     ],

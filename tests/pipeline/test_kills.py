@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command_line import folder_of, in_this_process
 from tests.support.paths import ROOT
 
 QUESTIONS_PER_IMAGE = 10
@@ -76,6 +77,22 @@ def whole_lines(path: Path) -> bytes:
 def summary(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return {k: v for k, v in content.items() if k != "timing"}
+
+
+def test_a_run_that_is_killed_once_goes_on_and_ends_as_if_it_never_was(tmp_path: Path) -> None:
+    """The case of the default suite; those below kill at every stage of longer runs."""
+    model = ("model=scripted", "model.rule=digest", "model.batch_size=5", "model.seconds=0.01")
+    whole = folder_of(in_this_process(*model, "task=phantom", "task.n_test=4", "out=whole", cwd=tmp_path), tmp_path)
+    folder = tmp_path / "killed" / whole.name
+    killed_when(10, 0, model, 4, folder / "predictions.jsonl", tmp_path)
+    kept = whole_lines(folder / "predictions.jsonl")
+    assert 10 <= kept.count(b"\n") < 40 and not (folder / "summary.json").exists()
+    again = in_this_process(*model, "task=phantom", "task.n_test=4", "out=killed", cwd=tmp_path)
+    n_kept = kept.count(b"\n")
+    assert again.returncode == 0 and f"{n_kept} of 40 answers are already in" in again.stderr, again.stderr
+    for name in ("predictions.jsonl", "scores.jsonl"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert summary(folder) == summary(whole)
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from evalkit.pipeline.shards import Shard, differences
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import ShardInfo
 from evalkit.runs.store import manifest_record
-from tests.support.command_line import SCRIPTED, environment, evalkit, folder_of, lines
+from tests.support.command_line import SCRIPTED, environment, folder_of, lines
+from tests.support.command_line import in_this_process as evalkit
 from tests.support.old_runs import rewrite
 from tests.support.paths import ROOT
 

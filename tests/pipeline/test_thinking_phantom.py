@@ -13,8 +13,8 @@ from evalkit.core.images import open_image
 from evalkit.core.types import Sample
 from evalkit.engines.preprocess import render
 from evalkit.tasks.phantom import Phantom
-from tests.support.command_line import evalkit as command
 from tests.support.command_line import folder_of, lines
+from tests.support.command_line import in_this_process as command
 
 pytestmark = pytest.mark.slow
 SHIPPED = Path(evalkit.__file__).parent / "models/phantom-llava"

@@ -298,6 +298,7 @@ def test_a_search_finds_what_is_in_any_text_of_a_sample(page: Browser, run: Path
         assert count(page) == wanted, word
 
 
+@pytest.mark.slow
 def test_disagreement_is_one_protocol_right_and_another_wrong(page: Browser, run: Path, file: Path) -> None:
     verdicts: dict[str, set[float | None]] = {}
     for s in lines(run / "scores.jsonl"):
@@ -308,6 +309,7 @@ def test_disagreement_is_one_protocol_right_and_another_wrong(page: Browser, run
     assert count(page) == sum({0.0, 1.0} <= v for v in verdicts.values()) > 0
 
 
+@pytest.mark.slow
 def test_the_list_is_sorted_by_score_and_by_length(page: Browser, run: Path, file: Path) -> None:
     page.open(file)
     page.choose("metric", "llava-med open_f1")
@@ -327,6 +329,7 @@ def test_the_list_is_sorted_by_score_and_by_length(page: Browser, run: Path, fil
         assert found == [*wanted[:3], wanted[-1]]
 
 
+@pytest.mark.slow
 def test_a_table_is_sorted_by_a_click_on_its_heading(page: Browser, file: Path) -> None:
     page.open(file)
     values = "[...document.querySelectorAll('#numbers tbody tr')].map((r) => parseFloat(r.cells[2].innerText))"
@@ -368,6 +371,7 @@ def test_a_sample_shows_question_reference_answer_scores_reasons_and_latency(
     assert "CUDA out of memory" in page.text("#detail")
 
 
+@pytest.mark.slow
 def test_a_sample_shows_its_thought_apart_from_its_answer(page: Browser, tmp_path: Path) -> None:
     samples = made_samples(4)
     texts = ["<think>MRI or CT?</think>yes", "<think>Perhaps left", "no", "left"]
@@ -453,6 +457,7 @@ def test_two_runs_are_shown_side_by_side_with_their_differences(
     assert float(found[4]) == pytest.approx(100 * delta, abs=0.006)
 
 
+@pytest.mark.slow
 def test_the_reason_why_two_runs_have_no_differences_is_shown(
     page: Browser, run: Path, other: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -509,6 +514,7 @@ def test_boxes_are_drawn_where_the_scorer_reads_them(page: Browser, tmp_path: Pa
     assert len(drawn(2)) == 1 and "answer: inverted, counts as nothing" in page.text("#detail")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_has_contrast_in_light_and_in_dark(page: Browser, file: Path, dark: bool) -> None:
     page.screen(1300, 900, dark=dark)
@@ -562,6 +568,7 @@ def paired(**changes: Any) -> Paired:
     return Paired(**{**plain, **changes})
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("higher_is_better", "colour"), [(True, "good"), (False, "bad")])
 def test_a_rise_is_coloured_by_the_metrics_direction(
     page: Browser, run: Path, other: Path, tmp_path: Path, higher_is_better: bool, colour: str

@@ -208,6 +208,7 @@ def test_numbers_whose_answers_cannot_be_read_do_not_stay(
         assert page.text("#about") == ""
 
 
+@pytest.mark.slow
 def test_filters_order_and_open_sample_are_in_the_address_and_come_back(page: Browser, address: str) -> None:
     opened(page, run_page(address, "one-toy"))
     page.choose("metric", "exact-match exact_match")
@@ -238,6 +239,7 @@ def test_a_link_to_a_sample_opens_it_whatever_the_filters_hide(
     assert count(page) == "80 of 80" and page.run("document.getElementById('detail').hidden") is True
 
 
+@pytest.mark.slow
 def test_the_gallery_shows_the_pictures_of_the_filtered_samples(page: Browser, address: str) -> None:
     opened(page, run_page(address, "one-toy", fragment="#metric=exact-match+exact_match&show=wrong&view=gallery"))
     tiles = page.run("document.querySelectorAll('.tile').length")
@@ -281,6 +283,7 @@ def test_progress_of_a_running_run_is_seen_without_a_reload(page: Browser, runs:
         assert page.run("document.getElementById('text').value") == "going"
 
 
+@pytest.mark.slow
 def test_a_run_without_a_change_for_a_quarter_of_an_hour_is_not_called_running(
     page: Browser, runs: Path, tmp_path: Path
 ) -> None:
@@ -318,6 +321,7 @@ def test_an_answer_that_is_a_script_does_nothing_on_any_page(page: Browser, tmp_
             assert page.run("document.images.length") == 0
 
 
+@pytest.mark.slow
 def test_judged_scores_are_folded(page: Browser, tmp_path: Path) -> None:
     from evalkit.judge.api import judge_run
     from evalkit.judge.config import JudgeConfig

@@ -96,7 +96,8 @@ def test_other_protocols_are_handed_on_as_they_are() -> None:
 
 @pytest.mark.slow
 def test_a_scored_run_has_the_rule_with_its_list(tmp_path: Path) -> None:
-    from tests.support.command_line import SCRIPTED, evalkit, folder_of
+    from tests.support.command_line import SCRIPTED, folder_of
+    from tests.support.command_line import in_this_process as evalkit
 
     result = evalkit(*SCRIPTED, "protocol=pmc-vqa", "limit=40", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

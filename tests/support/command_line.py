@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -35,6 +37,29 @@ def evalkit(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> su
         out = Path(folder)
         code = _forks().run(arguments, cwd, where, out, TIMEOUT)
         printed, said = ((out / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(arguments, code, printed, said)
+
+
+def in_this_process(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command as a call, with its own folder, environment and streams, which takes a third of a fork's time.
+
+    For tests of what a command does.  Not where it is killed, imports a package of the test's own, or has folders
+    of the configuration that are relative: imported modules and what was read of folders stay in the process.
+    """
+    from evalkit.cli.main import main
+
+    where = environment() if env is None else env
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    before = dict(os.environ)
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            os.environ.clear()
+            os.environ.update(where)
+            code = main(list(arguments))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    printed, said = (stream.buffer.getvalue().decode("utf-8") for stream in streams)
     return subprocess.CompletedProcess(arguments, code, printed, said)
 
 

@@ -21,7 +21,8 @@ Body = dict[str, Any]
 class Act:
     """What to do with a call.  text: the reply's content; raw: bytes instead of a completion; cut: close at once.
 
-    cut_after: close behind what was sent, which may be less than the headers promise.
+    cut_after: close behind what was sent, which may be less than the headers promise.  until: answer when it is true,
+    however long the machine takes to make it so.
     """
 
     text: str | None = None
@@ -31,6 +32,7 @@ class Act:
     cut: bool = False
     cut_after: bool = False
     delay: float = 0.0
+    until: Callable[[], bool] | None = None
     message: dict[str, Any] = field(default_factory=dict)
     finish: str = "stop"
     error: dict[str, Any] | None = None
@@ -121,6 +123,9 @@ class FakeServer:
             act = self.behave(number, content)
             if act.delay:
                 await asyncio.sleep(act.delay)
+            async with asyncio.timeout(60):
+                while act.until is not None and not act.until():
+                    await asyncio.sleep(0.002)
             if act.cut:
                 return False
             return await self._send(writer, act, self._payload(act, content)) and not act.cut_after

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -21,10 +22,13 @@ from typing import Any, NoReturn
 
 # What commands import besides evalkit, and what takes long to import.
 PRELOADED = (
-    "aiohttp", "evalkit.cli.hydra_app", "evalkit.cli.main", "hydra", "nltk.translate.bleu_score", "openai", "PIL.Image",
-    "rich.console", "rich.progress", "rich.table", "scipy.special", "torch", "transformers.models.llava.modeling_llava",
-    "transformers.models.llava.processing_llava",
+    "aiohttp", "hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper",
+    "hydra._internal.core_plugins.importlib_resources_config_source", "jiter", "nltk.translate.bleu_score", "openai",
+    "PIL.Image", "rich.console", "rich.progress", "rich.table", "scipy.special", "torch",
+    "transformers.models.llava.modeling_llava", "transformers.models.llava.processing_llava",
 )  # fmt: skip
+# Rooms whose modules no command imports, or whose import brings a library that most commands do without.
+NOT_PRELOADED = ("evalkit.integrations", "evalkit.__main__")
 LOOK = 0.002
 KILLED = -9
 
@@ -97,11 +101,21 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def preload() -> None:
+    """Import the large libraries and all of evalkit, which a command would import a part of."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    import evalkit
+
+    for module in pkgutil.walk_packages(evalkit.__path__, "evalkit."):
+        if not module.name.startswith(NOT_PRELOADED):
+            importlib.import_module(module.name)
+
+
 def serve() -> None:
     """Fork for each command that is read."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for name in PRELOADED:
-        importlib.import_module(name)
+    preload()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that was imported
     for line in sys.stdin:
         request = json.loads(line)

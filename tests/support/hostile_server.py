@@ -20,6 +20,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,21 +98,21 @@ def _silent(connection: Connection, text: str) -> None:
     time.sleep(30)
 
 
-def _compressed(encoding: str, body: bytes) -> Behaviour:
-    return _raw(lambda text: reply(body, HEAD + f"Content-Encoding: {encoding}\r\n".encode()))
+def _compressed(encoding: str, body: Callable[[], bytes]) -> Behaviour:
+    return _raw(lambda text: reply(body(), HEAD + f"Content-Encoding: {encoding}\r\n".encode()))
 
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def _bomb(wbits: int) -> bytes:
+@cache
+def bomb(wbits: int) -> bytes:
     """300 MB of JSON, compressed to 1 MB."""
     packer = zlib.compressobj(1, wbits=wbits)
     piece = b"0" * 1_000_000
     return packer.compress(b'{"choices": "') + b"".join(packer.compress(piece) for _ in range(300)) + packer.flush()
 
 
-BOMB = _bomb(31)
 DEEP_LISTS = b"[" * 100_000 + b"]" * 100_000
 DEEP_OBJECTS = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 TOO_LARGE = "larger than the limit"
@@ -172,12 +173,12 @@ FAULTS: dict[str, tuple[Behaviour, str | None]] = {
         TOO_LARGE,
     ),
     "endless chunk extension": (_without_end(CHUNKED + b"1;", lambda: itertools.repeat(b"a" * 65_536)), ""),
-    "gzip bomb": (_compressed("gzip", BOMB), TOO_LARGE),
-    "deflate bomb": (_compressed("deflate", _bomb(15)), TOO_LARGE),
-    "gzip of gzip": (_compressed("gzip, gzip", gzip.compress(BOMB)), "compressed"),
-    "brotli": (_compressed("br", b"\x8b\x02\x80abc\x03"), "compressed"),
-    "no gzip": (_compressed("gzip", b"plain"), "cannot be decompressed"),
-    "cut gzip": (_compressed("gzip", gzip.compress(body_of("x" * 9000))[:-20]), NOT_JSON),
+    "gzip bomb": (_compressed("gzip", lambda: bomb(31)), TOO_LARGE),
+    "deflate bomb": (_compressed("deflate", lambda: bomb(15)), TOO_LARGE),
+    "gzip of gzip": (_compressed("gzip, gzip", lambda: gzip.compress(bomb(31))), "compressed"),
+    "brotli": (_compressed("br", lambda: b"\x8b\x02\x80abc\x03"), "compressed"),
+    "no gzip": (_compressed("gzip", lambda: b"plain"), "cannot be decompressed"),
+    "cut gzip": (_compressed("gzip", lambda: gzip.compress(body_of("x" * 9000))[:-20]), NOT_JSON),
     "100 for ever": (
         _without_end(b"", lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 50), 0.001),
         TIMED_OUT,

@@ -21,7 +21,7 @@ BASELINE = ROOT / "leaderboards" / "gate" / "phantom-llava-phantom.json"
 
 
 def phantom_llava(place: Path) -> Path:
-    made = ("model=phantom-llava", "task=phantom", "task.n_test=6", "leaderboard=null")
+    made = ("model=phantom-llava", "task=phantom", "task.n_test=4", "leaderboard=null")
     assert main([*made, f"out={place}"]) == 0
     (folder,) = [p for p in place.iterdir() if p.is_dir()]
     return folder

@@ -135,6 +135,7 @@ def test_one_overview_is_shown_and_a_number_of_it_opens_its_row(browser: Browser
     browser.wait("location.pathname.endsWith('slake.html') && document.querySelector('tr:target')?.checkVisibility()")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("start", ["toy", "other"])
 def test_an_address_of_a_task_in_the_one_page_that_there_was_leads_to_its_page(
     browser: Browser, folder: Path, start: str
@@ -181,6 +182,7 @@ def test_the_search_finds_rows_of_every_task_and_leads_to_them(browser: Browser,
     assert browser.run("document.querySelector('tr:target .model').textContent") == EVIL
 
 
+@pytest.mark.slow
 def test_many_rows_that_are_found_are_counted_and_the_first_are_shown(browser: Browser, tmp_path: Path) -> None:
     written(tmp_path, [result(f"m{k:03d}-1") for k in range(205)])
     browser.open(tmp_path / "index.html")
@@ -241,6 +243,7 @@ def test_filters_by_kind_and_shows_every_metric_on_request(browser: Browser, pag
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_row_that_a_filter_hides_is_shown_when_the_address_names_it(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.choose("text", "System")
@@ -250,6 +253,7 @@ def test_a_row_that_a_filter_hides_is_shown_when_the_address_names_it(browser: B
     browser.wait(f"!{row}.hidden && document.getElementById('text').value === ''")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["index.html", "toy.html", "other.html"])
 def test_names_and_texts_that_are_markup_do_nothing(browser: Browser, folder: Path, name: str) -> None:
     browser.open(folder / name)
@@ -273,6 +277,7 @@ def test_a_page_fits_its_window_and_can_be_read(browser: Browser, name: str, wid
     assert light[0] - light[1] > 400 if dark else light[1] - light[0] > 400
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["index.html", "toy.html", "other.html"])
 def test_every_text_has_the_contrast_of_wcag_aa(browser: Browser, folder: Path, name: str, dark: bool) -> None:

@@ -40,7 +40,7 @@ published:
 
 
 def evalkit(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    return command_line.evalkit(*arguments, cwd=cwd, env=environment() | extra)
+    return command_line.in_this_process(*arguments, cwd=cwd, env=environment() | extra)
 
 
 def score(root: Path, task: str, off: int = 0) -> None:

@@ -192,11 +192,12 @@ class LLM:
         new: list[int] = []
         while len(new) < params.max_tokens:
             with torch.inference_mode():
-                logits = self.model(**inputs).logits[0, -1].tolist()
+                output = self.model(**inputs, use_cache=True)
+            logits = output.logits[0, -1].tolist()
             for token, bias in (params.logit_bias or {}).items():
                 logits[token] += bias
             new.append(max(range(len(logits)), key=logits.__getitem__))
-            inputs["input_ids"] = torch.tensor([ids + new])
+            inputs = {"input_ids": torch.tensor([new[-1:]]), "past_key_values": output.past_key_values}
             text = self.processor.tokenizer.decode(new, skip_special_tokens=True)
             if new[-1] in (params.stop_token_ids or ()) or any(s in text for s in params.stop or ()):
                 break

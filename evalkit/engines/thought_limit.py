@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.core.reasoning import may_hold_mark, opens_thought, split
+from evalkit.core.reasoning import last_opening, may_hold_mark, split
 from evalkit.core.thought_ends import closing_mark
 from evalkit.engines.loaded_model import AnswerRules, decode_answer
 
@@ -21,9 +21,8 @@ PROMPT_END = 48
 
 
 def opening_of(rules: AnswerRules, prompt: Sequence[int]) -> str:
-    """The end of a prompt that opens a thought; "" where it opens none."""
-    end: str = rules.processor.tokenizer.decode(list(prompt[-PROMPT_END:]), skip_special_tokens=False)
-    return end if opens_thought(end) else ""
+    """The mark at the end of a prompt that opens a thought; "" where it opens none."""
+    return last_opening(rules.processor.tokenizer.decode(list(prompt[-PROMPT_END:]), skip_special_tokens=False))
 
 
 class ThoughtLimit:

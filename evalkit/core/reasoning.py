@@ -6,10 +6,10 @@ them.  It is split off once, where an answer enters (`separate`, called for engi
 kept as `Prediction.reasoning`; `Prediction.raw` keeps the text as it came.
 
 The rule, `split.1`: text inside a pair of marks of one kind is a thought, nested pairs of that kind included; a mark
-that a thought quotes, between quotation marks or backticks, is text.  A closing mark without an opening one (the chat template opened it) makes everything before it a thought.  An opening mark
-that is never closed is a cut answer: there is none to score.  A thought with nothing after it is a failure.
-`<answer>…</answer>` and `\\boxed{}` are left in place; they belong to the protocols that read them.  One pass over the
-text, whatever it contains.
+that a thought quotes, between quotation marks or backticks, is text.  A closing mark without an opening one (the chat
+template opened it) makes everything before it a thought.  An opening mark that is never closed is a cut answer: there
+is none to score.  A thought with nothing after it is a failure.  `<answer>…</answer>` and `\\boxed{}` are left in
+place; they belong to the protocols that read them.  One pass over the text, whatever it contains.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _MARK = re.compile(
     re.X | re.I | re.A,  # without ASCII alone, "ı" and "ſ" would match as letters of a tag that no table has
 )
 # A text that was cut inside its first mark.
-_FIRST_MARKS = tuple(
-    ["<think>", "<thinking>", "<thought>", "<reasoning>", "<analysis>", "[THINK]", "<unused94>", "◁think▷", "<|channel>"]
-    + ["<|begin_of_thought|>", "<|START_THINKING|>", "<|channel|>analysis", "<|start|>assistant<|channel|>analysis"]
-)
+_FIRST_MARKS = (
+    "<think>", "<thinking>", "<thought>", "<reasoning>", "<analysis>", "[THINK]", "<unused94>", "◁think▷", "<|channel>",
+    "<|begin_of_thought|>", "<|START_THINKING|>", "<|channel|>analysis", "<|start|>assistant<|channel|>analysis",
+)  # fmt: skip
 # Signs around a mark that a thought names: "it must end with `</think>`".
 _QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "「": "」"}
 _CHANNEL, _ASSISTANT = "<|channel|>", "<|start|>assistant"

@@ -61,6 +61,16 @@ class ThoughtLimit:
             self.length = n
         return self.length is not None
 
+    def part_length(self, n: int) -> int:
+        """The tokens after `n` that may be drawn at once: up to the budget, or to the end of the answer."""
+        g = self.rules.generation
+        assert g.reasoning_budget is not None, "there is a limit only under a budget"
+        if self._answer_from is not None:
+            end = self._answer_from + g.max_new_tokens
+        else:
+            end = g.reasoning_budget if n < g.reasoning_budget else g.max_new_tokens
+        return max(1, end - n)
+
     def replay(self, ids: Sequence[int]) -> ThoughtLimit:
         """Take the tokens of a finished answer, up to its end."""
         for n in range(1, len(ids) + 1):

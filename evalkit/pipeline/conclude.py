@@ -37,6 +37,8 @@ PROTOCOLS_TO_COMPARE = 4
 METRICS = ("main", "all")
 # So many reasons for unscored samples are printed, and so many metrics of each; summary.json has all of them.
 SHOWN_REASONS, SHOWN_METRICS = 6, 3
+# The beginning of a reason that says how many draws a metric needs; pass@2, pass@4 … need different numbers.
+_MANY_NEEDS = re.compile(r"\Afewer than \d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +300,7 @@ def _unscored_texts(counts: Sequence[UnscoredCount]) -> list[str]:
     """
     alike: dict[str, list[UnscoredCount]] = {}
     for entry in counts:
-        alike.setdefault(re.sub(r"\Afewer than \d+ of", "fewer of", entry.reason), []).append(entry)
+        alike.setdefault(_MANY_NEEDS.sub("too few", entry.reason), []).append(entry)
     texts = []
     for entries in alike.values():
         first, least, most = entries[0], min(e.count for e in entries), max(e.count for e in entries)
@@ -308,7 +310,8 @@ def _unscored_texts(counts: Sequence[UnscoredCount]) -> list[str]:
         named = ", ".join(f"{e.protocol} {e.metric} {e.count}" for e in entries[:SHOWN_METRICS])
         more = f" and {len(entries) - SHOWN_METRICS} more" if len(entries) > SHOWN_METRICS else ""
         number = f"{most}" if least == most else f"{least} to {most}"
-        texts.append(f"{number} unscored under {len(entries)} metrics ({named}{more}): {first.reason}")
+        reason = first.reason if len({e.reason for e in entries}) == 1 else _MANY_NEEDS.sub("too few", first.reason)
+        texts.append(f"{number} unscored under {len(entries)} metrics ({named}{more}): {reason}")
     return texts
 
 

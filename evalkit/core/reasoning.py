@@ -341,6 +341,7 @@ def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> 
     pieces: list[str] = []
     kind, depth, start, last_end = ("any" if opened else None), int(opened), 0, 0
     was_opened, found, opening, is_named = opened, opened, "", False
+    inner: list[str] = []  # kinds that are open inside a thought of unknown kind
     n_twice = 0  # openings directly behind one: either of the two closing marks may end the thought
     first, end = len(text) - len(text.lstrip()), len(text.rstrip())
     for match in _MARK.finditer(text):
@@ -362,6 +363,7 @@ def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> 
                 opening, is_named = match[0], _is_named(text, match)
                 # One that is named may stand inside a thought that the template has opened: any mark closes it.
                 kind, depth, was_opened, n_twice = "any" if is_named else mark.kind, 1, True, 0
+                inner = []
             start = match.end()
         elif kind == "any" and mark.role == "open" and here <= first:
             kind, start, n_twice = mark.kind, match.end(), 1  # the model opens what the template has opened
@@ -370,8 +372,13 @@ def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> 
             if mark.role == "open" and last_end == start and not _THOUGHT_HEAD.sub("", text[start:here]).strip():
                 start, n_twice = match.end(), n_twice + 1  # opened twice at once
             elif mark.role == "open":
-                depth += 1
-            depth -= mark.role == "close"
+                depth += mark.kind == kind
+                inner += [mark.kind] if kind == "any" else []
+            elif mark.role == "close" and mark.kind in inner:  # of a pair inside a thought of unknown kind
+                while inner.pop() != mark.kind:
+                    pass
+            else:
+                depth -= mark.role == "close"
             if depth == 0 or mark.role == "frame":
                 if is_named:
                     thoughts += pieces
@@ -380,7 +387,7 @@ def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> 
                 kind, depth, start = None, 0, match.end()
         last_end = match.end()
     if kind is not None:
-        return _Marked(SplitText("", _reasoning([*thoughts, text[start:]]), True, True), opening, depth)
+        return _Marked(SplitText("", _reasoning([*thoughts, text[start:]]), True, True), opening, depth + len(inner))
     if not found:
         return _Marked(SplitText(text))
     return _Marked(SplitText(_joined([*pieces, text[start:]]), _reasoning(thoughts), True))

@@ -154,8 +154,12 @@ def test_a_thought_that_is_never_closed_leaves_no_answer(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "answer", "is_cut"),
-    [("a</think>CT", "CT", False), ("<think>a</think>CT", "CT", False), ("Perhaps CT", "", True), ("", "", True)],
-)
+    [
+        ("a</think>CT", "CT", False), ("<think>a</think>CT", "CT", False), ("Perhaps CT", "", True), ("", "", True),
+        ("a <think>b</think> c</think>CT", "CT", False), ("a<thinking>b<reasoning>c[/THINK]CT", "CT", False),
+        ("a <think>b<reasoning>c</think> d</think>CT", "CT", False), ("a <think>b</think>yes", "", True),
+    ],
+)  # fmt: skip
 def test_an_answer_may_begin_inside_the_thought_that_its_prompt_has_opened(
     text: str, answer: str, is_cut: bool
 ) -> None:

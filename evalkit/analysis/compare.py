@@ -23,6 +23,7 @@ from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.format import interval, percent, shown_metric
 from evalkit.core.types import MetricKey, Sample
 from evalkit.runs.read import references_at
+from evalkit.runs.schema import RunHeader
 from evalkit.scoring.aggregate import slice_tags
 from evalkit.stats import cluster_sums, equivalence_p, holm, sign_flip_p_of_sums
 from evalkit.tasks.draws import id_in_data
@@ -94,7 +95,8 @@ def check_perturbed(runs: Sequence[RunScores], folders: Sequence[Path]) -> None:
     """Check that a sample of the same id has the same reference answers in every run.
 
     Raises:
-        ConfigError: an entry is no folder of a run.  DataError: the answers differ, so that the rows are no pair.
+        ConfigError: an entry is no folder of a run, or nothing is changed in its rows.  DataError: the answers differ,
+            so that the rows are no pair.
     """
     golds = []
     for run, folder in zip(runs, folders, strict=True):
@@ -103,6 +105,12 @@ def check_perturbed(runs: Sequence[RunScores], folders: Sequence[Path]) -> None:
             raise ConfigError(f"perturbed=true compares folders of runs, and {folder} has no predictions.jsonl.")
         golds.append(references_at(path, frozenset(run.ids)))
     for run, other in zip(runs[1:], golds[1:], strict=True):
+        if _same_input(runs[0].header, run.header):
+            raise ConfigError(
+                f"perturbed=true compares an original with a copy whose questions or images are changed, and "
+                f"{runs[0].origin} and {run.origin} are over the same ones. Give the perturbed run, or leave out "
+                "perturbed=true."
+            )
         differing = [i for i in runs[0].ids if i in other and other[i] != golds[0].get(i)]
         if differing:
             i = differing[0]
@@ -111,6 +119,12 @@ def check_perturbed(runs: Sequence[RunScores], folders: Sequence[Path]) -> None:
                 f"have other reference answers, such as {i!r} ({golds[0].get(i)} and {other[i]}). Rows are paired by "
                 "their id; give both sets the same ids, or the same files in the same order."
             )
+
+
+def _same_input(one: RunHeader, two: RunHeader) -> bool:
+    """Whether two runs are known to be over the same questions and images."""
+    pictures = [(h.image, h.images_sha256) for h in (one, two)]
+    return one.data_sha256 == two.data_sha256 and pictures[0] == pictures[1]
 
 
 def metric_keys(names: Sequence[str]) -> list[MetricKey]:

@@ -94,6 +94,16 @@ def _row(effect: ImageEffect) -> Sequence[str]:
     )
 
 
+def unscored_text(effects: Sequence[ImageEffect]) -> str:
+    """The unscored answers by images, of the metric with the most; "" where every answer is scored."""
+    most: dict[str, int] = {}
+    for effect in effects:
+        for image, n in (("original", effect.paired.first_unscored), (effect.image, effect.paired.second_unscored)):
+            most[image] = max(most.get(image, 0), n)
+    counts = ", ".join(f"{image} {n}" for image, n in most.items())
+    return f"unscored, in the metric with the most: {counts}" if any(most.values()) else ""
+
+
 def to_json(own: RunScores, controls: Sequence[RunScores], effects: Sequence[ImageEffect]) -> dict[str, Any]:
     """The effects as JSON: fractions, with the runs that they are of."""
     return {

@@ -94,7 +94,7 @@ def run_probes(
 
 def print_effects(conclusion: Conclusion, controls: Sequence[Conclusion], made: RunJob) -> None:
     """Print what the images change, and write it into the run's folder; the folder alone on the last line."""
-    from evalkit.analysis.image_probe import HEADER, image_effects, table_rows, to_json
+    from evalkit.analysis.image_probe import HEADER, image_effects, table_rows, to_json, unscored_text
     from evalkit.analysis.run_scores import read_run_scores
     from evalkit.core.files import write_json
 
@@ -109,6 +109,8 @@ def print_effects(conclusion: Conclusion, controls: Sequence[Conclusion], made: 
         "right without: of the answers that are right with the own image, those that are right without it too\n"
         f"{_similar_text(shared)}"
     )
+    if unscored := unscored_text(effects):
+        caption += f"\n{unscored}"
     title = f"{own.header.model} on {own.header.task}: the same questions with other images"
     console.grid(HEADER, table_rows(effects), title, caption)
     console.out(str(conclusion.folder))

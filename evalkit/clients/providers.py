@@ -104,7 +104,8 @@ class Provider:
             keys = ["budget"]
         if missing := [key for key in keys if not self.reasoning.get(key)]:
             setting = f"reasoning_budget={budget}" if missing == ["budget"] else f"reasoning={wanted}"
-            known = ", ".join(sorted(key for key, value in self.reasoning.items() if value)) or "none"
+            names = {"enabled": "reasoning=on", "disabled": "reasoning=off", "budget": "reasoning_budget"}
+            known = ", ".join(f"generation.{name}" for key, name in names.items() if self.reasoning.get(key)) or "none"
             raise ConfigError(
                 f"generation.{setting} is not possible with engine.provider={self.name or 'null'}: its interface has "
                 f"no parameter for it (known here: {known}). Leave it out, or give the server's own parameter with "

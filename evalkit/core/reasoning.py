@@ -5,11 +5,11 @@ MedGemma's `<unused94>…<unused95>` and others.  A thought is not an answer: it
 them.  It is split off once, where an answer enters (`separate`, called for engines, importers and stored answers), and
 kept as `Prediction.reasoning`; `Prediction.raw` keeps the text as it came.
 
-The rule, `split.1`: text inside a pair of marks of one kind is a thought, nested pairs of that kind included.  A
-closing mark without an opening one (the chat template opened it) makes everything before it a thought.  An opening mark
-that is never closed is a cut answer: there is none to score.  A thought with nothing after it is a failure.
-`<answer>…</answer>` and `\\boxed{}` are left in place; they belong to the protocols that read them.  One pass over the
-text, whatever it contains.
+The rule, `split.1`: text inside a pair of marks of one kind is a thought, nested pairs of that kind included; a mark
+that a thought quotes, between quotation marks or backticks, is text.  A closing mark without an opening one (the chat
+template opened it) makes everything before it a thought.  An opening mark that is never closed is a cut answer: there
+is none to score.  A thought with nothing after it is a failure.  `<answer>…</answer>` and `\\boxed{}` are left in
+place; they belong to the protocols that read them.  One pass over the text, whatever it contains.
 """
 
 from __future__ import annotations
@@ -47,11 +47,19 @@ _MARK = re.compile(
     | <\|(?P<action>start|end)_(?P<action_part>thinking|response)\|>
     | <\|inner_(?P<inner>prefix|suffix)\|>
     | <(?P<working>start|end)_working_out> | <\|thought_(?P<token>start|end)\|>
-    | (?P<channel_open><\|channel>)(?=thought|thinking|analysis) | (?P<channel_close><channel\|>)
+    | (?P<channel_open><\|channel>)(?=thought|thinking|analysis|[a-z]{{0,8}}\Z)
+    | (?P<channel_close><channel\|>)
     """,
-    re.X | re.I,
+    re.X | re.I | re.A,  # without ASCII alone, "ı" and "ſ" would match as letters of a tag that no table has
 )
-_CHANNEL = "<|channel|>"
+# A text that was cut inside its first mark.
+_FIRST_MARKS = (
+    "<think>", "<thinking>", "<thought>", "<reasoning>", "<analysis>", "[THINK]", "<unused94>", "◁think▷", "<|channel>",
+    "<|begin_of_thought|>", "<|START_THINKING|>", "<|channel|>analysis", "<|start|>assistant<|channel|>analysis",
+)  # fmt: skip
+# Signs around a mark that a thought names: "it must end with `</think>`".
+_QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "「": "」"}
+_CHANNEL, _ASSISTANT = "<|channel|>", "<|start|>assistant"
 _HARMONY = frozenset({_CHANNEL, "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"})
 # A message of the assistant without a channel is its answer.
 _HARMONY_HEAD = re.compile(
@@ -62,6 +70,8 @@ _HARMONY_ANY = re.compile(r"(?:<\|start\|>assistant)|<\|(?:start|message|end|ret
 # Harmony whose special tokens were dropped in decoding: "analysisWe need …assistantfinalCT".
 _BARE_HARMONY = re.compile(r"\s*(?:assistant)?analysis")
 _BARE_FINAL = "assistantfinal"
+# An answer without a thought before it: "finalCT".  No word begins in small letters and goes on in a large one.
+_BARE_ANSWER = re.compile(r"\s*final(?=[A-Z\u4e00-\u9fff])")
 
 
 # Characters of texts whose parts are remembered.
@@ -107,7 +117,7 @@ _LEADS = (
 )
 _LEAD_TAIL = re.compile(r"\s*(?:</CONCLUSION>|\[END FINAL RESPONSE\])\s*$", re.I)
 # The name of the channel, which MedGemma and Gemma write at the start of a thought.
-_THOUGHT_HEAD = re.compile(r"\s{0,8}(?:thought|thinking|analysis)\s{0,8}\n", re.I)
+_THOUGHT_HEAD = re.compile(r"\A\s{0,8}(?:thought|thinking|analysis)\s{0,8}\n", re.I)
 
 
 class SplitText(NamedTuple):
@@ -123,6 +133,14 @@ class SplitText(NamedTuple):
     is_cut: bool = False
 
 
+class _Marked(NamedTuple):
+    """A text split at its marks.  opening: the mark of the thought that it leaves open; depth: how often it is open."""
+
+    found: SplitText
+    opening: str = ""
+    depth: int = 0
+
+
 class _Mark(NamedTuple):
     """A mark of a thought: it opens or closes one of its kind, is an empty thought, or frames the answer."""
 
@@ -130,10 +148,12 @@ class _Mark(NamedTuple):
     kind: str
 
 
-def split(text: str, *, opened: bool = False) -> SplitText:
+def split(text: str, *, opened: bool = False, stopped: bool = False) -> SplitText:
     r"""Split a text into answer and reasoning.
 
     opened: the prompt ended with the opening mark of a thought, so that the text begins inside of it.
+    stopped: the text was stopped at its limit, or its thought was closed for the model.  A closing mark that ends it
+    then closes a thought; elsewhere one behind an answer is a mark too many.
 
     >>> split("<think>MRI or CT?</think>\nCT")
     SplitText(answer='CT', reasoning='MRI or CT?', found=True, is_cut=False)
@@ -151,16 +171,12 @@ def _split_short(text: str, opened: bool) -> SplitText:
 
 def _split(text: str, opened: bool) -> SplitText:
     if opened:
-        return _split_marked(text, opened=True)
-    if _CHANNEL in text:
+        return _split_marked(text, opened=True, stopped=stopped).found
+    if _CHANNEL in text or _ASSISTANT in text:
         return _split_harmony(text)
-    if (bare := _BARE_HARMONY.match(text)) is not None:
-        end = text.rfind(_BARE_FINAL)
-        if end >= 0:
-            return SplitText(text[end + len(_BARE_FINAL) :].strip(), text[bare.end() : end].strip(), True)
-        if text[bare.end() : bare.end() + 1].isalpha():
-            return SplitText("", text[bare.end() :].strip(), True, True)
-    return _split_lead(text) or _split_marked(text)
+    if stopped and _is_first_mark(text.strip()):
+        return SplitText("", "", True, True)
+    return _split_bare(text) or _split_lead(text) or _split_marked(text, stopped=stopped).found
 
 
 def answer_start(text: str) -> int:
@@ -178,30 +194,30 @@ def opens_thought(prompt: str) -> bool:
     >>> opens_thought("<|im_start|>assistant\n<think>\n"), opens_thought("assistant\n<think>\n\n</think>\n\n")
     (True, False)
     """
+    return bool(last_opening(prompt))
+
+
+def last_opening(prompt: str) -> str:
+    """The mark with which a rendered prompt ends and opens a thought; "" where it opens none."""
     tail = prompt.rstrip()[-400:]
     marks = list(_MARK.finditer(tail))
-    return bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
+    is_open = bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
+    return marks[-1][0] if is_open else ""
 
 
-def open_thought(text: str) -> str | None:
-    """The mark of the thought that a text leaves open; None where it leaves none open.
+def open_thought(text: str) -> tuple[str, int]:
+    """The mark of the thought that a text leaves open, and how often it is open; "" and 0 where it leaves none open.
 
-    >>> open_thought("<think>MRI</think> CT <thinking>or"), open_thought("CT")
-    ('<thinking>', None)
+    >>> open_thought("<think>MRI</think> CT <thinking>or"), open_thought("<think>a <think>b"), open_thought("CT")
+    (('<thinking>', 1), ('<think>', 2), ('', 0))
     """
-    opened: list[str] = []
-    for match in _MARK.finditer(text):
-        mark = _read(match)
-        if mark.role == "open":
-            opened.append(match[0])
-        elif mark.role == "close" and opened:
-            opened.pop()
-    return opened[-1] if opened else None
+    marked = _split_marked(text)
+    return marked.opening, marked.depth
 
 
 def may_hold_mark(text: str) -> bool:
     """Whether a part of a text may hold a mark of a thought: `split` of the whole text decides."""
-    return "<|" in text or _MARK.search(text) is not None or any(
+    return "<|" in text or _BARE_FINAL in text or _MARK.search(text) is not None or any(
         lead.start.match(text) or lead.end.search(text) for lead in _LEADS
     )  # fmt: skip
 
@@ -232,7 +248,7 @@ def separate(prediction: Prediction, mode: str = "auto", *, opened: bool = False
     text = prediction.text
     if text is None or prediction.raw is not None or prediction.options:  # an option is no text of the model's
         return prediction
-    found = split(text, opened=opened)
+    found = split(text, opened=opened, stopped=prediction.finish_reason == "length" or prediction.thought_forced)
     reasoning = "\n\n".join(part for part in (prediction.reasoning, found.reasoning) if part)
     is_empty = not found.answer.strip() and (bool(reasoning) or found.found)
     if found.is_cut or (is_empty and prediction.finish_reason == "length"):
@@ -306,45 +322,92 @@ def _split_lead(text: str) -> SplitText | None:
     return None
 
 
-def _split_marked(text: str, *, opened: bool = False) -> SplitText:
+def _split_bare(text: str) -> SplitText | None:
+    """Split harmony whose special tokens were dropped; None for any other text."""
+    head = _BARE_HARMONY.match(text)
+    begin = head.end() if head is not None else 0
+    if (end := text.rfind(_BARE_FINAL)) >= 0:
+        return SplitText(text[end + len(_BARE_FINAL) :].strip(), text[begin:end].strip(), True)
+    if head is not None and text[begin : begin + 1].isalpha():
+        return SplitText("", text[begin:].strip(), True, True)
+    if (answer := _BARE_ANSWER.match(text)) is not None:
+        return SplitText(text[answer.end() :].strip(), "", True)
+    return None
+
+
+def _is_named(text: str, match: re.Match[str]) -> bool:
+    """Whether a mark stands alone between quotation signs, as a word of the text.
+
+    The signs must be a pair of their own: in `is "yes"</think>"yes"` each belongs to a word.
+    """
+    before, after = text[max(match.start() - 2, 0) : match.start()], text[match.end() : match.end() + 2]
+    if not before or not after or _QUOTES.get(before[-1]) != after[0]:
+        return False
+    outside = (before[:-1], after[1:])
+    return outside[0] in ("", *" \n\t(（[:：,，。") and not (outside[1].isascii() and outside[1].isalnum())
+
+
+def _is_first_mark(text: str) -> bool:
+    """Whether a text is the beginning of a thought's first mark and nothing else."""
+    return len(text) > 1 and any(len(text) < len(m) and m.lower().startswith(text.lower()) for m in _FIRST_MARKS)
+
+
+def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> _Marked:
     """Split at tags and tokens that come in pairs."""
     thoughts: list[str] = []
     pieces: list[str] = []
     kind, depth, start, last_end = ("any" if opened else None), int(opened), 0, 0
-    was_opened, found = opened, opened
+    was_opened, found, opening, is_named = opened, opened, "", False
+    inner: list[str] = []  # kinds that are open inside a thought of unknown kind
+    n_twice = 0  # openings directly behind one: either of the two closing marks may end the thought
     first, end = len(text) - len(text.lstrip()), len(text.rstrip())
     for match in _MARK.finditer(text):
         mark, here = _read(match), match.start()
+        if kind is not None and not is_named and _is_named(text, match):
+            continue
         found = True
         if kind is None:
             if mark.role == "close":
-                if (was_opened or thoughts) and match.end() >= end:
+                if (was_opened or thoughts) and match.end() >= end and not (stopped or n_twice):
                     pieces.append(text[start:here])  # a closing mark too many, after the answer
                 else:
                     thoughts += [*pieces, text[start:here]]
                     pieces = [""]
+                n_twice = max(n_twice - 1, 0)
             else:
                 pieces.append(text[start:here])
             if mark.role == "open":
-                kind, depth, was_opened = mark.kind, 1, True
+                opening, is_named = match[0], _is_named(text, match)
+                # One that is named may stand inside a thought that the template has opened: any mark closes it.
+                kind, depth, was_opened, n_twice = "any" if is_named else mark.kind, 1, True, 0
+                inner = []
             start = match.end()
         elif kind == "any" and mark.role == "open" and here <= first:
-            kind, start = mark.kind, match.end()  # the model opens once more what the template has opened
+            kind, start, n_twice = mark.kind, match.end(), 1  # the model opens what the template has opened
+            opening = match[0]
         elif mark.kind == kind or kind == "any":
-            if mark.role == "open" and not text[last_end:here].strip() and last_end == start:
-                start = match.end()  # opened twice at once
+            if mark.role == "open" and last_end == start and not _THOUGHT_HEAD.sub("", text[start:here]).strip():
+                start, n_twice = match.end(), n_twice + 1  # opened twice at once
             elif mark.role == "open":
-                depth += 1
-            depth -= mark.role == "close"
+                depth += mark.kind == kind
+                inner += [mark.kind] if kind == "any" else []
+            elif mark.role == "close" and mark.kind in inner:  # of a pair inside a thought of unknown kind
+                while inner.pop() != mark.kind:
+                    pass
+            else:
+                depth -= mark.role == "close"
             if depth == 0 or mark.role == "frame":
+                if is_named:
+                    thoughts += pieces
+                    pieces = [""]
                 thoughts.append(text[start:here])
                 kind, depth, start = None, 0, match.end()
         last_end = match.end()
     if kind is not None:
-        return SplitText("", _reasoning([*thoughts, text[start:]]), True, True)
+        return _Marked(SplitText("", _reasoning([*thoughts, text[start:]]), True, True), opening, depth + len(inner))
     if not found:
-        return SplitText(text)
-    return SplitText(_joined([*pieces, text[start:]]), _reasoning(thoughts), True)
+        return _Marked(SplitText(text))
+    return _Marked(SplitText(_joined([*pieces, text[start:]]), _reasoning(thoughts), True))
 
 
 def _read(match: re.Match[str]) -> _Mark:
@@ -386,7 +449,7 @@ def _split_harmony(text: str) -> SplitText:
         else:
             thoughts.append(content)
             is_cut = is_cut or end is None
-    inner = _split_marked("\n".join(finals))
+    inner = _split_marked("\n".join(finals)).found
     is_cut = is_cut or not finals or inner.is_cut
     return SplitText("" if is_cut else inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut)
 

@@ -22,7 +22,9 @@ _TAG = re.compile(r"<\|?\s{0,8}([\w:]+)[^<>]{0,340}>")
 
 
 def closing_mark(text: str) -> str | None:
-    r"""The text that closes the last open thought of a text; None where its kind has no such mark, or none is open.
+    r"""The text that closes the open thought of a text; None where its kind has no such mark, or none is open.
+
+    A thought that is open several times is closed as often.
 
     >>> closing_mark("<think>\nMRI or CT"), closing_mark("[THINK]MRI"), closing_mark("<unused94>thought\nMRI")
     ('\n</think>\n\n', '[/THINK]', '<unused95>')
@@ -33,9 +35,12 @@ def closing_mark(text: str) -> str | None:
         return _HARMONY if reasoning.split(text).is_cut else None
     if heading := _HEADING.match(text):
         return f"\n\n{heading[1]}Final Response\n\n" if reasoning.split(text).is_cut else None
-    opening = reasoning.open_thought(text)
-    if opening is None:
-        return None
+    opening, depth = reasoning.open_thought(text)
+    mark = _closing(opening)
+    return mark * depth if mark and depth else None
+
+
+def _closing(opening: str) -> str | None:
     if (known := _CLOSING.get(opening.lower())) is not None:
         return known
     if opening.startswith("["):

@@ -52,7 +52,7 @@ def _at_places(own: Callable[..., Any], places: Any) -> Callable[..., Any]:
     """The forward `own` of an MLP applied to these places of (rows, places, size); the output is 0 elsewhere."""
 
     def forward(hidden: Any, *args: Any, **kwargs: Any) -> Any:
-        chosen = hidden[:, places] if hidden.ndim == 3 else hidden
+        chosen = hidden[:, places].contiguous() if hidden.ndim == 3 else hidden
         if chosen.shape == hidden.shape:
             return own(hidden, *args, **kwargs)
         found = own(chosen, *args, **kwargs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.core.reasoning import may_hold_mark, opens_thought, split
+from evalkit.core.reasoning import last_opening, may_hold_mark, split
 from evalkit.core.thought_ends import closing_mark
 from evalkit.engines.loaded_model import AnswerRules, decode_answer
 
@@ -21,9 +21,8 @@ PROMPT_END = 48
 
 
 def opening_of(rules: AnswerRules, prompt: Sequence[int]) -> str:
-    """The end of a prompt that opens a thought; "" where it opens none."""
-    end: str = rules.processor.tokenizer.decode(list(prompt[-PROMPT_END:]), skip_special_tokens=False)
-    return end if opens_thought(end) else ""
+    """The mark at the end of a prompt that opens a thought; "" where it opens none."""
+    return last_opening(rules.processor.tokenizer.decode(list(prompt[-PROMPT_END:]), skip_special_tokens=False))
 
 
 class ThoughtLimit:
@@ -61,6 +60,16 @@ class ThoughtLimit:
         if self._answer_from is None and not self._is_open and n >= g.max_new_tokens:
             self.length = n
         return self.length is not None
+
+    def part_length(self, n: int) -> int:
+        """The tokens after `n` that may be drawn at once: up to the budget, or to the end of the answer."""
+        g = self.rules.generation
+        assert g.reasoning_budget is not None, "there is a limit only under a budget"
+        if self._answer_from is not None:
+            end = self._answer_from + g.max_new_tokens
+        else:
+            end = g.reasoning_budget if n < g.reasoning_budget else g.max_new_tokens
+        return max(1, end - n)
 
     def replay(self, ids: Sequence[int]) -> ThoughtLimit:
         """Take the tokens of a finished answer, up to its end."""

@@ -29,6 +29,7 @@ from evalkit.engines.vllm_prompts import (
     prepare_window,
     refuse_unsupported,
 )
+from evalkit.engines.vllm_thoughts import answer_in_parts
 from evalkit.models import checkpoint
 from evalkit.models.checkpoint import CheckpointSpec
 from evalkit.models.processors import pil_arguments
@@ -175,6 +176,8 @@ class VllmEngine:
 
     def _predictions(self, rules: PromptRules, rows: Sequence[PreparedRequest]) -> list[Prediction]:
         started = time.perf_counter()
+        if self.generation.reasoning_budget is not None and not any(row.scored for row in rows):
+            return self._limited(rules, rows, started)
         outputs = self._generate(rows)
         seconds = (time.perf_counter() - started) / max(1, len(rows))
         if self.check_prompts and not self._n_checked:
@@ -191,6 +194,22 @@ class VllmEngine:
                 else prediction_of(rules, row.request, output, seconds)
             )
         return self._joined(outputs, predictions)
+
+    def _limited(self, rules: PromptRules, rows: Sequence[PreparedRequest], started: float) -> list[Prediction]:
+        """The predictions of rows whose thoughts have a budget."""
+
+        def generate(parts: Sequence[PreparedRequest]) -> list[Any]:
+            outputs = self._generate(parts)
+            if self.check_prompts and not self._n_checked:
+                self._compare_prompts(rules, outputs)
+            for _, output in outputs:
+                if not isinstance(output, Exception):
+                    self._count(output)
+            return [output for _, output in outputs]
+
+        answers = answer_in_parts(rules, rows, generate)
+        seconds = (time.perf_counter() - started) / max(1, len(rows))
+        return [answer.prediction(seconds) for answer in answers]
 
     def _joined(self, outputs: Sequence[_Output], predictions: Sequence[Prediction]) -> list[Prediction]:
         """The predictions of requests; those of single options are joined."""

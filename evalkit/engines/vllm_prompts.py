@@ -88,11 +88,6 @@ def refuse_unsupported(spec: CheckpointSpec, folder: Path) -> None:
             f"num_beams={spec.generation.num_beams} is not supported by engine=vllm: vLLM's sampling has no beam "
             "search. Choose a preset without beams (generation=NAME), or use engine=hf."
         )
-    if spec.generation.reasoning_budget is not None:
-        raise ConfigError(
-            f"generation.reasoning_budget={spec.generation.reasoning_budget} is not supported by engine=vllm, which "
-            "cannot close a thought. Use engine=hf, or leave the budget out and raise generation.max_new_tokens."
-        )
     if (form := recognise(folder)) != "hf":
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         if config.get("mm_projector_type", "linear") == "linear" and form != "llava-lora":
@@ -301,11 +296,10 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     """Make the prediction of a `vllm.RequestOutput`; `seconds` is the sample's share of its window."""
     completion = output.outputs[0]
     ids = [int(i) for i in completion.token_ids]
-    # vLLM chooses some token from NaN; it reports them only if asked for log probabilities, or to count NaN.
+    if reason := nan_reason(output):
+        return failed_prediction(request, reason)
     probability = getattr(completion, "cumulative_logprob", None)
-    if getattr(output, "num_nans_in_logits", 0) or not math.isfinite(probability or 0.0):
-        return failed_prediction(request, "vLLM reports logits that are NaN or infinite: the weights hold such values")
-    if reason := _no_answer_reason(rules, request, completion.finish_reason, ids):
+    if reason := no_answer_reason(rules, request.generation.max_new_tokens, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)
     if request.with_probability and probability is not None:
@@ -314,14 +308,26 @@ def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: fl
     return replace(made, finish_reason="stop") if completion.finish_reason == "stop" else made
 
 
-def _no_answer_reason(rules: PromptRules, request: Request, finish: str | None, ids: Sequence[int]) -> str:
+def nan_reason(output: Any) -> str:
+    """Why a `vllm.RequestOutput` was made from NaN; "" where vLLM does not say so.
+
+    vLLM chooses some token from NaN; it reports them only if asked for log probabilities, or to count NaN.
+    """
+    probability = getattr(output.outputs[0], "cumulative_logprob", None)
+    if getattr(output, "num_nans_in_logits", 0) or not math.isfinite(probability or 0.0):
+        return "vLLM reports logits that are NaN or infinite: the weights hold such values"
+    return ""
+
+
+def no_answer_reason(rules: PromptRules, n_asked: int, finish: str | None, ids: Sequence[int]) -> str:
+    """Why these tokens of vLLM are no answer, of which up to `n_asked` were asked for; "" where they are one."""
     if finish not in ("stop", "length"):
         return f"vLLM ended the answer with finish_reason {finish}"
     if wrong := sorted(set(ids) & set(rules.suppressed)):
         return f"vLLM generated token {wrong[0]}, which the checkpoint's settings suppress"
-    if finish == "length" and len(ids) < request.generation.max_new_tokens:
+    if finish == "length" and len(ids) < n_asked:
         return (
-            f"the answer was cut after {len(ids)} of {request.generation.max_new_tokens} tokens because prompt and "
+            f"the answer was cut after {len(ids)} of {n_asked} tokens because prompt and "
             "answer fill vLLM's context; set a larger engine.max_model_len"
         )
     return ""

@@ -14,13 +14,14 @@ from statistics import fmean
 from typing import NamedTuple
 
 from evalkit.core.types import MetricKey
-from evalkit.judge.config import REFERENCE_FIRST, RELATIVE
+from evalkit.judge.config import CORRECTNESS, REFERENCE_FIRST, RELATIVE
 from evalkit.judge.items import ItemResult, Points
 from evalkit.judge.metric_definitions import (
     UNIT_INTERVAL,
     JudgedMetric,
     candidate_points,
     metric_bounds,
+    metrics_of,
     relative_score,
 )
 from evalkit.runs.schema import JudgePlan
@@ -109,6 +110,17 @@ def drawn_metrics(
         if covered:
             unseen = min(n_unseen, len(scored.scores) // n - len(covered))
             yield DrawnMetric(_best(scored, n), [_of_best(g, rated, scored.scores, n) for g in covered], unseen)
+
+
+def names_of(judged: str, counting: str, n: int) -> list[str]:
+    """The names that a judge's metrics may have with n answers a sample, without `best@n`.
+
+    judged: as in a judge's YAML; "auto" has those of both kinds.  The metrics of position bias are among them.
+    """
+    kinds = (RELATIVE, CORRECTNESS) if judged == "auto" else (judged,)
+    own = [m for kind in kinds for m in metrics_of(kind, "swap", counting)]
+    drawn = [d.metric.name for m in own if n > 1 and m.score and m.higher_is_better for d in _derived(m, n)]
+    return list(dict.fromkeys([m.name for m in own] + drawn))
 
 
 class _Derived(NamedTuple):

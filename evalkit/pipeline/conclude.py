@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from evalkit.core.errors import Partial
 from evalkit.core.files import whole_file, write_json, write_whole
 from evalkit.core.format import FEW_CLUSTERS_NOTE, SENTENCE_BLEU_NOTE, has_sentence_bleu, is_few
 from evalkit.core.reasoning import inside_a_thought
-from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, Prediction, Sample
+from evalkit.core.types import CUT_IN_REASONING, MetricKey, MetricValue, Prediction, Sample, UnscoredCount
 from evalkit.pipeline.derived import all_values, derived_checks, derived_scores, hidden_metrics
 from evalkit.pipeline.headline import headline, wordy_text
 from evalkit.pipeline.train_split import TrainSplit
@@ -41,8 +42,10 @@ from evalkit.scoring.score_table import RowKinds, ScoreTable, score_line, score_
 PROTOCOLS_TO_COMPARE = 4
 # Values of the setting `metrics`.
 METRICS = ("main", "all")
-# So many reasons for unscored samples are printed; summary.json has all of them.
-SHOWN_REASONS = 6
+# So many reasons for unscored samples are printed, and so many metrics of each; summary.json has all of them.
+SHOWN_REASONS, SHOWN_METRICS = 6, 3
+# The beginning of a reason that says how many draws a metric needs; pass@2, pass@4 … need different numbers.
+_MANY_NEEDS = re.compile(r"\Afewer than \d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,10 +292,7 @@ def _clusters(cluster: str, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def remarks(summary: Summary) -> list[str]:
     """Warnings about a run's numbers: what is unscored and why, skipped rows, cut answers, suspicious answers."""
-    found = [
-        f"{entry.protocol} {entry.metric}: {entry.count} unscored: {entry.reason}"
-        for entry in summary.unscored[:SHOWN_REASONS]
-    ]
+    found = _unscored_texts(summary.unscored)[:SHOWN_REASONS]
     if summary.n_skipped:
         found.append(f"{summary.n_skipped} rows were skipped, first: {summary.skipped[0]}")
     if summary.n_truncated:
@@ -300,6 +300,29 @@ def remarks(summary: Summary) -> list[str]:
             f"{summary.n_truncated} of {summary.n} answers were cut at the token limit or inside their reasoning"
         )
     return [*found, *summary.warnings]
+
+
+def _unscored_texts(counts: Sequence[UnscoredCount]) -> list[str]:
+    """One text a reason, the most frequent first; the metrics over several draws have one together.
+
+    >>> _unscored_texts([UnscoredCount(protocol="a", metric=m, reason="cut", count=n) for m, n in [("b", 7), ("c", 5)]])
+    ['5 to 7 unscored under 2 metrics (a b 7, a c 5): cut']
+    """
+    alike: dict[str, list[UnscoredCount]] = {}
+    for entry in counts:
+        alike.setdefault(_MANY_NEEDS.sub("too few", entry.reason), []).append(entry)
+    texts = []
+    for entries in alike.values():
+        first, least, most = entries[0], min(e.count for e in entries), max(e.count for e in entries)
+        if len(entries) == 1:
+            texts.append(f"{first.protocol} {first.metric}: {first.count} unscored: {first.reason}")
+            continue
+        named = ", ".join(f"{e.protocol} {e.metric} {e.count}" for e in entries[:SHOWN_METRICS])
+        more = f" and {len(entries) - SHOWN_METRICS} more" if len(entries) > SHOWN_METRICS else ""
+        number = f"{most}" if least == most else f"{least} to {most}"
+        reason = first.reason if len({e.reason for e in entries}) == 1 else _MANY_NEEDS.sub("too few", first.reason)
+        texts.append(f"{number} unscored under {len(entries)} metrics ({named}{more}): {reason}")
+    return texts
 
 
 def caption_of(summary: Summary) -> str:

@@ -12,17 +12,16 @@ from evalkit.core.columns import column_values
 from evalkit.core.errors import ConfigError, StoreError
 from evalkit.core.network import contacted
 from evalkit.core.packed_samples import PackedSamples
-from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import ImageRef, Sample
 from evalkit.engines.base import Engine
 from evalkit.pipeline.conclude import AnalysisSettings, Conclusion, conclude
-from evalkit.pipeline.inputs import Input, build_input
+from evalkit.pipeline.inputs import Input, build_input, inside_thoughts
 from evalkit.pipeline.manifest import build_manifest, generation_text
 from evalkit.pipeline.preflight import Preflight
 from evalkit.pipeline.requests import Requests
 from evalkit.pipeline.resume import Answers, Unanswered, answer_together, check_unedited, describe
 from evalkit.pipeline.settings import Settings
-from evalkit.runs.prompt_record import PromptRecord, Template, as_file
+from evalkit.runs.prompt_record import Template, as_file
 from evalkit.runs.read import manifest_at
 from evalkit.runs.schema import Manifest, ShardInfo, Timing
 from evalkit.runs.store import RunFolder, write_prompts, write_record
@@ -168,7 +167,7 @@ class _Run:
             requests=self.requests,
             resume=settings.resume,
             reasoning=settings.reasoning,
-            opened=_inside_thoughts(record) if settings.continuation is None else frozenset(),
+            opened=inside_thoughts(record) if settings.continuation is None else frozenset(),
             asks_for_thought=settings.continuation is None and asks_for_thought(self.given.prompts.loaded.prompt),
             preflight=_preflight(settings, with_rows(self.samples, self.job.protocols)),
         )
@@ -223,12 +222,6 @@ def _earlier_manifest(folder: RunFolder) -> Manifest | None:
         return manifest_at(folder.manifest)
     except StoreError:  # missing, or damaged and about to be replaced
         return None
-
-
-def _inside_thoughts(record: PromptRecord) -> frozenset[str]:
-    """The samples whose prompt ends with the opening mark of a thought, so that their answers begin inside of it."""
-    ends = {text: opens_thought(text) for text in set(record.texts)} if record.rendered else {}
-    return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
 def _own_part(given: Input, manifest: Manifest, settings: Settings) -> tuple[RunFolder, Sequence[Sample], Requests]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from evalkit.core import console
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.image_changes import stated_digest
+from evalkit.core.reasoning import opens_thought
 from evalkit.core.types import Generation, ImageRef, Message, Request, Sample
 from evalkit.engines.base import Engine
 from evalkit.engines.loglikelihood import no_generation
+from evalkit.models.reasoning_switch import switch_of
 from evalkit.pipeline.image_modes import with_images
 from evalkit.pipeline.requests import Requests
 from evalkit.pipeline.settings import Settings
@@ -59,6 +61,8 @@ def build_input(
     if settings.confidence and settings.continuation is None:
         check_confidence(engine, generation, settings.model)
     prompts = build_prompts(task, loaded, image_digests, generation, template, settings, required=True)
+    if settings.continuation is not None:
+        check_closed_thought(prompts.record, template, settings.model)
     if engine.needs_images:
         check_image_count(prompts, getattr(engine, "max_images", None), settings.model)
     single = replace(generation, n=1)  # the number of draws is no part of a single one's key
@@ -83,6 +87,35 @@ def check_no_thought(generation: Generation) -> None:
                 "options right after the prompt and generates no thought. Leave it out; generation.reasoning=off "
                 "closes the thought of a model whose template opens one."
             )
+
+
+def check_closed_thought(record: PromptRecord, template: Template, model: str) -> None:
+    """Check that no prompt after which options are ranked ends inside a thought; warn where nothing can close it.
+
+    Raises:
+        ConfigError: one does, and the switch of the model's chat template would close it.
+    """
+    if not (inside := inside_thoughts(record)):
+        return
+    said = (
+        f"{len(inside)} of {len(record.ids)} prompts of {model} end inside a thought, which its chat template opens, "
+        "and scoring=loglikelihood ranks the options right there"
+    )
+    try:
+        switch = switch_of(template.text or "", "off")
+    except ConfigError:
+        switch = {}
+    if switch and switch != template.switch:
+        raise ConfigError(f"{said}. Set generation.reasoning=off, which closes the thought.")
+    console.warn(
+        f"{said}; the template has no switch that closes it, so that the numbers are those of the thought's first words"
+    )
+
+
+def inside_thoughts(record: PromptRecord) -> frozenset[str]:
+    """The samples whose prompt ends with the opening mark of a thought, so that their answers begin inside of it."""
+    ends = {text: opens_thought(text) for text in set(record.texts)} if record.rendered else {}
+    return frozenset(i for i, text in zip(record.ids, record.texts, strict=True) if ends.get(text))
 
 
 def check_confidence(engine: Engine, generation: Generation, model: str) -> None:

@@ -66,7 +66,7 @@ def risk_curve(confidence: Values, loss: Values) -> RiskCurve:
     import numpy as np
 
     order, ends = _order(confidence)
-    total = np.cumsum(finite_numbers(loss)[order])[ends]
+    total = np.cumsum(_beside(confidence, loss)[order])[ends]
     return RiskCurve((ends + 1) / len(order), total / (ends + 1))
 
 
@@ -79,7 +79,7 @@ def aurc(confidence: Values, loss: Values) -> float:
     import numpy as np
 
     order, ends = _order(confidence)
-    return _aurc(finite_numbers(loss)[order], ends, np.ones(len(order)))
+    return _aurc(_beside(confidence, loss)[order], ends, np.ones(len(order)))
 
 
 def excess_aurc(confidence: Values, loss: Values) -> float:
@@ -100,6 +100,35 @@ def _order(confidence: Values) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, An
     return order, ends
 
 
+def _beside(confidence: Values, other: Values) -> np.ndarray[Any, Any]:
+    """Numbers of which each answer has one, as it has a confidence.
+
+    Raises:
+        ConfigError: there are more or fewer.
+    """
+    values, n = finite_numbers(other), len(confidence)
+    if len(values) != n:
+        raise ConfigError(f"{n} confidences but {len(values)} scores or losses: expected one of each an answer.")
+    return values
+
+
+def _probabilities(confidence: Values, right: Values) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Confidences that are probabilities, and whether the answers are right.
+
+    Raises:
+        ConfigError: there is no answer, one lacks either, or a confidence is no probability.
+    """
+    p, y = finite_numbers(confidence), _beside(confidence, right)
+    if not len(p):
+        raise ConfigError("Calibration needs at least one answer with a confidence; there is none.")
+    if (outside := p[(p < 0) | (p > 1)]).size:
+        raise ConfigError(
+            f"A confidence of {outside[0]:g} is no probability: calibration needs numbers from 0 to 1 (from a "
+            "log-probability, its exponential)."
+        )
+    return p, y
+
+
 def _aurc(loss: np.ndarray[Any, Any], ends: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> float:
     """AURC of ordered losses with weights (how often each answer is there), equals given their mean loss."""
     import numpy as np
@@ -117,8 +146,8 @@ def aurc_interval(confidence: Values, loss: Values, clusters: Clusters, level: f
     """Percentile interval of AURC from resampled clusters; no bounds where all losses are equal."""
 
     order, ends = _order(confidence)
-    ordered = finite_numbers(loss)[order]
-    if len(ordered) and (ordered == ordered[0]).all():
+    ordered = _beside(confidence, loss)[order]
+    if (ordered == ordered[0]).all():
         # Every resample has the same value: its zero width would say nothing about other images.
         return Interval(low=None, high=None, method=ALL_EQUAL)
     return _resampled(confidence, clusters, lambda weight: _aurc(ordered, ends, weight[order]), level)
@@ -138,7 +167,7 @@ def selected(confidence: Values, score: Values, clusters: Clusters, coverage: fl
     wanted = math.ceil(coverage * len(order) - 1e-9)
     end = int(ends[np.searchsorted(ends, wanted - 1)])
     rows = np.sort(order[: end + 1])
-    values = finite_numbers(score)[rows]
+    values = _beside(confidence, score)[rows]
     return Selected(
         coverage=len(rows) / len(order),
         n=len(rows),
@@ -152,7 +181,7 @@ def calibration_bins(confidence: Values, right: Values, bins: int = BINS) -> lis
     """The bins of equal width that hold an answer; a bin holds its upper edge and not its lower one, the first both."""
     import numpy as np
 
-    p, y = finite_numbers(confidence), finite_numbers(right)
+    p, y = _probabilities(confidence, right)
     code = _bin_codes(p, bins)
     return [
         CalibrationBin(
@@ -169,6 +198,8 @@ def calibration_bins(confidence: Values, right: Values, bins: int = BINS) -> lis
 def _bin_codes(confidence: np.ndarray[Any, Any], bins: int) -> np.ndarray[Any, Any]:
     import numpy as np
 
+    if not isinstance(bins, int) or bins < 1:
+        raise ConfigError(f"A calibration of {bins} bins is not possible; expected a whole number from 1.")
     return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
 
 
@@ -176,7 +207,7 @@ def calibration_error(confidence: Values, right: Values, bins: int = BINS) -> fl
     """Expected calibration error: the mean over answers of |accuracy - mean confidence| of their bin."""
     import numpy as np
 
-    p, y = finite_numbers(confidence), finite_numbers(right)
+    p, y = _probabilities(confidence, right)
     return _calibration_error(p - y, _bin_codes(p, bins), np.ones(len(p)), bins)
 
 
@@ -197,7 +228,7 @@ def calibration_interval(
     answers of a bin, the higher.
     """
 
-    p, y = finite_numbers(confidence), finite_numbers(right)
+    p, y = _probabilities(confidence, right)
     code = _bin_codes(p, bins)
     return _resampled(p, clusters, lambda weight: _calibration_error(p - y, code, weight, bins), level)
 

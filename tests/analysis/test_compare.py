@@ -150,6 +150,8 @@ def test_rows_with_other_golds_or_other_ids_and_files_without_golds_are_no_pairs
         check_perturbed(runs, folders)
     with pytest.raises(ConfigError, match=r"has no predictions\.jsonl"):
         check_perturbed(runs, [folders[0], tmp_path / "baseline.json"])
+    with pytest.raises(ConfigError, match="over the same ones"):
+        check_perturbed([runs[0], runs[0]], [folders[0], folders[0]])
     fewer = made_samples(18)
     short = made_run(tmp_path / "c-toy-00000003", fewer, [answered(s, "x") for s in fewer])
     with pytest.raises(DataError, match="2 only in the first"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evalkit.analysis.image_probe import HEADER, image_effects, table_rows, to_json
+from evalkit.analysis.image_probe import HEADER, image_effects, table_rows, to_json, unscored_text
 from evalkit.analysis.run_scores import RunScores, read_run_scores
 from evalkit.core.errors import DataError
 from evalkit.core.types import MetricKey
@@ -89,6 +89,17 @@ def test_the_table_and_the_file_have_every_metric_and_control(runs: tuple[RunSco
     assert sum(row is not None and row[0] == "original" for row in rows) == len(keys)
     content = to_json(own, both, effects)
     assert len(content["effects"]) == len(effects) and set(content["runs"]) == {"original", "blank", "noisy"}
+
+
+def test_unscored_answers_are_counted_by_images(runs: tuple[RunScores, RunScores], tmp_path: Path) -> None:
+    own, control = runs
+    (effect,) = image_effects(own, [control], [KEY])
+    counts = (effect.paired.first_unscored, effect.paired.second_unscored)
+    scored = replace(effect, paired=replace(effect.paired, first_unscored=0, second_unscored=0))
+    unscored = replace(effect, image="noisy", paired=replace(effect.paired, first_unscored=2, second_unscored=3))
+    assert unscored_text([scored]) == ""
+    most = max(2, counts[0])
+    assert unscored_text([effect, unscored]).endswith(f"original {most}, blank {counts[1]}, noisy 3")
 
 
 def test_runs_over_other_samples_are_refused(runs: tuple[RunScores, RunScores]) -> None:

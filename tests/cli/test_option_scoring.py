@@ -206,23 +206,31 @@ SWITCH = "{% if enable_thinking is not defined or enable_thinking %}<think>{% el
 
 
 @pytest.mark.slow
-def test_the_switch_of_a_template_that_opens_a_thought_is_in_the_prompt_and_the_signature(
+def test_options_are_not_ranked_inside_a_thought_that_the_switch_can_close(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = Path(shutil.copytree(Path(evalkit_package.__file__).parent / "models/phantom-llava", tmp_path / "thinker"))
-    with (model / "chat_template.jinja").open("a", encoding="utf-8") as file:
-        file.write(SWITCH)
+    plain = (model / "chat_template.jinja").read_text(encoding="utf-8")
+    (model / "chat_template.jinja").write_text(plain + SWITCH, encoding="utf-8")
     common = ["task=table", f"task.path={table}", f"model={model}", "scoring=loglikelihood", "leaderboard=null"]
     common += [f"out={tmp_path / 'runs'}", "loglikelihood.continuation=text", "limit=2"]
+    assert main([*common, "generation.reasoning=auto"]) == 2
+    refusal = capsys.readouterr().err
+    assert "2 of 2 prompts" in refusal and "Set generation.reasoning=off" in refusal
     scored = {}
-    for switch in ("auto", "off"):
-        assert main([*common, f"generation.reasoning={switch}"]) == 0
-        folder = Path(capsys.readouterr().out.splitlines()[-1])
-        text = "none" if switch == "auto" else "none.think-off"
+    for switch in ("off", "none at all"):
+        if switch == "none at all":
+            (model / "chat_template.jinja").write_text(plain + "<think>", encoding="utf-8")
+        assert main([*common, f"generation.reasoning={'off' if switch == 'off' else 'auto'}"]) == 0
+        printed = capsys.readouterr()
+        assert ("no switch that closes it" in printed.err) is (switch != "off")
+        folder = Path(printed.out.splitlines()[-1])
+        text = "none.think-off" if switch == "off" else "none"
         assert summary(folder)["generation"] == text
         assert all(f":{text}|" in m["signature"] for m in summary(folder)["metrics"])
         scored[switch] = [line["options"] for line in lines(folder)]
-    assert scored["auto"] != scored["off"], "the switch is not in the prompt"
+    assert scored["off"] != scored["none at all"], "the switch is not in the prompt"
+    (model / "chat_template.jinja").write_text(plain + SWITCH, encoding="utf-8")
     for setting in ("reasoning=on", "reasoning_budget=4"):
         assert main([*common, f"generation.{setting}"]) == 2
         assert "ranks the options right after the prompt" in capsys.readouterr().err

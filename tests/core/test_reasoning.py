@@ -82,7 +82,8 @@ def test_a_thought_in_any_form_is_no_part_of_the_answer(form: str) -> None:
     [
         "", " ", "CT", "No mass is seen.", " CT \n", "a < b > c", "<answer>CT</answer>", r"\boxed{CT}", "<br>",
         "[1] CT", "I think so", "<thinks>no", "analysis of the image", "Analysis: CT", "Thinking of a mass", "<|end|>",
-        "</answer>", "think>", "<think", "<unused9>", "# Thin walls", "◁ left ▷",
+        "</answer>", "think>", "<think", "<unused9>", "# Thin walls", "◁ left ▷", "<thınk>a</thınk>",
+        "<analyſis>CT", "finally CT", "final CT",
     ],
 )  # fmt: skip
 def test_a_text_without_a_thought_is_unchanged(text: str) -> None:
@@ -112,6 +113,16 @@ def test_a_text_without_a_thought_is_unchanged(text: str) -> None:
         ("a<|end|><|start|>assistant<|channel|>final<|message|>CT", "CT"),
         ("<|channel|>commentary to=x <|constrain|>json<|message|>a<|call|><|channel|>final<|message|>CT", "CT"),
         ("<|channel|>final<|message|>CT<|return|>", "CT"),
+        ("<|start|>assistant<|message|>CT", "CT"),
+        ("We see it.assistantfinalCT", "CT"),
+        ("finalCT", "CT"),
+        ("<think><think>a</think>CT", "CT"),
+        ("<unused94>thought\n<unused94>thought\na<unused95>CT", "CT"),
+        ("<think>it ends with `</think>`, so a</think>CT", "CT"),
+        ("<think>标签“</think>”：a</think>CT", "CT"),
+        ("first `<think>`, so a</think>CT", "CT"),
+        ('<think>is "yes"</think>"CT"', '"CT"'),
+        ("`<think>`a`</think>`CT", "` `CT"),
     ],
 )
 def test_what_remains_is_the_answer(text: str, answer: str) -> None:
@@ -127,7 +138,8 @@ def test_what_remains_is_the_answer(text: str, answer: str) -> None:
         "<reasoning>yes", "<|channel|>analysis<|message|>yes", "<|channel|>analysis<|message|>yes<|end|>",
         "<|channel|>anal", "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>", "analysisWe need yes",
         "analysisperhaps yes", "Here are my reasoning steps:\nyes", "Thinking...\nyes", "<SUMMARY>yes</SUMMARY>",
-        "## Thinking\n\nyes", "<|channel>thought\nyes", "<think>in </answer> yes",
+        "## Thinking\n\nyes", "<|channel>thought\nyes", "<think>in </answer> yes", "<|channel>", "<|channel>tho",
+        "<think>it ends with `</think>`, so yes", "<|start|>assistant", "<|start|>assistant<|channel|>",
     ],
 )  # fmt: skip
 def test_a_thought_that_is_never_closed_leaves_no_answer(text: str) -> None:
@@ -142,13 +154,43 @@ def test_a_thought_that_is_never_closed_leaves_no_answer(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "answer", "is_cut"),
-    [("a</think>CT", "CT", False), ("<think>a</think>CT", "CT", False), ("Perhaps CT", "", True), ("", "", True)],
-)
+    [
+        ("a</think>CT", "CT", False), ("<think>a</think>CT", "CT", False), ("Perhaps CT", "", True), ("", "", True),
+        ("a <think>b</think> c</think>CT", "CT", False), ("a<thinking>b<reasoning>c[/THINK]CT", "CT", False),
+        ("a <think>b<reasoning>c</think> d</think>CT", "CT", False), ("a <think>b</think>yes", "", True),
+    ],
+)  # fmt: skip
 def test_an_answer_may_begin_inside_the_thought_that_its_prompt_has_opened(
     text: str, answer: str, is_cut: bool
 ) -> None:
     found = split(text, opened=True)
     assert (found.answer, found.is_cut) == (answer, is_cut)
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "stopped", "answer"),
+    [
+        ("<think>a</think>yes</think>", False, False, "yes"),
+        ("<think>a</think>yes</think>", False, True, ""),
+        ("<think><think>a</think>yes</think>", False, False, ""),
+        ("<think>a</think>yes</think>", True, False, ""),
+        ("<think>a</think>CT", True, True, "CT"),
+        ("<thi", False, True, ""),
+        ("<|start|>assistant<|chan", False, True, ""),
+        ("<thi", False, False, "<thi"),
+    ],
+)
+def test_what_is_closed_once_more_may_be_a_thought(text: str, opened: bool, stopped: bool, answer: str) -> None:
+    """A thought that was opened twice, closed for the model, or stopped at its limit: its end is no answer."""
+    assert split(text, opened=opened, stopped=stopped).answer == answer
+    for made in (Prediction(sample_id="1", text=text, finish_reason="length"),
+                 Prediction(sample_id="1", text=text, finish_reason="stop", thought_forced=stopped)):  # fmt: skip
+        if stopped or made.finish_reason == "stop":
+            assert (separate(made, opened=opened).text or "") == answer
+
+
+def test_a_heading_of_a_thought_is_left_out_at_its_start_alone() -> None:
+    assert split("<unused94>thought\nMy\nanalysis\nends.<unused95>CT").reasoning == "My\nanalysis\nends."
 
 
 def test_a_prompt_that_ends_with_an_open_thought_is_recognised() -> None:

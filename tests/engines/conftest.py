@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from evalkit.engines.hf import HfEngine
 from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +25,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The fake package of vLLM, freshly imported."""
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "vllm"}
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "support" / "fake_vllm"))
+    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
+    yield importlib.import_module("vllm")
+    for name in [n for n in sys.modules if n.split(".")[0] == "vllm"]:
+        del sys.modules[name]
+    sys.modules.update(kept)
 
 
 @pytest.fixture(scope="session")

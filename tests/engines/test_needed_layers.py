@@ -112,3 +112,10 @@ def test_a_tower_whose_left_out_layer_is_read_fails_the_check(
     monkeypatch.setattr(needed_layers, "_unread_layers", lambda _: [encoder.layers[0]])
     pack = groups(made, folder, tmp_path, [4, 3])
     assert "logits differ" in str(prefix_check.check(loaded, pack).reason)
+
+
+def test_a_layer_that_views_its_input_as_rows_is_computed_at_places() -> None:
+    """As the experts of Qwen3-VL's mixture do, for which a slice of the places is no view."""
+    hidden = torch.rand(2, 5, 4)
+    found = needed_layers._at_places(lambda h: h.view(-1, 4).mul(2).view(h.shape), slice(3, None))(hidden)
+    assert torch.equal(found[:, 3:], hidden[:, 3:] * 2) and not found[:, :3].any()

@@ -67,6 +67,8 @@ def test_a_budget_that_cuts_and_a_parameter_given_twice_are_refused() -> None:
         extra("openrouter", {**BUDGET, "reasoning_overflow": "fail"})
     with pytest.raises(ConfigError, match="reasoning_effort"):
         extra("openai", ON, {"reasoning_effort": "high"})
+    with pytest.raises(ConfigError, match=r"known here: generation\.reasoning=off, generation\.reasoning_budget\)"):
+        extra("anthropic", ON)
 
 
 def test_the_parameter_is_in_every_request(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from evalkit.core.types import CUT_IN_REASONING, Generation, Prediction, Request
 from evalkit.engines import plain_decode
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.preprocess import Preprocessor, group_by_image
+from evalkit.engines.vllm import VllmEngine
 from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
 
@@ -113,6 +114,26 @@ def test_sharing_and_batches_change_no_thought(thinking: Path, requests: list[Re
     assert found == answers(engine(thinking, limits, share_prefix="off"), requests)
 
 
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    ("budget", "most", "overflow"), [(6, 4, "force"), (6, 4, "fail"), (1, 9, "force"), (9, 1, "force")]
+)
+def test_vllm_asked_in_parts_gives_the_answers_of_hf(
+    thinking: Path, requests: list[Request], vllm: Any, budget: int, most: int, overflow: Any
+) -> None:
+    limits = Generation(max_new_tokens=most, reasoning_budget=budget, reasoning_overflow=overflow)
+    spec = CheckpointSpec(name="t", config={"source": str(thinking)}, chat_template=None, generation=limits)
+    asked = [replace(r, generation=limits) for r in requests]
+    found = {
+        p.sample_id: replace(p, seconds=None)
+        for batch in VllmEngine(spec=spec, dtype="float32").generate(asked)
+        for p in batch
+    }
+    assert found == answers(engine(thinking, limits), requests)
+    assert any(p.thought_forced for p in found.values()) is (overflow == "force")
+    assert overflow == "fail" or len(vllm.MADE[-1].calls) > 1, "no answer was asked for in parts"
+
+
 def test_a_forced_mark_leaves_the_models_own_logits_as_they_are(thinking: Path, requests: list[Request]) -> None:
     import torch
 
@@ -154,6 +175,10 @@ def test_thinking_that_is_switched_off_needs_no_budget(thinking: Path, requests:
         ("<|begin_of_thought|>CT", "\n<|end_of_thought|>\n\n<|begin_of_solution|>\n"),
         ("<|channel|>analysis<|message|>CT or", "<|end|><|start|>assistant<|channel|>final<|message|>"),
         ("## Thinking\n\nCT or", "\n\n## Final Response\n\n"),
+        ("<think>MRI <think>CT or", "\n</think>\n\n\n</think>\n\n"),
+        ("<think><think>CT or", "\n</think>\n\n"),
+        ("<think>CT [/THINK] or", "\n</think>\n\n"),
+        ("<think>CT `</think>` or", "\n</think>\n\n"),
     ],
 )
 def test_an_open_thought_is_closed_by_its_own_mark(text: str, mark: str) -> None:

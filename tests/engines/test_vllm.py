@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,22 +22,8 @@ from evalkit.models.processors import pil_arguments
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers, ask_all, blind
 from tests.support.option_requests import scores, with_options
-from tests.support.paths import ROOT
 
-FAKE = ROOT / "tests" / "support" / "fake_vllm"
 QUESTIONS = [4, 1, 3, 2, 3]
-
-
-@pytest.fixture
-def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The fake package, freshly imported."""
-    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "vllm"}
-    monkeypatch.syspath_prepend(str(FAKE))
-    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
-    yield importlib.import_module("vllm")
-    for name in [n for n in sys.modules if n.split(".")[0] == "vllm"]:
-        del sys.modules[name]
-    sys.modules.update(kept)
 
 
 @pytest.fixture
@@ -327,7 +311,6 @@ def test_a_missing_package_is_one_paragraph(folder: Path, monkeypatch: pytest.Mo
         ({"dtype": "int4"}, "engine.dtype=int4"),
         ({"image_processor": "slow"}, "engine.image_processor=slow"),
         ({"generation": {"num_beams": 4}}, "no beam search"),
-        ({"generation": {"reasoning_budget": 64}}, "generation.reasoning_budget=64 is not supported by engine=vllm"),
     ],
 )
 def test_invalid_settings_are_refused_before_anything_is_loaded(

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from evalkit.core.types import UnscoredCount
 from evalkit.judge.draws import run_metrics
+from evalkit.pipeline.conclude import _unscored_texts
 from tests.support.command_line import folder_of, lines
 from tests.support.command_line import in_this_process as evalkit
 
@@ -168,3 +170,19 @@ def test_draws_that_are_not_possible_are_refused(settings: tuple[str, ...], said
     result = evalkit("model=phantom-llava", "task=phantom", *settings, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_metrics_over_draws_have_one_warning_about_unscored_samples() -> None:
+    def count(metric: str, needed: int, n: int) -> UnscoredCount:
+        reason = f"fewer than {needed} of 4 draws are scored"
+        return UnscoredCount(protocol="strict", metric=f"exact_match.{metric}", reason=reason, count=n)
+
+    other = UnscoredCount(protocol="strict", metric="exact_match", reason="HTTP 500", count=9)
+    found = _unscored_texts(
+        [other, count("pass@4", 4, 6), count("vote@4", 1, 2), count("pass@2", 2, 3), count("agreement", 2, 3)]
+    )
+    assert found == [
+        "strict exact_match: 9 unscored: HTTP 500",
+        "2 to 6 unscored under 4 metrics (strict exact_match.pass@4 6, strict exact_match.vote@4 2, strict "
+        "exact_match.pass@2 3 and 1 more): too few of 4 draws are scored",
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +97,24 @@ def test_selected_answers_are_the_most_confident_with_all_ties() -> None:
     for wrong in (0.0, 1.1, -1.0):
         with pytest.raises(ConfigError, match="coverage"):
             selected(confidence, right, clusters, wrong)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "bins", "message"),
+    [
+        ([1.5], [1], 15, "no probability"), ([0.5, -0.1], [1, 0], 15, "no probability"), ([], [], 15, "at least one"),
+        ([0.5, 0.4], [1], 15, "2 confidences but 1"), ([0.5], [1], 0, "0 bins"), ([0.5], [1], -1, "-1 bins"),
+        ([math.nan], [1], 15, "Numbers"),
+    ],
+)  # fmt: skip
+def test_what_is_no_calibration_is_refused(confidence: Any, right: Any, bins: int, message: str) -> None:
+    for measure in (calibration_error, calibration_bins):
+        with pytest.raises(ConfigError, match=message):
+            measure(confidence, right, bins)
+    if len(confidence) > len(right):
+        for measure in (aurc, risk_curve):
+            with pytest.raises(ConfigError, match=message):
+                measure(confidence, right)
 
 
 def test_intervals_hold_the_value_are_reproducible_and_widen_with_clusters() -> None:

@@ -106,6 +106,7 @@ def protocol_version(name: str, n: int = 1) -> int | None:
     if kind == "judge":
         if judge not in options("judge"):
             raise ConfigError(f"metric={name}: there is no judge {judge!r}. {did_you_mean(judge, options('judge'))}")
+        _check_judged(name, key.metric, judge, n)
         return None
     if key.protocol not in options("protocol"):
         known = options("protocol")
@@ -119,3 +120,25 @@ def protocol_version(name: str, n: int = 1) -> int | None:
             f"{did_you_mean(key.metric, metrics)}"
         )
     return int(protocol.version)
+
+
+def _check_judged(name: str, metric: str, judge: str, n: int) -> None:
+    """Check that a judge may give this metric.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    from evalkit.judge.draws import names_of
+
+    chosen, mark, _ = metric.rpartition(f".best@{n}")
+    if mark and n > 1 and metric.endswith(mark):  # the score of the answer that the judge rates best
+        protocol, _, scored = chosen.partition(".")
+        protocol_version(f"{protocol} {scored}")
+        return
+    config = load_option("judge", judge)
+    known = names_of(str(config.get("judged", "auto")), str(config.get("counting", "once")), n)
+    if metric not in known:
+        raise ConfigError(
+            f"metric={name}: judge {judge} has no metric {metric!r} with generation.n={n}. "
+            f"{did_you_mean(metric, known)}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evalkit.cli.commands.register import protocol_version
 from evalkit.cli.main import main
 from evalkit.core.errors import ConfigError, DataError, StoreError
 from evalkit.core.types import Sample
@@ -340,6 +342,19 @@ def test_a_metric_over_other_draws_than_planned_is_refused(
     assert "generation.n=2" in capsys.readouterr().err and not (tmp_path / "p.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("metric", "known"),
+    [
+        ("judge:server judged_accuracy.pass@8", True), ("judge:verifier strict.closed_accuracy.best@8", True),
+        ("judge:server relative_score", True), ("judge:verifier strict.closed_acuracy.best@8", False),
+        ("judge:verifier strict.closed_accuracy.best@4", False),
+    ],
+)  # fmt: skip
+def test_a_judge_s_metric_over_draws_is_planned_by_its_name(metric: str, known: bool) -> None:
+    with contextlib.nullcontext() if known else pytest.raises(ConfigError, match="has no metric"):
+        assert protocol_version(metric, 8) is None
+
+
 def test_a_planned_judged_metric_is_read_from_the_judge_s_numbers(runs: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(runs[0], tmp_path / "run"))
     plan = planned(run, primary="judge:server judged_accuracy", protocol_version=None)
@@ -360,8 +375,13 @@ def test_a_planned_judged_metric_is_read_from_the_judge_s_numbers(runs: tuple[Pa
 
 
 @pytest.mark.parametrize(
-    "metric", ["strict closed_acuracy", "strct closed_accuracy", "strict", "judge:nobody judged_accuracy"]
-)
+    "metric",
+    [
+        "strict closed_acuracy", "strct closed_accuracy", "strict", "judge:nobody judged_accuracy",
+        "judge:server judgd_accuracy", "judge:server judged_accuracy.pass@8",
+        "judge:verifier strict.closed_accuracy.best@8",
+    ],
+)  # fmt: skip
 def test_a_metric_that_no_protocol_has_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str
 ) -> None:

@@ -110,7 +110,8 @@ def attention_mask(loaded: LoadedModel, visible: Any) -> Any:
     """The model's 4D mask from visible places (images, new tokens, places)."""
     import torch
 
-    if loaded.text_config._attn_implementation == "sdpa":
+    # On a CPU, `sdpa` makes a mask of numbers from one of truth values anew in every layer.
+    if loaded.text_config._attn_implementation == "sdpa" and not loaded.device.startswith("cpu"):
         return visible[:, None]
     dtype = getattr(torch, loaded.dtype)
     hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)

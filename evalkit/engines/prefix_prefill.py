@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from evalkit.engines.decode_memory import joined
 from evalkit.engines.loaded_model import LoadedModel
 from evalkit.engines.needed_layers import only_needed
 from evalkit.engines.plain_decode import padded
@@ -29,30 +30,14 @@ def prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup], forward_places: in
     forward_places: token places in one forward pass; None: all in one pass.
     """
     import torch
-    from transformers import DynamicCache
 
     longest = max(shared.length for shared in pack)
     size = len(pack) if forward_places is None else max(1, forward_places // longest)
     parts = [_prefill(loaded, pack[i : i + size]) for i in range(0, len(pack), size)]
     if len(parts) == 1:
         return parts[0]
-    caches = [part.cache for part in parts]
-    layers = []
-    for number in range(len(caches[0].layers)):
-        keys = _joined([cache.layers[number].keys for cache in caches], longest)
-        values = _joined([cache.layers[number].values for cache in caches], longest)
-        layers.append((keys, values))
-        for cache in caches:  # free each layer at once, so that only one layer is held twice
-            cache.layers[number].keys = cache.layers[number].values = None
     logits = None if parts[0].logits is None else torch.cat([part.logits for part in parts])
-    return Prefilled(DynamicCache(layers), logits)
-
-
-def _joined(states: Sequence[Any], width: int) -> Any:
-    """Concatenate keys or values (images, heads, places, size) of several caches, padded to `width` places."""
-    import torch
-
-    return torch.cat([torch.nn.functional.pad(s, (0, 0, 0, width - s.shape[-2])) for s in states])
+    return Prefilled(joined([part.cache for part in parts], longest), logits)
 
 
 def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:

@@ -42,6 +42,29 @@ def test_memory_with_room_holds_what_a_concatenating_cache_holds() -> None:
     extend(2, 1, 60)
 
 
+def test_joined_caches_are_padded_with_zeros_and_extended_without_a_copy() -> None:
+    from transformers import DynamicCache
+
+    sizes = [(1, 5), (2, 3)]
+    parts = [DynamicCache([(drawn(n, 2, w, 4, seed=w + i), drawn(n, 2, w, 4, seed=w + i + 20)) for i in range(2)])
+             for n, w in sizes]  # fmt: skip
+    expected = [
+        [torch.cat([torch.nn.functional.pad(getattr(p.layers[i], name), (0, 0, 0, 6 - w)) for p, (_, w) in
+                    zip(parts, sizes, strict=True)]) for name in ("keys", "values")]
+        for i in range(2)
+    ]  # fmt: skip
+    cache = decode_memory.with_room(decode_memory.joined(parts, 6))
+    assert cache.get_seq_length() == 6
+    for layer, (keys, values) in zip(cache.layers, expected, strict=True):
+        assert torch.equal(layer.keys, keys) and torch.equal(layer.values, values)
+    before = cache.layers[1].keys.data_ptr()
+    new = drawn(3, 2, 1, 4), drawn(3, 2, 1, 4, seed=1)
+    keys, values = cache.update(*new, 1)
+    assert keys.data_ptr() == before
+    for found, old, added in zip((keys, values), expected[1], new, strict=True):
+        assert torch.equal(found, torch.cat([old, added], dim=2))
+
+
 def test_a_step_within_the_room_copies_no_earlier_place() -> None:
     from transformers import DynamicCache
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines import needed_layers, prefix_check, prefix_decode, prefix_prefill, shared_prefix
+from evalkit.engines import needed_layers, place_attention, prefix_check, prefix_decode, prefix_prefill, shared_prefix
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.needed_layers import only_needed
 from evalkit.engines.preprocess import Preprocessor, group_by_image
@@ -60,9 +60,17 @@ def _everything(*_: Any) -> Iterator[None]:
     yield
 
 
-def test_a_prefill_computes_the_last_mlp_for_the_last_tokens_only(
-    engine: Callable[..., HfEngine], folder: Path, tmp_path: Path
+def test_a_prefill_computes_the_last_layer_for_the_last_tokens_only(
+    engine: Callable[..., HfEngine], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    queries: list[int] = []
+    attend = place_attention.attend
+
+    def noted(module: Any, query: Any, *args: Any, **settings: Any) -> Any:
+        queries.append(query.shape[0] * query.shape[2])
+        return attend(module, query, *args, **settings)
+
+    monkeypatch.setattr(place_attention, "attend", noted)
     made = engine()
     pack = groups(made, folder, tmp_path, [4, 4])
     layers = made.load().model.get_decoder().layers
@@ -71,6 +79,7 @@ def test_a_prefill_computes_the_last_mlp_for_the_last_tokens_only(
     assert first[0] > 20 and last[0] == 2  # the prefixes: nothing of the last layer's output is read but one place
     assert first[1] > last[1] == 8  # the questions: the last token of each
     assert first[2:] == last[2:]
+    assert queries == last
 
 
 # The tower has two layers; -3 reads its embeddings, and -4 is not there.

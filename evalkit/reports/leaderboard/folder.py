@@ -51,6 +51,9 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
         run: the run's folder; None where only the summary is known, and then its row is never ranked.  Scores of a
             baseline or a control are not stored, because these are never ranked.
         exposure: as `training_exposure` gives it.
+
+    Raises:
+        Partial: another process holds the folder; nothing is stored.
     """
     check_task_name(summary.task)
     run_name(summary.run_id)

@@ -28,7 +28,8 @@ def is_generated(path: Path) -> bool:
     if mark is None or not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
-        return mark.replace("{name}", path.stem) in file.read(LOOKED_AT)
+        # A task whose name differs from another's in case only has ~ and a digest in its file's name.
+        return mark.replace("{name}", path.stem.partition("~")[0]) in file.read(LOOKED_AT)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def escape(text: str) -> str:
     clean = " ".join(unicodedata.normalize("NFC", text).split())
     if not clean.isprintable():
         clean = "".join(c for c in clean if c.isprintable())
-    # Two hyphens would become a dash, two commas or apostrophes a quotation mark, in LuaTeX with braces between them too.
+    # Two hyphens would become a dash, two commas or apostrophes a quotation mark; in LuaTeX in spite of braces.
     separated = re.sub(r"([-,'])(?=\1)", "\\1\0", clean)
     return separated.translate(_TRANSLATION).replace("\0", r"\/")
 

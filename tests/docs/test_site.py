@@ -103,7 +103,8 @@ def test_a_cell_of_a_table_is_neither_ended_nor_read_as_html() -> None:
 def test_a_link_to_what_is_not_on_the_site_becomes_one_to_the_repository() -> None:
     make = module("make_site")
     outside, repository = make.outside, make.REPOSITORY
-    assert repository == SITE["repo_url"]
+    assert repository == SITE["extra"]["social"][0]["link"]
+    assert "repo_url" not in SITE, "the theme would ask GitHub from each reader's browser"
     assert outside("[a](../LICENSE)", "x.md") == f"[a]({repository}/blob/main/LICENSE)"
     assert outside("[a](../../conf/#b)", "tutorials/x.md") == f"[a]({repository}/tree/main/conf#b)"
     assert outside("[a](notebooks/evalkit.ipynb)", "x.md").startswith(f"[a]({repository}/blob/main/docs/notebooks/")

@@ -19,6 +19,7 @@ from evalkit.reports.leaderboard.page import Link, Surroundings, twins
 from evalkit.reports.leaderboard.tables import board
 from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult
+from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import StoredRun, open_run
 
 INDEX = "board.html"
@@ -51,6 +52,8 @@ def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingEx
                 continue
             result = leaderboard_result(run.summary, exposed)
             found = scores_to_rank(result, folder)
+            if found is None:  # a baseline or a control: its scores were not read, which checks them
+                run.check(RunFolder(folder).predictions.name, RunFolder(folder).scores.name)
             digest = None if found is None else answers_sha256(folder, found)
             result = following(replace(result, answers=digest), _stored(stored.get(result.run_id), problems), None)
         except EvalkitError as problem:

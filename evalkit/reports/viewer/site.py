@@ -206,7 +206,8 @@ class Site:
     def _picture_at(self, file: str) -> Document | None:
         key, _, number = file.removesuffix(".jpg").partition("-")
         refs = self._pictures.get(key, ())
-        if not file.endswith(".jpg") or not number.isascii() or not number.isdigit() or int(number) >= len(refs):
+        # Compared as text: a number of thousands of digits is none that Python reads.
+        if not file.endswith(".jpg") or number not in map(str, range(len(refs))):
             return None
         return Document(self._picture(refs[int(number)]), JPEG)
 

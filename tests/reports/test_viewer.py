@@ -546,6 +546,8 @@ def test_a_run_over_a_part_of_its_task_is_on_no_board(made: Path, change: dict[s
 def test_the_list_is_read_before_the_address_is_printed(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from evalkit.__main__ import main
+
     read: list[str] = []
     monkeypatch.setattr(RunList, "lines", lambda self: read.append(capsys.readouterr().out) or [])
     monkeypatch.setattr(server_module, "serve", lambda site, host, at: at.close())

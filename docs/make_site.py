@@ -43,6 +43,15 @@ def outside(markdown: str, page: str, made: frozenset[str] = frozenset()) -> str
     return _LINK.sub(replaced, markdown)
 
 
+def commands_as_code(markdown: str) -> str:
+    """Blocks of commands as code: as a session of a console they have no prompt, and are shown pale, as its output.
+
+    >>> commands_as_code("```console\\npython -m evalkit\\n```")
+    '```shell\\npython -m evalkit\\n```'
+    """
+    return re.sub("^```console$", "```shell", markdown, flags=re.MULTILINE)
+
+
 def stage(target: Path) -> None:
     """Write the site's source into a folder, which is emptied first."""
     sys.path.insert(0, str(DOCS))
@@ -58,7 +67,8 @@ def stage(target: Path) -> None:
         file = target / place
         file.parent.mkdir(parents=True, exist_ok=True)
         # The reference quotes texts of YAMLs and docstrings, in which nothing is a link of the site.
-        file.write_text(outside(text, place, frozenset(reference)) if place in pages else text, encoding="utf-8")
+        linked = outside(text, place, frozenset(reference)) if place in pages else text
+        file.write_text(commands_as_code(linked), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.cli.config import Config, load_option, options
 from evalkit.cli.jobs import shared_by_jobs
+from evalkit.cli.leaderboard import check_stored
 from evalkit.cli.targets import resolve
 from evalkit.cli.tracking import check_tracked
 from evalkit.cli.typed_settings import words_of
@@ -206,6 +207,7 @@ def _check_complete(
         texts.append(f"Samples failed and are not in the values above: {counts}.")
     if texts:
         raise Partial(f"{' '.join(texts)} What was answered is kept; the same command asks the rest again.")
+    check_stored(list(found.values()))
     check_tracked(list(found.values()))
 
 

@@ -74,9 +74,10 @@ class Findings:
 class Conclusion:
     """The result of a run or re-scoring.
 
-    summary: None for a part of a run.  texts: printed below the table.  untracked: why the run could not be sent to the
-    chosen tracker; None where it was, or where none is chosen.  secondary: metrics that the table leaves out unless all
-    are asked for.  headline: the first line below the table; "" for none.
+    summary: None for a part of a run.  texts: printed below the table.  untracked, unstored: why the run could not be
+    sent to the chosen tracker, or its row not put on the leaderboard; None where it was, or where none is chosen.
+    secondary: metrics that the table leaves out unless all are asked for.  headline: the first line below the table; ""
+    for none.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Conclusion:
     summary: Summary | None = None
     texts: tuple[str, ...] = ()
     untracked: str | None = None
+    unstored: str | None = None
     secondary: frozenset[MetricKey] = frozenset()
     headline: str = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ _CHARACTERS = {
 }  # fmt: skip
 # The last letter that pdfLaTeX's fonts have (Latin Extended-A), with the encoding T1.
 LAST_LETTER = 0x17F
+# Letters of a heading that is one line.
+LONGEST_HEADING = 15
 _TRANSLATION = str.maketrans(_CHARACTERS)
 
 
@@ -29,16 +32,16 @@ def escape(text: str) -> str:
     r"""Text as LaTeX prints it: special characters escaped, white space single, control characters left out.
 
     >>> escape("50 % of model_a & b, --x"), escape("a\n b")
-    ('50 \\% of model\\_a \\& b, -{}-x', 'a b')
+    ('50 \\% of model\\_a \\& b, -\\/-x', 'a b')
     """
     if isinstance(text, Raw):
         return str(text)
     clean = " ".join(unicodedata.normalize("NFC", text).split())
     if not clean.isprintable():
         clean = "".join(c for c in clean if c.isprintable())
-    # Two hyphens would become a dash.
-    separated = re.sub("-(?=-)", "-\0", clean)
-    return separated.translate(_TRANSLATION).replace("\0", "{}")
+    # Two hyphens would become a dash, two commas or apostrophes a quotation mark; in LuaTeX in spite of braces.
+    separated = re.sub(r"([-,'])(?=\1)", "\\1\0", clean)
+    return separated.translate(_TRANSLATION).replace("\0", r"\/")
 
 
 def table(
@@ -70,7 +73,8 @@ def table(
     label = re.sub(r"[^A-Za-z0-9:._-]", "-", label)
     lines += [rf"\caption{{{escape(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
     lines += [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] * dense
-    lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(header), r"\midrule"]
+    heads = [_heading(text, letter) for text, letter in zip(header, letters, strict=True)]
+    lines += [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", _line(heads), r"\midrule"]
     lines += [r"\midrule" if row is None else _line(row) for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\footnotesize {escape(note)}" for note in notes]
@@ -80,7 +84,25 @@ def table(
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
+def _heading(text: str, letter: str) -> str:
+    r"""A long heading in lines as narrow as its longest word, so that it does not make its column wide.
+
+    >>> _heading("vqa-rad closed_accuracy (strict)", "r"), _heading("95 % interval", "r")
+    ('\\shortstack[r]{vqa-rad\\\\closed\\_accuracy\\\\(strict)}', '95 % interval')
+    """
+    if len(text) <= LONGEST_HEADING or isinstance(text, Raw):
+        return text
+    lines = textwrap.wrap(text, max(map(len, text.split())), break_on_hyphens=False)
+    if len(lines) < 2:
+        return text
+    stacked = r"\\".join(_protected(escape(line)) for line in lines)
+    return Raw(rf"\shortstack[{letter}]{{{stacked}}}")
+
+
+def _protected(line: str) -> str:
+    """A line whose first sign is no argument of the line end before it: a bracket or a star."""
+    return ("{}" if line[:1] in ("[", "*") else "") + line
+
+
 def _line(cells: Sequence[str]) -> str:
-    text = " & ".join(escape(cell) for cell in cells)
-    # A bracket or star at the start of a row would be an argument of the row end before it.
-    return ("{}" if text[:1] in ("[", "*") else "") + text + r" \\"
+    return _protected(" & ".join(escape(cell) for cell in cells)) + r" \\"

@@ -114,6 +114,8 @@ def _wanted_keys(runs: Sequence[SuiteRun], metrics: Sequence[str]) -> list[Metri
     values = (m for run in runs for m in run.summary.metrics if m.slice == "all" and m.n)
     known = list(dict.fromkeys(m.key for m in values))
     if not known:
+        if not runs:
+            raise ConfigError("runs= names no run; expected folders of runs.")
         raise ConfigError("The runs have no number over all of their samples, so there is nothing to put into a table.")
     if not metrics:
         return [key for key in known if key.metric in HEADLINES] or known

@@ -103,7 +103,7 @@ def test_a_cell_of_a_table_is_neither_ended_nor_read_as_html() -> None:
 def test_a_link_to_what_is_not_on_the_site_becomes_one_to_the_repository() -> None:
     make = module("make_site")
     outside, repository = make.outside, make.REPOSITORY
-    assert repository == SITE["repo_url"]
+    assert repository == SITE["extra"]["social"][0]["link"]
     assert outside("[a](../LICENSE)", "x.md") == f"[a]({repository}/blob/main/LICENSE)"
     assert outside("[a](../../conf/#b)", "tutorials/x.md") == f"[a]({repository}/tree/main/conf#b)"
     assert outside("[a](notebooks/evalkit.ipynb)", "x.md").startswith(f"[a]({repository}/blob/main/docs/notebooks/")
@@ -117,7 +117,10 @@ def test_a_link_to_what_is_not_on_the_site_becomes_one_to_the_repository() -> No
 
 def test_the_site_asks_no_other_host() -> None:
     assert SITE["strict"] is True and SITE["theme"]["font"] is False
-    assert "extra_javascript" not in SITE and "extra_css" not in SITE and "analytics" not in SITE["extra"]
+    assert "extra_javascript" not in SITE and "analytics" not in SITE["extra"]
+    # With it the theme asks GitHub for the repository's stars, from each reader's browser.
+    assert "repo_url" not in SITE
+    assert SITE["extra_css"] == ["site.css"] and "url(" not in (ROOT / "docs/site.css").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

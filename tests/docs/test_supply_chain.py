@@ -61,7 +61,7 @@ def test_every_distribution_that_evalkit_brings_is_pinned() -> None:
     assert checks().pin_problems(installed, checks().pins(CONSTRAINTS)) == []
 
 
-@pytest.mark.parametrize("extra", ["dev", "xlsx", "dicom", "view"])
+@pytest.mark.parametrize("extra", ["dev", "xlsx", "dicom", "view", "sign"])
 def test_every_distribution_of_the_extras_that_ci_installs_is_pinned(extra: str) -> None:
     installed = checks().closure(checks().declared(extra))
     assert checks().pin_problems(installed, checks().pins(CONSTRAINTS)) == []
@@ -83,7 +83,7 @@ def test_every_pin_but_torch_has_hashes_in_the_lock() -> None:
 
 def test_a_pin_is_allowed_by_the_declared_range() -> None:
     pinned = checks().pins(CONSTRAINTS)
-    extras = [r for extra in ("dev", "xlsx", "dicom", "view") for r in checks().declared(extra)]
+    extras = [r for extra in ("dev", "xlsx", "dicom", "view", "sign") for r in checks().declared(extra)]
     for requirement in [*checks().default_install(), *extras]:
         assert requirement.specifier.contains(pinned[checks().canonicalize_name(requirement.name)]), requirement
 
@@ -116,7 +116,7 @@ def test_a_missing_pin_another_version_and_a_lost_hash_are_seen() -> None:
 
 def test_everything_that_the_package_imports_is_declared() -> None:
     trackers = ("tracking-mlflow", "tracking-tensorboard", "tracking-trackio", "tracking-wandb")
-    extras = ("hf", "vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", "view", *trackers)
+    extras = ("hf", "vllm", "ray", "xlsx", "dicom", "peft", "bertscore", "figures", "view", "sign", *trackers)
     allowed = declared().union(*map(declared, extras))
     assert {name for name in imported() if distribution_of(name) not in allowed} == set()
 

@@ -22,7 +22,8 @@ from evalkit.reports.latex import Raw, escape, table
         ("~^", r"\textasciitilde{}\textasciicircum{}"),
         ("a\n\tb  c", "a b c"),
         ("a\x00\x07b", "ab"),
-        ("---", "-{}-{}-"),
+        ("---", r"-\/-\/-"),
+        ("a,, ''b", r"a,\/, '\/'b"),
         ("1–2 × 3", r"1--2 $\times$ 3"),
         ("a<b>c|d", r"a\textless{}b\textgreater{}c\textbar{}d"),
         ("中文 é", "中文 é"),
@@ -37,9 +38,16 @@ def test_every_sign_that_latex_acts_on_is_escaped(text: str, escaped: str) -> No
 @given(st.text())
 def test_nothing_in_a_text_reaches_latex_as_a_command_of_its_own(text: str) -> None:
     known = r"\\(?:textbackslash\{\}|textasciitilde\{\}|textasciicircum\{\}|textless\{\}|textgreater\{\}|textbar\{\}"
-    known += r"|textasciigrave\{\}|ldots\{\}|[{}$&#_%])|\$(?:-|\\(?:times|pm|neq|leq|geq|cdot|rightarrow|kappa))\$|\{\}"
+    known += (
+        r"|textasciigrave\{\}|ldots\{\}|[{}$&#_%/])|\$(?:-|\\(?:times|pm|neq|leq|geq|cdot|rightarrow|kappa))\$|\{\}"
+    )
     left = re.sub(known, "", escape(text))
     assert not set(left) & set("\\{}$&#_%~^\n\r\0")
+
+
+def test_a_long_heading_is_broken_between_its_words() -> None:
+    head = next(line for line in table(["a", "long_name [of] *two", "b"], []).splitlines() if "&" in line)
+    assert head == r"a & \shortstack[r]{long\_name\\{}[of] *two} & b \\"
 
 
 def test_a_table_has_booktabs_rules_caption_label_and_notes() -> None:

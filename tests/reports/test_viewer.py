@@ -16,13 +16,14 @@ from starlette.testclient import TestClient
 
 from evalkit.core.errors import ConfigError, DataError, Partial, StoreError
 from evalkit.core.types import ImageRef, Sample
-from evalkit.reports.leaderboard import TrainingExposure
+from evalkit.reports.leaderboard import TrainingExposure, add
 from evalkit.reports.run_page import page_data, paired_differences
 from evalkit.reports.run_page.data import difference_record
 from evalkit.reports.viewer import RunList, Site, Source, write_site
+from evalkit.reports.viewer import server as server_module
 from evalkit.reports.viewer.server import application, is_own_host, listening
 from evalkit.reports.viewer.site import in_order
-from evalkit.runs.read import manifest_at
+from evalkit.runs.read import manifest_at, summary_at
 from evalkit.runs.store import RunFolder, write_record
 from tests.support.made_runs import answered, made_run, made_samples, mixed
 from tests.support.viewer import picture_file, running_run, source_of
@@ -249,17 +250,42 @@ def test_the_board_ranks_the_runs_and_leads_to_their_pages(made: Path) -> None:
     assert client(none).get("/board-toy.html").status_code == 404
 
 
+def test_the_board_has_the_history_that_the_leaderboard_beside_the_runs_has(runs: Path) -> None:
+    summary = summary_at(runs / "one-toy" / "summary.json")
+    first = replace(summary, evalkit="0.0.9")  # the same run, scored by an earlier version
+    for each in (first, summary):
+        add(runs / "leaderboards", each, runs / "one-toy", TrainingExposure())
+    site = site_of(runs)
+    assert "evalkit 0.0.9" in client(site).get("/board-toy.html").text
+    assert client(site).get("/board-toy.html").text.count("evalkit 0.0.9") == 1  # of one of the two runs
+    stored = runs / "leaderboards" / "results" / f"{summary.run_id}.json"
+    stored.write_text("{", encoding="utf-8")
+    text = client(site).get("/board-toy.html").text
+    assert "evalkit 0.0.9" not in text and "is shown without its history" in text and str(runs) not in text
+    outside = shutil.move(runs / "leaderboards", runs.parent / "elsewhere")
+    (runs / "leaderboards").symlink_to(outside)
+    assert "without its history" not in client(site).get("/board-toy.html").text  # a link out is not read
+
+
+def test_the_board_leaves_out_a_baseline_whose_answers_were_changed(runs: Path) -> None:
+    (runs / "one-toy" / "scores.jsonl").write_text("", encoding="utf-8")
+    baseline = TrainingExposure(role="baseline")
+    site = Site(RunList(runs), Source(samples=lambda run: SAMPLES, exposure=lambda run: baseline), is_live=True)
+    text = client(site).get("/board.html").text
+    assert "one-toy is left out" in text and "two-toy is left out" not in text
+
+
 @pytest.mark.slow
 def test_tasks_of_any_name_have_pages_of_their_own(tmp_path: Path) -> None:
     """Names that differ only in what a file name cannot have, that leave the folder, or that are a page's name."""
-    tasks = ["a/b", "a-b", "a b", "../up", "index", "board", "é" * 80, "<b>", "x" * 300, "a/b~1"]
+    tasks = ["a/b", "a-b", "a b", "../up", "index", "board", "é" * 80, "<b>", "x" * 300, "a/b~1", "VQA", "vqa"]
     runs = tmp_path / "runs"
     for k, task in enumerate(tasks):
         made_run(runs / f"r{k}", SAMPLES, mixed(SAMPLES, 1), model=f"m{k}", protocols=("strict",), task=task)
     folder = tmp_path / "deep" / "site"
     written = write_site(site_of(runs), folder)
     pages = {p for p in written if p.name.startswith("board-")}
-    assert len(pages) == len(tasks) and {p.parent for p in pages} == {folder}
+    assert len({p.name.lower() for p in pages}) == len(pages) == len(tasks) and {p.parent for p in pages} == {folder}
     asked = client(site_of(runs))
     for page in pages:
         assert asked.get(f"/{page.name}").content == page.read_bytes()
@@ -279,6 +305,7 @@ def test_tasks_of_any_name_have_pages_of_their_own(tmp_path: Path) -> None:
         "/data/%2e%2e/one-toy/summary.json", "/one-toy/summary.json", "/data/..%5c..%5cetc.json", "//etc/passwd",
         "/data//etc/passwd.json", "/data/.json", "/data/%00.json", "/data/going.json", "/data/broken.json",
         "/pairs/one-toy/going.json", "/pairs/one-toy/one-toy.json", "/pairs/../one-toy.json", "/pictures/../x-0.jpg",
+        f"/pictures/x-{'1' * 5000}.jpg", "/pictures/x-²-1.jpg",
         "/data/one-toy.json/", "/data/one-toy", "/list.js", "/index.html/",
     ],
 )  # fmt: skip
@@ -514,6 +541,18 @@ def test_a_run_over_a_part_of_its_task_is_on_no_board(made: Path, change: dict[s
     manifest = replace(run.manifest, config={"model": {"trained_on": {"*": []}}, "task": {}})
     found = board_exposure(replace(run, manifest=manifest, summary=replace(run.summary, **change)))
     assert (found.regime if found else None) == wanted
+
+
+def test_the_list_is_read_before_the_address_is_printed(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
+
+    read: list[str] = []
+    monkeypatch.setattr(RunList, "lines", lambda self: read.append(capsys.readouterr().out) or [])
+    monkeypatch.setattr(server_module, "serve", lambda site, host, at: at.close())
+    assert main(["view", str(made), "port=0"]) == 0
+    assert read == [""] and "http://127.0.0.1:" in capsys.readouterr().out
 
 
 def test_the_command_line_takes_the_folder_as_its_first_word(

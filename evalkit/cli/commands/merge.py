@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.cli.config import Config
 from evalkit.cli.factories import as_list, make_analysis_settings, make_task, metrics_setting, table_title
-from evalkit.cli.leaderboard import add_to_leaderboard
+from evalkit.cli.leaderboard import add_to_leaderboard, check_stored
 from evalkit.cli.saved_config import saved_protocols, saved_task
 from evalkit.core import console
 
@@ -32,6 +32,7 @@ def main(config: Config) -> int:
     assert conclusion.summary is not None, "a whole run has a summary"
     show(conclusion, table_title(conclusion.summary), metrics_setting(config))
     check_complete(conclusion)
+    check_stored([conclusion])
     return 0
 
 
@@ -78,5 +79,4 @@ def merge_runs(config: Config) -> Conclusion:
     for name in manifest.facts["differs_between_parts"]:
         console.note(f"note: the parts differ in {name}; the manifest has the first part's")
     stated = {**config, "task": task_config, "regime": manifest.config.get("regime")}
-    add_to_leaderboard(stated, conclusion, limit=manifest.limit, model=manifest.section("model"))
-    return conclusion
+    return add_to_leaderboard(stated, conclusion, limit=manifest.limit, model=manifest.section("model"))

@@ -28,7 +28,7 @@ from evalkit.cli.factories import (
     with_sample,
 )
 from evalkit.cli.jobs import shared_by_jobs
-from evalkit.cli.leaderboard import add_to_leaderboard, check_row
+from evalkit.cli.leaderboard import add_to_leaderboard, check_row, check_stored
 from evalkit.cli.option_settings import with_draws, with_orders, with_scoring
 from evalkit.cli.probe import probe_of, run_probes
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
@@ -74,6 +74,7 @@ def main(config: Config) -> int:
             conclusions = run_jobs(jobs)
         for made, conclusion in zip(jobs, conclusions, strict=True):
             check_finished(made, conclusion)
+        check_stored(conclusions)
         check_tracked(conclusions)
     return 0
 
@@ -192,17 +193,16 @@ def report(made: RunJob, conclusion: Conclusion, *, is_shown: bool = True) -> Co
         console.note(f"part {shard.index} of {shard.of}: {count}; `evalkit merge runs=[...]` joins the parts")
         console.out(str(conclusion.folder))
         return conclusion
-    add_row(made, conclusion)
-    conclusion = track(made.config, conclusion)
+    conclusion = track(made.config, add_row(made, conclusion))
     assert conclusion.summary is not None, "a whole run has a summary"
     if is_shown:
         show(conclusion, table_title(conclusion.summary), metrics_setting(made.config))
     return conclusion
 
 
-def add_row(made: RunJob, conclusion: Conclusion) -> None:
-    """Write the leaderboard row of a finished run."""
-    add_to_leaderboard(made.config, conclusion, limit=made.job.settings.limit, model=made.config["model"])
+def add_row(made: RunJob, conclusion: Conclusion) -> Conclusion:
+    """Write the leaderboard row of a finished run; returns its conclusion, with the reason where that failed."""
+    return add_to_leaderboard(made.config, conclusion, limit=made.job.settings.limit, model=made.config["model"])
 
 
 def answer_task(
@@ -232,8 +232,7 @@ def answer_task(
         made = make_job(config, lambda make: through(make()), maker)
         conclusion = evaluate_together([made.job], made.engine)[0]
     if conclusion is not None and conclusion.summary is not None:
-        add_row(made, conclusion)
-        conclusion = track(made.config, conclusion)
+        conclusion = track(made.config, add_row(made, conclusion))
     return conclusion
 
 

@@ -22,7 +22,7 @@ from evalkit.cli.factories import (
     table_title,
     with_sample,
 )
-from evalkit.cli.leaderboard import add_to_leaderboard, check_row
+from evalkit.cli.leaderboard import add_to_leaderboard, check_row, check_stored
 from evalkit.cli.option_settings import OF_THE_RUN, with_run_options
 from evalkit.cli.tracking import check_tracked, make_tracker, track, untracked
 from evalkit.core import console
@@ -59,6 +59,7 @@ def main(config: Config) -> int:
             f"{conclusion.n_failed} of {summary.n} samples have no answer in {config['predictions']} but a failure, "
             "and are not in the values above. Ask the failed ones again with the tool that wrote the file."
         )
+    check_stored([conclusion])
     check_tracked([conclusion])
     return 0
 
@@ -145,5 +146,5 @@ def score_answers(config: Config, *, covers: str = "task", origin: str | None = 
             make_analysis_settings(config["task"], TrainSplit(task)),
         )
         write_record(folder.manifest, manifest)  # last: it says that the run is finished
-    add_to_leaderboard(config, conclusion, limit=provenance.limit)
+    conclusion = add_to_leaderboard(config, conclusion, limit=provenance.limit)
     return Scored(track(config, conclusion), joined.warnings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from evalkit.cli.config import Config
 from evalkit.cli.factories import make_task, selects_rows
 from evalkit.cli.saved_config import saved_task
 from evalkit.core import console
-from evalkit.core.errors import ConfigError
+from evalkit.core.errors import ConfigError, EvalkitError
 from evalkit.core.files import expand_home
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def main(config: Config) -> int:
     at = server.listening(host, port)
     if host not in server.LOOPBACK:
         console.warn(f"host={host}: whoever reaches this address sees the questions, answers and pictures of the runs")
+    with suppress(EvalkitError):  # which the list's own address says too
+        site.find("index.html")  # the first request would wait while runs are read and libraries imported
     console.out(server.address_of(at, host))
     console.note("Ctrl-C ends the viewer")
     server.serve(site, host, at)

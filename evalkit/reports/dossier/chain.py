@@ -19,6 +19,8 @@ from evalkit.core.files import indented, write_whole
 from evalkit.runs.verify import digest_of
 
 NAME = "chain.json"
+# Of the chain, made after it: the only other file that is not in it.
+SIGNATURE = f"{NAME}.minisig"
 KIND = "evalkit hash chain"
 SCHEMA = 1
 # The digest before the first file's.
@@ -59,7 +61,7 @@ def is_text(name: str) -> bool:
 
 
 def _files(folder: Path) -> list[str]:
-    """The paths of all files but the chain, sorted, with slashes."""
+    """The paths of all files but the chain and its signature, sorted, with slashes."""
     found = []
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -73,7 +75,7 @@ def _files(folder: Path) -> list[str]:
                 raise DataError(
                     f"{relative!a} in {folder} has a name that is not UTF-8: it was added after it was made."
                 )
-            if path.is_file() and relative != NAME:
+            if path.is_file() and relative not in (NAME, SIGNATURE):
                 found.append(relative)
     return sorted(found)
 

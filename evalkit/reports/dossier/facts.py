@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from evalkit.reports.dossier.content import Evidence
 from evalkit.reports.export.run import FinishedRun
 from evalkit.reports.numbers import interval_text, value_text
+from evalkit.runs.schema import Timing
 
 
 def checklist_facts(e: Evidence, head_of_files: str) -> dict[str, str]:
@@ -43,8 +46,18 @@ def checklist_facts(e: Evidence, head_of_files: str) -> dict[str, str]:
         "hosts": None if e.hosts is None else ", ".join(e.hosts) or "no server was spoken to",
         "intended_use": e.intended_use,
         "created": None,  # a run records no date
+        "compute": _compute(e.run.summary.timing, facts),
+        "against": e.against and f"paired differences from {e.against[0].header.run_id} in section Changes",
     }
     return {name: str(text) if text else "" for name, text in known.items()}
+
+
+def _compute(timing: Timing | None, facts: Mapping[str, Any]) -> str | None:
+    """The wall time of generation and the device; None where the run did not generate."""
+    if timing is None or timing.seconds is None:
+        return None
+    device = facts.get("device_name") or facts.get("device") or "a device that is not recorded"
+    return f"{timing.n_asked} answers in {timing.seconds:.0f} s on {device}"
 
 
 def files_of_run(run: FinishedRun) -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from evalkit.reports.leaderboard.history import answers_sha256, stored_before, s
 from evalkit.reports.leaderboard.index_page import pages
 from evalkit.reports.leaderboard.overview import Overview, overviews
 from evalkit.reports.leaderboard.overview import to_markdown as overviews_to_markdown
-from evalkit.reports.leaderboard.page import FILE_NAME, Surroundings
+from evalkit.reports.leaderboard.page import FILE_NAME, Surroundings, twins
 from evalkit.reports.leaderboard.ranking import HEADLINES
 from evalkit.reports.leaderboard.render import row_counts, to_csv, to_latex, to_markdown
 from evalkit.reports.leaderboard.stored_scores import Pool, StoredScores
@@ -51,6 +51,9 @@ def add(folder: Path, summary: Summary, run: Path | None, exposure: TrainingExpo
         run: the run's folder; None where only the summary is known, and then its row is never ranked.  Scores of a
             baseline or a control are not stored, because these are never ranked.
         exposure: as `training_exposure` gives it.
+
+    Raises:
+        Partial: another process holds the folder; nothing is stored.
     """
     check_task_name(summary.task)
     run_name(summary.run_id)
@@ -254,19 +257,21 @@ def render(
         DataError: a task's name is not valid as the name of a file.
     """
     tasks = sorted({r.task for r in results} | {f.task for t in published for s in t.systems for f in s.figures})
+    around = Surroundings(twins=twins(tasks))
     files: dict[str, str] = {}
     boards: list[Board] = []
     for task in tasks:
         check_task_name(task)
         found = board(task, [r for r in results if r.task == task], scores, published)
         boards.append(found)
-        files |= {f"{task}.md": to_markdown(found), f"{task}.csv": to_csv(found), f"{task}.tex": to_latex(found)}
+        stem = Path(around.file(task)).stem
+        files |= {f"{stem}.md": to_markdown(found), f"{stem}.csv": to_csv(found), f"{stem}.tex": to_latex(found)}
     together = overviews(boards)
-    files["README.md"] = _readme(boards, together)
-    return files | pages(boards, together, Surroundings())
+    files["README.md"] = _readme(boards, together, around)
+    return files | pages(boards, together, around)
 
 
-def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
+def _readme(boards: Sequence[Board], together: Sequence[Overview], around: Surroundings) -> str:
     lines = ["# Leaderboards", ""]
     lines += [
         "Made by `python -m evalkit board` from the figures of papers in `published/`, the results of runs in",
@@ -274,7 +279,8 @@ def _readme(boards: Sequence[Board], together: Sequence[Overview]) -> str:
         "a search over all rows and a link to the page of each task.",
         "",
     ]
-    lines += [f"- [{b.task}]({b.task}.md) ([CSV]({b.task}.csv), [LaTeX]({b.task}.tex)): {_size(b)}" for b in boards]
+    stems = [(b, Path(around.file(b.task)).stem) for b in boards]
+    lines += [f"- [{b.task}]({stem}.md) ([CSV]({stem}.csv), [LaTeX]({stem}.tex)): {_size(b)}" for b, stem in stems]
     lines += overviews_to_markdown(together)
     return "\n".join(lines if boards else [*lines, "There are no results and no figures yet."]) + "\n"
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evalkit.core import console
-from evalkit.core.errors import first_line
+from evalkit.core.errors import Partial, first_line
 
 # What the pages state as their generator.
 GENERATOR = "evalkit board"
@@ -29,7 +28,8 @@ def is_generated(path: Path) -> bool:
     if mark is None or not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
-        return mark.replace("{name}", path.stem) in file.read(LOOKED_AT)
+        # A task whose name differs from another's in case only has ~ and a digest in its file's name.
+        return mark.replace("{name}", path.stem.partition("~")[0]) in file.read(LOOKED_AT)
 
 
 @contextmanager
@@ -37,8 +37,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that of two runs that are added at once no row and no history is lost.
 
     The lock is a file that is there meanwhile and on every file system shared by machines, and is gone afterwards.
-    Where it cannot be made, or another process holds it too long, it goes on without: a run that has ended is stored
-    in any case.
+    One that a killed process of this machine left is removed.
+
+    Raises:
+        Partial: another process holds it too long, or it cannot be made.  Writing all the same would lose that
+            process's row or history.
     """
     from filelock import SoftFileLock, Timeout
 
@@ -47,11 +50,10 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
     except (Timeout, OSError, NotImplementedError) as problem:
-        console.warn(
-            f"{folder} could not be locked ({first_line(problem)}). If no other process adds a run to it, remove "
-            f"{folder / '.lock'}, which a killed one left. Otherwise the tables may lack a row: make them again with "
-            f"python -m evalkit board leaderboard={folder}"
-        )
+        raise Partial(
+            f"{folder} could not be locked ({first_line(problem)}), and nothing was written to it. If no other process "
+            f"adds a run to it, remove {folder / '.lock'}, which a process on another machine may have left"
+        ) from problem
     try:
         yield
     finally:

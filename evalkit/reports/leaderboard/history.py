@@ -49,12 +49,19 @@ def stored_before(path: Path) -> LeaderboardResult | None:
 
 
 def succeeded(new: LeaderboardResult, old: LeaderboardResult | None) -> LeaderboardResult:
-    """A result with its day and its history, in the place of an earlier one.
+    """A result that is stored today, with its history, in the place of an earlier one; see `following`."""
+    return following(new, old, datetime.now(UTC).date().isoformat())
+
+
+def following(new: LeaderboardResult, old: LeaderboardResult | None, today: str | None) -> LeaderboardResult:
+    """A result with its day and its history, after an earlier one.
+
+    Args:
+        today: the day of a result that says something new; None where it is shown and not stored.
 
     A result that says the same as the earlier one keeps its day.  One with more metrics beside the same numbers is of
     today, and has no need of the earlier one.  Of every other one the earlier one is the first of its history.
     """
-    today = datetime.now(UTC).date().isoformat()
     if old is None or any(getattr(old, key) != getattr(new, key) for key in SAME_ROW):
         return replace(new, added=today)
     here, there = _numbers(new.metrics), _numbers(old.metrics)

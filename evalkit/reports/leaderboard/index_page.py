@@ -55,7 +55,7 @@ def index_page(boards: Sequence[Board], together: Sequence[Overview], around: Su
 
 def _size(board: Board) -> str:
     runs, papers = row_counts(board)
-    return ", ".join([f"{runs} of runs"] * bool(runs) + [f"{papers} of papers"] * bool(papers))
+    return f"rows: {', '.join([f'{runs} of runs'] * bool(runs) + [f'{papers} of papers'] * bool(papers))}"
 
 
 def _rows(boards: Sequence[Board], around: Surroundings) -> dict[str, list[Any]]:

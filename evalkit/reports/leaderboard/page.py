@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -51,7 +52,8 @@ class Surroundings:
     """Where the pages are: among the files of a leaderboard, or in the viewer.
 
     index: the file of the overview.  prefix: of the files of tasks.  links: on every page.  notes: remarks, on every
-    page.  addresses: of results, where a number leads elsewhere than to the result's file.
+    page.  addresses: of results, where a number leads elsewhere than to the result's file.  twins: tasks whose name is
+    another task's but for its case, as `twins` finds them.
     """
 
     index: str = "index.html"
@@ -59,16 +61,20 @@ class Surroundings:
     links: tuple[Link, ...] = ()
     notes: tuple[str, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)
+    twins: frozenset[str] = frozenset()
 
     def file(self, task: str) -> str:
         """The name of a task's page, which is an address too.
 
-        Another name than that of a file is told apart by a digest after ~, which no task's file name has.
+        Another name than that of a file is told apart by a digest after ~, which no task's file name has; so are names
+        that one file system takes for two files and another one for the same.
 
         >>> Surroundings().file("vqa-rad"), Surroundings(prefix="board-").file("../a b")
         ('vqa-rad.html', 'board-a-b~2c2c791a.html')
+        >>> Surroundings(twins=twins(["VQA", "vqa"])).file("VQA")
+        'VQA~2d62a19f.html'
         """
-        if FILE_NAME.fullmatch(task) and len(task) <= LONGEST_NAME:
+        if FILE_NAME.fullmatch(task) and len(task) <= LONGEST_NAME and task not in self.twins:
             return f"{self.prefix}{task}.html"
         digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip(".-")[: LONGEST_NAME - 10]
@@ -77,6 +83,19 @@ class Surroundings:
     def address(self, source: str) -> str:
         """Where the source of a number is."""
         return self.addresses.get(source, source)
+
+
+def twins(tasks: Iterable[str]) -> frozenset[str]:
+    """The tasks whose files another task's would replace where a file system does not tell case apart.
+
+    A name in lower case keeps its file, so that its address stays when a twin comes.
+
+    >>> sorted(twins(["VQA", "vqa", "Slake"]))
+    ['VQA']
+    """
+    names = list(tasks)
+    counts = Counter(name.lower() for name in names)
+    return frozenset(name for name in names if counts[name.lower()] > 1 and name != name.lower())
 
 
 def task_page(board: Board, around: Surroundings) -> str:

@@ -86,7 +86,10 @@ const few = (x) => (x.n_effective != null && x.n_effective < 20 ? ` eff ${x.n_ef
 
 function numbers() {
   const heads = ["protocol", "metric"];
-  D.runs.forEach((r, k) => heads.push(`${R > 1 ? nameOf(k) + " " : ""}value`, "95 % interval", "", "n", "unscored", "worst case"));
+  // Side by side the columns of unscored samples take the place of the next run's values: only where there are any.
+  const someUnscored = R === 1 || D.runs.some((r) => whole(r).some((m) => m.n_unscored));
+  D.runs.forEach((r, k) => heads.push(`${R > 1 ? nameOf(k) + " " : ""}value`, "95 % interval", "", "n", ...(someUnscored ? ["unscored", "worst case"] : [])));
+  if (!someUnscored) $("notes").append(el("p", "every sample is scored in each of these runs", "keys"));
   const rows = whole(D.runs[0]).map((m) => {
     const cells = [cell(m.protocol), cell(metricText(keyOf(m)))], signatures = [];
     for (const r of D.runs) {
@@ -94,7 +97,9 @@ function numbers() {
       signatures.push(x.signature || "");
       cells.push(cell(x.value, shown(x.value, x.points)), cell(x.low, range(x.low, x.high, x.points) + few(x)));
       cells.push({ sort: x.value, drawn: x.points ? null : whisker(x.value, x.low, x.high, 0, 1) });
-      cells.push(cell(x.n), cell(x.n_unscored, x.n_unscored, x.n_unscored ? "odd" : ""));
+      cells.push(cell(x.n));
+      if (!someUnscored) continue;
+      cells.push(cell(x.n_unscored, x.n_unscored, x.n_unscored ? "odd" : ""));
       cells.push(cell(x.value_worst_case, x.n_unscored ? `${shown(x.value_worst_case, x.points)} ${range(x.low_worst_case, x.high_worst_case, x.points)}` : ""));
     }
     return { cells, title: signatures.join("\n") };

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 from evalkit.analysis.run_scores import RunScores
-from evalkit.core.errors import EvalkitError
+from evalkit.core.errors import EvalkitError, StoreError
 from evalkit.reports.leaderboard.entries import result_address
 from evalkit.reports.leaderboard.exposure import TrainingExposure
 from evalkit.reports.leaderboard.folder import leaderboard_result, read_published, scores_to_rank
+from evalkit.reports.leaderboard.history import answers_sha256, following
 from evalkit.reports.leaderboard.index_page import pages
 from evalkit.reports.leaderboard.overview import overviews
-from evalkit.reports.leaderboard.page import Link, Surroundings
+from evalkit.reports.leaderboard.page import Link, Surroundings, twins
 from evalkit.reports.leaderboard.tables import board
+from evalkit.runs.read import result_at
 from evalkit.runs.schema import LeaderboardResult
+from evalkit.runs.store import RunFolder
 from evalkit.runs.verify import StoredRun, open_run
 
 INDEX = "board.html"
 # Of the names of the pages of tasks.
 PREFIX = "board-"
+# Where `run` and `score` store rows unless told otherwise, below the folder of runs.
+STORED = ("leaderboards", "results")
 
 
 def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingExposure | None]) -> dict[str, str]:
@@ -30,12 +36,14 @@ def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingEx
         folders: of finished runs.
         exposure: the training exposure of a run's model; None for a run that no board has.
 
-    A run that was changed after it ended is left out; the pages say so.
+    A run that was changed after it ended is left out; the pages say so.  Rows have the history that the leaderboard
+    beside the runs has of them.
     """
     results: dict[str, LeaderboardResult] = {}
     names: dict[str, str] = {}  # run id -> name of its folder
     scores: dict[str, RunScores] = {}
     problems: list[str] = []
+    stored = {path.stem: path for path in stored_results(folders[0].parent)} if folders else {}
     for folder in folders:
         try:
             run = open_run(folder)
@@ -44,6 +52,10 @@ def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingEx
                 continue
             result = leaderboard_result(run.summary, exposed)
             found = scores_to_rank(result, folder)
+            if found is None:  # a baseline or a control: its scores were not read, which checks them
+                run.check(RunFolder(folder).predictions.name, RunFolder(folder).scores.name)
+            digest = None if found is None else answers_sha256(folder, found)
+            result = following(replace(result, answers=digest), _stored(stored.get(result.run_id), problems), None)
         except EvalkitError as problem:
             problems.append(f"{folder.name} is left out: {str(problem).replace(f'{folder.parent}/', '')}")
             continue
@@ -57,6 +69,7 @@ def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingEx
     around = Surroundings(
         index=INDEX,
         prefix=PREFIX,
+        twins=twins(tasks),
         links=(Link("index.html", "all runs"),),
         notes=tuple(problems),
         addresses={
@@ -65,3 +78,21 @@ def board_of(folders: Sequence[Path], exposure: Callable[[StoredRun], TrainingEx
         },
     )
     return pages(boards, overviews(boards), around)
+
+
+def stored_results(root: Path) -> list[Path]:
+    """The results of the leaderboard in a folder of runs; none where links lead out of it."""
+    folder = root.joinpath(*STORED)
+    return sorted(p for p in folder.glob("*.json") if p.is_file() and p.resolve().is_relative_to(root.resolve()))
+
+
+def _stored(path: Path | None, problems: list[str]) -> LeaderboardResult | None:
+    """The stored result of a run; None where there is none, or none that can be read, which is a problem then."""
+    if path is None:
+        return None
+    try:
+        return result_at(path)
+    except StoreError as problem:
+        shown = str(problem).replace(f"{path.parent.parent.parent}/", "")
+        problems.append(f"{path.stem} is shown without its history: {shown}")
+        return None

@@ -13,7 +13,7 @@ const files = (kind) => Promise.all(NAMES.map(async (name) => {
 async function numbersOf() {
   try {
     if (location.protocol === "file:") throw new Error("a browser lets no page read files from disk: serve this folder with a web server, such as `python -m http.server`, or write one run's page with `evalkit report`");
-    if (!NAMES.length || NAMES.length > MOST) throw new Error(`the address names ${NAMES.length} runs; choose one to ${MOST} in the list`);
+    if (!NAMES.length || NAMES.length > MOST) throw new Error(`the address names ${NAMES.length} runs; choose 1 to ${MOST} in the list`);
     // A file server takes an escaped slash for a folder.
     for (const name of NAMES) if (/[/\\]/.test(name)) throw new Error(`${name} is no name of a run`);
     const all = await files("heads");

@@ -34,7 +34,7 @@ from evalkit.reports.leaderboard import TrainingExposure
 from evalkit.reports.run_page import page_data, paired_differences
 from evalkit.reports.run_page.data import MAX_SIDE_BY_SIDE, Picture, difference_record, page_head, picture_key
 from evalkit.reports.run_page.page import page_shell, scaled_down
-from evalkit.reports.viewer.board import INDEX, PREFIX, board_of
+from evalkit.reports.viewer.board import INDEX, PREFIX, board_of, stored_results
 from evalkit.reports.viewer.list_page import list_page, run_records, script
 from evalkit.reports.viewer.run_list import RunList, Stamp
 from evalkit.runs.verify import StoredRun
@@ -150,7 +150,8 @@ class Site:
         return [path for name in self.runs.folders() if (path := self.runs.finished(name)) is not None]
 
     def _stamps(self) -> tuple[Stamp, ...]:
-        return tuple(self.runs.stamp(path.name) for path in self._finished())
+        stored = tuple((p.name, s.st_mtime_ns, s.st_size) for p in stored_results(self.runs.root) for s in [p.stat()])
+        return (*(self.runs.stamp(path.name) for path in self._finished()), stored)
 
     def _made_data(self, name: str, stamp: Stamp) -> bytes:
         del stamp  # part of the key under which the result is kept
@@ -205,7 +206,8 @@ class Site:
     def _picture_at(self, file: str) -> Document | None:
         key, _, number = file.removesuffix(".jpg").partition("-")
         refs = self._pictures.get(key, ())
-        if not file.endswith(".jpg") or not number.isascii() or not number.isdigit() or int(number) >= len(refs):
+        # Compared as text: a number of thousands of digits is none that Python reads.
+        if not file.endswith(".jpg") or number not in map(str, range(len(refs))):
             return None
         return Document(self._picture(refs[int(number)]), JPEG)
 

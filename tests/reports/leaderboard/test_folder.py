@@ -334,6 +334,20 @@ def test_every_task_that_can_name_a_file_has_four_files_of_its_own(task: str) ->
     assert len(files) == 10
 
 
+def test_tasks_whose_names_differ_in_case_only_have_files_that_no_file_system_takes_for_one(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    for task, run_id in (("VQA", "a-1"), ("vqa", "b-1")):
+        add(tmp_path, result(run_id, task=task), None, TrainingExposure())
+    names = [p.name for p in tmp_path.iterdir() if p.is_file()]
+    assert len({name.lower() for name in names}) == len(names) == 10 and "vqa.html" in names
+    assert check(tmp_path) == []
+    (tmp_path / "results" / "b-1.json").unlink()
+    rebuild(tmp_path)
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
+        "README.md", "index.html", "VQA.md", "VQA.csv", "VQA.tex", "VQA.html"
+    }  # fmt: skip
+
+
 def test_a_folder_without_papers_takes_the_built_in_ones_of_its_tasks_only(tmp_path: Path) -> None:
     summary = result("a-1", HALF, task="coloninst-cls", split="unseen")
     add(tmp_path, summary, None, ZERO_SHOT)

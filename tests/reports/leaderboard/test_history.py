@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.core.errors import StoreError
+from evalkit.cli.main import main
+from evalkit.core.errors import Partial, StoreError
 from evalkit.reports.leaderboard import TrainingExposure, add, check, rebuild
 from evalkit.reports.leaderboard import generated as generated_module
 from evalkit.reports.leaderboard import history as history_module
@@ -230,13 +231,33 @@ def test_of_runs_that_are_added_at_once_none_is_missing_in_tables_or_history(fol
     assert check(folder) == []
 
 
-def test_a_lock_that_is_held_too_long_is_a_warning_and_the_row_is_stored(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_nothing_is_written_while_another_process_holds_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    put(folder, HALF)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     monkeypatch.setattr(generated_module, "PATIENCE", 0.05)
     with generated_module.locked(folder):
-        put(folder, HALF)
-    assert "could not be locked" in capsys.readouterr().err and check(folder) == []
+        with pytest.raises(Partial, match="could not be locked"):
+            put(folder, MOST)
+        with pytest.raises(Partial, match="could not be locked"):
+            rebuild(folder)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    put(folder, MOST)  # the lock was given back
+
+
+def test_a_run_whose_row_is_not_stored_says_so_and_the_same_command_adds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["model=majority", "task=phantom", "task.n_test=1", "protocol=strict", f"out={tmp_path}"]
+    board = tmp_path / "leaderboards"
+    monkeypatch.setattr(generated_module, "PATIENCE", 0.05)
+    with generated_module.locked(board):
+        assert main(command) == 3
+    out, err = capsys.readouterr()
+    assert "closed_accuracy" in out and "is not on the leaderboard" in err and "the same command adds them" in err
+    assert list(board.iterdir()) == []
+    assert main(command) == 0 and len(list((board / "results").iterdir())) == 1
 
 
 def test_results_of_two_folders_copied_together_are_the_board_of_both(folder: Path, tmp_path: Path) -> None:

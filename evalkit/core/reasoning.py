@@ -160,16 +160,10 @@ def split(text: str, *, opened: bool = False, stopped: bool = False) -> SplitTex
     >>> split("No mass is seen.").found, split("<think>Perhaps CT, but").is_cut
     (False, True)
     """
-    return _split_short(text, opened) if len(text) <= _SHORT else _split(text, opened)
+    return (_split_short if len(text) <= _SHORT else _split)(text, opened, stopped)
 
 
-@lru_cache(maxsize=1 << 14)
-def _split_short(text: str, opened: bool) -> SplitText:
-    """`_split` of a short text, which often comes up again."""
-    return _split(text, opened)
-
-
-def _split(text: str, opened: bool) -> SplitText:
+def _split(text: str, opened: bool, stopped: bool) -> SplitText:
     if opened:
         return _split_marked(text, opened=True, stopped=stopped).found
     if _CHANNEL in text or _ASSISTANT in text:
@@ -177,6 +171,10 @@ def _split(text: str, opened: bool) -> SplitText:
     if stopped and _is_first_mark(text.strip()):
         return SplitText("", "", True, True)
     return _split_bare(text) or _split_lead(text) or _split_marked(text, stopped=stopped).found
+
+
+# Short texts often come up again.
+_split_short = lru_cache(maxsize=1 << 14)(_split)
 
 
 def answer_start(text: str) -> int:

@@ -90,8 +90,10 @@ DECLARED: dict[str, Any] = {
     "compare.to": TEXT,
     "gate.to": TEXT,
     "tags": ONE_OR_MORE | None,
+    "sign.key": str,
     "tasks": ONE_OR_MORE | None,
     "to": str,
+    "verify.key": TEXT,
     "view.runs": str,
     "view.to": TEXT,
 }
@@ -110,7 +112,7 @@ PATHS = frozenset(
         "plot",
         "predictions",
     }
-    | {"run", "runs", "save", "to", "dossier", "plan"}
+    | {"run", "runs", "save", "to", "dossier", "plan", "key"}
 )
 # Settings of a model's YAML that are texts; a checkpoint has no class of its own.
 MODEL_TEXTS = frozenset(

@@ -51,8 +51,16 @@ class LoadedTask:
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if set(map(type, self.samples)) <= {Sample}:  # a class of the user's may have samples of its own
-            object.__setattr__(self, "samples", PackedSamples.of(self.samples))
+        samples = self.samples if isinstance(self.samples, Sequence) else tuple(self.samples)
+        own = set(map(type, samples)) - {Sample}  # a class of the user's may have samples of its own
+        try:
+            object.__setattr__(self, "samples", samples if own else PackedSamples.of(samples))
+        except TypeError as problem:
+            raise DataError(
+                f"task {self.name} ({self.split}): a sample has a value that is neither a text nor a tuple of texts "
+                f"({problem}). Expected texts as the values of `tags` and `context`, tuples or lists of texts as "
+                "`references` and `choices`; correct the task's class."
+            ) from problem
 
     @cached_property
     def data_sha256(self) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.core.columns import column_values
+from evalkit.core.errors import DataError
 from evalkit.core.packed_samples import PackedSamples
 from evalkit.core.types import ImageRef, Sample
 from evalkit.tasks.base import LoadedTask
@@ -69,3 +70,16 @@ def test_samples_of_a_class_of_the_users_stay_as_they_are() -> None:
     own = Own(id="1", image_id="a", question="?", references=("yes",))
     loaded = LoadedTask(name="t", split="test", form="f", samples=(own,), closed_rule="label", prompt="p")
     assert loaded.samples[0] is own
+
+
+def test_the_samples_of_a_generator_are_all_there() -> None:
+    made = (Sample(id=str(k), image_id="a", question="?", references=("yes",)) for k in range(3))
+    loaded = LoadedTask(name="t", split="test", form="f", samples=made, closed_rule="label", prompt="p")  # type: ignore[arg-type]
+    assert [s.id for s in loaded.samples] == ["0", "1", "2"]
+
+
+def test_a_value_that_is_no_text_is_refused_when_the_task_is_loaded() -> None:
+    tags: dict[str, Any] = {"site": ["a"]}
+    sample = Sample(id="1", image_id="a", question="?", references=("yes",), tags=tags)
+    with pytest.raises(DataError, match="task t .test.: a sample has a value that is neither a text"):
+        LoadedTask(name="t", split="test", form="f", samples=(sample,), closed_rule="label", prompt="p")

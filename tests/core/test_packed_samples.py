@@ -81,5 +81,5 @@ def test_the_samples_of_a_generator_are_all_there() -> None:
 def test_a_value_that_is_no_text_is_refused_when_the_task_is_loaded() -> None:
     tags: dict[str, Any] = {"site": ["a"]}
     sample = Sample(id="1", image_id="a", question="?", references=("yes",), tags=tags)
-    with pytest.raises(DataError, match="task t .test.: a sample has a value that is neither a text"):
+    with pytest.raises(DataError, match=r"task t \(test\): a sample has a value that is neither a text"):
         LoadedTask(name="t", split="test", form="f", samples=(sample,), closed_rule="label", prompt="p")

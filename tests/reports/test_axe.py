@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.cli.main import main
 from evalkit.reports.viewer import RunList, Site
 from tests.support.browser import Browser
 from tests.support.made_runs import made_run, made_samples, mixed
@@ -66,4 +67,23 @@ def test_the_board(name: str, width: int, dark: bool, axe: str, new_page: Callab
     page = new_page()
     page.screen(width, 1000, dark=dark)
     page.open(ROOT / "leaderboards" / name)
+    check(page, axe)
+
+
+@pytest.fixture(scope="module")
+def dossier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    samples, folder = made_samples(40), tmp_path_factory.mktemp("dossier")
+    runs = [
+        made_run(folder / f"{name}-toy", samples, mixed(samples, k), model=name, protocols=("strict",))
+        for k, name in enumerate(("one", "two"))
+    ]
+    assert main(["dossier", f"run={runs[1]}", f"baseline={runs[0]}", f"to={folder / 'dossier'}"]) == 0
+    return next((folder / "dossier").glob("*.html"))
+
+
+@pytest.mark.parametrize(("width", "dark"), SCREENS)
+def test_the_dossier(width: int, dark: bool, axe: str, dossier: Path, new_page: Callable[[], Browser]) -> None:
+    page = new_page()
+    page.screen(width, 1000, dark=dark)
+    page.open(dossier)
     check(page, axe)

@@ -14,6 +14,9 @@ LEVEL = 0.95
 FEWEST_CLUSTERS = 5
 # Slices on fewer clusters are also shown drawn towards the mean of all slices of their tag.
 SHRUNKEN_BELOW = 20
+# Standard errors up to this, or up to this share of the largest one, are what rounding leaves, or of a sentence BLEU of
+# nearly 0: their inverse squares overflow, or leave nothing of the others.
+_NO_ERROR, _NO_SHARE = 1e-12, 1e-6
 
 
 class AdjustedP(NamedTuple):
@@ -73,16 +76,17 @@ def check_equivalence_margin(margin: object) -> None:
 def shrunken(values: Sequence[float], errors: Sequence[float]) -> list[float]:
     """Estimates drawn towards their mean as far as their standard errors exceed the differences among them.
 
-    Empirical Bayes with the between-variance of DerSimonian and Laird (1986, Control. Clin. Trials 7:177).  Errors of 0
-    and NaN (one cluster, or no difference) are replaced by the largest known one; without any, values stay as they are.
+    Empirical Bayes with the between-variance of DerSimonian and Laird (1986, Control. Clin. Trials 7:177).  Errors of
+    (nearly) 0 and NaN (one cluster, or no difference) are replaced by the largest known one; without any, values stay
+    as they are.
 
     >>> [round(v, 3) for v in shrunken([0.1, 0.1, 0.4], [0.01, 0.01, 0.2])]
     [0.1, 0.1, 0.101]
     """
-    known = [e for e in errors if e > 0]
-    if not known or len(values) < 2:
+    largest = max((e for e in errors if e > _NO_ERROR), default=0.0)
+    if not largest or len(values) < 2:
         return list(values)
-    variances = [(e if e > 0 else max(known)) ** 2 for e in errors]
+    variances = [(e if e > _NO_SHARE * largest else largest) ** 2 for e in errors]
     weights = [1 / v for v in variances]
     total = math.fsum(weights)
     fixed = math.fsum(w * v for w, v in zip(weights, values, strict=True)) / total

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evalkit.analysis.adjusted import shrunken
 from evalkit.analysis.compare import (
     by_slice,
     compare,
@@ -105,6 +106,14 @@ def test_a_slice_on_fewer_than_five_images_says_so_and_small_ones_are_shrunken()
     assert f"{first} ->  {second}" in xr, "both values of a slice are shown"
     centre = found[2].paired.difference
     assert abs(found[1].shrunken - centre) <= abs(found[1].paired.difference - centre) + 1e-9
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-320, 1e-160, 1e-78, 1e-17, 1e-9])
+def test_an_error_that_is_nearly_0_is_replaced_as_one_of_0_is(tiny: float) -> None:
+    """Sentence BLEU of wrong answers differs with errors of about 1e-156, whose inverse square is no float."""
+    known = shrunken([0.1, -0.2, 0.3], [0.1, 0.2, 0.2])
+    assert shrunken([0.1, -0.2, 0.3], [0.1, 0.2, tiny]) == known
+    assert shrunken([0.1, tiny], [tiny / 1e4, tiny / 1e4]) == [0.1, tiny], "without any known error nothing is drawn"
 
 
 def test_the_slices_of_all_runs_are_one_family() -> None:

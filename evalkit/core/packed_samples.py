@@ -87,6 +87,13 @@ class PackedSamples(Packed[Sample]):
         """Whether the other is a sequence of the same samples."""
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
 
+    def __add__(self, others: Iterable[Sample]) -> tuple[Sample, ...]:
+        """These samples and others, as a tuple: a task of the user's may join those of two tasks."""
+        return (*self, *others)
+
+    def __radd__(self, others: Iterable[Sample]) -> tuple[Sample, ...]:
+        return (*others, *self)
+
     def __iter__(self) -> Iterator[Sample]:
         contents, pictures = self._contents, self._pictures
         for name, kind, shown in zip(self.ids, self.kind_of, self._pictures_of, strict=True):

@@ -51,6 +51,8 @@ class LoadedTask:
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.samples, PackedSamples):
+            return
         samples = self.samples if isinstance(self.samples, Sequence) else tuple(self.samples)
         own = set(map(type, samples)) - {Sample}  # a class of the user's may have samples of its own
         try:

@@ -83,3 +83,14 @@ def test_a_value_that_is_no_text_is_refused_when_the_task_is_loaded() -> None:
     sample = Sample(id="1", image_id="a", question="?", references=("yes",), tags=tags)
     with pytest.raises(DataError, match=r"task t \(test\): a sample has a value that is neither a text"):
         LoadedTask(name="t", split="test", form="f", samples=(sample,), closed_rule="label", prompt="p")
+
+
+def test_samples_are_joined_as_tuples_are() -> None:
+    one, two = (Sample(id=k, image_id="a", question="?", references=("yes",)) for k in "12")
+    packed, others = PackedSamples([one]), (two,)
+    assert (packed + packed, packed + others, others + packed) == ((one, one), (one, two), (two, one))
+    assert replace(loaded_of(packed), samples=packed + others).samples == (one, two)
+
+
+def loaded_of(samples: PackedSamples) -> LoadedTask:
+    return LoadedTask(name="t", split="test", form="f", samples=samples, closed_rule="label", prompt="p")

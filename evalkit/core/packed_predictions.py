@@ -93,7 +93,11 @@ class PackedPredictions(Packed[Prediction]):
         Raises:
             LookupError: the place is not filled.
         """
-        return self._at(place, sample_id)
+        rest = self._rest[place]
+        if rest is None:
+            raise self._missing(place)
+        digest = self._digests[_DIGEST * place : _DIGEST * (place + 1)]
+        return _made(sample_id, self._texts[place], self._seconds[place], digest, rest)
 
     def has(self, place: int) -> bool:
         """Whether a place is filled."""
@@ -139,7 +143,7 @@ class PackedPredictions(Packed[Prediction]):
         Raises:
             LookupError: the place is not filled.
         """
-        return self._at(place)
+        return self.of_sample(place, self._ids[place])
 
     def __iter__(self) -> Iterator[Prediction]:
         start = 0
@@ -150,14 +154,6 @@ class PackedPredictions(Packed[Prediction]):
                 raise self._missing(place)
             yield _made(sample_id, text, seconds, self._digests[start : start + _DIGEST], rest)
             start += _DIGEST
-
-    def _at(self, place: int, sample_id: str | None = None) -> Prediction:
-        rest = self._rest[place]
-        if rest is None:
-            raise self._missing(place)
-        digest = self._digests[_DIGEST * place : _DIGEST * (place + 1)]
-        name = self._ids[place] if sample_id is None else sample_id
-        return _made(name, self._texts[place], self._seconds[place], digest, rest)
 
     def _missing(self, place: int) -> LookupError:
         return LookupError(f"there is no prediction for sample {self._ids[place]!r}")
@@ -177,7 +173,7 @@ _SET_FINGERPRINT = _SET["fingerprint"]
 
 
 def _made(sample_id: str, text: str | None, seconds: float, digest: bytearray, rest: _Rest) -> Prediction:
-    """The prediction; not checked again, which would take longer than all else: every answer is made some twenty times.
+    """The prediction; not checked again, which would take longer than all else: every answer is made several times.
 
     Written out for the same reason: a loop over the fields takes half as long again.
     """

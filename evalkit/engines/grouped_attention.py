@@ -6,7 +6,7 @@ whole cache in each layer of each step.  Here each key head is read once, by all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ def grouped_heads(loaded: LoadedModel) -> Iterator[None]:
     if before != "sdpa" or not loaded.device.startswith("cpu"):
         yield
         return
-    config._attn_implementation = _registered()
+    config._attn_implementation = registered("evalkit_grouped_heads", attend)
     try:
         yield
     finally:
@@ -30,12 +30,11 @@ def grouped_heads(loaded: LoadedModel) -> Iterator[None]:
 
 
 @cache
-def _registered() -> str:
-    """Register the attention with transformers; returns its name."""
+def registered(name: str, attention: Callable[..., Any]) -> str:
+    """Register an attention with transformers; returns its name."""
     from transformers import AttentionInterface
 
-    name = "evalkit_grouped_heads"
-    AttentionInterface.register(name, attend)
+    AttentionInterface.register(name, attention)
     return name
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
-from evalkit.engines.grouped_attention import attend
+from evalkit.engines.grouped_attention import attend, registered
 
 
 def can_choose_places(attention: Any) -> bool:
@@ -27,23 +26,13 @@ def attention_at(attention: Any, places: Any) -> Iterator[None]:
     """
     before = attention.config
     own = copy.copy(before)
-    own._attn_implementation = _registered()
+    own._attn_implementation = registered("evalkit_chosen_places", _attend_at_places)
     own.evalkit_places = places
     attention.config = own
     try:
         yield
     finally:
         attention.config = before
-
-
-@cache
-def _registered() -> str:
-    """Register the attention with transformers; returns its name."""
-    from transformers import AttentionInterface
-
-    name = "evalkit_chosen_places"
-    AttentionInterface.register(name, _attend_at_places)
-    return name
 
 
 def _attend_at_places(

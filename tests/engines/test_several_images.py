@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import itertools
 import random
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from evalkit.tasks.image_places import with_places
 from tests.support import tiny_hf
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import answers
-from tests.support.paths import ROOT
 from tests.support.server_engine import engine as server_engine
 from tests.support.server_engine import pictures, serving
 
@@ -189,17 +186,6 @@ def test_a_server_gets_every_image_at_its_place(pool: list[ImageRef]) -> None:
     for body, order in ((bodies[6], (1, 2, 0)), (bodies[4], (0, 1, 2))):
         for seen, k in zip(pictures(body), order, strict=True):
             assert seen.tobytes() == open_image(pool[k]).tobytes()
-
-
-@pytest.fixture
-def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "vllm"}
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "support" / "fake_vllm"))
-    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "1")
-    yield importlib.import_module("vllm")
-    for name in [n for n in sys.modules if n.split(".")[0] == "vllm"]:
-        del sys.modules[name]
-    sys.modules.update(kept)
 
 
 @pytest.mark.slow

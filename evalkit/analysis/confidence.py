@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.core.columns import column_values
 from evalkit.core.format import MISSING, interval, percent
+from evalkit.core.remembered import remembered
 from evalkit.core.types import MetricKey, Prediction, Sample
 from evalkit.scoring.base import ScoringProtocol
 from evalkit.scoring.score_table import MetricScores, ScoreTable
 from evalkit.scoring.text.abstention import abstains
-from evalkit.scoring.text.remembered import remembered
 from evalkit.stats import (
     ClusterCodes,
     Interval,

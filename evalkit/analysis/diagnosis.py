@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import CHOICE
 from evalkit.runs.schema import PredictionLine
 from evalkit.scoring.text.normalise import word_set
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import singular
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import effective_clusters

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from evalkit.core.columns import column_values
 from evalkit.core.errors import DataError
+from evalkit.core.remembered import remembered
 from evalkit.core.types import Sample
 from evalkit.importers.base import Answer
 from evalkit.importers.packed_answers import NOWHERE, AnswerFile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_MISMATCH = 0.02  # highest share of joined rows whose question or reference may differ (reworded releases)
 
 
-@lru_cache(maxsize=1 << 12)
+@remembered
 def comparable_text(text: str | None) -> str | None:
     """A text in the form in which texts are compared: without "<image>", case-folded, white space as single spaces."""
     return None if text is None else " ".join(text.replace("<image>", " ").casefold().split())

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import LETTERS
 from evalkit.scoring.text.answer_marks import marked_parts, plain_answer, without_lead_in
-from evalkit.scoring.text.remembered import remembered
 
 EMPTY = "empty answer"
 NONE = "names none of the options"

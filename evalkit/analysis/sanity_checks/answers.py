@@ -8,12 +8,12 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from evalkit.core.columns import column_values
+from evalkit.core.remembered import remembered
 from evalkit.core.types import CUT_IN_REASONING, MetricKey, Prediction, Sample, Score
 from evalkit.models.text_only_baselines import fold_text
 from evalkit.scoring.score_table import ScoreTable
 from evalkit.scoring.text.medical import read_list
 from evalkit.scoring.text.refusals import contains_refusal
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.yes_no import gold_polarity, read_yes_no
 from evalkit.stats import mean_interval
 

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import LETTERS, Sample
 from evalkit.scoring.choice_protocol import ChoiceProtocol, letter_result
 from evalkit.scoring.row_protocol import MetricResult
-from evalkit.scoring.text.remembered import remembered
 
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 

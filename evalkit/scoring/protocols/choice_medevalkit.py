@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import LETTERS, Sample
 from evalkit.scoring.choice_protocol import ChoiceProtocol, letter_result
 from evalkit.scoring.protocols.medevalkit import final_part, tagged
 from evalkit.scoring.row_protocol import MetricResult
 from evalkit.scoring.text.nearest import nearest
-from evalkit.scoring.text.remembered import remembered
 
 
 class MedEvalKitChoice(ChoiceProtocol):

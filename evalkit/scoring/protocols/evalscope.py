@@ -6,10 +6,10 @@ import re
 import string
 from collections.abc import Mapping
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import Sample
 from evalkit.scoring.row_protocol import ACCURACIES, MetricResult, RowProtocol, all_accuracies, best_of, references
 from evalkit.scoring.text.normalise import ARTICLES, LMMS_WIDE_PUNCTUATION, ZERO_TO_TEN, without_enclosed, word_set
-from evalkit.scoring.text.remembered import remembered
 
 _ANSWER = re.compile(r"ANSWER:\s*(.*)", re.IGNORECASE)
 _ROUND = {"(": ")", "（": "）"}

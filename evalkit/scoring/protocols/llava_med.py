@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.row_protocol import (
     MetricResult,
@@ -17,7 +18,6 @@ from evalkit.scoring.row_protocol import (
 )
 from evalkit.scoring.text.normalise import strip_role, vqa2
 from evalkit.scoring.text.overlap import METHOD1_EPSILON, Overlap, counted_overlap, sentence_bleu
-from evalkit.scoring.text.remembered import remembered
 
 _BLEU = ("bleu", "bleu_1", "bleu_2", "bleu_3")
 _OPEN = tuple(

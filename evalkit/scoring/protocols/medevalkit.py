@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, closed_unless_open, references
 from evalkit.scoring.text.overlap import Overlap, bleu, set_overlap
-from evalkit.scoring.text.remembered import remembered
 
 _OVERLAP = ("precision", "recall", "f1")
 _BLEU = {f"bleu_{n}": (1 / n,) * n for n in (1, 2, 3, 4)}

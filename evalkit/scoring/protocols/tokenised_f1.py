@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.core.remembered import remembered
 from evalkit.core.types import Metric, Sample
 from evalkit.scoring.protocols.text_overlap import token_f1
 from evalkit.scoring.row_protocol import MetricResult, RowProtocol, best_of, one_of, references
-from evalkit.scoring.text.remembered import remembered
 
 _WORD = re.compile(r"\w+")
 _NOT_ASCII_WORD = re.compile(r"[^a-z0-9 ]")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from evalkit.core.remembered import remembered
 from evalkit.scoring.text.medical import find_phrase, plain_words, read_words
 from evalkit.scoring.text.normalise import short_blanks
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import DENIAL, FUNCTION_WORDS, NEGATIONS, VERB, YES_NO, singular
 
 _AUXILIARY = (

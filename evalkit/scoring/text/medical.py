@@ -6,9 +6,9 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from evalkit.core.remembered import remembered
 from evalkit.scoring.text.aliases import GROUPS, NUMBERS
 from evalkit.scoring.text.normalise import strip_role
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.traditional_chinese import SIMPLIFIED
 
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"}

@@ -9,7 +9,7 @@ import re
 import string
 from collections.abc import Mapping
 
-from evalkit.scoring.text.remembered import remembered
+from evalkit.core.remembered import remembered
 
 _VQA_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _VQA_ANY = re.compile("[" + re.escape(_VQA_PUNCTUATION) + "]")

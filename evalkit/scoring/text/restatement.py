@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from evalkit.core.remembered import remembered
 from evalkit.scoring.text.clauses import asks, clauses, content_words, held_words, sentences, spelled_out
 from evalkit.scoring.text.medical import fold, plain_words, read_words
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.statement_words import (
     DENIAL,
     NEGATIONS,

@@ -9,10 +9,10 @@ import re
 from itertools import takewhile
 from typing import NamedTuple
 
+from evalkit.core.remembered import remembered
 from evalkit.scoring.text.clauses import without_tags
 from evalkit.scoring.text.medical import fold, plain_words
 from evalkit.scoring.text.normalise import word_set
-from evalkit.scoring.text.remembered import remembered
 from evalkit.scoring.text.restatement import CANNOT_TELL, NO_ANSWER, Polarity, Restated, opposite, read_restatement
 from evalkit.scoring.text.statement_words import is_finding, singular
 from evalkit.scoring.text.yes_no_zh import HAN, ZH_EDGE, chinese_word, read_chinese

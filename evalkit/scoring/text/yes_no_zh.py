@@ -10,7 +10,7 @@ import re
 from itertools import groupby
 from typing import NamedTuple
 
-from evalkit.scoring.text.remembered import remembered
+from evalkit.core.remembered import remembered
 from evalkit.scoring.text.restatement import CANNOT_TELL, NO_ANSWER, REPEATS, Polarity, Restated
 
 _ZH_NO = (

@@ -6,7 +6,7 @@ whole cache in each layer of each step.  Here each key head is read once, by all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -31,10 +31,12 @@ def grouped_heads(loaded: LoadedModel) -> Iterator[None]:
 
 @cache
 def registered(name: str, attention: Callable[..., Any]) -> str:
-    """Register an attention with transformers; returns its name."""
-    from transformers import AttentionInterface
+    """Register an attention with transformers, which takes the masks of `sdpa`; returns its name."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
     return name
 
 
@@ -52,8 +54,7 @@ def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *
 
     rows, heads, new, size = query.shape
     each = heads // key.shape[1]
-    extra = {name for name, setting in settings.items() if setting is not None} & {"position_bias", "cache", "softcap"}
-    if each == 1 or attention_mask is None or attention_mask.shape[1] != 1 or extra or settings.get("dropout"):
+    if each == 1 or attention_mask is None or attention_mask.shape[1] != 1 or has_other_rule(settings):
         own: tuple[Any, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
         return own
     output = torch.nn.functional.scaled_dot_product_attention(
@@ -64,3 +65,10 @@ def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *
         scale=settings.get("scaling"),
     )
     return output.reshape(rows, heads, new, -1).transpose(1, 2).contiguous(), None
+
+
+def has_other_rule(settings: Mapping[str, Any]) -> bool:
+    """Whether an attention's settings ask for more than its scale and whether it is causal."""
+    return any(settings.get(name) is not None for name in ("position_bias", "cache", "softcap")) or bool(
+        settings.get("dropout")
+    )

@@ -12,6 +12,7 @@ from evalkit.core.errors import ConfigError, did_you_mean
 from evalkit.core.types import Prediction, Request, digest_json
 from evalkit.engines.answer_probability import WITH_PROBABILITY
 from evalkit.engines.batching import Answer, BatchRunner, PrefixSharing
+from evalkit.engines.cpu_kernels import Kernels, kernels_for
 from evalkit.engines.cpu_tuning import is_small, tune
 from evalkit.engines.decoding import GENERATION, Decoding
 from evalkit.engines.loaded_model import Counters, LoadedModel, Tally
@@ -46,6 +47,8 @@ class HfEngine:
         workers: threads that open images and tokenise ahead of the model; 0: none.
         measure_flips: number of samples to answer again, one at a time and without sharing, in order to count texts
             that differ; None: 32 in half precision, none in float32.
+        compile_kernels: in float32 on a CPU, compute parts of the prefill with functions that a C compiler makes for
+            this processor, where there is one and they give torch's results.
     """
 
     name = "hf"
@@ -65,6 +68,7 @@ class HfEngine:
         max_batch_tokens: int | None = None,
         workers: int | None = None,
         measure_flips: int | None = None,
+        compile_kernels: bool = True,
     ) -> None:
         for name, value, minimum in (
             ("batch_size", batch_size, 1),
@@ -82,6 +86,7 @@ class HfEngine:
         self.generation = spec.generation
         self.max_images = spec.max_images
         self.exact = exact
+        self.compile_kernels = compile_kernels
         self.sharing = PrefixSharing(spec.name, mode, exact=exact)
         self.limits = Limits(tokens=max_batch_tokens or 0, rows=1 if exact else batch_size)
         self.workers = min(4, os.cpu_count() or 1) if workers is None else workers
@@ -100,6 +105,7 @@ class HfEngine:
         changes = [*(["exact"] if exact else []), *([spec.quantization] if spec.quantization else [])]
         self.identity = digest_json([self.name, self.weights_digest, spec.chat_template, self.dtype, *changes])
         self.packed_layers = 0
+        self.kernels: Kernels | str | None = None
         self._loaded: LoadedModel | None = None
         self._flips: Counter[str] = Counter()
         self._tally = Tally()
@@ -162,6 +168,10 @@ class HfEngine:
             record["model_class"] = type(loaded.model).__name__
             if self.packed_layers:
                 record["packed_layers"] = self.packed_layers
+            if isinstance(self.kernels, Kernels):
+                record["compiled_kernels"] = list(self.kernels.names)
+            elif self.kernels is not None:
+                record["compiled_kernels_not_used"] = self.kernels
             record["attention"] = loaded.model.config._attn_implementation
             record["processor"] = type(loaded.processor).__name__
             record["image_processor"] = type(loaded.processor.image_processor).__name__
@@ -199,6 +209,8 @@ class HfEngine:
             self._loaded = LoadedModel(
                 model=model, processor=processor, device=self.device, dtype=self.dtype, generation=self.generation
             )
+            if isinstance(self.kernels, Kernels):
+                self._loaded.faster_prefill = self.kernels.in_place
             self.limits.from_memory(self._loaded)
         return self._loaded
 
@@ -218,6 +230,8 @@ class HfEngine:
         loaded = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
         if self.device == "cpu" and self.dtype == "float32":
             self.packed_layers = tune(loaded.model)
+            if self.compile_kernels and not is_small(loaded.model):
+                self.kernels = kernels_for(loaded.model)
         return loaded
 
     def use_model_of(self, other: HfEngine) -> None:
@@ -225,7 +239,7 @@ class HfEngine:
         if other.loading != self.loading:
             raise ConfigError("Two engines can share a model only with the same checkpoint, dtype and device.")
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
-        self.packed_layers = other.packed_layers
+        self.packed_layers, self.kernels = other.packed_layers, other.kernels
         self.limits.from_memory(self._loaded)
 
     def _flip_subset(self, requests: Sequence[Request]) -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
@@ -63,7 +64,7 @@ class LoadedModel:
     """Model with its processor and decoding rules.
 
     ends: token ids that end an answer.  arguments: parameter names of the model's forward.  generation: requested
-    decoding settings.
+    decoding settings.  faster_prefill: makes the context in which prefixes are computed.
     """
 
     model: Any
@@ -74,6 +75,7 @@ class LoadedModel:
     counters: Counters = field(default_factory=Counters)
     ends: frozenset[int] = frozenset()
     arguments: frozenset[str] = frozenset()
+    faster_prefill: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         import inspect

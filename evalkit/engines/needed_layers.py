@@ -26,29 +26,29 @@ def only_needed(loaded: LoadedModel, places: Any) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if (mlp := _last(loaded.model, "mlp")) is not None:
-            stack.enter_context(_replaced(mlp, _at_places(mlp.forward, places)))
+            stack.enter_context(replaced(mlp, "forward", _at_places(mlp.forward, places)))
         attention = _last(loaded.model, "self_attn")
         if loaded.device.startswith("cpu") and can_choose_places(attention):
             stack.enter_context(attention_at(attention, places))
             for layer in (attention.q_proj, attention.o_proj):
-                stack.enter_context(_replaced(layer, _at_places(layer.forward, places)))
+                stack.enter_context(replaced(layer, "forward", _at_places(layer.forward, places)))
         for layer in _unread_layers(loaded.model):
-            stack.enter_context(_replaced(layer, _unchanged))
+            stack.enter_context(replaced(layer, "forward", _unchanged))
         yield
 
 
 @contextmanager
-def _replaced(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Replace a module's forward, and restore what was there."""
-    before = vars(module).get("forward")
-    module.forward = forward
+def replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Set an attribute of an object, and restore what the object itself had."""
+    had, before = name in vars(owner), vars(owner).get(name)
+    setattr(owner, name, replacement)
     try:
         yield
     finally:
-        if before is None:
-            del module.forward
+        if had:
+            setattr(owner, name, before)
         else:
-            module.forward = before
+            delattr(owner, name)
 
 
 def _unchanged(hidden: Any, *_: Any, **__: Any) -> Any:

@@ -9,12 +9,15 @@ from typing import Any
 
 from evalkit.engines.grouped_attention import attend, registered
 
+# Name of the attention of `evalkit.engines.cpu_kernels`.
+COMPILED = "evalkit_compiled"
+
 
 def can_choose_places(attention: Any) -> bool:
-    """Whether an attention layer has the parts of transformers' decoders and calls `sdpa` by its configuration."""
+    """Whether an attention layer has the parts of transformers' decoders and attends by `sdpa` or what replaces it."""
     config = getattr(attention, "config", None)
     has_parts = all(hasattr(attention, name) for name in ("q_proj", "o_proj"))
-    return has_parts and getattr(config, "_attn_implementation", None) == "sdpa"
+    return has_parts and getattr(config, "_attn_implementation", None) in ("sdpa", COMPILED)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def _prefill(loaded: LoadedModel, pack: Sequence[PrefixGroup]) -> Prefilled:
     whole = pack[0].whole
     ends = torch.tensor(sorted({shared.length - 1 for shared in pack}))
     kept = ends.to(loaded.device) if whole else slice(-1, None)
-    with only_needed(loaded, kept):
+    with loaded.faster_prefill(), only_needed(loaded, kept):
         output = loaded.model(**on_device, past_key_values=cache, use_cache=True, logits_to_keep=kept if whole else 1)
     if cache.get_seq_length() != width:
         raise CacheLayoutError(f"the cache holds {cache.get_seq_length()} places after a prefix of {width}")
@@ -85,7 +85,9 @@ def _prefix_inputs(loaded: LoadedModel, pack: Sequence[PrefixGroup], width: int)
         mask[m, : shared.length] = 1
     starts = [shared.positions[..., : shared.length].reshape(-1, shared.length).T.unsqueeze(0) for shared in pack]
     positions = padded(starts, width, left=False).permute(2, 0, 1)  # (axes, images, width)
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    # Padding comes after all tokens, which attend to earlier ones only: a mask would change nothing.  On a CPU,
+    # attention without one is twice as fast; elsewhere it was not measured.
+    inputs: dict[str, Any] = {"input_ids": ids} | ({} if loaded.device.startswith("cpu") else {"attention_mask": mask})
     inputs["position_ids"] = positions if pack[0].positions.ndim > 1 else positions[0]
     for name in firsts[0].sequences:
         parts = [r.sequences[name][:, : s.length] for r, s in zip(firsts, pack, strict=True)]

@@ -86,7 +86,7 @@ class Library:
         return found.transpose(1, 2)
 
 
-def _pointer(tensor: Any) -> Pointer:
+def _pointer(tensor: Any) -> Any:
     return Pointer(tensor.data_ptr())
 
 

@@ -15,50 +15,24 @@ place; they belong to the protocols that read them.  One pass over the text, wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from evalkit.core.columns import column_values
+from evalkit.core.marked_thoughts import MARK, SplitText, joined_thoughts, read_mark, split_marked
 from evalkit.core.packed_predictions import PackedPredictions
 from evalkit.core.types import CUT_IN_REASONING, REASONING_ALONE, Prediction
 
 MODES = ("auto", "keep")
 RULE = "split.1"
 
-# XML-like tags by kind: a thought ends at a closing tag of its own kind.
-_KINDS: Mapping[str, str] = {
-    "think": "think", "thinking": "think", "thought": "think", "thoughts": "think", "longcat_think": "think",
-    "thinking_process": "think", "thought_process": "think", "chain_of_thought": "think",
-    "reasoning": "reasoning", "reason": "reasoning", "rationale": "rationale",
-    "analysis": "analysis", "reflection": "reflection", "scratchpad": "scratchpad",
-}  # fmt: skip
-_PAD = r"\s{0,8}"
-# Every quantifier is bounded, so that a text of brackets takes time proportional to its length.
-_MARK = re.compile(
-    rf"""
-      (?:[<＜]|&lt;) \|? {_PAD} (?P<tag_close>\\?/)? {_PAD} (?:[a-z]{{1,12}}:)? (?P<tag>{"|".join(_KINDS)})
-          (?: \s{{1,8}} [\w:.-]{{1,40}} {_PAD} = [^<>＜＞]{{0,300}}? )? {_PAD} (?P<empty>/)? \|? (?:[>＞]|&gt;)
-    | \[ {_PAD} (?P<bracket_close>/)? {_PAD} (?:think|thinking|reasoning) {_PAD} (?P<bracket>\])
-    | ◁ {_PAD} (?P<kimi_close>/)? {_PAD} think(?:ing)? {_PAD} (?P<kimi>▷)
-    | <unused9(?P<unused>[45])>
-    | <\|(?P<block>begin|end)_of_(?P<block_part>thought|solution)\|>
-    | <\|(?P<action>start|end)_(?P<action_part>thinking|response)\|>
-    | <\|inner_(?P<inner>prefix|suffix)\|>
-    | <(?P<working>start|end)_working_out> | <\|thought_(?P<token>start|end)\|>
-    | (?P<channel_open><\|channel>)(?=thought|thinking|analysis|[a-z]{{0,8}}\Z)
-    | (?P<channel_close><channel\|>)
-    """,
-    re.X | re.I | re.A,  # without ASCII alone, "ı" and "ſ" would match as letters of a tag that no table has
-)
 # A text that was cut inside its first mark.
 _FIRST_MARKS = (
     "<think>", "<thinking>", "<thought>", "<reasoning>", "<analysis>", "[THINK]", "<unused94>", "◁think▷", "<|channel>",
     "<|begin_of_thought|>", "<|START_THINKING|>", "<|channel|>analysis", "<|start|>assistant<|channel|>analysis",
 )  # fmt: skip
-# Signs around a mark that a thought names: "it must end with `</think>`".
-_QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’", "「": "」"}
 _CHANNEL, _ASSISTANT = "<|channel|>", "<|start|>assistant"
 _HARMONY = frozenset({_CHANNEL, "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"})
 # A message of the assistant without a channel is its answer.
@@ -116,36 +90,6 @@ _LEADS = (
     ),
 )
 _LEAD_TAIL = re.compile(r"\s*(?:</CONCLUSION>|\[END FINAL RESPONSE\])\s*$", re.I)
-# The name of the channel, which MedGemma and Gemma write at the start of a thought.
-_THOUGHT_HEAD = re.compile(r"\A\s{0,8}(?:thought|thinking|analysis)\s{0,8}\n", re.I)
-
-
-class SplitText(NamedTuple):
-    """A text split into its answer and its reasoning.
-
-    found: whether the text holds any mark of a thought; without one, the answer is the text, unchanged.
-    is_cut: the last thought is never closed, so that there is no answer.
-    """
-
-    answer: str
-    reasoning: str = ""
-    found: bool = False
-    is_cut: bool = False
-
-
-class _Marked(NamedTuple):
-    """A text split at its marks.  opening: the mark of the thought that it leaves open; depth: how often it is open."""
-
-    found: SplitText
-    opening: str = ""
-    depth: int = 0
-
-
-class _Mark(NamedTuple):
-    """A mark of a thought: it opens or closes one of its kind, is an empty thought, or frames the answer."""
-
-    role: Literal["open", "close", "empty", "frame"]
-    kind: str
 
 
 def split(text: str, *, opened: bool = False, stopped: bool = False) -> SplitText:
@@ -165,12 +109,12 @@ def split(text: str, *, opened: bool = False, stopped: bool = False) -> SplitTex
 
 def _split(text: str, opened: bool, stopped: bool) -> SplitText:
     if opened:
-        return _split_marked(text, opened=True, stopped=stopped).found
+        return split_marked(text, opened=True, stopped=stopped).found
     if _CHANNEL in text or _ASSISTANT in text:
         return _split_harmony(text)
     if stopped and _is_first_mark(text.strip()):
         return SplitText("", "", True, True)
-    return _split_bare(text) or _split_lead(text) or _split_marked(text, stopped=stopped).found
+    return _split_bare(text) or _split_lead(text) or split_marked(text, stopped=stopped).found
 
 
 # Short texts often come up again.
@@ -183,7 +127,7 @@ def answer_start(text: str) -> int:
     >>> answer_start("Maybe. ### </think>No ### Human"), answer_start("No ### Human")
     (19, 0)
     """
-    return max((m.end() for m in _MARK.finditer(text) if _read(m).role == "close"), default=0)
+    return max((m.end() for m in MARK.finditer(text) if read_mark(m).role == "close"), default=0)
 
 
 def opens_thought(prompt: str) -> bool:
@@ -198,8 +142,8 @@ def opens_thought(prompt: str) -> bool:
 def last_opening(prompt: str) -> str:
     """The mark with which a rendered prompt ends and opens a thought; "" where it opens none."""
     tail = prompt.rstrip()[-400:]
-    marks = list(_MARK.finditer(tail))
-    is_open = bool(marks) and marks[-1].end() == len(tail) and _read(marks[-1]).role == "open"
+    marks = list(MARK.finditer(tail))
+    is_open = bool(marks) and marks[-1].end() == len(tail) and read_mark(marks[-1]).role == "open"
     return marks[-1][0] if is_open else ""
 
 
@@ -209,20 +153,20 @@ def open_thought(text: str) -> tuple[str, int]:
     >>> open_thought("<think>MRI</think> CT <thinking>or"), open_thought("<think>a <think>b"), open_thought("CT")
     (('<thinking>', 1), ('<think>', 2), ('', 0))
     """
-    marked = _split_marked(text)
+    marked = split_marked(text)
     return marked.opening, marked.depth
 
 
 def may_hold_mark(text: str) -> bool:
     """Whether a part of a text may hold a mark of a thought: `split` of the whole text decides."""
-    return "<|" in text or _BARE_FINAL in text or _MARK.search(text) is not None or any(
+    return "<|" in text or _BARE_FINAL in text or MARK.search(text) is not None or any(
         lead.start.match(text) or lead.end.search(text) for lead in _LEADS
     )  # fmt: skip
 
 
 def is_thought_token(token: str) -> bool:
     """Whether a special token of a tokenizer is a mark of a thought by itself."""
-    return token in (_CHANNEL, "<|channel>") or _MARK.fullmatch(token) is not None
+    return token in (_CHANNEL, "<|channel>") or MARK.fullmatch(token) is not None
 
 
 def belongs_to_marks(token: str) -> bool:
@@ -302,8 +246,8 @@ def inside_a_thought(predictions: Sequence[Prediction]) -> tuple[int, list[int]]
 
 
 def _begins_inside(text: str) -> bool:
-    first = _MARK.search(text)
-    return first is not None and _read(first).role == "close"
+    first = MARK.search(text)
+    return first is not None and read_mark(first).role == "close"
 
 
 def _split_lead(text: str) -> SplitText | None:
@@ -333,104 +277,9 @@ def _split_bare(text: str) -> SplitText | None:
     return None
 
 
-def _is_named(text: str, match: re.Match[str]) -> bool:
-    """Whether a mark stands alone between quotation signs, as a word of the text.
-
-    The signs must be a pair of their own: in `is "yes"</think>"yes"` each belongs to a word.
-    """
-    before, after = text[max(match.start() - 2, 0) : match.start()], text[match.end() : match.end() + 2]
-    if not before or not after or _QUOTES.get(before[-1]) != after[0]:
-        return False
-    outside = (before[:-1], after[1:])
-    return outside[0] in ("", *" \n\t(（[:：,，。") and not (outside[1].isascii() and outside[1].isalnum())
-
-
 def _is_first_mark(text: str) -> bool:
     """Whether a text is the beginning of a thought's first mark and nothing else."""
     return len(text) > 1 and any(len(text) < len(m) and m.lower().startswith(text.lower()) for m in _FIRST_MARKS)
-
-
-def _split_marked(text: str, *, opened: bool = False, stopped: bool = False) -> _Marked:
-    """Split at tags and tokens that come in pairs."""
-    thoughts: list[str] = []
-    pieces: list[str] = []
-    kind, depth, start, last_end = ("any" if opened else None), int(opened), 0, 0
-    was_opened, found, opening, is_named = opened, opened, "", False
-    inner: list[str] = []  # kinds that are open inside a thought of unknown kind
-    n_twice = 0  # openings directly behind one: either of the two closing marks may end the thought
-    first, end = len(text) - len(text.lstrip()), len(text.rstrip())
-    for match in _MARK.finditer(text):
-        mark, here = _read(match), match.start()
-        if kind is not None and not is_named and _is_named(text, match):
-            continue
-        found = True
-        if kind is None:
-            if mark.role == "close":
-                if (was_opened or thoughts) and match.end() >= end and not (stopped or n_twice):
-                    pieces.append(text[start:here])  # a closing mark too many, after the answer
-                else:
-                    thoughts += [*pieces, text[start:here]]
-                    pieces = [""]
-                n_twice = max(n_twice - 1, 0)
-            else:
-                pieces.append(text[start:here])
-            if mark.role == "open":
-                opening, is_named = match[0], _is_named(text, match)
-                # One that is named may stand inside a thought that the template has opened: any mark closes it.
-                kind, depth, was_opened, n_twice = "any" if is_named else mark.kind, 1, True, 0
-                inner = []
-            start = match.end()
-        elif kind == "any" and mark.role == "open" and here <= first:
-            kind, start, n_twice = mark.kind, match.end(), 1  # the model opens what the template has opened
-            opening = match[0]
-        elif mark.kind == kind or kind == "any":
-            if mark.role == "open" and last_end == start and not _THOUGHT_HEAD.sub("", text[start:here]).strip():
-                start, n_twice = match.end(), n_twice + 1  # opened twice at once
-            elif mark.role == "open":
-                depth += mark.kind == kind
-                inner += [mark.kind] if kind == "any" else []
-            elif mark.role == "close" and mark.kind in inner:  # of a pair inside a thought of unknown kind
-                while inner.pop() != mark.kind:
-                    pass
-            else:
-                depth -= mark.role == "close"
-            if depth == 0 or mark.role == "frame":
-                if is_named:
-                    thoughts += pieces
-                    pieces = [""]
-                thoughts.append(text[start:here])
-                kind, depth, start = None, 0, match.end()
-        last_end = match.end()
-    if kind is not None:
-        return _Marked(SplitText("", _reasoning([*thoughts, text[start:]]), True, True), opening, depth + len(inner))
-    if not found:
-        return _Marked(SplitText(text))
-    return _Marked(SplitText(_joined([*pieces, text[start:]]), _reasoning(thoughts), True))
-
-
-def _read(match: re.Match[str]) -> _Mark:
-    group = match.groupdict()
-    if group["tag"]:
-        if group["empty"]:
-            return _Mark("empty", "")
-        return _Mark("close" if group["tag_close"] else "open", _KINDS[group["tag"].lower()])
-    if group["bracket"]:
-        return _Mark("close" if group["bracket_close"] else "open", "bracket")
-    if group["kimi"]:
-        return _Mark("close" if group["kimi_close"] else "open", "kimi")
-    if group["unused"]:
-        return _Mark("open" if group["unused"] == "4" else "close", "unused")
-    if group["inner"]:
-        return _Mark("open" if group["inner"].lower() == "prefix" else "close", "inner")
-    for name in ("working", "token"):
-        if group[name]:
-            return _Mark("open" if group[name].lower() == "start" else "close", name)
-    for name, answer in (("block", "solution"), ("action", "response")):
-        if group[name]:
-            if group[f"{name}_part"].lower() == answer:
-                return _Mark("frame", name)
-            return _Mark("close" if group[name].lower() == "end" else "open", name)
-    return _Mark("open" if group["channel_open"] else "close", "channel")
 
 
 def _split_harmony(text: str) -> SplitText:
@@ -447,25 +296,6 @@ def _split_harmony(text: str) -> SplitText:
         else:
             thoughts.append(content)
             is_cut = is_cut or end is None
-    inner = _split_marked("\n".join(finals)).found
+    inner = split_marked("\n".join(finals)).found
     is_cut = is_cut or not finals or inner.is_cut
-    return SplitText("" if is_cut else inner.answer, _reasoning([*thoughts, inner.reasoning]), True, is_cut)
-
-
-def _reasoning(thoughts: list[str]) -> str:
-    return "\n\n".join(t for thought in thoughts if (t := _THOUGHT_HEAD.sub("", thought, count=1).strip()))
-
-
-def _joined(pieces: list[str]) -> str:
-    """The answer around its thoughts, without the white space that separated it from them."""
-    last = len(pieces) - 1
-    parts: list[str] = []
-    for k, piece in enumerate(pieces):
-        kept = piece.lstrip() if k else piece
-        kept = kept.rstrip() if k < last else kept
-        if not kept.strip():
-            continue
-        if parts:
-            parts.append("\n" if "\n" in piece[: len(piece) - len(piece.lstrip())] else " ")
-        parts.append(kept)
-    return "".join(parts)
+    return SplitText("" if is_cut else inner.answer, joined_thoughts([*thoughts, inner.reasoning]), True, is_cut)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from evalkit.core.finish_reasons import finish_kind
 from evalkit.core.json_text import finite_number
-from evalkit.core.reasoning import SplitText, split
+from evalkit.core.marked_thoughts import SplitText
+from evalkit.core.reasoning import split
 from evalkit.core.types import CUT_IN_REASONING, LETTERS
 from evalkit.judge.config import REFEREE, RELATIVE
 from evalkit.judge.reply_forms import OPTION, ReplyForm, has_other_tags, json_objects, majority

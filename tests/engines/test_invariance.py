@@ -268,3 +268,14 @@ def test_flips_are_measured_by_default_in_half_precision_only(
         answers(run, requests)
     assert half.metadata()["flips"]["n"] == len(requests)
     assert "flips" not in single.metadata()
+
+
+def test_padding_is_not_penalised_as_a_repetition(tmp_path: Path) -> None:
+    """The token that pads a batch may be one that the model chooses, and often is one that ends answers."""
+    prepared = tiny.processor()
+    prepared.tokenizer.pad_token = "w127"  # which it chooses often
+    spec = tiny.spec(tiny.save(tmp_path / "model", None, prepared), repetition_penalty=1.3)
+    asked = tiny.requests(tmp_path / "images", QUESTIONS, spec.generation)
+    engines = [HfEngine(spec=spec, device="cpu", dtype="float32", batch_size=n) for n in (1, None)]
+    alone, together = (answers(engine, asked) for engine in engines)
+    assert together == alone

@@ -100,7 +100,7 @@ def test_the_real_vllm_gives_the_answers_of_transformers(
 def test_other_families_give_the_answers_of_transformers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their preprocessor_config.json omits mean and deviation, class defaults apply (see processor_normalisation)."""
+    """Their preprocessor_config.json omits mean and deviation, class defaults apply (see as_transformers)."""
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     wide = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 320}
     spec = tiny.spec(tiny_hf.save(kind, tmp_path / "model", **wide))

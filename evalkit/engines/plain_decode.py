@@ -248,8 +248,8 @@ def collate(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0)
 def _padding_token(loaded: LoadedModel, row: PromptRow) -> int:
     """The token on the left of a prompt: under a repetition penalty one of the prompt's own.
 
-    transformers penalises every token that stands in a row, padding included, which may be a token that ends answers:
-    an answer would depend on the lengths of the other prompts in its batch.
+    transformers 5.19 penalises every token that stands in a row, padding included (5.23 does not), which may be a token
+    that ends answers: an answer would depend on the lengths of the other prompts in its batch.
     """
     if loaded.generation.repetition_penalty == 1.0:
         return loaded.pad_id

@@ -39,7 +39,9 @@ def engine(folder: Path, generation: Generation, **settings: Any) -> HfEngine:
     return HfEngine(spec=spec, device="cpu", dtype="float32", **settings)
 
 
-def answers(run: HfEngine | VllmEngine, requests: list[Request], key: Generation | None = None) -> dict[str, Prediction]:
+def answers(
+    run: HfEngine | VllmEngine, requests: list[Request], key: Generation | None = None
+) -> dict[str, Prediction]:
     """The answers; key: the settings that the seeds are made of."""
     asked = [replace(r, generation=key or run.generation) for r in requests]
     return {p.sample_id: replace(p, seconds=None) for batch in run.generate(asked) for p in batch}

@@ -120,7 +120,7 @@ def _shared(made: RunJob) -> Mapping[tuple[str, ...], int]:
     from evalkit.pipeline.image_modes import shared_tags
     from evalkit.pipeline.inputs import limited
 
-    return shared_tags(limited(made.job.loaded, made.job.settings.limit).samples)
+    return shared_tags(limited(made.job.loaded, made.job.settings.limit).samples, made.job.digests)
 
 
 def _similar_text(shared: Mapping[tuple[str, ...], int]) -> str:

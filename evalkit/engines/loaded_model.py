@@ -176,6 +176,11 @@ def contains_stop(rules: AnswerRules, ids: Sequence[int]) -> bool:
     return any(stop in text for stop in rules.generation.stop)
 
 
+def has_ended(rules: AnswerRules, ids: Sequence[int]) -> bool:
+    """Whether the newest of an answer's tokens ends it: an end token, or one that completes a stop string."""
+    return ids[-1] in rules.ends or (bool(rules.generation.stop) and contains_stop(rules, ids))
+
+
 def make_prediction(rules: AnswerRules, request: Request, ids: Sequence[int], seconds: float) -> Prediction:
     """Make a prediction from the new tokens of a row; `seconds` is the sample's share of its batch.
 

@@ -234,6 +234,7 @@ def collate(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0)
     ids = torch.full((len(rows), width), loaded.pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
+        ids[i] = _padding_token(loaded, row)
         ids[i, width - len(row.ids) :] = torch.tensor(row.ids)
         mask[i, width - len(row.ids) :] = 1
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
@@ -242,6 +243,17 @@ def collate(loaded: LoadedModel, rows: Sequence[PromptRow], *, padding: int = 0)
     for name in rows[0].images:
         inputs[name] = torch.cat([row.images[name] for row in rows])
     return {name: loaded.on_device(tensor) for name, tensor in inputs.items()}
+
+
+def _padding_token(loaded: LoadedModel, row: PromptRow) -> int:
+    """The token on the left of a prompt: under a repetition penalty one of the prompt's own.
+
+    transformers 5.19 penalises every token that stands in a row, padding included (5.23 does not), which may be a token
+    that ends answers: an answer would depend on the lengths of the other prompts in its batch.
+    """
+    if loaded.generation.repetition_penalty == 1.0:
+        return loaded.pad_id
+    return next((t for t in reversed(row.ids) if t != loaded.image_token_id), loaded.pad_id)
 
 
 def padded(tensors: Sequence[Any], width: int, *, left: bool) -> Any:

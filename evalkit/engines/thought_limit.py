@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit.core.reasoning import last_opening, may_hold_mark, split
 from evalkit.core.thought_ends import closing_mark
-from evalkit.engines.loaded_model import AnswerRules, decode_answer
+from evalkit.engines.loaded_model import AnswerRules, decode_answer, has_ended
 
 # Tokens in which the newest mark is looked for; the longest one has about ten.
 WINDOW = 24
@@ -74,7 +74,7 @@ class ThoughtLimit:
     def replay(self, ids: Sequence[int]) -> ThoughtLimit:
         """Take the tokens of a finished answer, up to its end."""
         for n in range(1, len(ids) + 1):
-            if ids[n - 1] in self.rules.ends or self.take(ids[:n]):
+            if has_ended(self.rules, ids[:n]) or self.take(ids[:n]):
                 break
         return self
 

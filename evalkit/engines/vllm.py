@@ -28,6 +28,8 @@ from evalkit.engines.vllm_prompts import (
     prediction_of,
     prepare_window,
     refuse_unsupported,
+    stopped_early,
+    without_stop_strings,
 )
 from evalkit.engines.vllm_thoughts import answer_in_parts
 from evalkit.models import checkpoint
@@ -178,7 +180,7 @@ class VllmEngine:
         started = time.perf_counter()
         if self.generation.reasoning_budget is not None and not any(row.scored for row in rows):
             return self._limited(rules, rows, started)
-        outputs = self._generate(rows)
+        outputs = self._answered(rules, rows)
         seconds = (time.perf_counter() - started) / max(1, len(rows))
         if self.check_prompts and not self._n_checked:
             self._compare_prompts(rules, outputs)
@@ -199,7 +201,7 @@ class VllmEngine:
         """The predictions of rows whose thoughts have a budget."""
 
         def generate(parts: Sequence[PreparedRequest]) -> list[Any]:
-            outputs = self._generate(parts)
+            outputs = self._answered(rules, parts)
             if self.check_prompts and not self._n_checked:
                 self._compare_prompts(rules, outputs)
             for _, output in outputs:
@@ -220,6 +222,15 @@ class VllmEngine:
             elif (whole := self._collector.add(row, prediction)) is not None:
                 found.append(whole.prediction)
         return found
+
+    def _answered(self, rules: PromptRules, rows: Sequence[PreparedRequest]) -> list[_Output]:
+        """Outputs of all rows; those that vLLM stopped too early are asked for again, without its stop strings."""
+        outputs = self._generate(rows)
+        early = [k for k, (row, output) in enumerate(outputs) if stopped_early(rules, row, output)]
+        again = self._generate([without_stop_strings(rows[k]) for k in early])
+        for k, (_, output) in zip(early, again, strict=True):
+            outputs[k] = _Output(rows[k], output)
+        return outputs
 
     def _generate(self, rows: Sequence[PreparedRequest]) -> list[_Output]:
         """Generate for all rows; a row that vLLM refuses gets the exception as its output.

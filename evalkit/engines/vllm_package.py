@@ -80,18 +80,20 @@ def has_bidirectional_image_attention() -> bool:
     return hasattr(ModelConfig, "is_mm_prefix_lm") and not current_platform.is_cpu()
 
 
-def processor_normalisation() -> dict[str, bool]:
-    """Argument that leaves rescaling and normalisation of pixels to the checkpoint's processor, if vLLM has it.
+def as_transformers() -> dict[str, Any]:
+    """The arguments, of those that this version has, without which vLLM's pixels or probabilities are others.
 
-    vLLM 0.32 does both itself for Qwen-VL and others, and reads mean and standard deviation from the processor's file
-    only: a checkpoint whose file omits them, as its processor's class has defaults, gets raw bytes as pixels without a
-    warning.
+    mm_device_do_normalize: vLLM 0.32 rescales and normalises pixels itself for Qwen-VL and others, and reads mean and
+    standard deviation from the processor's file only: a checkpoint whose file omits them, as its processor's class has
+    defaults, gets raw bytes as pixels without a warning.  logprobs_mode: by default, tokens that the checkpoint
+    suppresses have a share of the probability that is reported.
     """
     from dataclasses import fields
 
     from vllm.engine.arg_utils import EngineArgs
 
-    return {f.name: False for f in fields(EngineArgs) if f.name == "mm_device_do_normalize"}
+    wanted = {"mm_device_do_normalize": False, "logprobs_mode": "processed_logprobs"}
+    return {f.name: wanted[f.name] for f in fields(EngineArgs) if f.name in wanted}
 
 
 def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) -> Any:
@@ -116,7 +118,7 @@ def start(name: str, folder: Path, arguments: Mapping[str, Any], images: int) ->
             limit_mm_per_prompt={"image": images},
             generation_config="vllm",  # vLLM's defaults, not the checkpoint's: every setting is sent with the request
             seed=0,
-            **(processor_normalisation() | dict(arguments)),
+            **(as_transformers() | dict(arguments)),
         )
     except problems as problem:
         raise EngineError(

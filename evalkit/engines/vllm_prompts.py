@@ -13,11 +13,13 @@ from evalkit.core.types import Generation, Prediction, Request
 from evalkit.engines import vllm_package
 from evalkit.engines.loaded_model import (
     altering_settings,
+    contains_stop,
     end_token_ids,
     failed_prediction,
     make_prediction,
     prediction_of_error,
     suppressed_tokens,
+    trim_answer,
 )
 from evalkit.engines.loglikelihood import option_prediction
 from evalkit.engines.plain_decode import seed
@@ -292,20 +294,49 @@ def sampling(rules: PromptRules, request: Request) -> dict[str, Any]:
     return arguments
 
 
+def stopped_early(rules: PromptRules, row: PreparedRequest, output: Any) -> bool:
+    """Whether vLLM stopped at a stop string that is not in the answer.
+
+    vLLM searches the text that follows the prompt, where the first word may have a space before it; an answer has none,
+    here as in engine=hf.
+    """
+    if not row.sampling.get("stop") or isinstance(output, Exception):
+        return False
+    completion = output.outputs[0]
+    ids = [int(i) for i in completion.token_ids]
+    if completion.finish_reason != "stop" or not ids or ids[-1] in rules.ends:
+        return False
+    return isinstance(getattr(completion, "stop_reason", None), str) and not contains_stop(rules, ids)
+
+
+def without_stop_strings(row: PreparedRequest) -> PreparedRequest:
+    """The request of a whole answer, which is cut afterwards."""
+    return replace(row, sampling={**row.sampling, "stop": None, "detokenize": False})
+
+
 def prediction_of(rules: PromptRules, request: Request, output: Any, seconds: float) -> Prediction:
     """Make the prediction of a `vllm.RequestOutput`; `seconds` is the sample's share of its window."""
     completion = output.outputs[0]
     ids = [int(i) for i in completion.token_ids]
     if reason := nan_reason(output):
         return failed_prediction(request, reason)
-    probability = getattr(completion, "cumulative_logprob", None)
     if reason := no_answer_reason(rules, request.generation.max_new_tokens, completion.finish_reason, ids):
         return prediction_of_error(request, ValueError(reason))
     made = make_prediction(rules, request, ids, seconds)
-    if request.with_probability and probability is not None:
+    if request.with_probability and (probability := _probability(rules, completion, ids)) is not None:
         made = replace(made, logprob=min(0.0, round(float(probability), 6)))
     # Some versions do not return the token that ended the answer.
     return replace(made, finish_reason="stop") if completion.finish_reason == "stop" else made
+
+
+def _probability(rules: PromptRules, completion: Any, ids: Sequence[int]) -> float | None:
+    """The log-probability of an answer and of the token that ended it; None where vLLM does not give it."""
+    n = len(trim_answer(rules, ids).ids)
+    n += n < len(ids) and ids[n] in rules.ends
+    if n == len(ids):
+        return getattr(completion, "cumulative_logprob", None)
+    given = getattr(completion, "logprobs", None)
+    return math.fsum(float(given[k][ids[k]].logprob) for k in range(n)) if given else None
 
 
 def nan_reason(output: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.types import Prediction
-from evalkit.engines.loaded_model import make_prediction, prediction_of_error
+from evalkit.engines.loaded_model import has_ended, make_prediction, prediction_of_error
 from evalkit.engines.thought_limit import ThoughtLimit, opening_of
 from evalkit.engines.vllm_prompts import PreparedRequest, PromptRules, nan_reason, no_answer_reason
 
@@ -69,26 +69,24 @@ class LimitedAnswer:
             self.is_done, self.problem = True, ValueError(reason)
             return
         for token in new:
-            self.ids.append(token)
-            if token in self.rules.ends:
-                self.is_done = self.has_ended = True
-                return
-            if self._is_at_limit() or self._close():
+            if self._add(token) or self._close():
                 return
         if completion.finish_reason == "stop":  # some versions do not return the token that ended the answer
             self.is_done = self.has_ended = True
 
-    def _is_at_limit(self) -> bool:
-        self.is_done = self.limit.take(self.ids)
+    def _add(self, token: int) -> bool:
+        """Add a token; returns whether the answer is done with it: ended, or at its limit."""
+        self.ids.append(token)
+        self.has_ended = has_ended(self.rules, self.ids)
+        self.is_done = self.has_ended or self.limit.take(self.ids)
         return self.is_done
 
     def _close(self) -> bool:
         """Add the tokens that close the thought, if it has reached its budget; returns whether it had."""
         is_closed = False
         while not self.is_done and (token := self.limit.next_token()) is not None:
-            self.ids.append(token)
             is_closed = True
-            self._is_at_limit()
+            self._add(token)
         return is_closed
 
     def prediction(self, seconds: float) -> Prediction:

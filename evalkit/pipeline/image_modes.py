@@ -37,12 +37,17 @@ class _Picture(NamedTuple):
     n: int
 
 
-def with_images(samples: Sequence[Sample], mode: str) -> Sequence[Sample]:
+def with_images(
+    samples: Sequence[Sample], mode: str, digests: Mapping[ImageRef, str] | None = None
+) -> Sequence[Sample]:
     """The samples with the images that the model sees, one of IMAGE_MODES.
 
     blank, blurred, noisy: every image is changed (`evalkit.core.image_changes`).  shuffled: every image is replaced by
     another image of the split, the same one for all questions about it, so that only the link between image and
     question is lost.  similar: likewise, by one of the same modality and organ; see `similar_images`.
+
+    Args:
+        digests: sha256 of images, where they are known.
 
     Raises:
         DataError: fewer than two different images to shuffle.
@@ -55,7 +60,7 @@ def with_images(samples: Sequence[Sample], mode: str) -> Sequence[Sample]:
             for s in samples
         )
     if mode == SIMILAR:
-        found = similar_images(samples)
+        found = similar_images(samples, digests)
         return PackedSamples(replace(s, images=found[_picture(s)].images) if s.images else s for s in samples)
     swapped: dict[Images, Images] = {}
     # A question keeps its number of images, whose places may be marked in its text.
@@ -67,20 +72,24 @@ def with_images(samples: Sequence[Sample], mode: str) -> Sequence[Sample]:
     return PackedSamples(replace(s, images=swapped[s.images]) for s in samples)
 
 
-def similar_images(samples: Sequence[Sample]) -> Mapping[_Picture, Replacement]:
+def similar_images(
+    samples: Sequence[Sample], digests: Mapping[ImageRef, str] | None = None
+) -> Mapping[_Picture, Replacement]:
     """Another image of the same modality and organ for the images of every question, by name and number.
 
     All questions about an image get the same one, which is another question's own.  An image that no other shares both
-    tags with gets one of the same modality, else of the same organ, else any other one.
+    tags with gets one of the same modality, else of the same organ, else any other one.  Images of equal digests are
+    one image under several names; without digests, names tell images apart.
 
     Raises:
         DataError: fewer than two different images.
     """
+    first = _first_names(samples, digests or {})
     images: dict[_Picture, Images] = {}
     tags: dict[_Picture, dict[str, str]] = {}
     for s in filter(lambda sample: sample.images, samples):
-        images.setdefault(_picture(s), s.images)
-        known = tags.setdefault(_picture(s), {})
+        images.setdefault(first[_picture(s)], s.images)
+        known = tags.setdefault(first[_picture(s)], {})
         for name in LEVELS[0]:
             if s.tags.get(name):
                 known.setdefault(name, s.tags[name])
@@ -98,12 +107,25 @@ def similar_images(samples: Sequence[Sample]) -> Mapping[_Picture, Replacement]:
                 found.setdefault(own, Replacement(images[other], level))
     if missing := [picture for picture in images if picture not in found]:
         raise _too_few(SIMILAR, missing[0].n)
-    return found
+    return {name: found[own] for name, own in first.items()}
 
 
-def shared_tags(samples: Sequence[Sample]) -> Counter[tuple[str, ...]]:
+def _first_names(samples: Sequence[Sample], digests: Mapping[ImageRef, str]) -> dict[_Picture, _Picture]:
+    """For the images of every question the first name under which images of the same content are in the split."""
+    names: dict[_Picture, _Picture] = {}
+    by_content: dict[tuple[str, ...], _Picture] = {}
+    for s in samples:
+        own = _picture(s)
+        if not s.images or own in names:
+            continue
+        content = tuple(digests.get(ref, "") for ref in s.images)
+        names[own] = by_content.setdefault(content, own) if all(content) else own
+    return names
+
+
+def shared_tags(samples: Sequence[Sample], digests: Mapping[ImageRef, str] | None = None) -> Counter[tuple[str, ...]]:
     """The number of questions by what the image of image=similar has in common with their own, one of LEVELS."""
-    found = similar_images(samples)
+    found = similar_images(samples, digests)
     return Counter(found[_picture(s)].shared for s in samples if s.images)
 
 

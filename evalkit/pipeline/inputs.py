@@ -173,7 +173,7 @@ def build_prompts(
     """
     check_ids(loaded)
     loaded = limited(loaded, settings.limit)
-    samples = with_images(loaded.samples, settings.image)
+    samples = with_images(loaded.samples, settings.image, digests)
     known: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal ones are held once
     messages = tuple(known.setdefault(m, m) for m in (tuple(task.messages(s)) for s in samples))
 

@@ -11,9 +11,9 @@ import pytest
 
 from evalkit.cli.config import load_option
 from evalkit.core.types import Request
-from evalkit.engines import prefix_decode
+from evalkit.engines import plain_decode, prefix_decode
 from evalkit.engines.hf import HfEngine
-from evalkit.engines.preprocess import group_by_image
+from evalkit.engines.preprocess import Preprocessor, group_by_image
 from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
 from tests.support.engine_answers import Answer, answers
@@ -268,3 +268,17 @@ def test_flips_are_measured_by_default_in_half_precision_only(
         answers(run, requests)
     assert half.metadata()["flips"]["n"] == len(requests)
     assert "flips" not in single.metadata()
+
+
+def test_under_a_repetition_penalty_prompts_are_padded_with_a_token_of_their_own(folder: Path, tmp_path: Path) -> None:
+    """Some versions of transformers penalise padding too: an answer would depend on its batch."""
+    spec = tiny.spec(folder, repetition_penalty=1.3)
+    loaded = HfEngine(spec=spec, device="cpu", dtype="float32").load()
+    asked = group_by_image(tiny.requests(tmp_path / "images", [4], spec.generation))
+    (group,) = Preprocessor(loaded, workers=0).process_all(asked)
+    inputs = plain_decode.collate(loaded, group.rows)
+    assert not inputs["attention_mask"].all(), "nothing is padded in the test"
+    for row, ids, mask in zip(group.rows, inputs["input_ids"], inputs["attention_mask"], strict=True):
+        assert set(ids.tolist()) == set(row.ids)
+        assert ids[mask == 1].tolist() == list(row.ids)
+        assert loaded.image_token_id not in ids[mask == 0].tolist()

@@ -18,36 +18,20 @@ from evalkit.engines.preprocess import Preprocessor, group_by_image
 from evalkit.engines.vllm import VllmEngine
 from evalkit.models.checkpoint import CheckpointSpec
 from tests.support import tiny_llava as tiny
+from tests.support import tiny_thinker
 
 Make = Callable[..., HfEngine]
 BUDGET, ANSWER = 6, 4
-# The template opens the thought, as Qwen's do; the switch writes an empty one.
-TEMPLATE = (
-    tiny.TEMPLATE + "{% if enable_thinking is not defined or enable_thinking %} <think>"
-    "{% else %} <think> </think>{% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
 def thinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with marks of a thought among its words; it closes some thoughts by itself."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    made = tiny.processor()
-    words = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "look", "answer", *tiny.WORDS[:-2], "<think>", "</think>"]
-    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    made.tokenizer = type(made.tokenizer)(tokenizer_object=core, additional_special_tokens=["<image>"], **special)
-    made.chat_template = TEMPLATE
-    model = tiny.model()
-    model.generation_config.eos_token_id = [2, *range(7, 7 + 40, 6)]
-    return tiny.save(tmp_path_factory.mktemp("thinking"), model, made)
+    return tiny_thinker.save(tmp_path_factory.mktemp("thinking"))
 
 
 @pytest.fixture
 def requests(tmp_path: Path) -> list[Request]:
-    return tiny.requests(tmp_path / "images", [7, 6, 5, 7], Generation(), vocabulary=tiny.WORDS[:-2])
+    return tiny.requests(tmp_path / "images", [7, 6, 5, 7], Generation(), vocabulary=tiny_thinker.WORDS)
 
 
 def engine(folder: Path, generation: Generation, **settings: Any) -> HfEngine:
@@ -55,7 +39,9 @@ def engine(folder: Path, generation: Generation, **settings: Any) -> HfEngine:
     return HfEngine(spec=spec, device="cpu", dtype="float32", **settings)
 
 
-def answers(run: HfEngine, requests: list[Request], key: Generation | None = None) -> dict[str, Prediction]:
+def answers(
+    run: HfEngine | VllmEngine, requests: list[Request], key: Generation | None = None
+) -> dict[str, Prediction]:
     """The answers; key: the settings that the seeds are made of."""
     asked = [replace(r, generation=key or run.generation) for r in requests]
     return {p.sample_id: replace(p, seconds=None) for batch in run.generate(asked) for p in batch}
@@ -132,6 +118,18 @@ def test_vllm_asked_in_parts_gives_the_answers_of_hf(
     assert found == answers(engine(thinking, limits), requests)
     assert any(p.thought_forced for p in found.values()) is (overflow == "force")
     assert overflow == "fail" or len(vllm.MADE[-1].calls) > 1, "no answer was asked for in parts"
+
+
+def test_a_stop_string_inside_a_thought_ends_the_answer_before_anything_is_forced(
+    thinking: Path, requests: list[Request], vllm: Any
+) -> None:
+    limits = Generation(max_new_tokens=ANSWER, reasoning_budget=BUDGET, stop=("w4", "w1 w"))
+    spec = CheckpointSpec(name="t", config={"source": str(thinking)}, chat_template=None, generation=limits)
+    found = answers(engine(thinking, limits), requests)
+    stopped = [p for p in found.values() if p.finish_reason == "stop" and (p.n_tokens or 0) <= BUDGET]
+    assert stopped and not any(p.thought_forced for p in stopped)
+    assert any(p.thought_forced for p in found.values())
+    assert answers(VllmEngine(spec=spec, dtype="float32"), requests) == found
 
 
 def test_a_forced_mark_leaves_the_models_own_logits_as_they_are(thinking: Path, requests: list[Request]) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evalkit
+from evalkit.cli.commands.report import samples_as_seen
 from evalkit.core.errors import DataError
 from evalkit.core.image_changes import CHANGES, NOISE
 from evalkit.core.images import digest, encoded_bytes, open_image
@@ -57,6 +59,41 @@ def test_an_image_stored_once_a_row_never_replaces_itself() -> None:
     rows = [sample(k, f"i{k % 2}", row=str(k), modality="CT", organ="lung") for k in range(8)]
     for before, after in zip(rows, with_images(rows, "similar"), strict=True):
         assert not after.images[0].path.startswith(before.image_id)
+
+
+def test_one_image_under_two_names_is_not_another_image() -> None:
+    rows = [sample(k, name, modality="CT", organ="lung") for k, name in enumerate("abcdef")]
+    content = {"a": "1", "b": "1", "c": "1", "d": "2", "e": "3", "f": "3"}
+    digests = {s.images[0]: content[s.image_id] for s in rows}
+    by_name = with_images(rows, "similar")
+    assert any(digests[s.images[0]] == content[s.image_id] for s in by_name), "names alone would not tell them apart"
+    seen = with_images(rows, "similar", digests)
+    assert all(digests[s.images[0]] != content[s.image_id] for s in seen)
+    assert seen[0].images == seen[1].images == seen[2].images, "all questions about an image get the same one"
+    assert shared_tags(rows, digests) == {("modality", "organ"): 6}
+    distinct = {s.images[0]: s.image_id for s in rows}
+    assert list(with_images(rows, "similar", distinct)) == list(by_name)
+    with pytest.raises(DataError, match="at least two different images"):
+        with_images(rows[:3], "similar", digests)
+
+
+def test_the_page_shows_the_images_that_the_model_saw(tmp_path: Path) -> None:
+    rows = ["id,image,question,answer"]
+    for k in range(6):
+        Image.new("RGB", (8, 8), (40 * (k // 2), 0, 0)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k},{k}.png,Question {k}?,yes")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    seen: dict[str, int] = {}
+
+    def answer(image: Image.Image, question: str) -> str:
+        seen[question.partition("?")[0]] = int(np.asarray(image)[0, 0, 0])
+        return "yes"
+
+    result = evalkit.evaluate(answer, tmp_path / "t.csv", image="similar", protocols="strict", out=tmp_path / "runs")
+    task = evalkit.load_task(tmp_path / "t.csv")
+    shown = samples_as_seen(result.folder, task.samples)
+    assert {s.question[:-1]: np.asarray(open_image(s.images[0]))[0, 0, 0] for s in shown} == seen
+    assert all(seen[f"Question {k}"] != 40 * (k // 2) for k in range(6)), "each image is there under two names"
 
 
 def test_numbers_of_images_are_kept_and_text_only_questions_stay() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from evalkit.core import console
 from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.core.types import Sample
+    from evalkit.core.types import ImageRef, Sample
     from evalkit.reports.run_page.data import Picture
 
 HELP_ORDER = 100
@@ -59,10 +60,22 @@ def write_report(config: Config) -> Path:
 
 def samples_as_seen(run: Path, samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples of a run with the images that its model saw: blank or shuffled ones where the run used those."""
-    from evalkit.pipeline.image_modes import with_images
+    from evalkit.pipeline.image_modes import SIMILAR, with_images
     from evalkit.pipeline.inputs import select
     from evalkit.runs.verify import open_run
 
     stored = open_run(run)
     answered = select(samples, stored.answers().ids, str(run))
-    return with_images(answered, stored.summary.image)
+    digests = readable_digests(answered) if stored.summary.image == SIMILAR else None
+    return with_images(answered, stored.summary.image, digests)
+
+
+def readable_digests(samples: Sequence[Sample]) -> dict[ImageRef, str]:
+    """The sha256 of every image of the samples that can be read here."""
+    from evalkit.core.images import digest
+
+    found: dict[ImageRef, str] = {}
+    for ref in dict.fromkeys(ref for s in samples for ref in s.images):
+        with suppress(EvalkitError, OSError, ValueError):
+            found[ref] = digest(ref)
+    return found

@@ -77,6 +77,7 @@ class CompletionOutput:
     token_ids: list[int]
     finish_reason: str | None
     cumulative_logprob: float | None = None
+    stop_reason: int | str | None = None
 
 
 @dataclass
@@ -140,19 +141,24 @@ class LLM:
         cached = self._cached(ids, tuple(prompt.get("multi_modal_uuids", {}).get("image", ())))
         new = SCRIPT.says.get(len(ids)) or self._greedy(ids, prompt, params)
         stopped = bool(new) and new[-1] in (params.stop_token_ids or ())
-        text = self.processor.tokenizer.decode(new, skip_special_tokens=True) if params.detokenize else ""
-        finish = "stop" if stopped or any(s in text for s in params.stop or ()) else "length"
-        output = CompletionOutput(0, text, new, SCRIPT.finish.get(len(ids), finish))
-        if params.logprobs is not None:  # of the raw logits, as vLLM's default
-            output.cumulative_logprob = self._logprob(ids, new, prompt)
+        text = self._text(ids, new) if params.detokenize else ""
+        reason = next((s for s in params.stop or () if s in text), None)
+        finish = "stop" if stopped or reason else "length"
+        output = CompletionOutput(0, text, new, SCRIPT.finish.get(len(ids), finish), stop_reason=reason)
+        if params.logprobs is not None:
+            output.cumulative_logprob = self._logprob(ids, new, prompt, params)
         asked = self._prompt_logprobs(ids, prompt) if params.prompt_logprobs is not None else None
         return RequestOutput(str(self.answered), ids, [output], cached, prompt_logprobs=asked)
 
-    def _logprob(self, ids: list[int], new: list[int], prompt: dict[str, Any]) -> float:
+    def _logprob(self, ids: list[int], new: list[int], prompt: dict[str, Any], params: SamplingParams) -> float:
         import torch
 
-        with torch.inference_mode():
-            values = self.model(**self._inputs(ids + new, prompt)).logits[0].log_softmax(-1)
+        with torch.no_grad():
+            logits = self.model(**self._inputs(ids + new, prompt)).logits[0]
+        if self.arguments.get("logprobs_mode") == "processed_logprobs":  # the default is of the raw logits
+            for token, bias in (params.logit_bias or {}).items():
+                logits[:, token] += bias
+        values = logits.log_softmax(-1)
         return sum(float(values[len(ids) - 1 + k, t]) for k, t in enumerate(new))
 
     def _prompt_logprobs(self, ids: list[int], prompt: dict[str, Any]) -> list[dict[int, Logprob] | None]:
@@ -185,6 +191,11 @@ class LLM:
                 self.cache.popitem(last=False)
         return cached
 
+    def _text(self, ids: list[int], new: list[int]) -> str:
+        """The text of new tokens behind those of the prompt: the first word may have a space before it."""
+        before, whole = (self.processor.tokenizer.decode(t, skip_special_tokens=True) for t in (ids, ids + new))
+        return str(whole[len(before) :])
+
     def _greedy(self, ids: list[int], prompt: dict[str, Any], params: SamplingParams) -> list[int]:
         import torch
 
@@ -198,7 +209,7 @@ class LLM:
                 logits[token] += bias
             new.append(max(range(len(logits)), key=logits.__getitem__))
             inputs = {"input_ids": torch.tensor([new[-1:]]), "past_key_values": output.past_key_values}
-            text = self.processor.tokenizer.decode(new, skip_special_tokens=True)
+            text = self._text(ids, new) if params.stop else ""
             if new[-1] in (params.stop_token_ids or ()) or any(s in text for s in params.stop or ()):
                 break
         return new

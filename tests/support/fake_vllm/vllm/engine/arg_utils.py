@@ -8,3 +8,4 @@ from dataclasses import dataclass
 @dataclass
 class EngineArgs:
     mm_device_do_normalize: bool | None = True
+    logprobs_mode: str = "raw_logprobs"

@@ -7,6 +7,7 @@ compares with is torch's, so that check covers them, too.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from evalkit.engines.profiling import vision_tower
 # For fewer new tokens torch's attention is as fast.
 FEWEST_QUERIES = 16
 ROTATION = "apply_rotary_pos_emb"
+# A rotation is replaced for all models of a class: one prefill at a time does that, so that what one restores is not
+# the replacement of another, and only the thread of the prefill uses it, so that nothing else computes or trains by it.
+_ONE_PREFILL = threading.RLock()
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class Kernels:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Replace the parts, and restore what was there."""
-        with ExitStack() as stack:
+        """Replace the parts, and restore what was there; a second thread waits."""
+        with _ONE_PREFILL, replaced(_THREAD, "prefills", True), ExitStack() as stack:
             for owner, name, replacement in self.parts:
                 stack.enter_context(replaced(owner, name, replacement))
             for config in self.configs:
@@ -86,14 +91,9 @@ def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *
 
 
 def _are_rows(*tensors: Any) -> bool:
-    """Whether the compiled functions can read the tensors: float32 on the CPU with a contiguous last dimension.
-
-    Not where gradients are wanted: a rotation is replaced for all models of a class, and another thread may train one.
-    """
+    """Whether the compiled functions can read the tensors: float32 on the CPU with a contiguous last dimension."""
     import torch
 
-    if torch.is_grad_enabled():
-        return False
     return all(t.dtype == torch.float32 and t.device.type == "cpu" and t.stride(-1) == 1 for t in tensors)
 
 
@@ -197,7 +197,7 @@ def _rotations(compiled: Library, model: Any) -> list[tuple[Any, str, Callable[.
 
 def _rotation(compiled: Library, own: Callable[..., Any]) -> Callable[..., Any]:
     def rotated(*given: Any, **settings: Any) -> Any:
-        if settings or len(given) != 4 or not _rotates(*given):
+        if not hasattr(_THREAD, "prefills") or settings or len(given) != 4 or not _rotates(*given):
             return own(*given, **settings)
         query, key, cosine, sine = given
         return tuple(compiled.rotate(x, cosine, sine) for x in (query, key))
@@ -223,6 +223,8 @@ def _rotates_alike(rotated: Callable[..., Any], own: Callable[..., Any]) -> bool
     sizes = ((2, 3, 5, size), (2, 1, 5, size), (2, 5, size), (2, 5, size))
     values = [torch.randn(shape, generator=generator) for shape in sizes]
     try:
-        return all(agrees(a, b) for a, b in zip(rotated(*values), own(*values), strict=True))
+        with replaced(_THREAD, "prefills", True):
+            found = rotated(*values)
+        return all(agrees(a, b) for a, b in zip(found, own(*values), strict=True))
     except Exception:  # noqa: BLE001 - any code of a model: another rotation of this name
         return False

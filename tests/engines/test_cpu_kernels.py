@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -348,10 +349,10 @@ def test_rotations_of_other_kinds_stay_as_they_are() -> None:
     rotated = cpu_kernels._rotation(compiled, own)
     query, key, angles = heads(2, 4, 9, 64, 1), heads(2, 2, 9, 64, 2), drawn(2, 9, 64)
     cosine, sine = angles.cos(), angles.sin()
-    with torch.inference_mode():
-        assert cpu_kernels._rotates_alike(rotated, usual_rotation)
-        assert not cpu_kernels._rotates_alike(rotated, lambda q, k, c, s: usual_rotation(q, k, c, -s))
-        assert not cpu_kernels._rotates_alike(rotated, raises)
+    assert cpu_kernels._rotates_alike(rotated, usual_rotation)
+    assert not cpu_kernels._rotates_alike(rotated, lambda q, k, c, s: usual_rotation(q, k, c, -s))
+    assert not cpu_kernels._rotates_alike(rotated, raises)
+    with cpu_kernels.Kernels(names=()).in_place():
         torch.testing.assert_close(rotated(query, key, cosine, sine), usual_rotation(query, key, cosine, sine))
         assert not asked
         # One row of angles for all rows, another size, rows without heads, a key of one row, and angles by name.
@@ -366,8 +367,30 @@ def test_rotations_of_other_kinds_stay_as_they_are() -> None:
             torch.testing.assert_close(rotated(*given, **settings), usual_rotation(*given, **settings))
         rotated(query, key, cosine=cosine, sine=sine)
         assert len(asked) == len(others) + 1
-    trained = query.requires_grad_()
-    assert rotated(trained, key, cosine, sine)[0].requires_grad, "another thread may train a model of the class"
+    asked.clear()
+    rotated(query, key, cosine, sine)
+    assert asked, "outside a prefill, as in a thread that trains a model of the class, it is the model's own"
+
+
+def test_two_prefills_in_threads_restore_what_both_found() -> None:
+    """The first one would otherwise restore while the second is under way, which then restores the first one's."""
+    code = SimpleNamespace(apply=usual_rotation)
+    began, other_began, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def prefill(number: int, started: threading.Event, until: threading.Event, seconds: float) -> None:
+        with cpu_kernels.Kernels(names=(), parts=((code, "apply", number),)).in_place():
+            started.set()
+            until.wait(seconds)
+
+    first = threading.Thread(target=prefill, args=(1, began, other_began, 0.1))
+    first.start()
+    began.wait(10)
+    second = threading.Thread(target=prefill, args=(2, other_began, ended, 10))
+    second.start()
+    first.join()
+    ended.set()
+    second.join()
+    assert code.apply is usual_rotation
 
 
 @needs_compiler
@@ -381,7 +404,6 @@ def test_attention_by_another_rule_is_transformers_own(
         lambda *_, **s: asked.append(s) or ("own", None),
     )
     module = SimpleNamespace(is_causal=True)
-    monkeypatch.setattr(torch, "is_grad_enabled", lambda: False)  # as in a prefill
     x = heads(1, 2, 32, 64, 1)
     assert cpu_kernels.attend(module, x, x, x, None, **settings) == ("own", None)
     assert cpu_kernels.attend(module, x, x, x, torch.ones(1, 1, 32, 32) > 0) == ("own", None)

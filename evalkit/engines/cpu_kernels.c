@@ -19,8 +19,9 @@ enum { LANES = 8, VECTORS = 2 };
 enum { ROWS = 6, TILE = LANES * VECTORS, ROWS_OF_TASK = 16 * ROWS, PART = 4096 };
 
 typedef float vector __attribute__((vector_size(LANES * 4)));
-typedef float loose __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t integers __attribute__((vector_size(LANES * 4)));
+typedef uint32_t bits __attribute__((vector_size(LANES * 4)));
 
 static inline vector load(const float *from) { return *(const loose *)from; }
 static inline void store(float *to, vector v) { *(loose *)to = v; }
@@ -31,15 +32,15 @@ static inline vector choose(integers first, vector a, vector b)
     return (vector)((first & (integers)a) | (~first & (integers)b));
 }
 
-/* Powers of e: 2^n times a polynomial (Cephes' coefficients), off by 2e-7 of the value.  NaN gives NaN; below -87 the
-   result is about 1e-38, above 88 about 1e38. */
+/* Powers of e: 2^n times a polynomial (Cephes' coefficients), off by 2e-7 of the value.  NaN gives NaN; below -87.68,
+   where n is -127 and the bits of 2^n are those of 0, the result is 0, and above 88.38, where n is 128, infinite. */
 static inline vector power_of_e(vector x)
 {
     const vector shift = all(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
-    x = choose(x < -87.0f, all(-87.0f), x);
-    x = choose(x > 88.0f, all(88.0f), x);
+    x = choose(x < -88.0f, all(-88.0f), x);
+    x = choose(x > 89.0f, all(89.0f), x);
     const vector shifted = x * 1.44269504088896341f + shift;
-    const integers n = (integers)shifted - (integers)shift;
+    const bits n = (bits)shifted - (bits)shift; /* without a sign, so that NaN's bits are not an overflow */
     const vector whole = shifted - shift;
     const vector r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
     vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;

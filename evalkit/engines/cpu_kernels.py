@@ -7,6 +7,7 @@ compares with is torch's, so that check covers them, too.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from evalkit.engines.profiling import vision_tower
 # For fewer new tokens torch's attention is as fast.
 FEWEST_QUERIES = 16
 ROTATION = "apply_rotary_pos_emb"
+# A rotation is replaced for all models of a class: one prefill at a time does that, so that what one restores is not
+# the replacement of another, and only the thread of the prefill uses it, so that nothing else computes or trains by it.
+_ONE_PREFILL = threading.RLock()
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class Kernels:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Replace the parts, and restore what was there."""
-        with ExitStack() as stack:
+        """Replace the parts, and restore what was there; a second thread waits."""
+        with _ONE_PREFILL, replaced(_THREAD, "prefills", True), ExitStack() as stack:
             for owner, name, replacement in self.parts:
                 stack.enter_context(replaced(owner, name, replacement))
             for config in self.configs:
@@ -74,6 +79,7 @@ def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
     queries, places, size = query.shape[2], key.shape[2], query.shape[3]
     fits = queries >= FEWEST_QUERIES and (queries == places or not causal) and value.shape == key.shape
+    fits = fits and (key.shape[0], key.shape[3]) == (query.shape[0], size) and query.shape[1] % key.shape[1] == 0
     compiled = library()
     if attention_mask is None and fits and not has_other_rule(settings) and _are_rows(query, key, value):
         assert isinstance(compiled, Library), "its name is registered only where the library is"
@@ -106,11 +112,11 @@ def _forward_for(compiled: Library, module: Any) -> tuple[str, Callable[..., Any
         if name in compiled.names and "forward" not in vars(module) and (size := fits(module)):
             rows = 3 * torch.randn((4, size), generator=torch.Generator().manual_seed(0))
             forward = make(compiled, module)
-            try:
-                expected = module(rows)
-            except (AttributeError, RuntimeError, TypeError):  # it takes more than hidden states
+            try:  # rows of small values as well, which show the epsilon of a norm
+                equal = all(agrees(forward(x), module(x)) for x in (rows, 1e-3 * rows))
+            except Exception:  # noqa: BLE001 - any code of a model: it may take more than hidden states, or give others
                 return None
-            return (name, forward) if agrees(forward(rows), expected) else None
+            return (name, forward) if equal else None
     return None
 
 
@@ -148,9 +154,11 @@ def _norm(compiled: Library, module: Any) -> Callable[..., Any]:
     own, epsilon = module.forward, getattr(module, "variance_epsilon", getattr(module, "eps", None))
 
     def forward(hidden: Any, *others: Any, **settings: Any) -> Any:
-        if others or settings or epsilon is None or not _are_rows(hidden) or not hidden.is_contiguous():
+        weight = module.weight
+        fits = _are_rows(hidden, weight) and hidden.is_contiguous() and hidden.shape[-1:] == weight.shape
+        if others or settings or epsilon is None or not fits:
             return own(hidden, *others, **settings)
-        return compiled.rms_norm(hidden, module.weight, epsilon)
+        return compiled.rms_norm(hidden, weight, epsilon)
 
     return forward
 
@@ -188,14 +196,22 @@ def _rotations(compiled: Library, model: Any) -> list[tuple[Any, str, Callable[.
 
 
 def _rotation(compiled: Library, own: Callable[..., Any]) -> Callable[..., Any]:
-    def rotated(query: Any, key: Any, cosine: Any, sine: Any, *others: Any, **settings: Any) -> Any:
-        rows, _, places, size = query.shape
-        fits = cosine.shape == sine.shape == (rows, places, size) and cosine.is_contiguous() and sine.is_contiguous()
-        if others or settings or not fits or size % (2 * LANES) or not _are_rows(query, key, cosine, sine):
-            return own(query, key, cosine, sine, *others, **settings)
+    def rotated(*given: Any, **settings: Any) -> Any:
+        if not hasattr(_THREAD, "prefills") or settings or len(given) != 4 or not _rotates(*given):
+            return own(*given, **settings)
+        query, key, cosine, sine = given
         return tuple(compiled.rotate(x, cosine, sine) for x in (query, key))
 
     return rotated
+
+
+def _rotates(query: Any, key: Any, cosine: Any, sine: Any) -> bool:
+    """Whether the compiled rotation takes query and key (rows, heads, places, size) with these angles."""
+    if not _are_rows(query, key, cosine, sine) or not query.ndim == key.ndim == 4:
+        return False
+    rows, _, places, size = query.shape
+    alike = key.shape[0] == rows and key.shape[2:] == query.shape[2:] and size % (2 * LANES) == 0
+    return alike and all(x.shape == (rows, places, size) and x.is_contiguous() for x in (cosine, sine))
 
 
 def _rotates_alike(rotated: Callable[..., Any], own: Callable[..., Any]) -> bool:
@@ -207,7 +223,8 @@ def _rotates_alike(rotated: Callable[..., Any], own: Callable[..., Any]) -> bool
     sizes = ((2, 3, 5, size), (2, 1, 5, size), (2, 5, size), (2, 5, size))
     values = [torch.randn(shape, generator=generator) for shape in sizes]
     try:
-        expected = own(*values)
-    except (RuntimeError, TypeError, ValueError):  # another rotation of this name
+        with replaced(_THREAD, "prefills", True):
+            found = rotated(*values)
+        return all(agrees(a, b) for a, b in zip(found, own(*values), strict=True))
+    except Exception:  # noqa: BLE001 - any code of a model: another rotation of this name
         return False
-    return all(agrees(a, b) for a, b in zip(rotated(*values), expected, strict=True))

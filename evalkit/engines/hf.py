@@ -192,8 +192,8 @@ class HfEngine:
 
     @property
     def loading(self) -> tuple[Any, ...]:
-        """What decides, with the model's YAML, which model is loaded."""
-        return self.parts, self.dtype, self.device
+        """What decides, with the model's YAML, which model is loaded, and how it computes."""
+        return self.parts, self.dtype, self.device, self.compile_kernels
 
     def load(self) -> LoadedModel:
         """Load the model and its processor at the first call, and return them."""
@@ -235,9 +235,11 @@ class HfEngine:
         return loaded
 
     def use_model_of(self, other: HfEngine) -> None:
-        """Use the model that another engine with the same checkpoint, dtype and device has loaded."""
+        """Use the model that another engine with the same checkpoint, dtype, device and compile_kernels has loaded."""
         if other.loading != self.loading:
-            raise ConfigError("Two engines can share a model only with the same checkpoint, dtype and device.")
+            raise ConfigError(
+                "Two engines can share a model only with the same checkpoint, dtype, device and compile_kernels."
+            )
         self._loaded = replace(other.load(), counters=Counters(), generation=self.generation)
         self.packed_layers, self.kernels = other.packed_layers, other.kernels
         self.limits.from_memory(self._loaded)

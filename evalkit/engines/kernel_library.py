@@ -97,20 +97,28 @@ def _numbers(values: Sequence[int]) -> Any:
 @cache
 def library() -> Library | str:
     """Compile, load and compare the functions, once a process; a string is the reason why there are none."""
-    if not (compiler := _compiler()):
-        return "there is no C compiler (CC, cc, gcc or clang)"
-    made = _compiled(compiler)
+    compiler = _compiler()
+    made = compiler if isinstance(compiler, str) else _compiled(compiler)
     if isinstance(made, str):
         return made
     names = frozenset(name for name, agrees in _COMPARISONS.items() if agrees(made))
     return Library(made.functions, names) if names else "no compiled function gives the results of torch"
 
 
-def _compiler() -> list[str]:
-    """The C compiler's command: that of the variable CC, or the first one installed; empty without one."""
-    if chosen := shlex.split(os.environ.get("CC", "")):
-        return chosen if shutil.which(chosen[0]) else []
-    return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), [])
+def _compiler() -> list[str] | str:
+    """The C compiler's command: that of the variable CC, or the first one installed; a string says why there is none.
+
+    gcc comes first: what clang makes for several threads needs another OpenMP library than torch's.
+    """
+    variable = os.environ.get("CC", "")
+    try:
+        chosen = shlex.split(variable)
+    except ValueError as error:
+        return f"the variable CC is no command: {error}"
+    if chosen:
+        return chosen if shutil.which(chosen[0]) else f"the C compiler of the variable CC, {chosen[0]}, is not found"
+    found = next(([name] for name in ("gcc", "cc", "clang") if shutil.which(name)), None)
+    return found or "there is no C compiler (gcc, cc or clang)"
 
 
 def _compiled(compiler: Sequence[str]) -> Library | str:
@@ -138,26 +146,32 @@ def _openmp_of_torch() -> Path | None:
 
 def _load(compiler: Sequence[str], options: Sequence[str], libraries: Sequence[str]) -> Library | str:
     """Compile in a temporary folder and load what was made, which stays loaded; a string says what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="evalkit-kernels-") as name:
-        object_file, made = str(Path(name, "kernels.o")), str(Path(name, "kernels.so"))
-        steps = (
-            [*compiler, *FLAGS, *options, "-c", str(SOURCE), "-o", object_file],
-            [*compiler, "-shared", object_file, *libraries, "-lm", "-o", made],
-        )
-        try:
+    folder = ""
+    try:
+        # What stays loaded cannot be removed on every file system.
+        with tempfile.TemporaryDirectory(prefix="evalkit-kernels-", ignore_cleanup_errors=True) as folder:
+            object_file, made = str(Path(folder, "kernels.o")), str(Path(folder, "kernels.so"))
+            steps = (
+                [*compiler, *FLAGS, *options, "-c", str(SOURCE), "-o", object_file],
+                [*compiler, "-shared", object_file, *libraries, "-lm", "-o", made],
+            )
             for step in steps:
                 subprocess.run(step, check=True, capture_output=True, timeout=COMPILE_SECONDS)  # noqa: S603
             return Library(ctypes.CDLL(made))
-        except subprocess.CalledProcessError as error:
-            lines = error.stderr.decode(errors="replace").strip().splitlines()
-            return f"{compiler[0]} could not compile them: {next((s for s in lines if 'error' in s), 'no message')}"
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"they could not be compiled and loaded: {error}"
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines() or [f"its exit code is {error.returncode}"]
+        message = next((line for line in lines if "error" in line), lines[-1])
+        problem = f"{compiler[0]} could not compile them: {message}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = f"they could not be compiled and loaded: {error}"
+    return problem.replace(f"{folder}{os.sep}", "") if folder else problem  # its name is another one each time
 
 
 def agrees(found: Any, expected: Any) -> bool:
-    """Whether a result is the expected one to TOLERANCE; not where either has NaN."""
-    return found is not None and bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    """Whether a result is the expected one to TOLERANCE; not where either has NaN, or another shape."""
+    if found is None or found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
 
 
 def _values(*shapes: tuple[int, ...]) -> list[Any]:

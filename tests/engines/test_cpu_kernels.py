@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.core.errors import ConfigError
 from evalkit.engines import cpu_kernels, cpu_tuning, kernel_library
 from evalkit.engines.hf import HfEngine
 from evalkit.engines.kernel_library import Library
@@ -18,17 +20,18 @@ from tests.support.engine_answers import answers
 
 torch = pytest.importorskip("torch")
 NAMES = {"attention", "silu_product", "quick_gelu", "rms_norm", "rotate"}
-needs_compiler = pytest.mark.skipif(not kernel_library._compiler(), reason="no C compiler (CC, cc, gcc or clang)")
+COMPILER = kernel_library._compiler()
+needs_compiler = pytest.mark.skipif(isinstance(COMPILER, str), reason=str(COMPILER))
 
 
 @pytest.fixture(scope="module", params=["native", "haswell"])
 def made(request: pytest.FixtureRequest) -> Library:
     """The functions for this processor (AVX-512, where it has that) and for one with AVX2."""
-    if not (compiler := kernel_library._compiler()):
-        pytest.skip("no C compiler (CC, cc, gcc or clang)")
+    if isinstance(COMPILER, str):
+        pytest.skip(COMPILER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel_library, "FLAGS", [flag.replace("native", request.param) for flag in kernel_library.FLAGS])
-        found = kernel_library._compiled(compiler)
+        found = kernel_library._compiled(COMPILER)
     if isinstance(found, str):
         pytest.skip(f"not for this processor: {found}")
     return Library(found.functions, frozenset(NAMES))
@@ -142,11 +145,18 @@ def test_element_wise_functions_of_any_length(made: Library, count: int) -> None
 
 
 def test_large_gates_are_cut_at_neither_end(made: Library) -> None:
-    x = torch.tensor([-1e30, -1000.0, -89.0, -0.0, 0.0, 89.0, 1000.0, 1e30])
-    ones = torch.ones(8)
-    torch.testing.assert_close(
-        made.silu_product(x.clone(), ones), torch.nn.functional.silu(x), rtol=1e-6, atol=1e-8, check_stride=False
-    )
+    inf = float("inf")
+    x = torch.tensor([-inf, -3e38, -1e30, -1000.0, -89.0, -88.4, -87.0, -0.0, 0.0, 87.0, 89.0, 1000.0, 3e38, inf])
+    found = made.silu_product(x.clone(), torch.ones(len(x)))
+    torch.testing.assert_close(found, torch.nn.functional.silu(x), rtol=1e-6, atol=1e-35, equal_nan=True)
+
+
+def test_a_score_far_below_the_largest_has_no_weight(made: Library) -> None:
+    """As in torch, it is 0 and not a small number, which a large value would show."""
+    query, key, value = torch.zeros(1, 1, 20, 16), torch.zeros(1, 1, 20, 16), torch.ones(1, 1, 20, 16)
+    query[..., 0], key[..., 1:, 0], value[..., 1:, :] = 1.0, -100.0, 3e38
+    found = made.attention(query, key, value, scale=1.0, causal=True)
+    assert torch.equal(found, torch.ones(1, 20, 1, 16))
 
 
 @needs_compiler
@@ -175,9 +185,9 @@ def test_a_function_with_other_results_is_left_out(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("compiler", "reason"),
     [
-        ("no-such-compiler", "there is no C compiler"),
+        ("no-such-compiler", "the C compiler of the variable CC, no-such-compiler, is not found"),
         ("fails", "could not compile them: kernels.c:1: error: not today"),
-        ("makes nothing", "could not be compiled and loaded"),
+        ("makes nothing", "could not be compiled and loaded: kernels.so: cannot open"),
     ],
 )
 def test_without_a_working_compiler_torch_computes_everything(
@@ -202,6 +212,30 @@ def test_without_a_working_compiler_torch_computes_everything(
     assert answers(made, requests) == answers(engine(share_prefix="off"), requests)
     assert reason in made.metadata()["compiled_kernels_not_used"]
     assert "compiled_kernels" not in made.metadata()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "temporary", "reason"),
+    [
+        ("cc '", None, "the variable CC is no command: No closing quotation"),
+        ("false", None, "false could not compile them: its exit code is 1"),
+        ("cc", "/proc", "they could not be compiled and loaded: [Errno"),
+    ],
+)
+def test_nothing_of_the_environment_ends_the_run(
+    compiler: str, temporary: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, fresh_library: None
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("tempfile.tempdir", temporary)
+    found = kernel_library.library()
+    assert isinstance(found, str)
+    assert found.startswith(reason)
+
+
+def test_a_model_is_not_handed_to_an_engine_that_computes_otherwise(engine: Callable[..., HfEngine]) -> None:
+    with pytest.raises(ConfigError, match="compile_kernels"):
+        engine(compile_kernels=False).use_model_of(engine())
 
 
 @needs_compiler
@@ -249,8 +283,12 @@ class Norm(torch.nn.Module):  # type: ignore[name-defined, misc, unused-ignore]
     def forward(self, x: Any, gate: Any = None) -> Any:
         if self.kind == "needs a gate":
             x = x * gate
-        norm = torch.nn.functional.rms_norm(x, x.shape[-1:], None, self.eps)
-        return norm * (self.weight + 1 if self.kind == "weight + 1" else self.weight)
+        if self.kind == "needs rows" and x.ndim != 3:
+            raise ValueError(x.shape)
+        epsilon = 1e-5 if self.kind == "other epsilon" else self.eps
+        norm = torch.nn.functional.rms_norm(x, x.shape[-1:], None, epsilon)
+        norm = norm * (self.weight + 1 if self.kind == "weight + 1" else self.weight)
+        return (norm, None) if self.kind == "gives a pair" else norm
 
 
 OtherRMSNorm = type("OtherRMSNorm", (Norm,), {})
@@ -258,7 +296,12 @@ OtherRMSNorm = type("OtherRMSNorm", (Norm,), {})
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("kind", "replaced"), [("usual", True), ("weight + 1", False), ("needs a gate", False), ("15 wide", False)]
+    ("kind", "replaced"),
+    [
+        ("usual", True),
+        *((kind, False) for kind in ("weight + 1", "other epsilon", "needs a gate", "needs rows", "gives a pair")),
+        ("15 wide", False),
+    ],
 )
 def test_norms_of_other_kinds_stay_as_they_are(kind: str, replaced: bool) -> None:
     compiled = kernel_library.library()
@@ -273,8 +316,12 @@ def test_norms_of_other_kinds_stay_as_they_are(kind: str, replaced: bool) -> Non
             torch.testing.assert_close(found[1](x), module(x), rtol=1e-5, atol=1e-6)
             turned = drawn(3, 32, 5).transpose(1, 2)
             torch.testing.assert_close(found[1](turned), module(turned), rtol=1e-5, atol=1e-6)
-            assert found[1](x.double()).dtype == torch.float64
             assert torch.equal(found[1](x, gate), module(x, gate))
+            with pytest.raises(RuntimeError):  # and not memory after the weight's
+                found[1](drawn(3, 64))
+            assert found[1](x.double()).dtype == torch.float64
+            module.double()
+            torch.testing.assert_close(found[1](x), module(x))
 
 
 def usual_rotation(query: Any, key: Any, cosine: Any, sine: Any, unsqueeze_dim: int = 1) -> tuple[Any, Any]:
@@ -290,15 +337,60 @@ def usual_rotation(query: Any, key: Any, cosine: Any, sine: Any, unsqueeze_dim: 
 def test_rotations_of_other_kinds_stay_as_they_are() -> None:
     compiled = kernel_library.library()
     assert isinstance(compiled, Library)
-    rotated = cpu_kernels._rotation(compiled, usual_rotation)
+    asked: list[Any] = []
+
+    def own(*given: Any, **settings: Any) -> tuple[Any, Any]:
+        asked.append(settings)
+        return usual_rotation(*given, **settings)
+
+    def raises(*_: Any) -> None:
+        raise IndexError
+
+    rotated = cpu_kernels._rotation(compiled, own)
+    query, key, angles = heads(2, 4, 9, 64, 1), heads(2, 2, 9, 64, 2), drawn(2, 9, 64)
+    cosine, sine = angles.cos(), angles.sin()
     assert cpu_kernels._rotates_alike(rotated, usual_rotation)
     assert not cpu_kernels._rotates_alike(rotated, lambda q, k, c, s: usual_rotation(q, k, c, -s))
-    # One row of angles for all rows, size 48, and angles of (rows, heads, places, size) go to the model's own rotation.
-    for rows, size in ((1, 64), (2, 48)):
-        query, key, angles = heads(2, 4, 9, size, 1), heads(2, 2, 9, size, 2), drawn(rows, 9, size)
-        found = rotated(query, key, angles.cos(), angles.sin())
-        for a, b in zip(found, usual_rotation(query, key, angles.cos(), angles.sin()), strict=True):
-            torch.testing.assert_close(a, b)
+    assert not cpu_kernels._rotates_alike(rotated, raises)
+    with cpu_kernels.Kernels(names=()).in_place():
+        torch.testing.assert_close(rotated(query, key, cosine, sine), usual_rotation(query, key, cosine, sine))
+        assert not asked
+        # One row of angles for all rows, another size, rows without heads, a key of one row, and angles by name.
+        others = (
+            (query, key, cosine[:1], sine[:1]),
+            (query[..., :48], key[..., :48], cosine[..., :48].contiguous(), sine[..., :48].contiguous()),
+            (query[0], key[0], cosine[0], sine[0]),
+            (query, key[:1], cosine, sine),
+        )
+        for given in others:
+            settings = {"unsqueeze_dim": 0} if given[0].ndim == 3 else {}
+            torch.testing.assert_close(rotated(*given, **settings), usual_rotation(*given, **settings))
+        rotated(query, key, cosine=cosine, sine=sine)
+        assert len(asked) == len(others) + 1
+    asked.clear()
+    rotated(query, key, cosine, sine)
+    assert asked, "outside a prefill, as in a thread that trains a model of the class, it is the model's own"
+
+
+def test_two_prefills_in_threads_restore_what_both_found() -> None:
+    """The first one would otherwise restore while the second is under way, which then restores the first one's."""
+    code = SimpleNamespace(apply=usual_rotation)
+    began, other_began, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def prefill(number: int, started: threading.Event, until: threading.Event, seconds: float) -> None:
+        with cpu_kernels.Kernels(names=(), parts=((code, "apply", number),)).in_place():
+            started.set()
+            until.wait(seconds)
+
+    first = threading.Thread(target=prefill, args=(1, began, other_began, 0.1))
+    first.start()
+    began.wait(10)
+    second = threading.Thread(target=prefill, args=(2, other_began, ended, 10))
+    second.start()
+    first.join()
+    ended.set()
+    second.join()
+    assert code.apply is usual_rotation
 
 
 @needs_compiler
@@ -317,8 +409,10 @@ def test_attention_by_another_rule_is_transformers_own(
     assert cpu_kernels.attend(module, x, x, x, torch.ones(1, 1, 32, 32) > 0) == ("own", None)
     assert cpu_kernels.attend(module, x, heads(1, 2, 40, 64, 2), heads(1, 2, 40, 64, 3), None) == ("own", None)
     assert cpu_kernels.attend(module, x.double(), x.double(), x.double(), None) == ("own", None)
+    for other in (heads(1, 3, 32, 64, 2), x[..., :32], x.expand(2, -1, -1, -1)):  # no form of attention: torch says so
+        assert cpu_kernels.attend(module, x, other, other, None) == ("own", None)
     assert cpu_kernels.attend(module, x, x, x, None)[0] != "own"
-    assert len(asked) == 4
+    assert len(asked) == 7
 
 
 @needs_compiler
@@ -345,4 +439,4 @@ def test_a_model_is_left_as_it_was(
 
 def test_the_file_is_installed_with_the_package() -> None:
     assert kernel_library.SOURCE.is_file()
-    assert shutil.which("cc") is None or kernel_library._compiler()
+    assert shutil.which("cc") is None or kernel_library._compiler() in (["gcc"], ["cc"])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.engines.test_server_cli import command, records
-from tests.engines.test_server_cli import evalkit as in_fork
 from tests.support.command_line import environment, folder_of, in_new_process
 from tests.support.paths import ROOT
 
@@ -25,7 +24,8 @@ def settings(**more: str) -> dict[str, str]:
 
 
 def evalkit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return in_fork(*arguments, cwd=cwd, env=settings(**more))
+    # In a new process: this one imports no vllm from the folder of the fake one.
+    return in_new_process(*command(*arguments)[3:], cwd=cwd, env=settings(**more))
 
 
 @pytest.mark.slow

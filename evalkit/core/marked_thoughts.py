@@ -154,8 +154,7 @@ class _Scan:
 
     def _take(self, thought: _Open, mark: Mark, match: re.Match[str]) -> None:
         """Take a mark that may open a thought again or close it."""
-        within = self.text[thought.start : match.start()]
-        if mark.role == "open" and self.last_end == thought.start and not _THOUGHT_HEAD.sub("", within).strip():
+        if mark.role == "open" and self._is_behind_another(thought, match):
             thought.start, self.n_twice = match.end(), self.n_twice + 1  # opened twice at once
         elif mark.role == "open":
             thought.depth += mark.kind == thought.kind
@@ -171,6 +170,12 @@ class _Scan:
                 self.pieces = [""]
             self.thoughts.append(self.text[thought.start : match.start()])
             self.open, self.start = None, match.end()
+
+    def _is_behind_another(self, thought: _Open, match: re.Match[str]) -> bool:
+        """Whether there is no text between a mark and the opening one of the thought."""
+        if self.last_end != thought.start:
+            return False
+        return not _THOUGHT_HEAD.sub("", self.text[thought.start : match.start()]).strip()
 
     def result(self) -> Marked:
         """What the marks have split."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from evalkit.engines.grouped_attention import has_other_rule, registered
 from evalkit.engines.kernel_library import LANES, Library, agrees, library
-from evalkit.engines.needed_layers import replaced
 from evalkit.engines.place_attention import COMPILED
 from evalkit.engines.profiling import vision_tower
+from evalkit.engines.replacement import attending_by, replaced
 
 # For fewer new tokens torch's attention is as fast.
 FEWEST_QUERIES = 16
@@ -47,8 +47,7 @@ class Kernels:
             for owner, name, replacement in self.parts:
                 stack.enter_context(replaced(owner, name, replacement))
             for config in self.configs:
-                stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
-                config._attn_implementation = registered(COMPILED, attend)
+                stack.enter_context(attending_by(config, registered(COMPILED, attend)))
             yield
 
 

@@ -24,9 +24,7 @@ COMPARED_ROWS, SEED = 4, 0
 
 
 def tune(model: Any) -> int:
-    """Apply both to the engine's own float32 model on a CPU unless it is small; the number of packed layers."""
-    if is_small(model):
-        return 0
+    """Apply both to the engine's own float32 model on a CPU, which is not small; the number of packed layers."""
     keep_freed_memory()
     return pack_linear_layers(model)
 

@@ -12,21 +12,18 @@ from functools import cache
 from typing import Any
 
 from evalkit.engines.loaded_model import LoadedModel
+from evalkit.engines.replacement import attending_by
 
 
 @contextmanager
 def grouped_heads(loaded: LoadedModel) -> Iterator[None]:
     """Let the language model's `sdpa` attention on a CPU group its heads; other attention stays as it is."""
     config = loaded.text_config
-    before = config._attn_implementation
-    if before != "sdpa" or not loaded.device.startswith("cpu"):
+    if config._attn_implementation != "sdpa" or not loaded.device.startswith("cpu"):
         yield
         return
-    config._attn_implementation = registered("evalkit_grouped_heads", attend)
-    try:
+    with attending_by(config, registered("evalkit_grouped_heads", attend)):
         yield
-    finally:
-        config._attn_implementation = before
 
 
 @cache

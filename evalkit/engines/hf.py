@@ -228,9 +228,9 @@ class HfEngine:
     def _load_model(self) -> ModelAndProcessor:
         _check_device(self.device)  # and not before: a dry run is possible on a machine without the device
         loaded = checkpoint.load(self.spec, self.parts, device=self.device, dtype=self.dtype)
-        if self.device == "cpu" and self.dtype == "float32":
+        if self.device == "cpu" and self.dtype == "float32" and not is_small(loaded.model):
             self.packed_layers = tune(loaded.model)
-            if self.compile_kernels and not is_small(loaded.model):
+            if self.compile_kernels:
                 self.kernels = kernels_for(loaded.model)
         return loaded
 

@@ -15,6 +15,7 @@ from typing import Any
 from evalkit.engines.loaded_model import LoadedModel
 from evalkit.engines.place_attention import attention_at, can_choose_places
 from evalkit.engines.profiling import vision_tower
+from evalkit.engines.replacement import replaced
 
 
 @contextmanager
@@ -35,20 +36,6 @@ def only_needed(loaded: LoadedModel, places: Any) -> Iterator[None]:
         for layer in _unread_layers(loaded.model):
             stack.enter_context(replaced(layer, "forward", _unchanged))
         yield
-
-
-@contextmanager
-def replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    """Set an attribute of an object, and restore what the object itself had."""
-    had, before = name in vars(owner), vars(owner).get(name)
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
 
 
 def _unchanged(hidden: Any, *_: Any, **__: Any) -> Any:

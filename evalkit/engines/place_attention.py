@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from evalkit.engines.grouped_attention import attend, registered
+from evalkit.engines.replacement import replaced
 
 # Name of the attention of `evalkit.engines.cpu_kernels`.
 COMPILED = "evalkit_compiled"
@@ -27,15 +28,11 @@ def attention_at(attention: Any, places: Any) -> Iterator[None]:
     places: a slice, or a tensor of indices.  The layer reads a copy of its configuration, so that other layers, and the
     masks that the model makes, stay as they are.
     """
-    before = attention.config
-    own = copy.copy(before)
+    own = copy.copy(attention.config)
     own._attn_implementation = registered("evalkit_chosen_places", _attend_at_places)
     own.evalkit_places = places
-    attention.config = own
-    try:
+    with replaced(attention, "config", own):
         yield
-    finally:
-        attention.config = before
 
 
 def _attend_at_places(
